@@ -1,0 +1,51 @@
+//! The symbols of one equation.
+//!
+//! ```text
+//! maximize  J(π) = E[ r(x,y) ] − β·KL( π(·|x) ‖ p₀(·|x) )        maximum: π* = p₀·exp(r/β)/Z
+//! ```
+//!
+//! [`Reward`] is r, [`Prior`] is p₀, [`Beta`] is β, [`Network`] is what π must answer, and
+//! [`Objective`] puts them together: it turns [`Rollouts`] into rewards per token. [`KlPenalty`]
+//! is the half of it that preference pairs use. No models and no files are known here.
+//!
+//! # Letters
+//! B sequences (responses), T tokens of one response, P tokens of one prompt, V vocabulary entries,
+//! D width, N = ΣT response tokens of a batch. Log-probabilities, KL and entropy are in nats; the
+//! objective, scores, rewards and values are in units of the reward.
+//!
+//! # Ragged, never padded
+//! A quantity per response token is a [`PerToken`]: flat values and offsets. Prompts and pads are
+//! not in there, so no mean can touch them.
+//!
+//! ```
+//! use rlhf_objective::{Finish, PerToken, Prompt, Response, Sequences};
+//!
+//! let prompts = vec![Prompt::from_ids(vec![1, 2])];
+//! let answer = |ids: &[u32]| Response::new(0, ids.to_vec(), Finish::Length);
+//! let sequences = Sequences::new(prompts, vec![answer(&[3, 4]), answer(&[5])]).unwrap();
+//! let log_probs = PerToken::from_vec(vec![-1.0, -2.0, -0.5], sequences.offsets()).unwrap();
+//! assert_eq!(log_probs.sums().unwrap().to_vec().unwrap(), [-3.0, -0.5]);
+//! ```
+
+mod beta;
+mod error;
+mod kl;
+mod network;
+#[allow(clippy::module_inception)]
+mod objective;
+mod pairs;
+mod ragged;
+mod rollouts;
+mod sequences;
+mod tilt;
+
+pub use beta::Beta;
+pub use error::{Error, Result};
+pub use kl::exact_kl;
+pub use network::{Decoder, Network, OutputGrads, Outputs, Purpose, Start, Want};
+pub use objective::{KlPenalty, Objective, Prior, Reward};
+pub use pairs::{Pairs, PairsWithPrior};
+pub use ragged::{PerSeq, PerToken};
+pub use rollouts::{Rollouts, Scored};
+pub use sequences::{Finish, Prompt, Response, Sequences};
+pub use tilt::tilt;

@@ -1,0 +1,197 @@
+//! What a network must answer, and how it decodes.
+
+use crate::{PerToken, Result, Sequences};
+use rlhf_tensor::{Parameters, Tensor, Var};
+use std::ops::Range;
+
+/// What a read is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Numbers only: nothing is kept for a backward pass.
+    Score,
+    /// What [`Network::backward`] needs is kept.
+    Train,
+}
+
+/// What a read must answer beside the log-probs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Want {
+    /// Whether a backward pass follows.
+    pub purpose: Purpose,
+    /// Whether the entropy of each distribution is computed.
+    pub entropy: bool,
+}
+
+impl Want {
+    /// Log-probs (and values, where there is a critic) as numbers.
+    pub const SCORE: Self = Self {
+        purpose: Purpose::Score,
+        entropy: false,
+    };
+    /// Log-probs (and values, where there is a critic) to differentiate.
+    pub const TRAIN: Self = Self {
+        purpose: Purpose::Train,
+        entropy: false,
+    };
+
+    /// The entropies too.
+    #[must_use]
+    pub const fn with_entropy(self) -> Self {
+        Self {
+            entropy: true,
+            ..self
+        }
+    }
+}
+
+/// What a network answers about the N response tokens of a batch, all at the network's
+/// temperature. Each tensor is a leaf variable: candle's autograd stops here, and
+/// [`gradients`](Self::gradients) hands over to the network. A loss sees this and nothing else.
+#[derive(Debug, Clone)]
+pub struct Outputs {
+    /// log π(yₜ | x, y₍<t₎), nats.
+    pub log_probs: PerToken,
+    /// The entropy of π(· | x, y₍<t₎), nats, where it was wanted.
+    pub entropy: Option<PerToken>,
+    /// The critic's V(x, y₍<t₎), before token t, in units of the reward; where there is a critic.
+    pub values: Option<PerToken>,
+}
+
+/// The gradient of a loss with respect to [`Outputs`]; what a loss does not use is `None`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct OutputGrads {
+    /// With respect to each log-prob, [N].
+    pub log_probs: Option<Vec<f32>>,
+    /// With respect to each entropy, [N].
+    pub entropy: Option<Vec<f32>>,
+    /// With respect to each value, [N].
+    pub values: Option<Vec<f32>>,
+}
+
+impl Outputs {
+    /// Makes leaf variables of numbers computed for `sequences`.
+    ///
+    /// # Errors
+    /// If there is not one number a response token.
+    pub fn new(
+        sequences: &Sequences,
+        log_probs: Vec<f32>,
+        entropy: Option<Vec<f32>>,
+        values: Option<Vec<f32>>,
+    ) -> Result<Self> {
+        let leaf = |numbers: Vec<f32>| -> Result<PerToken> {
+            let length = numbers.len();
+            let variable = Var::from_vec(numbers, length, &rlhf_tensor::Device::Cpu)?;
+            PerToken::new(variable.into_inner(), sequences.offsets())
+        };
+        Ok(Self {
+            log_probs: leaf(log_probs)?,
+            entropy: entropy.map(leaf).transpose()?,
+            values: values.map(leaf).transpose()?,
+        })
+    }
+
+    /// The gradient of a scalar `loss` made from these outputs.
+    ///
+    /// # Errors
+    /// If candle cannot differentiate it.
+    pub fn gradients(&self, loss: &Tensor) -> Result<OutputGrads> {
+        let gradients = loss.backward()?;
+        let of = |output: &PerToken| -> Result<Option<Vec<f32>>> {
+            Ok(gradients
+                .get(output.values())
+                .map(Tensor::to_vec1)
+                .transpose()?)
+        };
+        Ok(OutputGrads {
+            log_probs: of(&self.log_probs)?,
+            entropy: self.entropy.as_ref().map(of).transpose()?.flatten(),
+            values: self.values.as_ref().map(of).transpose()?.flatten(),
+        })
+    }
+}
+
+/// A language model π(· | x, y₍<t₎), with or without a critic, at one temperature.
+///
+/// A training step is `read` → a loss on [`Outputs`] → [`backward`](Self::backward), as often as
+/// there are micro-batches, and then an optimizer step on [`parameters_mut`](Self::parameters_mut).
+pub trait Network {
+    /// V, the number of vocabulary entries.
+    fn vocab(&self) -> usize;
+
+    /// Reads a batch: the trunk runs once, and what later calls need is kept until the next read.
+    ///
+    /// # Errors
+    /// If a token is not in the vocabulary, or a sequence does not fit the context.
+    fn read(&mut self, sequences: &Sequences, want: Want) -> Result<Outputs>;
+
+    /// The whole log-distribution π(· | x, y₍<t₎) for a range of the N response tokens of the last
+    /// read: [rows, V], nats.
+    ///
+    /// # Errors
+    /// If nothing was read, or the range is beyond it.
+    fn log_dist(&mut self, rows: Range<usize>) -> Result<Tensor>;
+
+    /// Adds the parameter gradients of a loss to [`parameters`](Self::parameters), given its
+    /// gradient with respect to the outputs of the last read.
+    ///
+    /// # Errors
+    /// If the last read was not to train, or the parameters are frozen.
+    fn backward(&mut self, gradients: &OutputGrads) -> Result<()>;
+
+    /// A decoder with this network's weights and temperature.
+    ///
+    /// # Errors
+    /// If it cannot be set up.
+    fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>>;
+
+    /// The parameters, one table a network inside (a policy, a separate critic).
+    fn parameters(&self) -> Vec<&Parameters>;
+
+    /// The same, to train.
+    fn parameters_mut(&mut self) -> Vec<&mut Parameters>;
+}
+
+/// A prompt to decode from.
+#[derive(Debug, Clone, Copy)]
+pub struct Start<'a> {
+    /// The prompt's tokens.
+    pub prompt: &'a [u32],
+    /// How many rows continue it; the prompt itself is read once.
+    pub samples: usize,
+    /// The most tokens each row will take.
+    pub max_new_tokens: usize,
+}
+
+/// A batch of growing sequences with their caches: the policy, every prior and every mixture decode
+/// through this, so one sampler serves them all. Rows may enter and leave at any time.
+pub trait Decoder {
+    /// V.
+    fn vocab(&self) -> usize;
+
+    /// Reads prompts and appends their rows (in order, a prompt's samples side by side) behind the
+    /// live ones.
+    ///
+    /// # Errors
+    /// If a token is not in the vocabulary, or a prompt with its new tokens exceeds the context.
+    fn start(&mut self, prompts: &[Start<'_>]) -> Result<()>;
+
+    /// How many rows are live.
+    fn rows(&self) -> usize;
+
+    /// For each live row its log-distribution over the next token, up to a constant a row (logits
+    /// divided by the temperature): [rows, V], row-major. Valid until the next call.
+    fn scores(&self) -> &[f32];
+
+    /// Appends one token to each live row and computes the next scores.
+    ///
+    /// # Errors
+    /// If there is not one token a row, or one is not in the vocabulary.
+    fn step(&mut self, tokens: &[u32]) -> Result<()>;
+
+    /// Drops the rows whose flag is false; the others move up in order, and their scores with them.
+    ///
+    /// # Errors
+    /// If there is not one flag a row.
+    fn retain(&mut self, keep: &[bool]) -> Result<()>;
+}

@@ -1,0 +1,171 @@
+//! J(π) = E[r] − β·KL(π ‖ p₀), as rewards per token.
+
+use crate::{
+    Beta, Decoder, Error, Network, Pairs, PairsWithPrior, PerSeq, PerToken, Result, Rollouts,
+    Scored, Sequences, exact_kl, tilt,
+};
+use rlhf_tensor::Tensor;
+use std::ops::Range;
+
+/// p₀: the one thing that differs between maximum-entropy RL, RLHF and imitation-bootstrapped RL.
+/// It has nothing to train, and its answers carry no gradient.
+pub trait Prior {
+    /// log p₀(yₜ | x, y₍<t₎) of each response token, nats; summed over a response, log p₀(y|x).
+    ///
+    /// # Errors
+    /// If the prior cannot read these tokens.
+    fn log_probs(&mut self, sequences: &Sequences) -> Result<PerToken>;
+
+    /// log p₀(· | x, y₍<t₎) for a range of the N response tokens: [rows, V], nats. Asked range by
+    /// range, in order, for one batch.
+    ///
+    /// # Errors
+    /// If the prior cannot read these tokens, or the range is beyond them.
+    fn log_dist(&mut self, sequences: &Sequences, rows: Range<usize>) -> Result<Tensor>;
+
+    /// A decoder that draws from the prior.
+    ///
+    /// # Errors
+    /// If it cannot be drawn from.
+    fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>>;
+}
+
+/// r(x, y): a number for each response.
+pub trait Reward {
+    /// Scores each response, in units of the reward.
+    ///
+    /// # Errors
+    /// If the reward cannot be computed for one of them.
+    fn score(&mut self, sequences: &Sequences) -> Result<PerSeq>;
+}
+
+/// The prior and its price: everything of the objective but the reward.
+pub struct KlPenalty {
+    prior: Box<dyn Prior>,
+    beta: Beta,
+}
+
+impl KlPenalty {
+    /// A penalty of β for each nat from `prior`.
+    #[must_use]
+    pub fn new(prior: Box<dyn Prior>, beta: Beta) -> Self {
+        Self { prior, beta }
+    }
+
+    /// β.
+    #[must_use]
+    pub fn beta(&self) -> &Beta {
+        &self.beta
+    }
+
+    /// β, to restore it when a run resumes.
+    pub fn set_beta(&mut self, beta: Beta) {
+        self.beta = beta;
+    }
+
+    /// p₀.
+    pub fn prior(&mut self) -> &mut dyn Prior {
+        &mut *self.prior
+    }
+
+    /// The exact KL(π ‖ p₀) at each token of the batch that `policy` read last, nats.
+    ///
+    /// # Errors
+    /// As [`exact_kl`].
+    pub fn exact_kl(&mut self, policy: &mut dyn Network, s: &Sequences) -> Result<PerToken> {
+        exact_kl(policy, &mut *self.prior, s)
+    }
+
+    /// Adds to pairs what the prior says of them, reading at most `tokens` tokens at once: what
+    /// rewards are to samples, and no reward is involved.
+    ///
+    /// # Errors
+    /// If the prior cannot read a response.
+    pub fn with_prior(&mut self, pairs: Pairs, tokens: usize) -> Result<PairsWithPrior> {
+        let sequences = pairs.sequences();
+        let mut sums = Vec::with_capacity(sequences.len());
+        for range in sequences.micro_batches(tokens, 2) {
+            let part = sequences.select(&range.collect::<Vec<_>>());
+            sums.extend(self.prior.log_probs(&part)?.sums()?.to_vec()?);
+        }
+        let prior_log_probs = PerSeq::from_vec(sums)?;
+        Ok(PairsWithPrior {
+            pairs,
+            prior_log_probs,
+            beta: self.beta.value(),
+        })
+    }
+}
+
+/// Reward, prior and β: what is maximized.
+pub struct Objective {
+    reward: Box<dyn Reward>,
+    penalty: KlPenalty,
+}
+
+impl Objective {
+    /// E\[r\] − β·KL(π ‖ p₀).
+    #[must_use]
+    pub fn new(reward: Box<dyn Reward>, penalty: KlPenalty) -> Self {
+        Self { reward, penalty }
+    }
+
+    /// The prior and β.
+    pub fn penalty(&mut self) -> &mut KlPenalty {
+        &mut self.penalty
+    }
+
+    /// The reward r.
+    pub fn reward(&mut self) -> &mut dyn Reward {
+        &mut *self.reward
+    }
+
+    /// Turns rollouts into rewards per token: −β·(log π − log p₀)ₜ, plus the score at the last
+    /// token of each response. The KL is paid in the reward, detached (k1; Ziegler et al. 2019,
+    /// eq. 2): the placement whose optimum is π*.
+    ///
+    /// # Errors
+    /// If the reward or the prior fails, or a score is not a finite number.
+    pub fn rewards(&mut self, rollouts: Rollouts) -> Result<Scored> {
+        let scores = self.reward.score(&rollouts.sequences)?;
+        let numbers = scores.to_vec()?;
+        let expected = rollouts.sequences.len();
+        if numbers.len() != expected {
+            return Err(Error::Size {
+                what: "scores",
+                expected,
+                got: numbers.len(),
+            });
+        }
+        if let Some(sequence) = numbers.iter().position(|score| !score.is_finite()) {
+            let value = f64::from(numbers[sequence]);
+            let fix = "look at the reward on that response";
+            return Err(Error::NotFinite {
+                what: "the score",
+                sequence,
+                value,
+                fix,
+            });
+        }
+        let prior_log_probs = self.penalty.prior.log_probs(&rollouts.sequences)?;
+        let beta = self.penalty.beta.value();
+        let tilted = tilt(rollouts.log_probs.values(), prior_log_probs.values(), beta)?;
+        let mut rewards = tilted.neg()?.to_vec1::<f32>()?;
+        for (sequence, score) in numbers.iter().enumerate() {
+            rewards[rollouts.log_probs.range(sequence).end - 1] += score;
+        }
+        let rewards = PerToken::from_vec(rewards, rollouts.log_probs.offsets())?;
+        Ok(Scored {
+            rollouts,
+            scores,
+            prior_log_probs,
+            rewards,
+            beta,
+        })
+    }
+
+    /// Tells an adaptive β the KL (nats per sequence) of an iteration of `episodes` responses.
+    pub fn observe(&mut self, kl: f64, episodes: usize) {
+        self.penalty.beta.observe(kl, episodes);
+    }
+}

@@ -1,0 +1,37 @@
+//! What sampling yields, and what the objective makes of it.
+
+use crate::{PerSeq, PerToken, Sequences};
+
+/// Responses drawn from the policy, with what the policy says of them. Everything but
+/// `sampled_log_probs` comes from one batched pass with the kernels that train, so that the first
+/// ratio of an update is exactly 1.
+#[derive(Debug, Clone)]
+pub struct Rollouts {
+    /// The prompts and the responses drawn.
+    pub sequences: Sequences,
+    /// log π_old of each token, nats.
+    pub log_probs: PerToken,
+    /// The critic's values, where there is one.
+    pub values: Option<PerToken>,
+    /// The entropy of the policy at each token, nats.
+    pub entropy: PerToken,
+    /// The exact KL(π_old ‖ p₀) at each token, nats.
+    pub kl: PerToken,
+    /// The log-probs recorded while drawing: a check, not π_old.
+    pub sampled_log_probs: PerToken,
+}
+
+/// Rollouts with the reward of the whole objective for each token.
+#[derive(Debug, Clone)]
+pub struct Scored {
+    /// The rollouts.
+    pub rollouts: Rollouts,
+    /// r(x, y).
+    pub scores: PerSeq,
+    /// log p₀ of each token, nats.
+    pub prior_log_probs: PerToken,
+    /// −β·(log π − log p₀) of each token, plus the score at the last one.
+    pub rewards: PerToken,
+    /// The β they were made with.
+    pub beta: f64,
+}

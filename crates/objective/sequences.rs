@@ -1,0 +1,299 @@
+//! Prompts and the responses to them: the one form in which text reaches networks and rewards.
+
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A prompt x.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Prompt {
+    /// Its tokens, at least one.
+    pub ids: Vec<u32>,
+    /// Its text.
+    pub text: String,
+    /// The other fields of the data row it came from, for rewards that need them.
+    pub fields: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Prompt {
+    /// A prompt known by its tokens alone.
+    #[must_use]
+    pub fn from_ids(ids: Vec<u32>) -> Self {
+        Self {
+            ids,
+            text: String::new(),
+            fields: serde_json::Map::new(),
+        }
+    }
+}
+
+/// Why a response ended. Either way it is over: the last token is terminal, not a bootstrap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Finish {
+    /// With an end-of-sequence token, which is its last token.
+    Eos,
+    /// At the greatest length allowed.
+    Length,
+}
+
+/// A response y to one of the prompts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Response {
+    /// The index of the prompt it answers.
+    pub prompt: usize,
+    /// Its tokens, at least one, the EOS included if it has one.
+    pub ids: Vec<u32>,
+    /// Its text, without the EOS.
+    pub text: String,
+    /// Why it ended.
+    pub finish: Finish,
+}
+
+impl Response {
+    /// A response known by its tokens alone.
+    #[must_use]
+    pub fn new(prompt: usize, ids: Vec<u32>, finish: Finish) -> Self {
+        Self {
+            prompt,
+            ids,
+            text: String::new(),
+            finish,
+        }
+    }
+}
+
+/// B responses and the prompts they answer. Immutable.
+#[derive(Debug, Clone)]
+pub struct Sequences {
+    id: u64,
+    prompts: Vec<Arc<Prompt>>,
+    responses: Vec<Arc<Response>>,
+    offsets: Arc<[usize]>,
+}
+
+impl Sequences {
+    /// Responses with the prompts they name.
+    ///
+    /// # Errors
+    /// If a prompt or a response is empty, or a response names a prompt that is not there.
+    pub fn new(prompts: Vec<Prompt>, responses: Vec<Response>) -> Result<Self> {
+        Self::from_shared(
+            prompts.into_iter().map(Arc::new).collect(),
+            responses.into_iter().map(Arc::new).collect(),
+        )
+    }
+
+    /// As [`new`](Self::new), sharing what is already behind a pointer.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn from_shared(prompts: Vec<Arc<Prompt>>, responses: Vec<Arc<Response>>) -> Result<Self> {
+        if let Some(index) = prompts.iter().position(|prompt| prompt.ids.is_empty()) {
+            return Err(Error::Empty(format!(
+                "prompt {index} has no tokens: start it with the checkpoint's bos token"
+            )));
+        }
+        let mut offsets = vec![0];
+        for (index, response) in responses.iter().enumerate() {
+            if response.ids.is_empty() {
+                return Err(Error::Empty(format!("response {index} has no tokens")));
+            }
+            if response.prompt >= prompts.len() {
+                return Err(Error::Size {
+                    what: "prompt named by a response",
+                    expected: prompts.len(),
+                    got: response.prompt,
+                });
+            }
+            offsets.push(offsets[index] + response.ids.len());
+        }
+        // Only tells two batches apart, so that a prior need not read the same one twice.
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Ok(Self {
+            id,
+            prompts,
+            responses,
+            offsets: offsets.into(),
+        })
+    }
+
+    /// A number no other `Sequences` of this process has, clones apart.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// B, the number of responses.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.responses.len()
+    }
+
+    /// Whether there is no response.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.responses.is_empty()
+    }
+
+    /// N, the number of response tokens.
+    #[must_use]
+    pub fn tokens(&self) -> usize {
+        self.offsets[self.len()]
+    }
+
+    /// Where each response's tokens start among the N, and N: [B + 1].
+    #[must_use]
+    pub fn offsets(&self) -> Arc<[usize]> {
+        self.offsets.clone()
+    }
+
+    /// The prompts.
+    #[must_use]
+    pub fn prompts(&self) -> &[Arc<Prompt>] {
+        &self.prompts
+    }
+
+    /// The responses.
+    #[must_use]
+    pub fn responses(&self) -> &[Arc<Response>] {
+        &self.responses
+    }
+
+    /// The prompt that response `index` answers.
+    #[must_use]
+    pub fn prompt_of(&self, index: usize) -> &Arc<Prompt> {
+        &self.prompts[self.responses[index].prompt]
+    }
+
+    /// The responses of these indices, in this order, with the prompts they need.
+    ///
+    /// # Panics
+    /// If an index is out of range.
+    #[must_use]
+    pub fn select(&self, indices: &[usize]) -> Self {
+        let mut renamed = vec![usize::MAX; self.prompts.len()];
+        let mut prompts = Vec::new();
+        let mut responses = Vec::with_capacity(indices.len());
+        for &index in indices {
+            let response = &self.responses[index];
+            if renamed[response.prompt] == usize::MAX {
+                renamed[response.prompt] = prompts.len();
+                prompts.push(self.prompts[response.prompt].clone());
+            }
+            let prompt = renamed[response.prompt];
+            responses.push(if prompt == response.prompt {
+                response.clone()
+            } else {
+                Arc::new(Response {
+                    prompt,
+                    ..Response::clone(response)
+                })
+            });
+        }
+        Self::from_shared(prompts, responses).expect("a selection of valid sequences is valid")
+    }
+
+    /// Cuts the responses into consecutive ranges of at most `tokens` network tokens each (a
+    /// prompt shared by several counts once), never inside `group` consecutive responses nor
+    /// between neighbours that share a prompt. A range is larger only where one such unit is.
+    ///
+    /// # Panics
+    /// If `group` is zero.
+    #[must_use]
+    pub fn micro_batches(&self, tokens: usize, group: usize) -> Vec<Range<usize>> {
+        let mut ranges: Vec<Range<usize>> = Vec::new();
+        let mut used = 0;
+        let mut start = 0;
+        while start < self.len() {
+            let mut end = (start + group).min(self.len());
+            while end < self.len() && self.responses[end].prompt == self.responses[end - 1].prompt {
+                end = (end + group).min(self.len());
+            }
+            let cost = self.network_tokens(start..end);
+            match ranges.last_mut() {
+                Some(last) if used + cost <= tokens => {
+                    last.end = end;
+                    used += cost;
+                }
+                _ => {
+                    ranges.push(start..end);
+                    used = cost;
+                }
+            }
+            start = end;
+        }
+        ranges
+    }
+
+    /// How many tokens a network reads for these responses, a prompt shared by neighbours once.
+    #[must_use]
+    pub fn network_tokens(&self, responses: Range<usize>) -> usize {
+        let mut total = 0;
+        let mut previous = None;
+        for response in &self.responses[responses] {
+            if previous != Some(response.prompt) {
+                total += self.prompts[response.prompt].ids.len();
+            }
+            previous = Some(response.prompt);
+            // The last token is predicted but never read.
+            total += response.ids.len() - 1;
+        }
+        total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sequences(prompts: &[usize], answers: &[(usize, usize)]) -> Sequences {
+        let prompts = prompts
+            .iter()
+            .map(|&n| Prompt::from_ids(vec![0; n]))
+            .collect();
+        let answer = |&(p, n): &(usize, usize)| Response::new(p, vec![1; n], Finish::Length);
+        Sequences::new(prompts, answers.iter().map(answer).collect()).unwrap()
+    }
+
+    #[test]
+    fn refuses_what_cannot_be_read() {
+        let prompt = Prompt::from_ids(vec![1]);
+        let no_prompt = Sequences::new(vec![Prompt::from_ids(vec![])], vec![]).unwrap_err();
+        assert!(no_prompt.to_string().contains("prompt 0"), "{no_prompt}");
+        let empty = Response::new(0, vec![], Finish::Eos);
+        assert!(Sequences::new(vec![prompt.clone()], vec![empty]).is_err());
+        let lost = Response::new(1, vec![1], Finish::Eos);
+        assert!(Sequences::new(vec![prompt], vec![lost]).is_err());
+    }
+
+    #[test]
+    fn selection_keeps_the_prompts_it_needs() {
+        let s = sequences(&[2, 3, 4], &[(0, 1), (1, 2), (2, 3), (2, 4)]);
+        let t = s.select(&[3, 1, 2]);
+        assert_eq!(t.offsets().as_ref(), [0, 4, 6, 9]);
+        assert_eq!(t.prompts().len(), 2);
+        assert_eq!(t.prompt_of(0).ids.len(), 4);
+        assert_eq!(t.prompt_of(1).ids.len(), 3);
+        assert_eq!(t.responses()[2].prompt, 0);
+        assert_ne!(t.id(), s.id());
+    }
+
+    #[test]
+    fn micro_batches_keep_groups_whole() {
+        let s = sequences(
+            &[10, 10, 10],
+            &[(0, 5), (0, 5), (1, 5), (1, 5), (2, 5), (2, 50)],
+        );
+        // A pair costs 10 + 4 + 4.
+        assert_eq!(s.micro_batches(36, 2), [0..4, 4..6]);
+        assert_eq!(s.micro_batches(1, 1), [0..2, 2..4, 4..6]);
+        let apart = sequences(&[1, 1, 1, 1], &[(0, 1), (1, 1), (2, 1), (3, 1)]);
+        assert_eq!(apart.micro_batches(1, 2), [0..2, 2..4]);
+        assert_eq!(apart.micro_batches(3, 1), [0..3, 3..4]);
+        assert_eq!(apart.network_tokens(0..4), 4);
+    }
+}

@@ -1,0 +1,53 @@
+//! A cache-line-aligned vector of floats.
+
+use std::ops::{Deref, DerefMut};
+
+/// A line of sixteen floats, aligned as AVX-512 likes them.
+#[derive(Debug, Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
+
+/// Floats that start on a cache line. The length is fixed at creation.
+#[derive(Debug, Clone, Default)]
+pub struct Buffer {
+    lines: Vec<Line>,
+    length: usize,
+}
+
+impl Buffer {
+    /// `length` zeros; untouched pages cost no memory.
+    #[must_use]
+    pub fn zeroed(length: usize) -> Self {
+        Self {
+            lines: bytemuck::zeroed_vec(length.div_ceil(16)),
+            length,
+        }
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &bytemuck::cast_slice(&self.lines)[..self.length]
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.length]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aligned_and_zero() {
+        let buffer = Buffer::zeroed(17);
+        assert_eq!(buffer.as_ptr() as usize % 64, 0);
+        assert_eq!(&*buffer, [0.0; 17]);
+        assert!(Buffer::zeroed(0).is_empty());
+    }
+}

@@ -1,0 +1,407 @@
+//! A network's parameters: one flat buffer of weights and, where they are trained, one of
+//! gradients and two of moments, with a table of names and shapes.
+
+use crate::cpu::Buffer;
+use crate::{AdamW, Error, Moments, Result, Rng};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// Offsets are multiples of this many floats, so that every tensor starts on a cache line.
+const ALIGN: usize = 16;
+
+/// Whether AdamW's decoupled weight decay applies to a parameter (Loshchilov & Hutter 2017; as is
+/// usual: matrices yes; norms, biases and embeddings no).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decay {
+    /// Decayed.
+    Yes,
+    /// Not decayed.
+    No,
+}
+
+/// One parameter's name, shape and decay group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParameterSpec {
+    /// The name, as in the checkpoint file.
+    pub name: String,
+    /// The shape, row-major.
+    pub shape: Vec<usize>,
+    /// Whether weight decay applies.
+    pub decay: Decay,
+}
+
+impl ParameterSpec {
+    /// A matrix of a linear layer: decayed.
+    pub fn matrix(name: impl Into<String>, shape: &[usize]) -> Self {
+        Self {
+            name: name.into(),
+            shape: shape.to_vec(),
+            decay: Decay::Yes,
+        }
+    }
+
+    /// A norm's scale, a bias or an embedding: not decayed.
+    pub fn undecayed(name: impl Into<String>, shape: &[usize]) -> Self {
+        Self {
+            name: name.into(),
+            shape: shape.to_vec(),
+            decay: Decay::No,
+        }
+    }
+}
+
+/// How much is stored beside the weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// Weights only: a prior, a reward model, a policy that only answers.
+    Frozen,
+    /// Weights, gradients and two moments.
+    Trainable,
+}
+
+/// How to fill a parameter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// All values equal.
+    Constant(f32),
+    /// Independent normal values of mean 0.
+    Normal {
+        /// Standard deviation.
+        std: f64,
+    },
+}
+
+/// A parameter's index in its [`Parameters`]: cheap to copy and to look up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ParameterId(usize);
+
+#[derive(Debug, Clone)]
+struct Entry {
+    spec: ParameterSpec,
+    range: Range<usize>,
+}
+
+/// The parameters of one network.
+#[derive(Debug)]
+pub struct Parameters {
+    entries: Vec<Entry>,
+    index: HashMap<String, usize>,
+    weights: Buffer,
+    training: Option<Training>,
+}
+
+/// What only trained parameters have.
+#[derive(Debug)]
+struct Training {
+    gradients: Buffer,
+    moments: Moments,
+}
+
+/// A view of the weights by [`ParameterId`].
+#[derive(Debug, Clone, Copy)]
+pub struct Weights<'a> {
+    entries: &'a [Entry],
+    flat: &'a [f32],
+}
+
+impl<'a> Weights<'a> {
+    /// The values of one parameter, row-major.
+    #[must_use]
+    pub fn get(&self, id: ParameterId) -> &'a [f32] {
+        &self.flat[self.entries[id.0].range.clone()]
+    }
+}
+
+/// A view of the gradients by [`ParameterId`], to add to.
+#[derive(Debug)]
+pub struct Gradients<'a> {
+    entries: &'a [Entry],
+    flat: &'a mut [f32],
+}
+
+impl Gradients<'_> {
+    /// The gradient of one parameter, row-major, to accumulate into.
+    pub fn get_mut(&mut self, id: ParameterId) -> &mut [f32] {
+        &mut self.flat[self.entries[id.0].range.clone()]
+    }
+}
+
+impl Parameters {
+    /// Zero-filled parameters in the order of `specs`, whose names must differ.
+    ///
+    /// # Panics
+    /// If two specs share a name: an architecture's table is code, not input.
+    #[must_use]
+    pub fn new(specs: Vec<ParameterSpec>, storage: Storage) -> Self {
+        let mut entries = Vec::with_capacity(specs.len());
+        let mut index = HashMap::with_capacity(specs.len());
+        let mut end: usize = 0;
+        for spec in specs {
+            let start = end.next_multiple_of(ALIGN);
+            end = start + spec.shape.iter().product::<usize>();
+            assert!(
+                index.insert(spec.name.clone(), entries.len()).is_none(),
+                "parameter `{}` is listed twice",
+                spec.name
+            );
+            entries.push(Entry {
+                spec,
+                range: start..end,
+            });
+        }
+        let total = end.next_multiple_of(ALIGN);
+        let training = (storage == Storage::Trainable).then(|| Training {
+            gradients: Buffer::zeroed(total),
+            moments: Moments::new(total),
+        });
+        Self {
+            entries,
+            index,
+            weights: Buffer::zeroed(total),
+            training,
+        }
+    }
+
+    /// The parameters' specs, in order.
+    pub fn specs(&self) -> impl ExactSizeIterator<Item = &ParameterSpec> {
+        self.entries.iter().map(|entry| &entry.spec)
+    }
+
+    /// Their ids, in the same order.
+    pub fn ids(&self) -> impl ExactSizeIterator<Item = ParameterId> + use<> {
+        (0..self.entries.len()).map(ParameterId)
+    }
+
+    /// The number of trained or frozen values, without alignment gaps.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.entries.iter().map(|entry| entry.range.len()).sum()
+    }
+
+    /// The id of the parameter called `name`.
+    #[must_use]
+    pub fn id(&self, name: &str) -> Option<ParameterId> {
+        self.index.get(name).copied().map(ParameterId)
+    }
+
+    /// The spec of one parameter.
+    #[must_use]
+    pub fn spec(&self, id: ParameterId) -> &ParameterSpec {
+        &self.entries[id.0].spec
+    }
+
+    /// Whether gradients and moments are held.
+    #[must_use]
+    pub fn storage(&self) -> Storage {
+        if self.training.is_some() {
+            Storage::Trainable
+        } else {
+            Storage::Frozen
+        }
+    }
+
+    /// All weights, to read.
+    #[must_use]
+    pub fn weights(&self) -> Weights<'_> {
+        Weights {
+            entries: &self.entries,
+            flat: &self.weights,
+        }
+    }
+
+    /// One parameter's weights, to write.
+    pub fn weights_mut(&mut self, id: ParameterId) -> &mut [f32] {
+        &mut self.weights[self.entries[id.0].range.clone()]
+    }
+
+    /// Copies `values` into the parameter called `name`.
+    ///
+    /// # Errors
+    /// If there is none of that name, or their numbers differ.
+    pub fn set(&mut self, name: &str, values: &[f32]) -> Result<()> {
+        let id = self
+            .id(name)
+            .ok_or_else(|| Error::UnknownParameter(name.into()))?;
+        let entry = &self.entries[id.0];
+        if entry.range.len() != values.len() {
+            return Err(Error::WrongLength {
+                name: name.into(),
+                shape: entry.spec.shape.clone(),
+                expected: entry.range.len(),
+                got: values.len(),
+            });
+        }
+        self.weights_mut(id).copy_from_slice(values);
+        Ok(())
+    }
+
+    /// Fills the parameter called `name`.
+    ///
+    /// # Panics
+    /// If there is none: an architecture's initialization is code, not input.
+    pub fn initialize(&mut self, name: &str, init: Init, rng: &mut Rng) {
+        let id = self
+            .id(name)
+            .unwrap_or_else(|| panic!("no parameter named `{name}`"));
+        for value in self.weights_mut(id) {
+            *value = match init {
+                Init::Constant(x) => x,
+                Init::Normal { std } => (std * rng.normal()) as f32,
+            };
+        }
+    }
+
+    /// All gradients, to add to.
+    ///
+    /// # Panics
+    /// If the parameters are frozen: callers check [`storage`](Self::storage) where it is input.
+    pub fn gradients_mut(&mut self) -> Gradients<'_> {
+        self.split().1
+    }
+
+    /// The weights to read and the gradients to add to, both at once: what a backward pass needs.
+    ///
+    /// # Panics
+    /// If the parameters are frozen.
+    pub fn split(&mut self) -> (Weights<'_>, Gradients<'_>) {
+        let training = self
+            .training
+            .as_mut()
+            .expect("frozen parameters have no gradients");
+        (
+            Weights {
+                entries: &self.entries,
+                flat: &self.weights,
+            },
+            Gradients {
+                entries: &self.entries,
+                flat: &mut training.gradients,
+            },
+        )
+    }
+
+    /// The gradient of one parameter, to read; `None` if frozen.
+    #[must_use]
+    pub fn gradient(&self, id: ParameterId) -> Option<&[f32]> {
+        let training = self.training.as_ref()?;
+        Some(&training.gradients[self.entries[id.0].range.clone()])
+    }
+
+    /// Sets all gradients to zero; nothing where frozen.
+    pub fn zero_gradients(&mut self) {
+        if let Some(training) = &mut self.training {
+            training.gradients.fill(0.0);
+        }
+    }
+
+    /// The Euclidean norm of all gradients (0 where frozen), the same for any thread count.
+    #[must_use]
+    pub fn gradient_norm(&self) -> f64 {
+        let squares = self
+            .training
+            .as_ref()
+            .map(|t| crate::optim::sum_of_squares(&t.gradients));
+        squares.unwrap_or(0.0).sqrt()
+    }
+
+    /// One AdamW step (see [`AdamW`]) with gradients scaled by `gradient_scale`, then zero
+    /// gradients. Nothing happens where the parameters are frozen.
+    pub fn adamw_step(&mut self, adamw: &AdamW, learning_rate: f64, gradient_scale: f64) {
+        let Some(training) = &mut self.training else {
+            return;
+        };
+        let groups = self
+            .entries
+            .iter()
+            .map(|entry| (entry.range.clone(), entry.spec.decay));
+        crate::optim::step(
+            adamw,
+            learning_rate,
+            gradient_scale,
+            groups,
+            &mut self.weights,
+            &mut training.gradients,
+            &mut training.moments,
+        );
+    }
+
+    /// The optimizer's state, to save; `None` if frozen.
+    #[must_use]
+    pub fn moments(&self) -> Option<&Moments> {
+        self.training.as_ref().map(|training| &training.moments)
+    }
+
+    /// The optimizer's state, to restore; `None` if frozen.
+    pub fn moments_mut(&mut self) -> Option<&mut Moments> {
+        self.training.as_mut().map(|training| &mut training.moments)
+    }
+
+    /// One parameter's part of a flat buffer such as the moments.
+    #[must_use]
+    pub fn range(&self, id: ParameterId) -> Range<usize> {
+        self.entries[id.0].range.clone()
+    }
+
+    /// SHA-256 over names, shapes and weights, as lower-case hexadecimal: equal if and only if the
+    /// parameters are.
+    #[must_use]
+    pub fn checksum(&self) -> String {
+        let mut hash = Sha256::new();
+        for entry in &self.entries {
+            hash.update(format!("{}{:?}", entry.spec.name, entry.spec.shape));
+            hash.update(bytemuck::cast_slice(&self.weights[entry.range.clone()]));
+        }
+        hash.finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Stream;
+
+    fn parameters(storage: Storage) -> Parameters {
+        let specs = vec![
+            ParameterSpec::matrix("a", &[3, 5]),
+            ParameterSpec::undecayed("b", &[7]),
+        ];
+        let mut parameters = Parameters::new(specs, storage);
+        let mut rng = Rng::new(1, Stream::Init, 0, 0);
+        parameters.initialize("a", Init::Normal { std: 1.0 }, &mut rng);
+        parameters.initialize("b", Init::Constant(0.5), &mut rng);
+        parameters
+    }
+
+    #[test]
+    fn layout_and_lookup() {
+        let mut p = parameters(Storage::Frozen);
+        assert_eq!(p.count(), 22);
+        let b = p.id("b").unwrap();
+        assert_eq!(p.weights().get(b), [0.5; 7]);
+        assert_eq!(p.range(b).start % ALIGN, 0);
+        p.set("b", &[1.0; 7]).unwrap();
+        assert_eq!(p.weights().get(b), [1.0; 7]);
+        assert!(matches!(p.set("c", &[]), Err(Error::UnknownParameter(_))));
+        assert!(
+            p.set("b", &[1.0])
+                .unwrap_err()
+                .to_string()
+                .contains("`b` has shape [7]")
+        );
+        assert!(p.moments().is_none());
+    }
+
+    #[test]
+    fn checksum_sees_every_value() {
+        let mut p = parameters(Storage::Trainable);
+        let before = p.checksum();
+        assert_eq!(before, parameters(Storage::Frozen).checksum());
+        let a = p.id("a").unwrap();
+        p.weights_mut(a)[14] += 1e-6;
+        assert_ne!(before, p.checksum());
+    }
+}

@@ -1,0 +1,54 @@
+//! What a method must say.
+
+use crate::{Loss, Stats};
+use rlhf_objective::{KlPenalty, Outputs, Result, Scored, Sequences};
+use rlhf_tensor::Rng;
+use std::ops::ControlFlow;
+
+/// A loss over network outputs.
+///
+/// **A loss is a sum** over items whose weights are already normalized by the whole batch (the
+/// batch carries them), so that the losses and gradients of its parts add up to its own.
+pub trait Learner {
+    /// What the loss needs besides the outputs.
+    type Batch;
+
+    /// The responses of a batch, in the order of the outputs.
+    fn sequences<'a>(&self, batch: &'a Self::Batch) -> &'a Sequences;
+
+    /// How many consecutive responses must stay together: 1, or 2 for pairs.
+    fn group(&self) -> usize {
+        1
+    }
+
+    /// The part of a batch with these responses, every weight unchanged.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn select(&self, batch: &Self::Batch, responses: &[usize]) -> Result<Self::Batch>;
+
+    /// The loss, a scalar to minimize, and its statistics.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    fn loss(&self, outputs: &Outputs, batch: &Self::Batch) -> Result<Loss>;
+}
+
+/// A learner that improves a policy from its own rollouts.
+pub trait Method: Learner {
+    /// Cuts scored rollouts into the batches of an iteration, one optimizer step each, all epochs.
+    /// Statistics of the whole (whitening, group means) are computed here, before the split.
+    ///
+    /// # Errors
+    /// If the rollouts lack what the method needs, such as values.
+    fn batches(
+        &mut self,
+        scored: Scored,
+        penalty: &mut KlPenalty,
+        rng: Rng,
+    ) -> Result<Vec<Self::Batch>>;
+
+    /// After each optimizer step, with the statistics of its whole batch; `Break` ends the
+    /// iteration early.
+    fn after_step(&mut self, stats: &Stats) -> ControlFlow<()>;
+}

@@ -1,0 +1,117 @@
+//! A loss and the statistics it returns; the loop only forwards them.
+
+use rlhf_tensor::Tensor;
+use std::collections::BTreeMap;
+
+/// The loss of a batch or of a part of one.
+#[derive(Debug)]
+pub struct Loss {
+    /// The scalar to minimize, in candle's graph down to the outputs.
+    pub value: Tensor,
+    /// Numbers to log.
+    pub stats: Stats,
+}
+
+/// Named numbers, added up over the parts of a batch: means as weighted sums, extremes as maxima.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Stats(BTreeMap<&'static str, Entry>);
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Entry {
+    Sum(f64),
+    Mean { sum: f64, weight: f64 },
+    Max(f64),
+}
+
+impl Stats {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A quantity that adds up over parts, such as the loss.
+    pub fn sum(&mut self, name: &'static str, value: f64) {
+        self.merge(name, Entry::Sum(value));
+    }
+
+    /// A mean over items, given their sum and their number (or total weight) in this part.
+    pub fn mean(&mut self, name: &'static str, sum: f64, weight: f64) {
+        self.merge(name, Entry::Mean { sum, weight });
+    }
+
+    /// A maximum.
+    pub fn max(&mut self, name: &'static str, value: f64) {
+        self.merge(name, Entry::Max(value));
+    }
+
+    /// Adds the statistics of another part.
+    ///
+    /// # Panics
+    /// If a name is a sum here and a mean there: a method's code is wrong.
+    pub fn absorb(&mut self, other: &Self) {
+        for (name, entry) in &other.0 {
+            self.merge(name, *entry);
+        }
+    }
+
+    /// A number by its name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.0.get(name).map(Entry::value)
+    }
+
+    /// All names and numbers, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, f64)> + '_ {
+        self.0.iter().map(|(name, entry)| (*name, entry.value()))
+    }
+
+    fn merge(&mut self, name: &'static str, new: Entry) {
+        let entry = self.0.entry(name).or_insert(match new {
+            Entry::Sum(_) => Entry::Sum(0.0),
+            Entry::Mean { .. } => Entry::Mean {
+                sum: 0.0,
+                weight: 0.0,
+            },
+            Entry::Max(_) => Entry::Max(f64::NEG_INFINITY),
+        });
+        match (entry, new) {
+            (Entry::Sum(total), Entry::Sum(value)) => *total += value,
+            (Entry::Mean { sum, weight }, Entry::Mean { sum: s, weight: w }) => {
+                *sum += s;
+                *weight += w;
+            }
+            (Entry::Max(most), Entry::Max(value)) => *most = most.max(value),
+            _ => panic!("statistic `{name}` changed its kind"),
+        }
+    }
+}
+
+impl Entry {
+    fn value(&self) -> f64 {
+        match *self {
+            Self::Sum(value) | Self::Max(value) => value,
+            Self::Mean { sum, weight } => sum / weight,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_add_up_to_the_whole() {
+        let mut whole = Stats::new();
+        for (sum, weight) in [(3.0, 2.0), (5.0, 6.0)] {
+            let mut part = Stats::new();
+            part.mean("mean", sum, weight);
+            part.sum("sum", sum);
+            part.max("max", sum);
+            whole.absorb(&part);
+        }
+        let all: Vec<_> = whole.iter().collect();
+        assert_eq!(all, [("max", 5.0), ("mean", 1.0), ("sum", 8.0)]);
+        assert_eq!(whole.get("none"), None);
+    }
+}
