@@ -1,0 +1,3 @@
+//! Architectures: what their parameters are called and how they start.
+
+pub mod gpt2;

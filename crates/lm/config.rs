@@ -1,0 +1,306 @@
+//! `config.json` of a GPT-2 checkpoint in Hugging Face layout.
+
+use crate::{Error, Result};
+use serde_json::{Map, Value};
+use std::path::Path;
+
+/// The nonlinearity of the feed-forward layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// x·Φ(x) by the tanh approximation (Hendrycks & Gimpel 2016, §2): GPT-2's own.
+    GeluNew,
+    /// x·Φ(x), exact.
+    Gelu,
+    /// max(x, 0).
+    Relu,
+    /// x·σ(x).
+    Silu,
+}
+
+impl Activation {
+    fn parse(name: &str) -> Option<Self> {
+        match name {
+            "gelu_new" | "gelu_pytorch_tanh" => Some(Self::GeluNew),
+            "gelu" => Some(Self::Gelu),
+            "relu" => Some(Self::Relu),
+            "silu" | "swish" => Some(Self::Silu),
+            _ => None,
+        }
+    }
+}
+
+/// Everything in `config.json` that changes what a GPT-2 computes, and the rest as it was.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gpt2Config {
+    /// V.
+    pub vocab: usize,
+    /// The context, tokens.
+    pub positions: usize,
+    /// D.
+    pub width: usize,
+    /// The number of blocks.
+    pub layers: usize,
+    /// The number of attention heads, a divisor of D.
+    pub heads: usize,
+    /// The width of the feed-forward layer.
+    pub inner: usize,
+    /// Its nonlinearity.
+    pub activation: Activation,
+    /// ε of the layer norms.
+    pub norm_epsilon: f32,
+    /// Whether the vocabulary head is the token embedding.
+    pub tied: bool,
+    /// Whether attention scores are divided by √(head width).
+    pub scale_by_width: bool,
+    /// Whether attention scores of block i are divided by i + 1.
+    pub scale_by_layer: bool,
+    /// The beginning-of-sequence token.
+    pub bos: Option<u32>,
+    /// The end-of-sequence token.
+    pub eos: Option<u32>,
+    /// The whole file, to write back.
+    raw: Map<String, Value>,
+}
+
+impl Gpt2Config {
+    /// Reads `config.json` of a checkpoint folder.
+    ///
+    /// # Errors
+    /// If it is missing, malformed, or asks for something that is not supported; the message names
+    /// the field.
+    pub fn load(folder: &Path) -> Result<Self> {
+        Self::read(&folder.join("config.json"))
+    }
+
+    /// Reads a file in the format of `config.json`.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let value: Value =
+            serde_json::from_str(&text).map_err(|error| Error::invalid(path, error))?;
+        Self::from_json(value).map_err(|message| Error::invalid(path, message))
+    }
+
+    /// Interprets the content of a `config.json`.
+    ///
+    /// # Errors
+    /// A message that names the field at fault.
+    pub fn from_json(value: Value) -> std::result::Result<Self, String> {
+        let Value::Object(raw) = value else {
+            return Err("not a JSON object".into());
+        };
+        let fields = Fields(&raw);
+        fields.check_architecture()?;
+        let width = fields.positive("n_embd", Some(768))?;
+        let heads = fields.positive("n_head", Some(12))?;
+        if width % heads != 0 {
+            return Err(format!("n_head = {heads} does not divide n_embd = {width}"));
+        }
+        let positions = match fields.positive("n_positions", None) {
+            Ok(positions) => positions,
+            Err(_) => fields.positive("n_ctx", Some(1024))?,
+        };
+        let vocab = fields.positive("vocab_size", Some(50257))?;
+        let name = fields.text("activation_function")?.unwrap_or("gelu_new");
+        let activation = Activation::parse(name).ok_or_else(|| {
+            format!("activation_function = {name:?} is not one of gelu_new, gelu, relu, silu")
+        })?;
+        let epsilon = fields.number("layer_norm_epsilon", 1e-5)?;
+        if !(epsilon > 0.0 && epsilon < 1.0) {
+            return Err(format!(
+                "layer_norm_epsilon = {epsilon} is not between 0 and 1"
+            ));
+        }
+        Ok(Self {
+            vocab,
+            positions,
+            width,
+            layers: fields.positive("n_layer", Some(12))?,
+            heads,
+            inner: fields.positive("n_inner", Some(4 * width))?,
+            activation,
+            norm_epsilon: epsilon as f32,
+            tied: fields.flag("tie_word_embeddings", true)?,
+            scale_by_width: fields.flag("scale_attn_weights", true)?,
+            scale_by_layer: fields.flag("scale_attn_by_inverse_layer_idx", false)?,
+            bos: fields.token("bos_token_id", vocab)?,
+            eos: fields.token("eos_token_id", vocab)?,
+            raw,
+        })
+    }
+
+    /// The content of the `config.json` that describes this network, for Python too.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut raw = self.raw.clone();
+        raw.insert("architectures".into(), Value::from(vec!["GPT2LMHeadModel"]));
+        raw.insert("model_type".into(), "gpt2".into());
+        for key in ["torch_dtype", "dtype"] {
+            raw.remove(key);
+        }
+        raw.insert("torch_dtype".into(), "float32".into());
+        // Said even where they are the defaults of today, so that other readers agree.
+        for (key, token) in [("bos_token_id", self.bos), ("eos_token_id", self.eos)] {
+            raw.insert(key.into(), token.map_or(Value::Null, Value::from));
+        }
+        raw.insert("tie_word_embeddings".into(), self.tied.into());
+        Value::Object(raw)
+    }
+
+    /// What attention scores of block `layer` are multiplied by.
+    #[must_use]
+    pub fn attention_scale(&self, layer: usize) -> f32 {
+        let width = if self.scale_by_width {
+            ((self.width / self.heads) as f32).sqrt()
+        } else {
+            1.0
+        };
+        let depth = if self.scale_by_layer {
+            (layer + 1) as f32
+        } else {
+            1.0
+        };
+        1.0 / (width * depth)
+    }
+}
+
+/// Typed access to the fields of the file, with messages that name them.
+struct Fields<'a>(&'a Map<String, Value>);
+
+impl Fields<'_> {
+    fn get(&self, key: &str) -> Option<&Value> {
+        self.0.get(key).filter(|value| !value.is_null())
+    }
+
+    fn check_architecture(&self) -> std::result::Result<(), String> {
+        let gpt2 = |name: &str| name == "gpt2" || name.starts_with("GPT2");
+        let model_type = self.text("model_type")?;
+        let architectures = self.get("architectures").and_then(Value::as_array);
+        let architecture = architectures
+            .and_then(|all| all.first())
+            .and_then(Value::as_str);
+        match model_type.or(architecture) {
+            Some(name) if gpt2(name) => {}
+            Some(name) => return Err(format!("model_type = {name:?}: only gpt2 is supported")),
+            None => return Err("model_type is missing: is this a language model's config?".into()),
+        }
+        if self.flag("add_cross_attention", false)? {
+            return Err("add_cross_attention = true is not supported".into());
+        }
+        if self.get("quantization_config").is_some() {
+            return Err("quantization_config: quantized checkpoints are not supported".into());
+        }
+        Ok(())
+    }
+
+    fn positive(&self, key: &str, default: Option<usize>) -> std::result::Result<usize, String> {
+        match (self.get(key), default) {
+            (None, Some(default)) => Ok(default),
+            (None, None) => Err(format!("{key} is missing")),
+            (Some(value), _) => match value.as_u64() {
+                // Beyond this no checkpoint of GPT-2's kind exists, and products would overflow.
+                Some(number) if (1..1 << 24).contains(&number) => Ok(number as usize),
+                _ => Err(format!(
+                    "{key} = {value} is not a positive whole number of sane size"
+                )),
+            },
+        }
+    }
+
+    fn number(&self, key: &str, default: f64) -> std::result::Result<f64, String> {
+        let Some(value) = self.get(key) else {
+            return Ok(default);
+        };
+        value
+            .as_f64()
+            .ok_or_else(|| format!("{key} = {value} is not a number"))
+    }
+
+    fn flag(&self, key: &str, default: bool) -> std::result::Result<bool, String> {
+        let Some(value) = self.get(key) else {
+            return Ok(default);
+        };
+        value
+            .as_bool()
+            .ok_or_else(|| format!("{key} = {value} is not true or false"))
+    }
+
+    fn text(&self, key: &str) -> std::result::Result<Option<&str>, String> {
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
+        value
+            .as_str()
+            .map(Some)
+            .ok_or_else(|| format!("{key} = {value} is not a string"))
+    }
+
+    /// A token id; one beyond the vocabulary (the library's default 50256 on a small model) counts
+    /// as none.
+    fn token(&self, key: &str, vocab: usize) -> std::result::Result<Option<u32>, String> {
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
+        let value = value
+            .as_array()
+            .and_then(|all| all.first())
+            .unwrap_or(value);
+        let id = value
+            .as_u64()
+            .ok_or_else(|| format!("{key} = {value} is not a token id"))?;
+        Ok((id < vocab as u64).then_some(id as u32))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn with(key: &str, value: Value) -> std::result::Result<Gpt2Config, String> {
+        let mut config = json!({"model_type": "gpt2", "vocab_size": 61, "n_embd": 32, "n_head": 2,
+            "n_layer": 2, "n_positions": 16});
+        config[key] = value;
+        Gpt2Config::from_json(config)
+    }
+
+    #[test]
+    fn defaults_and_fields() {
+        let config = with("n_inner", Value::Null).unwrap();
+        assert_eq!(
+            (config.inner, config.positions, config.tied),
+            (128, 16, true)
+        );
+        assert_eq!(config.activation, Activation::GeluNew);
+        assert!((config.attention_scale(3) - 0.25).abs() < 1e-7);
+        let scaled = with("scale_attn_by_inverse_layer_idx", json!(true)).unwrap();
+        assert!((scaled.attention_scale(3) - 0.0625).abs() < 1e-7);
+        let unscaled = with("scale_attn_weights", json!(false)).unwrap();
+        assert_eq!(unscaled.attention_scale(3), 1.0);
+        assert_eq!(with("eos_token_id", json!(50256)).unwrap().eos, None);
+        assert_eq!(with("eos_token_id", json!(60)).unwrap().eos, Some(60));
+        assert_eq!(
+            with("resid_pdrop", json!(0.1)).unwrap().to_json()["resid_pdrop"],
+            0.1
+        );
+    }
+
+    #[test]
+    fn what_is_not_supported_is_named() {
+        for (key, value, named) in [
+            ("n_head", json!(3), "n_head = 3 does not divide n_embd = 32"),
+            ("activation_function", json!("mish"), "\"mish\""),
+            ("model_type", json!("llama"), "\"llama\""),
+            ("add_cross_attention", json!(true), "add_cross_attention"),
+            ("n_layer", json!(-1), "n_layer = -1"),
+            ("n_embd", json!("wide"), "n_embd"),
+            ("vocab_size", json!(1u64 << 60), "vocab_size"),
+            ("tie_word_embeddings", json!(1), "tie_word_embeddings"),
+        ] {
+            let error = with(key, value).unwrap_err();
+            assert!(error.contains(named), "{error}");
+        }
+    }
+}
