@@ -30,6 +30,7 @@
 mod beta;
 mod error;
 mod kl;
+mod link;
 mod network;
 #[allow(clippy::module_inception)]
 mod objective;
@@ -42,6 +43,7 @@ mod tilt;
 pub use beta::Beta;
 pub use error::{Error, Result};
 pub use kl::exact_kl;
+pub use link::log_sigmoid;
 pub use network::{Decoder, Network, OutputGrads, Outputs, Purpose, Start, Want};
 pub use objective::{KlPenalty, Objective, Prior, Reward};
 pub use pairs::{Pairs, PairsWithPrior};

@@ -4,8 +4,12 @@
 //! makes its batches from scored rollouts. Neither sees a network's inside, a prior or a reward,
 //! and the loops name no method.
 
+mod epochs;
+mod evaluate;
 mod learner;
 mod stats;
 
+pub use epochs::Epochs;
+pub use evaluate::evaluate;
 pub use learner::{Learner, Method};
 pub use stats::{Loss, Stats};
