@@ -38,13 +38,7 @@ impl Packed {
     /// # Errors
     /// If a token is not below `vocab`, or a prompt with a response does not fit in `context`.
     pub fn new(sequences: &Sequences, vocab: usize, context: usize) -> Result<Self> {
-        let mut packed = Self {
-            tokens: Vec::new(),
-            positions: Vec::new(),
-            segments: Vec::new(),
-            rows: Vec::with_capacity(sequences.tokens()),
-            targets: Vec::with_capacity(sequences.tokens()),
-        };
+        let mut packed = Self::empty();
         let mut segment_of = vec![None; sequences.prompts().len()];
         for (index, response) in sequences.responses().iter().enumerate() {
             let prompt = &sequences.prompts()[response.prompt].ids;
@@ -60,6 +54,31 @@ impl Packed {
             packed.targets.extend(&response.ids);
         }
         Ok(packed)
+    }
+
+    /// Packs whole histories, one segment each, to predict the token after each of them: what a
+    /// decoder reads at its start.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn histories(rows: &[Vec<u32>], vocab: usize, context: usize) -> Result<Self> {
+        let mut packed = Self::empty();
+        for (index, row) in rows.iter().enumerate() {
+            check(index, row, &[], vocab, context)?;
+            let segment = packed.push(row, None, 0);
+            packed.rows.push(packed.segments[segment].range.end - 1);
+        }
+        Ok(packed)
+    }
+
+    fn empty() -> Self {
+        Self {
+            tokens: Vec::new(),
+            positions: Vec::new(),
+            segments: Vec::new(),
+            rows: Vec::new(),
+            targets: Vec::new(),
+        }
     }
 
     fn push(&mut self, tokens: &[u32], parent: Option<usize>, first_position: usize) -> usize {
@@ -102,7 +121,7 @@ fn check(
              was it made with another tokenizer?"
         )));
     }
-    let read = prompt.len() + response.len() - 1;
+    let read = prompt.len() + response.len().saturating_sub(1);
     if read > context {
         return Err(Error::Batch(format!(
             "sequence {index}: a prompt of {} and a response of {} tokens do not fit the context of \

@@ -17,6 +17,7 @@
 
 pub mod cpu;
 mod error;
+mod map;
 mod optim;
 mod parameters;
 mod rng;
@@ -24,6 +25,7 @@ mod rng;
 pub use candle_core::{self, D, DType, Device, IndexOp, Tensor, Var, backprop::GradStore};
 pub use candle_nn;
 pub use error::{Error, Result};
+pub use map::MappedFile;
 pub use optim::{AdamW, Moments};
 pub use parameters::{
     Decay, Gradients, Init, ParameterId, ParameterSpec, Parameters, Storage, Weights,

@@ -76,6 +76,14 @@ pub enum Init {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParameterId(usize);
 
+impl ParameterId {
+    /// The place in the order of the specs.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Entry {
     spec: ParameterSpec,

@@ -1,0 +1,452 @@
+//! GPT-2 in plain tensor operations: the first thing to read, and the oracle of the fast engine.
+//!
+//! Differentiable operations only: candle's fused norms and softmax have no backward.
+
+use crate::bodies::gpt2::{Affine, BlockIds, Gpt2Ids};
+use crate::{Activation, Error, Gpt2Config, Heads, Packed};
+use rlhf_objective::{
+    Decoder, Network, OutputGrads, Outputs, Purpose, Result, Sequences, Start, Want,
+};
+use rlhf_tensor::candle_nn::ops;
+use rlhf_tensor::{D, Device, ParameterId, Parameters, Storage, Tensor, Var};
+use std::ops::Range;
+
+/// A GPT-2 (Radford et al. 2019) on any batch of segments.
+pub struct Plain {
+    config: Gpt2Config,
+    ids: Gpt2Ids,
+    parameters: Parameters,
+    heads: Heads,
+    temperature: f64,
+    last: Option<Read>,
+}
+
+/// What one read keeps: the graph down to the variables it was computed from.
+struct Read {
+    weights: Weights,
+    /// Final hidden states of the rows that predict, [N, D].
+    hidden: Tensor,
+    log_probs: Tensor,
+    entropy: Option<Tensor>,
+    values: Option<Tensor>,
+    purpose: Purpose,
+}
+
+/// The parameters as candle variables.
+struct Weights(Vec<Var>);
+
+impl Weights {
+    fn new(parameters: &Parameters) -> Result<Self> {
+        let weights = parameters.weights();
+        let variable = |id: ParameterId| {
+            let shape = parameters.spec(id).shape.as_slice();
+            Ok(Var::from_slice(weights.get(id), shape, &Device::Cpu)?)
+        };
+        Ok(Self(parameters.ids().map(variable).collect::<Result<_>>()?))
+    }
+
+    fn get(&self, id: ParameterId) -> &Tensor {
+        self.0[id.index()].as_tensor()
+    }
+}
+
+impl Plain {
+    /// A network over `parameters`, which were made from [`specs`](crate::bodies::gpt2::specs) with
+    /// the same configuration and heads.
+    #[must_use]
+    pub fn new(config: Gpt2Config, parameters: Parameters, heads: Heads, temperature: f64) -> Self {
+        let ids = Gpt2Ids::new(&config, &parameters);
+        Self {
+            config,
+            ids,
+            parameters,
+            heads,
+            temperature,
+            last: None,
+        }
+    }
+
+    /// Logits of every row of a packed batch, [n, V], showing `trace` each stage on the way.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    pub fn logits(&self, packed: &Packed, trace: &mut dyn FnMut(&str, &Tensor)) -> Result<Tensor> {
+        let weights = Weights::new(&self.parameters)?;
+        let hidden = self.hidden(&weights, packed, trace)?;
+        self.head(&weights, &hidden)
+    }
+
+    /// Final hidden states, [n, D].
+    fn hidden(
+        &self,
+        weights: &Weights,
+        packed: &Packed,
+        trace: &mut dyn FnMut(&str, &Tensor),
+    ) -> Result<Tensor> {
+        let n = packed.tokens.len();
+        let tokens = Tensor::from_slice(&packed.tokens, n, &Device::Cpu)?;
+        let positions = Tensor::from_slice(&packed.positions, n, &Device::Cpu)?;
+        let tokens = weights.get(self.ids.tokens).index_select(&tokens, 0)?;
+        let positions = weights
+            .get(self.ids.positions)
+            .index_select(&positions, 0)?;
+        let mut x = (tokens + positions)?;
+        trace("embedding", &x);
+        let mask = mask(packed)?;
+        for (layer, block) in self.ids.blocks.iter().enumerate() {
+            x = self.block(weights, layer, block, &x, &mask, trace)?;
+        }
+        let x = self.norm(weights, &self.ids.norm, &x)?;
+        trace("norm", &x);
+        Ok(x)
+    }
+
+    fn block(
+        &self,
+        weights: &Weights,
+        layer: usize,
+        ids: &BlockIds,
+        x: &Tensor,
+        mask: &Tensor,
+        trace: &mut dyn FnMut(&str, &Tensor),
+    ) -> Result<Tensor> {
+        let mut trace = |stage: &str, x: &Tensor| trace(&format!("block{layer}{stage}"), x);
+        let normed = self.norm(weights, &ids.norm_1, x)?;
+        trace(".norm_1", &normed);
+        let qkv = linear(weights, &ids.qkv, &normed)?;
+        trace(".qkv", &qkv);
+        let mixed = self.attention(layer, &qkv, mask)?;
+        trace(".attention", &mixed);
+        let x = (x + linear(weights, &ids.attention_out, &mixed)?)?;
+        trace(".residual", &x);
+        let normed = self.norm(weights, &ids.norm_2, &x)?;
+        trace(".norm_2", &normed);
+        let inner = linear(weights, &ids.inner, &normed)?;
+        trace(".inner", &inner);
+        let active = match self.config.activation {
+            Activation::GeluNew => inner.gelu()?,
+            Activation::Gelu => inner.gelu_erf()?,
+            Activation::Relu => inner.relu()?,
+            Activation::Silu => inner.silu()?,
+        };
+        trace(".active", &active);
+        let x = (x + linear(weights, &ids.inner_out, &active)?)?;
+        trace("", &x);
+        Ok(x)
+    }
+
+    /// Softmax attention of each head over the rows the mask allows: [n, 3D] → [n, D].
+    fn attention(&self, layer: usize, qkv: &Tensor, mask: &Tensor) -> Result<Tensor> {
+        let (n, heads) = (qkv.dim(0)?, self.config.heads);
+        let width = self.config.width / heads;
+        // [n, 3, heads, width] → three of [heads, n, width]
+        let split = qkv.reshape((n, 3, heads, width))?;
+        let part = |i: usize| {
+            split
+                .narrow(1, i, 1)?
+                .squeeze(1)?
+                .transpose(0, 1)?
+                .contiguous()
+        };
+        let (queries, keys, values) = (part(0)?, part(1)?, part(2)?);
+        let scale = f64::from(self.config.attention_scale(layer));
+        let scores = (queries.matmul(&keys.t()?.contiguous()?)? * scale)?;
+        let shares = ops::softmax(&scores.broadcast_add(mask)?, D::Minus1)?;
+        Ok(shares
+            .matmul(&values)?
+            .transpose(0, 1)?
+            .reshape((n, heads * width))?)
+    }
+
+    fn norm(&self, weights: &Weights, ids: &Affine, x: &Tensor) -> Result<Tensor> {
+        let (weight, bias) = (weights.get(ids.weight), weights.get(ids.bias));
+        Ok(ops::layer_norm_slow(
+            x,
+            weight,
+            bias,
+            self.config.norm_epsilon,
+        )?)
+    }
+
+    /// Logits over the temperature, [rows, V].
+    fn head(&self, weights: &Weights, hidden: &Tensor) -> Result<Tensor> {
+        Ok((hidden.matmul(&weights.get(self.ids.head).t()?)? / self.temperature)?)
+    }
+
+    /// All outputs of a batch, in candle's graph.
+    fn answer(&self, packed: &Packed, want: Want) -> Result<Read> {
+        let weights = Weights::new(&self.parameters)?;
+        let rows: Vec<u32> = packed.rows.iter().map(|row| *row as u32).collect();
+        let rows = Tensor::from_slice(&rows, rows.len(), &Device::Cpu)?;
+        let hidden = self
+            .hidden(&weights, packed, &mut |_, _| ())?
+            .index_select(&rows, 0)?;
+        let values = match &self.ids.value {
+            Some(head) => {
+                let weight = weights.get(head.weight).t()?;
+                let value = hidden
+                    .matmul(&weight)?
+                    .broadcast_add(weights.get(head.bias))?;
+                Some(value.squeeze(1)?)
+            }
+            None => None,
+        };
+        let (log_probs, entropy) = if self.heads == Heads::Value {
+            (
+                Tensor::zeros(packed.rows.len(), hidden.dtype(), &Device::Cpu)?,
+                None,
+            )
+        } else {
+            let log_dist = ops::log_softmax(&self.head(&weights, &hidden)?, D::Minus1)?;
+            let targets = Tensor::from_slice(&packed.targets, packed.targets.len(), &Device::Cpu)?;
+            let log_probs = log_dist.gather(&targets.unsqueeze(1)?, 1)?.squeeze(1)?;
+            let entropy = if want.entropy {
+                Some((log_dist.exp()? * &log_dist)?.sum(1)?.neg()?)
+            } else {
+                None
+            };
+            (log_probs, entropy)
+        };
+        Ok(Read {
+            weights,
+            hidden,
+            log_probs,
+            entropy,
+            values,
+            purpose: want.purpose,
+        })
+    }
+}
+
+/// 0 where row i may attend to row j, −∞ elsewhere: [n, n].
+fn mask(packed: &Packed) -> Result<Tensor> {
+    let n = packed.tokens.len();
+    let mut mask = vec![f32::NEG_INFINITY; n * n];
+    for segment in &packed.segments {
+        for i in segment.range.clone() {
+            for j in packed.prefix(segment).chain(segment.range.start..i + 1) {
+                mask[i * n + j] = 0.0;
+            }
+        }
+    }
+    Ok(Tensor::from_vec(mask, (n, n), &Device::Cpu)?)
+}
+
+fn linear(weights: &Weights, ids: &Affine, x: &Tensor) -> Result<Tensor> {
+    Ok(x.matmul(weights.get(ids.weight))?
+        .broadcast_add(weights.get(ids.bias))?)
+}
+
+impl Network for Plain {
+    fn vocab(&self) -> usize {
+        self.config.vocab
+    }
+
+    fn read(&mut self, sequences: &Sequences, want: Want) -> Result<Outputs> {
+        let packed = Packed::new(sequences, self.config.vocab, self.config.positions)?;
+        let read = self.answer(&packed, want)?;
+        let numbers = |x: &Option<Tensor>| x.as_ref().map(Tensor::to_vec1).transpose();
+        let (entropy, values) = (numbers(&read.entropy)?, numbers(&read.values)?);
+        let outputs = Outputs::new(sequences, read.log_probs.to_vec1()?, entropy, values)?;
+        self.last = Some(read);
+        Ok(outputs)
+    }
+
+    fn log_dist(&mut self, rows: Range<usize>) -> Result<Tensor> {
+        let read = self.last.as_ref().ok_or_else(nothing_read)?;
+        let hidden = read.hidden.narrow(0, rows.start, rows.len())?;
+        Ok(ops::log_softmax(&self.head(&read.weights, &hidden)?, D::Minus1)?.detach())
+    }
+
+    fn backward(&mut self, gradients: &OutputGrads) -> Result<()> {
+        let read = self.last.as_ref().ok_or_else(nothing_read)?;
+        check_trainable(read.purpose, self.parameters.storage())?;
+        let weigh = |output: &Tensor, gradient: &Vec<f32>| {
+            let gradient = Tensor::from_slice(gradient, gradient.len(), &Device::Cpu)?;
+            (output * gradient)?.sum_all()
+        };
+        // d(loss)/d(parameters) = d(Σ outputs·gradients)/d(parameters), the gradients held fixed.
+        let mut total = Tensor::zeros((), read.hidden.dtype(), &Device::Cpu)?;
+        let parts = [
+            (Some(&read.log_probs), &gradients.log_probs),
+            (read.entropy.as_ref(), &gradients.entropy),
+            (read.values.as_ref(), &gradients.values),
+        ];
+        for (output, gradient) in parts {
+            if let (Some(output), Some(gradient)) = (output, gradient) {
+                total = (total + weigh(output, gradient)?)?;
+            }
+        }
+        let found = total.backward()?;
+        let ids: Vec<_> = self.parameters.ids().collect();
+        let mut into = self.parameters.gradients_mut();
+        for id in ids {
+            if let Some(gradient) = found.get(read.weights.get(id)) {
+                let gradient = gradient.flatten_all()?.to_vec1::<f32>()?;
+                into.get_mut(id)
+                    .iter_mut()
+                    .zip(gradient)
+                    .for_each(|(sum, new)| *sum += new);
+            }
+        }
+        Ok(())
+    }
+
+    fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
+        let scores = Vec::new();
+        Ok(Box::new(PlainDecoder {
+            network: self,
+            rows: Vec::new(),
+            scores,
+        }))
+    }
+
+    fn parameters(&self) -> Vec<&Parameters> {
+        vec![&self.parameters]
+    }
+
+    fn parameters_mut(&mut self) -> Vec<&mut Parameters> {
+        vec![&mut self.parameters]
+    }
+}
+
+/// The error of a question before the first read.
+pub(crate) fn nothing_read() -> rlhf_objective::Error {
+    rlhf_objective::Error::Unsupported("the network has not read a batch yet".into())
+}
+
+/// Whether a backward pass may follow.
+pub(crate) fn check_trainable(purpose: Purpose, storage: Storage) -> Result<()> {
+    if purpose == Purpose::Score || storage == Storage::Frozen {
+        let why = "no backward pass: the batch was read to score, or the parameters are frozen";
+        return Err(rlhf_objective::Error::Unsupported(why.into()));
+    }
+    Ok(())
+}
+
+/// Decoding without a cache: every step reads every row from its start.
+struct PlainDecoder<'a> {
+    network: &'a Plain,
+    rows: Vec<Vec<u32>>,
+    scores: Vec<f32>,
+}
+
+impl PlainDecoder<'_> {
+    fn refresh(&mut self) -> Result<()> {
+        self.scores.clear();
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let config = &self.network.config;
+        let packed = Packed::histories(&self.rows, config.vocab, config.positions)?;
+        let logits = self.network.logits(&packed, &mut |_, _| ())?;
+        let last: Vec<u32> = packed.rows.iter().map(|row| *row as u32).collect();
+        let last = Tensor::from_slice(&last, last.len(), &Device::Cpu)?;
+        self.scores = logits.index_select(&last, 0)?.flatten_all()?.to_vec1()?;
+        Ok(())
+    }
+}
+
+impl Decoder for PlainDecoder<'_> {
+    fn vocab(&self) -> usize {
+        self.network.config.vocab
+    }
+
+    fn start(&mut self, prompts: &[Start<'_>]) -> Result<()> {
+        for start in prompts {
+            check_start(start, self.network.config.positions)?;
+            self.rows
+                .extend(std::iter::repeat_n(start.prompt.to_vec(), start.samples));
+        }
+        self.refresh()
+    }
+
+    fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn scores(&self) -> &[f32] {
+        &self.scores
+    }
+
+    fn step(&mut self, tokens: &[u32]) -> Result<()> {
+        check_rows("tokens of a decoding step", self.rows.len(), tokens.len())?;
+        for (row, token) in self.rows.iter_mut().zip(tokens) {
+            row.push(*token);
+        }
+        self.refresh()
+    }
+
+    fn retain(&mut self, keep: &[bool]) -> Result<()> {
+        check_rows("flags of rows to keep", self.rows.len(), keep.len())?;
+        let vocab = self.vocab();
+        let mut flags = keep.iter();
+        self.rows.retain(|_| *flags.next().unwrap_or(&true));
+        let kept = self
+            .scores
+            .chunks(vocab)
+            .zip(keep)
+            .filter(|(_, keep)| **keep);
+        self.scores = kept.flat_map(|(scores, _)| scores).copied().collect();
+        Ok(())
+    }
+}
+
+/// Whether a prompt and what it may grow to fit.
+pub(crate) fn check_start(start: &Start<'_>, context: usize) -> Result<()> {
+    let read = start.prompt.len() + start.max_new_tokens.saturating_sub(1);
+    if start.prompt.is_empty() || read > context {
+        return Err(Error::Batch(format!(
+            "a prompt of {} tokens with {} new ones does not fit the context of {context}: lower \
+             max_new_tokens or shorten the prompt",
+            start.prompt.len(),
+            start.max_new_tokens
+        ))
+        .into());
+    }
+    Ok(())
+}
+
+/// Whether there is one item a row.
+pub(crate) fn check_rows(what: &'static str, expected: usize, got: usize) -> Result<()> {
+    if expected == got {
+        Ok(())
+    } else {
+        Err(rlhf_objective::Error::Size {
+            what,
+            expected,
+            got,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mask_lets_a_response_see_its_prompt_and_nothing_else() {
+        use rlhf_objective::{Finish, Prompt, Response};
+        let answer = |ids: &[u32]| Response::new(0, ids.to_vec(), Finish::Length);
+        let prompts = vec![Prompt::from_ids(vec![0, 1])];
+        let s = Sequences::new(prompts, vec![answer(&[2, 0]), answer(&[1, 2, 0])]).unwrap();
+        let mask = mask(&Packed::new(&s, 3, 9).unwrap())
+            .unwrap()
+            .to_vec2::<f32>()
+            .unwrap();
+        let seen: Vec<Vec<usize>> = mask
+            .iter()
+            .map(|row| (0..row.len()).filter(|j| row[*j] == 0.0).collect())
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                vec![0],
+                vec![0, 1],
+                vec![0, 1, 2],
+                vec![0, 1, 3],
+                vec![0, 1, 3, 4]
+            ]
+        );
+    }
+}
