@@ -1,0 +1,49 @@
+//! The README's commands, run as written, one after the other, in an empty folder.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// Lines of ```sh blocks, a line that ends in a backslash joined with the next.
+fn commands(readme: &str) -> Vec<String> {
+    let blocks = readme.split("```").skip(1).step_by(2);
+    let shell = blocks.filter_map(|block| block.strip_prefix("sh\n"));
+    shell
+        .flat_map(|block| {
+            block.replace("\\\n", " ").lines().map(str::to_string).collect::<Vec<_>>()
+        })
+        .filter(|line| !line.trim().is_empty())
+        .collect()
+}
+
+#[test]
+fn the_readme_does_what_it_says() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let commands = commands(&fs::read_to_string(readme).unwrap());
+    assert!(commands.len() >= 6, "{commands:?}");
+    let folder = tempfile::tempdir().unwrap();
+    // The configurations are shown with their path from the root of the project.
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+    fs::create_dir(folder.path().join("configs")).unwrap();
+    for file in fs::read_dir(configs).unwrap().map(|entry| entry.unwrap().path()) {
+        fs::copy(&file, folder.path().join("configs").join(file.file_name().unwrap())).unwrap();
+    }
+    for command in commands {
+        if command.starts_with("cargo test") || command.starts_with("cargo install") {
+            continue;
+        }
+        let rlhf = command.replace("cargo run --release -- ", "rlhf ");
+        let program = format!("rlhf() {{ '{}' \"$@\"; }}; {rlhf}", env!("CARGO_BIN_EXE_rlhf"));
+        let output = Command::new("bash")
+            .args(["-euo", "pipefail", "-c", &program])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{command}\n{}\n{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
