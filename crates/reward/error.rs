@@ -1,0 +1,32 @@
+//! What can go wrong with a rule.
+
+use std::path::PathBuf;
+
+/// An error of this crate; each names the rule, file or line at fault.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A rule that makes no sense.
+    #[error("{0}")]
+    Rule(String),
+    /// A file that cannot be read.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A line of a lexicon that is not a word, a tab and a number.
+    #[error("{path}:{line}: {message}")]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+/// A result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
