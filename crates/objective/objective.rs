@@ -125,7 +125,7 @@ impl Objective {
     /// eq. 2): the placement whose optimum is π*.
     ///
     /// # Errors
-    /// If the reward or the prior fails, or a score is not a finite number.
+    /// If the reward fails, or a score is not a finite number.
     pub fn rewards(&mut self, rollouts: Rollouts) -> Result<Scored> {
         let scores = self.reward.score(&rollouts.sequences)?;
         let numbers = scores.to_vec()?;
@@ -147,9 +147,9 @@ impl Objective {
                 fix,
             });
         }
-        let prior_log_probs = self.penalty.prior.log_probs(&rollouts.sequences)?;
         let beta = self.penalty.beta.value();
-        let tilted = tilt(rollouts.log_probs.values(), prior_log_probs.values(), beta)?;
+        let (log_probs, prior) = (&rollouts.log_probs, &rollouts.prior_log_probs);
+        let tilted = tilt(log_probs.values(), prior.values(), beta)?;
         let mut rewards = tilted.neg()?.to_vec1::<f32>()?;
         for (sequence, score) in numbers.iter().enumerate() {
             rewards[rollouts.log_probs.range(sequence).end - 1] += score;
@@ -158,7 +158,6 @@ impl Objective {
         Ok(Scored {
             rollouts,
             scores,
-            prior_log_probs,
             rewards,
             beta,
         })

@@ -15,6 +15,9 @@ pub struct Rollouts {
     pub values: Option<PerToken>,
     /// The entropy of the policy at each token, nats.
     pub entropy: PerToken,
+    /// log p₀ of each token, nats; of the same cut into micro-batches as `log_probs`, so that where
+    /// π = p₀ their difference is exactly 0.
+    pub prior_log_probs: PerToken,
     /// The exact KL(π_old ‖ p₀) at each token, nats.
     pub kl: PerToken,
     /// The log-probs recorded while drawing: a check, not π_old.
@@ -28,8 +31,6 @@ pub struct Scored {
     pub rollouts: Rollouts,
     /// r(x, y).
     pub scores: PerSeq,
-    /// log p₀ of each token, nats.
-    pub prior_log_probs: PerToken,
     /// −β·(log π − log p₀) of each token, plus the score at the last one.
     pub rewards: PerToken,
     /// The β they were made with.
