@@ -7,9 +7,13 @@
 mod epochs;
 mod evaluate;
 mod learner;
+mod schedule;
+mod source;
 mod stats;
 
 pub use epochs::Epochs;
 pub use evaluate::evaluate;
 pub use learner::{Learner, Method};
+pub use schedule::{Decay, Schedule, WarmUp};
+pub use source::Source;
 pub use stats::{Loss, Stats};

@@ -1,0 +1,113 @@
+//! The learning rate of each step.
+
+use serde::{Deserialize, Serialize};
+
+/// How the learning rate moves after the warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decay {
+    /// It stays.
+    Constant,
+    /// Straight down to 0 at the end of the run.
+    #[default]
+    Linear,
+    /// Half a cosine down to 0 at the end of the run (Loshchilov & Hutter 2016, eq. 5, no restart).
+    Cosine,
+}
+
+/// How long the learning rate rises before it decays.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WarmUp {
+    /// This many steps.
+    Steps(usize),
+    /// This part of all steps, rounded up, in 0..1.
+    Fraction(f64),
+}
+
+impl Default for WarmUp {
+    fn default() -> Self {
+        Self::Steps(0)
+    }
+}
+
+/// The factor on the learning rate at each step: up in a straight line during the warm-up, down
+/// with the decay after it. No step has a factor of 0.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Schedule {
+    /// What follows the warm-up.
+    pub decay: Decay,
+    /// The warm-up.
+    pub warm_up: WarmUp,
+}
+
+impl Schedule {
+    /// The same factor, 1, at every step.
+    pub const CONSTANT: Self = Self {
+        decay: Decay::Constant,
+        warm_up: WarmUp::Steps(0),
+    };
+
+    /// The factor at `step` of `total`, counted from 0, in (0, 1].
+    #[must_use]
+    pub fn factor(&self, step: usize, total: usize) -> f64 {
+        let warm_up = match self.warm_up {
+            WarmUp::Steps(steps) => steps,
+            WarmUp::Fraction(part) => (part * total as f64).ceil() as usize,
+        };
+        if step < warm_up {
+            return (step + 1) as f64 / warm_up as f64;
+        }
+        let done = (step - warm_up) as f64 / total.saturating_sub(warm_up).max(1) as f64;
+        match self.decay {
+            Decay::Constant => 1.0,
+            Decay::Linear => 1.0 - done,
+            Decay::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * done).cos()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn factors(decay: Decay, warm_up: WarmUp, total: usize) -> Vec<f64> {
+        let schedule = Schedule { decay, warm_up };
+        (0..total)
+            .map(|step| schedule.factor(step, total))
+            .collect()
+    }
+
+    #[test]
+    fn rises_then_falls() {
+        assert_eq!(
+            factors(Decay::Linear, WarmUp::Steps(0), 4),
+            [1.0, 0.75, 0.5, 0.25]
+        );
+        assert_eq!(
+            factors(Decay::Linear, WarmUp::Fraction(0.25), 8),
+            [
+                0.5,
+                1.0,
+                1.0,
+                5.0 / 6.0,
+                4.0 / 6.0,
+                0.5,
+                2.0 / 6.0,
+                1.0 / 6.0
+            ]
+        );
+        assert_eq!(
+            factors(Decay::Constant, WarmUp::Steps(2), 4),
+            [0.5, 1.0, 1.0, 1.0]
+        );
+        let cosine = factors(Decay::Cosine, WarmUp::Steps(0), 4);
+        assert_eq!(cosine[0], 1.0);
+        assert!((cosine[2] - 0.5).abs() < 1e-15);
+        assert!(
+            factors(Decay::Linear, WarmUp::Steps(9), 3)
+                .iter()
+                .all(|&f| f > 0.0)
+        );
+    }
+}
