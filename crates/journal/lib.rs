@@ -1,1 +1,26 @@
-//! Placeholder.
+//! What a run writes to its folder, and how to read it back. Nothing of ours is known here.
+//!
+//! ```text
+//! runs/ppo-kl-000/
+//!   config.toml       the settings, every default written out
+//!   run.json          versions, seeds, checksums
+//!   metrics.jsonl     one line a step: what the seed determines
+//!   timing.jsonl      one line a step: seconds and tokens a second, which it does not
+//!   samples.jsonl     some responses of each step
+//!   checkpoints/step-N/   the state after N steps
+//!   final/            the trained model
+//!   frontier.jsonl    reward and KL of the checkpoints, once evaluated
+//! ```
+//!
+//! Lines are appended and flushed as they happen; whole files and folders appear under their names
+//! only when complete.
+
+mod error;
+mod files;
+mod journal;
+mod read;
+
+pub use error::{Error, Result};
+pub use files::write_atomic;
+pub use journal::{Existing, Journal, next_free};
+pub use read::{Checkpoint, Row, checkpoints, last_checkpoint, lines, metrics, timing};

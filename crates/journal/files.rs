@@ -1,0 +1,59 @@
+//! Files that are whole or not there.
+
+use crate::{Error, Result};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+
+/// Writes a whole file under a temporary name in the same folder, then renames it, so that no
+/// reader ever sees half of it.
+///
+/// # Errors
+/// If the folder is missing or the file cannot be written.
+pub fn write_atomic(path: &Path, content: &[u8]) -> Result<()> {
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    let write = || {
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(content)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        std::io::Result::Ok(())
+    };
+    write().map_err(Error::at(path))
+}
+
+/// Puts a complete folder in the place of whatever was called `path`.
+pub(crate) fn replace_folder(complete: &Path, path: &Path) -> Result<()> {
+    if path.exists() {
+        fs::remove_dir_all(path).map_err(Error::at(path))?;
+    }
+    fs::rename(complete, path).map_err(Error::at(path))
+}
+
+/// Opens a file to append to, creating it if missing.
+pub(crate) fn append(path: &Path) -> Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map_err(Error::at(path))
+}
+
+/// Keeps the lines of a JSONL file whose `step` is below `step`; a last line cut short by a crash
+/// goes too.
+pub(crate) fn truncate_lines(path: &Path, step: usize) -> Result<()> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let content = fs::read_to_string(path).map_err(Error::at(path))?;
+    let mut kept = String::new();
+    for line in content.lines() {
+        let value: Option<serde_json::Value> = serde_json::from_str(line).ok();
+        let of = value.as_ref().and_then(|v| v.get("step")?.as_u64());
+        if of.is_some_and(|of| of < step as u64) {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    write_atomic(path, kept.as_bytes())
+}

@@ -1,0 +1,356 @@
+//! The writer of a run folder.
+
+use crate::files::{append, replace_folder, truncate_lines, write_atomic};
+use crate::{Error, Result};
+use serde::Serialize;
+use serde_json::{Map, Number, Value};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// The files of one line a step.
+const LINES: [&str; 3] = ["metrics.jsonl", "timing.jsonl", "samples.jsonl"];
+/// Everything else a run leaves.
+const OTHERS: [&str; 7] = [
+    "config.toml",
+    "run.json",
+    "frontier.jsonl",
+    "kl_reward.svg",
+    "report.html",
+    "checkpoints",
+    "final",
+];
+
+/// What to do with a folder that already holds a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// Leave it and fail.
+    Refuse,
+    /// Remove what the run left there, and nothing else.
+    Overwrite,
+}
+
+/// A run folder being written.
+#[derive(Debug)]
+pub struct Journal {
+    folder: PathBuf,
+    metrics: File,
+    timing: File,
+    samples: File,
+}
+
+/// The first of `base/objective-000`, `base/objective-001`, … that does not exist.
+#[must_use]
+pub fn next_free(base: &Path, objective: &str) -> PathBuf {
+    (0..)
+        .map(|number| base.join(format!("{objective}-{number:03}")))
+        .find(|path| !path.exists())
+        .unwrap_or_else(|| base.join(objective))
+}
+
+impl Journal {
+    /// A new run in `folder`, which is created if missing.
+    ///
+    /// # Errors
+    /// If the folder holds a run and `existing` refuses, holds something else, or cannot be written.
+    pub fn create(folder: &Path, existing: Existing) -> Result<Self> {
+        fs::create_dir_all(folder).map_err(Error::at(folder))?;
+        let occupied = fs::read_dir(folder)
+            .map_err(Error::at(folder))?
+            .next()
+            .is_some();
+        if occupied {
+            let holds_run = LINES
+                .iter()
+                .chain(&OTHERS)
+                .any(|name| folder.join(name).exists());
+            match existing {
+                _ if !holds_run => return Err(Error::NotARun(folder.into())),
+                Existing::Refuse => return Err(Error::Exists(folder.into())),
+                Existing::Overwrite => clear(folder)?,
+            }
+        }
+        Self::open(folder)
+    }
+
+    /// Continues the run in `folder` after `step` steps: lines of later steps are removed, and so
+    /// is a line that a crash cut short.
+    ///
+    /// # Errors
+    /// If there is no run, or its files cannot be written.
+    pub fn resume(folder: &Path, step: usize) -> Result<Self> {
+        if !folder.join(LINES[0]).exists() {
+            return Err(Error::NoRun(folder.into(), LINES[0]));
+        }
+        for name in LINES {
+            truncate_lines(&folder.join(name), step)?;
+        }
+        Self::open(folder)
+    }
+
+    fn open(folder: &Path) -> Result<Self> {
+        let file = |name: &str| append(&folder.join(name));
+        Ok(Self {
+            folder: folder.into(),
+            metrics: file(LINES[0])?,
+            timing: file(LINES[1])?,
+            samples: file(LINES[2])?,
+        })
+    }
+
+    /// The run folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Writes `config.toml`.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn config(&self, toml: &str) -> Result<()> {
+        write_atomic(&self.folder.join("config.toml"), toml.as_bytes())
+    }
+
+    /// Writes `run.json`.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn run(&self, run: &impl Serialize) -> Result<()> {
+        let path = self.folder.join("run.json");
+        let mut text = serde_json::to_string_pretty(run).map_err(|source| Error::Json {
+            path: path.clone(),
+            source,
+        })?;
+        text.push('\n');
+        write_atomic(&path, text.as_bytes())
+    }
+
+    /// Appends the numbers of a step to `metrics.jsonl`; they read back bit for bit.
+    ///
+    /// # Errors
+    /// If one is not finite (then nothing is written), or the file cannot be written.
+    pub fn metrics<'a>(
+        &mut self,
+        step: usize,
+        values: impl IntoIterator<Item = (&'a str, f64)>,
+    ) -> Result<()> {
+        let row = row(step, values)?;
+        write_line(&mut self.metrics, &self.folder.join(LINES[0]), &row)
+    }
+
+    /// Appends the timing of a step to `timing.jsonl`.
+    ///
+    /// # Errors
+    /// As [`metrics`](Self::metrics).
+    pub fn timing<'a>(
+        &mut self,
+        step: usize,
+        values: impl IntoIterator<Item = (&'a str, f64)>,
+    ) -> Result<()> {
+        let row = row(step, values)?;
+        write_line(&mut self.timing, &self.folder.join(LINES[1]), &row)
+    }
+
+    /// Appends one response to `samples.jsonl`; `sample` must have a field `step`.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn sample(&mut self, sample: &impl Serialize) -> Result<()> {
+        write_line(&mut self.samples, &self.folder.join(LINES[2]), sample)
+    }
+
+    /// Where the state after `step` steps is kept, `checkpoints/step-N`.
+    #[must_use]
+    pub fn checkpoint_path(&self, step: usize) -> PathBuf {
+        self.folder.join("checkpoints").join(format!("step-{step}"))
+    }
+
+    /// Writes `checkpoints/step-N/`: `write` fills a folder under another name, which is renamed
+    /// once it returns.
+    ///
+    /// # Errors
+    /// If `write` fails or the folder cannot be made; an older checkpoint of the step then stays.
+    pub fn checkpoint<E: From<Error>>(
+        &self,
+        step: usize,
+        write: impl FnOnce(&Path) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        complete_folder(&self.checkpoint_path(step), write)
+    }
+
+    /// Writes `final/`, as [`checkpoint`](Self::checkpoint) does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn final_model<E: From<Error>>(
+        &self,
+        write: impl FnOnce(&Path) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        complete_folder(&self.folder.join("final"), write)
+    }
+}
+
+/// Removes what a run leaves in `folder`.
+fn clear(folder: &Path) -> Result<()> {
+    for name in LINES.iter().chain(&OTHERS) {
+        let path = folder.join(name);
+        let removed = if path.is_dir() {
+            fs::remove_dir_all(&path)
+        } else if path.exists() {
+            fs::remove_file(&path)
+        } else {
+            continue;
+        };
+        removed.map_err(Error::at(&path))?;
+    }
+    Ok(())
+}
+
+fn complete_folder<E: From<Error>>(
+    path: &Path,
+    write: impl FnOnce(&Path) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
+    let partial = path.with_extension("tmp");
+    if partial.exists() {
+        fs::remove_dir_all(&partial).map_err(Error::at(&partial))?;
+    }
+    fs::create_dir_all(&partial).map_err(Error::at(&partial))?;
+    write(&partial)?;
+    Ok(replace_folder(&partial, path)?)
+}
+
+fn row<'a>(step: usize, values: impl IntoIterator<Item = (&'a str, f64)>) -> Result<Value> {
+    let mut row = Map::new();
+    row.insert("step".into(), step.into());
+    for (name, value) in values {
+        let number = Number::from_f64(value).ok_or_else(|| Error::NotFinite {
+            name: name.into(),
+            value,
+            step,
+        })?;
+        row.insert(name.into(), number.into());
+    }
+    Ok(row.into())
+}
+
+fn write_line(file: &mut File, path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut line = serde_json::to_vec(value).map_err(|source| Error::Json {
+        path: path.into(),
+        source,
+    })?;
+    line.push(b'\n');
+    // One write a line: what a crash leaves is whole lines.
+    file.write_all(&line)
+        .and_then(|()| file.flush())
+        .map_err(Error::at(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{checkpoints, last_checkpoint, metrics};
+
+    #[test]
+    fn numbers_read_back_bit_for_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::create(folder.path(), Existing::Refuse).unwrap();
+        let values = [0.1 + 0.2, 1e-300, -3.0, f64::from(0.3f32)];
+        for (step, value) in values.into_iter().enumerate() {
+            journal.metrics(step, [("a/b", value), ("c", 1.0)]).unwrap();
+        }
+        let rows = metrics(folder.path()).unwrap();
+        let read: Vec<f64> = rows.iter().map(|row| row.values["a/b"]).collect();
+        assert_eq!(read, values);
+        assert_eq!(rows[2].step, 2);
+    }
+
+    #[test]
+    fn what_is_not_finite_is_named_and_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::create(folder.path(), Existing::Refuse).unwrap();
+        let error = journal
+            .metrics(7, [("a", 1.0), ("objective/kl", f64::NAN)])
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "objective/kl is NaN at step 7: only finite numbers are written"
+        );
+        assert_eq!(metrics(folder.path()).unwrap(), []);
+    }
+
+    #[test]
+    fn a_run_is_not_written_over_by_accident() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = next_free(base.path(), "dpo");
+        assert!(folder.ends_with("dpo-000"));
+        let mut journal = Journal::create(&folder, Existing::Refuse).unwrap();
+        journal.metrics(0, [("a", 1.0)]).unwrap();
+        assert!(next_free(base.path(), "dpo").ends_with("dpo-001"));
+        let error = Journal::create(&folder, Existing::Refuse)
+            .unwrap_err()
+            .to_string();
+        for part in ["dpo-000", "--resume", "--overwrite"] {
+            assert!(error.contains(part), "{error}");
+        }
+        fs::write(folder.join("notes.txt"), "mine").unwrap();
+        Journal::create(&folder, Existing::Overwrite).unwrap();
+        assert_eq!(metrics(&folder).unwrap(), []);
+        assert!(folder.join("notes.txt").exists());
+        let other = base.path().join("other");
+        fs::create_dir(&other).unwrap();
+        fs::write(other.join("thesis.tex"), "").unwrap();
+        assert!(matches!(
+            Journal::create(&other, Existing::Overwrite),
+            Err(Error::NotARun(_))
+        ));
+    }
+
+    #[test]
+    fn checkpoints_are_complete_or_absent() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::create(folder.path(), Existing::Refuse).unwrap();
+        let write = |text: &'static str| {
+            move |path: &Path| fs::write(path.join("x"), text).map_err(Error::at(path))
+        };
+        for step in [10, 9, 100] {
+            journal.checkpoint(step, write("first")).unwrap();
+        }
+        let failed = journal.checkpoint(200, |path: &Path| {
+            fs::write(path.join("x"), "half").unwrap();
+            Err(Error::NoRun(path.into(), "x"))
+        });
+        assert!(failed.is_err());
+        journal.checkpoint(9, write("second")).unwrap();
+        let found = checkpoints(folder.path()).unwrap();
+        let steps: Vec<usize> = found.iter().map(|checkpoint| checkpoint.step).collect();
+        assert_eq!(steps, [9, 10, 100]);
+        assert_eq!(
+            fs::read_to_string(found[0].path.join("x")).unwrap(),
+            "second"
+        );
+        assert_eq!(last_checkpoint(folder.path()).unwrap().step, 100);
+    }
+
+    #[test]
+    fn resuming_removes_what_came_after() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::create(folder.path(), Existing::Refuse).unwrap();
+        for step in 0..4 {
+            journal.metrics(step, [("a", 0.5)]).unwrap();
+        }
+        let path = folder.path().join("metrics.jsonl");
+        let whole = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("{whole}{{\"step\":4,\"a\":0.")).unwrap();
+        assert!(
+            metrics(folder.path())
+                .unwrap_err()
+                .to_string()
+                .contains("metrics.jsonl:5")
+        );
+        let mut journal = Journal::resume(folder.path(), 3).unwrap();
+        journal.metrics(3, [("a", 0.5)]).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), whole);
+        assert!(Journal::resume(&folder.path().join("none"), 3).is_err());
+    }
+}
