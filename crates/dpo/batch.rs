@@ -1,7 +1,7 @@
 //! Pairs as batches.
 
 use rlhf_objective::{Error, PairsWithPrior, Result};
-use rlhf_train::Epochs;
+use rlhf_train::{Epochs, Source};
 
 /// Pairs with the weight each has in the loss.
 #[derive(Debug, Clone)]
@@ -81,21 +81,16 @@ impl PairSource {
             epochs,
         })
     }
+}
 
-    /// How many steps there are, over all passes.
-    #[must_use]
-    pub fn steps(&self) -> usize {
+impl Source for PairSource {
+    type Batch = Batch;
+
+    fn steps(&self) -> usize {
         self.epochs.steps()
     }
 
-    /// The batch of a step, counted from 0.
-    ///
-    /// # Errors
-    /// If the device fails.
-    ///
-    /// # Panics
-    /// If there is no such step.
-    pub fn batch(&self, step: usize) -> Result<Batch> {
+    fn batch(&mut self, step: usize) -> Result<Batch> {
         Batch::new(self.all.pairs.select(self.epochs.items(step))?)
     }
 }
@@ -136,7 +131,7 @@ pub(crate) mod tests {
     fn a_source_goes_through_all_pairs() {
         let lengths: Vec<_> = (1..=5).map(|n| (n, n + 1)).collect();
         let prior = (0..10).map(|x| -(x as f32)).collect();
-        let source = PairSource::new(pairs(&lengths, prior, 0.1), 2, 2, 3).unwrap();
+        let mut source = PairSource::new(pairs(&lengths, prior, 0.1), 2, 2, 3).unwrap();
         assert_eq!(source.steps(), 6);
         let mut seen = Vec::new();
         for step in 0..3 {

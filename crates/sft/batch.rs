@@ -1,0 +1,104 @@
+//! Demonstrations as batches.
+
+use crate::PerStep;
+use rlhf_objective::{Error, Result, Sequences};
+use rlhf_train::{Epochs, Source};
+
+/// Responses to learn, with the weight each of their tokens has in the loss.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    pub(crate) sequences: Sequences,
+    pub(crate) weight: f64,
+}
+
+impl Batch {
+    /// A whole batch: each of its N response tokens weighs 1/N.
+    ///
+    /// # Errors
+    /// If there is no response.
+    pub fn new(sequences: Sequences) -> Result<Self> {
+        if sequences.is_empty() {
+            return Err(Error::Empty("there are no demonstrations".into()));
+        }
+        Ok(Self {
+            weight: 1.0 / sequences.tokens() as f64,
+            sequences,
+        })
+    }
+}
+
+/// All demonstrations, batch by batch, in a seeded order for each pass.
+#[derive(Debug, Clone)]
+pub struct DemonstrationSource {
+    all: Batch,
+    epochs: Epochs,
+}
+
+impl DemonstrationSource {
+    /// `epochs` passes in batches of `per_step`.
+    ///
+    /// # Errors
+    /// As [`Batch::new`], or if `per_step` or `epochs` is zero.
+    pub fn new(sequences: Sequences, per_step: PerStep, epochs: usize, seed: u64) -> Result<Self> {
+        let epochs = per_step.epochs(&sequences, epochs, seed)?;
+        Ok(Self {
+            all: Batch::new(sequences)?,
+            epochs,
+        })
+    }
+}
+
+impl Source for DemonstrationSource {
+    type Batch = Batch;
+
+    fn steps(&self) -> usize {
+        self.epochs.steps()
+    }
+
+    fn batch(&mut self, step: usize) -> Result<Batch> {
+        Batch::new(self.all.sequences.select(self.epochs.items(step)))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use rlhf_objective::{Finish, Prompt, Response};
+
+    /// One response of each of these lengths, each to its own prompt of two tokens.
+    pub(crate) fn sequences(lengths: &[usize]) -> Sequences {
+        let prompts = lengths.iter().map(|_| Prompt::from_ids(vec![1, 2]));
+        let answer = |(prompt, &n): (usize, &usize)| Response::new(prompt, vec![3; n], Finish::Eos);
+        let responses = lengths.iter().enumerate().map(answer);
+        Sequences::new(prompts.collect(), responses.collect()).unwrap()
+    }
+
+    #[test]
+    fn steps_are_of_the_size_asked_for() {
+        let lengths = [5, 1, 9, 3, 3, 2];
+        let all = sequences(&lengths);
+        let mut by_count =
+            DemonstrationSource::new(all.clone(), PerStep::Sequences(4), 2, 1).unwrap();
+        let sizes: Vec<_> = (0..by_count.steps())
+            .map(|step| by_count.batch(step).unwrap().sequences.len())
+            .collect();
+        assert_eq!(sizes, [4, 2, 4, 2]);
+        let mut by_tokens = DemonstrationSource::new(all, PerStep::Tokens(12), 1, 1).unwrap();
+        let (mut tokens, mut items) = (0, 0);
+        for step in 0..by_tokens.steps() {
+            let batch = by_tokens.batch(step).unwrap();
+            assert!(batch.sequences.network_tokens(0..batch.sequences.len()) <= 12);
+            assert_eq!(batch.weight, 1.0 / batch.sequences.tokens() as f64);
+            tokens += batch.sequences.tokens();
+            items += batch.sequences.len();
+        }
+        assert_eq!((tokens, items), (lengths.iter().sum(), 6));
+    }
+
+    #[test]
+    fn refuses_nothing_to_learn() {
+        assert!(DemonstrationSource::new(sequences(&[]), PerStep::Sequences(1), 1, 0).is_err());
+        assert!(DemonstrationSource::new(sequences(&[1]), PerStep::Tokens(0), 1, 0).is_err());
+        assert!(DemonstrationSource::new(sequences(&[1]), PerStep::Tokens(1), 0, 0).is_err());
+    }
+}

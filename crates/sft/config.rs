@@ -1,0 +1,68 @@
+//! The settings of supervised fine-tuning.
+
+use rlhf_objective::{Error, Result, Sequences};
+use rlhf_train::Epochs;
+use serde::{Deserialize, Serialize};
+
+/// How much text a step takes. Everything else about a run belongs to the loop and the optimizer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The size of a step.
+    pub per_step: PerStep,
+}
+
+/// The size of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PerStep {
+    /// So many responses.
+    Sequences(usize),
+    /// As many responses as have together at most so many tokens, prompts included, and one at
+    /// least.
+    Tokens(usize),
+}
+
+impl Default for Config {
+    /// 16 responses a step.
+    fn default() -> Self {
+        Self {
+            per_step: PerStep::Sequences(16),
+        }
+    }
+}
+
+impl PerStep {
+    /// `epochs` seeded passes over `sequences` in batches of this size.
+    pub(crate) fn epochs(self, sequences: &Sequences, epochs: usize, seed: u64) -> Result<Epochs> {
+        let (costs, limit) = match self {
+            Self::Sequences(limit) => (vec![1; sequences.len()], limit),
+            Self::Tokens(limit) => {
+                let tokens = |i| sequences.network_tokens(i..i + 1);
+                ((0..sequences.len()).map(tokens).collect(), limit)
+            }
+        };
+        if limit == 0 || epochs == 0 {
+            return Err(Error::Unsupported(
+                "[method] per_step and the number of epochs must be at least 1".into(),
+            ));
+        }
+        Ok(Epochs::new(&costs, limit, epochs, seed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_read() {
+        let config: Config = serde_json::from_str(r#"{"per_step": {"tokens": 512}}"#).unwrap();
+        assert_eq!(config.per_step, PerStep::Tokens(512));
+        assert_eq!(
+            serde_json::from_str::<Config>("{}").unwrap(),
+            Config::default()
+        );
+        assert!(serde_json::from_str::<Config>(r#"{"per_token": 1}"#).is_err());
+    }
+}
