@@ -1,6 +1,33 @@
 //! KL divergence of rows of log-distributions.
 
+use super::simd::{LANES, dispatch, exp, isa};
 use rayon::prelude::*;
+
+/// eᵖ·(p − q) in f64; 0 where eᵖ is, whatever q says.
+#[inline(always)]
+fn term<const FUSED: bool>(p: f32, q: f32) -> f64 {
+    let weight = exp::<FUSED>(p);
+    let product = f64::from(weight) * f64::from(p - q);
+    if weight == 0.0 { 0.0 } else { product }
+}
+
+#[inline(always)]
+fn body<const FUSED: bool>(p: &[f32], q: &[f32]) -> f64 {
+    let ((p, p_rest), (q, q_rest)) = (p.as_chunks::<LANES>(), q.as_chunks::<LANES>());
+    let mut lanes = [0.0; LANES];
+    for (p, q) in p.iter().zip(q) {
+        for i in 0..LANES {
+            lanes[i] += term::<FUSED>(p[i], q[i]);
+        }
+    }
+    let rest = p_rest
+        .iter()
+        .zip(q_rest)
+        .map(|(p, q)| term::<FUSED>(*p, *q));
+    lanes.iter().sum::<f64>() + rest.sum::<f64>()
+}
+
+dispatch!(fn kl_row = body(p: &[f32], q: &[f32]) -> f64);
 
 /// Σ_v exp(p)·(p − q) for each row of two row-major [rows, `vocab`] log-distributions, in nats,
 /// accumulated in f64. A token with p = −∞ adds nothing; one that only q excludes makes it +∞.
@@ -11,19 +38,10 @@ use rayon::prelude::*;
 pub fn kl_rows(p: &[f32], q: &[f32], vocab: usize) -> Vec<f32> {
     assert_eq!(p.len(), q.len());
     assert_eq!(p.len() % vocab, 0);
-    let row = |(p, q): (&[f32], &[f32])| {
-        let term = |(&p, &q): (&f32, &f32)| {
-            if p == f32::NEG_INFINITY {
-                0.0
-            } else {
-                f64::from(p.exp()) * f64::from(p - q)
-            }
-        };
-        p.iter().zip(q).map(term).sum::<f64>() as f32
-    };
+    let isa = isa();
     p.par_chunks(vocab)
         .zip(q.par_chunks(vocab))
-        .map(row)
+        .map(|(p, q)| kl_row(isa, p, q) as f32)
         .collect()
 }
 
@@ -39,6 +57,27 @@ mod tests {
         assert!((kl[0] - 0.515_681_8).abs() < 1e-6);
         assert!((kl[1] - 0.376_584_06).abs() < 1e-6);
         assert_eq!(kl_rows(&p, &p, 3), [0.0]);
+    }
+
+    #[test]
+    fn wide_rows_on_every_instruction_set() {
+        let row = |shift: f32| -> Vec<f32> {
+            let scores: Vec<f32> = (0..333)
+                .map(|i| (i as f32 * 0.9 + shift).cos() * 4.0)
+                .collect();
+            let total: f64 = scores.iter().map(|x| f64::from(*x).exp()).sum();
+            scores.iter().map(|x| x - total.ln() as f32).collect()
+        };
+        let (p, q) = (row(0.0), row(1.0));
+        let want: f64 = p
+            .iter()
+            .zip(&q)
+            .map(|(&p, &q)| f64::from(p).exp() * f64::from(p - q))
+            .sum();
+        for isa in crate::cpu::simd::all() {
+            assert!((kl_row(isa, &p, &q) - want).abs() < 1e-6 * want);
+            assert_eq!(kl_row(isa, &p, &p), 0.0);
+        }
     }
 
     #[test]

@@ -1,0 +1,104 @@
+//! Drawing one entry of a row of scores.
+
+use super::simd::{LANES, dispatch, exp, isa, max, sum_lanes};
+
+/// Scores whose weights are summed before they are looked at one by one.
+const BLOCK: usize = 256;
+
+#[inline(always)]
+fn body<const FUSED: bool>(scores: &[f32], u: f64) -> (usize, f64) {
+    let largest = max(scores);
+    let weight = |score: f32| exp::<FUSED>(score - largest);
+    let block_sum = |block: &[f32]| {
+        let (chunks, rest) = block.as_chunks::<LANES>();
+        let mut lanes = [0.0; LANES];
+        for chunk in chunks {
+            for i in 0..LANES {
+                lanes[i] += weight(chunk[i]);
+            }
+        }
+        f64::from(sum_lanes(lanes) + rest.iter().map(|x| weight(*x)).sum::<f32>())
+    };
+    let total: f64 = scores.chunks(BLOCK).map(block_sum).sum();
+    let mut target = u * total;
+    let mut chosen = None;
+    for (index, block) in scores.chunks(BLOCK).enumerate() {
+        let sum = block_sum(block);
+        if target >= sum {
+            target -= sum;
+            continue;
+        }
+        for (i, score) in block.iter().enumerate() {
+            let w = f64::from(weight(*score));
+            if w > 0.0 {
+                chosen = Some(index * BLOCK + i);
+                if target < w {
+                    break;
+                }
+            }
+            target -= w;
+        }
+        if chosen.is_some() {
+            break;
+        }
+    }
+    // Rounding can carry the target past the last block: then it is the last entry that weighs.
+    let last = || scores.iter().rposition(|x| weight(*x) > 0.0).unwrap_or(0);
+    let token = chosen.unwrap_or_else(last);
+    (token, f64::from(scores[token] - largest) - total.ln())
+}
+
+dispatch!(fn run = body(scores: &[f32], u: f64) -> (usize, f64));
+
+/// Draws an entry of a row of scores (log-probabilities up to a constant) by inverting the
+/// cumulative distribution at `u` ∈ [0, 1), and says its log-probability in nats. Scores of −∞ are
+/// never drawn. Blocks of 256 are summed first, so that few entries are looked at one by one.
+///
+/// # Panics
+/// If there is no score.
+#[must_use]
+pub fn sample_row(scores: &[f32], u: f64) -> (u32, f32) {
+    assert!(!scores.is_empty(), "a row without scores");
+    let (token, log_prob) = run(isa(), scores, u);
+    (token as u32, log_prob as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::simd::all;
+
+    #[test]
+    fn inverts_the_cumulative_distribution() {
+        for n in [1, 7, 256, 257, 1000] {
+            let scores: Vec<f32> = (0..n).map(|i| (i as f32 * 1.3).sin() * 3.0).collect();
+            let weights: Vec<f64> = scores.iter().map(|x| f64::from(*x).exp()).collect();
+            let total: f64 = weights.iter().sum();
+            for isa in all() {
+                for k in 0..500 {
+                    let u = (f64::from(k) + 0.5) / 500.0;
+                    let (token, log_prob) = run(isa, &scores, u);
+                    let below: f64 = weights[..token].iter().sum::<f64>() / total;
+                    let up_to = below + weights[token] / total;
+                    assert!(
+                        below - 1e-6 <= u && u <= up_to + 1e-6,
+                        "{below} {u} {up_to}"
+                    );
+                    assert!((log_prob - (weights[token] / total).ln()).abs() < 2e-6);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn excluded_entries_and_the_ends() {
+        let inf = f32::NEG_INFINITY;
+        let mut scores = vec![inf; 600];
+        (scores[3], scores[500]) = (0.0, 0.0);
+        for (u, token) in [(0.0, 3), (0.49, 3), (0.51, 500), (1.0 - 1e-16, 500)] {
+            let (drawn, log_prob) = sample_row(&scores, u);
+            assert_eq!(drawn, token);
+            assert!((log_prob + std::f32::consts::LN_2).abs() < 1e-6);
+        }
+    }
+}

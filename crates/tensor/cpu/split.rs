@@ -1,0 +1,111 @@
+//! How work is cut into pieces: by size alone, never by the number of threads.
+
+use rayon::prelude::*;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// Floats below which a pass is not worth handing to another thread.
+const SMALL: usize = 1 << 13;
+
+/// Rows of `width` that make one piece of work.
+pub(crate) fn rows_per_task(width: usize) -> usize {
+    (SMALL / width.max(1)).max(1)
+}
+
+/// Runs `task(first row, rows)` over pieces of a row-major matrix.
+pub(crate) fn over_rows(x: &mut [f32], width: usize, task: impl Fn(usize, &mut [f32]) + Sync) {
+    if width == 0 || x.is_empty() {
+        return;
+    }
+    let rows = rows_per_task(width);
+    if x.len() <= rows * width {
+        return task(0, x);
+    }
+    let piece = |(index, piece): (usize, &mut [f32])| task(index * rows, piece);
+    x.par_chunks_mut(rows * width).enumerate().for_each(piece);
+}
+
+/// A slice that several threads write to, each in places of its own.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared<'a> {
+    start: *mut f32,
+    length: usize,
+    lifetime: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: all access is through `part` and `pointer`, whose callers promise not to overlap.
+#[allow(unsafe_code)]
+unsafe impl Send for Shared<'_> {}
+// SAFETY: as above.
+#[allow(unsafe_code)]
+unsafe impl Sync for Shared<'_> {}
+
+#[allow(unsafe_code)]
+impl<'a> Shared<'a> {
+    /// Takes a slice for as long as it is shared.
+    pub(crate) fn new(slice: &'a mut [f32]) -> Self {
+        Self {
+            start: slice.as_mut_ptr(),
+            length: slice.len(),
+            lifetime: PhantomData,
+        }
+    }
+
+    /// A part of the slice, to write.
+    ///
+    /// # Safety
+    /// No other part that is alive overlaps it, on any thread.
+    ///
+    /// # Panics
+    /// If it is out of range.
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) unsafe fn part(&self, range: Range<usize>) -> &'a mut [f32] {
+        assert!(range.start <= range.end && range.end <= self.length);
+        // SAFETY: in bounds, and alone by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
+    }
+
+    /// Where a strided view that starts at `offset` begins; a view's extent is checked by who
+    /// makes it.
+    pub(crate) fn pointer(&self, offset: usize) -> *mut f32 {
+        assert!(offset <= self.length);
+        self.start.wrapping_add(offset)
+    }
+
+    /// The number of floats.
+    pub(crate) fn len(&self) -> usize {
+        self.length
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_once() {
+        for (rows, width) in [(0, 3), (1, 5), (5000, 7), (3, 20000)] {
+            let mut x = vec![0.0; rows * width];
+            over_rows(&mut x, width, |first, part| {
+                for (i, row) in part.chunks_mut(width).enumerate() {
+                    row.iter_mut().for_each(|x| *x += (first + i) as f32);
+                }
+            });
+            for (i, row) in x.chunks(width).enumerate() {
+                assert!(row.iter().all(|x| *x == i as f32));
+            }
+        }
+    }
+
+    #[test]
+    #[allow(unsafe_code)]
+    fn parts_of_a_shared_slice() {
+        let mut x = vec![0.0; 100];
+        let shared = Shared::new(&mut x);
+        (0..10).into_par_iter().for_each(|i| {
+            // SAFETY: each task has ten floats of its own.
+            unsafe { shared.part(i * 10..i * 10 + 10) }.fill(i as f32);
+        });
+        assert!(x.iter().enumerate().all(|(i, x)| *x == (i / 10) as f32));
+    }
+}
