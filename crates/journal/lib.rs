@@ -17,10 +17,12 @@
 
 mod error;
 mod files;
+mod frontier;
 mod journal;
 mod read;
 
 pub use error::{Error, Result};
 pub use files::write_atomic;
+pub use frontier::{Estimate, FrontierPoint, Point};
 pub use journal::{Existing, Journal, next_free};
 pub use read::{Checkpoint, Row, checkpoints, last_checkpoint, lines, metrics, timing};

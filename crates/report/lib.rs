@@ -1,1 +1,26 @@
-//! Placeholder.
+//! Pictures and tables of what a journal holds. Nothing is trained or measured here.
+//!
+//! ```
+//! use rlhf_journal::{Estimate, FrontierPoint, Point};
+//! let at = |value| Estimate { value, low: value - 0.1, high: value + 0.1 };
+//! let point = FrontierPoint {
+//!     label: "ppo-kl-000".into(),
+//!     point: Point::Checkpoint { step: 10 },
+//!     kl: at(1.2),
+//!     reward: at(0.5),
+//!     kl_k1: Some(1.1),
+//!     prompts: 20,
+//!     samples: 80,
+//! };
+//! let picture = rlhf_report::kl_reward_svg(std::slice::from_ref(&point));
+//! assert!(picture.starts_with("<svg"));
+//! assert!(rlhf_report::table(&[point]).contains("ppo-kl-000"));
+//! ```
+
+mod axis;
+mod kl_reward;
+mod svg;
+mod table;
+
+pub use kl_reward::kl_reward_svg;
+pub use table::table;

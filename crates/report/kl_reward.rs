@@ -1,0 +1,249 @@
+//! The picture of a run: how much reward was bought with how much KL.
+
+use crate::axis::Axis;
+use crate::svg::Svg;
+use rlhf_journal::{FrontierPoint, Point};
+
+const WIDTH: f64 = 760.0;
+/// Plot area: left, right, top, bottom.
+const PLOT: [f64; 4] = [84.0, 736.0, 56.0, 416.0];
+const ROW: f64 = 26.0;
+
+/// Colours that people who see red and green alike can tell apart (Okabe & Ito 2008), light ground
+/// and dark.
+const STYLE: &str = "
+text{font-family:system-ui,sans-serif;font-size:16px;fill:#222}
+.title{font-size:19px;font-weight:600}
+.ground{fill:#fff}
+.grid{stroke:#ddd;stroke-width:1}
+.line{fill:none;stroke-width:2}
+.bar{stroke-width:1.5;opacity:.55}
+.s0{stroke:#0072b2}.s1{stroke:#d55e00}.s2{stroke:#009e73}.s3{stroke:#cc79a7}.s4{stroke:#8c6d00}
+circle{stroke-width:2;fill:#fff}
+.optimal{stroke:#555;stroke-dasharray:7 5}
+.best{stroke:#999;stroke-dasharray:2 4}
+@media (prefers-color-scheme:dark){
+text{fill:#e6e6e6}.ground,circle{fill:#16181c}.grid{stroke:#3a3d44}
+.s0{stroke:#56b4e9}.s1{stroke:#f0904a}.s2{stroke:#35c79a}.s3{stroke:#e2a3c6}.s4{stroke:#f0e442}
+.optimal{stroke:#bbb}.best{stroke:#888}}
+";
+
+/// One curve.
+struct Series<'a> {
+    label: String,
+    class: String,
+    points: Vec<&'a FrontierPoint>,
+}
+
+/// The reward–KL plane as SVG: each run's checkpoints joined in the order of their steps with 95 %
+/// intervals, the optimal curve and best-of-n where there are such points.
+#[must_use]
+pub fn kl_reward_svg(points: &[FrontierPoint]) -> String {
+    let series = series(points);
+    let [left, right, top, bottom] = PLOT;
+    let ends = |of: fn(&FrontierPoint) -> [f64; 3]| points.iter().flat_map(of);
+    let kl = ends(|p| [p.kl.value, p.kl.low, p.kl.high]).chain([0.0]);
+    let reward = ends(|p| [p.reward.value, p.reward.low, p.reward.high]);
+    let (x, y) = (Axis::new(kl, left, right), Axis::new(reward, bottom, top));
+    let mut svg = Svg::default();
+    frame(&mut svg, &x, &y);
+    for series in &series {
+        draw(&mut svg, series, &x, &y);
+    }
+    let legend = bottom + 92.0;
+    for (row, series) in series.iter().enumerate() {
+        let middle = legend + row as f64 * ROW;
+        let class = format!("line {}", series.class);
+        svg.path(&class, &[(left, middle), (left + 36.0, middle)]);
+        if drawn_as_dots(series) {
+            svg.dot(&series.class, (left + 18.0, middle), 5.0, &series.label);
+        }
+        svg.text("", (left + 48.0, middle + 5.0), "start", &series.label);
+    }
+    let height = legend + series.len() as f64 * ROW;
+    let about = format!(
+        "Expected reward against KL to the prior in nats per sequence, for {}.",
+        series
+            .iter()
+            .map(|s| s.label.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    );
+    svg.finish((WIDTH, height), "Reward and KL", &about, STYLE)
+}
+
+/// The curves in the order of their first points, the references (optimum, best-of-n) last.
+fn series(points: &[FrontierPoint]) -> Vec<Series<'_>> {
+    let mut all: Vec<Series<'_>> = Vec::new();
+    let mut runs = 0;
+    for point in points {
+        let label = match point.point {
+            Point::Checkpoint { .. } => point.label.clone(),
+            Point::Optimal { .. } => format!("best possible, from samples of {}", point.label),
+            Point::BestOfN { .. } => format!("best of n samples of {}", point.label),
+        };
+        if let Some(series) = all.iter_mut().find(|series| series.label == label) {
+            series.points.push(point);
+            continue;
+        }
+        let class = match point.point {
+            Point::Checkpoint { .. } => format!("s{}", runs % 5),
+            Point::Optimal { .. } => "optimal".into(),
+            Point::BestOfN { .. } => "best".into(),
+        };
+        runs += usize::from(matches!(point.point, Point::Checkpoint { .. }));
+        all.push(Series {
+            label,
+            class,
+            points: vec![point],
+        });
+    }
+    for series in &mut all {
+        series.points.sort_by(|a, b| order(a).total_cmp(&order(b)));
+    }
+    all.sort_by_key(|series| !drawn_as_dots(series));
+    all
+}
+
+/// Where a point stands on its curve.
+fn order(point: &FrontierPoint) -> f64 {
+    match point.point {
+        Point::Checkpoint { step } => step as f64,
+        Point::Optimal { beta } => -beta,
+        Point::BestOfN { n } => n as f64,
+    }
+}
+
+fn drawn_as_dots(series: &Series<'_>) -> bool {
+    matches!(series.points[0].point, Point::Checkpoint { .. })
+}
+
+fn frame(svg: &mut Svg, x: &Axis, y: &Axis) {
+    let [left, right, top, bottom] = PLOT;
+    svg.text(
+        "title",
+        (left, top - 24.0),
+        "start",
+        "Reward bought with KL",
+    );
+    for (value, label) in x.ticks() {
+        let at = x.at(value);
+        svg.line("grid", (at, top), (at, bottom));
+        svg.text("", (at, bottom + 24.0), "middle", &label);
+    }
+    for (value, label) in y.ticks() {
+        let at = y.at(value);
+        svg.line("grid", (left, at), (right, at));
+        svg.text("", (left - 10.0, at + 5.5), "end", &label);
+    }
+    let middle = (left + right) / 2.0;
+    svg.text(
+        "",
+        (middle, bottom + 54.0),
+        "middle",
+        "KL(π‖p₀), nats per sequence",
+    );
+    svg.upright("", (24.0, (top + bottom) / 2.0), "expected reward");
+}
+
+fn draw(svg: &mut Svg, series: &Series<'_>, x: &Axis, y: &Axis) {
+    let at = |point: &FrontierPoint| (x.at(point.kl.value), y.at(point.reward.value));
+    let path: Vec<_> = series.points.iter().map(|point| at(point)).collect();
+    svg.path(&format!("line {}", series.class), &path);
+    if !drawn_as_dots(series) {
+        return;
+    }
+    let bar = format!("bar {}", series.class);
+    for point in &series.points {
+        let (px, py) = at(point);
+        svg.line(&bar, (x.at(point.kl.low), py), (x.at(point.kl.high), py));
+        svg.line(
+            &bar,
+            (px, y.at(point.reward.low)),
+            (px, y.at(point.reward.high)),
+        );
+    }
+    for point in &series.points {
+        let title = format!(
+            "{}, step {}: reward {:.3}, KL {:.3} nats",
+            series.label,
+            order(point),
+            point.reward.value,
+            point.kl.value
+        );
+        svg.dot(&series.class, at(point), 5.0, &title);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rlhf_journal::Estimate;
+
+    fn point(label: &str, point: Point, kl: f64, reward: f64) -> FrontierPoint {
+        let around = |value: f64| Estimate {
+            value,
+            low: value - 0.05,
+            high: value + 0.05,
+        };
+        let (kl, reward) = (around(kl), around(reward));
+        let label = label.into();
+        FrontierPoint {
+            label,
+            point,
+            kl,
+            reward,
+            kl_k1: None,
+            prompts: 9,
+            samples: 90,
+        }
+    }
+
+    #[test]
+    fn every_point_and_label_is_drawn() {
+        let mut points = Vec::new();
+        for (run, slope) in [("ppo-kl-000", 0.1), ("dpo <1>", 0.08)] {
+            points.extend((0..4).map(|i| {
+                let kl = f64::from(i) * 0.4;
+                point(
+                    run,
+                    Point::Checkpoint {
+                        step: i as usize * 10,
+                    },
+                    kl,
+                    0.37 + slope * kl,
+                )
+            }));
+        }
+        points.extend((1..4).map(|i| {
+            let kl = f64::from(i) * 0.4;
+            point(
+                "reference",
+                Point::Optimal { beta: 1.0 / kl },
+                kl,
+                0.37 + 0.15 * kl,
+            )
+        }));
+        let svg = kl_reward_svg(&points);
+        // Eight points and two legend entries.
+        assert_eq!(svg.matches("<circle").count(), 10);
+        assert!(svg.contains("dpo &lt;1&gt;</text>"));
+        assert!(svg.contains("best possible, from samples of reference"));
+        assert!(svg.contains("nats per sequence"));
+        let numbers = svg
+            .split(['"', ',', ' '])
+            .filter_map(|s| s.parse::<f64>().ok());
+        assert!(
+            numbers
+                .into_iter()
+                .all(|x| x.is_finite() && x.abs() < 1000.0)
+        );
+    }
+
+    #[test]
+    fn no_points_and_one_point_still_make_a_picture() {
+        assert!(kl_reward_svg(&[]).contains("expected reward"));
+        let one = point("run", Point::Checkpoint { step: 0 }, 0.0, 0.37);
+        assert_eq!(kl_reward_svg(&[one]).matches("<circle").count(), 2);
+    }
+}
