@@ -1,1 +1,44 @@
-//! Placeholder.
+//! Exact answers, in f64, to problems small enough to enumerate.
+//!
+//! ```text
+//! J(π) = E_π[ r ] − β·KL(π ‖ p₀) ≤ β·log Z,     equal at π* = p₀·exp(r/β)/Z,     β·log Z − J(π) = β·KL(π ‖ π*)
+//! ```
+//!
+//! [`soft_backup`] is the one step everything is made of. A [`Problem`] is a prior, a reward and β
+//! on a token [`Tree`]; [`Problem::solve`] gives V, Q, π* and log Z by backward recursion, and
+//! [`Problem::evaluate`] measures any [`Policy`]. [`Responses`] is the same problem with whole
+//! responses as actions: the exact frontier, best-of-n, and real networks whose responses can be
+//! listed. [`Mdp`] has stochastic transitions. Everything here is plain numbers: no tensors, no
+//! models, nothing sampled.
+//!
+//! ```
+//! // Two actions, r = (1, 0), temperature 1, no prior: control as inference in one line.
+//! let backup = rlhf_oracle::soft_backup(&[1.0, 0.0], &rlhf_oracle::counting(2), 1.0);
+//! assert!((backup.value - 1.313_261_687_518).abs() < 1e-12);
+//! assert!((backup.log_policy[0].exp() - 0.731_058_578_630).abs() < 1e-12);
+//! ```
+
+mod backup;
+mod error;
+mod evaluate;
+mod gold;
+mod iterate;
+mod mdp;
+mod parse;
+mod problem;
+mod quantile;
+mod responses;
+mod tree;
+
+#[cfg(test)]
+mod testing;
+
+pub use backup::{Backup, counting, soft_backup};
+pub use error::{Error, Result};
+pub use evaluate::{Evaluation, Gap};
+pub use gold::{gold_demonstrations, gold_tree};
+pub use mdp::{Mdp, MdpAction, MdpSolution};
+pub use problem::{Policy, Problem, Solution};
+pub use quantile::{QuantileOptimum, quantile_optimum};
+pub use responses::{Optimum, Outcome, Responses, best_of_n_kl_bound};
+pub use tree::{Child, Tree};

@@ -1,0 +1,341 @@
+//! The same problem with whole responses as actions.
+
+use crate::backup::weighted;
+use crate::{Error, Result, soft_backup};
+use serde::Serialize;
+
+/// All responses to one prompt: log p₀(y|x), nats, and r(x, y) of each. They may come from a tree
+/// or from a real network whose responses can be listed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Responses {
+    log_prior: Vec<f64>,
+    rewards: Vec<f64>,
+}
+
+/// Where a policy stands on the plane of reward and KL.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Outcome {
+    /// E_π\[r\], in units of the reward.
+    pub reward: f64,
+    /// KL(π ‖ p₀), nats per response.
+    pub kl: f64,
+}
+
+/// The optimum at one β.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Optimum {
+    /// β, in units of the reward per nat: also the slope of the frontier there.
+    pub beta: f64,
+    /// log Z, nats.
+    pub log_z: f64,
+    /// Its reward and KL.
+    pub outcome: Outcome,
+    /// log π*(y|x) of each response, nats.
+    pub log_policy: Vec<f64>,
+}
+
+impl Outcome {
+    /// J = E\[r\] − β·KL, in units of the reward.
+    #[must_use]
+    pub fn elbo(&self, beta: f64) -> f64 {
+        self.reward - beta * self.kl
+    }
+
+    /// The mean over prompts; `None` of no prompt.
+    #[must_use]
+    pub fn mean(outcomes: &[Self]) -> Option<Self> {
+        let n = outcomes.len() as f64;
+        (!outcomes.is_empty()).then(|| Self {
+            reward: outcomes.iter().map(|outcome| outcome.reward).sum::<f64>() / n,
+            kl: outcomes.iter().map(|outcome| outcome.kl).sum::<f64>() / n,
+        })
+    }
+}
+
+impl Responses {
+    /// From log p₀(y) and r(y) of every response. The prior's weights need not sum to 1.
+    ///
+    /// # Errors
+    /// If there is no response of positive weight, the lengths differ, a log-weight is NaN or +∞,
+    /// or a reward is not finite.
+    pub fn new(log_prior: Vec<f64>, rewards: Vec<f64>) -> Result<Self> {
+        if log_prior.len() != rewards.len() {
+            let what = format!(
+                "{} rewards for {} responses",
+                rewards.len(),
+                log_prior.len()
+            );
+            return Err(Error::at("rewards", what));
+        }
+        let named = |y: usize, what: &str| Err(Error::at(format!("response {y}"), what));
+        if let Some(y) = log_prior
+            .iter()
+            .position(|x| x.is_nan() || *x == f64::INFINITY)
+        {
+            return named(y, "its prior log-prob is not a number below infinity");
+        }
+        if let Some(y) = rewards.iter().position(|reward| !reward.is_finite()) {
+            return named(y, "its reward is not finite");
+        }
+        if log_prior.iter().all(|&x| x == f64::NEG_INFINITY) {
+            return Err(Error::at("prior", "gives no response a positive weight"));
+        }
+        Ok(Self { log_prior, rewards })
+    }
+
+    /// log p₀(y) of each response, nats.
+    #[must_use]
+    pub fn log_prior(&self) -> &[f64] {
+        &self.log_prior
+    }
+
+    /// r(y) of each response.
+    #[must_use]
+    pub fn rewards(&self) -> &[f64] {
+        &self.rewards
+    }
+
+    /// π* = p₀·exp(r/β)/Z, with its reward, KL and log Z.
+    ///
+    /// # Panics
+    /// If β is not positive.
+    #[must_use]
+    pub fn optimum(&self, beta: f64) -> Optimum {
+        let backup = soft_backup(&self.rewards, &self.log_prior, beta);
+        Optimum {
+            beta,
+            log_z: backup.value / beta,
+            outcome: self.evaluate(&backup.log_policy),
+            log_policy: backup.log_policy,
+        }
+    }
+
+    /// The reward and KL of a policy given as log π(y) of each response.
+    ///
+    /// # Panics
+    /// If there is not one log-prob a response.
+    #[must_use]
+    pub fn evaluate(&self, log_policy: &[f64]) -> Outcome {
+        assert_eq!(
+            log_policy.len(),
+            self.rewards.len(),
+            "a log-prob a response"
+        );
+        let mean = |of: &dyn Fn(usize) -> f64| -> f64 {
+            let terms = log_policy.iter().enumerate();
+            terms.map(|(y, &log_pi)| weighted(log_pi, of(y))).sum()
+        };
+        Outcome {
+            reward: mean(&|y| self.rewards[y]),
+            kl: mean(&|y| log_policy[y] - self.log_prior[y]),
+        }
+    }
+
+    /// The optimum whose KL is `kl` nats, by bisection in log β: the most reward any policy that
+    /// near to the prior can have. A KL beyond −log p₀(argmax r) yields the optimum at the least β
+    /// tried, 1e-6.
+    #[must_use]
+    pub fn optimum_at_kl(&self, kl: f64) -> Optimum {
+        let (mut low, mut high) = (1e-6f64.ln(), 1e6f64.ln());
+        for _ in 0..200 {
+            let middle = 0.5 * (low + high);
+            if self.optimum(middle.exp()).outcome.kl > kl {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        self.optimum(high.exp())
+    }
+
+    /// Reward and KL of best-of-n: n draws from the prior, the best kept, ties to any of the best.
+    /// π_n(y) = (F(≤r)ⁿ − F(<r)ⁿ)·p₀(y)/p₀(r), F the distribution of the reward under the prior
+    /// (Beirami et al. 2024, eq. 5, with atoms).
+    ///
+    /// # Panics
+    /// If `n` is 0.
+    #[must_use]
+    pub fn best_of_n(&self, n: u32) -> Outcome {
+        assert!(n > 0, "a draw at least");
+        let best = self
+            .log_prior
+            .iter()
+            .copied()
+            .fold(f64::NEG_INFINITY, f64::max);
+        let mut by_reward: Vec<(f64, f64)> = self
+            .rewards
+            .iter()
+            .zip(&self.log_prior)
+            .map(|(&reward, log_p)| (reward, (log_p - best).exp()))
+            .collect();
+        by_reward.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let total: f64 = by_reward.iter().map(|(_, p)| p).sum();
+        let mut outcome = Outcome {
+            reward: 0.0,
+            kl: 0.0,
+        };
+        let mut below = 0.0;
+        for tied in by_reward.chunk_by(|a, b| a.0 == b.0) {
+            let p = tied.iter().map(|(_, p)| p).sum::<f64>() / total;
+            let up_to = (below + p).min(1.0);
+            let mass = up_to.powf(f64::from(n)) - f64::powf(below, f64::from(n));
+            if mass > 0.0 {
+                outcome.reward += mass * tied[0].0;
+                outcome.kl += mass * (mass / p).ln();
+            }
+            below = up_to;
+        }
+        outcome
+    }
+}
+
+/// log n − (n − 1)/n, nats: an upper bound on the KL of best-of-n, reached where no two responses
+/// tie and none has mass (Beirami et al. 2024, theorem 1).
+#[must_use]
+pub fn best_of_n_kl_bound(n: u32) -> f64 {
+    let n = f64::from(n);
+    n.ln() - (n - 1.0) / n
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gold_tree;
+    use crate::testing::{SplitMix, close};
+
+    #[test]
+    fn responses_and_tokens_have_one_optimum() {
+        let mut random = SplitMix(3);
+        for _ in 0..100 {
+            let problem = random.problem();
+            let (solution, optimum) =
+                (problem.solve(), problem.responses().optimum(problem.beta()));
+            close(
+                solution.log_z(),
+                optimum.log_z,
+                1e-10 * (1.0 + optimum.log_z.abs()),
+            );
+            let measured = problem.evaluate(&solution.policy);
+            close(measured.expected_reward, optimum.outcome.reward, 1e-9);
+            close(measured.kl, optimum.outcome.kl, 1e-9);
+        }
+    }
+
+    #[test]
+    fn best_of_n_on_the_golden_tree() {
+        let responses = gold_tree(0.5).responses();
+        let rows = [
+            (2, 0.16676924, 0.19314718, 1.29505024, 1.37550854),
+            (4, 0.55402059, 0.63629436, 1.67763091, 1.79264291),
+            (8, 1.13802736, 1.20444154, 2.08544012, 2.20761040),
+            (16, 1.77784323, 1.83508872, 2.45970780, 2.54165755),
+            (64, 3.03045328, 3.17450808, 2.94003137, 2.94605093),
+        ];
+        for (n, kl, bound, reward, best) in rows {
+            let outcome = responses.best_of_n(n);
+            close(outcome.kl, kl, 1e-8);
+            close(best_of_n_kl_bound(n), bound, 1e-8);
+            close(outcome.reward, reward, 1e-8);
+            close(responses.optimum_at_kl(kl).outcome.reward, best, 1e-7);
+        }
+        let value = responses.optimum(0.5).log_z * 0.5;
+        let gaps = [
+            (1, 0.74366248),
+            (2, 0.44668392),
+            (4, 0.25772891),
+            (8, 0.14192309),
+            (16, 0.08756335),
+            (64, 0.23354480),
+        ];
+        for (n, gap) in gaps {
+            close(value - responses.best_of_n(n).elbo(0.5), gap, 1e-8);
+        }
+    }
+
+    #[test]
+    fn binary_rewards_tie() {
+        // Where success has probability ½, best-of-4 succeeds 15 times in 16 for 0.4594 nats, and
+        // no policy pays more than log 2.
+        let half = 0.5f64.ln();
+        let coin = Responses::new(vec![half, half], vec![0.0, 1.0]).unwrap();
+        let four = coin.best_of_n(4);
+        close(four.reward, 0.9375, 1e-12);
+        close(four.kl, 0.4594, 5e-5);
+        close(coin.best_of_n(8).kl, 0.66758772, 1e-8);
+        close(coin.optimum(1e-3).outcome.kl, 2f64.ln(), 1e-12);
+        let at = |rho: f64, reward: f64| {
+            reward * (reward / rho).ln() + (1.0 - reward) * ((1.0 - reward) / (1.0 - rho)).ln()
+        };
+        close(coin.optimum_at_kl(at(0.5, 0.95)).outcome.reward, 0.95, 1e-7);
+        close(at(0.5, 0.95), 0.49463, 1e-5);
+        close(at(0.3, 0.95), 0.96309, 1e-5);
+    }
+
+    #[test]
+    fn slope_of_the_frontier_is_beta() {
+        let responses = gold_tree(0.5).responses();
+        let (a, b) = (responses.optimum(0.499), responses.optimum(0.501));
+        let slope = (a.outcome.reward - b.outcome.reward) / (a.outcome.kl - b.outcome.kl);
+        close(slope, 0.5, 1e-5);
+        // dV/dβ = −KL*.
+        let value = |beta: f64| responses.optimum(beta).log_z * beta;
+        close((value(0.5001) - value(0.4999)) / 2e-4, -1.54675939, 1e-6);
+    }
+
+    #[test]
+    fn share_of_the_mass_an_importance_sample_keeps() {
+        // E[w]²/E[w²] with w = exp(λr) under the prior: log of it is 2K(λ) − K(2λ).
+        let responses = gold_tree(0.5).responses();
+        let k = |lambda: f64| responses.optimum(1.0 / lambda).log_z;
+        for (lambda, share) in [(1.0, 0.44269699), (2.0, 0.11431504), (4.0, 0.05232875)] {
+            close((2.0 * k(lambda) - k(2.0 * lambda)).exp(), share, 1e-8);
+        }
+    }
+
+    #[test]
+    fn prompts_are_solved_apart_and_averaged() {
+        let prompt = |p: f64| Responses::new(vec![(1.0 - p).ln(), p.ln()], vec![0.0, 1.0]).unwrap();
+        let prompts = [prompt(0.9), prompt(0.1)];
+        let outcomes: Vec<Outcome> = prompts.iter().map(|x| x.optimum(0.5).outcome).collect();
+        let mean = Outcome::mean(&outcomes).unwrap();
+        close(mean.reward, 0.71801929, 1e-8);
+        close(mean.kl, 0.23424182, 1e-8);
+        // Pooling them would let the policy choose its prompt.
+        let pooled = prompt(0.5).optimum(0.5).outcome;
+        close(pooled.reward, 0.88079708, 1e-8);
+        close(pooled.kl, 0.32781333, 1e-8);
+    }
+
+    #[test]
+    fn six_letters_listed_one_by_one() {
+        // 3⁶ answers of independent letters with probability q of letter 2; the reward is its
+        // share. The optimum is the same product with q·e^(1/6β) in place of q.
+        let (q, beta) = (0.37f64, 0.1);
+        let letters = [0.4 * (1.0 - q), 0.6 * (1.0 - q), q];
+        let (mut log_prior, mut rewards) = (Vec::new(), Vec::new());
+        for answer in 0..3usize.pow(6) {
+            let digits: Vec<usize> = (0..6).map(|i| answer / 3usize.pow(i) % 3).collect();
+            log_prior.push(digits.iter().map(|&d| letters[d].ln()).sum());
+            rewards.push(digits.iter().filter(|&&d| d == 2).count() as f64 / 6.0);
+        }
+        let responses = Responses::new(log_prior, rewards).unwrap();
+        let optimum = responses.optimum(beta);
+        let tilted = q * (1.0 / (6.0 * beta)).exp();
+        let per_letter = (1.0 - q + tilted).ln();
+        close(optimum.log_z, 6.0 * per_letter, 1e-12);
+        close(optimum.outcome.reward, tilted / (1.0 - q + tilted), 1e-12);
+        close(optimum.outcome.elbo(beta), beta * optimum.log_z, 1e-12);
+        close(responses.evaluate(responses.log_prior()).reward, q, 1e-12);
+    }
+
+    #[test]
+    fn refuses_what_is_not_a_problem() {
+        let zero = f64::NEG_INFINITY;
+        assert!(Responses::new(vec![0.0], vec![]).is_err());
+        assert!(Responses::new(vec![zero], vec![1.0]).is_err());
+        let error = Responses::new(vec![0.0, f64::NAN], vec![1.0, 1.0]).unwrap_err();
+        assert!(error.to_string().contains("response 1"), "{error}");
+        let error = Responses::new(vec![0.0], vec![f64::INFINITY]).unwrap_err();
+        assert!(error.to_string().contains("response 0"), "{error}");
+    }
+}
