@@ -29,6 +29,10 @@ impl Activation {
     }
 }
 
+/// 64 GiB in f32: beyond this a file is mistaken, or not for this program.
+const MOST_PARAMETERS: u64 = 1 << 34;
+const MOST_LAYERS: usize = 1 << 12;
+
 /// Everything in `config.json` that changes what a GPT-2 computes, and the rest as it was.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gpt2Config {
@@ -93,16 +97,16 @@ impl Gpt2Config {
         };
         let fields = Fields(&raw);
         fields.check_architecture()?;
-        let width = fields.positive("n_embd", Some(768))?;
-        let heads = fields.positive("n_head", Some(12))?;
+        let width = fields.positive("n_embd", 768)?;
+        let heads = fields.positive("n_head", 12)?;
         if width % heads != 0 {
             return Err(format!("n_head = {heads} does not divide n_embd = {width}"));
         }
-        let positions = match fields.positive("n_positions", None) {
-            Ok(positions) => positions,
-            Err(_) => fields.positive("n_ctx", Some(1024))?,
+        let positions = match fields.get("n_positions") {
+            Some(_) => fields.positive("n_positions", 1024)?,
+            None => fields.positive("n_ctx", 1024)?,
         };
-        let vocab = fields.positive("vocab_size", Some(50257))?;
+        let vocab = fields.positive("vocab_size", 50257)?;
         let name = fields.text("activation_function")?.unwrap_or("gelu_new");
         let activation = Activation::parse(name).ok_or_else(|| {
             format!("activation_function = {name:?} is not one of gelu_new, gelu, relu, silu")
@@ -113,13 +117,13 @@ impl Gpt2Config {
                 "layer_norm_epsilon = {epsilon} is not between 0 and 1"
             ));
         }
-        Ok(Self {
+        let config = Self {
             vocab,
             positions,
             width,
-            layers: fields.positive("n_layer", Some(12))?,
+            layers: fields.positive("n_layer", 12)?,
             heads,
-            inner: fields.positive("n_inner", Some(4 * width))?,
+            inner: fields.positive("n_inner", 4 * width)?,
             activation,
             norm_epsilon: epsilon as f32,
             tied: fields.flag("tie_word_embeddings", true)?,
@@ -127,8 +131,49 @@ impl Gpt2Config {
             scale_by_layer: fields.flag("scale_attn_by_inverse_layer_idx", false)?,
             bos: fields.token("bos_token_id", vocab)?,
             eos: fields.token("eos_token_id", vocab)?,
-            raw,
-        })
+            raw: raw.clone(),
+        };
+        // Said before anything is allocated for it.
+        let parameters = config.parameters();
+        if parameters > MOST_PARAMETERS || config.layers > MOST_LAYERS {
+            return Err(format!(
+                "vocab_size, n_positions, n_embd, n_inner and n_layer = {} describe {parameters} \
+                 parameters, more than are supported",
+                config.layers
+            ));
+        }
+        Ok(config)
+    }
+
+    /// The number of parameters, the value head apart.
+    #[must_use]
+    pub fn parameters(&self) -> u64 {
+        let [v, p, d, inner, layers] = [
+            self.vocab,
+            self.positions,
+            self.width,
+            self.inner,
+            self.layers,
+        ]
+        .map(|size| size as u128);
+        let block = 4 * d * d + 2 * d * inner + 9 * d + inner;
+        let heads = if self.tied { 1 } else { 2 };
+        let total = layers * block + (heads * v + p + 2) * d;
+        u64::try_from(total).unwrap_or(u64::MAX)
+    }
+
+    /// Takes the end-of-sequence and beginning-of-sequence tokens from the tokenizer where the
+    /// file says nothing of them; `null` says that there is none.
+    #[must_use]
+    pub fn or_special(mut self, end_of_text: Option<u32>) -> Self {
+        let known = end_of_text.filter(|id| (*id as usize) < self.vocab);
+        if !self.raw.contains_key("eos_token_id") {
+            self.eos = known;
+        }
+        if !self.raw.contains_key("bos_token_id") {
+            self.bos = known;
+        }
+        self
     }
 
     /// The content of the `config.json` that describes this network, for Python too.
@@ -195,11 +240,10 @@ impl Fields<'_> {
         Ok(())
     }
 
-    fn positive(&self, key: &str, default: Option<usize>) -> std::result::Result<usize, String> {
-        match (self.get(key), default) {
-            (None, Some(default)) => Ok(default),
-            (None, None) => Err(format!("{key} is missing")),
-            (Some(value), _) => match value.as_u64() {
+    fn positive(&self, key: &str, default: usize) -> std::result::Result<usize, String> {
+        match self.get(key) {
+            None => Ok(default),
+            Some(value) => match value.as_u64() {
                 // Beyond this no checkpoint of GPT-2's kind exists, and products would overflow.
                 Some(number) if (1..1 << 24).contains(&number) => Ok(number as usize),
                 _ => Err(format!(
@@ -243,13 +287,13 @@ impl Fields<'_> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
-        let value = value
-            .as_array()
-            .and_then(|all| all.first())
-            .unwrap_or(value);
-        let id = value
+        let one = match value.as_array().map(Vec::as_slice) {
+            Some([one]) => one,
+            _ => value,
+        };
+        let id = one
             .as_u64()
-            .ok_or_else(|| format!("{key} = {value} is not a token id"))?;
+            .ok_or_else(|| format!("{key} = {value} is not one token id"))?;
         Ok((id < vocab as u64).then_some(id as u32))
     }
 }
@@ -281,6 +325,16 @@ mod tests {
         assert_eq!(unscaled.attention_scale(3), 1.0);
         assert_eq!(with("eos_token_id", json!(50256)).unwrap().eos, None);
         assert_eq!(with("eos_token_id", json!(60)).unwrap().eos, Some(60));
+        let special = |key, value| {
+            let config = with(key, value).unwrap().or_special(Some(7));
+            (config.eos, config.bos)
+        };
+        assert_eq!(special("n_inner", json!(3)), (Some(7), Some(7)));
+        assert_eq!(special("eos_token_id", Value::Null), (None, Some(7)));
+        assert_eq!(special("eos_token_id", json!([3])), (Some(3), Some(7)));
+        assert_eq!(special("bos_token_id", json!(50256)), (Some(7), None));
+        let gpt2 = Gpt2Config::from_json(json!({"model_type": "gpt2"})).unwrap();
+        assert_eq!(gpt2.parameters(), 124_439_808);
         assert_eq!(
             with("resid_pdrop", json!(0.1)).unwrap().to_json()["resid_pdrop"],
             0.1
@@ -298,6 +352,9 @@ mod tests {
             ("n_embd", json!("wide"), "n_embd"),
             ("vocab_size", json!(1u64 << 60), "vocab_size"),
             ("tie_word_embeddings", json!(1), "tie_word_embeddings"),
+            ("n_positions", json!(-1), "n_positions = -1"),
+            ("eos_token_id", json!([1, 2]), "eos_token_id = [1,2]"),
+            ("n_layer", json!(1 << 20), "n_layer"),
         ] {
             let error = with(key, value).unwrap_err();
             assert!(error.contains(named), "{error}");

@@ -1,16 +1,33 @@
 //! Language models: the networks and the tokenizer of a checkpoint folder. No RL is known here.
 
 pub mod bodies;
+mod checkpoint;
 mod config;
+#[cfg(test)]
+mod damage;
 mod error;
+mod inspect;
 mod model;
 mod packed;
 mod plain;
+mod save;
 mod tokenizer;
 
 pub use config::{Activation, Gpt2Config};
 pub use error::{Error, Result};
-pub use model::{Backend, Heads, LoadOptions, Model, load};
+pub use inspect::{Memory, Summary, TensorSummary, inspect};
+pub use model::{Backend, Heads, LoadOptions, Model, init, load};
 pub use packed::{Packed, Segment};
 pub use plain::Plain;
 pub use tokenizer::Tokenizer;
+
+/// A folder of test data, if there is one; else says so.
+#[cfg(test)]
+#[allow(clippy::print_stderr)]
+pub(crate) fn test_data(folder: &str) -> Option<std::path::PathBuf> {
+    let Some(data) = std::env::var_os("RLHF_TEST_DATA") else {
+        eprintln!("skipped: RLHF_TEST_DATA is not set, so there is no {folder}");
+        return None;
+    };
+    Some(std::path::Path::new(&data).join(folder))
+}

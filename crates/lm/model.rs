@@ -1,8 +1,12 @@
 //! A network that came from a checkpoint folder and can go back to one.
 
-use crate::Result;
-use rlhf_objective::Network;
-use rlhf_tensor::Storage;
+use crate::bodies::gpt2::{self, HEAD_WEIGHT, VALUE_BIAS, VALUE_WEIGHT};
+use crate::checkpoint::Tensors;
+use crate::save::{self, Companions};
+use crate::{Error, Gpt2Config, Plain, Result, Tokenizer};
+use rlhf_objective::{Decoder, Network, OutputGrads, Outputs, Sequences, Want};
+use rlhf_tensor::{Parameters, Storage, Tensor};
+use std::ops::Range;
 use std::path::Path;
 
 /// What a network answers beside its hidden states.
@@ -64,9 +68,151 @@ pub trait Model: Network {
 ///
 /// # Errors
 /// If a file is missing or malformed, or its architecture is not supported.
-pub fn load(folder: &Path, _options: &LoadOptions) -> Result<Box<dyn Model>> {
-    Err(crate::Error::Invalid {
-        path: folder.into(),
-        message: "not built in yet".into(),
-    })
+pub fn load(folder: &Path, options: &LoadOptions) -> Result<Box<dyn Model>> {
+    let config = Gpt2Config::load(folder)?;
+    let end_of_text = Tokenizer::load(folder, config.vocab)?.end_of_text();
+    let config = config.or_special(end_of_text);
+    let companions = Companions::read(folder)?;
+    let parameters = read_parameters(folder, &config, options)?;
+    let network: Box<dyn Network> = match options.backend {
+        Backend::Engine | Backend::Plain => Box::new(Plain::new(
+            config.clone(),
+            parameters,
+            options.heads,
+            options.temperature,
+        )),
+    };
+    Ok(Box::new(Loaded {
+        network,
+        config,
+        companions,
+    }))
+}
+
+/// Writes a folder with a random network (see [`initialize`](gpt2::initialize)) of the
+/// configuration in `config`, a folder or a file; a tokenizer beside it is copied.
+///
+/// # Errors
+/// If the configuration is malformed or not supported, or a file cannot be written.
+pub fn init(config: &Path, seed: u64, folder: &Path) -> Result<()> {
+    let file = match config.is_dir() {
+        true => config.join("config.json"),
+        false => config.into(),
+    };
+    let source = match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let config = Gpt2Config::read(&file)?;
+    let end_of_text = Tokenizer::load(source, config.vocab)?.end_of_text();
+    let config = config.or_special(end_of_text);
+    let specs = gpt2::specs(&config, Heads::Language);
+    let mut parameters = Parameters::new(specs, Storage::Frozen);
+    gpt2::initialize(&config, &mut parameters, seed);
+    save::write(folder, &config, &parameters, &Companions::read(source)?)
+}
+
+fn read_parameters(
+    folder: &Path,
+    config: &Gpt2Config,
+    options: &LoadOptions,
+) -> Result<Parameters> {
+    let model = Tensors::open_model(folder)?;
+    let specs = gpt2::specs(config, options.heads);
+    let (value, trunk): (Vec<_>, Vec<_>) = specs
+        .iter()
+        .cloned()
+        .partition(|spec| [VALUE_WEIGHT, VALUE_BIAS].contains(&spec.name.as_str()));
+    model.check(&trunk, &[HEAD_WEIGHT])?;
+    let mut parameters = model.parameters(specs, options.storage)?;
+    if config.tied && model.contains(HEAD_WEIGHT) {
+        check_tied(folder, &model, &parameters)?;
+    }
+    if !value.is_empty()
+        && let Some(critic) = Tensors::open_critic(folder)?
+    {
+        critic.check(&value, &[])?;
+        for spec in &value {
+            if let Some(id) = parameters.id(&spec.name) {
+                critic.copy(&spec.name, parameters.weights_mut(id))?;
+            }
+        }
+    }
+    Ok(parameters)
+}
+
+/// Some files keep a second copy of the token embedding as the head.
+fn check_tied(folder: &Path, model: &Tensors, parameters: &Parameters) -> Result<()> {
+    let Some(id) = parameters.id("transformer.wte.weight") else {
+        return Ok(());
+    };
+    let embedding = parameters.weights().get(id);
+    let mut head = vec![0.0; embedding.len()];
+    model.copy(HEAD_WEIGHT, &mut head)?;
+    match head == embedding {
+        true => Ok(()),
+        false => Err(Error::invalid(
+            &folder.join("config.json"),
+            "ties the head to the token embedding, but the file has another `lm_head.weight`: \
+             write \"tie_word_embeddings\": false to use it",
+        )),
+    }
+}
+
+/// A network, and what its folder held beside the tensors.
+struct Loaded {
+    network: Box<dyn Network>,
+    config: Gpt2Config,
+    companions: Companions,
+}
+
+impl Model for Loaded {
+    fn save(&self, folder: &Path) -> Result<()> {
+        match self.network.parameters()[..] {
+            [parameters] => save::write(folder, &self.config, parameters, &self.companions),
+            _ => unreachable!("a checkpoint's network has one table of parameters"),
+        }
+    }
+
+    fn eos(&self) -> Option<u32> {
+        self.config.eos
+    }
+
+    fn bos(&self) -> Option<u32> {
+        self.config.bos
+    }
+
+    fn context(&self) -> usize {
+        self.config.positions
+    }
+}
+
+impl Network for Loaded {
+    fn vocab(&self) -> usize {
+        self.network.vocab()
+    }
+
+    fn read(&mut self, sequences: &Sequences, want: Want) -> rlhf_objective::Result<Outputs> {
+        self.network.read(sequences, want)
+    }
+
+    fn log_dist(&mut self, rows: Range<usize>) -> rlhf_objective::Result<Tensor> {
+        self.network.log_dist(rows)
+    }
+
+    fn backward(&mut self, gradients: &OutputGrads) -> rlhf_objective::Result<()> {
+        self.network.backward(gradients)
+    }
+
+    fn decoder(&mut self) -> rlhf_objective::Result<Box<dyn Decoder + '_>> {
+        self.network.decoder()
+    }
+
+    fn parameters(&self) -> Vec<&Parameters> {
+        self.network.parameters()
+    }
+
+    fn parameters_mut(&mut self) -> Vec<&mut Parameters> {
+        self.network.parameters_mut()
+    }
 }

@@ -243,6 +243,7 @@ impl Network for Plain {
     }
 
     fn read(&mut self, sequences: &Sequences, want: Want) -> Result<Outputs> {
+        self.last = None;
         let packed = Packed::new(sequences, self.config.vocab, self.config.positions)?;
         let read = self.answer(&packed, want)?;
         let numbers = |x: &Option<Tensor>| x.as_ref().map(Tensor::to_vec1).transpose();
@@ -253,6 +254,7 @@ impl Network for Plain {
     }
 
     fn log_dist(&mut self, rows: Range<usize>) -> Result<Tensor> {
+        check_language(self.heads)?;
         let read = self.last.as_ref().ok_or_else(nothing_read)?;
         let hidden = read.hidden.narrow(0, rows.start, rows.len())?;
         Ok(ops::log_softmax(&self.head(&read.weights, &hidden)?, D::Minus1)?.detach())
@@ -293,6 +295,7 @@ impl Network for Plain {
     }
 
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
+        check_language(self.heads)?;
         let scores = Vec::new();
         Ok(Box::new(PlainDecoder {
             network: self,
@@ -307,6 +310,16 @@ impl Network for Plain {
 
     fn parameters_mut(&mut self) -> Vec<&mut Parameters> {
         vec![&mut self.parameters]
+    }
+}
+
+/// Whether there is a vocabulary head to ask.
+pub(crate) fn check_language(heads: Heads) -> Result<()> {
+    match heads {
+        Heads::Language | Heads::LanguageAndValue => Ok(()),
+        Heads::Value => Err(rlhf_objective::Error::Unsupported(
+            "a critic of its own answers values, not tokens".into(),
+        )),
     }
 }
 

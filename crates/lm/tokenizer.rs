@@ -1,34 +1,228 @@
 //! Text to ids and back.
 
-use crate::Result;
+use crate::{Error, Result};
 use std::path::Path;
+use std::sync::Arc;
+use tokenizers::models::bpe::BPE;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{AddedToken, Tokenizer as Library};
+
+/// What GPT-2 ends texts with.
+const END_OF_TEXT: &str = "<|endoftext|>";
 
 /// The tokenizer of a checkpoint folder; where there is none, ids written as numbers separated by
 /// spaces.
 #[derive(Debug, Clone)]
-pub struct Tokenizer {}
+pub struct Tokenizer {
+    vocab: usize,
+    library: Option<Arc<Library>>,
+}
 
 impl Tokenizer {
     /// Loads `tokenizer.json`, or `vocab.json`/`encoder.json` with `merges.txt`/`vocab.bpe`, or
-    /// none of them.
+    /// none of them. `vocab` is the network's number of entries.
     ///
     /// # Errors
     /// If a file is malformed, or knows ids beyond `vocab`.
-    pub fn load(_folder: &Path, _vocab: usize) -> Result<Self> {
-        Ok(Self {})
+    pub fn load(folder: &Path, vocab: usize) -> Result<Self> {
+        let present = |names: [&str; 2]| {
+            let mut paths = names.into_iter().map(|name| folder.join(name));
+            paths.find(|path| path.exists())
+        };
+        let whole = folder.join("tokenizer.json");
+        let entries = present(["vocab.json", "encoder.json"]);
+        let merges = present(["merges.txt", "vocab.bpe"]);
+        let (path, library) = match (entries, merges) {
+            _ if whole.exists() => (whole.clone(), Some(read_whole(&whole)?)),
+            (Some(entries), Some(merges)) => {
+                let library = read_gpt2(&entries, &merges)?;
+                (entries, Some(library))
+            }
+            (None, None) => (whole, None),
+            (Some(path), None) => {
+                let message = "has no merges.txt or vocab.bpe beside it: copy it there";
+                return Err(Error::invalid(&path, message));
+            }
+            (None, Some(path)) => {
+                let message = "has no vocab.json or encoder.json beside it: copy it there";
+                return Err(Error::invalid(&path, message));
+            }
+        };
+        let highest = library
+            .iter()
+            .flat_map(|library| library.get_vocab(true).into_values())
+            .max();
+        match highest {
+            Some(id) if id as usize >= vocab => Err(Error::invalid(
+                &path,
+                format!(
+                    "knows token id {id}, but the network's vocab_size is {vocab}: it belongs to \
+                     another network"
+                ),
+            )),
+            _ => Ok(Self {
+                vocab,
+                library: library.map(Arc::new),
+            }),
+        }
     }
 
     /// The ids of a text; no special token is added.
     ///
     /// # Errors
     /// If the text cannot be encoded.
-    pub fn encode(&self, _text: &str) -> Result<Vec<u32>> {
-        Ok(vec![])
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let Some(library) = &self.library else {
+            return self.parse_ids(text);
+        };
+        let encoding = library
+            .encode_fast(text, false)
+            .map_err(|error| Error::Text(format!("cannot tokenize {text:?}: {error}")))?;
+        Ok(encoding.get_ids().to_vec())
     }
 
     /// The text of ids, special tokens left out.
     #[must_use]
-    pub fn decode(&self, _ids: &[u32]) -> String {
-        String::new()
+    pub fn decode(&self, ids: &[u32]) -> String {
+        match &self.library {
+            // The decoders of a byte-level or word vocabulary do not fail; what they cannot show
+            // is better shown as numbers than lost.
+            Some(library) => library.decode(ids, true).unwrap_or_else(|_| numbers(ids)),
+            None => numbers(ids),
+        }
+    }
+
+    /// The id of one token by its text, such as a special one, if there is such a token.
+    #[must_use]
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.library.as_ref()?.token_to_id(token)
+    }
+
+    /// What the tokenizer ends a text with, where its name is GPT-2's.
+    #[must_use]
+    pub fn end_of_text(&self) -> Option<u32> {
+        self.id(END_OF_TEXT)
+    }
+
+    /// Whether texts are ids written as numbers, because the folder has no tokenizer.
+    #[must_use]
+    pub fn is_ids(&self) -> bool {
+        self.library.is_none()
+    }
+
+    fn parse_ids(&self, text: &str) -> Result<Vec<u32>> {
+        let parse = |word: &str| match word.parse::<u32>() {
+            Ok(id) if (id as usize) < self.vocab => Ok(id),
+            _ => Err(Error::Text(format!(
+                "{word:?} is not a token id below {}: the checkpoint has no tokenizer, so texts \
+                 are ids separated by spaces",
+                self.vocab
+            ))),
+        };
+        text.split_whitespace().map(parse).collect()
+    }
+}
+
+fn numbers(ids: &[u32]) -> String {
+    let words: Vec<String> = ids.iter().map(u32::to_string).collect();
+    words.join(" ")
+}
+
+fn read_whole(path: &Path) -> Result<Library> {
+    let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    let mut library = Library::from_bytes(bytes).map_err(|error| Error::invalid(path, error))?;
+    // Some files ask for padding or truncation; we never want either.
+    library.with_padding(None);
+    library
+        .with_truncation(None)
+        .map_err(|error| Error::invalid(path, error))?;
+    Ok(library)
+}
+
+/// GPT-2's byte-level BPE (Radford et al. 2019, §2.2) from its two original files.
+fn read_gpt2(entries: &Path, merges: &Path) -> Result<Library> {
+    let name = |path: &Path| path.to_string_lossy().into_owned();
+    let bpe = BPE::from_file(&name(entries), &name(merges))
+        .build()
+        .map_err(|error| {
+            let message = format!("with {}: {error}", merges.display());
+            Error::invalid(entries, message)
+        })?;
+    let mut library = Library::new(bpe);
+    let bytes = ByteLevel::new(false, true, true);
+    library.with_pre_tokenizer(Some(bytes));
+    library.with_decoder(Some(bytes));
+    if library.token_to_id(END_OF_TEXT).is_some() {
+        library
+            .add_special_tokens([AddedToken::from(END_OF_TEXT, true)])
+            .map_err(|error| Error::invalid(entries, error))?;
+    }
+    Ok(library)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_data;
+
+    #[test]
+    fn ids_without_a_tokenizer() {
+        let folder = tempfile::tempdir().unwrap();
+        let tokenizer = Tokenizer::load(folder.path(), 10).unwrap();
+        assert!(tokenizer.is_ids());
+        assert_eq!(tokenizer.encode(" 1 2\n9 ").unwrap(), [1, 2, 9]);
+        assert_eq!(tokenizer.decode(&[1, 2, 9]), "1 2 9");
+        assert_eq!(tokenizer.end_of_text(), None);
+        for bad in ["1 x", "10", "-1"] {
+            let error = tokenizer.encode(bad).unwrap_err().to_string();
+            let word = bad.split(' ').next_back().unwrap();
+            assert!(error.contains(&format!("{word:?}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn malformed_files_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            std::fs::write(folder.path().join(name), text).unwrap();
+            Tokenizer::load(folder.path(), 10).unwrap_err().to_string()
+        };
+        let lonely = write("vocab.json", r#"{"a": 0}"#);
+        assert!(lonely.contains("vocab.json") && lonely.contains("merges.txt"));
+        let broken = write("merges.txt", "#version: 0.2\na b c d\n");
+        assert!(broken.contains("merges.txt"), "{broken}");
+        let broken = write("tokenizer.json", "{");
+        assert!(broken.contains("tokenizer.json"), "{broken}");
+    }
+
+    /// The cases of llama.cpp, by both layouts of the files.
+    #[test]
+    fn the_gpt2_cases() {
+        let Some(data) = test_data("gpt2-bpe") else {
+            return;
+        };
+        let cases = std::fs::read_to_string(data.join("llamacpp_gpt2_cases.json")).unwrap();
+        let cases: serde_json::Value = serde_json::from_str(&cases).unwrap();
+        let cases = cases.as_array().unwrap();
+        assert_eq!(cases.len(), 47);
+        for files in [&["tokenizer.json"][..], &["encoder.json", "vocab.bpe"]] {
+            let folder = tempfile::tempdir().unwrap();
+            for file in files {
+                std::fs::copy(data.join(file), folder.path().join(file)).unwrap();
+            }
+            let tokenizer = Tokenizer::load(folder.path(), 50257).unwrap();
+            assert_eq!(tokenizer.end_of_text(), Some(50256));
+            for case in cases {
+                let text = case["text"].as_str().unwrap();
+                let ids: Vec<u32> = serde_json::from_value(case["ids"].clone()).unwrap();
+                assert_eq!(tokenizer.encode(text).unwrap(), ids, "{text:?}");
+                assert_eq!(tokenizer.decode(&ids), text);
+            }
+            let ended = tokenizer.encode("a<|endoftext|>").unwrap();
+            assert_eq!(ended, [64, 50256]);
+            assert_eq!(tokenizer.decode(&ended), "a");
+            let error = Tokenizer::load(folder.path(), 50256).unwrap_err();
+            assert!(error.to_string().contains("50256"), "{error}");
+        }
     }
 }

@@ -1,0 +1,267 @@
+//! Reading a checkpoint's tensors: one `model.safetensors`, or shards with an index.
+
+use crate::{Error, Result};
+use rlhf_tensor::{MappedFile, ParameterSpec, Parameters, Storage};
+use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// The file of the network's tensors.
+pub(crate) const MODEL: &str = "model.safetensors";
+/// The file of the value head's.
+pub(crate) const CRITIC: &str = "critic.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// The tensors of some files, by their canonical names; nothing but headers is read until a tensor
+/// is asked for.
+#[derive(Debug)]
+pub(crate) struct Tensors {
+    /// What errors about the whole name.
+    path: PathBuf,
+    files: Vec<(PathBuf, MappedFile)>,
+    entries: BTreeMap<String, Entry>,
+}
+
+/// Where one tensor is.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// Its name in the file.
+    pub(crate) name: String,
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: Vec<usize>,
+    file: usize,
+    bytes: Range<usize>,
+}
+
+impl Tensors {
+    /// The network of a folder.
+    pub(crate) fn open_model(folder: &Path) -> Result<Self> {
+        let (single, index) = (folder.join(MODEL), folder.join(INDEX));
+        if single.exists() {
+            return Self::open(&single, std::slice::from_ref(&single));
+        }
+        if index.exists() {
+            return Self::open_shards(folder, &index);
+        }
+        let message = match folder.join("pytorch_model.bin").exists() {
+            true => {
+                "is missing: there is a pytorch_model.bin only; load it in Python and save it \
+                 with safe_serialization=True"
+            }
+            false => "is missing: this folder has no weights",
+        };
+        Err(Error::invalid(&single, message))
+    }
+
+    /// The value head of a folder, if it has one.
+    pub(crate) fn open_critic(folder: &Path) -> Result<Option<Self>> {
+        let path = folder.join(CRITIC);
+        match path.exists() {
+            true => Self::open(&path, std::slice::from_ref(&path)).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn open_shards(folder: &Path, index: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(index).map_err(Error::io(index))?;
+        let json: Value =
+            serde_json::from_str(&text).map_err(|error| Error::invalid(index, error))?;
+        let map = json["weight_map"]
+            .as_object()
+            .ok_or_else(|| Error::invalid(index, "has no `weight_map` object"))?;
+        let mut shards = BTreeSet::new();
+        for (tensor, file) in map {
+            match file.as_str() {
+                Some(file) if Path::new(file).file_name().is_some_and(|name| name == file) => {
+                    shards.insert(folder.join(file));
+                }
+                _ => {
+                    let message = format!("`{tensor}` is in {file}, which is not a file's name");
+                    return Err(Error::invalid(index, message));
+                }
+            }
+        }
+        let tensors = Self::open(index, &shards.into_iter().collect::<Vec<_>>())?;
+        for (tensor, file) in map {
+            let found = tensors
+                .entries
+                .get(&canonical(tensor))
+                .is_some_and(|entry| {
+                    let path = &tensors.files[entry.file].0;
+                    Some(path.as_path()) == file.as_str().map(|file| folder.join(file)).as_deref()
+                });
+            if !found && !ignored(tensor) {
+                let message = format!("says that `{tensor}` is in {file}, where it is not");
+                return Err(Error::invalid(index, message));
+            }
+        }
+        Ok(tensors)
+    }
+
+    fn open(path: &Path, files: &[PathBuf]) -> Result<Self> {
+        let mut tensors = Self {
+            path: path.into(),
+            files: Vec::new(),
+            entries: BTreeMap::new(),
+        };
+        for path in files {
+            tensors.add(path)?;
+        }
+        Ok(tensors)
+    }
+
+    fn add(&mut self, path: &Path) -> Result<()> {
+        let map = MappedFile::open(path).map_err(Error::io(path))?;
+        // Checks that the tensors fill the file exactly, so every later size is bounded by it.
+        let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|error| {
+            Error::invalid(
+                path,
+                format!("is not a whole safetensors file ({error}): download or write it again"),
+            )
+        })?;
+        let start = 8 + header;
+        for (name, info) in metadata.tensors() {
+            if ignored(&name) {
+                continue;
+            }
+            let (from, to) = info.data_offsets;
+            let entry = Entry {
+                name: name.clone(),
+                dtype: info.dtype,
+                shape: info.shape.clone(),
+                file: self.files.len(),
+                bytes: start + from..start + to,
+            };
+            if let Some(other) = self.entries.insert(canonical(&name), entry) {
+                let message = format!("has `{name}`, which `{}` is already", other.name);
+                return Err(Error::invalid(path, message));
+            }
+        }
+        self.files.push((path.into(), map));
+        Ok(())
+    }
+
+    /// All tensors with the file each is in, by canonical name.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&Path, &Entry)> {
+        self.entries
+            .values()
+            .map(|entry| (self.files[entry.file].0.as_path(), entry))
+    }
+
+    /// Checks that the tensors are those of `specs`, apart from `optional` ones: none missing, none
+    /// left over, all of the right shape.
+    pub(crate) fn check(&self, specs: &[ParameterSpec], optional: &[&str]) -> Result<()> {
+        for spec in specs {
+            let Some(entry) = self.entries.get(&spec.name) else {
+                let message = format!(
+                    "has no tensor `{}` of shape {:?}, which config.json asks for",
+                    spec.name, spec.shape
+                );
+                return Err(Error::invalid(&self.path, message));
+            };
+            if entry.shape != spec.shape {
+                let message = format!(
+                    "tensor `{}` has shape {:?}, but config.json asks for {:?}{}",
+                    entry.name,
+                    entry.shape,
+                    spec.shape,
+                    match entry.shape.iter().rev().eq(&spec.shape) {
+                        true => ": transpose it, transformers' GPT-2 stores [in, out]",
+                        false => "",
+                    }
+                );
+                return Err(Error::invalid(&self.files[entry.file].0, message));
+            }
+        }
+        let known: BTreeSet<&str> = specs
+            .iter()
+            .map(|spec| spec.name.as_str())
+            .chain(optional.iter().copied())
+            .collect();
+        match self
+            .entries
+            .iter()
+            .find(|(name, _)| !known.contains(name.as_str()))
+        {
+            None => Ok(()),
+            Some((_, entry)) => Err(Error::invalid(
+                &self.files[entry.file].0,
+                format!(
+                    "has a tensor `{}` of shape {:?}, which config.json has no place for",
+                    entry.name, entry.shape
+                ),
+            )),
+        }
+    }
+
+    /// Whether a tensor of this canonical name is there.
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+
+    /// Copies a tensor as f32 into `into`, of the same number of values.
+    pub(crate) fn copy(&self, name: &str, into: &mut [f32]) -> Result<()> {
+        let Some(entry) = self.entries.get(name) else {
+            let message = format!("has no tensor `{name}`");
+            return Err(Error::invalid(&self.path, message));
+        };
+        let (path, map) = &self.files[entry.file];
+        let bytes = &map[entry.bytes.clone()];
+        let refuse = |message: String| Err(Error::invalid(path, message));
+        if entry.shape.iter().product::<usize>() != into.len() {
+            return refuse(format!("tensor `{name}` has shape {:?}", entry.shape));
+        }
+        match entry.dtype {
+            Dtype::F32 => convert(bytes, into, f32::from_le_bytes),
+            Dtype::F16 => convert(bytes, into, |b| half::f16::from_le_bytes(b).to_f32()),
+            Dtype::BF16 => convert(bytes, into, |b| half::bf16::from_le_bytes(b).to_f32()),
+            other => {
+                return refuse(format!(
+                    "tensor `{name}` is of type {other:?}: only F32, F16 and BF16 are read"
+                ));
+            }
+        }
+        match into.iter().find(|x| !x.is_finite()) {
+            None => Ok(()),
+            Some(x) => refuse(format!("tensor `{name}` has the value {x}")),
+        }
+    }
+
+    /// New parameters filled from these tensors, once [`check`](Self::check)ed.
+    pub(crate) fn parameters(
+        &self,
+        specs: Vec<ParameterSpec>,
+        storage: Storage,
+    ) -> Result<Parameters> {
+        let mut parameters = Parameters::new(specs, storage);
+        for id in parameters.ids() {
+            let name = parameters.spec(id).name.clone();
+            if self.contains(&name) {
+                self.copy(&name, parameters.weights_mut(id))?;
+            }
+        }
+        Ok(parameters)
+    }
+}
+
+fn convert<const N: usize>(bytes: &[u8], into: &mut [f32], value: impl Fn([u8; N]) -> f32) {
+    for (bytes, into) in bytes.as_chunks::<N>().0.iter().zip(into) {
+        *into = value(*bytes);
+    }
+}
+
+/// Files are written with and without the `transformer.` in front.
+fn canonical(name: &str) -> String {
+    let whole = ["transformer.", "lm_head.", "v_head."];
+    match whole.iter().any(|prefix| name.starts_with(prefix)) {
+        true => name.into(),
+        false => format!("transformer.{name}"),
+    }
+}
+
+/// The causal mask, which older files store.
+fn ignored(name: &str) -> bool {
+    name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias")
+}

@@ -1,0 +1,133 @@
+//! What a checkpoint folder holds, from its headers alone.
+
+use crate::checkpoint::Tensors;
+use crate::{Activation, Gpt2Config, Heads, Result, Tokenizer, bodies};
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// A checkpoint in a few numbers.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    /// `gpt2`.
+    pub architecture: &'static str,
+    /// The number of parameters, the value head apart.
+    pub parameters: u64,
+    /// The number of blocks.
+    pub layers: usize,
+    /// The number of attention heads.
+    pub heads: usize,
+    /// D.
+    pub width: usize,
+    /// The width of the feed-forward layers.
+    pub inner: usize,
+    /// Their nonlinearity.
+    pub activation: Activation,
+    /// The context, tokens.
+    pub context: usize,
+    /// V.
+    pub vocab: usize,
+    /// Whether the vocabulary head is the token embedding.
+    pub tied: bool,
+    /// The end-of-sequence token.
+    pub eos: Option<u32>,
+    /// The beginning-of-sequence token.
+    pub bos: Option<u32>,
+    /// Whether there is a tokenizer; without one, texts are ids.
+    pub tokenizer: bool,
+    /// Whether there is a value head beside the network.
+    pub value_head: bool,
+    /// The types of number in the files.
+    pub dtypes: Vec<String>,
+    /// Bytes in memory.
+    pub memory: Memory,
+    /// The tensors, by name.
+    pub tensors: Vec<TensorSummary>,
+}
+
+/// Bytes of memory, activations apart.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Memory {
+    /// Weights in f32: what a prior takes.
+    pub frozen: u64,
+    /// Weights, gradients and two moments in f32: what a policy in training takes.
+    pub trainable: u64,
+}
+
+/// One tensor of a file.
+#[derive(Debug, Clone, Serialize)]
+pub struct TensorSummary {
+    /// Its name.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its type of number.
+    pub dtype: String,
+    /// The file it is in.
+    pub file: String,
+}
+
+/// Looks at a checkpoint folder without reading its weights.
+///
+/// # Errors
+/// As [`load`](crate::load), of everything but the weights' values.
+pub fn inspect(folder: &Path) -> Result<Summary> {
+    let config = Gpt2Config::load(folder)?;
+    let tokenizer = Tokenizer::load(folder, config.vocab)?;
+    let config = config.or_special(tokenizer.end_of_text());
+    let model = Tensors::open_model(folder)?;
+    let specs = bodies::gpt2::specs(&config, Heads::Language);
+    model.check(&specs, &[bodies::gpt2::HEAD_WEIGHT])?;
+    let tensors: Vec<TensorSummary> = model
+        .entries()
+        .map(|(file, entry)| TensorSummary {
+            name: entry.name.clone(),
+            shape: entry.shape.clone(),
+            dtype: format!("{:?}", entry.dtype),
+            file: file_name(file),
+        })
+        .collect();
+    let dtypes: BTreeSet<&String> = tensors.iter().map(|tensor| &tensor.dtype).collect();
+    let parameters = config.parameters();
+    Ok(Summary {
+        architecture: "gpt2",
+        parameters,
+        layers: config.layers,
+        heads: config.heads,
+        width: config.width,
+        inner: config.inner,
+        activation: config.activation,
+        context: config.positions,
+        vocab: config.vocab,
+        tied: config.tied,
+        eos: config.eos,
+        bos: config.bos,
+        tokenizer: !tokenizer.is_ids(),
+        value_head: Tensors::open_critic(folder)?.is_some(),
+        dtypes: dtypes.into_iter().cloned().collect(),
+        memory: Memory {
+            frozen: 4 * parameters,
+            trainable: 16 * parameters,
+        },
+        tensors,
+    })
+}
+
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+impl Serialize for Activation {
+    fn serialize<S: serde::Serializer>(
+        &self,
+        serializer: S,
+    ) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(match self {
+            Self::GeluNew => "gelu_new",
+            Self::Gelu => "gelu",
+            Self::Relu => "relu",
+            Self::Silu => "silu",
+        })
+    }
+}

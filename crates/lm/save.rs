@@ -1,0 +1,132 @@
+//! Writing a checkpoint folder, each file whole or not at all.
+
+use crate::bodies::gpt2::{VALUE_BIAS, VALUE_WEIGHT};
+use crate::checkpoint::{CRITIC, MODEL};
+use crate::{Error, Gpt2Config, Result};
+use rlhf_tensor::{ParameterId, Parameters};
+use safetensors::{Dtype, View};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+/// Files that belong to a tokenizer or to sampling, not to the network: copied as they are.
+const COMPANIONS: [&str; 10] = [
+    "tokenizer.json",
+    "vocab.json",
+    "encoder.json",
+    "merges.txt",
+    "vocab.bpe",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "generation_config.json",
+];
+
+/// The companion files of a folder by name, held so that they outlive it.
+#[derive(Debug, Clone)]
+pub(crate) struct Companions(Vec<(&'static str, Vec<u8>)>);
+
+impl Companions {
+    pub(crate) fn read(folder: &Path) -> Result<Self> {
+        let mut files = Vec::new();
+        for name in COMPANIONS {
+            let path = folder.join(name);
+            match std::fs::read(&path) {
+                Ok(bytes) => files.push((name, bytes)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::io(&path)(error)),
+            }
+        }
+        Ok(Self(files))
+    }
+}
+
+/// Writes a checkpoint folder; `model.safetensors` comes last, so a folder that has it is whole.
+pub(crate) fn write(
+    folder: &Path,
+    config: &Gpt2Config,
+    parameters: &Parameters,
+    companions: &Companions,
+) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    for (name, bytes) in &companions.0 {
+        replace(&folder.join(name), |path| std::fs::write(path, bytes))?;
+    }
+    let mut json = format!("{:#}", config.to_json());
+    json.push('\n');
+    replace(&folder.join("config.json"), |path| {
+        std::fs::write(path, &json)
+    })?;
+    let (critic, model): (Vec<_>, Vec<_>) = parameters
+        .ids()
+        .partition(|id| [VALUE_WEIGHT, VALUE_BIAS].contains(&&*parameters.spec(*id).name));
+    let path = folder.join(CRITIC);
+    if critic.is_empty() {
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io(&path)(error));
+            }
+            _ => {}
+        }
+    } else {
+        tensors(&path, parameters, &critic)?;
+    }
+    tensors(&folder.join(MODEL), parameters, &model)
+}
+
+fn tensors(path: &Path, parameters: &Parameters, ids: &[ParameterId]) -> Result<()> {
+    let weights = parameters.weights();
+    let views = ids.iter().map(|id| {
+        let spec = parameters.spec(*id);
+        let shape = &spec.shape;
+        let values = weights.get(*id);
+        (spec.name.as_str(), Values { shape, values })
+    });
+    // What transformers looks for before it reads a file.
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    replace(path, |path| {
+        safetensors::serialize_to_file(views, Some(metadata), path).map_err(io::Error::other)
+    })
+}
+
+struct Values<'a> {
+    shape: &'a [usize],
+    values: &'a [f32],
+}
+
+impl View for Values<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        // The format is little-endian, whatever the machine.
+        Cow::Owned(self.values.iter().flat_map(|x| x.to_le_bytes()).collect())
+    }
+
+    fn data_len(&self) -> usize {
+        size_of_val(self.values)
+    }
+}
+
+/// Writes a file under another name, makes sure it is on the disk, and puts it in its place.
+fn replace(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.partial", std::process::id()));
+    let partial = path.with_file_name(name);
+    let done = write(&partial)
+        .and_then(|()| File::open(&partial)?.sync_all())
+        .and_then(|()| std::fs::rename(&partial, path));
+    done.map_err(|error| {
+        // The first error is the one to report.
+        let _ = std::fs::remove_file(&partial);
+        Error::io(path)(error)
+    })
+}
