@@ -1,1 +1,16 @@
-//! Placeholder.
+//! π: a policy with or without a critic, the sampler, and the pass that turns samples into rollouts.
+//!
+//! ```text
+//! sample(decoder, prompts) → Sampled → score(network, prior, sampled) → Rollouts
+//! ```
+
+mod actor_critic;
+mod sampler;
+mod score;
+mod snapshot;
+pub mod testing;
+
+pub use actor_critic::ActorCritic;
+pub use sampler::{Draw, Sampled, Sampling, sample};
+pub use score::score;
+pub use snapshot::{SnapshotError, load_optimizer, save_optimizer};

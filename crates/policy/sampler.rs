@@ -1,0 +1,395 @@
+//! The one sampler: it draws responses from any decoder, the policy's or a prior's.
+
+use rlhf_objective::{
+    Decoder, Error, Finish, PerToken, Prompt, Response, Result, Sequences, Start,
+};
+use rlhf_tensor::{Rng, Stream, cpu};
+use serde::Serialize;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// How a token is chosen from its distribution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Draw {
+    /// At random, from the whole distribution: what training needs.
+    #[default]
+    Sample,
+    /// The most probable one; the lowest id of several.
+    Greedy,
+}
+
+/// How responses are drawn. The temperature is the network's: there is one for drawing and scoring.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Sampling {
+    /// Responses to each prompt.
+    pub samples: usize,
+    /// The most tokens of a response, an end-of-sequence token included.
+    pub max_new_tokens: usize,
+    /// The most responses that grow at once; it changes speed and memory, not what is drawn.
+    pub rows: usize,
+    /// The tokens that end a response.
+    pub stop: Vec<u32>,
+    /// The longest prompt and response together that the networks can read, in tokens; the last
+    /// token of a response is never read.
+    pub context: usize,
+    /// How a token is chosen.
+    pub draw: Draw,
+    /// The seed.
+    pub seed: u64,
+    /// Which rollout of the seed this is: each has its own random numbers.
+    pub step: u64,
+}
+
+/// Responses drawn, a prompt's side by side, in the order of the prompts.
+#[derive(Debug, Clone)]
+pub struct Sampled {
+    /// The prompts and the responses to them.
+    pub sequences: Sequences,
+    /// The log-prob of each token, recorded while drawing, nats.
+    pub log_probs: PerToken,
+}
+
+/// A response that is growing.
+struct Row {
+    /// Its place among the results.
+    index: usize,
+    prompt: usize,
+    rng: Rng,
+    limit: usize,
+    ids: Vec<u32>,
+    log_probs: Vec<f32>,
+}
+
+/// Draws `sampling.samples` responses to each prompt. The batch is continuous: a finished response
+/// leaves at once and waiting prompts enter. The random numbers of a response depend on the seed,
+/// the step, the prompt's index and the sample alone.
+///
+/// `decode` turns the tokens of a response, without the end-of-sequence token, into its text.
+///
+/// # Errors
+/// If a prompt leaves no room for a token, `samples`, `rows` or `max_new_tokens` is zero, or the
+/// decoder fails.
+pub fn sample(
+    decoder: &mut dyn Decoder,
+    prompts: &[Arc<Prompt>],
+    sampling: &Sampling,
+    decode: &dyn Fn(&[u32]) -> String,
+) -> Result<Sampled> {
+    check(prompts, sampling)?;
+    let mut waiting = units(prompts.len(), sampling);
+    let mut live: Vec<Row> = Vec::new();
+    let mut done: Vec<Option<Row>> = Vec::new();
+    done.resize_with(prompts.len() * sampling.samples, || None);
+    loop {
+        enter(decoder, prompts, sampling, &mut waiting, &mut live)?;
+        if live.is_empty() {
+            break;
+        }
+        let tokens = choose(decoder.scores(), decoder.vocab(), sampling.draw, &mut live);
+        let growing = |row: &Row| !row.finished(&sampling.stop);
+        let keep: Vec<bool> = live.iter().map(growing).collect();
+        if keep.contains(&false) {
+            decoder.retain(&keep)?;
+            for row in live.extract_if(.., |row| row.finished(&sampling.stop)) {
+                let index = row.index;
+                done[index] = Some(row);
+            }
+        }
+        if !live.is_empty() {
+            let mut kept = keep.iter();
+            let next: Vec<u32> = tokens
+                .into_iter()
+                .filter(|_| kept.next() == Some(&true))
+                .collect();
+            decoder.step(&next)?;
+        }
+    }
+    collect(prompts, done.into_iter().flatten(), sampling, decode)
+}
+
+fn check(prompts: &[Arc<Prompt>], sampling: &Sampling) -> Result<()> {
+    for (name, value) in [
+        ("samples", sampling.samples),
+        ("max_new_tokens", sampling.max_new_tokens),
+        ("rows", sampling.rows),
+    ] {
+        if value == 0 {
+            return Err(Error::Unsupported(format!("{name} must be at least 1")));
+        }
+    }
+    for (index, prompt) in prompts.iter().enumerate() {
+        if prompt.ids.is_empty() || prompt.ids.len() > sampling.context {
+            let message = format!(
+                "prompt {index} has {} tokens: it must have 1 to {} to leave room for a response",
+                prompt.ids.len(),
+                sampling.context
+            );
+            return Err(Error::Unsupported(message));
+        }
+    }
+    Ok(())
+}
+
+/// (prompt, first sample, samples) to start together, so that the prompt is read once; more
+/// samples than rows are started in several parts.
+fn units(prompts: usize, sampling: &Sampling) -> VecDeque<(usize, usize, usize)> {
+    let parts = |prompt| {
+        (0..sampling.samples)
+            .step_by(sampling.rows)
+            .map(move |first| (prompt, first, sampling.rows.min(sampling.samples - first)))
+    };
+    (0..prompts).flat_map(parts).collect()
+}
+
+/// Lets waiting prompts in while there are rows for them.
+fn enter(
+    decoder: &mut dyn Decoder,
+    prompts: &[Arc<Prompt>],
+    sampling: &Sampling,
+    waiting: &mut VecDeque<(usize, usize, usize)>,
+    live: &mut Vec<Row>,
+) -> Result<()> {
+    let mut starts = Vec::new();
+    while let Some(&(prompt, first, samples)) = waiting.front() {
+        if live.len() + samples > sampling.rows {
+            break;
+        }
+        waiting.pop_front();
+        let ids = &prompts[prompt].ids;
+        let limit = sampling
+            .max_new_tokens
+            .min(sampling.context - ids.len() + 1);
+        starts.push(Start {
+            prompt: ids,
+            samples,
+            max_new_tokens: limit,
+        });
+        live.extend((first..first + samples).map(|sample| {
+            let index = prompt * sampling.samples + sample;
+            Row {
+                index,
+                prompt,
+                rng: Rng::new(sampling.seed, Stream::Sample, sampling.step, index as u64),
+                limit,
+                ids: Vec::new(),
+                log_probs: Vec::new(),
+            }
+        }));
+    }
+    if starts.is_empty() {
+        return Ok(());
+    }
+    decoder.start(&starts)
+}
+
+/// Chooses and records a token for each live row.
+fn choose(scores: &[f32], vocab: usize, draw: Draw, live: &mut [Row]) -> Vec<u32> {
+    let choose = |(row, scores): (&mut Row, &[f32])| {
+        let (token, log_prob) = match draw {
+            Draw::Sample => cpu::sample_row(scores, row.rng.uniform()),
+            Draw::Greedy => greedy(scores),
+        };
+        row.ids.push(token);
+        row.log_probs.push(log_prob);
+        token
+    };
+    live.iter_mut()
+        .zip(scores.chunks_exact(vocab))
+        .map(choose)
+        .collect()
+}
+
+/// The most probable token of a row of scores, and its log-prob.
+fn greedy(scores: &[f32]) -> (u32, f32) {
+    let mut best = 0;
+    for (token, &score) in scores.iter().enumerate() {
+        if score > scores[best] {
+            best = token;
+        }
+    }
+    let above = |&score: &f32| f64::from(score - scores[best]).exp();
+    let log_sum = scores.iter().map(above).sum::<f64>().ln();
+    (best as u32, -log_sum as f32)
+}
+
+impl Row {
+    fn stopped(&self, stop: &[u32]) -> bool {
+        self.ids.last().is_some_and(|token| stop.contains(token))
+    }
+
+    fn finished(&self, stop: &[u32]) -> bool {
+        self.stopped(stop) || self.ids.len() == self.limit
+    }
+}
+
+fn collect(
+    prompts: &[Arc<Prompt>],
+    rows: impl Iterator<Item = Row>,
+    sampling: &Sampling,
+    decode: &dyn Fn(&[u32]) -> String,
+) -> Result<Sampled> {
+    let mut log_probs = Vec::new();
+    let mut responses = Vec::new();
+    for row in rows {
+        log_probs.extend_from_slice(&row.log_probs);
+        let (finish, said) = if row.stopped(&sampling.stop) {
+            (Finish::Eos, &row.ids[..row.ids.len() - 1])
+        } else {
+            (Finish::Length, &row.ids[..])
+        };
+        responses.push(Arc::new(Response {
+            prompt: row.prompt,
+            text: decode(said),
+            finish,
+            ids: row.ids,
+        }));
+    }
+    let sequences = Sequences::from_shared(prompts.to_vec(), responses)?;
+    let log_probs = PerToken::from_vec(log_probs, sequences.offsets())?;
+    Ok(Sampled {
+        sequences,
+        log_probs,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Bigram;
+    use rlhf_objective::{Network, Want};
+    use rlhf_tensor::Storage;
+
+    fn sampling() -> Sampling {
+        Sampling {
+            samples: 3,
+            max_new_tokens: 6,
+            rows: 4,
+            stop: vec![0],
+            context: 8,
+            draw: Draw::Sample,
+            seed: 11,
+            step: 2,
+        }
+    }
+
+    fn prompts(lengths: &[usize]) -> Vec<Arc<Prompt>> {
+        let prompt = |&n| Arc::new(Prompt::from_ids((0..n).map(|i| i as u32 % 4 + 1).collect()));
+        lengths.iter().map(prompt).collect()
+    }
+
+    fn draw(network: &mut Bigram, sampling: &Sampling) -> Sampled {
+        let text = |ids: &[u32]| format!("{ids:?}");
+        let mut decoder = network.decoder().unwrap();
+        sample(&mut *decoder, &prompts(&[1, 5, 2, 8, 3]), sampling, &text).unwrap()
+    }
+
+    #[test]
+    fn what_is_drawn_does_not_depend_on_the_rows() {
+        let mut network = Bigram::random(5, Storage::Frozen, 3);
+        let first = draw(&mut network, &sampling());
+        for rows in [1, 2, 3, 7, 100] {
+            let other = draw(&mut network, &Sampling { rows, ..sampling() });
+            assert_eq!(first.sequences.responses(), other.sequences.responses());
+            let numbers = |s: &Sampled| s.log_probs.to_vec().unwrap();
+            assert_eq!(numbers(&first), numbers(&other));
+        }
+        let step = draw(
+            &mut network,
+            &Sampling {
+                step: 3,
+                ..sampling()
+            },
+        );
+        assert_ne!(first.sequences.responses(), step.sequences.responses());
+    }
+
+    #[test]
+    fn responses_end_with_a_stop_token_or_at_a_limit() {
+        let mut network = Bigram::random(5, Storage::Frozen, 3);
+        let drawn = draw(&mut network, &sampling()).sequences;
+        let prompts: Vec<usize> = drawn.responses().iter().map(|r| r.prompt).collect();
+        assert_eq!(prompts, [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]);
+        let mut finishes = [0, 0];
+        for (index, response) in drawn.responses().iter().enumerate() {
+            let room = 6.min(8 - drawn.prompt_of(index).ids.len() + 1);
+            let (last, before) = response.ids.split_last().unwrap();
+            assert!(!before.contains(&0));
+            match response.finish {
+                Finish::Eos => {
+                    assert_eq!(*last, 0);
+                    assert_eq!(response.text, format!("{before:?}"));
+                }
+                Finish::Length => {
+                    assert_ne!(*last, 0);
+                    assert_eq!(response.ids.len(), room);
+                    assert_eq!(response.text, format!("{:?}", response.ids));
+                }
+            }
+            finishes[response.finish as usize] += 1;
+            assert!(response.ids.len() <= room);
+        }
+        assert!(finishes[0] > 0 && finishes[1] > 0);
+        let long = prompts_too_long(&mut network).unwrap_err().to_string();
+        assert!(long.contains("prompt 1 has 9 tokens"), "{long}");
+    }
+
+    fn prompts_too_long(network: &mut Bigram) -> Result<Sampled> {
+        let mut decoder = network.decoder()?;
+        sample(&mut *decoder, &prompts(&[1, 9]), &sampling(), &|_| {
+            String::new()
+        })
+    }
+
+    #[test]
+    fn recorded_log_probs_are_the_networks() {
+        let mut network = Bigram::random(5, Storage::Frozen, 3);
+        for draw_ in [Draw::Sample, Draw::Greedy] {
+            let drawn = draw(
+                &mut network,
+                &Sampling {
+                    draw: draw_,
+                    ..sampling()
+                },
+            );
+            let read = network
+                .read(&drawn.sequences, Want::SCORE)
+                .unwrap()
+                .log_probs;
+            let pairs = drawn
+                .log_probs
+                .to_vec()
+                .unwrap()
+                .into_iter()
+                .zip(read.to_vec().unwrap());
+            for (recorded, read) in pairs {
+                assert!((recorded - read).abs() < 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn frequencies_are_the_probabilities() {
+        let mut network = Bigram::random(5, Storage::Frozen, 3);
+        let many = Sampling {
+            samples: 20_000,
+            max_new_tokens: 1,
+            rows: 512,
+            ..sampling()
+        };
+        let mut decoder = network.decoder().unwrap();
+        let drawn = sample(&mut *decoder, &prompts(&[2]), &many, &|_| String::new()).unwrap();
+        drop(decoder);
+        let mut counts = [0.0; 5];
+        for response in drawn.sequences.responses() {
+            counts[response.ids[0] as usize] += 1.0;
+        }
+        network.read(&drawn.sequences, Want::SCORE).unwrap();
+        let log_dist = network.log_dist(0..1).unwrap().to_vec2::<f32>().unwrap();
+        for (count, log_prob) in counts.iter().zip(&log_dist[0]) {
+            let p = f64::from(*log_prob).exp();
+            let error = (p * (1.0 - p) / 20_000.0).sqrt();
+            assert!((count / 20_000.0 - p).abs() < 5.0 * error);
+        }
+    }
+}

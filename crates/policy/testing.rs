@@ -1,0 +1,317 @@
+//! A network small enough to check everything around it, for tests here and elsewhere.
+
+use rlhf_lm::Model;
+use rlhf_objective::{
+    Decoder, Error, Finish, Network, OutputGrads, Outputs, Prompt, Purpose, Response, Result,
+    Sequences, Start, Want,
+};
+use rlhf_tensor::{Device, Init, ParameterSpec, Parameters, Rng, Storage, Stream, Tensor};
+use std::ops::Range;
+use std::path::Path;
+
+const FILE: &str = "bigram.f32";
+
+/// π(· | previous token) and V(previous token) from a table each: `logits` [V, V] and
+/// `values` [V]. Its end-of-sequence token is 0 and its context 64.
+#[derive(Debug)]
+pub struct Bigram {
+    vocab: usize,
+    parameters: Parameters,
+    /// (previous token, token) of each response token of the last read, and what it was for.
+    read: Option<(Vec<(u32, u32)>, Purpose)>,
+}
+
+/// Two prompts with two and one responses over five tokens.
+///
+/// # Panics
+/// Never.
+#[must_use]
+pub fn sequences() -> Sequences {
+    let prompts = vec![Prompt::from_ids(vec![1, 2]), Prompt::from_ids(vec![3])];
+    let answer = |prompt, ids: &[u32]| Response::new(prompt, ids.to_vec(), Finish::Length);
+    let responses = vec![
+        answer(0, &[3, 4, 1]),
+        answer(0, &[2]),
+        answer(1, &[4, 4, 1, 2]),
+    ];
+    Sequences::new(prompts, responses).expect("they are valid")
+}
+
+impl Bigram {
+    /// Standard normal tables.
+    #[must_use]
+    pub fn random(vocab: usize, storage: Storage, seed: u64) -> Self {
+        let specs = vec![
+            ParameterSpec::matrix("logits", &[vocab, vocab]),
+            ParameterSpec::undecayed("values", &[vocab]),
+        ];
+        let mut parameters = Parameters::new(specs, storage);
+        let mut rng = Rng::new(seed, Stream::Init, 0, 0);
+        for name in ["logits", "values"] {
+            parameters.initialize(name, Init::Normal { std: 1.0 }, &mut rng);
+        }
+        Self {
+            vocab,
+            parameters,
+            read: None,
+        }
+    }
+
+    /// What [`Model::save`] wrote.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn load(folder: &Path, storage: Storage) -> rlhf_lm::Result<Self> {
+        let path = folder.join(FILE);
+        let bytes = std::fs::read(&path).map_err(|source| rlhf_lm::Error::Io { path, source })?;
+        let numbers: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
+        let vocab = (numbers.len() as f64).sqrt() as usize;
+        let mut loaded = Self::random(vocab, storage, 0);
+        loaded.parameters.set("logits", &numbers[..vocab * vocab])?;
+        loaded.parameters.set("values", &numbers[vocab * vocab..])?;
+        Ok(loaded)
+    }
+
+    fn table(&self, name: &str) -> &[f32] {
+        let id = self.parameters.id(name).expect("one of the two tables");
+        self.parameters.weights().get(id)
+    }
+
+    /// log π(· | previous), [V].
+    fn row(&self, previous: u32) -> Vec<f32> {
+        let start = previous as usize * self.vocab;
+        let logits = &self.table("logits")[start..start + self.vocab];
+        let log_sum = logits.iter().map(|&x| f64::from(x).exp()).sum::<f64>().ln();
+        logits
+            .iter()
+            .map(|&x| (f64::from(x) - log_sum) as f32)
+            .collect()
+    }
+}
+
+fn entropy(log_dist: &[f32]) -> f32 {
+    -log_dist.iter().map(|&x| x.exp() * x).sum::<f32>()
+}
+
+impl Network for Bigram {
+    fn vocab(&self) -> usize {
+        self.vocab
+    }
+
+    fn read(&mut self, sequences: &Sequences, want: Want) -> Result<Outputs> {
+        let mut pairs = Vec::with_capacity(sequences.tokens());
+        for (index, response) in sequences.responses().iter().enumerate() {
+            let mut previous = *sequences.prompt_of(index).ids.last().unwrap_or(&0);
+            for &token in &response.ids {
+                pairs.push((previous, token));
+                previous = token;
+            }
+        }
+        if pairs.iter().any(|&(a, b)| a.max(b) as usize >= self.vocab) {
+            return Err(Error::Unsupported(
+                "a token is not in the vocabulary".into(),
+            ));
+        }
+        let rows: Vec<Vec<f32>> = pairs.iter().map(|pair| self.row(pair.0)).collect();
+        let log_probs = pairs.iter().zip(&rows);
+        let log_probs = log_probs.map(|(pair, row)| row[pair.1 as usize]).collect();
+        let entropies = want
+            .entropy
+            .then(|| rows.iter().map(|row| entropy(row)).collect());
+        let values = pairs
+            .iter()
+            .map(|pair| self.table("values")[pair.0 as usize]);
+        let outputs = Outputs::new(sequences, log_probs, entropies, Some(values.collect()));
+        self.read = Some((pairs, want.purpose));
+        outputs
+    }
+
+    fn log_dist(&mut self, rows: Range<usize>) -> Result<Tensor> {
+        let (pairs, _) = self.read.as_ref().ok_or_else(nothing_read)?;
+        let shape = (rows.len(), self.vocab);
+        let flat: Vec<f32> = pairs[rows]
+            .iter()
+            .flat_map(|pair| self.row(pair.0))
+            .collect();
+        Ok(Tensor::from_vec(flat, shape, &Device::Cpu)?)
+    }
+
+    fn backward(&mut self, gradients: &OutputGrads) -> Result<()> {
+        let Some((pairs, Purpose::Train)) = self.read.clone() else {
+            return Err(nothing_read());
+        };
+        let rows: Vec<Vec<f32>> = pairs.iter().map(|pair| self.row(pair.0)).collect();
+        let of = |d: &Option<Vec<f32>>, t: usize| d.as_ref().map_or(0.0, |d| d[t]);
+        let vocab = self.vocab;
+        let ids: Vec<_> = self.parameters.ids().collect();
+        let mut all = self.parameters.gradients_mut();
+        for (t, ((previous, token), row)) in pairs.into_iter().zip(&rows).enumerate() {
+            let previous = previous as usize;
+            let (log_prob, value) = (of(&gradients.log_probs, t), of(&gradients.values, t));
+            let (slope, entropy) = (of(&gradients.entropy, t), entropy(row));
+            let logits = &mut all.get_mut(ids[0])[previous * vocab..][..vocab];
+            for (v, (d, &x)) in logits.iter_mut().zip(row).enumerate() {
+                let p = x.exp();
+                *d += log_prob * (f32::from(u8::from(v == token as usize)) - p);
+                *d -= slope * p * (x + entropy);
+            }
+            all.get_mut(ids[1])[previous] += value;
+        }
+        Ok(())
+    }
+
+    fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
+        Ok(Box::new(BigramDecoder {
+            network: self,
+            rows: 0,
+            scores: Vec::new(),
+        }))
+    }
+
+    fn parameters(&self) -> Vec<&Parameters> {
+        vec![&self.parameters]
+    }
+
+    fn parameters_mut(&mut self) -> Vec<&mut Parameters> {
+        vec![&mut self.parameters]
+    }
+}
+
+fn nothing_read() -> Error {
+    Error::Unsupported("nothing was read for this".into())
+}
+
+impl Model for Bigram {
+    fn save(&self, folder: &Path) -> rlhf_lm::Result<()> {
+        let numbers = [self.table("logits"), self.table("values")].concat();
+        let path = folder.join(FILE);
+        std::fs::create_dir_all(folder)
+            .and_then(|()| std::fs::write(&path, bytemuck::cast_slice(&numbers)))
+            .map_err(|source| rlhf_lm::Error::Io { path, source })
+    }
+
+    fn eos(&self) -> Option<u32> {
+        Some(0)
+    }
+
+    fn bos(&self) -> Option<u32> {
+        None
+    }
+
+    fn context(&self) -> usize {
+        64
+    }
+}
+
+struct BigramDecoder<'a> {
+    network: &'a Bigram,
+    rows: usize,
+    scores: Vec<f32>,
+}
+
+impl Decoder for BigramDecoder<'_> {
+    fn vocab(&self) -> usize {
+        self.network.vocab
+    }
+
+    fn start(&mut self, prompts: &[Start<'_>]) -> Result<()> {
+        for start in prompts {
+            let row = self.network.row(*start.prompt.last().unwrap_or(&0));
+            for _ in 0..start.samples {
+                self.scores.extend_from_slice(&row);
+                self.rows += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn scores(&self) -> &[f32] {
+        &self.scores
+    }
+
+    fn step(&mut self, tokens: &[u32]) -> Result<()> {
+        if tokens.len() != self.rows {
+            return Err(Error::Size {
+                what: "tokens of a step",
+                expected: self.rows,
+                got: tokens.len(),
+            });
+        }
+        self.scores = tokens
+            .iter()
+            .flat_map(|&token| self.network.row(token))
+            .collect();
+        Ok(())
+    }
+
+    fn retain(&mut self, keep: &[bool]) -> Result<()> {
+        if keep.len() != self.rows {
+            return Err(Error::Size {
+                what: "flags of rows",
+                expected: self.rows,
+                got: keep.len(),
+            });
+        }
+        let kept = self.scores.chunks(self.network.vocab).zip(keep);
+        let kept = kept
+            .filter(|(_, keep)| **keep)
+            .flat_map(|(row, _)| row.to_vec());
+        self.scores = kept.collect();
+        self.rows = keep.iter().filter(|keep| **keep).count();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The gradient against central differences of Σ w·(log-prob, entropy, value).
+    #[test]
+    fn gradients_are_slopes() {
+        let s = sequences();
+        let n = s.tokens();
+        let weights = |k: usize| (0..n).map(|t| ((t * 7 + k) % 5) as f32 - 1.7).collect();
+        let (a, b, c): (Vec<f32>, Vec<f32>, Vec<f32>) = (weights(0), weights(1), weights(2));
+        let loss = |network: &mut Bigram| -> f64 {
+            let outputs = network.read(&s, Want::TRAIN.with_entropy()).unwrap();
+            let dot = |x: Vec<f32>, w: &[f32]| -> f64 {
+                x.iter()
+                    .zip(w)
+                    .map(|(x, w)| f64::from(*x) * f64::from(*w))
+                    .sum()
+            };
+            dot(outputs.log_probs.to_vec().unwrap(), &a)
+                + dot(outputs.entropy.unwrap().to_vec().unwrap(), &b)
+                + dot(outputs.values.unwrap().to_vec().unwrap(), &c)
+        };
+        let mut network = Bigram::random(5, Storage::Trainable, 9);
+        loss(&mut network);
+        let gradients = OutputGrads {
+            log_probs: Some(a.clone()),
+            entropy: Some(b.clone()),
+            values: Some(c.clone()),
+        };
+        network.backward(&gradients).unwrap();
+        for id in network.parameters.ids() {
+            let gradient = network.parameters.gradient(id).unwrap().to_vec();
+            for (i, gradient) in gradient.into_iter().enumerate() {
+                let mut at = |step: f32| {
+                    network.parameters.weights_mut(id)[i] += step;
+                    let loss = loss(&mut network);
+                    network.parameters.weights_mut(id)[i] -= step;
+                    loss
+                };
+                let slope = (at(1e-2) - at(-1e-2)) / 2e-2;
+                assert!(
+                    (slope - f64::from(gradient)).abs() < 2e-3,
+                    "{slope} {gradient}"
+                );
+            }
+        }
+    }
+}
