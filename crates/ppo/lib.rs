@@ -1,1 +1,22 @@
-//! Placeholder.
+//! Proximal policy optimization (Schulman et al. 2017) with a critic, as Ziegler et al. (2019)
+//! brought it to language models.
+//!
+//! The KL to the prior is already in the rewards when they arrive here
+//! ([`Objective::rewards`](rlhf_objective::Objective::rewards)); this crate only climbs. An
+//! iteration: [`gae`] turns rewards and values into advantages and returns, [`whiten`] scales the
+//! advantages over the whole rollout, and a few epochs of [`policy_losses`] and [`value_losses`]
+//! follow.
+
+mod batch;
+mod config;
+mod gae;
+mod learner;
+mod loss;
+mod whiten;
+
+pub use batch::Batch;
+pub use config::{Advantages, Config};
+pub use gae::{explained_variance, gae};
+pub use learner::Ppo;
+pub use loss::{Clipped, policy_losses, value_losses};
+pub use whiten::whiten;
