@@ -132,19 +132,68 @@ mod tests {
     #[test]
     fn settings_out_of_range_are_named() {
         assert!(Config::default().check().is_ok());
-        let broken: [(&str, fn(&mut Config)); 6] = [
-            ("clip", |c| c.clip = 0.0),
-            ("clip_value", |c| c.clip_value = f64::NAN),
-            ("lambda", |c| c.lambda = 1.5),
-            ("epochs", |c| c.epochs = 0),
-            ("minibatches", |c| c.minibatches = 0),
-            ("target_kl", |c| c.target_kl = Some(-1.0)),
-        ];
-        for (key, spoil) in broken {
-            let mut config = Config::default();
-            spoil(&mut config);
+        let named = |key: &str, config: Config| {
             let error = config.check().unwrap_err().to_string();
             assert!(error.contains(&format!(" {key} =")), "{error}");
-        }
+        };
+        let fine = Config::default;
+        named(
+            "clip",
+            Config {
+                clip: 0.0,
+                ..fine()
+            },
+        );
+        let clip_value = f64::NAN;
+        named(
+            "clip_value",
+            Config {
+                clip_value,
+                ..fine()
+            },
+        );
+        named(
+            "value_weight",
+            Config {
+                value_weight: -0.1,
+                ..fine()
+            },
+        );
+        named(
+            "lambda",
+            Config {
+                lambda: 1.5,
+                ..fine()
+            },
+        );
+        named(
+            "gamma",
+            Config {
+                gamma: -0.5,
+                ..fine()
+            },
+        );
+        named(
+            "epochs",
+            Config {
+                epochs: 0,
+                ..fine()
+            },
+        );
+        named(
+            "minibatches",
+            Config {
+                minibatches: 0,
+                ..fine()
+            },
+        );
+        let target_kl = Some(-1.0);
+        named(
+            "target_kl",
+            Config {
+                target_kl,
+                ..fine()
+            },
+        );
     }
 }

@@ -106,3 +106,152 @@ impl Method for Ppo {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Advantages;
+    use crate::testing::{penalty, scored};
+    use rlhf_tensor::Stream;
+
+    fn rng() -> Rng {
+        Rng::new(1, Stream::Minibatch, 0, 0)
+    }
+
+    fn ppo(config: Config) -> Ppo {
+        Ppo::new(config).unwrap()
+    }
+
+    const LENGTHS: [usize; 5] = [3, 1, 4, 2, 5];
+
+    #[test]
+    fn the_first_ratio_is_exactly_one() {
+        let mut ppo = ppo(Config::default());
+        let scored = scored(&LENGTHS);
+        let log_probs = scored.rollouts.log_probs.to_vec().unwrap();
+        let values = scored.rollouts.values.clone().unwrap().to_vec().unwrap();
+        let id = scored.rollouts.sequences.id();
+        let batches = ppo.batches(scored, &mut penalty(), rng()).unwrap();
+        assert_eq!(batches.len(), 4);
+        assert_eq!(batches[0].sequences.id(), id);
+        let outputs = Outputs::new(&batches[0].sequences, log_probs, None, Some(values)).unwrap();
+        let loss = ppo.loss(&outputs, &batches[0]).unwrap();
+        let stat = |name| loss.stats.get(name).unwrap();
+        assert_eq!((stat("val/ratio"), stat("policy/ratio_max")), (1.0, 1.0));
+        assert_eq!(stat("policy/approxkl_avg"), 0.0);
+        assert_eq!(stat("policy/clipfrac_avg") + stat("val/clipfrac_avg"), 0.0);
+        // The advantages are white, so their mean is 0 and each token's gradient is −A/N.
+        assert!(stat("loss/policy_avg").abs() < 1e-6);
+        let gradients = outputs.gradients(&loss.value).unwrap();
+        let advantages = batches[0].advantages.to_vec().unwrap();
+        for (g, a) in gradients.log_probs.unwrap().iter().zip(&advantages) {
+            assert!((g + a / 15.0).abs() < 1e-7);
+        }
+        let square: f32 = advantages.iter().map(|a| a * a).sum();
+        assert!((square - 14.0).abs() < 1e-4);
+    }
+
+    #[test]
+    fn parts_add_up_to_the_whole() {
+        let ppo = ppo(Config::default());
+        let scored = scored(&LENGTHS);
+        let old = scored.rollouts.log_probs.to_vec().unwrap();
+        let values = scored.rollouts.values.clone().unwrap().to_vec().unwrap();
+        let moved = |of: &[f32], by: f32| -> Vec<f32> {
+            let wave = |(i, x): (usize, &f32)| x + by * ((i * 5 % 7) as f32 - 3.0);
+            of.iter().enumerate().map(wave).collect()
+        };
+        let (log_probs, values) = (moved(&old, 0.12), moved(&values, 0.1));
+        let batch = Batch::new(scored, &ppo.config).unwrap();
+        let of_tokens = |responses: &[usize], tokens: std::ops::Range<usize>| {
+            let part = ppo.select(&batch, responses).unwrap();
+            let numbers = |of: &[f32]| of[tokens.clone()].to_vec();
+            let values = Some(numbers(&values));
+            let outputs = Outputs::new(&part.sequences, numbers(&log_probs), None, values);
+            let outputs = outputs.unwrap();
+            let loss = ppo.loss(&outputs, &part).unwrap();
+            let gradients = outputs.gradients(&loss.value).unwrap();
+            (loss, gradients)
+        };
+        let (whole, gradients) = of_tokens(&[0, 1, 2, 3, 4], 0..15);
+        assert!(whole.stats.get("policy/clipfrac_avg").unwrap() > 0.0);
+        let (mut value, mut stats) = (0.0, Stats::new());
+        let (mut of_policy, mut of_critic) = (Vec::new(), Vec::new());
+        for (responses, tokens) in [(&[0, 1][..], 0..4), (&[2], 4..8), (&[3, 4], 8..15)] {
+            let (loss, gradients) = of_tokens(responses, tokens);
+            value += loss.value.to_scalar::<f32>().unwrap();
+            stats.absorb(&loss.stats);
+            of_policy.extend(gradients.log_probs.unwrap());
+            of_critic.extend(gradients.values.unwrap());
+        }
+        assert_eq!(gradients.log_probs.unwrap(), of_policy);
+        assert_eq!(gradients.values.unwrap(), of_critic);
+        assert!((value - whole.value.to_scalar::<f32>().unwrap()).abs() < 1e-6);
+        for (name, number) in whole.stats.iter() {
+            assert!((stats.get(name).unwrap() - number).abs() < 1e-6, "{name}");
+        }
+        assert!((f64::from(value) - stats.get("loss").unwrap()).abs() < 1e-6);
+    }
+
+    #[test]
+    fn minibatches_cover_a_rollout_in_each_epoch() {
+        let mut ppo = ppo(Config {
+            minibatches: 2,
+            epochs: 3,
+            advantages: Advantages::Raw,
+            ..Config::default()
+        });
+        let whole = Batch::new(scored(&LENGTHS), &ppo.config).unwrap();
+        let batches = ppo
+            .batches(scored(&LENGTHS), &mut penalty(), rng())
+            .unwrap();
+        assert_eq!(batches.len(), 6);
+        let sorted = |parts: &[Batch]| {
+            let numbers = parts.iter().flat_map(|b| b.advantages.to_vec().unwrap());
+            let mut numbers: Vec<f32> = numbers.collect();
+            numbers.sort_by(f32::total_cmp);
+            numbers
+        };
+        for epoch in batches.chunks(2) {
+            assert_eq!(sorted(epoch), sorted(std::slice::from_ref(&whole)));
+            for batch in epoch {
+                assert_eq!(batch.weight, 1.0 / batch.sequences.tokens() as f64);
+            }
+        }
+        let again = ppo
+            .batches(scored(&LENGTHS), &mut penalty(), rng())
+            .unwrap();
+        for (a, b) in batches.iter().zip(&again) {
+            assert_eq!(a.returns.to_vec().unwrap(), b.returns.to_vec().unwrap());
+        }
+        ppo.config.minibatches = 9;
+        let single = ppo.batches(scored(&LENGTHS), &mut penalty(), rng());
+        assert_eq!(single.unwrap().len(), 15);
+    }
+
+    #[test]
+    fn needs_a_critic() {
+        let mut without = scored(&LENGTHS);
+        without.rollouts.values = None;
+        let error = ppo(Config::default()).batches(without, &mut penalty(), rng());
+        assert!(error.unwrap_err().to_string().contains("critic"));
+        assert!(Batch::new(scored(&[]), &Config::default()).is_err());
+    }
+
+    #[test]
+    fn stops_where_the_policy_has_moved_too_far() {
+        let mut stats = Stats::new();
+        stats.mean("policy/approxkl_avg", 0.16, 1.0);
+        let stops = |target_kl| {
+            let mut ppo = ppo(Config {
+                target_kl,
+                ..Config::default()
+            });
+            ppo.after_step(&stats).is_break()
+        };
+        assert_eq!(
+            [stops(None), stops(Some(0.11)), stops(Some(0.1))],
+            [false, false, true]
+        );
+    }
+}

@@ -14,6 +14,11 @@ mod learner;
 mod loss;
 mod whiten;
 
+#[cfg(test)]
+mod gold;
+#[cfg(test)]
+mod testing;
+
 pub use batch::Batch;
 pub use config::{Advantages, Config};
 pub use gae::{explained_variance, gae};

@@ -46,7 +46,7 @@ pub fn value_losses(
     clip: f64,
 ) -> Result<Clipped> {
     let bounded = clamp(values, &(old_values - clip)?, &(old_values + clip)?)?;
-    let half_square = |v: &Tensor| ((v - returns)?.sqr()? * 0.5);
+    let half_square = |v: &Tensor| (v - returns)?.sqr()? * 0.5;
     Clipped::worse_of(&half_square(values)?, &half_square(&bounded)?)
 }
 
