@@ -1,0 +1,154 @@
+//! A network that does not move.
+
+use rlhf_objective::{Decoder, Error, Network, PerToken, Prior, Result, Sequences, Want};
+use rlhf_tensor::{Storage, Tensor};
+use std::ops::Range;
+
+/// A frozen network as the prior. Asked for the log-probs and the log-distributions of one batch,
+/// it reads the batch once.
+pub struct Frozen {
+    network: Box<dyn Network>,
+    /// The batch read last, by its id, and its log-probs.
+    last: Option<(u64, PerToken)>,
+}
+
+impl Frozen {
+    /// Takes a network whose parameters are [`Storage::Frozen`], at the policy's temperature.
+    ///
+    /// # Errors
+    /// If they are trainable: a prior has nothing to train.
+    pub fn new(network: Box<dyn Network>) -> Result<Self> {
+        let trainable = |p: &&rlhf_tensor::Parameters| p.storage() == Storage::Trainable;
+        if network.parameters().iter().any(trainable) {
+            return Err(Error::Unsupported(
+                "a prior must be loaded frozen: its parameters are trainable".into(),
+            ));
+        }
+        Ok(Self {
+            network,
+            last: None,
+        })
+    }
+
+    /// SHA-256 of each parameter table; it never changes.
+    #[must_use]
+    pub fn checksums(&self) -> Vec<String> {
+        let tables = self.network.parameters();
+        tables.iter().map(|table| table.checksum()).collect()
+    }
+
+    fn read(&mut self, sequences: &Sequences) -> Result<&PerToken> {
+        if self
+            .last
+            .as_ref()
+            .is_none_or(|(id, _)| *id != sequences.id())
+        {
+            // Forgotten first: a read that fails leaves nothing behind.
+            self.last = None;
+            let read = self.network.read(sequences, Want::SCORE)?.log_probs;
+            let detached = PerToken::new(read.values().detach(), read.offsets())?;
+            self.last = Some((sequences.id(), detached));
+        }
+        match &self.last {
+            Some((_, log_probs)) => Ok(log_probs),
+            None => Err(Error::Unsupported("the prior has read nothing".into())),
+        }
+    }
+}
+
+impl Prior for Frozen {
+    fn log_probs(&mut self, sequences: &Sequences) -> Result<PerToken> {
+        Ok(self.read(sequences)?.clone())
+    }
+
+    fn log_dist(&mut self, sequences: &Sequences, rows: Range<usize>) -> Result<Tensor> {
+        self.read(sequences)?;
+        Ok(self.network.log_dist(rows)?.detach())
+    }
+
+    fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
+        // A decoder may use the buffers that the last read left.
+        self.last = None;
+        self.network.decoder()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rlhf_objective::{OutputGrads, Outputs};
+    use rlhf_policy::testing::{Bigram, sequences};
+    use rlhf_tensor::Parameters;
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    /// Counts how often a network is read.
+    struct Counted(Bigram, Rc<Cell<usize>>);
+
+    impl Network for Counted {
+        fn vocab(&self) -> usize {
+            self.0.vocab()
+        }
+        fn read(&mut self, sequences: &Sequences, want: Want) -> Result<Outputs> {
+            self.1.set(self.1.get() + 1);
+            self.0.read(sequences, want)
+        }
+        fn log_dist(&mut self, rows: Range<usize>) -> Result<Tensor> {
+            self.0.log_dist(rows)
+        }
+        fn backward(&mut self, gradients: &OutputGrads) -> Result<()> {
+            self.0.backward(gradients)
+        }
+        fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
+            self.0.decoder()
+        }
+        fn parameters(&self) -> Vec<&Parameters> {
+            self.0.parameters()
+        }
+        fn parameters_mut(&mut self) -> Vec<&mut Parameters> {
+            self.0.parameters_mut()
+        }
+    }
+
+    #[test]
+    fn a_batch_is_read_once_and_nothing_moves() {
+        let reads = Rc::new(Cell::new(0));
+        let network = Counted(Bigram::random(5, Storage::Frozen, 1), reads.clone());
+        let mut prior = Frozen::new(Box::new(network)).unwrap();
+        let before = prior.checksums();
+        let s = sequences();
+        let log_probs = prior.log_probs(&s).unwrap();
+        let log_dist = prior.log_dist(&s, 2..5).unwrap();
+        assert_eq!(
+            prior.log_probs(&s.clone()).unwrap().to_vec().unwrap(),
+            log_probs.to_vec().unwrap()
+        );
+        assert_eq!(log_dist.dims(), [3, 5]);
+        assert_eq!(reads.get(), 1);
+        let other = s.select(&[2]);
+        assert_eq!(
+            prior.log_probs(&other).unwrap().to_vec().unwrap(),
+            log_probs.to_vec().unwrap()[4..]
+        );
+        prior.log_probs(&s).unwrap();
+        assert_eq!(reads.get(), 3);
+        prior.decoder().unwrap();
+        prior.log_dist(&s, 0..1).unwrap();
+        assert_eq!(reads.get(), 4);
+        assert_eq!(prior.checksums(), before);
+    }
+
+    #[test]
+    fn answers_carry_no_gradient() {
+        let mut prior = Frozen::new(Box::new(Bigram::random(5, Storage::Frozen, 1))).unwrap();
+        let log_probs = prior.log_probs(&sequences()).unwrap();
+        let gradients = log_probs.values().sum_all().unwrap().backward().unwrap();
+        assert!(gradients.get(log_probs.values()).is_none());
+    }
+
+    #[test]
+    fn what_can_be_trained_is_refused() {
+        let network = Box::new(Bigram::random(5, Storage::Trainable, 1));
+        assert!(Frozen::new(network).is_err());
+    }
+}
