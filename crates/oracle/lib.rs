@@ -19,26 +19,34 @@
 //! ```
 
 mod backup;
+mod best_of_n;
 mod error;
 mod evaluate;
 mod gold;
 mod iterate;
 mod mdp;
 mod parse;
+mod policy;
 mod problem;
 mod quantile;
 mod responses;
 mod tree;
 
 #[cfg(test)]
+mod known;
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
 mod testing;
 
 pub use backup::{Backup, counting, soft_backup};
+pub use best_of_n::best_of_n_kl_bound;
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, Gap};
 pub use gold::{gold_demonstrations, gold_tree};
 pub use mdp::{Mdp, MdpAction, MdpSolution};
-pub use problem::{Policy, Problem, Solution};
+pub use policy::Policy;
+pub use problem::{Problem, Solution};
 pub use quantile::{QuantileOptimum, quantile_optimum};
-pub use responses::{Optimum, Outcome, Responses, best_of_n_kl_bound};
+pub use responses::{Optimum, Outcome, Responses};
 pub use tree::{Child, Tree};

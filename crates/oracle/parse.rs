@@ -1,6 +1,6 @@
 //! A token problem as JSON.
 
-use crate::problem::spaced;
+use crate::tree::spaced;
 use crate::{Error, Policy, Problem, Result, Tree};
 use serde::Deserialize;
 use serde_json::{Map, Value};

@@ -129,6 +129,12 @@ impl Tree {
     }
 }
 
+/// Token ids joined by spaces, as problems are written.
+pub(crate) fn spaced(tokens: &[u32]) -> String {
+    let ids: Vec<String> = tokens.iter().map(u32::to_string).collect();
+    ids.join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
