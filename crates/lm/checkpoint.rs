@@ -122,7 +122,8 @@ impl Tensors {
             )
         })?;
         let start = 8 + header;
-        for (name, info) in metadata.tensors() {
+        // In order, so that errors are the same each time.
+        for (name, info) in BTreeMap::from_iter(metadata.tensors()) {
             if ignored(&name) {
                 continue;
             }

@@ -9,6 +9,8 @@ mod error;
 mod inspect;
 mod model;
 mod packed;
+#[cfg(test)]
+mod parity;
 mod plain;
 mod save;
 mod tokenizer;

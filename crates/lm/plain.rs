@@ -90,6 +90,8 @@ impl Plain {
         let positions = weights
             .get(self.ids.positions)
             .index_select(&positions, 0)?;
+        trace("tokens", &tokens);
+        trace("positions", &positions);
         let mut x = (tokens + positions)?;
         trace("embedding", &x);
         let mask = mask(packed)?;
@@ -115,9 +117,11 @@ impl Plain {
         trace(".norm_1", &normed);
         let qkv = linear(weights, &ids.qkv, &normed)?;
         trace(".qkv", &qkv);
-        let mixed = self.attention(layer, &qkv, mask)?;
+        let mixed = self.attention(layer, &qkv, mask, &mut trace)?;
         trace(".attention", &mixed);
-        let x = (x + linear(weights, &ids.attention_out, &mixed)?)?;
+        let update = linear(weights, &ids.attention_out, &mixed)?;
+        trace(".attention_out", &update);
+        let x = (x + update)?;
         trace(".residual", &x);
         let normed = self.norm(weights, &ids.norm_2, &x)?;
         trace(".norm_2", &normed);
@@ -130,13 +134,21 @@ impl Plain {
             Activation::Silu => inner.silu()?,
         };
         trace(".active", &active);
-        let x = (x + linear(weights, &ids.inner_out, &active)?)?;
+        let update = linear(weights, &ids.inner_out, &active)?;
+        trace(".inner_out", &update);
+        let x = (x + update)?;
         trace("", &x);
         Ok(x)
     }
 
     /// Softmax attention of each head over the rows the mask allows: [n, 3D] → [n, D].
-    fn attention(&self, layer: usize, qkv: &Tensor, mask: &Tensor) -> Result<Tensor> {
+    fn attention(
+        &self,
+        layer: usize,
+        qkv: &Tensor,
+        mask: &Tensor,
+        trace: &mut dyn FnMut(&str, &Tensor),
+    ) -> Result<Tensor> {
         let (n, heads) = (qkv.dim(0)?, self.config.heads);
         let width = self.config.width / heads;
         // [n, 3, heads, width] → three of [heads, n, width]
@@ -151,7 +163,17 @@ impl Plain {
         let (queries, keys, values) = (part(0)?, part(1)?, part(2)?);
         let scale = f64::from(self.config.attention_scale(layer));
         let scores = (queries.matmul(&keys.t()?.contiguous()?)? * scale)?;
-        let shares = ops::softmax(&scores.broadcast_add(mask)?, D::Minus1)?;
+        let scores = scores.broadcast_add(mask)?;
+        let shares = ops::softmax(&scores, D::Minus1)?;
+        for (stage, x) in [
+            (".queries", &queries),
+            (".keys", &keys),
+            (".values", &values),
+            (".scores", &scores),
+            (".shares", &shares),
+        ] {
+            trace(stage, x);
+        }
         Ok(shares
             .matmul(&values)?
             .transpose(0, 1)?

@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+"""Checks that transformers reads a checkpoint folder, and computes what `rlhf score` computes.
+
+    rlhf score --model DIR --input F.jsonl > scores.jsonl
+    python scripts/check_transformers.py DIR [--input F.jsonl --scores scores.jsonl]
+
+F.jsonl has lines {"prompt_ids": [...], "completion_ids": [...]}; the scores are per token, in nats.
+Without it only loading is checked: no tensor missing, left over or newly made.
+"""
+
+import argparse
+import json
+import sys
+
+import torch
+from transformers import GPT2LMHeadModel
+
+
+def load(folder):
+    model, info = GPT2LMHeadModel.from_pretrained(
+        folder, output_loading_info=True, attn_implementation="eager"
+    )
+    problems = {key: list(value) for key, value in info.items() if value}
+    if problems:
+        sys.exit(f"{folder}: {problems}")
+    return model.eval()
+
+
+def lines(path):
+    with open(path) as file:
+        return [json.loads(line) for line in file if line.strip()]
+
+
+def log_probs(model, row):
+    prompt, completion = row["prompt_ids"], row["completion_ids"]
+    with torch.no_grad():
+        logits = model(torch.tensor([prompt + completion[:-1]])).logits[0, len(prompt) - 1 :]
+    return logits.log_softmax(-1).gather(1, torch.tensor(completion)[:, None])[:, 0].tolist()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder")
+    parser.add_argument("--input")
+    parser.add_argument("--scores")
+    parser.add_argument("--tolerance", type=float, default=1e-5, help="nats a token")
+    arguments = parser.parse_args()
+    model = load(arguments.folder)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    print(f"{arguments.folder}: {parameters} parameters, none missing")
+    if not arguments.input:
+        return
+    rows, scores = lines(arguments.input), lines(arguments.scores)
+    if not rows or len(rows) != len(scores):
+        sys.exit(f"{len(rows)} inputs, {len(scores)} scores")
+    worst = 0.0
+    for row, score in zip(rows, scores):
+        expected, got = log_probs(model, row), score["log_probs"]
+        if len(expected) != len(got):
+            sys.exit(f"{len(got)} log-probs for {len(expected)} tokens")
+        worst = max(worst, *(abs(a - b) for a, b in zip(expected, got)))
+    print(f"{len(rows)} sequences, largest difference {worst:.2e} nats")
+    if worst > arguments.tolerance:
+        sys.exit("they differ")
+
+
+if __name__ == "__main__":
+    main()

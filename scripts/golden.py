@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+"""Writes the golden numbers of tests/golden: what PyTorch and transformers compute.
+
+    python scripts/golden.py all --out tests/golden
+
+Needs torch, transformers and safetensors. Everything is computed in float64 and stored in float32,
+so a difference is the error of the code under test. The same seed gives the same files.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from transformers import GPT2Config, GPT2LMHeadModel
+
+# What each model changes of SMALL: together, every field that changes the forward pass.
+SMALL = dict(vocab_size=19, n_positions=12, n_embd=12, n_layer=2, n_head=3)
+MODELS = {
+    "gelu-new": dict(),
+    "relu-untied": dict(activation_function="relu", tie_word_embeddings=False),
+    "silu-inner": dict(activation_function="silu", n_inner=20),
+    "gelu-by-layer": dict(activation_function="gelu", scale_attn_by_inverse_layer_idx=True),
+    "unscaled-epsilon": dict(scale_attn_weights=False, layer_norm_epsilon=1e-2, n_head=2),
+}
+# Prompts, and responses with the prompt each answers: ragged, one prompt shared, one response of
+# one token, one that fills the context.
+PROMPTS = [[3, 1, 4, 1], [5], [9, 2, 6, 5, 3, 5, 8]]
+RESPONSES = [(0, [7, 9, 3]), (1, [2, 3, 8, 4, 6]), (0, [18]), (2, [0, 10, 11, 12, 13, 14])]
+ADAMW = dict(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1)
+STEPS = 10
+
+
+def random_model(changes, generator):
+    """A GPT-2 with weights large enough that every part of it shows in the logits."""
+    config = GPT2Config(
+        **SMALL | changes,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=None,
+        eos_token_id=None,
+        attn_implementation="eager",
+    )
+    model = GPT2LMHeadModel(config).double().eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = 0.3 * torch.randn(parameter.shape, generator=generator)
+            # Rounded to what the file holds, before anything is computed.
+            parameter.copy_((noise + (".ln_" in name and name.endswith("weight"))).float())
+    return model
+
+
+def log_probs(model):
+    """log p of each response token, one after the other: [N]."""
+    parts = []
+    for prompt, response in RESPONSES:
+        prompt = PROMPTS[prompt]
+        logits = model(torch.tensor([prompt + response[:-1]])).logits[0]
+        rows = logits.log_softmax(-1)[len(prompt) - 1 :]
+        parts.append(rows.gather(1, torch.tensor(response)[:, None])[:, 0])
+    return torch.cat(parts)
+
+
+def ten_steps(model):
+    """The mean negative log-prob before each AdamW step, and after the last."""
+    decayed, others = [], []
+    for name, parameter in model.named_parameters():
+        linear = any(part in name for part in ("c_attn", "c_proj", "c_fc", "lm_head"))
+        (decayed if linear and name.endswith("weight") else others).append(parameter)
+    groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, **ADAMW)
+    losses = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        loss = -log_probs(model).mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    losses.append(-log_probs(model).mean().item())
+    return losses
+
+
+def write_model(folder, changes, seed):
+    generator = torch.Generator().manual_seed(seed)
+    model = random_model(changes, generator)
+    folder.mkdir(parents=True)
+    model.config.dtype = torch.float32
+    fields = model.config.to_diff_dict()
+    fields |= {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}
+    for name in ("transformers_version", "dtype", "torch_dtype", "attn_implementation"):
+        fields.pop(name, None)
+    (folder / "config.json").write_text(json.dumps(fields, indent=1, sort_keys=True) + "\n")
+    parameters = dict(model.named_parameters())
+    save_file(numbers(parameters), folder / "model.safetensors", {"format": "pt"})
+
+    golden = {}
+    for index, (prompt, response) in enumerate(RESPONSES):
+        tokens = torch.tensor([PROMPTS[prompt] + response[:-1]])
+        golden[f"logits.{index}"] = model(tokens).logits[0]
+    weights = torch.randn(sum(len(ids) for _, ids in RESPONSES), generator=generator).float()
+    golden["weights"] = weights
+    golden["log_probs"] = log_probs(model)
+    (weights.double() * golden["log_probs"]).sum().backward()
+    golden |= {f"gradient.{name}": parameter.grad for name, parameter in parameters.items()}
+    golden = numbers(golden)
+    losses = ten_steps(model)
+    golden |= numbers({f"after.{name}": parameter for name, parameter in parameters.items()})
+    save_file(golden, folder / "golden.safetensors")
+    return losses
+
+
+def numbers(tensors):
+    return {name: x.detach().float().contiguous().clone() for name, x in tensors.items()}
+
+
+def model(out):
+    """Logits, gradients and ten optimizer steps of small random GPT-2s."""
+    folder = out / "model"
+    shutil.rmtree(folder, ignore_errors=True)
+    losses = {
+        name: write_model(folder / name, changes, seed)
+        for seed, (name, changes) in enumerate(MODELS.items())
+    }
+    batch = {
+        "prompts": PROMPTS,
+        "responses": [{"prompt": prompt, "ids": ids} for prompt, ids in RESPONSES],
+        "adamw": {
+            "learning_rate": ADAMW["lr"],
+            "beta1": ADAMW["betas"][0],
+            "beta2": ADAMW["betas"][1],
+            "epsilon": ADAMW["eps"],
+            "weight_decay": ADAMW["weight_decay"],
+        },
+        "losses": losses,
+    }
+    (folder / "batch.json").write_text(json.dumps(batch, indent=1) + "\n")
+
+
+PARTS = {"model": model}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=[*PARTS, "all"])
+    parser.add_argument("--out", type=Path, default=Path("tests/golden"))
+    arguments = parser.parse_args()
+    chosen = PARTS.values() if arguments.part == "all" else [PARTS[arguments.part]]
+    for part in chosen:
+        part(arguments.out)
+
+
+if __name__ == "__main__":
+    main()
