@@ -8,6 +8,8 @@
 
 mod batch;
 mod config;
+#[cfg(test)]
+mod golden;
 mod learner;
 mod preference;
 

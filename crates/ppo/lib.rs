@@ -17,6 +17,8 @@ mod whiten;
 #[cfg(test)]
 mod gold;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod testing;
 
 pub use batch::Batch;
