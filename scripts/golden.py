@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Writes the golden numbers of tests/golden: what PyTorch and transformers compute.
+"""Writes the golden numbers of tests/golden: what PyTorch, transformers and TRL compute.
 
-    python scripts/golden.py all --out tests/golden
+    python scripts/golden.py model --out tests/golden
 
-Needs torch, transformers and safetensors. Everything is computed in float64 and stored in float32,
+Parts: model; dpo, with TRL 1.16; ppo, with TRL 1.12 (1.16 has no PPO). Needs torch, transformers and
+safetensors, and trl for the losses. Everything is computed in float64 from numbers that float32 holds,
 so a difference is the error of the code under test. The same seed gives the same files.
 """
 
@@ -12,6 +13,7 @@ import json
 import shutil
 from pathlib import Path
 
+import golden_losses
 import torch
 from safetensors.torch import save_file
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -139,17 +141,15 @@ def model(out):
     (folder / "batch.json").write_text(json.dumps(batch, indent=1) + "\n")
 
 
-PARTS = {"model": model}
+PARTS = {"model": model, "dpo": golden_losses.dpo, "ppo": golden_losses.ppo}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=[*PARTS, "all"])
+    parser.add_argument("part", choices=list(PARTS))
     parser.add_argument("--out", type=Path, default=Path("tests/golden"))
     arguments = parser.parse_args()
-    chosen = PARTS.values() if arguments.part == "all" else [PARTS[arguments.part]]
-    for part in chosen:
-        part(arguments.out)
+    PARTS[arguments.part](arguments.out)
 
 
 if __name__ == "__main__":
