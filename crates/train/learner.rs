@@ -1,7 +1,7 @@
 //! What a method must say.
 
 use crate::{Loss, Stats};
-use rlhf_objective::{KlPenalty, Outputs, Result, Scored, Sequences};
+use rlhf_objective::{KlPenalty, Outputs, Result, Scored, Sequences, Want};
 use rlhf_tensor::Rng;
 use std::ops::ControlFlow;
 
@@ -15,6 +15,11 @@ pub trait Learner {
 
     /// The responses of a batch, in the order of the outputs.
     fn sequences<'a>(&self, batch: &'a Self::Batch) -> &'a Sequences;
+
+    /// What a training read must answer: a loss on entropies asks for them here.
+    fn want(&self) -> Want {
+        Want::TRAIN
+    }
 
     /// How many consecutive responses must stay together: 1, or 2 for pairs.
     fn group(&self) -> usize {

@@ -3,17 +3,38 @@
 //! A [`Learner`] turns a network's outputs on a batch into a loss; a [`Method`] is a learner that
 //! makes its batches from scored rollouts. Neither sees a network's inside, a prior or a reward,
 //! and the loops name no method.
+//!
+//! ```text
+//! online:   prompts → sample → score → rewards → batches → update, update, … → next iteration
+//! offline:  source → update → next step
+//! ```
 
 mod epochs;
+mod error;
 mod evaluate;
 mod learner;
+mod metrics;
+mod offline;
+mod online;
+mod run;
 mod schedule;
 mod source;
+mod state;
 mod stats;
+mod update;
+
+#[cfg(test)]
+mod toy;
 
 pub use epochs::Epochs;
+pub use error::{Error, Result};
 pub use evaluate::evaluate;
 pub use learner::{Learner, Method};
+pub use offline::offline;
+pub use online::{Online, Prompts, online};
+pub use run::{Ended, Progress, Run, Watch};
 pub use schedule::{Decay, Schedule, WarmUp};
 pub use source::Source;
+pub use state::{State, restore};
 pub use stats::{Loss, Stats};
+pub use update::Optim;

@@ -66,6 +66,25 @@ impl Stats {
         self.0.iter().map(|(name, entry)| (*name, entry.value()))
     }
 
+    /// The same numbers as one item of many: sums and means become means of weight 1, so that
+    /// absorbing several batches averages over them. Extremes stay.
+    #[must_use]
+    pub fn as_item(&self) -> Self {
+        let item = |entry: &Entry| match *entry {
+            Entry::Max(value) => Entry::Max(value),
+            _ => Entry::Mean {
+                sum: entry.value(),
+                weight: 1.0,
+            },
+        };
+        Self(
+            self.0
+                .iter()
+                .map(|(name, entry)| (*name, item(entry)))
+                .collect(),
+        )
+    }
+
     fn merge(&mut self, name: &'static str, new: Entry) {
         let entry = self.0.entry(name).or_insert(match new {
             Entry::Sum(_) => Entry::Sum(0.0),
@@ -113,5 +132,8 @@ mod tests {
         let all: Vec<_> = whole.iter().collect();
         assert_eq!(all, [("max", 5.0), ("mean", 1.0), ("sum", 8.0)]);
         assert_eq!(whole.get("none"), None);
+        let mut batches = whole.as_item();
+        batches.absorb(&whole.as_item());
+        assert_eq!(batches.iter().collect::<Vec<_>>(), all);
     }
 }

@@ -1,0 +1,47 @@
+//! What can go wrong while training.
+
+use std::path::PathBuf;
+
+/// An error of a run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A number that ends a run: going on would spoil the weights. The last checkpoint is whole.
+    #[error(
+        "{what} is {value} at step {step}: lower [optim] learning_rate, or look at the rewards and \
+         the data of that step; the checkpoints before it are good"
+    )]
+    NotFinite {
+        /// What was computed.
+        what: &'static str,
+        /// Its value.
+        value: f64,
+        /// The step, counted from 0.
+        step: usize,
+    },
+    /// A run with nothing to do.
+    #[error("{0}")]
+    Empty(&'static str),
+    /// A checkpoint's `trainer.json` that cannot be read.
+    #[error("{path}: {message}")]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// An error of the objective, a network, a prior or a reward.
+    #[error(transparent)]
+    Objective(#[from] rlhf_objective::Error),
+    /// The policy cannot be saved.
+    #[error("the policy cannot be saved: {0}")]
+    Save(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The optimizer's state cannot be saved or restored.
+    #[error(transparent)]
+    Optimizer(#[from] rlhf_policy::SnapshotError),
+    /// The run folder cannot be written.
+    #[error(transparent)]
+    Journal(#[from] rlhf_journal::Error),
+}
+
+/// A result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;

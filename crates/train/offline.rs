@@ -1,0 +1,123 @@
+//! The loop over a fixed data set: supervised fine-tuning, preferences, learned rewards.
+
+use crate::run::{Done, Metrics};
+use crate::update::{At, update};
+use crate::{Ended, Learner, Optim, Result, Run, Source};
+use rlhf_policy::ActorCritic;
+
+/// Trains `policy` with `learner` on every batch of `source`, one optimizer step each.
+///
+/// # Errors
+/// If a batch cannot be made or read, a loss or gradient is not finite, or the run folder cannot be
+/// written. The last checkpoint is then whole.
+pub fn offline<L: Learner, S: Source<Batch = L::Batch>>(
+    policy: &mut ActorCritic,
+    learner: &L,
+    source: &mut S,
+    optim: &Optim,
+    run: &mut Run<'_>,
+) -> Result<Ended> {
+    let total = source.steps();
+    run.drive(policy, total, |policy, _, step| {
+        let batch = source.batch(step)?;
+        let stats = update(policy, learner, &batch, optim, At { step, total })?;
+        let sequences = learner.sequences(&batch);
+        Ok(Done {
+            metrics: stats.iter().collect(),
+            seconds: Metrics::new(),
+            tokens: sequences.network_tokens(0..sequences.len()),
+            beta: None,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::toy::{Likelihood, Seen, Weighted, optim, weighted};
+    use crate::{Epochs, State};
+    use rlhf_journal::{Existing, Journal};
+    use rlhf_policy::testing::{Bigram, sequences};
+    use rlhf_tensor::Storage;
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    struct Three(Epochs);
+
+    impl Source for Three {
+        type Batch = Weighted;
+        fn steps(&self) -> usize {
+            self.0.steps()
+        }
+        fn batch(&mut self, step: usize) -> rlhf_objective::Result<Weighted> {
+            let items = self.0.items(step);
+            let weights = vec![1.0; items.len()];
+            Ok(weighted(sequences().select(items), &weights))
+        }
+    }
+
+    fn train(folder: &Path, epochs: usize, stop_after: usize, resume: bool) -> Result<Ended> {
+        let mut source = Three(Epochs::new(&[1; 3], 2, epochs, 1));
+        let (mut policy, mut start, mut journal);
+        if resume {
+            let last = rlhf_journal::last_checkpoint(folder).unwrap();
+            let loaded = Bigram::load(&last.path, Storage::Trainable).unwrap();
+            policy = ActorCritic::new(Box::new(loaded));
+            start = crate::restore(&last.path, &mut policy).unwrap();
+            journal = Journal::resume(folder, start.step).unwrap();
+        } else {
+            policy = ActorCritic::new(Box::new(Bigram::random(5, Storage::Trainable, 1)));
+            start = State::default();
+            journal = Journal::create(folder, Existing::Refuse).unwrap();
+        }
+        start.beta = None;
+        let flag = Arc::new(AtomicBool::new(false));
+        let mut seen = Seen {
+            metrics: vec![],
+            stop_after,
+            flag: flag.clone(),
+        };
+        let mut run = Run {
+            journal: &mut journal,
+            watch: &mut seen,
+            interrupt: &flag,
+            start,
+            save_every: None,
+        };
+        offline(&mut policy, &Likelihood, &mut source, &optim(), &mut run)
+    }
+
+    #[test]
+    fn the_loss_falls_and_a_resumed_run_is_the_same() {
+        let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        assert_eq!(
+            train(whole.path(), 20, usize::MAX, false).unwrap(),
+            Ended::Done
+        );
+        let stopped = train(parts.path(), 20, 7, false).unwrap();
+        assert_eq!(stopped, Ended::Interrupted);
+        assert_eq!(
+            train(parts.path(), 20, usize::MAX, true).unwrap(),
+            Ended::Done
+        );
+        for file in [
+            "metrics.jsonl",
+            "final/bigram.f32",
+            "checkpoints/step-40/optimizer.safetensors",
+        ] {
+            let read = |folder: &Path| std::fs::read(folder.join(file)).unwrap();
+            assert!(read(whole.path()) == read(parts.path()), "{file}");
+        }
+        let rows = rlhf_journal::metrics(whole.path()).unwrap();
+        let loss = |pass: usize| rows[2 * pass].values["loss"] + rows[2 * pass + 1].values["loss"];
+        assert!(loss(19) < 0.8 * loss(0), "{} {}", loss(0), loss(19));
+    }
+
+    #[test]
+    fn no_data_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = train(folder.path(), 0, usize::MAX, false).unwrap_err();
+        assert!(error.to_string().contains("empty"), "{error}");
+    }
+}

@@ -1,0 +1,122 @@
+//! What every run does around its steps: journal, progress, checkpoints, interruption.
+
+use crate::state::{save, save_policy};
+use crate::{Error, Result, State};
+use rlhf_journal::Journal;
+use rlhf_objective::Beta;
+use rlhf_policy::ActorCritic;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Numbers of a step by their names.
+pub(crate) type Metrics = BTreeMap<&'static str, f64>;
+
+/// How far a run is, after a step.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress<'a> {
+    /// Steps done.
+    pub step: usize,
+    /// All steps of the run.
+    pub total: usize,
+    /// What was written to `metrics.jsonl`.
+    pub metrics: &'a BTreeMap<&'static str, f64>,
+    /// Tokens a second in this step: response tokens drawn, or tokens read from a data set.
+    pub tokens_per_second: f64,
+    /// An estimate of the time left, seconds.
+    pub seconds_left: f64,
+}
+
+/// Somebody who looks on.
+pub trait Watch {
+    /// Called after each step.
+    fn step(&mut self, progress: &Progress<'_>);
+}
+
+/// How a run ended without an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// All steps are done, and `final/` is written.
+    Done,
+    /// It was interrupted; the step under way was finished and a checkpoint written.
+    Interrupted,
+}
+
+/// Where a run is written, who looks on, and what can stop it.
+pub struct Run<'a> {
+    /// The run folder.
+    pub journal: &'a mut Journal,
+    /// Called after each step.
+    pub watch: &'a mut dyn Watch,
+    /// Set by somebody else to end the run after the step under way.
+    pub interrupt: &'a AtomicBool,
+    /// Where it starts: [`State::default`], or what [`restore`](crate::restore) said.
+    pub start: State,
+    /// A checkpoint is written after this many steps each time, and at the end in any case.
+    pub save_every: Option<usize>,
+}
+
+/// What a step leaves.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) metrics: Metrics,
+    /// Seconds by phase.
+    pub(crate) seconds: Metrics,
+    pub(crate) tokens: usize,
+    pub(crate) beta: Option<Beta>,
+}
+
+impl Run<'_> {
+    /// Does the steps from `start` to `total` with `work`.
+    pub(crate) fn drive(
+        &mut self,
+        policy: &mut ActorCritic,
+        total: usize,
+        mut work: impl FnMut(&mut ActorCritic, &mut Journal, usize) -> Result<Done>,
+    ) -> Result<Ended> {
+        if total == 0 {
+            return Err(Error::Empty("the run has no steps: its data set is empty"));
+        }
+        let began = Instant::now();
+        for step in self.start.step..total {
+            let step_began = Instant::now();
+            let done = work(policy, self.journal, step)?;
+            let seconds = step_began.elapsed().as_secs_f64();
+            let rate = done.tokens as f64 / seconds;
+            self.write(step, &done, seconds, rate)?;
+            let each = began.elapsed().as_secs_f64() / (step + 1 - self.start.step) as f64;
+            self.watch.step(&Progress {
+                step: step + 1,
+                total,
+                metrics: &done.metrics,
+                tokens_per_second: rate,
+                seconds_left: each * (total - step - 1) as f64,
+            });
+            let state = State {
+                step: step + 1,
+                beta: done.beta,
+            };
+            let (last, interrupted) = (state.step == total, self.interrupt.load(Ordering::Relaxed));
+            let due = self
+                .save_every
+                .is_some_and(|every| state.step.is_multiple_of(every));
+            if last || interrupted || due {
+                save(policy, self.journal, state)?;
+            }
+            if interrupted && !last {
+                return Ok(Ended::Interrupted);
+            }
+        }
+        self.journal
+            .final_model(|folder| save_policy(policy, folder))?;
+        Ok(Ended::Done)
+    }
+
+    fn write(&mut self, step: usize, done: &Done, seconds: f64, rate: f64) -> Result<()> {
+        let metrics = done.metrics.iter().map(|(name, value)| (*name, *value));
+        self.journal.metrics(step, metrics)?;
+        let phases = done.seconds.iter().map(|(name, value)| (*name, *value));
+        let whole = [("seconds", seconds), ("tokens_per_second", rate)];
+        Ok(self.journal.timing(step, whole.into_iter().chain(phases))?)
+    }
+}

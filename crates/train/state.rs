@@ -1,0 +1,59 @@
+//! Checkpoints: everything a run needs to go on as if it had not stopped.
+
+use crate::{Error, Result};
+use rlhf_journal::{Journal, write_atomic};
+use rlhf_objective::Beta;
+use rlhf_policy::{ActorCritic, load_optimizer, save_optimizer};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+const OPTIMIZER: &str = "optimizer.safetensors";
+const TRAINER: &str = "trainer.json";
+
+/// What a run knows beside its weights and its optimizer. Batches and random numbers follow from
+/// the step and the seed.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct State {
+    /// How many steps are done.
+    pub step: usize,
+    /// β, which moves where it is adaptive; none in a run without an objective.
+    pub beta: Option<Beta>,
+}
+
+/// Writes the checkpoint of `state`: the policy in Hugging Face layout, the optimizer's state and
+/// `trainer.json`, all or nothing.
+pub(crate) fn save(policy: &ActorCritic, journal: &Journal, state: State) -> Result<()> {
+    journal.checkpoint(state.step, |folder| {
+        save_policy(policy, folder)?;
+        save_optimizer(policy, &folder.join(OPTIMIZER))?;
+        let path = folder.join(TRAINER);
+        let text = serde_json::to_string_pretty(&state).map_err(unreadable(&path))?;
+        Ok(write_atomic(&path, text.as_bytes())?)
+    })
+}
+
+pub(crate) fn save_policy(policy: &ActorCritic, folder: &Path) -> Result<()> {
+    policy
+        .save(folder)
+        .map_err(|error| Error::Save(Box::new(error)))
+}
+
+/// Restores the optimizer of `policy`, whose weights were loaded from the same checkpoint folder
+/// (and its critic's from `critic` inside), and says where the run was.
+///
+/// # Errors
+/// If a file is missing, damaged, or of another network.
+pub fn restore(checkpoint: &Path, policy: &mut ActorCritic) -> Result<State> {
+    let path = checkpoint.join(TRAINER);
+    let text = std::fs::read_to_string(&path).map_err(unreadable(&path))?;
+    let state = serde_json::from_str(&text).map_err(unreadable(&path))?;
+    load_optimizer(policy, &checkpoint.join(OPTIMIZER))?;
+    Ok(state)
+}
+
+fn unreadable<E: std::fmt::Display>(path: &Path) -> impl Fn(E) -> Error {
+    move |error| Error::State {
+        path: path.into(),
+        message: error.to_string(),
+    }
+}

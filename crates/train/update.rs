@@ -1,0 +1,146 @@
+//! One optimizer step: the part that both loops share.
+
+use crate::{Error, Learner, Result, Schedule, Stats};
+use rlhf_objective::Network;
+use rlhf_tensor::AdamW;
+use serde::Serialize;
+
+/// How parameters move.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Optim {
+    /// The optimizer's constants.
+    pub adamw: AdamW,
+    /// The greatest learning rate.
+    pub learning_rate: f64,
+    /// What becomes of it over the run.
+    pub schedule: Schedule,
+    /// Gradients are scaled down to this Euclidean norm, taken over all parameters together
+    /// (Pascanu et al. 2013), where they exceed it.
+    pub clip: Option<f64>,
+    /// The most tokens a network reads at once, training or scoring: memory, not mathematics.
+    pub tokens_per_batch: usize,
+}
+
+/// Where a step is in its run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct At {
+    pub(crate) step: usize,
+    pub(crate) total: usize,
+}
+
+/// One optimizer step on the whole of `batch`, read in micro-batches whose losses and gradients add
+/// up; returns the batch's statistics, with `grad_norm` before clipping.
+pub(crate) fn update<L: Learner>(
+    policy: &mut dyn Network,
+    learner: &L,
+    batch: &L::Batch,
+    optim: &Optim,
+    at: At,
+) -> Result<Stats> {
+    let mut stats = Stats::new();
+    let ranges = learner
+        .sequences(batch)
+        .micro_batches(optim.tokens_per_batch, learner.group());
+    for range in ranges {
+        let part = learner.select(batch, &range.collect::<Vec<_>>())?;
+        let outputs = policy.read(learner.sequences(&part), learner.want())?;
+        let loss = learner.loss(&outputs, &part)?;
+        let value = loss
+            .value
+            .to_scalar::<f32>()
+            .map_err(rlhf_objective::Error::from)?;
+        finite("the loss", f64::from(value), at)?;
+        policy.backward(&outputs.gradients(&loss.value)?)?;
+        stats.absorb(&loss.stats);
+    }
+    let squares = |p: &&rlhf_tensor::Parameters| p.gradient_norm().powi(2);
+    let norm = policy.parameters().iter().map(squares).sum::<f64>().sqrt();
+    finite("the gradient's norm", norm, at)?;
+    let scale = optim.clip.map_or(1.0, |most| (most / norm).min(1.0));
+    let learning_rate = optim.learning_rate * optim.schedule.factor(at.step, at.total);
+    for parameters in policy.parameters_mut() {
+        parameters.adamw_step(&optim.adamw, learning_rate, scale);
+    }
+    stats.mean("grad_norm", norm, 1.0);
+    stats.mean("lr", learning_rate, 1.0);
+    Ok(stats)
+}
+
+fn finite(what: &'static str, value: f64, at: At) -> Result<()> {
+    if value.is_finite() {
+        return Ok(());
+    }
+    let step = at.step;
+    Err(Error::NotFinite { what, value, step })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::toy::{Likelihood, optim, weighted};
+    use rlhf_objective::Network;
+    use rlhf_policy::testing::{Bigram, sequences};
+    use rlhf_tensor::Storage;
+
+    const AT: At = At { step: 3, total: 10 };
+
+    fn after(optim: &Optim, steps: usize) -> (Vec<f32>, Stats) {
+        let mut network = Bigram::random(5, Storage::Trainable, 1);
+        let batch = weighted(sequences(), &[1.0, -0.5, 2.0]);
+        let mut stats = Stats::new();
+        for _ in 0..steps {
+            stats = update(&mut network, &Likelihood, &batch, optim, AT).unwrap();
+        }
+        let table = network.parameters()[0];
+        let id = table.id("logits").unwrap();
+        (table.weights().get(id).to_vec(), stats)
+    }
+
+    #[test]
+    fn micro_batches_add_up_to_the_batch() {
+        let (whole, stats) = after(&optim(), 5);
+        let small = Optim {
+            tokens_per_batch: 1,
+            ..optim()
+        };
+        let (parts, same) = after(&small, 5);
+        for (a, b) in whole.iter().zip(&parts) {
+            assert!((a - b).abs() < 1e-6, "{a} {b}");
+        }
+        for ((name, a), (_, b)) in stats.iter().zip(same.iter()) {
+            assert!((a - b).abs() < 1e-5, "{name}: {a} {b}");
+        }
+    }
+
+    #[test]
+    fn the_norm_is_reported_before_clipping() {
+        let free = Optim {
+            clip: None,
+            ..optim()
+        };
+        let norm = after(&free, 1).1.get("grad_norm").unwrap();
+        let clipped = Optim {
+            clip: Some(norm / 100.0),
+            ..optim()
+        };
+        assert_eq!(after(&clipped, 1).1.get("grad_norm"), Some(norm));
+        let loose = Optim {
+            clip: Some(norm * 2.0),
+            ..optim()
+        };
+        assert_eq!(after(&loose, 3).0, after(&free, 3).0);
+        // Adam's first step forgets the scale; later ones do not forget a change of it.
+        assert_ne!(after(&clipped, 3).0, after(&free, 3).0);
+    }
+
+    #[test]
+    fn a_loss_that_is_not_finite_stops_before_the_weights_move() {
+        let mut network = Bigram::random(5, Storage::Trainable, 1);
+        let before = network.parameters()[0].checksum();
+        let batch = weighted(sequences(), &[1.0, f32::NAN, 1.0]);
+        let error = update(&mut network, &Likelihood, &batch, &optim(), AT).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("loss") && text.contains("step 3"), "{text}");
+        assert_eq!(network.parameters()[0].checksum(), before);
+    }
+}
