@@ -24,6 +24,10 @@ mod stats;
 mod update;
 
 #[cfg(test)]
+mod gpt2;
+#[cfg(test)]
+mod online_tests;
+#[cfg(test)]
 mod toy;
 
 pub use epochs::Epochs;

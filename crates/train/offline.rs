@@ -34,11 +34,10 @@ pub fn offline<L: Learner, S: Source<Batch = L::Batch>>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::toy::{Likelihood, Seen, Weighted, optim, weighted};
+    use crate::toy::{Likelihood, Seen, TABLE, Weighted, optim, weighted};
     use crate::{Epochs, State};
     use rlhf_journal::{Existing, Journal};
-    use rlhf_policy::testing::{Bigram, sequences};
-    use rlhf_tensor::Storage;
+    use rlhf_policy::testing::sequences;
     use std::path::Path;
     use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
@@ -59,19 +58,17 @@ mod tests {
 
     fn train(folder: &Path, epochs: usize, stop_after: usize, resume: bool) -> Result<Ended> {
         let mut source = Three(Epochs::new(&[1; 3], 2, epochs, 1));
-        let (mut policy, mut start, mut journal);
+        let (mut policy, start, mut journal);
         if resume {
             let last = rlhf_journal::last_checkpoint(folder).unwrap();
-            let loaded = Bigram::load(&last.path, Storage::Trainable).unwrap();
-            policy = ActorCritic::new(Box::new(loaded));
+            policy = (TABLE.policy)(Some(&last.path));
             start = crate::restore(&last.path, &mut policy).unwrap();
             journal = Journal::resume(folder, start.step).unwrap();
         } else {
-            policy = ActorCritic::new(Box::new(Bigram::random(5, Storage::Trainable, 1)));
+            policy = (TABLE.policy)(None);
             start = State::default();
             journal = Journal::create(folder, Existing::Refuse).unwrap();
         }
-        start.beta = None;
         let flag = Arc::new(AtomicBool::new(false));
         let mut seen = Seen {
             metrics: vec![],

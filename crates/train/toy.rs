@@ -3,13 +3,14 @@
 use crate::*;
 use rlhf_journal::{Existing, Journal};
 use rlhf_objective::{
-    Beta, KlPenalty, Objective, Outputs, PerSeq, PerToken, Prior, Prompt, Result, Reward, Scored,
-    Sequences, Want,
+    Beta, KlPenalty, Network, Objective, Outputs, PerSeq, PerToken, Prompt, Result, Reward, Scored,
+    Sequences,
 };
-use rlhf_policy::testing::Bigram;
+use rlhf_policy::testing::{Bigram, sequences};
 use rlhf_policy::{ActorCritic, Draw, Sampling};
-use rlhf_tensor::{AdamW, Rng, Storage, Tensor};
-use std::ops::{ControlFlow, Range};
+use rlhf_prior::Frozen;
+use rlhf_tensor::{AdamW, Rng, Storage};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -81,8 +82,13 @@ impl Learner for Gradient {
         Likelihood.select(batch, responses)
     }
 
+    /// With a pull of the values towards 1, so that a critic moves too.
     fn loss(&self, outputs: &Outputs, batch: &Weighted) -> Result<Loss> {
-        Likelihood.loss(outputs, batch)
+        let Loss { mut value, stats } = Likelihood.loss(outputs, batch)?;
+        if let Some(values) = &outputs.values {
+            value = (value + ((values.values() - 1.0)?.sqr()?.sum_all()? * 0.01)?)?;
+        }
+        Ok(Loss { value, stats })
     }
 }
 
@@ -115,25 +121,24 @@ impl Reward for Twos {
     }
 }
 
-/// A frozen table as the prior.
-pub(crate) struct Table(pub(crate) Bigram);
-
-impl Prior for Table {
-    fn log_probs(&mut self, s: &Sequences) -> Result<PerToken> {
-        use rlhf_objective::Network;
-        Ok(self.0.read(s, Want::SCORE)?.log_probs)
-    }
-
-    fn log_dist(&mut self, s: &Sequences, rows: Range<usize>) -> Result<Tensor> {
-        use rlhf_objective::Network;
-        self.0.read(s, Want::SCORE)?;
-        self.0.log_dist(rows)
-    }
-
-    fn decoder(&mut self) -> Result<Box<dyn rlhf_objective::Decoder + '_>> {
-        rlhf_objective::Network::decoder(&mut self.0)
-    }
+/// Where a run's networks come from.
+pub(crate) struct World {
+    /// The policy to start from, or that of a checkpoint.
+    pub(crate) policy: fn(Option<&Path>) -> ActorCritic,
+    /// The prior, frozen.
+    pub(crate) prior: fn() -> Box<dyn Network>,
 }
+
+/// A table, from its prior.
+pub(crate) const TABLE: World = World {
+    policy: |checkpoint| {
+        ActorCritic::new(Box::new(match checkpoint {
+            Some(folder) => Bigram::load(folder, Storage::Trainable).unwrap(),
+            None => Bigram::random(5, Storage::Trainable, 1),
+        }))
+    },
+    prior: || Box::new(Bigram::random(5, Storage::Frozen, 1)),
+};
 
 pub(crate) fn optim() -> Optim {
     Optim {
@@ -180,8 +185,10 @@ impl Watch for Seen {
     }
 }
 
-/// A run of [`Gradient`] from the prior, in a folder, from its start or its last checkpoint.
+/// A run of [`Gradient`] in a folder, from its start or its last checkpoint. Whatever happens, the
+/// prior says the same afterwards.
 pub(crate) fn train(
+    world: &World,
     folder: &Path,
     settings: &Online,
     beta: Beta,
@@ -191,17 +198,17 @@ pub(crate) fn train(
     let prompts: Vec<_> = (1..5)
         .map(|id| Arc::new(Prompt::from_ids(vec![id])))
         .collect();
-    let prior = Box::new(Table(Bigram::random(5, Storage::Frozen, 1)));
+    let prior = Box::new(Frozen::new((world.prior)()).unwrap());
     let mut objective = Objective::new(Box::new(Twos), KlPenalty::new(prior, beta));
+    let before = of_prior(&mut objective);
     let (mut policy, start, mut journal);
     if resume {
         let last = rlhf_journal::last_checkpoint(folder).unwrap();
-        let loaded = Bigram::load(&last.path, Storage::Trainable).unwrap();
-        policy = ActorCritic::new(Box::new(loaded));
+        policy = (world.policy)(Some(&last.path));
         start = restore(&last.path, &mut policy).unwrap();
         journal = Journal::resume(folder, start.step).unwrap();
     } else {
-        policy = ActorCritic::new(Box::new(Bigram::random(5, Storage::Trainable, 1)));
+        policy = (world.policy)(None);
         start = State::default();
         journal = Journal::create(folder, Existing::Refuse).unwrap();
     }
@@ -230,5 +237,11 @@ pub(crate) fn train(
         settings,
         &mut run,
     );
+    assert_eq!(of_prior(&mut objective), before);
     (ended, seen)
+}
+
+fn of_prior(objective: &mut Objective) -> Vec<f32> {
+    let prior = objective.penalty().prior();
+    prior.log_probs(&sequences()).unwrap().to_vec().unwrap()
 }

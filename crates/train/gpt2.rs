@@ -1,0 +1,55 @@
+//! Small random GPT-2 networks for the tests of the loops.
+
+use crate::toy::World;
+use rlhf_lm::{Backend, Heads, LoadOptions, Model, init, load};
+use rlhf_objective::Network;
+use rlhf_policy::ActorCritic;
+use rlhf_tensor::Storage;
+use std::path::Path;
+
+/// The value head on the policy's own hidden states.
+pub(crate) const HEAD: World = World {
+    policy: |checkpoint| {
+        ActorCritic::new(model(
+            checkpoint,
+            Storage::Trainable,
+            Heads::LanguageAndValue,
+        ))
+    },
+    prior: frozen,
+};
+
+/// A separate critic.
+pub(crate) const SEPARATE: World = World {
+    policy: |checkpoint| {
+        let policy = model(checkpoint, Storage::Trainable, Heads::Language);
+        let critic = checkpoint.map(|folder| folder.join("critic"));
+        let critic = model(critic.as_deref(), Storage::Trainable, Heads::Value);
+        ActorCritic::with_critic(policy, critic)
+    },
+    prior: frozen,
+};
+
+fn frozen() -> Box<dyn Network> {
+    model(None, Storage::Frozen, Heads::Language)
+}
+
+/// The network of a folder, or always the same random one.
+fn model(folder: Option<&Path>, storage: Storage, heads: Heads) -> Box<dyn Model> {
+    let options = LoadOptions {
+        storage,
+        heads,
+        temperature: 1.5,
+        backend: Backend::Engine,
+    };
+    if let Some(folder) = folder {
+        return load(folder, &options).unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("given.json");
+    let text = r#"{"model_type": "gpt2", "vocab_size": 7, "n_positions": 12, "n_embd": 16,
+        "n_layer": 2, "n_head": 2, "initializer_range": 0.3, "eos_token_id": 0}"#;
+    std::fs::write(&config, text).unwrap();
+    init(&config, 3, folder.path()).unwrap();
+    load(folder.path(), &options).unwrap()
+}

@@ -1,0 +1,203 @@
+//! The online loop, run on a table and on small GPT-2 networks.
+
+use crate::online::prompt_order;
+use crate::toy::{TABLE, World, settings, train};
+use crate::{Ended, Online, gpt2};
+use rlhf_objective::Beta;
+use std::path::Path;
+
+const NEVER: usize = usize::MAX;
+
+/// Every byte below a folder but the timing, which the seed does not determine.
+fn bytes(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(bytes(&path));
+        } else if !path.ends_with("timing.jsonl") {
+            found.push((path.display().to_string(), std::fs::read(path).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The same, with paths relative to the folder.
+fn relative(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let root = folder.display().to_string();
+    let all = bytes(folder).into_iter();
+    all.map(|(path, bytes)| (path.replace(&root, ""), bytes))
+        .collect()
+}
+
+#[test]
+fn a_table_starts_at_the_prior_exactly() {
+    starts_at_the_prior(&TABLE);
+}
+
+fn starts_at_the_prior(world: &World) {
+    for tokens_per_batch in [1000, 9] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = settings();
+        settings.optim.tokens_per_batch = tokens_per_batch;
+        let (ended, seen) = train(
+            world,
+            folder.path(),
+            &settings,
+            Beta::Fixed(0.1),
+            NEVER,
+            false,
+        );
+        assert_eq!(ended.unwrap(), Ended::Done);
+        let first = &seen.metrics[0];
+        assert_eq!(first["objective/kl"], 0.0);
+        assert_eq!(first["objective/kl_k1"], 0.0);
+        assert_eq!(first["objective/rlhf_reward"], first["objective/scores"]);
+        assert!(seen.metrics[5]["objective/kl"] > 0.0);
+        assert_eq!(seen.metrics[5]["episode"], 96.0);
+        for metrics in &seen.metrics {
+            assert_eq!(metrics["log_ratio_max"], 0.0);
+            assert!(metrics["sampling/log_prob_gap"] < 1e-5);
+        }
+    }
+}
+
+#[test]
+fn the_reward_rises() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Online {
+        iterations: 150,
+        ..settings()
+    };
+    let (ended, seen) = train(
+        &TABLE,
+        folder.path(),
+        &settings,
+        Beta::Fixed(0.02),
+        NEVER,
+        false,
+    );
+    ended.unwrap();
+    let mean = |range: std::ops::Range<usize>| {
+        let n = range.len() as f64;
+        seen.metrics[range]
+            .iter()
+            .map(|m| m["objective/rlhf_reward"])
+            .sum::<f64>()
+            / n
+    };
+    assert!(
+        mean(140..150) > mean(0..10) + 0.2,
+        "{} {}",
+        mean(0..10),
+        mean(140..150)
+    );
+}
+
+fn resumed_is_uninterrupted(world: &World, stops: &[usize]) {
+    let beta = Beta::Adaptive {
+        beta: 0.1,
+        target_kl: 0.5,
+        horizon: 100.0,
+    };
+    let whole = tempfile::tempdir().unwrap();
+    train(world, whole.path(), &settings(), beta, NEVER, false)
+        .0
+        .unwrap();
+    for &stop in stops {
+        let parts = tempfile::tempdir().unwrap();
+        let (ended, _) = train(world, parts.path(), &settings(), beta, stop, false);
+        assert_eq!(ended.unwrap(), Ended::Interrupted);
+        assert!(!parts.path().join("final").exists());
+        let (ended, _) = train(world, parts.path(), &settings(), beta, NEVER, true);
+        assert_eq!(ended.unwrap(), Ended::Done);
+        if stop != 4 {
+            let extra = parts.path().join(format!("checkpoints/step-{stop}"));
+            std::fs::remove_dir_all(extra).unwrap();
+        }
+        assert!(
+            relative(parts.path()) == relative(whole.path()),
+            "stopped after {stop}"
+        );
+    }
+}
+
+fn the_thread_count_changes_no_byte(world: &World) {
+    let run = |threads| {
+        let folder = tempfile::tempdir().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| {
+            let (ended, _) = train(
+                world,
+                folder.path(),
+                &settings(),
+                Beta::Fixed(0.1),
+                NEVER,
+                false,
+            );
+            ended.unwrap();
+        });
+        relative(folder.path())
+    };
+    assert!(run(1) == run(2));
+}
+
+#[test]
+fn a_table_resumes_byte_for_byte_on_any_threads() {
+    resumed_is_uninterrupted(&TABLE, &[1, 3, 4, 5]);
+    the_thread_count_changes_no_byte(&TABLE);
+}
+
+#[test]
+fn gpt2_starts_at_the_prior_exactly() {
+    for world in [gpt2::HEAD, gpt2::SEPARATE] {
+        starts_at_the_prior(&world);
+    }
+}
+
+#[test]
+fn gpt2_resumes_byte_for_byte_on_any_threads() {
+    for world in [gpt2::HEAD, gpt2::SEPARATE] {
+        resumed_is_uninterrupted(&world, &[3]);
+        the_thread_count_changes_no_byte(&world);
+    }
+}
+
+#[test]
+fn a_number_that_is_not_finite_ends_the_run_and_spoils_no_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings();
+    // Warms up to an overflow: the first steps are harmless.
+    settings.optim.learning_rate = 1e39;
+    settings.iterations = 8;
+    let (ended, _) = train(
+        &TABLE,
+        folder.path(),
+        &settings,
+        Beta::Fixed(0.1),
+        NEVER,
+        false,
+    );
+    let error = ended.unwrap_err().to_string();
+    assert!(error.contains("step 1"), "{error}");
+    assert_eq!(rlhf_journal::checkpoints(folder.path()).unwrap(), []);
+    assert!(!folder.path().join("final").exists());
+}
+
+#[test]
+fn few_prompts_are_gone_over_again() {
+    let settings = Online {
+        prompts: 10,
+        iterations: 7,
+        ..settings()
+    };
+    let order = prompt_order(4, &settings).unwrap();
+    assert!(order.steps() >= 7);
+    assert_eq!(order.items(0).len(), 10);
+    assert!(prompt_order(0, &settings).is_err());
+    assert!(prompt_order(729, &settings).unwrap().steps() >= 7);
+}
