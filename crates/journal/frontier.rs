@@ -48,6 +48,9 @@ pub struct FrontierPoint {
     pub reward: Estimate,
     /// The mean of log(π/p₀) on the same samples, where there are any: a check of `kl`.
     pub kl_k1: Option<f64>,
+    /// The standard error of `kl` less `kl_k1`: they measure one thing, so more than four of these
+    /// between them is a fault.
+    pub kl_k1_error: Option<f64>,
     /// Prompts it was measured on.
     pub prompts: usize,
     /// Responses it was measured on.

@@ -45,7 +45,7 @@ pub use error::{Error, Result};
 pub use kl::exact_kl;
 pub use link::log_sigmoid;
 pub use network::{Decoder, Network, OutputGrads, Outputs, Purpose, Start, Want};
-pub use objective::{KlPenalty, Objective, Prior, Reward};
+pub use objective::{KlPenalty, Objective, Prior, Reward, finite_scores};
 pub use pairs::{Pairs, PairsWithPrior};
 pub use ragged::{PerSeq, PerToken};
 pub use rollouts::{Rollouts, Scored};

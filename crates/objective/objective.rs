@@ -39,6 +39,34 @@ pub trait Reward {
     fn score(&mut self, sequences: &Sequences) -> Result<PerSeq>;
 }
 
+/// The scores of a batch, one finite number a response.
+///
+/// # Errors
+/// If the reward fails or yields anything else.
+pub fn finite_scores(reward: &mut dyn Reward, sequences: &Sequences) -> Result<PerSeq> {
+    let scores = reward.score(sequences)?;
+    let numbers = scores.to_vec()?;
+    let expected = sequences.len();
+    if numbers.len() != expected {
+        return Err(Error::Size {
+            what: "scores",
+            expected,
+            got: numbers.len(),
+        });
+    }
+    if let Some(sequence) = numbers.iter().position(|score| !score.is_finite()) {
+        let value = f64::from(numbers[sequence]);
+        let fix = "look at the reward on that response";
+        return Err(Error::NotFinite {
+            what: "the score",
+            sequence,
+            value,
+            fix,
+        });
+    }
+    Ok(scores)
+}
+
 /// The prior and its price: everything of the objective but the reward.
 pub struct KlPenalty {
     prior: Box<dyn Prior>,
@@ -127,31 +155,12 @@ impl Objective {
     /// # Errors
     /// If the reward fails, or a score is not a finite number.
     pub fn rewards(&mut self, rollouts: Rollouts) -> Result<Scored> {
-        let scores = self.reward.score(&rollouts.sequences)?;
-        let numbers = scores.to_vec()?;
-        let expected = rollouts.sequences.len();
-        if numbers.len() != expected {
-            return Err(Error::Size {
-                what: "scores",
-                expected,
-                got: numbers.len(),
-            });
-        }
-        if let Some(sequence) = numbers.iter().position(|score| !score.is_finite()) {
-            let value = f64::from(numbers[sequence]);
-            let fix = "look at the reward on that response";
-            return Err(Error::NotFinite {
-                what: "the score",
-                sequence,
-                value,
-                fix,
-            });
-        }
+        let scores = finite_scores(&mut *self.reward, &rollouts.sequences)?;
         let beta = self.penalty.beta.value();
         let (log_probs, prior) = (&rollouts.log_probs, &rollouts.prior_log_probs);
         let tilted = tilt(log_probs.values(), prior.values(), beta)?;
         let mut rewards = tilted.neg()?.to_vec1::<f32>()?;
-        for (sequence, score) in numbers.iter().enumerate() {
+        for (sequence, score) in scores.to_vec()?.iter().enumerate() {
             rewards[rollouts.log_probs.range(sequence).end - 1] += score;
         }
         let rewards = PerToken::from_vec(rewards, rollouts.log_probs.offsets())?;

@@ -194,6 +194,7 @@ mod tests {
             kl,
             reward,
             kl_k1: None,
+            kl_k1_error: None,
             prompts: 9,
             samples: 90,
         }

@@ -9,6 +9,7 @@
 //!     kl: at(1.2),
 //!     reward: at(0.5),
 //!     kl_k1: Some(1.1),
+//!     kl_k1_error: Some(0.1),
 //!     prompts: 20,
 //!     samples: 80,
 //! };

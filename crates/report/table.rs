@@ -62,6 +62,7 @@ mod tests {
             kl: at(kl),
             reward: at(1.0),
             kl_k1: None,
+            kl_k1_error: None,
             prompts: 1,
             samples: 8,
         };

@@ -1,0 +1,375 @@
+//! The meter: expected reward and KL of a policy on held-out prompts.
+
+use crate::Bootstrap;
+use rlhf_journal::{FrontierPoint, Point};
+use rlhf_objective::{Network, Prior, Prompt, Result, Reward, Sequences, finite_scores};
+use rlhf_policy::{Sampled, Sampling, sample, score};
+use std::sync::Arc;
+
+/// What is sampled. Use one for all checkpoints: with equal prompts and random numbers their
+/// differences are less noisy than themselves.
+#[derive(Clone, Copy)]
+pub struct Trial<'a> {
+    /// Held-out prompts.
+    pub prompts: &'a [Arc<Prompt>],
+    /// How responses are drawn. They must be drawn whole and at random for KL to mean anything.
+    pub sampling: &'a Sampling,
+    /// Tokens of a response to its text.
+    pub decode: &'a dyn Fn(&[u32]) -> String,
+    /// The most tokens the networks read at once.
+    pub tokens: usize,
+}
+
+/// What was measured on the responses to one prompt.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OfPrompt {
+    /// Their mean score, in units of the reward.
+    pub reward: f64,
+    /// The mean over responses of the sum over tokens of the exact KL(π ‖ p₀), nats per sequence
+    /// (Rao–Blackwell; Amini et al. 2025).
+    pub kl: f64,
+    /// The mean of log π(y|x) − log p₀(y|x), nats per sequence: unbiased too, but noisier.
+    pub kl_k1: f64,
+}
+
+/// A policy, measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measurement {
+    /// Prompt by prompt.
+    pub prompts: Vec<OfPrompt>,
+    /// How many responses in all.
+    pub samples: usize,
+    /// The standard error of the mean of kl − kl_k1, nats. Given what came before it, each token's
+    /// difference has mean 0, so responses count as independent here even when they share a prompt.
+    pub kl_k1_error: f64,
+}
+
+/// Draws responses from the policy, scores them and reads them with both networks.
+///
+/// # Errors
+/// If there is no prompt, or drawing, reading or scoring fails.
+pub fn measure(
+    policy: &mut dyn Network,
+    prior: &mut dyn Prior,
+    reward: &mut dyn Reward,
+    trial: &Trial<'_>,
+) -> Result<Measurement> {
+    let sampled = draw(&mut *policy.decoder()?, trial)?;
+    let rollouts = score(policy, prior, sampled, trial.tokens, 1)?;
+    let sequences = &rollouts.sequences;
+    let scores = finite_scores(reward, sequences)?.to_vec()?;
+    let (kl, log_probs) = (rollouts.kl.to_vec()?, rollouts.log_probs.to_vec()?);
+    let prior_log_probs = rollouts.prior_log_probs.to_vec()?;
+    let of_response = |index: usize| -> OfPrompt {
+        let range = rollouts.kl.range(index);
+        let ratio = |t: usize| f64::from(log_probs[t]) - f64::from(prior_log_probs[t]);
+        OfPrompt {
+            reward: f64::from(scores[index]),
+            kl: kl[range.clone()].iter().map(|&kl| f64::from(kl)).sum(),
+            kl_k1: range.map(ratio).sum(),
+        }
+    };
+    let responses: Vec<OfPrompt> = (0..sequences.len()).map(of_response).collect();
+    let samples = responses.len();
+    let squares: f64 = responses.iter().map(|r| (r.kl - r.kl_k1).powi(2)).sum();
+    Ok(Measurement {
+        prompts: by_prompt(sequences, &responses)
+            .iter()
+            .map(|group| mean(group))
+            .collect(),
+        samples,
+        kl_k1_error: squares.sqrt() / samples as f64,
+    })
+}
+
+/// The rewards of responses drawn from the prior, prompt by prompt: what the optimal frontier and
+/// best-of-n are estimated from.
+///
+/// # Errors
+/// As [`measure`].
+pub fn prior_rewards(
+    prior: &mut dyn Prior,
+    reward: &mut dyn Reward,
+    trial: &Trial<'_>,
+) -> Result<Vec<Vec<f64>>> {
+    let sequences = draw(&mut *prior.decoder()?, trial)?.sequences;
+    let scores = finite_scores(reward, &sequences)?.to_vec()?;
+    let scores: Vec<f64> = scores.into_iter().map(f64::from).collect();
+    Ok(by_prompt(&sequences, &scores))
+}
+
+fn draw(decoder: &mut dyn rlhf_objective::Decoder, trial: &Trial<'_>) -> Result<Sampled> {
+    if trial.prompts.is_empty() {
+        let what = "there is no prompt to measure on";
+        return Err(rlhf_objective::Error::Empty(what.into()));
+    }
+    sample(decoder, trial.prompts, trial.sampling, trial.decode)
+}
+
+/// What belongs to each response, gathered by prompt.
+fn by_prompt<T: Copy>(sequences: &Sequences, of_response: &[T]) -> Vec<Vec<T>> {
+    let mut groups = vec![Vec::new(); sequences.prompts().len()];
+    for (response, &item) in sequences.responses().iter().zip(of_response) {
+        groups[response.prompt].push(item);
+    }
+    groups
+}
+
+fn mean(of_responses: &[OfPrompt]) -> OfPrompt {
+    let n = of_responses.len() as f64;
+    let mean = |of: fn(&OfPrompt) -> f64| of_responses.iter().map(of).sum::<f64>() / n;
+    OfPrompt {
+        reward: mean(|r| r.reward),
+        kl: mean(|r| r.kl),
+        kl_k1: mean(|r| r.kl_k1),
+    }
+}
+
+impl Measurement {
+    /// The means over prompts.
+    #[must_use]
+    pub fn mean(&self) -> OfPrompt {
+        mean(&self.prompts)
+    }
+
+    /// J = E\[r\] − β·KL, in units of the reward.
+    #[must_use]
+    pub fn elbo(&self, beta: f64) -> f64 {
+        let mean = self.mean();
+        mean.reward - beta * mean.kl
+    }
+
+    /// Whether the two estimates of the KL agree within four standard errors. If they do not,
+    /// what was scored is not what was sampled.
+    #[must_use]
+    pub fn kl_agrees(&self) -> bool {
+        let mean = self.mean();
+        // Rounding of f32 sums remains where the error is 0.
+        (mean.kl - mean.kl_k1).abs() <= 4.0 * self.kl_k1_error + 1e-4
+    }
+
+    /// As a point of the reward–KL plane.
+    #[must_use]
+    pub fn point(&self, label: &str, step: usize, bootstrap: &Bootstrap) -> FrontierPoint {
+        let column =
+            |of: fn(&OfPrompt) -> f64| -> Vec<f64> { self.prompts.iter().map(of).collect() };
+        FrontierPoint {
+            label: label.into(),
+            point: Point::Checkpoint { step },
+            kl: bootstrap.mean(&column(|p| p.kl)),
+            reward: bootstrap.mean(&column(|p| p.reward)),
+            kl_k1: Some(self.mean().kl_k1),
+            kl_k1_error: Some(self.kl_k1_error),
+            prompts: self.prompts.len(),
+            samples: self.samples,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{best_of_n_points, optimal_frontier};
+    use rlhf_objective::PerSeq;
+    use rlhf_oracle::{Outcome, Policy, Problem, Tree};
+    use rlhf_policy::{Draw, testing::Bigram};
+    use rlhf_prior::Frozen;
+    use rlhf_tensor::Storage;
+
+    const VOCAB: usize = 4;
+    const STEPS: usize = 3;
+    const BOOTSTRAP: Bootstrap = Bootstrap {
+        resamples: 1000,
+        seed: 1,
+    };
+
+    /// A number for each token, summed over a response.
+    struct Worth;
+
+    fn worth(ids: &[u32]) -> f64 {
+        ids.iter()
+            .map(|&id| [0.25, 1.0, -0.5, 0.5][id as usize])
+            .sum()
+    }
+
+    impl Reward for Worth {
+        fn score(&mut self, sequences: &Sequences) -> Result<PerSeq> {
+            let scores = sequences.responses().iter().map(|r| worth(&r.ids) as f32);
+            PerSeq::from_vec(scores.collect())
+        }
+    }
+
+    fn network(seed: u64) -> Bigram {
+        Bigram::random(VOCAB, Storage::Frozen, seed)
+    }
+
+    fn prior() -> Frozen {
+        Frozen::new(Box::new(network(1))).unwrap()
+    }
+
+    fn prompts() -> Vec<Arc<Prompt>> {
+        [1, 2, 3]
+            .map(|id| Arc::new(Prompt::from_ids(vec![id])))
+            .into()
+    }
+
+    fn sampling(samples: usize) -> Sampling {
+        Sampling {
+            samples,
+            max_new_tokens: STEPS,
+            rows: 64,
+            stop: vec![0],
+            context: 64,
+            draw: Draw::Sample,
+            seed: 7,
+            step: 0,
+        }
+    }
+
+    fn trial<'a>(prompts: &'a [Arc<Prompt>], sampling: &'a Sampling) -> Trial<'a> {
+        Trial {
+            prompts,
+            sampling,
+            decode: &|_| String::new(),
+            tokens: 4096,
+        }
+    }
+
+    /// The network's distribution on every prefix after a prompt of one token.
+    fn enumerated(network: &mut Bigram, tree: &Tree, prompt: u32) -> Policy {
+        let row = |prefix: &Vec<u32>| -> Vec<f64> {
+            let last = prefix.last().copied().unwrap_or(prompt);
+            let one = rlhf_objective::Response::new(0, vec![0], rlhf_objective::Finish::Eos);
+            let one = Sequences::new(vec![Prompt::from_ids(vec![last])], vec![one]).unwrap();
+            network.read(&one, rlhf_objective::Want::SCORE).unwrap();
+            let log_dist = network.log_dist(0..1).unwrap().to_vec2::<f32>().unwrap();
+            log_dist[0].iter().map(|&x| f64::from(x).exp()).collect()
+        };
+        let rows: Vec<Vec<f64>> = tree.prefixes().iter().map(row).collect();
+        Policy::from_weights(tree, &rows).unwrap()
+    }
+
+    fn problem(prompt: u32) -> Problem {
+        let tree = Tree::new(VOCAB, Some(0), STEPS);
+        let prior = enumerated(&mut network(1), &tree, prompt);
+        let rewards = tree.responses().iter().map(|y| worth(y)).collect();
+        Problem::new(tree, prior, rewards, 0.5).unwrap()
+    }
+
+    /// Four standard errors of the mean over `samples` responses of the policy.
+    fn tolerance(log_probs: &[f64], of: &dyn Fn(usize) -> f64, samples: usize) -> f64 {
+        let mean = |f: &dyn Fn(f64) -> f64| -> f64 {
+            let all = log_probs.iter().enumerate();
+            all.map(|(y, log_prob)| log_prob.exp() * f(of(y))).sum()
+        };
+        let variance = mean(&|x| x * x) - mean(&|x| x).powi(2);
+        4.0 * (variance / samples as f64).sqrt()
+    }
+
+    #[test]
+    fn the_meter_reads_what_enumeration_says() {
+        let (prompts, sampling) = (prompts(), sampling(4000));
+        let found = measure(
+            &mut network(2),
+            &mut prior(),
+            &mut Worth,
+            &trial(&prompts, &sampling),
+        )
+        .unwrap();
+        assert_eq!((found.prompts.len(), found.samples), (3, 12_000));
+        for (of_prompt, prompt) in found.prompts.iter().zip([1, 2, 3]) {
+            let problem = problem(prompt);
+            let policy = enumerated(&mut network(2), problem.tree(), prompt);
+            let exact = problem.evaluate(&policy);
+            let (_, log_probs) = policy.log_probs(problem.tree());
+            let (_, log_prior) = problem.prior().log_probs(problem.tree());
+            let of_reward = tolerance(&log_probs, &|y| problem.rewards()[y], 4000);
+            // The exact KL varies less than k1.
+            let of_kl = tolerance(&log_probs, &|y| log_probs[y] - log_prior[y], 4000);
+            assert!((of_prompt.reward - exact.expected_reward).abs() < of_reward);
+            assert!((of_prompt.kl - exact.kl).abs() < of_kl);
+            assert!((of_prompt.kl_k1 - exact.kl).abs() < of_kl);
+        }
+        assert!(found.kl_agrees());
+        assert!(found.kl_k1_error > 0.0 && found.kl_k1_error < 0.05);
+        let point = found.point("run", 5, &BOOTSTRAP);
+        assert!(point.kl.low <= point.kl.value && point.kl.value <= point.kl.high);
+        assert!((found.elbo(0.5) - (point.reward.value - 0.5 * point.kl.value)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_policy_at_its_prior_has_a_kl_of_exactly_zero() {
+        let (prompts, sampling) = (prompts(), sampling(20));
+        let trial = trial(&prompts, &sampling);
+        let found = measure(&mut network(1), &mut prior(), &mut Worth, &trial).unwrap();
+        let point = found.point("run", 0, &BOOTSTRAP);
+        assert_eq!([point.kl.low, point.kl.value, point.kl.high], [0.0; 3]);
+        assert_eq!(point.kl_k1, Some(0.0));
+        assert!(found.kl_agrees());
+        // The same seed, the same responses: the prior's own rewards have the same means.
+        let rewards = prior_rewards(&mut prior(), &mut Worth, &trial).unwrap();
+        let means: Vec<f64> = rewards
+            .iter()
+            .map(|r| r.iter().sum::<f64>() / 20.0)
+            .collect();
+        let measured: Vec<f64> = found.prompts.iter().map(|p| p.reward).collect();
+        assert_eq!(means, measured);
+    }
+
+    #[test]
+    fn scoring_another_policy_than_the_one_sampled_is_noticed() {
+        let (prompts, sampling) = (prompts(), sampling(500));
+        let trial = trial(&prompts, &sampling);
+        let mut found = measure(&mut network(2), &mut prior(), &mut Worth, &trial).unwrap();
+        assert!(found.kl_agrees());
+        for prompt in &mut found.prompts {
+            prompt.kl_k1 += 0.5;
+        }
+        assert!(!found.kl_agrees());
+    }
+
+    #[test]
+    fn the_estimated_frontier_is_the_exact_one() {
+        let (prompts, sampling) = (prompts(), sampling(4000));
+        let trial = trial(&prompts, &sampling);
+        let rewards = prior_rewards(&mut prior(), &mut Worth, &trial).unwrap();
+        let found = &optimal_frontier(&rewards, &[2.0])[0];
+        assert_eq!(found.beta, 0.5);
+        // Four standard errors, at effective sample sizes near 2000.
+        let optimal = |prompt| problem(prompt).responses().optimum(0.5).outcome;
+        for (outcome, prompt) in found.outcomes.iter().zip([1, 2, 3]) {
+            let exact = optimal(prompt);
+            assert!(
+                (outcome.reward - exact.reward).abs() < 0.06,
+                "{outcome:?} {exact:?}"
+            );
+            assert!(
+                (outcome.kl - exact.kl).abs() < 0.08,
+                "{outcome:?} {exact:?}"
+            );
+        }
+        let points = best_of_n_points("reference", &rewards, &BOOTSTRAP);
+        let four = points
+            .iter()
+            .find(|p| p.point == Point::BestOfN { n: 4 })
+            .unwrap();
+        let exact: Vec<Outcome> = [1, 2, 3]
+            .map(|prompt| problem(prompt).responses().best_of_n(4))
+            .into();
+        let exact = Outcome::mean(&exact).unwrap();
+        assert!((four.reward.value - exact.reward).abs() < 0.03);
+        assert!((four.kl.value - exact.kl).abs() < 0.01);
+    }
+
+    #[test]
+    fn no_prompts_are_refused() {
+        let sampling = sampling(1);
+        let result = measure(
+            &mut network(2),
+            &mut prior(),
+            &mut Worth,
+            &trial(&[], &sampling),
+        );
+        assert!(result.unwrap_err().to_string().contains("no prompt"));
+    }
+}
