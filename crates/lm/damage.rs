@@ -244,6 +244,9 @@ fn saved_and_loaded_is_the_same() {
     assert_eq!(numbers(&outputs), numbers(&repeated));
     assert!(inspect(&deep).unwrap().value_head);
 
+    let permissions = |name| std::fs::metadata(deep.join(name)).unwrap().permissions();
+    assert_eq!(permissions("model.safetensors"), permissions("config.json"));
+
     // Saved without a critic over it, the critic is gone.
     load(small.path(), &OPTIONS).unwrap().save(&deep).unwrap();
     assert!(!inspect(&deep).unwrap().value_head);

@@ -1,5 +1,6 @@
 //! Language models: the networks and the tokenizer of a checkpoint folder. No RL is known here.
 
+mod asked;
 pub mod bodies;
 mod checkpoint;
 mod config;
@@ -7,6 +8,8 @@ mod config;
 mod damage;
 mod error;
 mod inspect;
+#[cfg(test)]
+mod laws;
 mod model;
 mod packed;
 #[cfg(test)]

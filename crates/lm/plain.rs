@@ -2,13 +2,15 @@
 //!
 //! Differentiable operations only: candle's fused norms and softmax have no backward.
 
+mod decoder;
+
+use crate::asked::{check_language, check_trainable, nothing_read};
 use crate::bodies::gpt2::{Affine, BlockIds, Gpt2Ids};
-use crate::{Activation, Error, Gpt2Config, Heads, Packed};
-use rlhf_objective::{
-    Decoder, Network, OutputGrads, Outputs, Purpose, Result, Sequences, Start, Want,
-};
+use crate::{Activation, Gpt2Config, Heads, Packed};
+use decoder::PlainDecoder;
+use rlhf_objective::{Decoder, Network, OutputGrads, Outputs, Purpose, Result, Sequences, Want};
 use rlhf_tensor::candle_nn::ops;
-use rlhf_tensor::{D, Device, ParameterId, Parameters, Storage, Tensor, Var};
+use rlhf_tensor::{D, Device, ParameterId, Parameters, Tensor, Var};
 use std::ops::Range;
 
 /// A GPT-2 (Radford et al. 2019) on any batch of segments.
@@ -318,12 +320,7 @@ impl Network for Plain {
 
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
         check_language(self.heads)?;
-        let scores = Vec::new();
-        Ok(Box::new(PlainDecoder {
-            network: self,
-            rows: Vec::new(),
-            scores,
-        }))
+        Ok(Box::new(PlainDecoder::new(self)))
     }
 
     fn parameters(&self) -> Vec<&Parameters> {
@@ -332,126 +329,6 @@ impl Network for Plain {
 
     fn parameters_mut(&mut self) -> Vec<&mut Parameters> {
         vec![&mut self.parameters]
-    }
-}
-
-/// Whether there is a vocabulary head to ask.
-pub(crate) fn check_language(heads: Heads) -> Result<()> {
-    match heads {
-        Heads::Language | Heads::LanguageAndValue => Ok(()),
-        Heads::Value => Err(rlhf_objective::Error::Unsupported(
-            "a critic of its own answers values, not tokens".into(),
-        )),
-    }
-}
-
-/// The error of a question before the first read.
-pub(crate) fn nothing_read() -> rlhf_objective::Error {
-    rlhf_objective::Error::Unsupported("the network has not read a batch yet".into())
-}
-
-/// Whether a backward pass may follow.
-pub(crate) fn check_trainable(purpose: Purpose, storage: Storage) -> Result<()> {
-    if purpose == Purpose::Score || storage == Storage::Frozen {
-        let why = "no backward pass: the batch was read to score, or the parameters are frozen";
-        return Err(rlhf_objective::Error::Unsupported(why.into()));
-    }
-    Ok(())
-}
-
-/// Decoding without a cache: every step reads every row from its start.
-struct PlainDecoder<'a> {
-    network: &'a Plain,
-    rows: Vec<Vec<u32>>,
-    scores: Vec<f32>,
-}
-
-impl PlainDecoder<'_> {
-    fn refresh(&mut self) -> Result<()> {
-        self.scores.clear();
-        if self.rows.is_empty() {
-            return Ok(());
-        }
-        let config = &self.network.config;
-        let packed = Packed::histories(&self.rows, config.vocab, config.positions)?;
-        let logits = self.network.logits(&packed, &mut |_, _| ())?;
-        let last: Vec<u32> = packed.rows.iter().map(|row| *row as u32).collect();
-        let last = Tensor::from_slice(&last, last.len(), &Device::Cpu)?;
-        self.scores = logits.index_select(&last, 0)?.flatten_all()?.to_vec1()?;
-        Ok(())
-    }
-}
-
-impl Decoder for PlainDecoder<'_> {
-    fn vocab(&self) -> usize {
-        self.network.config.vocab
-    }
-
-    fn start(&mut self, prompts: &[Start<'_>]) -> Result<()> {
-        for start in prompts {
-            check_start(start, self.network.config.positions)?;
-            self.rows
-                .extend(std::iter::repeat_n(start.prompt.to_vec(), start.samples));
-        }
-        self.refresh()
-    }
-
-    fn rows(&self) -> usize {
-        self.rows.len()
-    }
-
-    fn scores(&self) -> &[f32] {
-        &self.scores
-    }
-
-    fn step(&mut self, tokens: &[u32]) -> Result<()> {
-        check_rows("tokens of a decoding step", self.rows.len(), tokens.len())?;
-        for (row, token) in self.rows.iter_mut().zip(tokens) {
-            row.push(*token);
-        }
-        self.refresh()
-    }
-
-    fn retain(&mut self, keep: &[bool]) -> Result<()> {
-        check_rows("flags of rows to keep", self.rows.len(), keep.len())?;
-        let vocab = self.vocab();
-        let mut flags = keep.iter();
-        self.rows.retain(|_| *flags.next().unwrap_or(&true));
-        let kept = self
-            .scores
-            .chunks(vocab)
-            .zip(keep)
-            .filter(|(_, keep)| **keep);
-        self.scores = kept.flat_map(|(scores, _)| scores).copied().collect();
-        Ok(())
-    }
-}
-
-/// Whether a prompt and what it may grow to fit.
-pub(crate) fn check_start(start: &Start<'_>, context: usize) -> Result<()> {
-    let read = start.prompt.len() + start.max_new_tokens.saturating_sub(1);
-    if start.prompt.is_empty() || read > context {
-        return Err(Error::Batch(format!(
-            "a prompt of {} tokens with {} new ones does not fit the context of {context}: lower \
-             max_new_tokens or shorten the prompt",
-            start.prompt.len(),
-            start.max_new_tokens
-        ))
-        .into());
-    }
-    Ok(())
-}
-
-/// Whether there is one item a row.
-pub(crate) fn check_rows(what: &'static str, expected: usize, got: usize) -> Result<()> {
-    if expected == got {
-        Ok(())
-    } else {
-        Err(rlhf_objective::Error::Size {
-            what,
-            expected,
-            got,
-        })
     }
 }
 

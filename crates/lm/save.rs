@@ -11,6 +11,8 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+const CONFIG: &str = "config.json";
+
 /// Files that belong to a tokenizer or to sampling, not to the network: copied as they are.
 const COMPANIONS: [&str; 10] = [
     "tokenizer.json",
@@ -57,9 +59,7 @@ pub(crate) fn write(
     }
     let mut json = format!("{:#}", config.to_json());
     json.push('\n');
-    replace(&folder.join("config.json"), |path| {
-        std::fs::write(path, &json)
-    })?;
+    replace(&folder.join(CONFIG), |path| std::fs::write(path, &json))?;
     let (critic, model): (Vec<_>, Vec<_>) = parameters
         .ids()
         .partition(|id| [VALUE_WEIGHT, VALUE_BIAS].contains(&&*parameters.spec(*id).name));
@@ -87,8 +87,11 @@ fn tensors(path: &Path, parameters: &Parameters, ids: &[ParameterId]) -> Result<
     });
     // What transformers looks for before it reads a file.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    // The library makes files for their owner alone; these are as open as the folder's others.
+    let config = path.with_file_name(CONFIG);
     replace(path, |path| {
-        safetensors::serialize_to_file(views, Some(metadata), path).map_err(io::Error::other)
+        safetensors::serialize_to_file(views, Some(metadata), path).map_err(io::Error::other)?;
+        std::fs::set_permissions(path, std::fs::metadata(config)?.permissions())
     })
 }
 

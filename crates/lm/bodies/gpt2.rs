@@ -1,7 +1,8 @@
 //! GPT-2's parameters (Radford et al. 2019), named as in Hugging Face checkpoints.
 
 use crate::{Gpt2Config, Heads};
-use rlhf_tensor::{Init, ParameterId, ParameterSpec, Parameters, Rng, Stream};
+use rayon::prelude::*;
+use rlhf_tensor::{ParameterId, ParameterSpec, Parameters, Rng, Stream};
 
 /// The value head's weight, [1, D].
 pub const VALUE_WEIGHT: &str = "v_head.weight";
@@ -65,22 +66,29 @@ pub fn specs(config: &Gpt2Config, heads: Heads) -> Vec<ParameterSpec> {
 pub fn initialize(config: &Gpt2Config, parameters: &mut Parameters, seed: u64) {
     let residual = 0.02 / (2.0 * config.layers as f64).sqrt();
     let names: Vec<String> = parameters.specs().map(|spec| spec.name.clone()).collect();
-    for (index, name) in names.iter().enumerate() {
-        let init = if name.starts_with("v_head") || name.ends_with("bias") {
-            Init::Constant(0.0)
+    for (index, (id, name)) in parameters.ids().zip(&names).enumerate() {
+        let std = if name.starts_with("v_head") || name.ends_with("bias") {
+            0.0
         } else if name.contains("ln_") {
-            Init::Constant(1.0)
+            parameters.weights_mut(id).fill(1.0);
+            continue;
         } else if name.ends_with("c_proj.weight") {
-            Init::Normal { std: residual }
+            residual
         } else {
-            Init::Normal { std: 0.02 }
+            0.02
         };
-        parameters.initialize(
-            name,
-            init,
-            &mut Rng::new(seed, Stream::Init, index as u64, 0),
-        );
+        fill_normal(parameters.weights_mut(id), std, seed, index as u64);
     }
+}
+
+/// Normal values, piece by piece, each piece from a generator of its own: the same whichever thread
+/// fills it.
+fn fill_normal(values: &mut [f32], std: f64, seed: u64, index: u64) {
+    let pieces = values.par_chunks_mut(1 << 16).enumerate();
+    pieces.for_each(|(piece, values)| {
+        let mut rng = Rng::new(seed, Stream::Init, index, piece as u64);
+        values.fill_with(|| (std * rng.normal()) as f32);
+    });
 }
 
 /// A linear or norm layer's weight and bias.
@@ -162,5 +170,76 @@ impl Gpt2Ids {
             head: parameters.id(HEAD_WEIGHT).unwrap_or(tokens),
             value: parameters.id(VALUE_WEIGHT).map(|_| affine("v_head".into())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rlhf_tensor::{Decay, Storage};
+    use serde_json::json;
+
+    fn parameters(tied: bool, heads: Heads, seed: u64) -> (Gpt2Config, Parameters) {
+        let config = Gpt2Config::from_json(json!({"model_type": "gpt2", "vocab_size": 11,
+            "n_positions": 7, "n_embd": 6, "n_head": 2, "n_layer": 2, "n_inner": 5,
+            "tie_word_embeddings": tied}))
+        .unwrap();
+        let mut parameters = Parameters::new(specs(&config, heads), Storage::Frozen);
+        initialize(&config, &mut parameters, seed);
+        (config, parameters)
+    }
+
+    #[test]
+    fn counts_and_parts() {
+        for (tied, heads, extra) in [
+            (true, Heads::Language, 0),
+            (false, Heads::Language, 0),
+            (true, Heads::LanguageAndValue, 7),
+            (false, Heads::Value, 7 - 66),
+        ] {
+            let (config, parameters) = parameters(tied, heads, 1);
+            assert_eq!(
+                parameters.count() as i64,
+                config.parameters() as i64 + extra
+            );
+            let ids = Gpt2Ids::new(&config, &parameters);
+            assert_eq!(ids.blocks.len(), 2);
+            assert_eq!(ids.head == ids.tokens, tied || heads == Heads::Value);
+            assert_eq!(ids.value.is_some(), heads != Heads::Language);
+        }
+    }
+
+    #[test]
+    fn only_matrices_of_linear_layers_decay() {
+        let (_, parameters) = parameters(false, Heads::LanguageAndValue, 1);
+        let decayed = parameters.specs().filter(|spec| spec.decay == Decay::Yes);
+        let names: Vec<&str> = decayed.map(|spec| spec.name.as_str()).collect();
+        assert_eq!(names.len(), 2 * 4 + 2);
+        let linear = ["c_attn", "c_proj", "c_fc", "lm_head", "v_head"];
+        for name in names {
+            assert!(linear.iter().any(|part| name.contains(part)), "{name}");
+            assert!(name.ends_with(".weight"), "{name}");
+        }
+    }
+
+    #[test]
+    fn random_weights_have_their_spread() {
+        let (config, first) = parameters(true, Heads::LanguageAndValue, 3);
+        let ids = Gpt2Ids::new(&config, &first);
+        let spread = |id| {
+            let x: &[f32] = first.weights().get(id);
+            let squares: f64 = x.iter().map(|&x| f64::from(x).powi(2)).sum();
+            (squares / x.len() as f64).sqrt()
+        };
+        // Five standard errors of a deviation from 108, 30 and 30 numbers.
+        assert!((spread(ids.blocks[0].qkv.weight) / 0.02 - 1.0).abs() < 0.34);
+        assert!((spread(ids.blocks[0].inner.weight) / 0.02 - 1.0).abs() < 0.65);
+        assert!((spread(ids.blocks[1].inner_out.weight) / 0.01 - 1.0).abs() < 0.65);
+        assert_eq!(first.weights().get(ids.norm.weight), [1.0; 6]);
+        assert_eq!(spread(ids.blocks[0].norm_2.bias), 0.0);
+        let again = parameters(true, Heads::LanguageAndValue, 3).1;
+        assert_eq!(first.checksum(), again.checksum());
+        let other = parameters(true, Heads::LanguageAndValue, 4).1;
+        assert_ne!(first.checksum(), other.checksum());
     }
 }

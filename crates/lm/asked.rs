@@ -1,0 +1,57 @@
+//! Whether a network can answer what it is asked: the same checks for every implementation.
+
+use crate::{Error, Heads};
+use rlhf_objective::{Purpose, Result, Start};
+use rlhf_tensor::Storage;
+
+/// Whether there is a vocabulary head to ask.
+pub(crate) fn check_language(heads: Heads) -> Result<()> {
+    match heads {
+        Heads::Language | Heads::LanguageAndValue => Ok(()),
+        Heads::Value => Err(rlhf_objective::Error::Unsupported(
+            "a critic of its own answers values, not tokens".into(),
+        )),
+    }
+}
+
+/// The error of a question before the first read.
+pub(crate) fn nothing_read() -> rlhf_objective::Error {
+    rlhf_objective::Error::Unsupported("the network has not read a batch yet".into())
+}
+
+/// Whether a backward pass may follow.
+pub(crate) fn check_trainable(purpose: Purpose, storage: Storage) -> Result<()> {
+    if purpose == Purpose::Score || storage == Storage::Frozen {
+        let why = "no backward pass: the batch was read to score, or the parameters are frozen";
+        return Err(rlhf_objective::Error::Unsupported(why.into()));
+    }
+    Ok(())
+}
+
+/// Whether a prompt and what it may grow to fit.
+pub(crate) fn check_start(start: &Start<'_>, context: usize) -> Result<()> {
+    let read = start.prompt.len() + start.max_new_tokens.saturating_sub(1);
+    if start.prompt.is_empty() || read > context {
+        return Err(Error::Batch(format!(
+            "a prompt of {} tokens with {} new ones does not fit the context of {context}: lower \
+             max_new_tokens or shorten the prompt",
+            start.prompt.len(),
+            start.max_new_tokens
+        ))
+        .into());
+    }
+    Ok(())
+}
+
+/// Whether there is one item a row.
+pub(crate) fn check_rows(what: &'static str, expected: usize, got: usize) -> Result<()> {
+    if expected == got {
+        Ok(())
+    } else {
+        Err(rlhf_objective::Error::Size {
+            what,
+            expected,
+            got,
+        })
+    }
+}
