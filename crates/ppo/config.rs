@@ -27,6 +27,11 @@ pub struct Config {
     /// a token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_kl: Option<f64>,
+    /// Added to the gain for each nat of a token's entropy, in units of the reward. It acts on each
+    /// token alone, so with it the optimum is no longer π*; the `counting` prior is the way to
+    /// maximum entropy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entropy_bonus: Option<f64>,
 }
 
 /// What is done to the advantages before the loss.
@@ -52,6 +57,7 @@ impl Default for Config {
             minibatches: 1,
             advantages: Advantages::Whitened,
             target_kl: None,
+            entropy_bonus: None,
         }
     }
 }
@@ -102,6 +108,12 @@ impl Config {
                 self.target_kl.unwrap_or(1.0),
                 self.target_kl.is_none_or(positive),
                 "must be positive",
+            ),
+            (
+                "entropy_bonus",
+                self.entropy_bonus.unwrap_or(1.0),
+                self.entropy_bonus.is_none_or(positive),
+                "must be positive, or left out",
             ),
         ];
         match checks.iter().find(|(.., good, _)| !good) {
@@ -192,6 +204,14 @@ mod tests {
             "target_kl",
             Config {
                 target_kl,
+                ..fine()
+            },
+        );
+        let entropy_bonus = Some(0.0);
+        named(
+            "entropy_bonus",
+            Config {
+                entropy_bonus,
                 ..fine()
             },
         );

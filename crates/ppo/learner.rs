@@ -1,7 +1,7 @@
 //! The loss of a mini-batch, and how a rollout is cut into them.
 
 use crate::{Batch, Config, policy_losses, value_losses};
-use rlhf_objective::{Error, KlPenalty, Outputs, Result, Scored, Sequences};
+use rlhf_objective::{Error, KlPenalty, Outputs, Result, Scored, Sequences, Want};
 use rlhf_tensor::{Rng, Tensor};
 use rlhf_train::{Learner, Loss, Method, Stats};
 use std::ops::ControlFlow;
@@ -30,6 +30,13 @@ impl Learner for Ppo {
         &batch.sequences
     }
 
+    fn want(&self) -> Want {
+        match self.config.entropy_bonus {
+            Some(_) => Want::TRAIN.with_entropy(),
+            None => Want::TRAIN,
+        }
+    }
+
     fn select(&self, batch: &Batch, responses: &[usize]) -> Result<Batch> {
         batch.part(responses)
     }
@@ -45,7 +52,10 @@ impl Learner for Ppo {
         let policy = policy_losses(&ratios, batch.advantages.values(), self.config.clip)?;
         let (old, returns) = (batch.old_values.values(), batch.returns.values());
         let value = value_losses(values.values(), old, returns, self.config.clip_value)?;
-        let losses = (&policy.losses + (&value.losses * self.config.value_weight)?)?;
+        let mut losses = (&policy.losses + (&value.losses * self.config.value_weight)?)?;
+        if let (Some(bonus), Some(entropy)) = (self.config.entropy_bonus, &outputs.entropy) {
+            losses = (losses - (entropy.values() * bonus)?)?;
+        }
 
         let mut stats = Stats::new();
         let tokens = batch.sequences.tokens() as f64;
@@ -60,6 +70,9 @@ impl Learner for Ppo {
         mean("val/clipfrac_avg", &value.clipped)?;
         mean("policy/approxkl_avg", &(log_ratios.sqr()? * 0.5)?)?;
         mean("val/ratio", &ratios)?;
+        if let Some(entropy) = &outputs.entropy {
+            mean("policy/entropy_avg", entropy.values())?;
+        }
         stats.max(
             "policy/ratio_max",
             f64::from(ratios.max(0)?.to_scalar::<f32>()?),
@@ -227,6 +240,37 @@ mod tests {
         ppo.config.minibatches = 9;
         let single = ppo.batches(scored(&LENGTHS), &mut penalty(), rng());
         assert_eq!(single.unwrap().len(), 15);
+    }
+
+    #[test]
+    fn an_entropy_bonus_asks_for_entropies_and_pays_them() {
+        let plain = ppo(Config::default());
+        let ppo = ppo(Config {
+            entropy_bonus: Some(0.3),
+            ..Config::default()
+        });
+        assert!(ppo.want().entropy && !plain.want().entropy);
+        let batch = Batch::new(scored(&LENGTHS), &ppo.config).unwrap();
+        let numbers = |of: &rlhf_objective::PerToken| of.to_vec().unwrap();
+        let log_probs = numbers(&batch.old_log_probs);
+        let values = Some(numbers(&batch.old_values));
+        let entropy = Some(vec![2.0; 15]);
+        let outputs = Outputs::new(&batch.sequences, log_probs, entropy, values).unwrap();
+        let value = |of: &Ppo| {
+            let loss = of.loss(&outputs, &batch).unwrap();
+            assert!((loss.stats.get("policy/entropy_avg").unwrap() - 2.0).abs() < 1e-6);
+            (
+                loss.value.to_scalar::<f32>().unwrap(),
+                outputs.gradients(&loss.value).unwrap(),
+            )
+        };
+        let ((with, gradients), (without, no)) = (value(&ppo), value(&plain));
+        assert!((without - with - 0.6).abs() < 1e-6);
+        assert_eq!(gradients.log_probs, no.log_probs);
+        assert_eq!(no.entropy, None);
+        for slope in gradients.entropy.unwrap() {
+            assert!((slope + 0.02).abs() < 1e-8);
+        }
     }
 
     #[test]

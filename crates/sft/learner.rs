@@ -29,7 +29,9 @@ impl Learner for Sft {
         let value = (log_probs.sum_all()? * -batch.weight)?;
         let sum: f64 = log_probs.to_vec1::<f32>()?.into_iter().map(f64::from).sum();
         let mut stats = Stats::new();
-        stats.mean("loss/nll", -sum, batch.sequences.tokens() as f64);
+        let tokens = batch.sequences.tokens() as f64;
+        stats.mean("loss", -sum, tokens);
+        stats.mean("loss/nll", -sum, tokens);
         Ok(Loss { value, stats })
     }
 }

@@ -1,7 +1,7 @@
 //! A learner's statistics on data held out.
 
 use crate::{Learner, Stats};
-use rlhf_objective::{Network, Result, Want};
+use rlhf_objective::{Network, Purpose, Result, Want};
 
 /// The statistics of `learner` on the whole of `batch` under `network`, which is left as it is.
 /// The network reads at most `tokens` tokens at once; the result does not depend on how many, up
@@ -15,14 +15,40 @@ pub fn evaluate<L: Learner>(
     batch: &L::Batch,
     tokens: usize,
 ) -> Result<Stats> {
+    let want = Want {
+        purpose: Purpose::Score,
+        ..learner.want()
+    };
     let mut stats = Stats::new();
     let ranges = learner
         .sequences(batch)
         .micro_batches(tokens, learner.group());
     for range in ranges {
         let part = learner.select(batch, &range.collect::<Vec<_>>())?;
-        let outputs = network.read(learner.sequences(&part), Want::SCORE)?;
+        let outputs = network.read(learner.sequences(&part), want)?;
         stats.absorb(&learner.loss(&outputs, &part)?.stats);
     }
     Ok(stats)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::toy::{Likelihood, weighted};
+    use rlhf_policy::testing::{Bigram, sequences};
+    use rlhf_tensor::Storage;
+
+    #[test]
+    fn the_whole_in_one_read_or_in_many() {
+        let mut network = Bigram::random(5, Storage::Frozen, 1);
+        let weights = [1.0, -0.5, 2.0];
+        let batch = weighted(sequences(), &weights);
+        let log_probs = network.read(&sequences(), Want::SCORE).unwrap().log_probs;
+        let sums = log_probs.sums().unwrap().to_vec().unwrap();
+        let exact = -f64::from((0..3).map(|i| weights[i] * sums[i]).sum::<f32>());
+        for tokens in [1, 1000] {
+            let stats = evaluate(&mut network, &Likelihood, &batch, tokens).unwrap();
+            assert!((stats.get("loss").unwrap() - exact).abs() < 1e-5);
+        }
+    }
 }
