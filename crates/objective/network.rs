@@ -60,11 +60,11 @@ pub struct Outputs {
 /// The gradient of a loss with respect to [`Outputs`]; what a loss does not use is `None`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct OutputGrads {
-    /// With respect to each log-prob, [N].
+    /// With respect to each log-prob, \[N\].
     pub log_probs: Option<Vec<f32>>,
-    /// With respect to each entropy, [N].
+    /// With respect to each entropy, \[N\].
     pub entropy: Option<Vec<f32>>,
-    /// With respect to each value, [N].
+    /// With respect to each value, \[N\].
     pub values: Option<Vec<f32>>,
 }
 

@@ -17,7 +17,7 @@ pub struct PerToken {
 pub struct PerSeq(Tensor);
 
 impl PerToken {
-    /// From a tensor [N], which may carry gradients, and offsets [B + 1].
+    /// From a tensor \[N\], which may carry gradients, and offsets [B + 1].
     ///
     /// # Errors
     /// If the numbers of tokens differ.
@@ -42,7 +42,7 @@ impl PerToken {
         Self::new(Tensor::from_vec(values, length, &Device::Cpu)?, offsets)
     }
 
-    /// The values, [N].
+    /// The values, \[N\].
     #[must_use]
     pub fn values(&self) -> &Tensor {
         &self.values
@@ -66,7 +66,7 @@ impl PerToken {
         self.offsets[sequence]..self.offsets[sequence + 1]
     }
 
-    /// The numbers, [N].
+    /// The numbers, \[N\].
     ///
     /// # Errors
     /// If the device fails.
@@ -74,7 +74,7 @@ impl PerToken {
         Ok(self.values.to_vec1()?)
     }
 
-    /// The sum over each response's tokens, differentiable: [B].
+    /// The sum over each response's tokens, differentiable: \[B\].
     ///
     /// # Errors
     /// If a tensor operation fails.
@@ -125,7 +125,7 @@ impl PerToken {
 }
 
 impl PerSeq {
-    /// From a tensor [B].
+    /// From a tensor \[B\].
     ///
     /// # Errors
     /// If it is not of rank 1.
@@ -143,13 +143,13 @@ impl PerSeq {
         Ok(Self(Tensor::from_vec(values, length, &Device::Cpu)?))
     }
 
-    /// The values, [B].
+    /// The values, \[B\].
     #[must_use]
     pub fn values(&self) -> &Tensor {
         &self.0
     }
 
-    /// The numbers, [B].
+    /// The numbers, \[B\].
     ///
     /// # Errors
     /// If the device fails.

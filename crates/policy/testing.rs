@@ -12,7 +12,7 @@ use std::path::Path;
 const FILE: &str = "bigram.f32";
 
 /// π(· | previous token) and V(previous token) from a table each: `logits` [V, V] and
-/// `values` [V]. Its end-of-sequence token is 0 and its context 64.
+/// `values` \[V\]. Its end-of-sequence token is 0 and its context 64.
 #[derive(Debug)]
 pub struct Bigram {
     vocab: usize,
@@ -77,7 +77,7 @@ impl Bigram {
         self.parameters.weights().get(id)
     }
 
-    /// log π(· | previous), [V].
+    /// log π(· | previous), \[V\].
     fn row(&self, previous: u32) -> Vec<f32> {
         let start = previous as usize * self.vocab;
         let logits = &self.table("logits")[start..start + self.vocab];
