@@ -8,10 +8,13 @@ use rlhf_tensor::Storage;
 pub(crate) fn check_language(heads: Heads) -> Result<()> {
     match heads {
         Heads::Language | Heads::LanguageAndValue => Ok(()),
-        Heads::Value => Err(rlhf_objective::Error::Unsupported(
-            "a critic of its own answers values, not tokens".into(),
-        )),
+        Heads::Value => Err(no_vocabulary()),
     }
+}
+
+/// The error of asking a critic for a distribution.
+pub(crate) fn no_vocabulary() -> rlhf_objective::Error {
+    rlhf_objective::Error::Unsupported("a critic of its own answers values, not tokens".into())
 }
 
 /// The error of a question before the first read.

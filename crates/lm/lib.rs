@@ -6,6 +6,7 @@ mod checkpoint;
 mod config;
 #[cfg(test)]
 mod damage;
+pub mod engine;
 mod error;
 mod inspect;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::bodies::gpt2::{self, HEAD_WEIGHT, VALUE_BIAS, VALUE_WEIGHT};
 use crate::checkpoint::Tensors;
 use crate::save::{self, Companions};
-use crate::{Error, Gpt2Config, Plain, Result, Tokenizer};
+use crate::{Error, Gpt2Config, Plain, Result, Tokenizer, engine};
 use rlhf_objective::{Decoder, Network, OutputGrads, Outputs, Sequences, Want};
 use rlhf_tensor::{Parameters, Storage, Tensor};
 use std::ops::Range;
@@ -75,7 +75,13 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<Box<dyn Model>> {
     let companions = Companions::read(folder)?;
     let parameters = read_parameters(folder, &config, options)?;
     let network: Box<dyn Network> = match options.backend {
-        Backend::Engine | Backend::Plain => Box::new(Plain::new(
+        Backend::Engine => Box::new(engine::Gpt2::new(
+            config.clone(),
+            parameters,
+            options.heads,
+            options.temperature,
+        )),
+        Backend::Plain => Box::new(Plain::new(
             config.clone(),
             parameters,
             options.heads,

@@ -133,6 +133,19 @@ impl Gradients<'_> {
     pub fn get_mut(&mut self, id: ParameterId) -> &mut [f32] {
         &mut self.flat[self.entries[id.0].range.clone()]
     }
+
+    /// The gradients of two parameters at once.
+    ///
+    /// # Panics
+    /// If they are the same.
+    pub fn get_two_mut(&mut self, a: ParameterId, b: ParameterId) -> (&mut [f32], &mut [f32]) {
+        let ranges = [a, b].map(|id| self.entries[id.0].range.clone());
+        let [a, b] = self
+            .flat
+            .get_disjoint_mut(ranges)
+            .expect("two different parameters");
+        (a, b)
+    }
 }
 
 impl Parameters {
@@ -401,6 +414,18 @@ mod tests {
                 .contains("`b` has shape [7]")
         );
         assert!(p.moments().is_none());
+    }
+
+    #[test]
+    fn two_gradients_at_once() {
+        let mut p = parameters(Storage::Trainable);
+        let (a, b) = (p.id("a").unwrap(), p.id("b").unwrap());
+        let mut gradients = p.gradients_mut();
+        let (of_b, of_a) = gradients.get_two_mut(b, a);
+        of_a.fill(1.0);
+        of_b.fill(2.0);
+        assert_eq!(p.gradient(a).unwrap(), [1.0; 15]);
+        assert_eq!(p.gradient(b).unwrap(), [2.0; 7]);
     }
 
     #[test]

@@ -23,6 +23,17 @@ impl Buffer {
             length,
         }
     }
+
+    /// The first `length` floats, after growing to that many where there are fewer: then all are
+    /// zero, else they hold what they held.
+    pub fn at_least(&mut self, length: usize) -> &mut [f32] {
+        if self.length < length {
+            // The old one goes first, so that both are never held at once.
+            *self = Self::default();
+            *self = Self::zeroed(length);
+        }
+        &mut self[..length]
+    }
 }
 
 impl Deref for Buffer {
@@ -49,5 +60,14 @@ mod tests {
         assert_eq!(buffer.as_ptr() as usize % 64, 0);
         assert_eq!(&*buffer, [0.0; 17]);
         assert!(Buffer::zeroed(0).is_empty());
+    }
+
+    #[test]
+    fn grows_and_never_shrinks() {
+        let mut buffer = Buffer::default();
+        buffer.at_least(3).fill(1.0);
+        assert_eq!(buffer.at_least(2), [1.0; 2]);
+        assert_eq!(buffer.at_least(40), [0.0; 40]);
+        assert_eq!(buffer.len(), 40);
     }
 }

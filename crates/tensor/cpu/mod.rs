@@ -3,14 +3,38 @@
 //! Matrices are row-major. Work is cut by its size alone, so that results do not depend on the
 //! number of threads; they do depend, in the last bits, on the processor's instruction set.
 
+mod activation;
+mod attention;
+mod attention_backward;
+#[cfg(test)]
+mod attention_tests;
 mod buffer;
+mod cache;
 mod kl;
+mod log_softmax;
+mod matmul;
+mod norm;
+mod panels;
+mod rows;
 mod sample;
-#[allow(dead_code)]
+mod segments;
 mod simd;
-#[allow(dead_code)]
 mod split;
 
+pub use activation::{Nonlinearity, activate, activate_backward};
+pub use attention::{Heads, attention};
+pub use attention_backward::{Attended, attention_backward};
 pub use buffer::Buffer;
+pub use cache::{Cache, CachedRow, attend_cached};
 pub use kl::kl_rows;
+pub use log_softmax::{
+    RowGradient, RowSummary, log_softmax_backward, log_softmax_rows, summarize_rows,
+};
+pub use matmul::{View, Write, matmul};
+pub use norm::{
+    RowStats, add_column_sums, dot_rows, layer_norm, layer_norm_backward, layer_norm_stats,
+};
+pub use panels::{Epilogue, PackedMatrix};
+pub use rows::{add_to_rows, fill_rows};
 pub use sample::sample_row;
+pub use segments::Segments;

@@ -71,11 +71,6 @@ impl<'a> Shared<'a> {
         assert!(offset <= self.length);
         self.start.wrapping_add(offset)
     }
-
-    /// The number of floats.
-    pub(crate) fn len(&self) -> usize {
-        self.length
-    }
 }
 
 #[cfg(test)]

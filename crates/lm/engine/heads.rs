@@ -1,0 +1,268 @@
+//! What is read off the hidden states of the rows that predict: log-probs and entropies from the
+//! vocabulary head, values from the value head.
+
+use super::modules::Norm;
+use crate::bodies::gpt2::Affine;
+use rlhf_tensor::cpu::{
+    Buffer, RowGradient, RowStats, RowSummary, View, Write, dot_rows, log_softmax_backward,
+    log_softmax_rows, matmul, summarize_rows,
+};
+use rlhf_tensor::{Gradients, ParameterId, Weights};
+use std::ops::Range;
+
+/// Logits computed at a time, in floats (64 MiB).
+const CHUNK: usize = 1 << 24;
+/// Logits kept from the forward pass where the whole batch has no more, in floats (256 MiB): the
+/// loss, and so their gradient, is known only after it.
+const KEPT: usize = 1 << 26;
+
+/// The final norm and the heads, and the memory they compute in.
+#[derive(Debug)]
+pub(super) struct Readout {
+    pub(super) norm: Norm,
+    /// The vocabulary head [V, D], if it is asked for.
+    pub(super) vocabulary: Option<ParameterId>,
+    pub(super) value: Option<Affine>,
+    pub(super) width: usize,
+    pub(super) vocab: usize,
+    /// What logits are multiplied by: 1 / temperature.
+    pub(super) sharpness: f32,
+    /// The residual stream of the rows that predict, [N, D], and its norm.
+    stream: Buffer,
+    stats: Vec<RowStats>,
+    hidden: Buffer,
+    gradient: Buffer,
+    stream_gradient: Buffer,
+    logits: Buffer,
+    summaries: Vec<RowSummary>,
+    rows: usize,
+    kept: bool,
+}
+
+impl Readout {
+    pub(super) fn new(
+        norm: Norm,
+        vocabulary: Option<ParameterId>,
+        value: Option<Affine>,
+        (vocab, width): (usize, usize),
+        temperature: f64,
+    ) -> Self {
+        Self {
+            norm,
+            vocabulary,
+            value,
+            width,
+            vocab,
+            sharpness: (1.0 / temperature) as f32,
+            stream: Buffer::default(),
+            stats: Vec::new(),
+            hidden: Buffer::default(),
+            gradient: Buffer::default(),
+            stream_gradient: Buffer::default(),
+            logits: Buffer::default(),
+            summaries: Vec::new(),
+            rows: 0,
+            kept: false,
+        }
+    }
+
+    /// Rows of logits computed at a time.
+    fn chunk_rows(&self) -> usize {
+        (CHUNK / self.vocab).max(1)
+    }
+
+    /// Gathers these rows of the residual stream and normalizes them.
+    pub(super) fn gather(&mut self, weights: Weights<'_>, stream: &[f32], rows: &[usize]) {
+        let (width, size) = (self.width, rows.len() * self.width);
+        self.rows = rows.len();
+        self.kept = false;
+        let gathered = self.stream.at_least(size);
+        for (to, row) in gathered.chunks_exact_mut(width).zip(rows) {
+            to.copy_from_slice(&stream[row * width..][..width]);
+        }
+        self.stats.resize(rows.len(), RowStats::default());
+        let hidden = self.hidden.at_least(size);
+        self.norm
+            .forward(weights, gathered, &mut self.stats, hidden);
+    }
+
+    /// The gathered rows after the norm, [N, D].
+    pub(super) fn hidden(&self) -> &[f32] {
+        &self.hidden[..self.rows * self.width]
+    }
+
+    /// Summarizes every gathered row's distribution and answers the log-probs of `targets`.
+    pub(super) fn log_probs(&mut self, weights: Weights<'_>, targets: &[u32]) -> Vec<f32> {
+        let Some(head) = self.vocabulary else {
+            return vec![0.0; targets.len()];
+        };
+        let (n, vocab) = (self.rows, self.vocab);
+        self.kept = n * vocab <= KEPT;
+        let step = self.chunk_rows();
+        let size = if self.kept { n } else { step.min(n) } * vocab;
+        let all = self.logits.at_least(size);
+        self.summaries.resize(n, RowSummary::default());
+        let mut log_probs = Vec::with_capacity(n);
+        for start in (0..n).step_by(step) {
+            let rows = start..(start + step).min(n);
+            let at = if self.kept { start } else { 0 } * vocab;
+            let logits = &mut all[at..at + rows.len() * vocab];
+            let hidden = &self.hidden[rows.start * self.width..rows.end * self.width];
+            compute(
+                logits,
+                hidden,
+                weights.get(head),
+                self.width,
+                self.sharpness,
+            );
+            let summaries = &mut self.summaries[rows.clone()];
+            summarize_rows(logits, vocab, summaries);
+            let found = logits
+                .chunks_exact(vocab)
+                .zip(summaries)
+                .zip(&targets[rows]);
+            log_probs.extend(found.map(|((x, row), target)| x[*target as usize] - row.log_sum));
+        }
+        log_probs
+    }
+
+    /// The entropy of each gathered row's distribution, after [`log_probs`](Self::log_probs).
+    pub(super) fn entropies(&self) -> Vec<f32> {
+        match self.vocabulary {
+            Some(_) => self.summaries.iter().map(|row| row.entropy).collect(),
+            None => vec![0.0; self.rows],
+        }
+    }
+
+    /// The value of each gathered row, where there is a value head.
+    pub(super) fn values(&self, weights: Weights<'_>) -> Option<Vec<f32>> {
+        let head = self.value?;
+        let (weight, bias) = (weights.get(head.weight), weights.get(head.bias)[0]);
+        let rows = self.hidden().chunks_exact(self.width);
+        Some(rows.map(|row| dot_rows(row, weight) + bias).collect())
+    }
+
+    /// The log-distributions of some gathered rows, [rows, V]; `None` without a vocabulary head.
+    pub(super) fn log_dist(&self, weights: Weights<'_>, rows: Range<usize>) -> Option<Vec<f32>> {
+        let head = self.vocabulary?;
+        let range = rows.start * self.vocab..rows.end * self.vocab;
+        let mut logits = if self.kept {
+            self.logits[range].to_vec()
+        } else {
+            let mut logits = vec![0.0; range.len()];
+            let hidden = &self.hidden[rows.start * self.width..rows.end * self.width];
+            compute(
+                &mut logits,
+                hidden,
+                weights.get(head),
+                self.width,
+                self.sharpness,
+            );
+            logits
+        };
+        log_softmax_rows(&mut logits, self.vocab, &self.summaries[rows]);
+        Some(logits)
+    }
+
+    /// From the gradients of the outputs to that of the gathered rows of the stream, [N, D].
+    pub(super) fn backward(
+        &mut self,
+        weights: Weights<'_>,
+        gradients: &mut Gradients<'_>,
+        of_rows: Option<&[RowGradient]>,
+        of_values: Option<&[f32]>,
+    ) -> &[f32] {
+        let size = self.rows * self.width;
+        match (of_rows, self.vocabulary) {
+            (Some(of_rows), Some(head)) => {
+                self.backward_vocabulary(weights, gradients, head, of_rows);
+            }
+            _ => self.gradient.at_least(size).fill(0.0),
+        }
+        if let (Some(of_values), Some(head)) = (of_values, self.value) {
+            self.backward_values(weights, gradients, head, of_values);
+        }
+        let (stream, hidden_gradient) = (&self.stream[..size], &self.gradient[..size]);
+        let d_stream = self.stream_gradient.at_least(size);
+        d_stream.fill(0.0);
+        let of_norm = (stream, &self.stats[..self.rows]);
+        self.norm
+            .backward((weights, gradients), of_norm, hidden_gradient, d_stream);
+        d_stream
+    }
+
+    /// Overwrites the gradient of the hidden states. Kept logits are consumed.
+    fn backward_vocabulary(
+        &mut self,
+        weights: Weights<'_>,
+        gradients: &mut Gradients<'_>,
+        head: ParameterId,
+        of_rows: &[RowGradient],
+    ) {
+        let (n, vocab, width) = (self.rows, self.vocab, self.width);
+        let (weight, step) = (weights.get(head), self.chunk_rows());
+        let d_hidden = self.gradient.at_least(n * width);
+        let d_weight = gradients.get_mut(head);
+        for start in (0..n).step_by(step) {
+            let rows = start..(start + step).min(n);
+            let hidden = &self.hidden[rows.start * width..rows.end * width];
+            let at = if self.kept { start } else { 0 } * vocab;
+            let logits = &mut self.logits[at..at + rows.len() * vocab];
+            if !self.kept {
+                compute(logits, hidden, weight, width, self.sharpness);
+            }
+            let summaries = &self.summaries[rows.clone()];
+            let of_rows = &of_rows[rows.clone()];
+            log_softmax_backward(logits, vocab, summaries, of_rows, self.sharpness);
+            let d_logits = View::new(logits, vocab);
+            let d_hidden = &mut d_hidden[rows.start * width..rows.end * width];
+            matmul(
+                d_hidden,
+                Write::Over,
+                1.0,
+                d_logits,
+                View::new(weight, width),
+            );
+            matmul(
+                d_weight,
+                Write::Add,
+                1.0,
+                d_logits.t(),
+                View::new(hidden, width),
+            );
+        }
+        self.kept = false;
+    }
+
+    /// Adds to the gradient of the hidden states.
+    fn backward_values(
+        &mut self,
+        weights: Weights<'_>,
+        gradients: &mut Gradients<'_>,
+        head: Affine,
+        of_values: &[f32],
+    ) {
+        let size = self.rows * self.width;
+        let weight = weights.get(head.weight);
+        let (d_weight, d_bias) = gradients.get_two_mut(head.weight, head.bias);
+        let rows = self.gradient[..size].chunks_exact_mut(self.width);
+        let rows = rows.zip(self.hidden[..size].chunks_exact(self.width));
+        for ((d_hidden, hidden), g) in rows.zip(of_values) {
+            d_bias[0] += g;
+            d_hidden
+                .iter_mut()
+                .zip(weight)
+                .for_each(|(d, w)| *d += g * w);
+            d_weight
+                .iter_mut()
+                .zip(hidden)
+                .for_each(|(d, h)| *d += g * h);
+        }
+    }
+}
+
+/// logits ← hidden·Wᵀ / temperature.
+fn compute(logits: &mut [f32], hidden: &[f32], weight: &[f32], width: usize, sharpness: f32) {
+    let (hidden, weight) = (View::new(hidden, width), View::new(weight, width).t());
+    matmul(logits, Write::Over, sharpness, hidden, weight);
+}

@@ -1,0 +1,157 @@
+//! GPT-2 with hand-written forward and backward passes on CPU kernels and preallocated memory.
+//!
+//! A read packs the batch, runs the trunk once and reads the heads off the rows that predict; a
+//! backward pass goes the same way back. Differentiation meets the loss at the network's outputs:
+//! this code sees no loss, and a loss sees none of this.
+
+mod block;
+mod decoder;
+mod heads;
+mod modules;
+#[cfg(test)]
+mod tests;
+mod trunk;
+
+use crate::asked::{check_trainable, no_vocabulary, nothing_read};
+use crate::bodies::gpt2::Gpt2Ids;
+use crate::{Gpt2Config, Heads, Packed};
+use heads::Readout;
+use rlhf_objective::{
+    Decoder, Error, Network, OutputGrads, Outputs, Purpose, Result, Sequences, Want,
+};
+use rlhf_tensor::cpu::RowGradient;
+use rlhf_tensor::{Device, Parameters, Tensor};
+use std::ops::Range;
+use trunk::{Batch, Trunk, norm};
+
+/// A GPT-2 (Radford et al. 2019) on our kernels.
+#[derive(Debug)]
+pub struct Gpt2 {
+    config: Gpt2Config,
+    parameters: Parameters,
+    trunk: Trunk,
+    readout: Readout,
+    last: Option<Read>,
+}
+
+/// The last read.
+#[derive(Debug)]
+struct Read {
+    batch: Batch,
+    purpose: Purpose,
+}
+
+impl Gpt2 {
+    /// A network over `parameters`, which were made from [`specs`](crate::bodies::gpt2::specs) with
+    /// the same configuration and heads. Logits are divided by `temperature` in every answer.
+    #[must_use]
+    pub fn new(config: Gpt2Config, parameters: Parameters, heads: Heads, temperature: f64) -> Self {
+        let ids = Gpt2Ids::new(&config, &parameters);
+        let vocabulary = (heads != Heads::Value).then_some(ids.head);
+        let sizes = (config.vocab, config.width);
+        let last_norm = norm(&config, ids.norm);
+        Self {
+            trunk: Trunk::new(&config, &ids),
+            readout: Readout::new(last_norm, vocabulary, ids.value, sizes, temperature),
+            config,
+            parameters,
+            last: None,
+        }
+    }
+}
+
+impl Network for Gpt2 {
+    fn vocab(&self) -> usize {
+        self.config.vocab
+    }
+
+    fn read(&mut self, sequences: &Sequences, want: Want) -> Result<Outputs> {
+        self.last = None;
+        let packed = Packed::new(sequences, self.config.vocab, self.config.positions)?;
+        let batch = Batch::new(packed);
+        let weights = self.parameters.weights();
+        let stream = self.trunk.forward(weights, &batch, want.purpose, |_, _| ());
+        self.readout.gather(weights, stream, &batch.packed.rows);
+        let log_probs = self.readout.log_probs(weights, &batch.packed.targets);
+        let entropy = want.entropy.then(|| self.readout.entropies());
+        let values = self.readout.values(weights);
+        self.last = Some(Read {
+            batch,
+            purpose: want.purpose,
+        });
+        Outputs::new(sequences, log_probs, entropy, values)
+    }
+
+    fn log_dist(&mut self, rows: Range<usize>) -> Result<Tensor> {
+        let read = self.last.as_ref().ok_or_else(nothing_read)?;
+        let (n, count) = (read.batch.packed.rows.len(), rows.len());
+        if rows.end > n {
+            return Err(Error::Size {
+                what: "response tokens of the last read",
+                expected: n,
+                got: rows.end,
+            });
+        }
+        let log_dist = self.readout.log_dist(self.parameters.weights(), rows);
+        let log_dist = log_dist.ok_or_else(no_vocabulary)?;
+        Ok(Tensor::from_vec(
+            log_dist,
+            (count, self.config.vocab),
+            &Device::Cpu,
+        )?)
+    }
+
+    fn backward(&mut self, gradients: &OutputGrads) -> Result<()> {
+        let read = self.last.as_ref().ok_or_else(nothing_read)?;
+        check_trainable(read.purpose, self.parameters.storage())?;
+        let packed = &read.batch.packed;
+        let of_rows = row_gradients(gradients, &packed.targets)?;
+        check_length(gradients.values.as_deref(), packed.rows.len())?;
+        let (weights, mut into) = self.parameters.split();
+        let of_values = gradients.values.as_deref();
+        let readout = &mut self.readout;
+        let d_rows = readout.backward(weights, &mut into, of_rows.as_deref(), of_values);
+        self.trunk
+            .backward(weights, &mut into, &read.batch, &packed.rows, d_rows);
+        Ok(())
+    }
+
+    fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
+        Ok(Box::new(decoder::Gpt2Decoder::new(self)?))
+    }
+
+    fn parameters(&self) -> Vec<&Parameters> {
+        vec![&self.parameters]
+    }
+
+    fn parameters_mut(&mut self) -> Vec<&mut Parameters> {
+        vec![&mut self.parameters]
+    }
+}
+
+fn check_length(gradient: Option<&[f32]>, expected: usize) -> Result<()> {
+    match gradient {
+        Some(gradient) if gradient.len() != expected => Err(Error::Size {
+            what: "gradients of outputs",
+            expected,
+            got: gradient.len(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The gradients of log-probs and entropies row by row; `None` where there is neither.
+fn row_gradients(gradients: &OutputGrads, targets: &[u32]) -> Result<Option<Vec<RowGradient>>> {
+    let (log_probs, entropy) = (gradients.log_probs.as_deref(), gradients.entropy.as_deref());
+    check_length(log_probs, targets.len())?;
+    check_length(entropy, targets.len())?;
+    if log_probs.is_none() && entropy.is_none() {
+        return Ok(None);
+    }
+    let row = |(i, target): (usize, &u32)| RowGradient {
+        target: *target,
+        log_prob: log_probs.map_or(0.0, |g| g[i]),
+        entropy: entropy.map_or(0.0, |g| g[i]),
+    };
+    Ok(Some(targets.iter().enumerate().map(row).collect()))
+}

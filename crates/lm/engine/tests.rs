@@ -1,0 +1,358 @@
+//! The engine against the plain network, on random ragged batches.
+
+use super::Gpt2;
+use crate::bodies::gpt2;
+use crate::{Gpt2Config, Heads, Plain};
+use rlhf_objective::{
+    Finish, Network, OutputGrads, Outputs, Prompt, Response, Sequences, Start, Want,
+};
+use rlhf_tensor::{Init, Parameters, Rng, Storage, Stream};
+use serde_json::{Value, json};
+
+fn config(changes: &Value) -> Gpt2Config {
+    let mut config = json!({"model_type": "gpt2", "vocab_size": 61, "n_embd": 32, "n_head": 2,
+        "n_layer": 2, "n_positions": 24});
+    for (key, value) in changes.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    Gpt2Config::from_json(config).unwrap()
+}
+
+/// Random weights everywhere, biases, norms and value head too.
+fn parameters(config: &Gpt2Config, heads: Heads) -> Parameters {
+    let mut parameters = Parameters::new(gpt2::specs(config, heads), Storage::Trainable);
+    let names: Vec<String> = parameters.specs().map(|spec| spec.name.clone()).collect();
+    for (index, name) in names.iter().enumerate() {
+        let mut rng = Rng::new(3, Stream::Init, index as u64, 0);
+        parameters.initialize(name, Init::Normal { std: 0.15 }, &mut rng);
+        if name.contains("ln_") && name.ends_with("weight") {
+            let id = parameters.id(name).unwrap();
+            parameters
+                .weights_mut(id)
+                .iter_mut()
+                .for_each(|w| *w += 1.0);
+        }
+    }
+    parameters
+}
+
+/// A ragged batch: prompts of 1 to 6 tokens, shared by up to three responses of 1 to 9.
+fn batch(vocab: usize, seed: u64) -> Sequences {
+    let mut rng = Rng::new(seed, Stream::Data, 0, 0);
+    let mut ids = |most: usize| -> Vec<u32> {
+        let n = 1 + rng.below(most);
+        (0..n).map(|_| rng.below(vocab) as u32).collect()
+    };
+    let prompts: Vec<Prompt> = (0..4).map(|_| Prompt::from_ids(ids(6))).collect();
+    let answers = [0, 0, 1, 2, 2, 2, 0];
+    let mut responses: Vec<Response> = answers
+        .iter()
+        .map(|prompt| Response::new(*prompt, ids(9), Finish::Length))
+        .collect();
+    responses.push(Response::new(3, vec![1], Finish::Length));
+    Sequences::new(prompts, responses).unwrap()
+}
+
+fn gradients(n: usize, outputs: &Outputs) -> OutputGrads {
+    let wave =
+        |shift: f32| -> Vec<f32> { (0..n).map(|i| (i as f32 * 1.7 + shift).sin()).collect() };
+    OutputGrads {
+        log_probs: Some(wave(0.0)),
+        entropy: outputs.entropy.as_ref().map(|_| wave(1.0)),
+        values: outputs.values.as_ref().map(|_| wave(2.0)),
+    }
+}
+
+fn close(got: &[f32], want: &[f32], tolerance: f32, what: &str) {
+    assert_eq!(got.len(), want.len());
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        assert!(
+            (got - want).abs() <= tolerance,
+            "{what}[{i}]: {got}, want {want}"
+        );
+    }
+}
+
+/// All numbers of a read.
+fn numbers(outputs: &Outputs) -> Vec<Vec<f32>> {
+    let all = [
+        Some(&outputs.log_probs),
+        outputs.entropy.as_ref(),
+        outputs.values.as_ref(),
+    ];
+    all.into_iter()
+        .flatten()
+        .map(|part| part.to_vec().unwrap())
+        .collect()
+}
+
+fn compare(changes: &Value, heads: Heads, temperature: f64) {
+    let config = config(changes);
+    let what = format!("{changes} {heads:?} {temperature}");
+    let mut engine = Gpt2::new(
+        config.clone(),
+        parameters(&config, heads),
+        heads,
+        temperature,
+    );
+    let mut plain = Plain::new(
+        config.clone(),
+        parameters(&config, heads),
+        heads,
+        temperature,
+    );
+    for seed in 0..3 {
+        let s = batch(config.vocab, seed);
+        let want = Want::TRAIN.with_entropy();
+        let (got, expected) = (
+            engine.read(&s, want).unwrap(),
+            plain.read(&s, want).unwrap(),
+        );
+        if heads == Heads::Value {
+            close(
+                &got.log_probs.to_vec().unwrap(),
+                &vec![0.0; s.tokens()],
+                0.0,
+                &what,
+            );
+            let values = |o: &Outputs| o.values.as_ref().unwrap().to_vec().unwrap();
+            close(&values(&got), &values(&expected), 1e-5, &what);
+        } else {
+            for (got, expected) in numbers(&got).iter().zip(&numbers(&expected)) {
+                close(got, expected, 1e-5, &what);
+            }
+            let dist = |network: &mut dyn Network| {
+                let dist = network.log_dist(1..s.tokens() - 1).unwrap();
+                dist.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+            };
+            close(&dist(&mut engine), &dist(&mut plain), 2e-5, &what);
+        }
+        let mut g = gradients(s.tokens(), &got);
+        if heads == Heads::Value {
+            (g.log_probs, g.entropy) = (None, None);
+        }
+        engine.backward(&g).unwrap();
+        plain.backward(&g).unwrap();
+    }
+    let (engine, plain) = (&engine.parameters, plain.parameters()[0]);
+    for id in engine.ids() {
+        let name = &engine.spec(id).name;
+        let (got, want) = (engine.gradient(id).unwrap(), plain.gradient(id).unwrap());
+        let largest = want.iter().fold(0f32, |m, x| m.max(x.abs()));
+        assert!(
+            largest.is_finite() && largest > 0.0,
+            "{what}: no gradient in {name}"
+        );
+        close(got, want, 1e-4 * largest, &format!("{what}: {name}"));
+    }
+}
+
+#[test]
+fn sizes_and_fields_agree_with_the_plain_network() {
+    for changes in [
+        json!({}),
+        json!({"n_embd": 24, "n_head": 1}),
+        json!({"n_embd": 60, "n_head": 3, "n_inner": 50}),
+        json!({"activation_function": "gelu"}),
+        json!({"activation_function": "relu", "layer_norm_epsilon": 1e-2}),
+        json!({"activation_function": "silu", "scale_attn_by_inverse_layer_idx": true}),
+        json!({"scale_attn_weights": false, "tie_word_embeddings": false, "n_layer": 3}),
+    ] {
+        compare(&changes, Heads::Language, 1.0);
+    }
+}
+
+#[test]
+fn heads_and_temperatures_agree_with_the_plain_network() {
+    for (heads, temperature) in [
+        (Heads::LanguageAndValue, 4.0),
+        (Heads::Value, 1.0),
+        (Heads::Language, 0.7),
+    ] {
+        compare(
+            &json!({"tie_word_embeddings": heads == Heads::Language}),
+            heads,
+            temperature,
+        );
+    }
+}
+
+fn engine(heads: Heads) -> Gpt2 {
+    let config = config(&json!({"n_embd": 40, "n_head": 2}));
+    let parameters = parameters(&config, heads);
+    Gpt2::new(config, parameters, heads, 1.3)
+}
+
+#[test]
+fn packed_equals_one_at_a_time() {
+    let mut engine = engine(Heads::LanguageAndValue);
+    let s = batch(61, 5);
+    let together = numbers(&engine.read(&s, Want::SCORE.with_entropy()).unwrap());
+    for i in 0..s.len() {
+        let alone = engine
+            .read(&s.select(&[i]), Want::TRAIN.with_entropy())
+            .unwrap();
+        let range = s.offsets()[i]..s.offsets()[i + 1];
+        for (alone, together) in numbers(&alone).iter().zip(&together) {
+            close(alone, &together[range.clone()], 1e-5, "alone");
+        }
+    }
+}
+
+#[test]
+fn decoding_agrees_with_reading() {
+    let mut engine = engine(Heads::Language);
+    let s = batch(61, 6);
+    let vocab = 61;
+    engine.read(&s, Want::SCORE).unwrap();
+    let dist = engine
+        .log_dist(0..s.tokens())
+        .unwrap()
+        .flatten_all()
+        .unwrap();
+    let dist = dist.to_vec1::<f32>().unwrap();
+    let mut decoder = engine.decoder().unwrap();
+    // Prompts 0 and 2 with all their responses first; those of 1 and 3 enter after two steps.
+    let start = |prompt: usize, samples| Start {
+        prompt: &s.prompts()[prompt].ids,
+        samples,
+        max_new_tokens: 9,
+    };
+    decoder.start(&[start(0, 3), start(2, 3)]).unwrap();
+    let mut live: Vec<(usize, usize)> = [0, 1, 6, 3, 4, 5].map(|r| (r, 0)).to_vec();
+    let mut steps = 0;
+    while !live.is_empty() {
+        assert_eq!(decoder.rows(), live.len());
+        for ((r, t), scores) in live.iter().zip(decoder.scores().chunks(vocab)) {
+            let want = &dist[(s.offsets()[*r] + t) * vocab..][..vocab];
+            let total = scores.iter().map(|x| f64::from(*x).exp()).sum::<f64>().ln() as f32;
+            let got: Vec<f32> = scores.iter().map(|x| x - total).collect();
+            close(&got, want, 1e-4, "scores");
+        }
+        let keep: Vec<bool> = live
+            .iter()
+            .map(|(r, t)| t + 1 < s.responses()[*r].ids.len())
+            .collect();
+        decoder.retain(&keep).unwrap();
+        let mut flags = keep.iter();
+        live.retain(|_| *flags.next().unwrap());
+        if steps == 2 {
+            decoder.start(&[start(1, 1), start(3, 1)]).unwrap();
+            live.extend([(2, 0), (7, 0)]);
+        } else {
+            let tokens: Vec<u32> = live
+                .iter()
+                .map(|(r, t)| s.responses()[*r].ids[*t])
+                .collect();
+            decoder.step(&tokens).unwrap();
+            live.iter_mut().for_each(|(_, t)| *t += 1);
+        }
+        steps += 1;
+    }
+    assert!(steps > 5 && decoder.rows() == 0);
+}
+
+#[test]
+fn the_same_bytes_for_any_number_of_threads() {
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| {
+            let mut engine = engine(Heads::LanguageAndValue);
+            let s = batch(61, 7);
+            let outputs = engine.read(&s, Want::TRAIN.with_entropy()).unwrap();
+            engine.backward(&gradients(s.tokens(), &outputs)).unwrap();
+            let ids: Vec<_> = engine.parameters.ids().collect();
+            let gradients = ids
+                .iter()
+                .map(|id| engine.parameters.gradient(*id).unwrap().to_vec());
+            let gradients: Vec<_> = gradients.collect();
+            let mut decoder = engine.decoder().unwrap();
+            let prompt = &s.prompts()[0].ids;
+            decoder
+                .start(&[Start {
+                    prompt,
+                    samples: 5,
+                    max_new_tokens: 3,
+                }])
+                .unwrap();
+            decoder.step(&[1, 2, 3, 4, 5]).unwrap();
+            (numbers(&outputs), gradients, decoder.scores().to_vec())
+        })
+    };
+    assert_eq!(run(1), run(2));
+}
+
+#[test]
+fn a_second_backward_pass_adds_the_same_again() {
+    let mut engine = engine(Heads::LanguageAndValue);
+    let s = batch(61, 8);
+    let outputs = engine.read(&s, Want::TRAIN.with_entropy()).unwrap();
+    let g = gradients(s.tokens(), &outputs);
+    engine.backward(&g).unwrap();
+    let ids: Vec<_> = engine.parameters.ids().collect();
+    let once: Vec<Vec<f32>> = ids
+        .iter()
+        .map(|id| engine.parameters.gradient(*id).unwrap().to_vec())
+        .collect();
+    engine.backward(&g).unwrap();
+    for (id, once) in ids.iter().zip(&once) {
+        let twice: Vec<f32> = engine.parameters.gradient(*id).unwrap().to_vec();
+        let want: Vec<f32> = once.iter().map(|x| 2.0 * x).collect();
+        let largest = want.iter().fold(0f32, |m, x| m.max(x.abs()));
+        close(&twice, &want, 1e-5 * largest, "twice");
+    }
+}
+
+#[test]
+fn the_whole_context_and_nothing_more() {
+    let mut engine = engine(Heads::Language);
+    let sequences = |length| {
+        let response = Response::new(0, vec![2; length], Finish::Length);
+        Sequences::new(vec![Prompt::from_ids(vec![1; 10])], vec![response]).unwrap()
+    };
+    engine.read(&sequences(15), Want::SCORE).unwrap();
+    assert!(engine.read(&sequences(16), Want::SCORE).is_err());
+    let mut decoder = engine.decoder().unwrap();
+    let start = |max_new_tokens| Start {
+        prompt: &[1; 10],
+        samples: 1,
+        max_new_tokens,
+    };
+    assert!(decoder.start(&[start(16)]).is_err());
+    decoder.start(&[start(15)]).unwrap();
+    for _ in 0..14 {
+        decoder.step(&[2]).unwrap();
+    }
+    assert!(
+        decoder
+            .step(&[2])
+            .unwrap_err()
+            .to_string()
+            .contains("context of 24")
+    );
+    assert!(decoder.step(&[61]).unwrap_err().to_string().contains("61"));
+    assert!(decoder.step(&[]).is_err());
+}
+
+#[test]
+fn questions_out_of_turn_are_refused() {
+    let mut critic = engine(Heads::Value);
+    assert!(critic.log_dist(0..0).is_err());
+    assert!(critic.backward(&OutputGrads::default()).is_err());
+    assert!(critic.decoder().is_err());
+    let s = batch(61, 9);
+    critic.read(&s, Want::SCORE).unwrap();
+    assert!(critic.log_dist(0..1).is_err());
+    assert!(critic.backward(&OutputGrads::default()).is_err());
+    let mut policy = engine(Heads::Language);
+    policy.read(&s, Want::TRAIN).unwrap();
+    assert!(policy.log_dist(0..s.tokens() + 1).is_err());
+    let short = OutputGrads {
+        log_probs: Some(vec![1.0]),
+        ..OutputGrads::default()
+    };
+    assert!(policy.backward(&short).is_err());
+}

@@ -1,0 +1,215 @@
+//! Attention of one new token a row to the keys and values of the tokens before it.
+
+use super::attention::{Heads, softmax};
+use super::simd::{LANES, dispatch, fma, isa};
+use rayon::prelude::*;
+use std::cell::RefCell;
+
+thread_local! {
+    static SCORES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The keys and values of one sequence in every layer, with room for a fixed number of tokens.
+///
+/// Keys lie as [layer, head, tokens / 16, head width, 16]: the scores of sixteen tokens are then
+/// computed side by side, without sums across a register. Values lie as [layer, head, tokens, head
+/// width].
+#[derive(Debug)]
+pub struct Cache {
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    heads: Heads,
+    room: usize,
+}
+
+impl Cache {
+    /// An empty cache for `layers` layers and at least `room` tokens.
+    #[must_use]
+    pub fn new(layers: usize, heads: Heads, room: usize) -> Self {
+        let room = room.next_multiple_of(LANES);
+        let size = layers * heads.count * heads.width * room;
+        Self {
+            keys: vec![0.0; size],
+            values: vec![0.0; size],
+            heads,
+            room,
+        }
+    }
+
+    /// How many tokens fit.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.room
+    }
+
+    /// Floats of one head of one layer.
+    fn head_size(&self) -> usize {
+        self.room * self.heads.width
+    }
+
+    /// Stores the key and value [D] of token `position` in a layer.
+    ///
+    /// # Panics
+    /// If they do not fit.
+    pub fn put(&mut self, layer: usize, position: usize, key: &[f32], value: &[f32]) {
+        let Heads { count, width, .. } = self.heads;
+        assert!(position < self.room && key.len() == count * width && value.len() == key.len());
+        for (head, (key, value)) in key.chunks(width).zip(value.chunks(width)).enumerate() {
+            let start = (layer * count + head) * self.head_size();
+            let block = start + position / LANES * LANES * width + position % LANES;
+            let slots = self.keys[block..].iter_mut().step_by(LANES);
+            slots.zip(key).for_each(|(slot, key)| *slot = *key);
+            self.values[start + position * width..][..width].copy_from_slice(value);
+        }
+    }
+
+    /// One head's keys and values.
+    fn head(&self, layer: usize, head: usize) -> (&[f32], &[f32]) {
+        let size = self.head_size();
+        let start = (layer * self.heads.count + head) * size;
+        (
+            &self.keys[start..start + size],
+            &self.values[start..start + size],
+        )
+    }
+}
+
+#[inline(always)]
+fn scores_body<const FUSED: bool>(query: &[f32], keys: &[f32], scale: f32, scores: &mut [f32]) {
+    let blocks = keys.chunks_exact(query.len() * LANES);
+    for (block, scores) in blocks.zip(scores.as_chunks_mut::<LANES>().0) {
+        let mut lanes = [[0.0; LANES]; 2];
+        let (pairs, rest) = block.as_chunks::<{ 2 * LANES }>();
+        for (keys, query) in pairs.iter().zip(query.as_chunks::<2>().0) {
+            for i in 0..LANES {
+                lanes[0][i] = fma::<FUSED>(query[0], keys[i], lanes[0][i]);
+                lanes[1][i] = fma::<FUSED>(query[1], keys[LANES + i], lanes[1][i]);
+            }
+        }
+        for (i, key) in rest.iter().enumerate() {
+            lanes[0][i] = fma::<FUSED>(query[query.len() - 1], *key, lanes[0][i]);
+        }
+        for i in 0..LANES {
+            scores[i] = (lanes[0][i] + lanes[1][i]) * scale;
+        }
+    }
+}
+dispatch!(fn scores_of = scores_body(query: &[f32], keys: &[f32], scale: f32, scores: &mut [f32]));
+
+#[inline(always)]
+fn mix_body<const FUSED: bool>(shares: &[f32], values: &[f32], output: &mut [f32]) {
+    let width = output.len();
+    let whole = width / LANES * LANES;
+    for first in (0..whole).step_by(LANES) {
+        let mut lanes = [0.0; LANES];
+        for (share, value) in shares.iter().zip(values.chunks_exact(width)) {
+            let value = &value[first..first + LANES];
+            for i in 0..LANES {
+                lanes[i] = fma::<FUSED>(*share, value[i], lanes[i]);
+            }
+        }
+        output[first..first + LANES].copy_from_slice(&lanes);
+    }
+    let rest = &mut output[whole..];
+    rest.fill(0.0);
+    if !rest.is_empty() {
+        for (share, value) in shares.iter().zip(values.chunks_exact(width)) {
+            let rest = rest.iter_mut().zip(&value[whole..]);
+            rest.for_each(|(sum, value)| *sum = fma::<FUSED>(*share, *value, *sum));
+        }
+    }
+}
+dispatch!(fn mix = mix_body(shares: &[f32], values: &[f32], output: &mut [f32]));
+
+/// A row to attend from: its cache, and how many of its tokens are there.
+#[derive(Debug, Clone, Copy)]
+pub struct CachedRow<'a> {
+    /// Its keys and values.
+    pub cache: &'a Cache,
+    /// How many tokens to attend to, at least one.
+    pub tokens: usize,
+}
+
+/// Attention of each row's query, the first D of its `qkv` [rows, 3D], to its cached tokens in
+/// `layer`: `output` [rows, D].
+///
+/// # Panics
+/// If the sizes do not fit.
+pub fn attend_cached(
+    rows: &[CachedRow<'_>],
+    layer: usize,
+    heads: Heads,
+    qkv: &[f32],
+    output: &mut [f32],
+) {
+    let Heads {
+        count,
+        width,
+        scale,
+    } = heads;
+    let d = count * width;
+    assert_eq!(
+        (qkv.len(), output.len()),
+        (rows.len() * 3 * d, rows.len() * d)
+    );
+    let isa = isa();
+    let tasks = output
+        .par_chunks_mut(width)
+        .enumerate()
+        .with_min_len(count.div_ceil(2));
+    tasks.for_each(|(task, output)| {
+        let (row, head) = (task / count, task % count);
+        let CachedRow { cache, tokens } = rows[row];
+        let query = &qkv[row * 3 * d + head * width..][..width];
+        let (keys, values) = cache.head(layer, head);
+        SCORES.with_borrow_mut(|scores| {
+            scores.resize(scores.len().max(cache.room), 0.0);
+            let blocks = tokens.div_ceil(LANES) * LANES;
+            scores_of(isa, query, keys, scale, &mut scores[..blocks]);
+            let shares = &mut scores[..tokens];
+            softmax(isa, shares);
+            mix(isa, shares, values, output);
+        });
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::{Segments, attention};
+
+    #[test]
+    fn equals_attention_over_the_whole_sequence() {
+        for (count, width, n) in [(1, 1, 1), (3, 20, 17), (2, 17, 33), (2, 64, 40)] {
+            let heads = Heads {
+                count,
+                width,
+                scale: 0.3,
+            };
+            let d = count * width;
+            let qkv: Vec<f32> = (0..n * 3 * d).map(|i| (i as f32 * 0.77).sin()).collect();
+            let (mut want, mut log_sums) = (vec![0.0; n * d], vec![0.0; n * count]);
+            attention(
+                &Segments::new([(0..n, None)]),
+                heads,
+                &qkv,
+                &mut want,
+                &mut log_sums,
+            );
+            let mut cache = Cache::new(2, heads, n);
+            assert!(cache.room() >= n);
+            for (t, row) in qkv.chunks(3 * d).enumerate() {
+                cache.put(1, t, &row[d..2 * d], &row[2 * d..]);
+                let mut got = vec![9.0; d];
+                let rows = [CachedRow {
+                    cache: &cache,
+                    tokens: t + 1,
+                }];
+                attend_cached(&rows, 1, heads, row, &mut got);
+                for (got, want) in got.iter().zip(&want[t * d..]) {
+                    assert!((got - want).abs() < 1e-5, "{got} {want}");
+                }
+            }
+        }
+    }
+}

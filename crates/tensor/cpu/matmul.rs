@@ -1,0 +1,244 @@
+//! Matrix products on strided views, by the `gemm` crate.
+
+use gemm::Parallelism;
+
+/// A matrix to read: `rows` × `columns` with these strides, in floats.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    data: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> View<'a> {
+    /// A row-major matrix.
+    ///
+    /// # Panics
+    /// If the data is not a whole number of rows.
+    #[must_use]
+    pub fn new(data: &'a [f32], columns: usize) -> Self {
+        assert_eq!(data.len() % columns, 0, "a matrix of whole rows");
+        Self {
+            data,
+            rows: data.len() / columns,
+            columns,
+            row_stride: columns,
+            column_stride: 1,
+        }
+    }
+
+    /// The number of rows.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The number of columns.
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Copies `count` columns from `first` on to a row-major matrix of `width` columns.
+    pub(crate) fn copy_columns(&self, first: usize, count: usize, to: &mut [f32], width: usize) {
+        if self.column_stride == 1 {
+            for (row, to) in to.chunks_exact_mut(width).enumerate() {
+                let start = row * self.row_stride + first;
+                to[..count].copy_from_slice(&self.data[start..start + count]);
+            }
+        } else {
+            for column in 0..count {
+                let from = self.data[(first + column) * self.column_stride..].iter();
+                let from = from.step_by(self.row_stride);
+                let to = to[column..].iter_mut().step_by(width);
+                to.zip(from).for_each(|(to, from)| *to = *from);
+            }
+        }
+    }
+
+    /// The transpose; nothing moves.
+    #[must_use]
+    pub fn t(self) -> Self {
+        Self {
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+}
+
+/// What a product does with what the destination holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Write {
+    /// Overwrites it, unread.
+    Over,
+    /// Adds to it.
+    Add,
+}
+
+/// `c` ← (`c` +) `scale`·`a`·`b`, with all threads; `c` is row-major and contiguous. The result
+/// does not depend on the number of threads.
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn matmul(c: &mut [f32], into: Write, scale: f32, a: View<'_>, b: View<'_>) {
+    assert_eq!(a.columns, b.rows, "inner sizes of a product");
+    assert_eq!(c.len(), a.rows * b.columns, "size of a product");
+    if c.is_empty() {
+        return;
+    }
+    let threads = rayon::current_num_threads();
+    let parallelism = if threads > 1 {
+        Parallelism::Rayon(threads)
+    } else {
+        Parallelism::None
+    };
+    let (m, n, k) = (a.rows, b.columns, a.columns);
+    let a = Operand {
+        start: a.data.as_ptr(),
+        row_stride: a.row_stride,
+        column_stride: a.column_stride,
+    };
+    let b = Operand {
+        start: b.data.as_ptr(),
+        row_stride: b.row_stride,
+        column_stride: b.column_stride,
+    };
+    // SAFETY: the views cover their data exactly, `c` is m × n, and `&mut` keeps it apart.
+    #[allow(unsafe_code)]
+    unsafe {
+        raw(parallelism, [m, n, k], c.as_mut_ptr(), n, into, scale, a, b);
+    }
+}
+
+/// A strided matrix without its extent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Operand {
+    /// Its first entry.
+    pub(crate) start: *const f32,
+    /// Floats between rows.
+    pub(crate) row_stride: usize,
+    /// Floats between columns.
+    pub(crate) column_stride: usize,
+}
+
+impl Operand {
+    /// A matrix whose rows lie `row_stride` apart.
+    pub(crate) fn rows(start: *const f32, row_stride: usize) -> Self {
+        Self {
+            start,
+            row_stride,
+            column_stride: 1,
+        }
+    }
+
+    /// The transpose.
+    pub(crate) fn t(self) -> Self {
+        Self {
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+}
+
+/// As [`matmul`], on raw views of sizes [m, n, k]; rows of `c` lie `c_stride` apart.
+///
+/// # Safety
+/// Every entry of the three views is in bounds of live memory, `c`'s are written by nobody else
+/// and are not among those of `a` or `b`.
+#[allow(unsafe_code, clippy::too_many_arguments)]
+pub(crate) unsafe fn raw(
+    parallelism: Parallelism,
+    [m, n, k]: [usize; 3],
+    c: *mut f32,
+    c_stride: usize,
+    into: Write,
+    scale: f32,
+    a: Operand,
+    b: Operand,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            c,
+            1,
+            c_stride as isize,
+            into == Write::Add,
+            a.start,
+            a.column_stride as isize,
+            a.row_stride as isize,
+            b.start,
+            b.column_stride as isize,
+            b.row_stride as isize,
+            1.0,
+            scale,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(n: usize, seed: f32) -> Vec<f32> {
+        (0..n).map(|i| (i as f32 * 0.37 + seed).sin()).collect()
+    }
+
+    #[test]
+    fn products_of_odd_sizes_and_transposes() {
+        for [m, n, k] in [[1, 1, 1], [3, 5, 7], [17, 33, 65], [1, 40, 9], [40, 1, 9]] {
+            let (a, b, c) = (
+                numbers(m * k, 0.1),
+                numbers(k * n, 0.2),
+                numbers(m * n, 0.3),
+            );
+            let mut at = vec![0.0; m * k];
+            (0..m * k).for_each(|i| at[i % k * m + i / k] = a[i]);
+            for (into, a_view) in [
+                (Write::Over, View::new(&a, k)),
+                (Write::Add, View::new(&at, m).t()),
+            ] {
+                let mut got = c.clone();
+                matmul(&mut got, into, 0.5, a_view, View::new(&b, n));
+                for i in 0..m * n {
+                    let (row, column) = (i / n, i % n);
+                    let term = |j: usize| f64::from(a[row * k + j]) * f64::from(b[j * n + column]);
+                    let product: f64 = (0..k).map(term).sum();
+                    let old = if into == Write::Add {
+                        f64::from(c[i])
+                    } else {
+                        0.0
+                    };
+                    assert!((f64::from(got[i]) - old - 0.5 * product).abs() < 1e-5);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_for_any_number_of_threads() {
+        let (m, n, k) = (150, 170, 300);
+        let (a, b) = (numbers(m * k, 0.1), numbers(k * n, 0.2));
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            let mut c = vec![0.0; m * n];
+            pool.install(|| matmul(&mut c, Write::Over, 1.0, View::new(&a, k), View::new(&b, n)));
+            c
+        };
+        assert_eq!(run(1), run(2));
+        assert_eq!(run(1), run(3));
+    }
+}
