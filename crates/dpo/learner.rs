@@ -23,7 +23,7 @@ impl Dpo {
     }
 }
 
-/// Chosen and rejected of a value a response, [2 × pairs] → [pairs] each.
+/// Chosen and rejected of a value a response, [2 × pairs] → \[pairs\] each.
 fn split(per_response: &Tensor) -> Result<(Tensor, Tensor)> {
     let pairs = per_response.dims1()? / 2;
     let columns = per_response.reshape((pairs, 2))?;
@@ -59,7 +59,7 @@ impl Learner for Dpo {
     }
 }
 
-/// Means over the pairs of what is in `losses` [pairs], `implicit` and `log_probs` [2 × pairs].
+/// Means over the pairs of what is in `losses` \[pairs\], `implicit` and `log_probs` [2 × pairs].
 fn statistics(losses: &Tensor, implicit: &Tensor, log_probs: &Tensor) -> Result<Stats> {
     let losses = losses.to_vec1::<f32>()?;
     let implicit = implicit.to_vec1::<f32>()?;

@@ -18,8 +18,8 @@ pub enum Preference {
 }
 
 impl Preference {
-    /// The loss of each pair, nats: [pairs], from the implicit rewards of the chosen and the
-    /// rejected responses, each [pairs], in units of the reward.
+    /// The loss of each pair, nats: \[pairs\], from the implicit rewards of the chosen and the
+    /// rejected responses, each \[pairs\], in units of the reward.
     ///
     /// # Errors
     /// If the shapes differ.

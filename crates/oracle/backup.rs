@@ -17,7 +17,7 @@ pub fn counting(actions: usize) -> Vec<f64> {
 }
 
 /// V = β·log Σ_a p(a)·exp(Q(a)/β) and π(a) = p(a)·exp((Q(a) − V)/β), given log p(a) in nats, Q and
-/// β in units of the reward (Levine 2018, §2; with a prior, Korbak et al. 2022). V = E_π[Q] −
+/// β in units of the reward (Levine 2018, §2; with a prior, Korbak et al. 2022). V = E_π\[Q\] −
 /// β·KL(π ‖ p), the largest there is. An action of zero probability keeps it, whatever its Q.
 ///
 /// Q is measured from its maximum over the support, so β near 0 does not overflow; and the sum

@@ -6,9 +6,9 @@ use rlhf_tensor::Tensor;
 /// The losses of N tokens, and which of them the clipping decided.
 #[derive(Debug)]
 pub struct Clipped {
-    /// The loss of each token, to minimize: [N].
+    /// The loss of each token, to minimize: \[N\].
     pub losses: Tensor,
-    /// Whether the clipped side was the greater: [N], u8.
+    /// Whether the clipped side was the greater: \[N\], u8.
     pub clipped: Tensor,
 }
 
