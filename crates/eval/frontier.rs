@@ -69,7 +69,7 @@ pub fn optimal_frontier(rewards: &[Vec<f64>], lambdas: &[f64]) -> Vec<FrontierEs
 }
 
 /// λ from where the optimum is near the prior to far beyond where draws can show it: in steps of
-/// 2^¼ from a tenth of a standard deviation of the reward within prompts. Nothing where the reward
+/// 2^¼ from a fiftieth of a standard deviation of the reward within prompts. Nothing where the reward
 /// never differs.
 #[must_use]
 pub fn temperatures(rewards: &[Vec<f64>]) -> Vec<f64> {
@@ -83,8 +83,8 @@ pub fn temperatures(rewards: &[Vec<f64>]) -> Vec<f64> {
         return Vec::new();
     }
     let deviation = (total / rewards.len() as f64).sqrt();
-    let lambda = |step: i32| 0.1 / deviation * 2f64.powf(f64::from(step) / 4.0);
-    (0..60).map(lambda).collect()
+    let lambda = |step: i32| 0.02 / deviation * 2f64.powf(f64::from(step) / 4.0);
+    (0..70).map(lambda).collect()
 }
 
 /// The estimated curve as points with intervals over prompts.

@@ -2,12 +2,15 @@
 
 use crate::axis::Axis;
 use crate::svg::Svg;
-use rlhf_journal::{FrontierPoint, Point};
+use rlhf_journal::{Estimate, FrontierPoint, Point};
 
-const WIDTH: f64 = 760.0;
+/// Narrow, so that the text is still read where the picture is scaled to a telephone.
+const WIDTH: f64 = 560.0;
 /// Plot area: left, right, top, bottom.
-const PLOT: [f64; 4] = [84.0, 736.0, 56.0, 416.0];
+const PLOT: [f64; 4] = [78.0, 536.0, 50.0, 370.0];
 const ROW: f64 = 26.0;
+/// The longest label of the legend, in characters.
+const LABEL: usize = 48;
 
 /// Colours that people who see red and green alike can tell apart (Okabe & Ito 2008), light ground
 /// and dark.
@@ -21,11 +24,11 @@ text{font-family:system-ui,sans-serif;font-size:16px;fill:#222}
 .s0{stroke:#0072b2}.s1{stroke:#d55e00}.s2{stroke:#009e73}.s3{stroke:#cc79a7}.s4{stroke:#8c6d00}
 circle{stroke-width:2;fill:#fff}
 .optimal{stroke:#555;stroke-dasharray:7 5}
-.best{stroke:#999;stroke-dasharray:2 4}
+.best{stroke:#777}polyline.best{stroke-dasharray:2 4}
 @media (prefers-color-scheme:dark){
 text{fill:#e6e6e6}.ground,circle{fill:#16181c}.grid{stroke:#3a3d44}
 .s0{stroke:#56b4e9}.s1{stroke:#f0904a}.s2{stroke:#35c79a}.s3{stroke:#e2a3c6}.s4{stroke:#f0e442}
-.optimal{stroke:#bbb}.best{stroke:#888}}
+.optimal{stroke:#bbb}.best{stroke:#999}}
 ";
 
 /// One curve.
@@ -41,13 +44,14 @@ struct Series<'a> {
 pub fn kl_reward_svg(points: &[FrontierPoint]) -> String {
     let series = series(points);
     let [left, right, top, bottom] = PLOT;
-    let ends = |of: fn(&FrontierPoint) -> [f64; 3]| points.iter().flat_map(of);
-    let kl = ends(|p| [p.kl.value, p.kl.low, p.kl.high]).chain([0.0]);
-    let reward = ends(|p| [p.reward.value, p.reward.low, p.reward.high]);
+    let kl = points.iter().flat_map(|p| drawn(p, &p.kl));
+    let kl = kl.map(|nats| nats.max(0.0)).chain([0.0]);
+    let reward = points.iter().flat_map(|p| drawn(p, &p.reward));
     let (x, y) = (Axis::new(kl, left, right), Axis::new(reward, bottom, top));
     let mut svg = Svg::default();
     frame(&mut svg, &x, &y);
-    for series in &series {
+    // Runs are drawn over the references.
+    for series in series.iter().rev() {
         draw(&mut svg, series, &x, &y);
     }
     let legend = bottom + 92.0;
@@ -55,10 +59,11 @@ pub fn kl_reward_svg(points: &[FrontierPoint]) -> String {
         let middle = legend + row as f64 * ROW;
         let class = format!("line {}", series.class);
         svg.path(&class, &[(left, middle), (left + 36.0, middle)]);
-        if drawn_as_dots(series) {
-            svg.dot(&series.class, (left + 18.0, middle), 5.0, &series.label);
+        if let Some(radius) = radius(series.points[0]) {
+            svg.dot(&series.class, (left + 18.0, middle), radius, &series.label);
         }
-        svg.text("", (left + 48.0, middle + 5.0), "start", &series.label);
+        let label = shortened(&series.label);
+        svg.text("", (left + 48.0, middle + 5.0), "start", &label);
     }
     let height = legend + series.len() as f64 * ROW;
     let about = format!(
@@ -101,7 +106,7 @@ fn series(points: &[FrontierPoint]) -> Vec<Series<'_>> {
     for series in &mut all {
         series.points.sort_by(|a, b| order(a).total_cmp(&order(b)));
     }
-    all.sort_by_key(|series| !drawn_as_dots(series));
+    all.sort_by_key(|series| !is_run(series.points[0]));
     all
 }
 
@@ -114,8 +119,36 @@ fn order(point: &FrontierPoint) -> f64 {
     }
 }
 
-fn drawn_as_dots(series: &Series<'_>) -> bool {
-    matches!(series.points[0].point, Point::Checkpoint { .. })
+fn is_run(point: &FrontierPoint) -> bool {
+    matches!(point.point, Point::Checkpoint { .. })
+}
+
+/// The radius of a point's dot; the optimal curve has none.
+fn radius(point: &FrontierPoint) -> Option<f64> {
+    match point.point {
+        Point::Checkpoint { .. } => Some(5.0),
+        Point::BestOfN { .. } => Some(3.0),
+        Point::Optimal { .. } => None,
+    }
+}
+
+/// What an axis must show of a point: intervals are drawn for runs alone.
+fn drawn(point: &FrontierPoint, estimate: &Estimate) -> Vec<f64> {
+    if is_run(point) {
+        vec![estimate.value, estimate.low, estimate.high]
+    } else {
+        vec![estimate.value]
+    }
+}
+
+/// The end of a long label, which tells runs apart better than its start.
+fn shortened(label: &str) -> String {
+    let length = label.chars().count();
+    if length <= LABEL {
+        return label.to_string();
+    }
+    let end: String = label.chars().skip(length - LABEL + 1).collect();
+    format!("…{end}")
 }
 
 fn frame(svg: &mut Svg, x: &Axis, y: &Axis) {
@@ -150,13 +183,11 @@ fn draw(svg: &mut Svg, series: &Series<'_>, x: &Axis, y: &Axis) {
     let at = |point: &FrontierPoint| (x.at(point.kl.value), y.at(point.reward.value));
     let path: Vec<_> = series.points.iter().map(|point| at(point)).collect();
     svg.path(&format!("line {}", series.class), &path);
-    if !drawn_as_dots(series) {
-        return;
-    }
     let bar = format!("bar {}", series.class);
-    for point in &series.points {
+    for point in series.points.iter().filter(|point| is_run(point)) {
         let (px, py) = at(point);
-        svg.line(&bar, (x.at(point.kl.low), py), (x.at(point.kl.high), py));
+        let least = point.kl.low.max(0.0);
+        svg.line(&bar, (x.at(least), py), (x.at(point.kl.high), py));
         svg.line(
             &bar,
             (px, y.at(point.reward.low)),
@@ -164,21 +195,26 @@ fn draw(svg: &mut Svg, series: &Series<'_>, x: &Axis, y: &Axis) {
         );
     }
     for point in &series.points {
-        let title = format!(
-            "{}, step {}: reward {:.3}, KL {:.3} nats",
-            series.label,
-            order(point),
-            point.reward.value,
-            point.kl.value
-        );
-        svg.dot(&series.class, at(point), 5.0, &title);
+        if let Some(radius) = radius(point) {
+            let title = title(&series.label, point);
+            svg.dot(&series.class, at(point), radius, &title);
+        }
     }
+}
+
+fn title(label: &str, point: &FrontierPoint) -> String {
+    let which = match point.point {
+        Point::Checkpoint { step } => format!("step {step}"),
+        Point::Optimal { beta } => format!("β = {beta:.3}"),
+        Point::BestOfN { n } => format!("n = {n}"),
+    };
+    let (reward, kl) = (point.reward.value, point.kl.value);
+    format!("{label}, {which}: reward {reward:.3}, KL {kl:.3} nats")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rlhf_journal::Estimate;
 
     fn point(label: &str, point: Point, kl: f64, reward: f64) -> FrontierPoint {
         let around = |value: f64| Estimate {
@@ -225,9 +261,10 @@ mod tests {
                 0.37 + 0.15 * kl,
             )
         }));
+        points.push(point("reference", Point::BestOfN { n: 4 }, 0.5, 0.4));
         let svg = kl_reward_svg(&points);
-        // Eight points and two legend entries.
-        assert_eq!(svg.matches("<circle").count(), 10);
+        // Nine points and three legend entries.
+        assert_eq!(svg.matches("<circle").count(), 12);
         assert!(svg.contains("dpo &lt;1&gt;</text>"));
         assert!(svg.contains("best possible, from samples of reference"));
         assert!(svg.contains("nats per sequence"));
@@ -238,6 +275,19 @@ mod tests {
             numbers
                 .into_iter()
                 .all(|x| x.is_finite() && x.abs() < 1000.0)
+        );
+    }
+
+    #[test]
+    fn kl_starts_at_zero_and_long_labels_keep_their_ends() {
+        let mut low = point("run", Point::Checkpoint { step: 0 }, 0.01, 0.3);
+        low.label = format!("{}ppo-kl-007", "folder/".repeat(20));
+        let svg = kl_reward_svg(&[low]);
+        assert!(svg.contains("ppo-kl-007</text>"));
+        // The left edge of the plot is 0.
+        assert!(
+            svg.contains(r#"x="78" y="394" text-anchor="middle">0.0"#),
+            "{svg}"
         );
     }
 
