@@ -3,9 +3,10 @@
 //! ```text
 //! measure(policy)       → E_π[r], KL(π ‖ p₀)            of a checkpoint, on held-out prompts
 //! prior_rewards(prior)  → optimal_frontier, best_of_n   of any policy whatever, from the prior alone
+//! Enumeration           → the exact optimum             where all responses can be listed
 //! ```
 //!
-//! Both come with percentile bootstrap intervals over prompts. KL is in nats per sequence, exact
+//! Points come with percentile bootstrap intervals over prompts. KL is in nats per sequence, exact
 //! over the vocabulary at each token of sampled responses. Every method is measured by this one
 //! meter; it knows of no method and writes no file.
 //!
@@ -18,10 +19,12 @@
 
 mod best_of_n;
 mod bootstrap;
+mod enumerate;
 mod frontier;
 mod measure;
 
 pub use best_of_n::{best_of_n_points, best_of_n_reward};
 pub use bootstrap::Bootstrap;
+pub use enumerate::Enumeration;
 pub use frontier::{FrontierEstimate, optimal_frontier, optimal_points, temperatures};
 pub use measure::{Measurement, OfPrompt, Trial, measure, prior_rewards};

@@ -1,0 +1,191 @@
+//! The exact problem of a real network whose responses can be listed.
+
+use rlhf_objective::{
+    Finish, Network, Prior, Prompt, Response, Result, Reward, Sequences, Want, finite_scores,
+};
+use rlhf_oracle::Responses;
+use std::sync::Arc;
+
+/// All responses to a prompt.
+#[derive(Debug, Clone)]
+pub struct Enumeration {
+    /// What was enumerated, a batch no larger than the networks read at once.
+    batches: Vec<Sequences>,
+}
+
+impl Enumeration {
+    /// The responses listed in `responses`, with their texts and why they end; `batch` of them are
+    /// read at once. Their probabilities sum to 1 only if none is missing.
+    ///
+    /// # Errors
+    /// If a response has no tokens.
+    ///
+    /// # Panics
+    /// If `batch` is 0.
+    pub fn new(prompt: &Arc<Prompt>, responses: Vec<Response>, batch: usize) -> Result<Self> {
+        let responses: Vec<Arc<Response>> = responses.into_iter().map(Arc::new).collect();
+        let batches = responses
+            .chunks(batch)
+            .map(|part| Sequences::from_shared(vec![prompt.clone()], part.to_vec()));
+        Ok(Self {
+            batches: batches.collect::<Result<_>>()?,
+        })
+    }
+
+    /// All responses of exactly `length` tokens out of `tokens`, first token slowest: where a
+    /// network never ends by itself and other tokens do not matter. `decode` gives their texts.
+    ///
+    /// # Errors
+    /// If `length` is 0.
+    pub fn of_length(
+        prompt: &Arc<Prompt>,
+        tokens: &[u32],
+        length: u32,
+        decode: &dyn Fn(&[u32]) -> String,
+        batch: usize,
+    ) -> Result<Self> {
+        let of_code = |code: usize| -> Response {
+            let digit = |place: u32| tokens[code / tokens.len().pow(place) % tokens.len()];
+            let ids: Vec<u32> = (0..length).rev().map(digit).collect();
+            Response {
+                prompt: 0,
+                text: decode(&ids),
+                ids,
+                finish: Finish::Length,
+            }
+        };
+        let all = (0..tokens.len().pow(length)).map(of_code).collect();
+        Self::new(prompt, all, batch)
+    }
+
+    /// The exact problem: log p₀(y|x) and r(x, y) of each response, for its optimum, its frontier
+    /// and the [`evaluation`](Responses::evaluate) of any policy.
+    ///
+    /// # Errors
+    /// If the prior or the reward fails.
+    pub fn problem(&self, prior: &mut dyn Prior, reward: &mut dyn Reward) -> Result<Responses> {
+        let (mut log_prior, mut rewards) = (Vec::new(), Vec::new());
+        for batch in &self.batches {
+            log_prior.extend(sums(&prior.log_probs(batch)?.to_vec()?, batch));
+            let scores = finite_scores(reward, batch)?.to_vec()?;
+            rewards.extend(scores.into_iter().map(f64::from));
+        }
+        Responses::new(log_prior, rewards).map_err(rlhf_objective::Error::other)
+    }
+
+    /// log π(y|x) of each response, nats.
+    ///
+    /// # Errors
+    /// If the network cannot read a response.
+    pub fn log_probs(&self, policy: &mut dyn Network) -> Result<Vec<f64>> {
+        let mut log_probs = Vec::new();
+        for batch in &self.batches {
+            let read = policy.read(batch, Want::SCORE)?.log_probs;
+            log_probs.extend(sums(&read.to_vec()?, batch));
+        }
+        Ok(log_probs)
+    }
+}
+
+/// Sums over the tokens of each response, in f64.
+fn sums(of_tokens: &[f32], sequences: &Sequences) -> Vec<f64> {
+    let offsets = sequences.offsets();
+    let one = |ends: &[usize]| of_tokens[ends[0]..ends[1]].iter().map(|&x| f64::from(x));
+    offsets.windows(2).map(|ends| one(ends).sum()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rlhf_lm::{Backend, Heads, LoadOptions};
+    use rlhf_objective::PerSeq;
+    use rlhf_oracle::Outcome;
+    use rlhf_policy::testing::Bigram;
+    use rlhf_prior::Frozen;
+    use rlhf_tensor::{Rng, Storage, Stream};
+
+    /// The share of a token in the response.
+    struct Share(u32);
+
+    impl Reward for Share {
+        fn score(&mut self, sequences: &Sequences) -> Result<PerSeq> {
+            let share = |response: &Arc<Response>| {
+                let hits = response.ids.iter().filter(|&&id| id == self.0).count();
+                hits as f32 / response.ids.len() as f32
+            };
+            PerSeq::from_vec(sequences.responses().iter().map(share).collect())
+        }
+    }
+
+    #[test]
+    fn all_responses_of_a_length_are_there_and_weigh_one() {
+        let network = |seed| Bigram::random(3, Storage::Frozen, seed);
+        let mut prior = Frozen::new(Box::new(network(1))).unwrap();
+        let prompt = Arc::new(Prompt::from_ids(vec![1]));
+        let text = |ids: &[u32]| format!("{ids:?}");
+        let all = Enumeration::of_length(&prompt, &[0, 1, 2], 4, &text, 10).unwrap();
+        let problem = all.problem(&mut prior, &mut Share(2)).unwrap();
+        assert_eq!(problem.rewards().len(), 81);
+        let total: f64 = problem.log_prior().iter().map(|x| x.exp()).sum();
+        assert!((total - 1.0).abs() < 1e-6);
+        assert_eq!(all.batches[0].responses()[5].text, "[0, 0, 1, 2]");
+        assert_eq!(problem.rewards()[5], 0.25);
+        // The prior itself is worth its mean reward and no KL; another network is worth less than
+        // the optimum by β times its KL to it.
+        let optimum = problem.optimum(0.3);
+        let other = all.log_probs(&mut network(2)).unwrap();
+        let gap = 0.3 * optimum.log_z - problem.evaluate(&other).elbo(0.3);
+        let kl: f64 = other
+            .iter()
+            .zip(&optimum.log_policy)
+            .map(|(a, b)| a.exp() * (a - b))
+            .sum();
+        assert!(kl > 0.01 && (gap - 0.3 * kl).abs() < 1e-6);
+        let own = all.log_probs(&mut network(1)).unwrap();
+        assert_eq!(problem.evaluate(&own).kl, 0.0);
+    }
+
+    /// A network that sorts six letters of three, asked for more of the letter 2.
+    #[test]
+    #[allow(clippy::print_stderr)]
+    fn a_real_network_listed_to_the_last_response() {
+        let Some(data) = std::env::var_os("RLHF_TEST_DATA") else {
+            eprintln!("skipped: RLHF_TEST_DATA is not set, so there is no ckpt-gpt-nano-sort");
+            return;
+        };
+        let folder = std::path::Path::new(&data).join("ckpt-gpt-nano-sort/hf");
+        let options = LoadOptions {
+            storage: Storage::Frozen,
+            heads: Heads::Language,
+            temperature: 4.0,
+            backend: Backend::Engine,
+        };
+        let mut prior = Frozen::new(rlhf_lm::load(&folder, &options).unwrap()).unwrap();
+        let (beta, mut rng) = (0.1, Rng::new(1, Stream::Data, 0, 0));
+        let (mut priors, mut optima, mut log_z) = (Vec::new(), Vec::new(), 0.0);
+        let prompts = 24;
+        for _ in 0..prompts {
+            let ids = (0..6).map(|_| rng.below(3) as u32).collect();
+            let prompt = Arc::new(Prompt::from_ids(ids));
+            let all = Enumeration::of_length(&prompt, &[0, 1, 2], 6, &|_| String::new(), 243);
+            let problem = all.unwrap().problem(&mut prior, &mut Share(2)).unwrap();
+            let total: f64 = problem.log_prior().iter().map(|x| x.exp()).sum();
+            assert!((total - 1.0).abs() < 1e-5, "{total}");
+            let optimum = problem.optimum(beta);
+            priors.push(problem.evaluate(problem.log_prior()));
+            log_z += optimum.log_z / f64::from(prompts);
+            optima.push(optimum.outcome);
+        }
+        let prior = Outcome::mean(&priors).unwrap();
+        let optimum = Outcome::mean(&optima).unwrap();
+        eprintln!(
+            "prior {prior:?}, optimum {optimum:?}, value {}",
+            beta * log_z
+        );
+        assert!((optimum.elbo(beta) - beta * log_z).abs() < 1e-5);
+        // Which prompts were drawn moves these by a few hundredths.
+        assert!((prior.reward - 0.37).abs() < 0.05, "{prior:?}");
+        assert!((optimum.reward - 0.59).abs() < 0.05, "{optimum:?}");
+        assert!((optimum.kl - 1.27).abs() < 0.15, "{optimum:?}");
+    }
+}
