@@ -26,6 +26,7 @@ mod gold;
 mod iterate;
 mod mdp;
 mod parse;
+mod parse_mdp;
 mod policy;
 mod problem;
 mod quantile;

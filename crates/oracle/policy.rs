@@ -117,7 +117,7 @@ impl Policy {
         }
     }
 
-    /// log π(·|prefix `node`), [A], nats.
+    /// log π(·|prefix `node`), \[A\], nats.
     #[must_use]
     pub fn row(&self, node: usize) -> &[f64] {
         &self.log_dist[node * self.vocab..(node + 1) * self.vocab]
