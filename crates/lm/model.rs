@@ -15,7 +15,7 @@ pub enum Heads {
     /// Log-probs.
     Language,
     /// Log-probs, and values from one linear layer on the same hidden states
-    /// (`v_head.weight` [1, D], `v_head.bias` [1], zero where the checkpoint has none).
+    /// (`v_head.weight` [1, D], `v_head.bias` \[1\], zero where the checkpoint has none).
     LanguageAndValue,
     /// Values only: a separate critic. Log-probs are answered as zeros and take no gradient.
     Value,

@@ -18,15 +18,15 @@ pub struct Segment {
 /// A packed batch of n tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packed {
-    /// The tokens, [n].
+    /// The tokens, \[n\].
     pub tokens: Vec<u32>,
-    /// Their positions, [n].
+    /// Their positions, \[n\].
     pub positions: Vec<u32>,
     /// The segments, in order, covering all tokens; empty ones are left out.
     pub segments: Vec<Segment>,
     /// For each of the N response tokens, the row that predicts it.
     pub rows: Vec<usize>,
-    /// The response tokens, [N].
+    /// The response tokens, \[N\].
     pub targets: Vec<u32>,
 }
 

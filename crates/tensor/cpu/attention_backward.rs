@@ -29,7 +29,7 @@ fn score_gradient_body<const FUSED: bool>(
 }
 dispatch!(fn score_gradient = score_gradient_body(shares: &[f32], gradient: &mut [f32], output: &[f32], d_output: &[f32], scale: f32));
 
-/// What [`attention`] was given and answered, for its backward pass.
+/// What [`attention`](super::attention()) was given and answered, for its backward pass.
 #[derive(Debug, Clone, Copy)]
 pub struct Attended<'a> {
     /// Queries, keys and values, [n, 3D].
@@ -40,7 +40,7 @@ pub struct Attended<'a> {
     pub log_sums: &'a [f32],
 }
 
-/// The backward pass of [`attention`]: `d_output` [n, D] → `d_qkv` [n, 3D], overwritten. The
+/// The backward pass of [`attention`](super::attention()): `d_output` [n, D] → `d_qkv` [n, 3D], overwritten. The
 /// shares are computed again rather than kept, so that nothing of size rows × columns is.
 ///
 /// # Panics

@@ -47,7 +47,7 @@ impl Cache {
         self.room * self.heads.width
     }
 
-    /// Stores the key and value [D] of token `position` in a layer.
+    /// Stores the key and value \[D\] of token `position` in a layer.
     ///
     /// # Panics
     /// If they do not fit.

@@ -161,7 +161,7 @@ fn columns_body<const FUSED: bool>(
 }
 dispatch!(fn column_gradients = columns_body(x: &[f32], stats: &[RowStats], dy: &[f32], width: usize, first: usize, dw: &mut [f32], db: &mut [f32]));
 
-/// The backward pass of [`layer_norm`]: adds to `dx` [n, D], `dw` [D] and `db` [D].
+/// The backward pass of [`layer_norm`]: adds to `dx` [n, D], `dw` \[D\] and `db` \[D\].
 ///
 /// # Panics
 /// If the sizes do not fit.
@@ -208,7 +208,7 @@ fn sums_body<const FUSED: bool>(x: &[f32], width: usize, first: usize, sums: &mu
 }
 dispatch!(fn sums_of = sums_body(x: &[f32], width: usize, first: usize, sums: &mut [f32]));
 
-/// Adds the sum of all rows of `x` [n, D] to `sums` [D]: a bias's gradient.
+/// Adds the sum of all rows of `x` [n, D] to `sums` \[D\]: a bias's gradient.
 ///
 /// # Panics
 /// If the sizes do not fit.

@@ -2,7 +2,7 @@
 
 use super::split::over_rows;
 
-/// Every row of `y` [n, D] ← `bias` [D].
+/// Every row of `y` [n, D] ← `bias` \[D\].
 ///
 /// # Panics
 /// If the sizes do not fit.
@@ -14,7 +14,7 @@ pub fn fill_rows(y: &mut [f32], bias: &[f32]) {
     });
 }
 
-/// Adds `bias` [D] to every row of `y` [n, D].
+/// Adds `bias` \[D\] to every row of `y` [n, D].
 ///
 /// # Panics
 /// If the sizes do not fit.
