@@ -1,2 +1,22 @@
-//! placeholder
-fn main() {}
+//! The `rlhf` command.
+
+mod args;
+mod commands;
+mod config;
+mod layers;
+mod output;
+mod plan;
+mod progress;
+mod run;
+mod target;
+mod wiring;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match commands::run(&args::Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => output::exit_code(&error).into(),
+    }
+}

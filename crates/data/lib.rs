@@ -24,4 +24,4 @@ pub use error::{Error, Result};
 pub use limits::Limits;
 pub use reader::{Fields, Notes, Reader};
 pub use rows::{Documents, Row, rows};
-pub use split::{groups, split};
+pub use split::split;

@@ -73,6 +73,24 @@ pub enum Rule {
     },
 }
 
+impl Rule {
+    /// The files it names.
+    pub fn files(&mut self) -> Vec<&mut PathBuf> {
+        match self {
+            Self::Lexicon { file, .. } => file.iter_mut().collect(),
+            Self::Sum { rules } => rules
+                .iter_mut()
+                .flat_map(|part| part.rule.files())
+                .collect(),
+            Self::MissingEos { rule, .. } => rule.files(),
+            Self::TokenShare { .. }
+            | Self::Contains { .. }
+            | Self::Regex { .. }
+            | Self::Length { .. } => vec![],
+        }
+    }
+}
+
 impl FromStr for Rule {
     type Err = Error;
 

@@ -1,0 +1,252 @@
+//! What was typed.
+
+use crate::config::{BackendName, ObjectiveName};
+use crate::layers::Layers;
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Aligns small language models by KL-regularized policy optimization:
+/// maximizes E[reward] − β·KL(policy ‖ prior).
+#[derive(Debug, Parser)]
+#[command(
+    name = "rlhf",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Train(Box<TrainArgs>),
+    Eval(EvalArgs),
+    Generate(GenerateArgs),
+    Score(ScoreArgs),
+    /// Looks at a checkpoint, or makes a random one.
+    #[command(subcommand)]
+    Model(ModelCommand),
+}
+
+/// Trains a policy; with no argument at all, runs ppo-kl on a small world of its own making.
+#[derive(Debug, Default, Args)]
+#[command(
+    after_help = "Example:\n  rlhf train --objective ppo-kl --model gpt2/ --reward \
+    lexicon:words.txt \\\n    --data prompts.jsonl --beta 0.05 --set train.iterations=50"
+)]
+pub(crate) struct TrainArgs {
+    /// What to run: a method with its prior [default: ppo-kl].
+    #[arg(long)]
+    pub(crate) objective: Option<ObjectiveName>,
+    /// A TOML file of settings; see configs/.
+    #[arg(long)]
+    pub(crate) config: Option<PathBuf>,
+    /// The checkpoint folder to start from (model.path).
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// The prior's checkpoint folder [default: the model's] (prior.model).
+    #[arg(long)]
+    pub(crate) prior: Option<String>,
+    /// The reward: token-share:TOKEN, contains:TEXT, regex:PATTERN, lexicon:FILE or length:NUMBER.
+    #[arg(long)]
+    pub(crate) reward: Option<String>,
+    /// The data file, JSONL, a JSON array or plain text (data.train).
+    #[arg(long)]
+    pub(crate) data: Option<String>,
+    /// The price of a nat of KL, in units of the reward.
+    #[arg(long)]
+    pub(crate) beta: Option<f64>,
+    /// The seed of everything random (train.seed).
+    #[arg(long)]
+    pub(crate) seed: Option<u32>,
+    /// Any setting, as in --set optim.learning_rate=1e-4; wins over the file. May be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// The run folder [default: runs/OBJECTIVE-NNN, the next free number].
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
+    /// Continue an interrupted run in the run folder.
+    #[arg(long, conflicts_with = "overwrite")]
+    pub(crate) resume: bool,
+    /// Replace what is in the run folder.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Check everything, print the target and the plan, and train nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl TrainArgs {
+    /// The settings given, as layers over the defaults.
+    pub(crate) fn layers(&self) -> Result<Layers> {
+        let mut layers = Layers::new(self.config.as_deref())?;
+        self.add_to(&mut layers)?;
+        Ok(layers)
+    }
+
+    /// Lays what was typed over other layers.
+    pub(crate) fn add_to(&self, layers: &mut Layers) -> Result<()> {
+        if let Some(objective) = self.objective {
+            layers.put("--objective", "objective", objective.to_string());
+        }
+        for (flag, key, value) in [
+            ("--model", "model.path", &self.model),
+            ("--prior", "prior.model", &self.prior),
+            ("--data", "data.train", &self.data),
+        ] {
+            if let Some(value) = value {
+                layers.put(flag, key, value.clone());
+            }
+        }
+        if let Some(reward) = &self.reward {
+            let rule: rlhf_reward::Rule = reward.parse()?;
+            layers.put("--reward", "reward", toml::Value::try_from(rule)?);
+        }
+        if let Some(beta) = self.beta {
+            layers.put("--beta", "beta", beta);
+        }
+        if let Some(seed) = self.seed {
+            layers.put("--seed", "train.seed", i64::from(seed));
+        }
+        for typed in &self.set {
+            layers.set(typed)?;
+        }
+        Ok(())
+    }
+
+    /// Whether nothing says what to train: then it is the small world.
+    pub(crate) fn is_bare(&self) -> bool {
+        let sets = |key: &str| {
+            self.set
+                .iter()
+                .any(|typed| typed.trim_start().starts_with(key))
+        };
+        let given = [&self.model, &self.data]
+            .into_iter()
+            .flatten()
+            .next()
+            .is_some();
+        let other = self
+            .objective
+            .is_some_and(|objective| objective != ObjectiveName::PpoKl);
+        self.config.is_none() && !other && !given && !sets("model.path") && !sets("data.train")
+    }
+}
+
+/// Measures runs: expected reward and exact KL to the prior of every checkpoint, on held-out
+/// prompts; writes frontier.jsonl and kl_reward.svg.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  rlhf eval runs/ppo-kl-001 runs/dpo-001")]
+pub(crate) struct EvalArgs {
+    /// Run folders; all are drawn on the same axes.
+    #[arg(required = true)]
+    pub(crate) runs: Vec<PathBuf>,
+    /// Another reward than the first run's, as for train; all runs are measured by it.
+    #[arg(long)]
+    pub(crate) reward: Option<String>,
+    /// Prompts to use instead of those the first run held out.
+    #[arg(long)]
+    pub(crate) prompts: Option<PathBuf>,
+    /// Where frontier.jsonl and kl_reward.svg go [default: the first run folder].
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
+    /// Print the points as JSON lines.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl EvalArgs {
+    /// These runs, and nothing else.
+    pub(crate) fn of(runs: Vec<PathBuf>) -> Self {
+        Self {
+            runs,
+            reward: None,
+            prompts: None,
+            out: None,
+            json: false,
+        }
+    }
+}
+
+/// Draws responses.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  rlhf generate --model gpt2/ --prompt 'the film was' -n 4")]
+pub(crate) struct GenerateArgs {
+    /// The checkpoint folder.
+    #[arg(long)]
+    pub(crate) model: PathBuf,
+    /// A prompt; may be repeated. Without a tokenizer: token ids separated by blanks.
+    #[arg(long, required_unless_present = "prompts")]
+    pub(crate) prompt: Vec<String>,
+    /// A file of prompts.
+    #[arg(long, conflicts_with = "prompt")]
+    pub(crate) prompts: Option<PathBuf>,
+    /// How many responses to each prompt.
+    #[arg(short, default_value_t = 1)]
+    pub(crate) n: usize,
+    /// What logits are divided by; 0 takes the likeliest token each time.
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) temperature: f64,
+    /// The greatest length of a response.
+    #[arg(long, default_value_t = 64)]
+    pub(crate) max_new_tokens: usize,
+    /// The seed.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Print one JSON object a response, with ids and log-probs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Prints the log-probs of completions as JSON lines, in nats, in the order of the input.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  rlhf score --model gpt2/ --input pairs.jsonl\n\nEach line of \
+    the input is {\"prompt\": …, \"completion\": …} or {\"prompt_ids\": […], \
+    \"completion_ids\": […]};\neach line of the output {\"log_probs\": […], \"log_prob\": their \
+    sum, \"tokens\": their number}.\nNo EOS is appended."
+)]
+pub(crate) struct ScoreArgs {
+    /// The checkpoint folder.
+    #[arg(long)]
+    pub(crate) model: PathBuf,
+    /// The file of prompts and completions.
+    #[arg(long)]
+    pub(crate) input: PathBuf,
+    /// What logits are divided by.
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) temperature: f64,
+    /// Which implementation of the network computes.
+    #[arg(long, value_enum, default_value_t = BackendName::Engine)]
+    pub(crate) backend: BackendName,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelCommand {
+    /// Describes a checkpoint from its headers: shape, parameters, memory.
+    #[command(after_help = "Example:\n  rlhf model inspect gpt2/")]
+    Inspect {
+        /// The checkpoint folder.
+        folder: PathBuf,
+        /// Print it as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Writes a checkpoint of random weights.
+    #[command(after_help = "Example:\n  rlhf model init config.json fresh/ --seed 3")]
+    Init {
+        /// A config.json of GPT-2 in Hugging Face layout.
+        config: PathBuf,
+        /// The folder to write; must not exist or be empty.
+        out: PathBuf,
+        /// The seed of the weights.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+}

@@ -1,0 +1,199 @@
+//! `rlhf eval`: runs on the reward–KL plane.
+
+use crate::args::EvalArgs;
+use crate::commands::train::settings_of;
+use crate::config::Config;
+use crate::output::{Usage, log, print};
+use crate::run::sampling;
+use crate::wiring::{self, Vocabulary};
+use anyhow::{Context, Result, ensure};
+use rlhf_data::{Documents, rows};
+use rlhf_eval::{Bootstrap, Trial, best_of_n_points, measure, optimal_points, prior_rewards};
+use rlhf_journal::{Checkpoint, FrontierPoint, checkpoints, write_atomic};
+use rlhf_lm::Heads;
+use rlhf_objective::{Prompt, Reward};
+use rlhf_policy::Sampling;
+use rlhf_tensor::Storage;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How often prompts are drawn anew for an interval.
+const RESAMPLES: usize = 2000;
+
+pub(crate) fn run(args: &EvalArgs) -> Result<()> {
+    let mut judge = Judge::new(&args.runs[0], args)?;
+    let points = judge.points(&args.runs)?;
+    write(args.out.as_deref().unwrap_or(&args.runs[0]), &points)?;
+    if args.json {
+        for point in &points {
+            print(serde_json::to_string(point)?)?;
+        }
+        return Ok(());
+    }
+    print(rlhf_report::table(&points).trim_end())
+}
+
+/// Measures one run as it is and leaves its picture in its folder.
+pub(crate) fn picture(run: &Path) -> Result<()> {
+    let runs = vec![run.to_path_buf()];
+    let points = Judge::new(run, &EvalArgs::of(runs.clone()))?.points(&runs)?;
+    write(run, &points)?;
+    log(rlhf_report::table(&points).trim_end());
+    Ok(())
+}
+
+/// What all runs are measured by: the reward and the held-out prompts of the first.
+struct Judge {
+    config: Config,
+    vocabulary: Vocabulary,
+    reward: Box<dyn Reward>,
+    prompts: Vec<Arc<Prompt>>,
+    bootstrap: Bootstrap,
+}
+
+impl Judge {
+    fn new(first: &Path, args: &EvalArgs) -> Result<Self> {
+        let mut config = settings_of(first)?;
+        if let Some(reward) = &args.reward {
+            config.reward = Some(
+                reward
+                    .parse()
+                    .map_err(|error| Usage(anyhow::Error::new(error)))?,
+            );
+        }
+        let vocabulary = Vocabulary::load(wiring::model_path(&config)?)?;
+        let reward = wiring::reward(&config, &vocabulary.tokenizer)?;
+        let prompts = match &args.prompts {
+            Some(path) => {
+                let rows = rows(path, Documents::Lines)?;
+                let limits = wiring::limits(&config, &vocabulary);
+                let prompts = vocabulary
+                    .reader(limits, config.data.fields.clone())
+                    .prompts(&rows)?;
+                prompts.into_iter().take(config.eval.prompts).collect()
+            }
+            None => wiring::held_out_prompts(&config, &vocabulary)?,
+        };
+        ensure!(
+            !prompts.is_empty(),
+            "{} held out no prompts: give --prompts",
+            first.display()
+        );
+        let bootstrap = Bootstrap {
+            resamples: RESAMPLES,
+            seed: config.eval.seed,
+        };
+        Ok(Self {
+            config,
+            vocabulary,
+            reward,
+            prompts,
+            bootstrap,
+        })
+    }
+
+    /// Every checkpoint of every run, and what the first run's prior could give at best.
+    fn points(&mut self, runs: &[PathBuf]) -> Result<Vec<FrontierPoint>> {
+        let mut points = Vec::new();
+        for run in runs {
+            points.extend(self.of_run(run)?);
+        }
+        points.extend(self.of_prior()?);
+        Ok(points)
+    }
+
+    fn of_run(&mut self, run: &Path) -> Result<Vec<FrontierPoint>> {
+        let config = settings_of(run)?;
+        let own = Vocabulary::load(wiring::model_path(&config)?)?.size;
+        ensure!(
+            own == self.vocabulary.size,
+            "{} has another vocabulary than the first run: measure it alone",
+            run.display()
+        );
+        let (mut prior, _) = wiring::prior(&config)?;
+        let start = Checkpoint {
+            step: 0,
+            path: wiring::model_path(&config)?.into(),
+        };
+        let name = run
+            .file_name()
+            .unwrap_or(run.as_os_str())
+            .to_string_lossy()
+            .into_owned();
+        let sampling = self.sampling(self.config.eval.samples_per_prompt);
+        let mut points = Vec::new();
+        for checkpoint in std::iter::once(start).chain(checkpoints(run)?) {
+            let step = checkpoint.step;
+            let (storage, heads) = (Storage::Frozen, Heads::Language);
+            let mut policy = wiring::network(&checkpoint.path, &config, storage, heads)?;
+            let decode = |ids: &[u32]| self.vocabulary.tokenizer.decode(ids);
+            let trial = trial(&self.prompts, &sampling, &decode, &config);
+            let measured = measure(&mut *policy, &mut *prior, &mut *self.reward, &trial)?;
+            if !measured.kl_agrees() {
+                log(format_args!(
+                    "{name}, step {step}: two estimates of the KL disagree"
+                ));
+            }
+            let point = measured.point(&name, step, &self.bootstrap);
+            log(format_args!(
+                "{name}, step {step}: reward {:.4}, KL {:.4} nats",
+                point.reward.value, point.kl.value
+            ));
+            points.push(point);
+        }
+        Ok(points)
+    }
+
+    fn of_prior(&mut self) -> Result<Vec<FrontierPoint>> {
+        let samples = self.config.eval.prior_samples;
+        if samples == 0 {
+            return Ok(Vec::new());
+        }
+        let (mut prior, _) = wiring::prior(&self.config)?;
+        let sampling = self.sampling(samples);
+        let decode = |ids: &[u32]| self.vocabulary.tokenizer.decode(ids);
+        let trial = trial(&self.prompts, &sampling, &decode, &self.config);
+        let rewards = prior_rewards(&mut *prior, &mut *self.reward, &trial)?;
+        let mut points = optimal_points("optimal", &rewards, &self.bootstrap);
+        points.extend(best_of_n_points("best of n", &rewards, &self.bootstrap));
+        Ok(points)
+    }
+
+    /// The same random numbers for every checkpoint, so that differences are not noise.
+    fn sampling(&self, samples: usize) -> Sampling {
+        Sampling {
+            samples,
+            seed: self.config.eval.seed,
+            ..sampling(&self.config, &self.vocabulary)
+        }
+    }
+}
+
+fn trial<'a>(
+    prompts: &'a [Arc<Prompt>],
+    sampling: &'a Sampling,
+    decode: &'a dyn Fn(&[u32]) -> String,
+    config: &Config,
+) -> Trial<'a> {
+    Trial {
+        prompts,
+        sampling,
+        decode,
+        tokens: config.train.micro_batch_tokens,
+    }
+}
+
+fn write(folder: &Path, points: &[FrontierPoint]) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    let mut lines = String::new();
+    for point in points {
+        lines += &serde_json::to_string(point)?;
+        lines.push('\n');
+    }
+    write_atomic(&folder.join("frontier.jsonl"), lines.as_bytes())?;
+    let picture = folder.join("kl_reward.svg");
+    write_atomic(&picture, rlhf_report::kl_reward_svg(points).as_bytes())?;
+    log(picture.display());
+    Ok(())
+}

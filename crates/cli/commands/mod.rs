@@ -1,0 +1,22 @@
+//! The commands.
+
+mod demo;
+mod eval;
+mod generate;
+mod model;
+mod score;
+mod train;
+
+use crate::args::{Cli, Command};
+use anyhow::Result;
+
+/// Runs the command that was typed.
+pub(crate) fn run(cli: &Cli) -> Result<()> {
+    match &cli.command {
+        Command::Train(args) => train::run(args),
+        Command::Eval(args) => eval::run(args),
+        Command::Generate(args) => generate::run(args),
+        Command::Score(args) => score::run(args),
+        Command::Model(command) => model::run(command),
+    }
+}

@@ -1,0 +1,87 @@
+//! `rlhf model`: look at a checkpoint, or make one.
+
+use crate::args::ModelCommand;
+use crate::output::{Usage, log, print};
+use anyhow::{Result, anyhow};
+use rlhf_lm::Summary;
+use std::path::Path;
+
+pub(crate) fn run(command: &ModelCommand) -> Result<()> {
+    match command {
+        ModelCommand::Inspect { folder, json } => {
+            let summary = rlhf_lm::inspect(folder)?;
+            if *json {
+                return print(serde_json::to_string(&summary)?);
+            }
+            describe(folder, &summary)
+        }
+        ModelCommand::Init { config, out, seed } => {
+            let mut entries = std::fs::read_dir(out).into_iter().flatten();
+            if entries.next().is_some() {
+                let message = anyhow!("{} is not empty: choose another folder", out.display());
+                return Err(Usage(message).into());
+            }
+            rlhf_lm::init(config, *seed, out)?;
+            let parameters = rlhf_lm::inspect(out)?.parameters;
+            log(format_args!(
+                "{}: {parameters} random parameters",
+                out.display()
+            ));
+            Ok(())
+        }
+    }
+}
+
+fn describe(folder: &Path, summary: &Summary) -> Result<()> {
+    let id = |id: Option<u32>| id.map_or("none".to_string(), |id| id.to_string());
+    let says = |present, yes: &str, no: &str| if present { yes } else { no }.to_string();
+    let gib = |bytes: u64| format!("{:.3} GiB", bytes as f64 / f64::from(1 << 30));
+    let (layers, heads, width) = (summary.layers, summary.heads, summary.width);
+    let rows = [
+        ("folder", folder.display().to_string()),
+        ("architecture", summary.architecture.to_string()),
+        ("parameters", summary.parameters.to_string()),
+        (
+            "shape",
+            format!(
+                "{layers} layers, {heads} heads, width {width}, inner {}",
+                summary.inner
+            ),
+        ),
+        ("context", format!("{} tokens", summary.context)),
+        ("vocabulary", format!("{} entries", summary.vocab)),
+        (
+            "head",
+            says(summary.tied, "tied to the embedding", "of its own"),
+        ),
+        ("value head", says(summary.value_head, "yes", "none")),
+        (
+            "eos, bos",
+            format!("{}, {}", id(summary.eos), id(summary.bos)),
+        ),
+        (
+            "tokenizer",
+            says(
+                summary.tokenizer,
+                "yes",
+                "none: text is ids separated by blanks",
+            ),
+        ),
+        ("stored as", summary.dtypes.join(", ")),
+        ("memory, frozen", gib(summary.memory.frozen)),
+        (
+            "memory, training",
+            format!("{}, activations apart", gib(summary.memory.trainable)),
+        ),
+    ];
+    for (name, value) in rows {
+        print(format_args!("{name:<17}{value}"))?;
+    }
+    for tensor in &summary.tensors {
+        print(format_args!(
+            "  {:<44} {:?} {}",
+            tensor.name, tensor.shape, tensor.dtype
+        ))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! `rlhf score`: the log-probs of completions.
+
+use crate::args::ScoreArgs;
+use crate::output::print;
+use crate::wiring::{Vocabulary, backend};
+use anyhow::{Context, Result, ensure};
+use rlhf_data::{Documents, Fields, Limits, Row, rows};
+use rlhf_lm::{Heads, LoadOptions, load};
+use rlhf_objective::{Sequences, Want};
+use rlhf_tensor::Storage;
+use serde_json::{Value, json};
+
+/// How many tokens are read at once.
+const TOKENS: usize = 4096;
+
+pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
+    let options = LoadOptions {
+        storage: Storage::Frozen,
+        heads: Heads::Language,
+        temperature: args.temperature,
+        backend: backend(args.backend),
+    };
+    let mut model = load(&args.model, &options)?;
+    let mut vocabulary = Vocabulary::load(&args.model)?;
+    // What is scored is what was given.
+    vocabulary.eos = None;
+    let rows = rows(&args.input, Documents::Lines)?;
+    let limits = Limits::context(usize::MAX - 1);
+    let sequences = vocabulary
+        .reader(limits, Fields::default())
+        .completions(&rows)?;
+    check_lengths(&rows, &sequences, vocabulary.context)?;
+    for range in sequences.micro_batches(TOKENS, 1) {
+        let part = sequences.select(&range.collect::<Vec<_>>());
+        let log_probs = model.read(&part, Want::SCORE)?.log_probs;
+        let numbers = log_probs.to_vec()?;
+        for index in 0..part.len() {
+            print(line(&numbers[log_probs.range(index)])?)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_lengths(rows: &[Row], sequences: &Sequences, context: usize) -> Result<()> {
+    for (index, row) in rows.iter().enumerate() {
+        let length = sequences.network_tokens(index..index + 1);
+        if length > context {
+            let message = format!("{length} tokens, but the checkpoint reads at most {context}");
+            return Err(row.error(message).into());
+        }
+    }
+    Ok(())
+}
+
+fn line(log_probs: &[f32]) -> Result<Value> {
+    let numbers: Vec<f64> = log_probs.iter().map(|number| f64::from(*number)).collect();
+    let sum: f64 = numbers.iter().sum();
+    ensure!(
+        sum.is_finite(),
+        "a log-prob is not finite: the checkpoint holds bad numbers"
+    );
+    serde_json::to_value(json!({"log_probs": numbers, "log_prob": sum, "tokens": numbers.len()}))
+        .context("a line of output")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_all_their_digits() {
+        let third = 1.0f32 / 3.0;
+        let text = line(&[-third, -2.0]).unwrap().to_string();
+        assert_eq!(
+            text,
+            "{\"log_probs\":[-0.3333333432674408,-2.0],\"log_prob\":-2.333333343267441,\"tokens\":2}"
+        );
+        assert!(line(&[f32::NEG_INFINITY]).is_err());
+    }
+}

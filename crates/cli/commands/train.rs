@@ -1,0 +1,141 @@
+//! `rlhf train`: one run.
+
+use crate::args::TrainArgs;
+use crate::commands::{demo, eval};
+use crate::config::{Config, ObjectiveName};
+use crate::layers::Layers;
+use crate::output::{Interrupted, Usage, log, print};
+use crate::plan::{json, plan, show};
+use crate::run::{Start, execute, start_threads};
+use anyhow::{Context, Result, ensure};
+use rlhf_journal::{Existing, Journal, last_checkpoint, next_free};
+use rlhf_train::Ended;
+use serde_json::json as object;
+use std::path::{Path, PathBuf};
+
+pub(crate) fn run(args: &TrainArgs) -> Result<()> {
+    if args.resume {
+        return resume(args);
+    }
+    let world = |folder: &Path| folder.join("world");
+    let objective = args
+        .layers()
+        .and_then(|layers| layers.resolve())
+        .map_err(Usage)?
+        .objective;
+    let folder = folder(args, objective);
+    let config = if args.is_bare() {
+        demo::layers(&world(&folder), args)?
+            .resolve()
+            .map_err(Usage)?
+    } else {
+        args.layers()?.resolve().map_err(Usage)?
+    };
+    config.require().map_err(Usage)?;
+    let config = config.absolute()?;
+    if args.dry_run {
+        return dry_run(args, &config, &folder);
+    }
+    let lines = if args.is_bare() {
+        None
+    } else {
+        Some(plan(&config)?)
+    };
+    let existing = if args.overwrite {
+        Existing::Overwrite
+    } else {
+        Existing::Refuse
+    };
+    let mut journal = Journal::create(&folder, existing)?;
+    log(format_args!("run folder {}", folder.display()));
+    start_threads(&config)?;
+    if args.is_bare() {
+        demo::make(&world(&folder), config.train.seed)?;
+    }
+    show(&lines.map_or_else(|| plan(&config), Ok)?);
+    journal.config(&toml::to_string(&config)?)?;
+    let ended = execute(&config, &mut journal, &Start::fresh(&config)?)?;
+    finish(args, &folder, ended)?;
+    if args.is_bare() {
+        eval::picture(&folder)?;
+    }
+    Ok(())
+}
+
+/// A run without questions: what the small world needs to make its model.
+pub(crate) fn fit(config: &Config, folder: &Path) -> Result<()> {
+    let mut journal = Journal::create(folder, Existing::Overwrite)?;
+    journal.config(&toml::to_string(config)?)?;
+    match execute(config, &mut journal, &Start::fresh(config)?)? {
+        Ended::Done => Ok(()),
+        Ended::Interrupted => Err(Interrupted.into()),
+    }
+}
+
+/// The settings that the run in `folder` was started with.
+pub(crate) fn settings_of(folder: &Path) -> Result<Config> {
+    Layers::new(Some(&folder.join("config.toml")))?.resolve()
+}
+
+fn resume(args: &TrainArgs) -> Result<()> {
+    let folder = args
+        .out
+        .clone()
+        .context("--resume needs --out, the run folder to continue");
+    let folder = folder.map_err(Usage)?;
+    ensure!(
+        args.is_bare() && args.set.is_empty() && args.reward.is_none() && args.beta.is_none(),
+        Usage(anyhow::anyhow!(
+            "--resume takes its settings from {}/config.toml",
+            folder.display()
+        ))
+    );
+    let config = settings_of(&folder)?;
+    let checkpoint = last_checkpoint(&folder)?;
+    log(format_args!(
+        "run folder {}, from step {}",
+        folder.display(),
+        checkpoint.step
+    ));
+    show(&plan(&config)?);
+    start_threads(&config)?;
+    let mut journal = Journal::resume(&folder, checkpoint.step)?;
+    let ended = execute(&config, &mut journal, &Start::at(&checkpoint.path))?;
+    finish(args, &folder, ended)
+}
+
+fn folder(args: &TrainArgs, objective: ObjectiveName) -> PathBuf {
+    let next = || next_free(Path::new("runs"), &objective.to_string());
+    args.out.clone().unwrap_or_else(next)
+}
+
+fn dry_run(args: &TrainArgs, config: &Config, folder: &Path) -> Result<()> {
+    let mut lines = if args.is_bare() {
+        crate::target::describe(config)?
+    } else {
+        plan(config)?
+    };
+    lines.push(("run folder", folder.display().to_string()));
+    if args.json {
+        return print(json(&lines));
+    }
+    show(&lines);
+    log("dry run: nothing was trained and nothing written");
+    Ok(())
+}
+
+fn finish(args: &TrainArgs, folder: &Path, ended: Ended) -> Result<()> {
+    if ended == Ended::Interrupted {
+        return Err(Interrupted.into());
+    }
+    let rows = rlhf_journal::metrics(folder)?;
+    let last = rows.last().context("the run has no steps")?;
+    let model = folder.join("final");
+    if args.json {
+        let steps = rows.len();
+        print(object!({"run": folder, "model": model, "steps": steps, "metrics": last.values}))
+    } else {
+        log(format_args!("run folder {}", folder.display()));
+        print(model.display())
+    }
+}

@@ -1,0 +1,400 @@
+//! Defaults, then a file, then `--set`: how a [`Config`] comes about, and errors that say where.
+
+use crate::config::{Config, ObjectiveName};
+use anyhow::{Context, Result, anyhow, bail};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use toml::{Table, Value};
+
+/// Names of objectives that have a place in the design and no code yet.
+const NOT_YET: [&str; 9] = [
+    "maxent",
+    "imitation",
+    "rloo",
+    "reinforce",
+    "grpo",
+    "vargrad",
+    "sac",
+    "softq",
+    "reward",
+];
+const OBJECTIVES: [&str; 3] = ["ppo-kl", "dpo", "sft"];
+
+/// What the user gave, later entries winning.
+#[derive(Debug, Default)]
+pub(crate) struct Layers {
+    file: Option<File>,
+    sets: Vec<Set>,
+}
+
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+    text: String,
+    table: Table,
+}
+
+#[derive(Debug)]
+struct Set {
+    /// What was typed, to name it in an error.
+    typed: String,
+    path: Vec<String>,
+    value: Value,
+}
+
+impl Layers {
+    /// Reads the file, if there is one.
+    pub(crate) fn new(file: Option<&Path>) -> Result<Self> {
+        let read = |path: &Path| -> Result<File> {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read the config file {}", path.display()))?;
+            let table = text.parse().with_context(|| path.display().to_string())?;
+            Ok(File {
+                path: path.into(),
+                text,
+                table,
+            })
+        };
+        Ok(Self {
+            file: file.map(read).transpose()?,
+            sets: Vec::new(),
+        })
+    }
+
+    /// Adds `a.b=c` as it was typed: c is a TOML value, or else a string.
+    pub(crate) fn set(&mut self, typed: &str) -> Result<()> {
+        let (path, text) = typed
+            .split_once('=')
+            .with_context(|| format!("--set {typed}: expected KEY=VALUE, as in optim.clip=0.5"))?;
+        let parsed = format!("v = {text}").parse::<Table>();
+        let value = parsed
+            .ok()
+            .filter(|table| table.len() == 1)
+            .and_then(|mut t| t.remove("v"));
+        self.put(
+            &format!("--set {typed}"),
+            path,
+            value.unwrap_or_else(|| text.into()),
+        );
+        Ok(())
+    }
+
+    /// Adds a value; `typed` is what the user wrote to give it.
+    pub(crate) fn put(&mut self, typed: &str, path: &str, value: impl Into<Value>) {
+        self.sets.push(Set {
+            typed: typed.into(),
+            path: path.trim().split('.').map(str::to_string).collect(),
+            value: value.into(),
+        });
+    }
+
+    /// The whole configuration, checked.
+    pub(crate) fn resolve(&self) -> Result<Config> {
+        let mut table = Table::try_from(Config::defaults(self.objective()?)?)?;
+        if let Some(file) = &self.file {
+            merge(&mut table, &file.table);
+        }
+        for set in &self.sets {
+            let nested = set.path.iter().rev().fold(set.value.clone(), |value, key| {
+                Value::Table(Table::from_iter([(key.clone(), value)]))
+            });
+            let Value::Table(nested) = nested else {
+                bail!("{}: expected KEY=VALUE", set.typed);
+            };
+            merge(&mut table, &nested);
+        }
+        let config: Config = self.typed(Value::Table(table), "")?;
+        config.check()?;
+        self.check_method(&config)?;
+        Ok(config)
+    }
+
+    fn check_method(&self, config: &Config) -> Result<()> {
+        let value = Value::Table(config.method.clone());
+        match config.objective {
+            ObjectiveName::PpoKl => self.typed::<rlhf_ppo::Config>(value, "method")?.check()?,
+            ObjectiveName::Dpo => {
+                self.typed::<rlhf_dpo::Config>(value, "method")?
+                    .preference()?;
+            }
+            ObjectiveName::Sft => {
+                self.typed::<rlhf_sft::Config>(value, "method")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A value as a type; an error names the key below `prefix`, and where it was given.
+    pub(crate) fn typed<T: DeserializeOwned>(&self, value: Value, prefix: &str) -> Result<T> {
+        serde_path_to_error::deserialize(value).map_err(|error| {
+            let path = error.path().to_string();
+            let path = if path == "." { String::new() } else { path };
+            let separator = if prefix.is_empty() || path.is_empty() {
+                ""
+            } else {
+                "."
+            };
+            self.explain(
+                &format!("{prefix}{separator}{path}"),
+                &error.inner().to_string(),
+            )
+        })
+    }
+
+    fn objective(&self) -> Result<ObjectiveName> {
+        let set = self.sets.iter().rev().find(|set| set.path == ["objective"]);
+        let value = match (set, &self.file) {
+            (Some(set), _) => Some(&set.value),
+            (None, Some(file)) => file.table.get("objective"),
+            (None, None) => None,
+        };
+        let Some(value) = value else {
+            return Ok(ObjectiveName::PpoKl);
+        };
+        let name = value.as_str().unwrap_or_default();
+        if NOT_YET.contains(&name) {
+            let built = OBJECTIVES.join(", ");
+            bail!("objective `{name}` is not built in yet; these are: {built}");
+        }
+        ObjectiveName::deserialize(value.clone())
+            .map_err(|error| self.explain("objective", &error.to_string()))
+    }
+
+    /// An error of serde with its key, a suggestion, and where the key was given.
+    fn explain(&self, path: &str, message: &str) -> anyhow::Error {
+        let message = message.trim();
+        let mut quoted = message.split('`').skip(1).step_by(2);
+        let unknown = message.starts_with("unknown");
+        let name = quoted.next().unwrap_or_default();
+        let key = match message.starts_with("unknown field") {
+            true if path.is_empty() || path == name => name.to_string(),
+            true if !path.ends_with(&format!(".{name}")) => format!("{path}.{name}"),
+            _ => path.to_string(),
+        };
+        let mut text = self.place(&key);
+        let _ = match message.starts_with("unknown field") {
+            true => write!(text, "unknown key `{key}`"),
+            false => write!(text, "`{key}`: {message}"),
+        };
+        if unknown {
+            let near = quoted
+                .map(|known| (strsim::normalized_damerau_levenshtein(name, known), known))
+                .max_by(|a, b| a.0.total_cmp(&b.0));
+            if let Some((_, known)) = near.filter(|(likeness, _)| *likeness > 0.5) {
+                let _ = write!(text, "; did you mean `{known}`?");
+            } else if let Some((_, expected)) = message.split_once(", expected ")
+                && message.starts_with("unknown field")
+            {
+                let _ = write!(text, "; expected {expected}");
+            }
+        }
+        anyhow!(text)
+    }
+
+    /// Where a key was given: "file:line: ", "--set …: ", or nothing.
+    fn place(&self, key: &str) -> String {
+        let below = |a: &str, b: &str| a.starts_with(&format!("{b}."));
+        let starts = |path: &str| key == path || below(key, path) || below(path, key);
+        if let Some(set) = self
+            .sets
+            .iter()
+            .rev()
+            .find(|set| starts(&set.path.join(".")))
+        {
+            return format!("{}: ", set.typed);
+        }
+        self.file
+            .as_ref()
+            .map_or_else(String::new, |file| match line(&file.text, key) {
+                Some(line) => format!("{}:{line}: ", file.path.display()),
+                None => format!("{}: ", file.path.display()),
+            })
+    }
+}
+
+/// Tables of which one key is chosen: giving another replaces it.
+const CHOICES: [&str; 1] = ["per_step"];
+
+/// Lays `upper` over `lower`, table by table. A table that names another `kind` replaces the whole.
+fn merge(lower: &mut Table, upper: &Table) {
+    for (key, value) in upper {
+        match (lower.get_mut(key), value) {
+            (Some(Value::Table(old)), Value::Table(new))
+                if !CHOICES.contains(&key.as_str())
+                    && new
+                        .get("kind")
+                        .is_none_or(|kind| old.get("kind") == Some(kind)) =>
+            {
+                merge(old, new);
+            }
+            _ => {
+                lower.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+/// The line on which a key stands in a TOML document, counted from 1.
+fn line(text: &str, key: &str) -> Option<usize> {
+    let mut table = toml::de::DeTable::parse(text).ok()?.into_inner();
+    let mut start = None;
+    for part in key.split('.') {
+        let (name, value) = table.into_iter().find(|(name, _)| name.get_ref() == part)?;
+        start = Some(name.span().start);
+        match value.into_inner() {
+            toml::de::DeValue::Table(inner) => table = inner,
+            _ => break,
+        }
+    }
+    Some(text[..start?].matches('\n').count() + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{BetaSetting, PriorKind};
+
+    fn resolve(file: &str, sets: &[&str]) -> Result<Config> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("run.toml");
+        std::fs::write(&path, file)?;
+        let mut layers = Layers::new(Some(&path))?;
+        for set in sets {
+            layers.set(set)?;
+        }
+        layers.resolve()
+    }
+
+    #[test]
+    fn later_layers_win() {
+        let file = "objective = \"dpo\"\nbeta = 0.2\n[optim]\nclip = 2.0\n";
+        let config = resolve(file, &["optim.clip=3", "model.path=my/model"]).unwrap();
+        assert_eq!(config.objective, ObjectiveName::Dpo);
+        assert_eq!(config.beta, BetaSetting::Fixed(0.2));
+        assert_eq!((config.optim.clip, config.optim.learning_rate), (3.0, 1e-6));
+        assert_eq!(config.model.path.as_deref(), Some(Path::new("my/model")));
+        assert_eq!(config.prior.kind, PriorKind::Reference);
+        let adaptive = resolve(
+            "beta = { start = 0.2, target_kl = 6, horizon = 10000 }",
+            &[],
+        );
+        let beta = adaptive.unwrap().beta;
+        assert_eq!(
+            beta,
+            BetaSetting::Adaptive {
+                start: 0.2,
+                target_kl: 6.0,
+                horizon: 1e4
+            }
+        );
+    }
+
+    #[test]
+    fn a_resolved_config_reads_back() {
+        let sets = ["reward.kind=token-share", "reward.token=2", "beta=0.1"];
+        let config = resolve("", &sets).unwrap();
+        let text = toml::to_string(&config).unwrap();
+        assert_eq!(resolve(&text, &[]).unwrap(), config);
+    }
+
+    #[test]
+    fn errors_say_where_and_what_else() {
+        for (file, sets, expected) in [
+            (
+                "\n[optim]\nlearning_rat = 1",
+                vec![],
+                "run.toml:3: unknown key `optim.learning_rat`; did you mean `learning_rate`?",
+            ),
+            (
+                "[optin]\nclip = 1",
+                vec![],
+                "run.toml:1: unknown key `optin`; did you mean `optim`?",
+            ),
+            (
+                "",
+                vec!["train.sed=3"],
+                "--set train.sed=3: unknown key `train.sed`; did you mean `seed`?",
+            ),
+            ("", vec!["train"], "--set train: expected KEY=VALUE"),
+            (
+                "[train]\nseed = \"x\"",
+                vec![],
+                "run.toml:2: `train.seed`: invalid type: string \"x\", expected u64",
+            ),
+            (
+                "objective = \"dop\"",
+                vec![],
+                "run.toml:1: `objective`: unknown variant `dop`, expected one of `ppo-kl`, `dpo`, `sft`; did you mean `dpo`?",
+            ),
+            (
+                "objective = \"grpo\"",
+                vec![],
+                "objective `grpo` is not built in yet",
+            ),
+            (
+                "[reward]\nkind = \"regex\"\npatern = \"x\"",
+                vec![],
+                "unknown key `reward.patern`; did you mean `pattern`?",
+            ),
+            (
+                "[prior]\nkind = \"referense\"",
+                vec![],
+                "run.toml:2: `prior.kind`: unknown variant `referense`",
+            ),
+            ("", vec!["beta=nan"], "beta = NaN: β is the price"),
+            ("", vec!["beta=-1"], "beta = -1: β is the price"),
+            (
+                "objective = \"dpo\"\nbeta = 0",
+                vec![],
+                "beta = 0: dpo has no optimum without its prior",
+            ),
+            (
+                "",
+                vec!["beta=high"],
+                "`beta`: expected a number, or { start, target_kl, horizon }",
+            ),
+            (
+                "",
+                vec!["train.device=cuda"],
+                "train.device = \"cuda\": not built in",
+            ),
+            (
+                "",
+                vec!["model.adapter=lora"],
+                "model.adapter: not built in",
+            ),
+            (
+                "",
+                vec!["train.epochs=3"],
+                "train.epochs means nothing to ppo-kl",
+            ),
+            (
+                "objective = \"sft\"",
+                vec!["model.critic=head"],
+                "model.critic means nothing to sft",
+            ),
+            (
+                "",
+                vec!["sampling.rollouts=0"],
+                "sampling.rollouts = 0: must be positive",
+            ),
+            (
+                "[method]\nclop = 1",
+                vec![],
+                "run.toml:2: unknown key `method.clop`; did you mean `clip`?",
+            ),
+            ("", vec!["method.lambda=2"], "lambda"),
+            (
+                "objective = \"sft\"\nmethod.per_step.tokens = \"x\"",
+                vec![],
+                "run.toml:2: `method.per_step",
+            ),
+            ("[optim\n", vec![], "run.toml: TOML parse error at line 1"),
+        ] {
+            let error = format!("{:#}", resolve(file, &sets).unwrap_err());
+            assert!(error.contains(expected), "{error}\nshould hold: {expected}");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The objects of a run, put together and handed to a loop.
+
+use crate::config::{Config, ObjectiveName};
+use crate::progress::Bar;
+use crate::wiring::{self, Vocabulary};
+use anyhow::{Context, Result};
+use rlhf_journal::Journal;
+use rlhf_objective::{KlPenalty, Network, Objective};
+use rlhf_policy::{ActorCritic, Draw, Sampling};
+use rlhf_tensor::AdamW;
+use rlhf_train::{
+    Ended, Learner, Online, Optim, Prompts, Run, Schedule, Source, State, WarmUp, offline, online,
+    restore,
+};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Where a run starts.
+pub(crate) struct Start {
+    folder: PathBuf,
+    checkpoint: bool,
+}
+
+impl Start {
+    /// At the model of the settings.
+    pub(crate) fn fresh(config: &Config) -> Result<Self> {
+        let folder = wiring::model_path(config)?.into();
+        Ok(Self {
+            folder,
+            checkpoint: false,
+        })
+    }
+
+    /// At a checkpoint of the run.
+    pub(crate) fn at(checkpoint: &Path) -> Self {
+        Self {
+            folder: checkpoint.into(),
+            checkpoint: true,
+        }
+    }
+}
+
+/// Sets how many threads there are, once a process.
+pub(crate) fn start_threads(config: &Config) -> Result<()> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(config.train.threads);
+    pool.build_global()
+        .context("cannot start the threads of [train] threads")
+}
+
+/// Runs to the end or to an interrupt.
+pub(crate) fn execute(config: &Config, journal: &mut Journal, start: &Start) -> Result<Ended> {
+    let vocabulary = Vocabulary::load(wiring::model_path(config)?)?;
+    let mut policy = wiring::policy(&start.folder, config)?;
+    let state = match start.checkpoint {
+        true => restore(&start.folder, &mut policy)?,
+        false => State::default(),
+    };
+    let mut context = Surroundings {
+        config,
+        journal,
+        state,
+        vocabulary,
+    };
+    match config.objective {
+        ObjectiveName::PpoKl => context.ppo(&mut policy),
+        ObjectiveName::Dpo => context.dpo(&mut policy),
+        ObjectiveName::Sft => context.sft(&mut policy),
+    }
+}
+
+/// What the methods share.
+struct Surroundings<'a> {
+    config: &'a Config,
+    journal: &'a mut Journal,
+    state: State,
+    vocabulary: Vocabulary,
+}
+
+impl Surroundings<'_> {
+    fn ppo(&mut self, policy: &mut ActorCritic) -> Result<Ended> {
+        let config = self.config;
+        let prompts = wiring::prompts(config, &self.vocabulary)?.train;
+        let penalty = self.penalty(policy)?;
+        let reward = wiring::reward(config, &self.vocabulary.tokenizer)?;
+        let mut objective = Objective::new(reward, penalty);
+        let mut method = rlhf_ppo::Ppo::new(config.method()?)?;
+        let iterations = config.train.iterations.context("no train.iterations")?;
+        let settings = Online {
+            iterations,
+            prompts: config.sampling.rollouts / config.sampling.samples_per_prompt,
+            sampling: sampling(config, &self.vocabulary),
+            optim: optim(config),
+            log_samples: config.train.samples,
+        };
+        let Self {
+            journal,
+            state,
+            vocabulary,
+            ..
+        } = self;
+        let decode = |ids: &[u32]| vocabulary.tokenizer.decode(ids);
+        let prompts = Prompts {
+            prompts: &prompts,
+            decode: &decode,
+        };
+        with_run(config, journal, *state, iterations, |run| {
+            Ok(online(
+                policy,
+                &mut objective,
+                &mut method,
+                prompts,
+                &settings,
+                run,
+            )?)
+        })
+    }
+
+    fn dpo(&mut self, policy: &mut ActorCritic) -> Result<Ended> {
+        let config = self.config;
+        let pairs = wiring::pairs(config, &self.vocabulary)?.train;
+        let mut penalty = self.penalty(policy)?;
+        let pairs = penalty.with_prior(pairs, config.train.micro_batch_tokens)?;
+        // The prior has spoken; its memory is free for the policy.
+        drop(penalty);
+        let method: rlhf_dpo::Config = config.method()?;
+        let (batch, epochs) = (config.train.batch_pairs, config.train.epochs);
+        let (batch, epochs) = batch
+            .zip(epochs)
+            .context("no train.batch_pairs or train.epochs")?;
+        let source = rlhf_dpo::PairSource::new(pairs, batch, epochs, config.train.seed)?;
+        self.offline(policy, &rlhf_dpo::Dpo::new(&method)?, source)
+    }
+
+    fn sft(&mut self, policy: &mut ActorCritic) -> Result<Ended> {
+        let config = self.config;
+        let all = wiring::demonstrations(config, &self.vocabulary)?.train;
+        let method: rlhf_sft::Config = config.method()?;
+        let epochs = config.train.epochs.context("no train.epochs")?;
+        let seed = config.train.seed;
+        let source = rlhf_sft::DemonstrationSource::new(all, method.per_step, epochs, seed)?;
+        self.record(policy, None)?;
+        self.offline(policy, &rlhf_sft::Sft, source)
+    }
+
+    fn offline<L: Learner, S: Source<Batch = L::Batch>>(
+        &mut self,
+        policy: &mut ActorCritic,
+        learner: &L,
+        mut source: S,
+    ) -> Result<Ended> {
+        let (config, steps) = (self.config, source.steps());
+        with_run(config, self.journal, self.state, steps, |run| {
+            Ok(offline(policy, learner, &mut source, &optim(config), run)?)
+        })
+    }
+
+    /// The prior and β, once `run.json` says what they are.
+    fn penalty(&self, policy: &ActorCritic) -> Result<KlPenalty> {
+        let (prior, checksums) = wiring::prior(self.config)?;
+        self.record(policy, Some(checksums))?;
+        Ok(KlPenalty::new(prior, self.config.beta.beta()))
+    }
+
+    /// Writes `run.json`, at the start of a run.
+    fn record(&self, policy: &ActorCritic, prior: Option<Vec<String>>) -> Result<()> {
+        if self.state.step > 0 {
+            return Ok(());
+        }
+        let model: Vec<_> = policy
+            .parameters()
+            .iter()
+            .map(|table| table.checksum())
+            .collect();
+        let prior = match prior {
+            Some(sha256) => json!({"path": wiring::prior_path(self.config)?, "sha256": sha256}),
+            None => serde_json::Value::Null,
+        };
+        Ok(self.journal.run(&json!({
+            "rlhf": env!("CARGO_PKG_VERSION"),
+            "objective": self.config.objective,
+            "seed": self.config.train.seed,
+            "model": {"path": wiring::model_path(self.config)?, "sha256": model},
+            "prior": prior,
+        }))?)
+    }
+}
+
+/// How the run's responses are drawn.
+pub(crate) fn sampling(config: &Config, vocabulary: &Vocabulary) -> Sampling {
+    Sampling {
+        samples: config.sampling.samples_per_prompt,
+        max_new_tokens: config.sampling.max_new_tokens,
+        rows: config.sampling.rows,
+        stop: vocabulary.eos.into_iter().collect(),
+        context: vocabulary.context,
+        draw: Draw::Sample,
+        seed: config.train.seed,
+        step: 0,
+    }
+}
+
+fn optim(config: &Config) -> Optim {
+    let optim = &config.optim;
+    Optim {
+        adamw: AdamW {
+            beta1: optim.beta1,
+            beta2: optim.beta2,
+            epsilon: optim.epsilon,
+            weight_decay: optim.weight_decay,
+        },
+        learning_rate: optim.learning_rate,
+        schedule: Schedule {
+            decay: optim.schedule,
+            warm_up: WarmUp::Fraction(optim.warmup),
+        },
+        clip: Some(optim.clip),
+        tokens_per_batch: config.train.micro_batch_tokens,
+    }
+}
+
+/// Hands a loop its surroundings: progress, checkpoints, and a flag that Ctrl-C raises.
+fn with_run(
+    config: &Config,
+    journal: &mut Journal,
+    start: State,
+    steps: usize,
+    work: impl FnOnce(&mut Run<'_>) -> Result<Ended>,
+) -> Result<Ended> {
+    let interrupt = Arc::new(AtomicBool::new(false));
+    let mut handlers = Vec::new();
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // A second signal ends the program at once.
+        let now = signal_hook::flag::register_conditional_shutdown(signal, 130, interrupt.clone());
+        handlers.extend([
+            now?,
+            signal_hook::flag::register(signal, interrupt.clone())?,
+        ]);
+    }
+    let mut bar = Bar::new(config.objective, steps, start.step);
+    let ended = work(&mut Run {
+        journal,
+        watch: &mut bar,
+        interrupt: &interrupt,
+        start,
+        save_every: Some(steps.div_ceil(config.train.checkpoints).max(1)),
+    });
+    for handler in handlers {
+        signal_hook::low_level::unregister(handler);
+    }
+    bar.finish();
+    ended
+}

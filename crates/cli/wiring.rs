@@ -1,0 +1,236 @@
+//! From settings to objects. Here alone the kind of prior is matched.
+
+use crate::config::{BackendName, Config, Critic, ObjectiveName, PriorKind};
+use crate::output::log;
+use anyhow::{Context, Result, anyhow, ensure};
+use rlhf_data::{Fields, Limits, Notes, Reader, Row, rows, split};
+use rlhf_lm::{Backend, Heads, LoadOptions, Model, Tokenizer, inspect, load};
+use rlhf_objective::{Pairs, Prior, Prompt, Reward, Sequences};
+use rlhf_policy::ActorCritic;
+use rlhf_prior::Frozen;
+use rlhf_reward::Rules;
+use rlhf_tensor::{Rng, Storage, Stream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What turns text into tokens of one checkpoint.
+pub(crate) struct Vocabulary {
+    pub(crate) tokenizer: Tokenizer,
+    pub(crate) size: usize,
+    pub(crate) eos: Option<u32>,
+    pub(crate) bos: Option<u32>,
+    pub(crate) context: usize,
+}
+
+/// Something to train on and something held out.
+pub(crate) struct Parts<T> {
+    pub(crate) train: T,
+    pub(crate) held_out: T,
+}
+
+impl Vocabulary {
+    /// The vocabulary of the checkpoint in `folder`, from its headers.
+    pub(crate) fn load(folder: &Path) -> Result<Self> {
+        let summary = inspect(folder)?;
+        Ok(Self {
+            tokenizer: Tokenizer::load(folder, summary.vocab)?,
+            size: summary.vocab,
+            eos: summary.eos,
+            bos: summary.bos,
+            context: summary.context,
+        })
+    }
+
+    /// A reader of rows; completions end with the EOS.
+    pub(crate) fn reader(&self, limits: Limits, fields: Fields) -> Reader<'_> {
+        Reader {
+            tokenizer: &self.tokenizer,
+            vocab: self.size,
+            eos: self.eos,
+            bos: self.bos,
+            limits,
+            fields,
+            notes: Notes::default(),
+        }
+    }
+}
+
+/// A frozen or trainable network of the settings' temperature and implementation.
+pub(crate) fn network(
+    folder: &Path,
+    config: &Config,
+    storage: Storage,
+    heads: Heads,
+) -> Result<Box<dyn Model>> {
+    let options = LoadOptions {
+        storage,
+        heads,
+        temperature: config.sampling.temperature,
+        backend: backend(config.model.backend),
+    };
+    load(folder, &options).with_context(|| format!("cannot load {}", folder.display()))
+}
+
+/// The implementation of a name.
+pub(crate) fn backend(name: BackendName) -> Backend {
+    match name {
+        BackendName::Engine => Backend::Engine,
+        BackendName::Plain => Backend::Plain,
+    }
+}
+
+/// `[model] path`.
+pub(crate) fn model_path(config: &Config) -> Result<&Path> {
+    config.model.path.as_deref().context("no model")
+}
+
+/// The policy in `folder`, to train, with the critic of the settings.
+pub(crate) fn policy(folder: &Path, config: &Config) -> Result<ActorCritic> {
+    let load = |folder: &Path, heads| network(folder, config, Storage::Trainable, heads);
+    Ok(match config.model.critic {
+        None => ActorCritic::new(load(folder, Heads::Language)?),
+        Some(Critic::Head) => ActorCritic::new(load(folder, Heads::LanguageAndValue)?),
+        Some(Critic::Separate) => {
+            // A checkpoint of ours has the critic beside it; a first one lends its weights.
+            let own = folder.join("critic");
+            let critic = if own.exists() { own } else { folder.into() };
+            let policy = load(folder, Heads::Language)?;
+            ActorCritic::with_critic(policy, load(&critic, Heads::Value)?)
+        }
+    })
+}
+
+/// Where the prior's network is.
+pub(crate) fn prior_path(config: &Config) -> Result<PathBuf> {
+    match &config.prior.model {
+        Some(path) => Ok(path.clone()),
+        None => Ok(model_path(config)?.into()),
+    }
+}
+
+/// p₀, and the checksums of what it is made of.
+pub(crate) fn prior(config: &Config) -> Result<(Box<dyn Prior>, Vec<String>)> {
+    match config.prior.kind {
+        PriorKind::Reference => {
+            let folder = prior_path(config)?;
+            let network = network(&folder, config, Storage::Frozen, Heads::Language)?;
+            let prior = Frozen::new(network)?;
+            let checksums = prior.checksums();
+            Ok((Box::new(prior), checksums))
+        }
+        PriorKind::Counting
+        | PriorKind::Uniform
+        | PriorKind::Demonstrations
+        | PriorKind::Mixture => Err(no_such_prior(config)?),
+    }
+}
+
+/// Whether there is such a prior, without loading it.
+pub(crate) fn check_prior(config: &Config) -> Result<()> {
+    if config.prior.kind != PriorKind::Reference {
+        return Err(no_such_prior(config)?);
+    }
+    let ours = inspect(model_path(config)?)?.vocab;
+    let folder = prior_path(config)?;
+    let its = inspect(&folder)?.vocab;
+    ensure!(
+        ours == its,
+        "the prior {} has {its} vocabulary entries and the model {ours}: they must share a tokenizer",
+        folder.display()
+    );
+    Ok(())
+}
+
+fn no_such_prior(config: &Config) -> Result<anyhow::Error> {
+    let kind = toml::Value::try_from(config.prior.kind)?;
+    Ok(anyhow!(
+        "[prior] kind = {kind} is not built in yet: the one there is is \"reference\""
+    ))
+}
+
+/// r.
+pub(crate) fn reward(config: &Config, tokenizer: &Tokenizer) -> Result<Box<dyn Reward>> {
+    let rule = config.reward.as_ref().context("no reward: give --reward")?;
+    Ok(Box::new(Rules::new(rule, &|text| tokenizer.id(text))?))
+}
+
+/// The prompts to draw responses to.
+pub(crate) fn prompts(config: &Config, vocabulary: &Vocabulary) -> Result<Parts<Vec<Arc<Prompt>>>> {
+    read(config, vocabulary, |reader, rows| reader.prompts(rows))
+}
+
+/// The preference pairs.
+pub(crate) fn pairs(config: &Config, vocabulary: &Vocabulary) -> Result<Parts<Pairs>> {
+    read(config, vocabulary, |reader, rows| reader.pairs(rows))
+}
+
+/// The demonstrations.
+pub(crate) fn demonstrations(config: &Config, vocabulary: &Vocabulary) -> Result<Parts<Sequences>> {
+    read(config, vocabulary, |reader, rows| {
+        reader.demonstrations(rows)
+    })
+}
+
+/// The prompts that no step of a run saw, at most as many as `[eval] prompts` says.
+pub(crate) fn held_out_prompts(
+    config: &Config,
+    vocabulary: &Vocabulary,
+) -> Result<Vec<Arc<Prompt>>> {
+    let mut held_out = match config.objective {
+        ObjectiveName::PpoKl => prompts(config, vocabulary)?.held_out,
+        ObjectiveName::Dpo => pairs(config, vocabulary)?
+            .held_out
+            .sequences()
+            .prompts()
+            .to_vec(),
+        ObjectiveName::Sft => demonstrations(config, vocabulary)?
+            .held_out
+            .prompts()
+            .to_vec(),
+    };
+    held_out.truncate(config.eval.prompts);
+    Ok(held_out)
+}
+
+/// Reads `[data]`: the train file is split, unless there is a file of its own to hold out.
+fn read<T>(
+    config: &Config,
+    vocabulary: &Vocabulary,
+    mut parse: impl FnMut(&mut Reader<'_>, &[Row]) -> rlhf_data::Result<T>,
+) -> Result<Parts<T>> {
+    let data = &config.data;
+    let path = data.train.as_deref();
+    let path = path.context("no data")?;
+    let train = rows(path, data.documents)?;
+    let (train, held_out) = match &data.held_out {
+        Some(path) => (train, rows(path, data.documents)?),
+        None => split(train, &data.fields, data.held_out_fraction, |order| {
+            Rng::new(config.train.seed, Stream::Data, 0, 0).shuffle(order);
+        }),
+    };
+    let mut reader = vocabulary.reader(limits(config, vocabulary), data.fields.clone());
+    let train = parse(&mut reader, &train)?;
+    let held_out = parse(&mut reader, &held_out)?;
+    for note in reader.notes.sentences() {
+        log(format_args!("{}: {note}", path.display()));
+    }
+    Ok(Parts { train, held_out })
+}
+
+/// Prompts that are to be continued leave room for the longest response.
+pub(crate) fn limits(config: &Config, vocabulary: &Vocabulary) -> Limits {
+    let room = match config.objective {
+        ObjectiveName::PpoKl => config.sampling.max_new_tokens.min(vocabulary.context),
+        ObjectiveName::Dpo | ObjectiveName::Sft => 1,
+    };
+    let longest = vocabulary.context + 1 - room;
+    Limits {
+        context: vocabulary.context,
+        prompt: config
+            .data
+            .max_prompt_tokens
+            .unwrap_or(longest)
+            .min(longest),
+        completion: config.data.max_completion_tokens.unwrap_or(usize::MAX),
+    }
+}

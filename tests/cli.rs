@@ -1,0 +1,282 @@
+//! What a user sees: the built program, its messages and its exit codes.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn rlhf(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_rlhf"))
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A folder with a tiny random checkpoint without a tokenizer, `model`, and some bad files.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &str| fs::write(folder.path().join(name), content).unwrap();
+    write(
+        "config.json",
+        r#"{"model_type": "gpt2", "vocab_size": 11, "n_positions": 12, "n_embd": 8, "n_layer": 1,
+            "n_head": 2, "eos_token_id": 10, "bos_token_id": 10}"#,
+    );
+    let made = rlhf(folder.path(), &["model", "init", "config.json", "model"]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    write(
+        "bad.jsonl",
+        "{\"prompt\": \"1 2\"}\n{\"question\": \"3\"}\n",
+    );
+    write(
+        "broken.jsonl",
+        "{\"prompt_ids\": [1], \"completion_ids\": [2]}\n{\"prompt\n",
+    );
+    write(
+        "good.jsonl",
+        "{\"prompt\": \"1 2\", \"completion\": \"3 4 5\"}\n\
+        {\"prompt_ids\": [7], \"completion_ids\": [10]}\n",
+    );
+    write(
+        "far.jsonl",
+        "{\"prompt_ids\": [1], \"completion_ids\": [11]}\n",
+    );
+    write("typo.toml", "[optim]\n\nlearning_rat = 1e-4\n");
+    folder
+}
+
+/// Arguments, the exit code, and a part of what is said.
+const MESSAGES: &[(&str, i32, &str)] = &[
+    (
+        "train --config typo.toml",
+        2,
+        "typo.toml:3: unknown key `optim.learning_rat`; did you mean `learning_rate`?",
+    ),
+    (
+        "train --config none.toml",
+        2,
+        "cannot read the config file none.toml: No such file",
+    ),
+    (
+        "train --model model --set trian.seed=3",
+        2,
+        "--set trian.seed=3: unknown key `trian`; did you mean `train`?",
+    ),
+    (
+        "train --objective dpo --beta 0 --model model",
+        2,
+        "beta = 0: dpo has no optimum without its prior",
+    ),
+    ("train --objective dpi", 2, "invalid value 'dpi'"),
+    ("train --resume --overwrite", 2, "cannot be used with"),
+    (
+        "train --reward model:x --model model",
+        2,
+        "reward `model:x`: expected token-share:TOKEN",
+    ),
+    (
+        "train --dry-run --reward length:1 --data bad.jsonl",
+        2,
+        "no model: give --model FOLDER",
+    ),
+    (
+        "train --dry-run --model model --reward length:1",
+        2,
+        "no data: give --data FILE",
+    ),
+    (
+        "train --dry-run --model model --data good.jsonl",
+        2,
+        "no reward: give --reward",
+    ),
+    (
+        "train --dry-run --model model --reward length:1 --data bad.jsonl",
+        1,
+        "bad.jsonl:2: no field `prompt` and no field `prompt_ids` in this row, which has `question`",
+    ),
+    (
+        "train --dry-run --model none --reward length:1 --data bad.jsonl",
+        1,
+        "none/config.json: No such file",
+    ),
+    (
+        "train --dry-run --model model --reward regex:( --data good.jsonl",
+        1,
+        "reward regex: `(` is not a pattern",
+    ),
+    (
+        "train --dry-run --model model --reward length:1 --data good.jsonl --set prior.kind=uniform",
+        1,
+        "[prior] kind = \"uniform\" is not built in yet",
+    ),
+    (
+        "score --model model --input broken.jsonl",
+        1,
+        "broken.jsonl:2: not JSON",
+    ),
+    (
+        "score --model model --input far.jsonl",
+        1,
+        "far.jsonl:1: token 11 in `completion_ids` is not in the vocabulary: ids end at 10",
+    ),
+    ("generate --model model --prompt x", 1, "--prompt:1: "),
+    (
+        "generate --model model --prompt 1 --temperature=-1",
+        2,
+        "--temperature -1",
+    ),
+    ("model inspect none", 1, "none/config.json: No such file"),
+    ("model init config.json model", 2, "model is not empty"),
+    ("eval none", 1, "none/config.toml"),
+];
+
+#[test]
+fn errors_say_what_is_wrong_and_where() {
+    let folder = folder();
+    for (arguments, code, expected) in MESSAGES {
+        let output = rlhf(folder.path(), &arguments.split(' ').collect::<Vec<_>>());
+        let said = text(&output.stderr);
+        assert!(
+            said.contains(expected),
+            "{arguments}\n{said}\nshould say: {expected}"
+        );
+        assert_eq!(output.status.code(), Some(*code), "{arguments}\n{said}");
+        assert!(output.stdout.is_empty(), "{arguments}");
+        assert!(!said.contains("panicked"), "{arguments}\n{said}");
+    }
+}
+
+#[test]
+fn every_command_shows_an_example() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in [
+        "train",
+        "eval",
+        "generate",
+        "score",
+        "model inspect",
+        "model init",
+    ] {
+        let arguments: Vec<_> = command.split(' ').chain(["--help"]).collect();
+        let output = rlhf(folder.path(), &arguments);
+        assert!(output.status.success());
+        let help = text(&output.stdout);
+        assert!(
+            help.contains(&format!("Example:\n  rlhf {command}")),
+            "{help}"
+        );
+    }
+}
+
+/// The configurations that are shipped say what they do, and are accepted as they are.
+#[test]
+fn shipped_configurations_are_read() {
+    let folder = folder();
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+    fs::write(
+        folder.path().join("data.jsonl"),
+        "{\"prompt\": \"1\", \"chosen\": \"2\", \"rejected\": \"3\", \"completion\": \"4\"}\n"
+            .repeat(3),
+    )
+    .unwrap();
+    let mut seen = 0;
+    for file in fs::read_dir(configs)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+    {
+        let config = file.to_str().unwrap();
+        let plan = [
+            "train",
+            "--dry-run",
+            "--config",
+            config,
+            "--model",
+            "model",
+            "--data",
+            "data.jsonl",
+        ];
+        let output = rlhf(folder.path(), &plan);
+        assert!(
+            output.status.success(),
+            "{config}\n{}",
+            text(&output.stderr)
+        );
+        seen += 1;
+    }
+    assert!(seen >= 3);
+    assert!(
+        !folder.path().join("runs").exists(),
+        "a dry run leaves nothing"
+    );
+}
+
+#[test]
+fn scores_come_in_order_and_add_up() {
+    let folder = folder();
+    let output = rlhf(
+        folder.path(),
+        &["score", "--model", "model", "--input", "good.jsonl"],
+    );
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let lines: Vec<serde_json::Value> = text(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let lengths: Vec<_> = lines
+        .iter()
+        .map(|line| line["tokens"].as_u64().unwrap())
+        .collect();
+    assert_eq!(lengths, [3, 1]);
+    for line in lines {
+        let log_probs = line["log_probs"].as_array().unwrap();
+        let numbers: Vec<f64> = log_probs.iter().map(|x| x.as_f64().unwrap()).collect();
+        assert_eq!(
+            line["log_prob"].as_f64().unwrap(),
+            numbers.iter().sum::<f64>()
+        );
+        assert!(numbers.iter().all(|x| *x < 0.0 && *x > -4.0), "{numbers:?}");
+    }
+}
+
+/// A response drawn has the log-prob that `score` gives it.
+#[test]
+fn what_is_generated_scores_the_same() {
+    let folder = folder();
+    let arguments = [
+        "generate",
+        "--model",
+        "model",
+        "--prompt",
+        "1 2 3",
+        "-n",
+        "3",
+        "--max-new-tokens",
+        "6",
+        "--json",
+    ];
+    let output = rlhf(folder.path(), &arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(output.stdout, rlhf(folder.path(), &arguments).stdout);
+    fs::write(folder.path().join("drawn.jsonl"), &output.stdout).unwrap();
+    let scored = rlhf(
+        folder.path(),
+        &["score", "--model", "model", "--input", "drawn.jsonl"],
+    );
+    let (drawn, scored) = (text(&output.stdout), text(&scored.stdout));
+    assert_eq!((drawn.lines().count(), scored.lines().count()), (3, 3));
+    for (drawn, scored) in drawn.lines().zip(scored.lines()) {
+        let drawn: serde_json::Value = serde_json::from_str(drawn).unwrap();
+        let scored: serde_json::Value = serde_json::from_str(scored).unwrap();
+        let (a, b) = (&drawn["log_probs"], &scored["log_probs"]);
+        for (a, b) in a.as_array().unwrap().iter().zip(b.as_array().unwrap()) {
+            assert!((a.as_f64().unwrap() - b.as_f64().unwrap()).abs() < 1e-4);
+        }
+        assert_eq!(
+            drawn["completion_ids"].as_array().unwrap().len() as u64,
+            scored["tokens"]
+        );
+    }
+}
