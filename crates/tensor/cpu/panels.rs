@@ -2,12 +2,16 @@
 
 use super::Buffer;
 use super::matmul::{View, Write};
-use super::simd::{Isa, LANES, dispatch, fma, isa};
+use super::simd::{Isa, LANES, dispatch, fma, isa, prefetch};
 use super::split::Shared;
 use rayon::prelude::*;
 
 /// Panels that make one piece of work.
 const PANELS: usize = 8;
+
+/// Floats that are asked for before they are needed: the processor's own prefetching stops at
+/// pages.
+const AHEAD: usize = 32 * LANES;
 
 /// A matrix [k, n] cut into panels of 16 columns, each row-major [k, 16] and zero beyond n, so that
 /// a product streams it once from front to back.
@@ -147,6 +151,7 @@ fn accumulate<const FUSED: bool, const R: usize>(rows: &[f32], panel: &[f32]) ->
     let mut sums = [[0.0; LANES]; R];
     let (rows, panel) = (rows.as_chunks::<R>().0, panel.as_chunks::<LANES>().0);
     for (x, weights) in rows.iter().zip(panel) {
+        prefetch(weights, AHEAD);
         for r in 0..R {
             for i in 0..LANES {
                 sums[r][i] = fma::<FUSED>(x[r], weights[i], sums[r][i]);

@@ -5,47 +5,61 @@ use super::simd::{LANES, dispatch, exp, isa, max, sum_lanes};
 /// Scores whose weights are summed before they are looked at one by one.
 const BLOCK: usize = 256;
 
+// Functions, not closures: only what is always inlined is compiled for the instruction set.
+
+/// The weight of a score, at most 1.
+#[inline(always)]
+fn weight<const FUSED: bool>(score: f32, largest: f32) -> f32 {
+    exp::<FUSED>(score - largest)
+}
+
+/// The sum of a block's weights.
+#[inline(always)]
+fn block_sum<const FUSED: bool>(block: &[f32], largest: f32) -> f64 {
+    let (chunks, rest) = block.as_chunks::<LANES>();
+    let mut lanes = [0.0; LANES];
+    for chunk in chunks {
+        for i in 0..LANES {
+            lanes[i] += weight::<FUSED>(chunk[i], largest);
+        }
+    }
+    let mut sum = sum_lanes(lanes);
+    for score in rest {
+        sum += weight::<FUSED>(*score, largest);
+    }
+    f64::from(sum)
+}
+
 #[inline(always)]
 fn body<const FUSED: bool>(scores: &[f32], u: f64) -> (usize, f64) {
     let largest = max(scores);
-    let weight = |score: f32| exp::<FUSED>(score - largest);
-    let block_sum = |block: &[f32]| {
-        let (chunks, rest) = block.as_chunks::<LANES>();
-        let mut lanes = [0.0; LANES];
-        for chunk in chunks {
-            for i in 0..LANES {
-                lanes[i] += weight(chunk[i]);
-            }
-        }
-        f64::from(sum_lanes(lanes) + rest.iter().map(|x| weight(*x)).sum::<f32>())
-    };
-    let total: f64 = scores.chunks(BLOCK).map(block_sum).sum();
+    let mut sums = Vec::with_capacity(scores.len().div_ceil(BLOCK));
+    for block in scores.chunks(BLOCK) {
+        sums.push(block_sum::<FUSED>(block, largest));
+    }
+    let total: f64 = sums.iter().sum();
+    let last = sums.iter().rposition(|sum| *sum > 0.0);
     let mut target = u * total;
-    let mut chosen = None;
-    for (index, block) in scores.chunks(BLOCK).enumerate() {
-        let sum = block_sum(block);
-        if target >= sum {
+    // Rounding can carry the target past everything: then it is the last entry that weighs.
+    let mut chosen = 0;
+    for (index, (block, sum)) in scores.chunks(BLOCK).zip(&sums).enumerate() {
+        if target >= *sum && Some(index) != last {
             target -= sum;
             continue;
         }
         for (i, score) in block.iter().enumerate() {
-            let w = f64::from(weight(*score));
+            let w = f64::from(weight::<FUSED>(*score, largest));
             if w > 0.0 {
-                chosen = Some(index * BLOCK + i);
+                chosen = index * BLOCK + i;
                 if target < w {
                     break;
                 }
             }
             target -= w;
         }
-        if chosen.is_some() {
-            break;
-        }
+        break;
     }
-    // Rounding can carry the target past the last block: then it is the last entry that weighs.
-    let last = || scores.iter().rposition(|x| weight(*x) > 0.0).unwrap_or(0);
-    let token = chosen.unwrap_or_else(last);
-    (token, f64::from(scores[token] - largest) - total.ln())
+    (chosen, f64::from(scores[chosen] - largest) - total.ln())
 }
 
 dispatch!(fn run = body(scores: &[f32], u: f64) -> (usize, f64));
