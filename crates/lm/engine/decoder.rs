@@ -1,7 +1,7 @@
 //! Decoding with cached keys and values and weights packed for few rows at a time.
 
-use super::Gpt2;
 use super::trunk::Batch;
+use super::{Gpt2, on_the_pool};
 use crate::asked::{check_rows, check_start, no_vocabulary};
 use crate::{Error, Packed};
 use rayon::prelude::*;
@@ -174,60 +174,11 @@ impl<'a> Gpt2Decoder<'a> {
         let out = with(block.inner_out.0.bias, Write::Add);
         packed.inner_out.multiply(active, out, scratch, x);
     }
-}
 
-impl Decoder for Gpt2Decoder<'_> {
-    fn vocab(&self) -> usize {
-        self.network.config.vocab
-    }
-
-    fn start(&mut self, prompts: &[Start<'_>]) -> Result<()> {
-        let (vocab, context) = (self.vocab(), self.network.config.positions);
-        for start in prompts {
-            check_start(start, context)?;
-        }
-        let histories: Vec<Vec<u32>> = prompts.iter().map(|start| start.prompt.to_vec()).collect();
-        let batch = Batch::new(Packed::histories(&histories, vocab, context)?);
-        let (mut prompt_of, mut rows) = (Vec::new(), Vec::new());
-        for (index, start) in prompts.iter().enumerate() {
-            for _ in 0..start.samples {
-                // The last new token is never read.
-                let room = start.prompt.len() + start.max_new_tokens.saturating_sub(1);
-                prompt_of.push(index);
-                rows.push(Row {
-                    cache: self.cache(room.max(start.prompt.len())),
-                    tokens: start.prompt.len(),
-                });
-            }
-        }
-        self.prefill(&batch, &prompt_of, &mut rows);
-        self.scratch.normed.clear();
-        self.scratch.normed.extend(self.network.readout.hidden());
-        let mut by_prompt = vec![0.0; prompts.len() * vocab];
-        self.score(&mut by_prompt);
-        for prompt in prompt_of {
-            self.scores.extend(&by_prompt[prompt * vocab..][..vocab]);
-        }
-        self.rows.append(&mut rows);
-        Ok(())
-    }
-
-    fn rows(&self) -> usize {
-        self.rows.len()
-    }
-
-    fn scores(&self) -> &[f32] {
-        &self.scores
-    }
-
-    fn step(&mut self, tokens: &[u32]) -> Result<()> {
-        check_rows("tokens of a decoding step", self.rows.len(), tokens.len())?;
+    /// Runs the network over one new token a row.
+    fn advance(&mut self, tokens: &[u32]) {
         let config = &self.network.config;
-        let (context, vocab, d, inner) =
-            (config.positions, config.vocab, config.width, config.inner);
-        for (row, token) in self.rows.iter().zip(tokens) {
-            check_step(row, *token, vocab, context)?;
-        }
+        let (vocab, d, inner) = (config.vocab, config.width, config.inner);
         let n = tokens.len();
         let scratch = &mut self.scratch;
         scratch.stats.resize(n, RowStats::default());
@@ -257,6 +208,61 @@ impl Decoder for Gpt2Decoder<'_> {
         scores.resize(n * vocab, 0.0);
         self.score(&mut scores);
         self.scores = scores;
+    }
+}
+
+impl Decoder for Gpt2Decoder<'_> {
+    fn vocab(&self) -> usize {
+        self.network.config.vocab
+    }
+
+    fn start(&mut self, prompts: &[Start<'_>]) -> Result<()> {
+        let (vocab, context) = (self.vocab(), self.network.config.positions);
+        for start in prompts {
+            check_start(start, context)?;
+        }
+        let histories: Vec<Vec<u32>> = prompts.iter().map(|start| start.prompt.to_vec()).collect();
+        let batch = Batch::new(Packed::histories(&histories, vocab, context)?);
+        let (mut prompt_of, mut rows) = (Vec::new(), Vec::new());
+        for (index, start) in prompts.iter().enumerate() {
+            for _ in 0..start.samples {
+                // The last new token is never read.
+                let room = start.prompt.len() + start.max_new_tokens.saturating_sub(1);
+                prompt_of.push(index);
+                rows.push(Row {
+                    cache: self.cache(room.max(start.prompt.len())),
+                    tokens: start.prompt.len(),
+                });
+            }
+        }
+        on_the_pool(|| self.prefill(&batch, &prompt_of, &mut rows));
+        self.scratch.normed.clear();
+        self.scratch.normed.extend(self.network.readout.hidden());
+        let mut by_prompt = vec![0.0; prompts.len() * vocab];
+        self.score(&mut by_prompt);
+        for prompt in prompt_of {
+            self.scores.extend(&by_prompt[prompt * vocab..][..vocab]);
+        }
+        self.rows.append(&mut rows);
+        Ok(())
+    }
+
+    fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn scores(&self) -> &[f32] {
+        &self.scores
+    }
+
+    fn step(&mut self, tokens: &[u32]) -> Result<()> {
+        check_rows("tokens of a decoding step", self.rows.len(), tokens.len())?;
+        let config = &self.network.config;
+        let (context, vocab) = (config.positions, config.vocab);
+        for (row, token) in self.rows.iter().zip(tokens) {
+            check_step(row, *token, vocab, context)?;
+        }
+        on_the_pool(|| self.advance(tokens));
         self.rows.iter_mut().for_each(|row| row.tokens += 1);
         Ok(())
     }

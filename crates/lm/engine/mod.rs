@@ -69,12 +69,14 @@ impl Network for Gpt2 {
         self.last = None;
         let packed = Packed::new(sequences, self.config.vocab, self.config.positions)?;
         let batch = Batch::new(packed);
-        let weights = self.parameters.weights();
-        let stream = self.trunk.forward(weights, &batch, want.purpose, |_, _| ());
-        self.readout.gather(weights, stream, &batch.packed.rows);
-        let log_probs = self.readout.log_probs(weights, &batch.packed.targets);
+        let (log_probs, values) = on_the_pool(|| {
+            let weights = self.parameters.weights();
+            let stream = self.trunk.forward(weights, &batch, want.purpose, |_, _| ());
+            self.readout.gather(weights, stream, &batch.packed.rows);
+            let log_probs = self.readout.log_probs(weights, &batch.packed.targets);
+            (log_probs, self.readout.values(weights))
+        });
         let entropy = want.entropy.then(|| self.readout.entropies());
-        let values = self.readout.values(weights);
         self.last = Some(Read {
             batch,
             purpose: want.purpose,
@@ -92,7 +94,8 @@ impl Network for Gpt2 {
                 got: rows.end,
             });
         }
-        let log_dist = self.readout.log_dist(self.parameters.weights(), rows);
+        let weights = self.parameters.weights();
+        let log_dist = on_the_pool(|| self.readout.log_dist(weights, rows));
         let log_dist = log_dist.ok_or_else(no_vocabulary)?;
         Ok(Tensor::from_vec(
             log_dist,
@@ -107,12 +110,14 @@ impl Network for Gpt2 {
         let packed = &read.batch.packed;
         let of_rows = row_gradients(gradients, &packed.targets)?;
         check_length(gradients.values.as_deref(), packed.rows.len())?;
-        let (weights, mut into) = self.parameters.split();
-        let of_values = gradients.values.as_deref();
-        let readout = &mut self.readout;
-        let d_rows = readout.backward(weights, &mut into, of_rows.as_deref(), of_values);
-        self.trunk
-            .backward(weights, &mut into, &read.batch, &packed.rows, d_rows);
+        on_the_pool(|| {
+            let (weights, mut into) = self.parameters.split();
+            let of_values = gradients.values.as_deref();
+            let readout = &mut self.readout;
+            let d_rows = readout.backward(weights, &mut into, of_rows.as_deref(), of_values);
+            self.trunk
+                .backward(weights, &mut into, &read.batch, &packed.rows, d_rows);
+        });
         Ok(())
     }
 
@@ -127,6 +132,12 @@ impl Network for Gpt2 {
     fn parameters_mut(&mut self) -> Vec<&mut Parameters> {
         vec![&mut self.parameters]
     }
+}
+
+/// Runs a whole pass on one of rayon's threads: handing it over once costs less than handing over
+/// each of its many small pieces.
+fn on_the_pool<T: Send>(pass: impl FnOnce() -> T + Send) -> T {
+    rayon::scope(|_| pass())
 }
 
 fn check_length(gradient: Option<&[f32]>, expected: usize) -> Result<()> {
