@@ -1,8 +1,29 @@
 //! p₀: the priors. A method never knows which one it has.
+//!
+//! | prior | what −KL(π ‖ p₀) is |
+//! |---|---|
+//! | [`Counting`] | the entropy of the response |
+//! | [`Uniform`] | the entropy of the response − its length · log V |
+//! | [`Frozen`] | closeness to a model, pretrained or fitted to demonstrations |
+//! | [`Mixture`] | closeness to a mean of two of them |
 
+mod counting;
+mod flat;
 mod frozen;
+mod mean;
+mod mixture;
+mod mixture_decoder;
+mod uniform;
 
+#[cfg(test)]
+mod gold;
+#[cfg(test)]
+mod laws;
+
+pub use counting::Counting;
 pub use frozen::Frozen;
+pub use mixture::Mixture;
+pub use uniform::Uniform;
 
 /// A pretrained model as the prior: the KL of RLHF.
 pub type Reference = Frozen;

@@ -1,0 +1,80 @@
+//! Every response weighs 1.
+
+use crate::flat::Flat;
+use rlhf_objective::{Decoder, Error, PerToken, Prior, Result, Sequences};
+use rlhf_tensor::Tensor;
+use std::ops::Range;
+
+/// The counting measure: log p₀(y|x) = 0 for every response, so the objective is E\[r\] + β·H(π),
+/// maximum-entropy RL (Ziebart 2010; Levine 2018, eq. 8).
+///
+/// It is not a distribution. What is reported as the KL to it, Σ π·log π, is minus the entropy of
+/// the policy, in nats per sequence and never positive; and it cannot be drawn from.
+#[derive(Debug, Clone, Copy)]
+pub struct Counting(Flat);
+
+impl Counting {
+    /// Over V tokens.
+    #[must_use]
+    pub fn new(vocab: usize) -> Self {
+        Self(Flat {
+            vocab,
+            log_weight: 0.0,
+        })
+    }
+}
+
+impl Prior for Counting {
+    /// Zeros: the weight of a token is 1.
+    fn log_probs(&mut self, sequences: &Sequences) -> Result<PerToken> {
+        self.0.log_probs(sequences)
+    }
+
+    /// Rows of zeros, which do not sum to 1: Σ_v π·(log π − 0) is minus the entropy.
+    fn log_dist(&mut self, sequences: &Sequences, rows: Range<usize>) -> Result<Tensor> {
+        self.0.log_dist(sequences, rows)
+    }
+
+    /// None: a response that may always go on has no end of completions to count.
+    fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
+        Err(Error::Unsupported(
+            "the counting prior weighs every response 1 and is not a distribution, so nothing can be \
+             drawn from it: leave out what samples the prior (eval.prior_samples = 0), or use the \
+             uniform prior"
+                .into(),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rlhf_objective::{Network, Want, exact_kl};
+    use rlhf_policy::testing::{Bigram, sequences};
+    use rlhf_tensor::Storage;
+
+    #[test]
+    fn its_kl_is_minus_the_entropy() {
+        let (mut policy, s) = (Bigram::random(5, Storage::Frozen, 3), sequences());
+        let entropy = policy.read(&s, Want::SCORE.with_entropy()).unwrap().entropy;
+        let kl = exact_kl(&mut policy, &mut Counting::new(5), &s).unwrap();
+        let pairs = kl.to_vec().unwrap().into_iter();
+        for (kl, entropy) in pairs.zip(entropy.unwrap().to_vec().unwrap()) {
+            assert!((kl + entropy).abs() < 1e-6 && kl < 0.0, "{kl} {entropy}");
+        }
+    }
+
+    #[test]
+    fn it_says_what_it_cannot_do() {
+        let mut prior = Counting::new(5);
+        assert_eq!(
+            prior.log_probs(&sequences()).unwrap().to_vec().unwrap(),
+            [0.0; 8]
+        );
+        let error = prior.decoder().err().unwrap().to_string();
+        assert!(error.contains("not a distribution"), "{error}");
+        let error = Counting::new(4).log_probs(&sequences()).unwrap_err();
+        assert!(error.to_string().contains("token 4"), "{error}");
+        assert!(prior.log_dist(&sequences(), 7..9).is_err());
+    }
+}

@@ -1,0 +1,181 @@
+//! Between two priors.
+
+use crate::mean::Mean;
+use crate::mixture_decoder::MixtureDecoder;
+use rayon::prelude::*;
+use rlhf_objective::{Decoder, Error, PerToken, Prior, Result, Sequences};
+use rlhf_tensor::{Device, Tensor};
+use std::ops::Range;
+
+/// Rows of [rows, V] held at once.
+const ROWS: usize = 64;
+
+/// A mean of two priors, each a distribution over tokens. There are two, and they differ:
+///
+/// * [geometric per token](Self::geometric_per_token), where both agree;
+/// * [arithmetic over sequences](Self::arithmetic_over_sequences), what either would write.
+pub struct Mixture {
+    first: Box<dyn Prior>,
+    second: Box<dyn Prior>,
+    /// Before the first token.
+    mean: Mean,
+    /// The means at the tokens of the batch read last, by its id.
+    last: Option<(u64, Vec<Mean>)>,
+}
+
+impl Mixture {
+    /// p₀(a|s) ∝ p₁(a|s)^(1−w)·p₂(a|s)^w, renormalized at every token, so that it can be drawn from.
+    ///
+    /// Two penalties β₁·KL(π‖p₁) + β₂·KL(π‖p₂) are one with the geometric mean of *whole responses*,
+    /// w = β₂/(β₁ + β₂). Renormalizing at every token drops Σₜ −log Z(sₜ) from it, so this is a prior
+    /// of its own.
+    ///
+    /// # Errors
+    /// If `weight`, w, is not between 0 and 1.
+    pub fn geometric_per_token(
+        first: Box<dyn Prior>,
+        second: Box<dyn Prior>,
+        weight: f64,
+    ) -> Result<Self> {
+        Self::new(first, second, Mean::Geometric { weight }, weight)
+    }
+
+    /// p₀(y|x) = (1 − w)·p₁(y|x) + w·p₂(y|x): one of the two is chosen, and writes the whole
+    /// response. Token by token it is an arithmetic mean with the posterior weight
+    /// wₜ = w·p₂(y₍<t₎|x) / ((1 − w)·p₁(y₍<t₎|x) + w·p₂(y₍<t₎|x)) of the second; a mean with the
+    /// constant w would be another prior.
+    ///
+    /// # Errors
+    /// If `weight`, w, is not between 0 and 1.
+    pub fn arithmetic_over_sequences(
+        first: Box<dyn Prior>,
+        second: Box<dyn Prior>,
+        weight: f64,
+    ) -> Result<Self> {
+        Self::new(first, second, Mean::arithmetic(weight), weight)
+    }
+
+    fn new(first: Box<dyn Prior>, second: Box<dyn Prior>, mean: Mean, weight: f64) -> Result<Self> {
+        if !(weight > 0.0 && weight < 1.0) {
+            return Err(Error::Unsupported(format!(
+                "the weight of a mixture is {weight}: it must lie between 0 and 1, and at an end of \
+                 that range one of the two priors is all there is"
+            )));
+        }
+        let last = None;
+        Ok(Self {
+            first,
+            second,
+            mean,
+            last,
+        })
+    }
+
+    /// The mean before each of the N tokens of a batch.
+    fn means(&mut self, sequences: &Sequences) -> Result<&[Mean]> {
+        let id = sequences.id();
+        if self.last.as_ref().is_none_or(|(last, _)| *last != id) {
+            self.last = None;
+            let first = self.first.log_probs(sequences)?.to_vec()?;
+            let second = self.second.log_probs(sequences)?.to_vec()?;
+            let mut means = Vec::with_capacity(first.len());
+            for ends in sequences.offsets().windows(2) {
+                let mut mean = self.mean;
+                for t in ends[0]..ends[1] {
+                    means.push(mean);
+                    mean = mean.after(f64::from(first[t]), f64::from(second[t]));
+                }
+            }
+            self.last = Some((id, means));
+        }
+        Ok(self.last.as_ref().map_or(&[], |(_, means)| means))
+    }
+
+    /// The rows of a range, flat, and V.
+    fn rows(&mut self, sequences: &Sequences, rows: Range<usize>) -> Result<(Vec<f32>, usize)> {
+        let tokens = self.means(sequences)?.len();
+        if rows.end > tokens {
+            return Err(Error::Size {
+                what: "rows of a batch",
+                expected: tokens,
+                got: rows.end,
+            });
+        }
+        let first = self.first.log_dist(sequences, rows.clone())?;
+        let second = self.second.log_dist(sequences, rows.clone())?;
+        let (expected, got) = (first.dims2()?.1, second.dims2()?.1);
+        if expected != got {
+            return Err(Error::Size {
+                what: "vocabulary entries of the second prior of a mixture",
+                expected,
+                got,
+            });
+        }
+        let flat = |tensor: Tensor| tensor.flatten_all()?.to_vec1::<f32>();
+        let (first, second) = (flat(first)?, flat(second)?);
+        let means = &self.means(sequences)?[rows];
+        let mut mixed = vec![0.0; first.len()];
+        (
+            mixed.par_chunks_mut(expected),
+            first.par_chunks(expected),
+            second.par_chunks(expected),
+        )
+            .into_par_iter()
+            .zip(means)
+            .for_each(|((out, a, b), mean)| mean.row(a, b, out));
+        Ok((mixed, expected))
+    }
+}
+
+impl Prior for Mixture {
+    fn log_probs(&mut self, sequences: &Sequences) -> Result<PerToken> {
+        let tokens: Vec<u32> = sequences
+            .responses()
+            .iter()
+            .flat_map(|y| y.ids.clone())
+            .collect();
+        let mut log_probs = Vec::with_capacity(tokens.len());
+        for start in (0..tokens.len()).step_by(ROWS) {
+            let range = start..(start + ROWS).min(tokens.len());
+            let (rows, vocab) = self.rows(sequences, range.clone())?;
+            let taken = rows.chunks(vocab).zip(&tokens[range]);
+            log_probs.extend(taken.map(|(row, &token)| row[token as usize]));
+        }
+        PerToken::from_vec(log_probs, sequences.offsets())
+    }
+
+    fn log_dist(&mut self, sequences: &Sequences, rows: Range<usize>) -> Result<Tensor> {
+        let count = rows.len();
+        let (rows, vocab) = self.rows(sequences, rows)?;
+        Ok(Tensor::from_vec(rows, (count, vocab), &Device::Cpu)?)
+    }
+
+    fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
+        self.last = None;
+        let decoder = MixtureDecoder::new(self.first.decoder()?, self.second.decoder()?, self.mean);
+        Ok(Box::new(decoder?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Counting, Uniform};
+    use rlhf_policy::testing::sequences;
+
+    #[test]
+    fn what_cannot_be_mixed_is_refused() {
+        let uniform = |vocab| -> Box<dyn Prior> { Box::new(Uniform::new(vocab)) };
+        for weight in [0.0, 1.0, -0.5, f64::NAN] {
+            let error = Mixture::geometric_per_token(uniform(5), uniform(5), weight);
+            assert!(error.err().unwrap().to_string().contains("between 0 and 1"));
+        }
+        let mut uneven = Mixture::arithmetic_over_sequences(uniform(5), uniform(6), 0.5).unwrap();
+        assert!(uneven.log_dist(&sequences(), 0..1).is_err());
+        assert!(uneven.decoder().is_err());
+        let counting = Box::new(Counting::new(5));
+        let mut counting = Mixture::geometric_per_token(counting, uniform(5), 0.5).unwrap();
+        assert!(counting.decoder().is_err());
+        assert!(counting.log_dist(&sequences(), 7..9).is_err());
+    }
+}

@@ -1,0 +1,92 @@
+//! Every token is as likely as every other.
+
+use crate::flat::Flat;
+use rlhf_objective::{Decoder, Error, PerToken, Prior, Result, Sequences, Start};
+use rlhf_tensor::Tensor;
+use std::ops::Range;
+
+/// p₀(a | x, y₍<t₎) = 1/V: the objective is E\[r\] + β·(H(π) − E\[T\]·log V). At a fixed length that
+/// is maximum entropy; where responses end by themselves, each token costs β·log V more than under
+/// the [`Counting`](crate::Counting) prior, so they are shorter.
+#[derive(Debug, Clone, Copy)]
+pub struct Uniform(Flat);
+
+impl Uniform {
+    /// Over V tokens.
+    #[must_use]
+    pub fn new(vocab: usize) -> Self {
+        Self(Flat {
+            vocab,
+            log_weight: -(vocab as f64).ln() as f32,
+        })
+    }
+}
+
+impl Prior for Uniform {
+    fn log_probs(&mut self, sequences: &Sequences) -> Result<PerToken> {
+        self.0.log_probs(sequences)
+    }
+
+    fn log_dist(&mut self, sequences: &Sequences, rows: Range<usize>) -> Result<Tensor> {
+        self.0.log_dist(sequences, rows)
+    }
+
+    fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
+        Ok(Box::new(FlatDecoder {
+            vocab: self.0.vocab,
+            scores: Vec::new(),
+        }))
+    }
+}
+
+/// Rows that are the same whatever was drawn.
+struct FlatDecoder {
+    vocab: usize,
+    scores: Vec<f32>,
+}
+
+impl FlatDecoder {
+    fn expect(&self, what: &'static str, got: usize) -> Result<()> {
+        let expected = self.rows();
+        match expected == got {
+            true => Ok(()),
+            false => Err(Error::Size {
+                what,
+                expected,
+                got,
+            }),
+        }
+    }
+}
+
+impl Decoder for FlatDecoder {
+    fn vocab(&self) -> usize {
+        self.vocab
+    }
+
+    fn start(&mut self, prompts: &[Start<'_>]) -> Result<()> {
+        let rows: usize = prompts.iter().map(|start| start.samples).sum();
+        self.scores
+            .resize(self.scores.len() + rows * self.vocab, 0.0);
+        Ok(())
+    }
+
+    fn rows(&self) -> usize {
+        self.scores.len() / self.vocab
+    }
+
+    fn scores(&self) -> &[f32] {
+        &self.scores
+    }
+
+    fn step(&mut self, tokens: &[u32]) -> Result<()> {
+        self.expect("tokens of a step", tokens.len())
+    }
+
+    fn retain(&mut self, keep: &[bool]) -> Result<()> {
+        self.expect("flags of rows", keep.len())?;
+        let kept = keep.iter().filter(|keep| **keep).count();
+        self.scores.truncate(kept * self.vocab);
+        Ok(())
+    }
+}
