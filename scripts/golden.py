@@ -3,7 +3,7 @@
 
     python scripts/golden.py model --out tests/golden
 
-Parts: model; dpo, with TRL 1.16; ppo, with TRL 1.12 (1.16 has no PPO). Needs torch, transformers and
+Parts: model; reward; dpo, with TRL 1.16; ppo, with TRL 1.12 (1.16 has no PPO). Needs torch, transformers and
 safetensors, and trl for the losses. Everything is computed in float64 from numbers that float32 holds,
 so a difference is the error of the code under test. The same seed gives the same files.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 import golden_losses
 import torch
 from safetensors.torch import save_file
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadModel
 
 # What each model changes of SMALL: together, every field that changes the forward pass.
 SMALL = dict(vocab_size=19, n_positions=12, n_embd=12, n_layer=2, n_head=3)
@@ -33,20 +33,24 @@ PROMPTS = [[3, 1, 4, 1], [5], [9, 2, 6, 5, 3, 5, 8]]
 RESPONSES = [(0, [7, 9, 3]), (1, [2, 3, 8, 4, 6]), (0, [18]), (2, [0, 10, 11, 12, 13, 14])]
 ADAMW = dict(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1)
 STEPS = 10
+# What reward models are read at: EOS at the end, in between, alone, and after the last of a prompt.
+EOS = 18
+REWARD_PROMPTS = [[3, 1, 4, 1], [5], [9, 2, 18]]
+REWARD_RESPONSES = [(0, [7, 9, 3, 18]), (1, [2, 18, 8]), (0, [18]), (2, [0, 10, 18, 18]), (2, [18])]
+# The pad token of each reward model.
+REWARD_MODELS = {"no-pad": None, "pad-is-eos": EOS, "pad-apart": 17}
 
 
-def random_model(changes, generator):
-    """A GPT-2 with weights large enough that every part of it shows in the logits."""
+def random_model(changes, generator, kind=GPT2LMHeadModel):
+    """A GPT-2 with weights large enough that every part of it shows in what it answers."""
     config = GPT2Config(
-        **SMALL | changes,
+        **SMALL | dict(bos_token_id=None, eos_token_id=None) | changes,
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
-        bos_token_id=None,
-        eos_token_id=None,
         attn_implementation="eager",
     )
-    model = GPT2LMHeadModel(config).double().eval()
+    model = kind(config).double().eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = 0.3 * torch.randn(parameter.shape, generator=generator)
@@ -85,18 +89,24 @@ def ten_steps(model):
     return losses
 
 
-def write_model(folder, changes, seed):
-    generator = torch.Generator().manual_seed(seed)
-    model = random_model(changes, generator)
+def write_checkpoint(folder, model):
+    """The folder as save_pretrained writes it, in fewer files; returns the parameters by name."""
     folder.mkdir(parents=True)
     model.config.dtype = torch.float32
     fields = model.config.to_diff_dict()
-    fields |= {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}
+    fields |= {"model_type": "gpt2", "architectures": [type(model).__name__]}
     for name in ("transformers_version", "dtype", "torch_dtype", "attn_implementation"):
         fields.pop(name, None)
     (folder / "config.json").write_text(json.dumps(fields, indent=1, sort_keys=True) + "\n")
     parameters = dict(model.named_parameters())
     save_file(numbers(parameters), folder / "model.safetensors", {"format": "pt"})
+    return parameters
+
+
+def write_model(folder, changes, seed):
+    generator = torch.Generator().manual_seed(seed)
+    model = random_model(changes, generator)
+    parameters = write_checkpoint(folder, model)
 
     golden = {}
     for index, (prompt, response) in enumerate(RESPONSES):
@@ -141,7 +151,38 @@ def model(out):
     (folder / "batch.json").write_text(json.dumps(batch, indent=1) + "\n")
 
 
-PARTS = {"model": model, "dpo": golden_losses.dpo, "ppo": golden_losses.ppo}
+def scores(model, pad):
+    """r of each response: one by one without a pad token, else in one batch filled up with it."""
+    rows = [REWARD_PROMPTS[prompt] + response for prompt, response in REWARD_RESPONSES]
+    if pad is None:
+        return torch.cat([model(torch.tensor([row])).logits[0] for row in rows])
+    longest = max(map(len, rows))
+    padded = [row + [pad] * (longest - len(row)) for row in rows]
+    return model(torch.tensor(padded)).logits[:, 0]
+
+
+def reward(out):
+    """Scores of small random reward models, and the gradients of a weighted sum of them."""
+    folder = out / "reward"
+    shutil.rmtree(folder, ignore_errors=True)
+    for seed, (name, pad) in enumerate(REWARD_MODELS.items()):
+        generator = torch.Generator().manual_seed(seed)
+        changes = dict(num_labels=1, eos_token_id=EOS, pad_token_id=pad)
+        model = random_model(changes, generator, GPT2ForSequenceClassification)
+        parameters = write_checkpoint(folder / name, model)
+        golden = {"scores": scores(model, pad)}
+        golden["weights"] = torch.randn(len(REWARD_RESPONSES), generator=generator).float()
+        (golden["weights"].double() * golden["scores"]).sum().backward()
+        golden |= {f"gradient.{name}": parameter.grad for name, parameter in parameters.items()}
+        save_file(numbers(golden), folder / name / "golden.safetensors")
+    batch = {
+        "prompts": REWARD_PROMPTS,
+        "responses": [{"prompt": prompt, "ids": ids} for prompt, ids in REWARD_RESPONSES],
+    }
+    (folder / "batch.json").write_text(json.dumps(batch, indent=1) + "\n")
+
+
+PARTS = {"model": model, "reward": reward, "dpo": golden_losses.dpo, "ppo": golden_losses.ppo}
 
 
 def main():

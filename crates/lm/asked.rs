@@ -1,20 +1,21 @@
 //! Whether a network can answer what it is asked: the same checks for every implementation.
 
 use crate::{Error, Heads};
-use rlhf_objective::{Purpose, Result, Start};
+use rlhf_objective::{OutputGrads, Purpose, Result, Start};
 use rlhf_tensor::Storage;
 
 /// Whether there is a vocabulary head to ask.
 pub(crate) fn check_language(heads: Heads) -> Result<()> {
-    match heads {
-        Heads::Language | Heads::LanguageAndValue => Ok(()),
-        Heads::Value => Err(no_vocabulary()),
+    match heads.has_vocabulary() {
+        true => Ok(()),
+        false => Err(no_vocabulary()),
     }
 }
 
-/// The error of asking a critic for a distribution.
+/// The error of asking a critic or a reward model for a distribution.
 pub(crate) fn no_vocabulary() -> rlhf_objective::Error {
-    rlhf_objective::Error::Unsupported("a critic of its own answers values, not tokens".into())
+    let why = "a critic of its own or a reward model answers numbers, not tokens";
+    rlhf_objective::Error::Unsupported(why.into())
 }
 
 /// The error of a question before the first read.
@@ -56,5 +57,13 @@ pub(crate) fn check_rows(what: &'static str, expected: usize, got: usize) -> Res
             expected,
             got,
         })
+    }
+}
+
+/// The gradient of what the head of one number answered: values, or a reward model's scores.
+pub(crate) fn of_numbers(gradients: &OutputGrads, heads: Heads) -> &Option<Vec<f32>> {
+    match heads {
+        Heads::Score => &gradients.scores,
+        _ => &gradients.values,
     }
 }

@@ -1,7 +1,7 @@
 //! `config.json` of a GPT-2 checkpoint in Hugging Face layout.
 
 use crate::{Error, Result};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::path::Path;
 
 /// The nonlinearity of the feed-forward layers.
@@ -27,6 +27,15 @@ impl Activation {
             _ => None,
         }
     }
+}
+
+/// Which of transformers' classes a checkpoint is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Architecture {
+    /// `GPT2LMHeadModel`.
+    LanguageModel,
+    /// `GPT2ForSequenceClassification` with one label.
+    RewardModel,
 }
 
 /// 64 GiB in f32: beyond this a file is mistaken, or not for this program.
@@ -62,6 +71,9 @@ pub struct Gpt2Config {
     pub bos: Option<u32>,
     /// The end-of-sequence token.
     pub eos: Option<u32>,
+    /// The token that ends of texts are filled up with elsewhere. Nothing is ever padded here; a
+    /// reward model does not read its score at this token.
+    pub pad: Option<u32>,
     /// The whole file, to write back.
     raw: Map<String, Value>,
 }
@@ -131,6 +143,7 @@ impl Gpt2Config {
             scale_by_layer: fields.flag("scale_attn_by_inverse_layer_idx", false)?,
             bos: fields.token("bos_token_id", vocab)?,
             eos: fields.token("eos_token_id", vocab)?,
+            pad: fields.token("pad_token_id", vocab)?,
             raw: raw.clone(),
         };
         // Said before anything is allocated for it.
@@ -176,11 +189,34 @@ impl Gpt2Config {
         self
     }
 
+    /// The configuration of a reward model made from this language model. A pad token that is also
+    /// the EOS is forgotten: the score is to be read at the EOS, which says that a response is over.
+    #[must_use]
+    pub fn as_new_reward_model(mut self) -> Self {
+        if self.pad == self.eos {
+            self.pad = None;
+        }
+        self
+    }
+
     /// The content of the `config.json` that describes this network, for Python too.
     #[must_use]
-    pub fn to_json(&self) -> Value {
+    pub fn to_json(&self, architecture: Architecture) -> Value {
         let mut raw = self.raw.clone();
-        raw.insert("architectures".into(), Value::from(vec!["GPT2LMHeadModel"]));
+        let class = match architecture {
+            Architecture::LanguageModel => "GPT2LMHeadModel",
+            Architecture::RewardModel => {
+                // One label; transformers takes two unless it is said.
+                let labels = raw.get("id2label").and_then(Value::as_object);
+                if labels.is_none_or(|labels| labels.len() != 1) {
+                    raw.insert("id2label".into(), json!({"0": "reward"}));
+                    raw.insert("label2id".into(), json!({"reward": 0}));
+                }
+                raw.insert("pad_token_id".into(), json!(self.pad));
+                "GPT2ForSequenceClassification"
+            }
+        };
+        raw.insert("architectures".into(), json!([class]));
         raw.insert("model_type".into(), "gpt2".into());
         for key in ["torch_dtype", "dtype"] {
             raw.remove(key);
@@ -301,7 +337,6 @@ impl Fields<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn with(key: &str, value: Value) -> std::result::Result<Gpt2Config, String> {
         let mut config = json!({"model_type": "gpt2", "vocab_size": 61, "n_embd": 32, "n_head": 2,
@@ -336,7 +371,9 @@ mod tests {
         let gpt2 = Gpt2Config::from_json(json!({"model_type": "gpt2"})).unwrap();
         assert_eq!(gpt2.parameters(), 124_439_808);
         assert_eq!(
-            with("resid_pdrop", json!(0.1)).unwrap().to_json()["resid_pdrop"],
+            with("resid_pdrop", json!(0.1))
+                .unwrap()
+                .to_json(Architecture::LanguageModel)["resid_pdrop"],
             0.1
         );
     }

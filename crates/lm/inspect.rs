@@ -11,7 +11,7 @@ use std::path::Path;
 pub struct Summary {
     /// `gpt2`.
     pub architecture: &'static str,
-    /// The number of parameters, the value head apart.
+    /// The number of parameters, a value head apart.
     pub parameters: u64,
     /// The number of blocks.
     pub layers: usize,
@@ -37,6 +37,8 @@ pub struct Summary {
     pub tokenizer: bool,
     /// Whether there is a value head beside the network.
     pub value_head: bool,
+    /// Whether this is a reward model, which has no vocabulary head.
+    pub reward_model: bool,
     /// The types of number in the files.
     pub dtypes: Vec<String>,
     /// Bytes in memory.
@@ -76,7 +78,12 @@ pub fn inspect(folder: &Path) -> Result<Summary> {
     let tokenizer = Tokenizer::load(folder, config.vocab)?;
     let config = config.or_special(tokenizer.end_of_text());
     let model = Tensors::open_model(folder)?;
-    let specs = bodies::gpt2::specs(&config, Heads::Language);
+    let reward_model = model.contains(bodies::gpt2::SCORE_WEIGHT);
+    let heads = match reward_model {
+        true => Heads::Score,
+        false => Heads::Language,
+    };
+    let specs = bodies::gpt2::specs(&config, heads);
     model.check(&specs, &[bodies::gpt2::HEAD_WEIGHT])?;
     let tensors: Vec<TensorSummary> = model
         .entries()
@@ -88,7 +95,10 @@ pub fn inspect(folder: &Path) -> Result<Summary> {
         })
         .collect();
     let dtypes: BTreeSet<&String> = tensors.iter().map(|tensor| &tensor.dtype).collect();
-    let parameters = config.parameters();
+    let parameters = specs
+        .iter()
+        .map(|spec| spec.shape.iter().product::<usize>() as u64);
+    let parameters = parameters.sum();
     Ok(Summary {
         architecture: "gpt2",
         parameters,
@@ -104,6 +114,7 @@ pub fn inspect(folder: &Path) -> Result<Summary> {
         bos: config.bos,
         tokenizer: !tokenizer.is_ids(),
         value_head: Tensors::open_critic(folder)?.is_some(),
+        reward_model,
         dtypes: dtypes.into_iter().cloned().collect(),
         memory: Memory {
             frozen: 4 * parameters,

@@ -231,6 +231,7 @@ fn gradients_are_slopes_and_none_is_dead() {
             log_probs: language.then(&mut weights),
             entropy: language.then(&mut weights),
             values: Some(weights()),
+            scores: None,
         };
         let want = Want::TRAIN.with_entropy();
         let loss = |model: &mut dyn Model| -> f64 {

@@ -17,9 +17,11 @@ mod packed;
 mod parity;
 mod plain;
 mod save;
+#[cfg(test)]
+mod scored;
 mod tokenizer;
 
-pub use config::{Activation, Gpt2Config};
+pub use config::{Activation, Architecture, Gpt2Config};
 pub use error::{Error, Result};
 pub use inspect::{Memory, Summary, TensorSummary, inspect};
 pub use model::{Backend, Heads, LoadOptions, Model, init, load};

@@ -1,6 +1,6 @@
 //! A network that came from a checkpoint folder and can go back to one.
 
-use crate::bodies::gpt2::{self, HEAD_WEIGHT, VALUE_BIAS, VALUE_WEIGHT};
+use crate::bodies::gpt2::{self, HEAD_WEIGHT, SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT};
 use crate::checkpoint::Tensors;
 use crate::save::{self, Companions};
 use crate::{Error, Gpt2Config, Plain, Result, Tokenizer, engine};
@@ -19,6 +19,19 @@ pub enum Heads {
     LanguageAndValue,
     /// Values only: a separate critic. Log-probs are answered as zeros and take no gradient.
     Value,
+    /// One score a response and nothing else: a reward model (`score.weight` [1, D], no bias, as in
+    /// `GPT2ForSequenceClassification`). It is read at the last token that is not the checkpoint's
+    /// `pad_token_id`, as transformers does; at the last token where there is no pad id. Loaded to
+    /// train from a language model, the head is new and zero.
+    Score,
+}
+
+impl Heads {
+    /// Whether there is a vocabulary head.
+    #[must_use]
+    pub const fn has_vocabulary(self) -> bool {
+        matches!(self, Self::Language | Self::LanguageAndValue)
+    }
 }
 
 /// Which implementation computes.
@@ -73,7 +86,7 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<Box<dyn Model>> {
     let end_of_text = Tokenizer::load(folder, config.vocab)?.end_of_text();
     let config = config.or_special(end_of_text);
     let companions = Companions::read(folder)?;
-    let parameters = read_parameters(folder, &config, options)?;
+    let (config, parameters) = read_parameters(folder, config, options)?;
     let network: Box<dyn Network> = match options.backend {
         Backend::Engine => Box::new(engine::Gpt2::new(
             config.clone(),
@@ -118,23 +131,33 @@ pub fn init(config: &Path, seed: u64, folder: &Path) -> Result<()> {
     save::write(folder, &config, &parameters, &Companions::read(source)?)
 }
 
+/// The parameters of a folder, and its configuration as they leave it.
 fn read_parameters(
     folder: &Path,
-    config: &Gpt2Config,
+    config: Gpt2Config,
     options: &LoadOptions,
-) -> Result<Parameters> {
+) -> Result<(Gpt2Config, Parameters)> {
     let model = Tensors::open_model(folder)?;
-    let specs = gpt2::specs(config, options.heads);
+    let (config, new_head) = match options.heads {
+        Heads::Score if !model.contains(SCORE_WEIGHT) => match options.storage {
+            Storage::Trainable => (config.as_new_reward_model(), vec![SCORE_WEIGHT]),
+            Storage::Frozen => return Err(not_a_reward_model(folder)),
+        },
+        _ => (config, vec![]),
+    };
+    let specs = gpt2::specs(&config, options.heads);
+    let elsewhere = [&[VALUE_WEIGHT, VALUE_BIAS], &new_head[..]].concat();
     let (value, trunk): (Vec<_>, Vec<_>) = specs
         .iter()
         .cloned()
-        .partition(|spec| [VALUE_WEIGHT, VALUE_BIAS].contains(&spec.name.as_str()));
+        .partition(|spec| elsewhere.contains(&spec.name.as_str()));
     model.check(&trunk, &[HEAD_WEIGHT])?;
     let mut parameters = model.parameters(specs, options.storage)?;
-    if config.tied && model.contains(HEAD_WEIGHT) {
+    if options.heads.has_vocabulary() && config.tied && model.contains(HEAD_WEIGHT) {
         check_tied(folder, &model, &parameters)?;
     }
     if !value.is_empty()
+        && new_head.is_empty()
         && let Some(critic) = Tensors::open_critic(folder)?
     {
         critic.check(&value, &[])?;
@@ -144,7 +167,13 @@ fn read_parameters(
             }
         }
     }
-    Ok(parameters)
+    Ok((config, parameters))
+}
+
+fn not_a_reward_model(folder: &Path) -> Error {
+    let message = "has no tensor `score.weight`: this is a language model; train a reward model \
+                   from it first (rlhf train --objective reward)";
+    Error::invalid(folder, message)
 }
 
 /// Some files keep a second copy of the token embedding as the head.

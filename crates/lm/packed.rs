@@ -1,6 +1,6 @@
 //! A ragged batch as a network reads it: flat tokens in segments, each distinct prompt once.
 
-use crate::{Error, Result};
+use crate::{Error, Gpt2Config, Heads, Result};
 use rlhf_objective::Sequences;
 use std::ops::Range;
 
@@ -24,9 +24,10 @@ pub struct Packed {
     pub positions: Vec<u32>,
     /// The segments, in order, covering all tokens; empty ones are left out.
     pub segments: Vec<Segment>,
-    /// For each of the N response tokens, the row that predicts it.
+    /// The rows that are answered about: for each of the N response tokens the one that predicts it;
+    /// for a reward model, the one each of the B scores is read at.
     pub rows: Vec<usize>,
-    /// The response tokens, \[N\].
+    /// The response tokens, \[N\]; none for a reward model.
     pub targets: Vec<u32>,
 }
 
@@ -42,11 +43,12 @@ impl Packed {
         let mut segment_of = vec![None; sequences.prompts().len()];
         for (index, response) in sequences.responses().iter().enumerate() {
             let prompt = &sequences.prompts()[response.prompt].ids;
-            check(index, prompt, &response.ids, vocab, context)?;
+            let read = response.ids.len() - 1;
+            check(index, prompt, &response.ids, read, (vocab, context))?;
             let parent =
                 *segment_of[response.prompt].get_or_insert_with(|| packed.push(prompt, None, 0));
             packed.rows.push(packed.segments[parent].range.end - 1);
-            let read = &response.ids[..response.ids.len() - 1];
+            let read = &response.ids[..read];
             if !read.is_empty() {
                 let segment = packed.push(read, Some(parent), prompt.len());
                 packed.rows.extend(packed.segments[segment].range.clone());
@@ -54,6 +56,48 @@ impl Packed {
             packed.targets.extend(&response.ids);
         }
         Ok(packed)
+    }
+
+    /// Packs a batch for a reward model. Each response is read to the token its score is read at:
+    /// the last of prompt and response that is not `pad`, and the very first where all are, as
+    /// transformers' `GPT2ForSequenceClassification` has it.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); here the last token must fit in `context` too.
+    pub fn scored(
+        sequences: &Sequences,
+        vocab: usize,
+        context: usize,
+        pad: Option<u32>,
+    ) -> Result<Self> {
+        let mut packed = Self::empty();
+        let mut segment_of = vec![None; sequences.prompts().len()];
+        for (index, response) in sequences.responses().iter().enumerate() {
+            let prompt = &sequences.prompts()[response.prompt].ids;
+            let told = |ids: &[u32]| ids.iter().rposition(|id| Some(*id) != pad);
+            let read = told(&response.ids).map_or(0, |last| last + 1);
+            check(index, prompt, &response.ids, read, (vocab, context))?;
+            let parent =
+                *segment_of[response.prompt].get_or_insert_with(|| packed.push(prompt, None, 0));
+            let row = if read == 0 {
+                packed.segments[parent].range.start + told(prompt).unwrap_or(0)
+            } else {
+                let ids = &response.ids[..read];
+                let segment = packed.push(ids, Some(parent), prompt.len());
+                packed.segments[segment].range.end - 1
+            };
+            packed.rows.push(row);
+        }
+        Ok(packed)
+    }
+
+    /// As a network with these heads reads a batch.
+    pub(crate) fn of(sequences: &Sequences, config: &Gpt2Config, heads: Heads) -> Result<Self> {
+        let (vocab, context) = (config.vocab, config.positions);
+        match heads {
+            Heads::Score => Self::scored(sequences, vocab, context, config.pad),
+            _ => Self::new(sequences, vocab, context),
+        }
     }
 
     /// Packs whole histories, one segment each, to predict the token after each of them: what a
@@ -64,7 +108,7 @@ impl Packed {
     pub fn histories(rows: &[Vec<u32>], vocab: usize, context: usize) -> Result<Self> {
         let mut packed = Self::empty();
         for (index, row) in rows.iter().enumerate() {
-            check(index, row, &[], vocab, context)?;
+            check(index, row, &[], 0, (vocab, context))?;
             let segment = packed.push(row, None, 0);
             packed.rows.push(packed.segments[segment].range.end - 1);
         }
@@ -103,13 +147,13 @@ impl Packed {
     }
 }
 
-/// Checks one sequence against the network's limits.
+/// Checks one sequence, of whose response `read` tokens are read, against the network's limits.
 fn check(
     index: usize,
     prompt: &[u32],
     response: &[u32],
-    vocab: usize,
-    context: usize,
+    read: usize,
+    (vocab, context): (usize, usize),
 ) -> Result<()> {
     if let Some(id) = prompt
         .iter()
@@ -121,8 +165,7 @@ fn check(
              was it made with another tokenizer?"
         )));
     }
-    let read = prompt.len() + response.len().saturating_sub(1);
-    if read > context {
+    if prompt.len() + read > context {
         return Err(Error::Batch(format!(
             "sequence {index}: a prompt of {} and a response of {} tokens do not fit the context of \
              {context}: shorten one of them",
@@ -156,6 +199,26 @@ mod tests {
         assert_eq!(parents, [None, Some(0), None, Some(2)]);
         assert_eq!(packed.prefix(&packed.segments[3]), 4..5);
         assert_eq!(packed.prefix(&packed.segments[2]), 0..0);
+    }
+
+    #[test]
+    fn scores_are_read_at_the_last_token_that_is_no_pad() {
+        let packed = |pad| Packed::scored(&sequences(), 10, 8, pad).unwrap();
+        let whole = packed(None);
+        assert_eq!(whole.tokens, [1, 2, 3, 5, 6, 4, 7, 8, 9, 5]);
+        assert_eq!(whole.rows, [4, 8, 9]);
+        assert_eq!(whole.positions, [0, 1, 2, 3, 4, 0, 1, 2, 3, 3]);
+        assert!(whole.targets.is_empty());
+        // The third response is all pad: its prompt is told.
+        let padded = packed(Some(5));
+        assert_eq!(padded.tokens, [1, 2, 3, 5, 6, 4, 7, 8, 9]);
+        assert_eq!(padded.rows, [4, 8, 2]);
+        let prompts = vec![Prompt::from_ids(vec![6, 6])];
+        let answer = Response::new(0, vec![6], Finish::Eos);
+        let s = Sequences::new(prompts, vec![answer]).unwrap();
+        assert_eq!(Packed::scored(&s, 10, 8, Some(6)).unwrap().rows, [0]);
+        assert!(Packed::scored(&sequences(), 10, 5, None).is_ok());
+        assert!(Packed::scored(&sequences(), 10, 4, None).is_err());
     }
 
     #[test]

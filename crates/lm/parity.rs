@@ -20,7 +20,7 @@ fn plain(folder: &Path) -> Plain {
     Plain::new(config, parameters, Heads::Language, 1.0)
 }
 
-fn json(path: &Path) -> Value {
+pub(crate) fn json(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
@@ -38,7 +38,7 @@ fn stages(network: &Plain, ids: &[u32], vocab: usize) -> BTreeMap<String, Vec<f3
 }
 
 /// Where both are minus infinity they agree.
-fn close(what: &str, got: &[f32], expected: &[f32], tolerance: f32) {
+pub(crate) fn close(what: &str, got: &[f32], expected: &[f32], tolerance: f32) {
     assert_eq!(got.len(), expected.len(), "{what}");
     for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
         let same = got == expected || (got - expected).abs() <= tolerance;
@@ -140,15 +140,16 @@ fn base64_floats(text: &str) -> Vec<f32> {
 }
 
 /// The files that scripts/golden.py wrote.
-struct Golden {
-    folder: PathBuf,
+pub(crate) struct Golden {
+    pub(crate) folder: PathBuf,
     batch: Value,
-    sequences: Sequences,
+    pub(crate) sequences: Sequences,
 }
 
 impl Golden {
-    fn new() -> Self {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/model");
+    pub(crate) fn new(part: &str) -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
+        let folder = folder.join(part);
         let batch = json(&folder.join("batch.json"));
         let ids = |ids: &Value| serde_json::from_value(ids.clone()).unwrap();
         let prompts = batch["prompts"].as_array().unwrap().iter();
@@ -171,7 +172,7 @@ impl Golden {
         names.cloned().collect()
     }
 
-    fn numbers(&self, model: &str) -> BTreeMap<String, Vec<f32>> {
+    pub(crate) fn numbers(&self, model: &str) -> BTreeMap<String, Vec<f32>> {
         let bytes = std::fs::read(self.folder.join(model).join("golden.safetensors")).unwrap();
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
         let floats = |data: &[u8]| -> Vec<f32> {
@@ -185,14 +186,14 @@ impl Golden {
 }
 
 /// Relative to the largest value of the tensor.
-fn relative(what: &str, got: &[f32], expected: &[f32]) {
+pub(crate) fn relative(what: &str, got: &[f32], expected: &[f32]) {
     let largest = expected.iter().fold(0f32, |max, x| max.max(x.abs()));
     close(what, got, expected, 1e-4 * largest);
 }
 
 #[test]
 fn logits_of_transformers() {
-    let golden = Golden::new();
+    let golden = Golden::new("model");
     for model in golden.models() {
         let numbers = golden.numbers(&model);
         let network = plain(&golden.folder.join(&model));
@@ -218,7 +219,7 @@ fn trainable(backend: Backend) -> LoadOptions {
 
 #[test]
 fn gradients_of_pytorch() {
-    let golden = Golden::new();
+    let golden = Golden::new("model");
     for (model, backend) in golden
         .models()
         .iter()
@@ -246,7 +247,7 @@ fn gradients_of_pytorch() {
 
 #[test]
 fn ten_adamw_steps_of_pytorch() {
-    let golden = Golden::new();
+    let golden = Golden::new("model");
     let field = |name: &str| golden.batch["adamw"][name].as_f64().unwrap();
     let adamw = AdamW {
         beta1: field("beta1"),

@@ -4,7 +4,7 @@
 
 mod decoder;
 
-use crate::asked::{check_language, check_trainable, nothing_read};
+use crate::asked::{check_language, check_trainable, nothing_read, of_numbers};
 use crate::bodies::gpt2::{Affine, BlockIds, Gpt2Ids};
 use crate::{Activation, Gpt2Config, Heads, Packed};
 use decoder::PlainDecoder;
@@ -30,6 +30,7 @@ struct Read {
     hidden: Tensor,
     log_probs: Tensor,
     entropy: Option<Tensor>,
+    /// Values or scores.
     values: Option<Tensor>,
     purpose: Purpose,
 }
@@ -205,17 +206,18 @@ impl Plain {
         let hidden = self
             .hidden(&weights, packed, &mut |_, _| ())?
             .index_select(&rows, 0)?;
-        let values = match &self.ids.value {
+        let values = match &self.ids.number {
             Some(head) => {
                 let weight = weights.get(head.weight).t()?;
-                let value = hidden
-                    .matmul(&weight)?
-                    .broadcast_add(weights.get(head.bias))?;
-                Some(value.squeeze(1)?)
+                let number = hidden.matmul(&weight)?.squeeze(1)?;
+                Some(match head.bias {
+                    Some(bias) => number.broadcast_add(weights.get(bias))?,
+                    None => number,
+                })
             }
             None => None,
         };
-        let (log_probs, entropy) = if self.heads == Heads::Value {
+        let (log_probs, entropy) = if !self.heads.has_vocabulary() {
             (
                 Tensor::zeros(packed.rows.len(), hidden.dtype(), &Device::Cpu)?,
                 None,
@@ -268,11 +270,14 @@ impl Network for Plain {
 
     fn read(&mut self, sequences: &Sequences, want: Want) -> Result<Outputs> {
         self.last = None;
-        let packed = Packed::new(sequences, self.config.vocab, self.config.positions)?;
+        let packed = Packed::of(sequences, &self.config, self.heads)?;
         let read = self.answer(&packed, want)?;
         let numbers = |x: &Option<Tensor>| x.as_ref().map(Tensor::to_vec1).transpose();
         let (entropy, values) = (numbers(&read.entropy)?, numbers(&read.values)?);
-        let outputs = Outputs::new(sequences, read.log_probs.to_vec1()?, entropy, values)?;
+        let outputs = match self.heads {
+            Heads::Score => Outputs::scored(sequences, values.unwrap_or_default())?,
+            _ => Outputs::new(sequences, read.log_probs.to_vec1()?, entropy, values)?,
+        };
         self.last = Some(read);
         Ok(outputs)
     }
@@ -293,10 +298,11 @@ impl Network for Plain {
         };
         // d(loss)/d(parameters) = d(Σ outputs·gradients)/d(parameters), the gradients held fixed.
         let mut total = Tensor::zeros((), read.hidden.dtype(), &Device::Cpu)?;
+        let language = self.heads.has_vocabulary();
         let parts = [
-            (Some(&read.log_probs), &gradients.log_probs),
+            (language.then_some(&read.log_probs), &gradients.log_probs),
             (read.entropy.as_ref(), &gradients.entropy),
-            (read.values.as_ref(), &gradients.values),
+            (read.values.as_ref(), of_numbers(gradients, self.heads)),
         ];
         for (output, gradient) in parts {
             if let (Some(output), Some(gradient)) = (output, gradient) {

@@ -1,8 +1,8 @@
 //! Writing a checkpoint folder, each file whole or not at all.
 
-use crate::bodies::gpt2::{VALUE_BIAS, VALUE_WEIGHT};
+use crate::bodies::gpt2::{SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT};
 use crate::checkpoint::{CRITIC, MODEL};
-use crate::{Error, Gpt2Config, Result};
+use crate::{Architecture, Error, Gpt2Config, Result};
 use rlhf_tensor::{ParameterId, Parameters};
 use safetensors::{Dtype, View};
 use std::borrow::Cow;
@@ -57,7 +57,11 @@ pub(crate) fn write(
     for (name, bytes) in &companions.0 {
         replace(&folder.join(name), |path| std::fs::write(path, bytes))?;
     }
-    let mut json = format!("{:#}", config.to_json());
+    let architecture = match parameters.id(SCORE_WEIGHT) {
+        Some(_) => Architecture::RewardModel,
+        None => Architecture::LanguageModel,
+    };
+    let mut json = format!("{:#}", config.to_json(architecture));
     json.push('\n');
     replace(&folder.join(CONFIG), |path| std::fs::write(path, &json))?;
     let (critic, model): (Vec<_>, Vec<_>) = parameters

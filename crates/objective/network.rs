@@ -1,6 +1,6 @@
 //! What a network must answer, and how it decodes.
 
-use crate::{PerToken, Result, Sequences};
+use crate::{Error, PerSeq, PerToken, Result, Sequences};
 use rlhf_tensor::{Parameters, Tensor, Var};
 use std::ops::Range;
 
@@ -55,6 +55,9 @@ pub struct Outputs {
     pub entropy: Option<PerToken>,
     /// The critic's V(x, y₍<t₎), before token t, in units of the reward; where there is a critic.
     pub values: Option<PerToken>,
+    /// The reward model's r(x, y), \[B\], in units of the reward; where there is one. A reward model
+    /// answers this alone: its log-probs are zeros.
+    pub scores: Option<PerSeq>,
 }
 
 /// The gradient of a loss with respect to [`Outputs`]; what a loss does not use is `None`.
@@ -66,6 +69,8 @@ pub struct OutputGrads {
     pub entropy: Option<Vec<f32>>,
     /// With respect to each value, \[N\].
     pub values: Option<Vec<f32>>,
+    /// With respect to each score, \[B\].
+    pub scores: Option<Vec<f32>>,
 }
 
 impl Outputs {
@@ -79,15 +84,31 @@ impl Outputs {
         entropy: Option<Vec<f32>>,
         values: Option<Vec<f32>>,
     ) -> Result<Self> {
-        let leaf = |numbers: Vec<f32>| -> Result<PerToken> {
-            let length = numbers.len();
-            let variable = Var::from_vec(numbers, length, &rlhf_tensor::Device::Cpu)?;
-            PerToken::new(variable.into_inner(), sequences.offsets())
-        };
+        let leaf = |numbers| PerToken::new(leaf(numbers)?, sequences.offsets());
         Ok(Self {
             log_probs: leaf(log_probs)?,
             entropy: entropy.map(leaf).transpose()?,
             values: values.map(leaf).transpose()?,
+            scores: None,
+        })
+    }
+
+    /// What a reward model answers: `scores` \[B\], and log-probs of zero.
+    ///
+    /// # Errors
+    /// If there is not one score a response.
+    pub fn scored(sequences: &Sequences, scores: Vec<f32>) -> Result<Self> {
+        if scores.len() != sequences.len() {
+            return Err(Error::Size {
+                what: "scores",
+                expected: sequences.len(),
+                got: scores.len(),
+            });
+        }
+        let none = Self::new(sequences, vec![0.0; sequences.tokens()], None, None)?;
+        Ok(Self {
+            scores: Some(PerSeq::new(leaf(scores)?)?),
+            ..none
         })
     }
 
@@ -97,18 +118,23 @@ impl Outputs {
     /// If candle cannot differentiate it.
     pub fn gradients(&self, loss: &Tensor) -> Result<OutputGrads> {
         let gradients = loss.backward()?;
-        let of = |output: &PerToken| -> Result<Option<Vec<f32>>> {
-            Ok(gradients
-                .get(output.values())
-                .map(Tensor::to_vec1)
-                .transpose()?)
+        let numbers = |output: &Tensor| -> Result<Option<Vec<f32>>> {
+            Ok(gradients.get(output).map(Tensor::to_vec1).transpose()?)
         };
+        let of = |output: &PerToken| numbers(output.values());
+        let of_scores = |output: &PerSeq| numbers(output.values());
         Ok(OutputGrads {
             log_probs: of(&self.log_probs)?,
             entropy: self.entropy.as_ref().map(of).transpose()?.flatten(),
             values: self.values.as_ref().map(of).transpose()?.flatten(),
+            scores: self.scores.as_ref().map(of_scores).transpose()?.flatten(),
         })
     }
+}
+
+fn leaf(numbers: Vec<f32>) -> Result<Tensor> {
+    let length = numbers.len();
+    Ok(Var::from_vec(numbers, length, &rlhf_tensor::Device::Cpu)?.into_inner())
 }
 
 /// A language model π(· | x, y₍<t₎), with or without a critic, at one temperature.

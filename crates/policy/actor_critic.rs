@@ -91,12 +91,14 @@ impl Network for ActorCritic {
             log_probs,
             entropy,
             values,
+            scores,
         } = gradients.clone();
-        if log_probs.is_some() || entropy.is_some() {
+        if log_probs.is_some() || entropy.is_some() || scores.is_some() {
             self.policy.backward(&OutputGrads {
                 log_probs,
                 entropy,
                 values: None,
+                scores,
             })?;
         }
         if values.is_some() {
@@ -156,7 +158,7 @@ mod tests {
         let gradients = OutputGrads {
             log_probs: ones(),
             values: ones(),
-            entropy: None,
+            ..OutputGrads::default()
         };
         both.backward(&gradients).unwrap();
         let norms: Vec<f64> = both

@@ -295,6 +295,7 @@ mod tests {
             log_probs: Some(a.clone()),
             entropy: Some(b.clone()),
             values: Some(c.clone()),
+            ..OutputGrads::default()
         };
         network.backward(&gradients).unwrap();
         for id in network.parameters.ids() {

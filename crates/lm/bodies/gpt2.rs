@@ -8,6 +8,8 @@ use rlhf_tensor::{ParameterId, ParameterSpec, Parameters, Rng, Stream};
 pub const VALUE_WEIGHT: &str = "v_head.weight";
 /// The value head's bias, \[1\].
 pub const VALUE_BIAS: &str = "v_head.bias";
+/// The reward model's head, [1, D], without a bias: `GPT2ForSequenceClassification` with one label.
+pub const SCORE_WEIGHT: &str = "score.weight";
 /// The vocabulary head's weight, [V, D], where it is not the token embedding.
 pub const HEAD_WEIGHT: &str = "lm_head.weight";
 
@@ -50,24 +52,29 @@ pub fn specs(config: &Gpt2Config, heads: Heads) -> Vec<ParameterSpec> {
     }
     specs.push(ParameterSpec::undecayed("transformer.ln_f.weight", &[d]));
     specs.push(ParameterSpec::undecayed("transformer.ln_f.bias", &[d]));
-    if heads != Heads::Value && !config.tied {
+    if heads.has_vocabulary() && !config.tied {
         specs.push(ParameterSpec::matrix(HEAD_WEIGHT, &[config.vocab, d]));
     }
-    if heads != Heads::Language {
-        specs.push(ParameterSpec::matrix(VALUE_WEIGHT, &[1, d]));
-        specs.push(ParameterSpec::undecayed(VALUE_BIAS, &[1]));
+    match heads {
+        Heads::Language => {}
+        Heads::LanguageAndValue | Heads::Value => {
+            specs.push(ParameterSpec::matrix(VALUE_WEIGHT, &[1, d]));
+            specs.push(ParameterSpec::undecayed(VALUE_BIAS, &[1]));
+        }
+        Heads::Score => specs.push(ParameterSpec::matrix(SCORE_WEIGHT, &[1, d])),
     }
     specs
 }
 
 /// Fills parameters as GPT-2's are at the start: normal weights of deviation 0.02, residual
-/// projections smaller by √(2·layers) (Radford et al. 2019, §2.3), norms 1 and biases 0; the value
-/// head 0, so that a new critic says nothing.
+/// projections smaller by √(2·layers) (Radford et al. 2019, §2.3), norms 1 and biases 0; the heads
+/// of one number 0, so that a new critic or reward model says nothing.
 pub fn initialize(config: &Gpt2Config, parameters: &mut Parameters, seed: u64) {
     let residual = 0.02 / (2.0 * config.layers as f64).sqrt();
     let names: Vec<String> = parameters.specs().map(|spec| spec.name.clone()).collect();
     for (index, (id, name)) in parameters.ids().zip(&names).enumerate() {
-        let std = if name.starts_with("v_head") || name.ends_with("bias") {
+        let number = name == SCORE_WEIGHT || name.starts_with("v_head");
+        let std = if number || name.ends_with("bias") {
             0.0
         } else if name.contains("ln_") {
             parameters.weights_mut(id).fill(1.0);
@@ -100,6 +107,15 @@ pub struct Affine {
     pub bias: ParameterId,
 }
 
+/// A linear layer from a hidden state to one number.
+#[derive(Debug, Clone, Copy)]
+pub struct Number {
+    /// The weight, [1, D].
+    pub weight: ParameterId,
+    /// The bias \[1\], if there is one.
+    pub bias: Option<ParameterId>,
+}
+
 /// One block's parameters.
 #[derive(Debug, Clone, Copy)]
 pub struct BlockIds {
@@ -130,8 +146,8 @@ pub struct Gpt2Ids {
     pub norm: Affine,
     /// The vocabulary head: the token embedding, where tied.
     pub head: ParameterId,
-    /// The value head, if there is one.
-    pub value: Option<Affine>,
+    /// The value head or the reward model's, if there is one.
+    pub number: Option<Number>,
 }
 
 impl Gpt2Ids {
@@ -168,7 +184,13 @@ impl Gpt2Ids {
             blocks: (0..config.layers).map(block).collect(),
             norm: affine("transformer.ln_f".into()),
             head: parameters.id(HEAD_WEIGHT).unwrap_or(tokens),
-            value: parameters.id(VALUE_WEIGHT).map(|_| affine("v_head".into())),
+            number: [VALUE_WEIGHT, SCORE_WEIGHT]
+                .iter()
+                .find_map(|name| parameters.id(name))
+                .map(|weight| Number {
+                    weight,
+                    bias: parameters.id(VALUE_BIAS),
+                }),
         }
     }
 }
@@ -196,6 +218,7 @@ mod tests {
             (false, Heads::Language, 0),
             (true, Heads::LanguageAndValue, 7),
             (false, Heads::Value, 7 - 66),
+            (false, Heads::Score, 6 - 66),
         ] {
             let (config, parameters) = parameters(tied, heads, 1);
             assert_eq!(
@@ -204,8 +227,8 @@ mod tests {
             );
             let ids = Gpt2Ids::new(&config, &parameters);
             assert_eq!(ids.blocks.len(), 2);
-            assert_eq!(ids.head == ids.tokens, tied || heads == Heads::Value);
-            assert_eq!(ids.value.is_some(), heads != Heads::Language);
+            assert_eq!(ids.head == ids.tokens, tied || !heads.has_vocabulary());
+            assert_eq!(ids.number.is_some(), heads != Heads::Language);
         }
     }
 

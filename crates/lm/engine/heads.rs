@@ -2,7 +2,7 @@
 //! vocabulary head, values from the value head.
 
 use super::modules::Norm;
-use crate::bodies::gpt2::Affine;
+use crate::bodies::gpt2::Number;
 use rlhf_tensor::cpu::{
     Buffer, RowGradient, RowStats, RowSummary, View, Write, dot_rows, log_softmax_backward,
     log_softmax_rows, matmul, summarize_rows,
@@ -22,7 +22,8 @@ pub(super) struct Readout {
     pub(super) norm: Norm,
     /// The vocabulary head [V, D], if it is asked for.
     pub(super) vocabulary: Option<ParameterId>,
-    pub(super) value: Option<Affine>,
+    /// The value head or a reward model's.
+    pub(super) number: Option<Number>,
     pub(super) width: usize,
     pub(super) vocab: usize,
     /// What logits are multiplied by: 1 / temperature.
@@ -43,14 +44,14 @@ impl Readout {
     pub(super) fn new(
         norm: Norm,
         vocabulary: Option<ParameterId>,
-        value: Option<Affine>,
+        number: Option<Number>,
         (vocab, width): (usize, usize),
         temperature: f64,
     ) -> Self {
         Self {
             norm,
             vocabulary,
-            value,
+            number,
             width,
             vocab,
             sharpness: (1.0 / temperature) as f32,
@@ -134,10 +135,11 @@ impl Readout {
         }
     }
 
-    /// The value of each gathered row, where there is a value head.
-    pub(super) fn values(&self, weights: Weights<'_>) -> Option<Vec<f32>> {
-        let head = self.value?;
-        let (weight, bias) = (weights.get(head.weight), weights.get(head.bias)[0]);
+    /// The value or score of each gathered row, where there is a head for it.
+    pub(super) fn numbers(&self, weights: Weights<'_>) -> Option<Vec<f32>> {
+        let head = self.number?;
+        let weight = weights.get(head.weight);
+        let bias = head.bias.map_or(0.0, |bias| weights.get(bias)[0]);
         let rows = self.hidden().chunks_exact(self.width);
         Some(rows.map(|row| dot_rows(row, weight) + bias).collect())
     }
@@ -170,7 +172,7 @@ impl Readout {
         weights: Weights<'_>,
         gradients: &mut Gradients<'_>,
         of_rows: Option<&[RowGradient]>,
-        of_values: Option<&[f32]>,
+        of_numbers: Option<&[f32]>,
     ) -> &[f32] {
         let size = self.rows * self.width;
         match (of_rows, self.vocabulary) {
@@ -179,8 +181,8 @@ impl Readout {
             }
             _ => self.gradient.at_least(size).fill(0.0),
         }
-        if let (Some(of_values), Some(head)) = (of_values, self.value) {
-            self.backward_values(weights, gradients, head, of_values);
+        if let (Some(of_numbers), Some(head)) = (of_numbers, self.number) {
+            self.backward_numbers(weights, gradients, head, of_numbers);
         }
         let (stream, hidden_gradient) = (&self.stream[..size], &self.gradient[..size]);
         let d_stream = self.stream_gradient.at_least(size);
@@ -235,20 +237,23 @@ impl Readout {
     }
 
     /// Adds to the gradient of the hidden states.
-    fn backward_values(
+    fn backward_numbers(
         &mut self,
         weights: Weights<'_>,
         gradients: &mut Gradients<'_>,
-        head: Affine,
-        of_values: &[f32],
+        head: Number,
+        of_numbers: &[f32],
     ) {
         let size = self.rows * self.width;
         let weight = weights.get(head.weight);
-        let (d_weight, d_bias) = gradients.get_two_mut(head.weight, head.bias);
+        if let Some(bias) = head.bias {
+            let d_bias = &mut gradients.get_mut(bias)[0];
+            of_numbers.iter().for_each(|g| *d_bias += g);
+        }
+        let d_weight = gradients.get_mut(head.weight);
         let rows = self.gradient[..size].chunks_exact_mut(self.width);
         let rows = rows.zip(self.hidden[..size].chunks_exact(self.width));
-        for ((d_hidden, hidden), g) in rows.zip(of_values) {
-            d_bias[0] += g;
+        for ((d_hidden, hidden), g) in rows.zip(of_numbers) {
             d_hidden
                 .iter_mut()
                 .zip(weight)

@@ -12,7 +12,7 @@ mod modules;
 mod tests;
 mod trunk;
 
-use crate::asked::{check_trainable, no_vocabulary, nothing_read};
+use crate::asked::{check_trainable, no_vocabulary, nothing_read, of_numbers};
 use crate::bodies::gpt2::Gpt2Ids;
 use crate::{Gpt2Config, Heads, Packed};
 use heads::Readout;
@@ -29,6 +29,7 @@ use trunk::{Batch, Trunk, norm};
 pub struct Gpt2 {
     config: Gpt2Config,
     parameters: Parameters,
+    heads: Heads,
     trunk: Trunk,
     readout: Readout,
     last: Option<Read>,
@@ -47,14 +48,15 @@ impl Gpt2 {
     #[must_use]
     pub fn new(config: Gpt2Config, parameters: Parameters, heads: Heads, temperature: f64) -> Self {
         let ids = Gpt2Ids::new(&config, &parameters);
-        let vocabulary = (heads != Heads::Value).then_some(ids.head);
+        let vocabulary = heads.has_vocabulary().then_some(ids.head);
         let sizes = (config.vocab, config.width);
         let last_norm = norm(&config, ids.norm);
         Self {
             trunk: Trunk::new(&config, &ids),
-            readout: Readout::new(last_norm, vocabulary, ids.value, sizes, temperature),
+            readout: Readout::new(last_norm, vocabulary, ids.number, sizes, temperature),
             config,
             parameters,
+            heads,
             last: None,
         }
     }
@@ -67,21 +69,24 @@ impl Network for Gpt2 {
 
     fn read(&mut self, sequences: &Sequences, want: Want) -> Result<Outputs> {
         self.last = None;
-        let packed = Packed::new(sequences, self.config.vocab, self.config.positions)?;
+        let packed = Packed::of(sequences, &self.config, self.heads)?;
         let batch = Batch::new(packed);
-        let (log_probs, values) = on_the_pool(|| {
+        let (log_probs, numbers) = on_the_pool(|| {
             let weights = self.parameters.weights();
             let stream = self.trunk.forward(weights, &batch, want.purpose, |_, _| ());
             self.readout.gather(weights, stream, &batch.packed.rows);
             let log_probs = self.readout.log_probs(weights, &batch.packed.targets);
-            (log_probs, self.readout.values(weights))
+            (log_probs, self.readout.numbers(weights))
         });
         let entropy = want.entropy.then(|| self.readout.entropies());
         self.last = Some(Read {
             batch,
             purpose: want.purpose,
         });
-        Outputs::new(sequences, log_probs, entropy, values)
+        match self.heads {
+            Heads::Score => Outputs::scored(sequences, numbers.unwrap_or_default()),
+            _ => Outputs::new(sequences, log_probs, entropy, numbers),
+        }
     }
 
     fn log_dist(&mut self, rows: Range<usize>) -> Result<Tensor> {
@@ -108,13 +113,16 @@ impl Network for Gpt2 {
         let read = self.last.as_ref().ok_or_else(nothing_read)?;
         check_trainable(read.purpose, self.parameters.storage())?;
         let packed = &read.batch.packed;
-        let of_rows = row_gradients(gradients, &packed.targets)?;
-        check_length(gradients.values.as_deref(), packed.rows.len())?;
+        let of_rows = match self.heads {
+            Heads::Score => None,
+            _ => row_gradients(gradients, &packed.targets)?,
+        };
+        let of_numbers = of_numbers(gradients, self.heads).as_deref();
+        check_length(of_numbers, packed.rows.len())?;
         on_the_pool(|| {
             let (weights, mut into) = self.parameters.split();
-            let of_values = gradients.values.as_deref();
             let readout = &mut self.readout;
-            let d_rows = readout.backward(weights, &mut into, of_rows.as_deref(), of_values);
+            let d_rows = readout.backward(weights, &mut into, of_rows.as_deref(), of_numbers);
             self.trunk
                 .backward(weights, &mut into, &read.batch, &packed.rows, d_rows);
         });

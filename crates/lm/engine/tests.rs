@@ -60,6 +60,7 @@ fn gradients(n: usize, outputs: &Outputs) -> OutputGrads {
         log_probs: Some(wave(0.0)),
         entropy: outputs.entropy.as_ref().map(|_| wave(1.0)),
         values: outputs.values.as_ref().map(|_| wave(2.0)),
+        scores: None,
     }
 }
 
