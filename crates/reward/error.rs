@@ -1,4 +1,4 @@
-//! What can go wrong with a rule.
+//! What can go wrong with a rule or a reward model.
 
 use std::path::PathBuf;
 
@@ -16,6 +16,17 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// A file with something in it that makes no sense.
+    #[error("{path}: {message}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A reward model that cannot be loaded.
+    #[error(transparent)]
+    Model(Box<rlhf_lm::Error>),
     /// A line of a lexicon that is not a word, a tab and a number.
     #[error("{path}:{line}: {message}")]
     Line {

@@ -1,7 +1,8 @@
-//! r(x, y): rules that score a response.
+//! r(x, y): rules and reward models that score a response, and how a reward model is fitted.
 //!
 //! A [`Rule`] is what a user writes (it is read from TOML), [`Rules`] is what scores: patterns
-//! compiled, files read, tokens looked up. No model, prior or method is known here.
+//! compiled, files and models read, tokens looked up. A [`Learned`] reward is a network with one
+//! score a response; [`BradleyTerry`] fits it to preference pairs. No prior or method is known here.
 //!
 //! ```
 //! use rlhf_objective::{Finish, Prompt, Response, Reward, Sequences};
@@ -14,12 +15,16 @@
 //! assert_eq!(reward.score(&sequences).unwrap().to_vec().unwrap(), [0.5]);
 //! ```
 
+mod bradley_terry;
 mod error;
 mod lexicon;
+mod model;
 mod rule;
 mod rules;
 
+pub use bradley_terry::{BradleyTerry, BradleyTerryConfig, PairBatch, PairSource};
 pub use error::{Error, Result};
 pub use lexicon::Lexicon;
+pub use model::{Learned, Normalization};
 pub use rule::{Rule, Token, Weighted};
 pub use rules::Rules;

@@ -3,7 +3,7 @@
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// A token, by its id or by the text it stands for.
@@ -59,6 +59,11 @@ pub enum Rule {
         /// The number.
         per_token: f64,
     },
+    /// What a reward model says, as its `reward.json` scales it.
+    Model {
+        /// Its checkpoint folder.
+        folder: PathBuf,
+    },
     /// The weighted sum of other rules.
     Sum {
         /// The rules.
@@ -78,6 +83,7 @@ impl Rule {
     pub fn files(&mut self) -> Vec<&mut PathBuf> {
         match self {
             Self::Lexicon { file, .. } => file.iter_mut().collect(),
+            Self::Model { folder } => vec![folder],
             Self::Sum { rules } => rules
                 .iter_mut()
                 .flat_map(|part| part.rule.files())
@@ -95,11 +101,14 @@ impl FromStr for Rule {
     type Err = Error;
 
     /// Reads `kind:argument`, the form for a command line: `token-share:2`, `contains:TEXT`,
-    /// `regex:PATTERN`, `lexicon:FILE`, `length:-0.01`.
+    /// `regex:PATTERN`, `lexicon:FILE`, `length:-0.01`; or a folder, for the reward model in it.
     fn from_str(text: &str) -> Result<Self> {
         let (kind, argument) = text.split_once(':').unwrap_or((text, ""));
         let missing = argument.is_empty();
         match kind {
+            _ if Path::new(text).is_dir() => Ok(Self::Model {
+                folder: text.into(),
+            }),
             _ if missing => Err(unknown(text)),
             "token-share" => Ok(Self::TokenShare {
                 token: argument
@@ -127,8 +136,8 @@ impl FromStr for Rule {
 
 fn unknown(text: &str) -> Error {
     Error::Rule(format!(
-        "reward `{text}`: expected token-share:TOKEN, contains:TEXT, regex:PATTERN, lexicon:FILE or \
-         length:NUMBER; sums and penalties are written in a config file under [reward]"
+        "reward `{text}`: expected token-share:TOKEN, contains:TEXT, regex:PATTERN, lexicon:FILE, \
+         length:NUMBER or the folder of a reward model; sums and penalties are written in a config file under [reward]"
     ))
 }
 

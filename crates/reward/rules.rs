@@ -1,10 +1,12 @@
 //! Rules made ready to score.
 
-use crate::{Error, Lexicon, Result, Rule, Token};
+use crate::{Error, Learned, Lexicon, Result, Rule, Token};
 use regex::Regex;
+use rlhf_lm::Backend;
 use rlhf_objective::{Finish, PerSeq, Response, Reward, Sequences};
+use std::sync::Arc;
 
-/// A [`Rule`] with its patterns compiled, its files read and its tokens looked up.
+/// A [`Rule`] with its patterns compiled, its files and reward models read and its tokens looked up.
 #[derive(Debug)]
 pub struct Rules(Compiled);
 
@@ -15,6 +17,7 @@ enum Compiled {
     Regex(Regex),
     Lexicon(Lexicon),
     Length(f64),
+    Model(Box<Learned>),
     Sum(Vec<(f64, Compiled)>),
     MissingEos { penalty: f64, rule: Box<Compiled> },
 }
@@ -31,8 +34,8 @@ impl Rules {
 
 impl Reward for Rules {
     fn score(&mut self, sequences: &Sequences) -> rlhf_objective::Result<PerSeq> {
-        let score = |response: &std::sync::Arc<Response>| self.0.score(response) as f32;
-        PerSeq::from_vec(sequences.responses().iter().map(score).collect())
+        let scores = self.0.scores(sequences)?.into_iter();
+        PerSeq::from_vec(scores.map(|score| score as f32).collect())
     }
 }
 
@@ -65,6 +68,9 @@ impl Compiled {
                 Self::Lexicon(read.unwrap_or_default().with(Lexicon::new(words)?))
             }
             Rule::Length { per_token } => Self::Length(finite("length: per_token", *per_token)?),
+            Rule::Model { folder } => {
+                Self::Model(Box::new(Learned::load(folder, Backend::Engine)?))
+            }
             Rule::Sum { rules } => {
                 let part = |part: &crate::Weighted| -> Result<_> {
                     Ok((
@@ -88,26 +94,54 @@ impl Compiled {
         })
     }
 
-    fn score(&self, response: &Response) -> f64 {
-        match self {
-            Self::TokenShare(token) => {
-                let ids = without_eos(response);
-                let count = ids.iter().filter(|id| *id == token).count();
-                count as f64 / ids.len().max(1) as f64
+    /// \[B\]
+    fn scores(&mut self, sequences: &Sequences) -> rlhf_objective::Result<Vec<f64>> {
+        let responses = sequences.responses().iter();
+        Ok(match self {
+            Self::Model(model) => {
+                let scores = model.score(sequences)?.to_vec()?;
+                scores.into_iter().map(f64::from).collect()
             }
-            Self::Contains(text) => f64::from(u8::from(response.text.contains(text))),
-            Self::Regex(regex) => f64::from(u8::from(regex.is_match(&response.text))),
-            Self::Lexicon(lexicon) => lexicon.sum(&response.text),
-            Self::Length(per_token) => per_token * without_eos(response).len() as f64,
-            Self::Sum(rules) => rules
-                .iter()
-                .map(|(weight, rule)| weight * rule.score(response))
-                .sum(),
+            Self::Sum(rules) => {
+                let mut sums = vec![0.0; sequences.len()];
+                for (weight, rule) in rules {
+                    let scores = rule.scores(sequences)?;
+                    sums.iter_mut()
+                        .zip(scores)
+                        .for_each(|(sum, x)| *sum += *weight * x);
+                }
+                sums
+            }
             Self::MissingEos { penalty, rule } => {
-                let missing = response.finish == Finish::Length;
-                rule.score(response) - if missing { *penalty } else { 0.0 }
+                let scores = rule.scores(sequences)?.into_iter().zip(responses);
+                let missing = |response: &Response| response.finish == Finish::Length;
+                let score =
+                    |(x, y): (f64, &Arc<Response>)| x - if missing(y) { *penalty } else { 0.0 };
+                scores.map(score).collect()
             }
-        }
+            Self::TokenShare(token) => {
+                let share = |response: &Arc<Response>| {
+                    let ids = without_eos(response);
+                    let count = ids.iter().filter(|id| *id == token).count();
+                    count as f64 / ids.len().max(1) as f64
+                };
+                responses.map(share).collect()
+            }
+            Self::Contains(text) => {
+                let contains = |y: &Arc<Response>| y.text.contains(text.as_str());
+                responses
+                    .map(|y| f64::from(u8::from(contains(y))))
+                    .collect()
+            }
+            Self::Regex(regex) => {
+                let matches = |y: &Arc<Response>| regex.is_match(&y.text);
+                responses.map(|y| f64::from(u8::from(matches(y)))).collect()
+            }
+            Self::Lexicon(lexicon) => responses.map(|y| lexicon.sum(&y.text)).collect(),
+            Self::Length(per_token) => responses
+                .map(|y| *per_token * without_eos(y).len() as f64)
+                .collect(),
+        })
     }
 }
 

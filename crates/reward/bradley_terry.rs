@@ -1,0 +1,322 @@
+//! The loss of a reward model: preferences as draws of Bradley and Terry's (1952) model.
+
+use rlhf_objective::{Error, Outputs, Pairs, Result, Sequences, log_sigmoid};
+use rlhf_tensor::{Device, Tensor};
+use rlhf_train::{Epochs, Learner, Loss, Source, Stats};
+use serde::{Deserialize, Serialize};
+
+/// Settings of [`BradleyTerry`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BradleyTerryConfig {
+    /// m, by how much the chosen response should win, in units of the reward, from 0 (Touvron et
+    /// al. 2023, eq. 2). A data row's own field `margin` wins over it.
+    pub margin: f64,
+    /// c, the price of scores that are not centred on 0, from 0 (Eisenstein et al. 2023, eq. 2).
+    pub centring: f64,
+}
+
+impl Default for BradleyTerryConfig {
+    fn default() -> Self {
+        Self {
+            margin: 0.0,
+            centring: 0.01,
+        }
+    }
+}
+
+impl BradleyTerryConfig {
+    /// Whether the numbers make sense.
+    ///
+    /// # Errors
+    /// If one is negative or not finite; the message names it.
+    pub fn check(&self) -> Result<()> {
+        for (key, number) in [("margin", self.margin), ("centring", self.centring)] {
+            if !number.is_finite() || number < 0.0 {
+                let message = format!("[method] {key} = {number}: must be a number from 0");
+                return Err(Error::Unsupported(message));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Fits r(x, y) to preferences: the mean over pairs of
+///
+/// −log σ(r(x, y₊) − r(x, y₋) − m) + c·(r(x, y₊) + r(x, y₋))²
+///
+/// (Ouyang et al. 2022, eq. 1, one pair a prompt), in nats.
+#[derive(Debug, Clone, Copy)]
+pub struct BradleyTerry {
+    centring: f64,
+}
+
+impl BradleyTerry {
+    /// With these settings.
+    ///
+    /// # Errors
+    /// If a setting is out of its range.
+    pub fn new(config: &BradleyTerryConfig) -> Result<Self> {
+        config.check()?;
+        Ok(Self {
+            centring: config.centring,
+        })
+    }
+}
+
+/// Pairs with the margin of each, and the weight each has in the loss.
+#[derive(Debug, Clone)]
+pub struct PairBatch {
+    pairs: Pairs,
+    /// \[pairs\]
+    margins: Vec<f32>,
+    weight: f64,
+}
+
+impl PairBatch {
+    /// A whole batch: each pair weighs 1/pairs. A margin is the prompt's field `margin` where it
+    /// has a number there, else that of the settings.
+    ///
+    /// # Errors
+    /// If there is no pair, or a margin is negative or not finite.
+    pub fn new(pairs: Pairs, config: &BradleyTerryConfig) -> Result<Self> {
+        if pairs.is_empty() {
+            return Err(Error::Empty("there are no preference pairs".into()));
+        }
+        let margin = |pair| {
+            let field = pairs.sequences().prompt_of(2 * pair).fields.get("margin");
+            let margin = field.and_then(serde_json::Value::as_f64);
+            let margin = margin.unwrap_or(config.margin);
+            match margin.is_finite() && margin >= 0.0 {
+                true => Ok(margin as f32),
+                false => Err(Error::Unsupported(format!(
+                    "pair {pair}: its margin is {margin}, which must be a number from 0"
+                ))),
+            }
+        };
+        let margins: Result<_> = (0..pairs.len()).map(margin).collect();
+        Ok(Self {
+            margins: margins?,
+            weight: 1.0 / pairs.len() as f64,
+            pairs,
+        })
+    }
+
+    /// These pairs, at the weight they have here.
+    fn part(&self, pairs: &[usize]) -> Self {
+        Self {
+            pairs: self.pairs.select(pairs),
+            margins: pairs.iter().map(|&pair| self.margins[pair]).collect(),
+            weight: self.weight,
+        }
+    }
+}
+
+/// All pairs, batch by batch, in a seeded order for each pass.
+#[derive(Debug, Clone)]
+pub struct PairSource {
+    all: PairBatch,
+    epochs: Epochs,
+}
+
+impl PairSource {
+    /// `epochs` passes in batches of `per_step` pairs.
+    ///
+    /// # Errors
+    /// If `per_step` or `epochs` is zero.
+    pub fn new(all: PairBatch, per_step: usize, epochs: usize, seed: u64) -> Result<Self> {
+        if per_step == 0 || epochs == 0 {
+            let message = "a reward model needs at least 1 pair a step and 1 epoch";
+            return Err(Error::Unsupported(message.into()));
+        }
+        let epochs = Epochs::new(&vec![1; all.pairs.len()], per_step, epochs, seed);
+        Ok(Self { all, epochs })
+    }
+}
+
+impl Source for PairSource {
+    type Batch = PairBatch;
+
+    fn steps(&self) -> usize {
+        self.epochs.steps()
+    }
+
+    fn batch(&mut self, step: usize) -> Result<PairBatch> {
+        let items = self.epochs.items(step);
+        Ok(PairBatch {
+            weight: 1.0 / items.len() as f64,
+            ..self.all.part(items)
+        })
+    }
+}
+
+impl Learner for BradleyTerry {
+    type Batch = PairBatch;
+
+    fn sequences<'a>(&self, batch: &'a PairBatch) -> &'a Sequences {
+        batch.pairs.sequences()
+    }
+
+    fn group(&self) -> usize {
+        2
+    }
+
+    fn select(&self, batch: &PairBatch, responses: &[usize]) -> Result<PairBatch> {
+        let pairs: Vec<usize> = responses.iter().step_by(2).map(|r| r / 2).collect();
+        Ok(batch.part(&pairs))
+    }
+
+    fn loss(&self, outputs: &Outputs, batch: &PairBatch) -> Result<Loss> {
+        let scores = outputs.scores.as_ref().ok_or_else(no_scores)?.values();
+        let pairs = batch.pairs.len();
+        let columns = scores.reshape((pairs, 2))?;
+        let (chosen, rejected) = (columns.narrow(1, 0, 1)?, columns.narrow(1, 1, 1)?);
+        let margins = Tensor::from_slice(&batch.margins, (pairs, 1), &Device::Cpu)?;
+        let losses = log_sigmoid(&((&chosen - &rejected)? - margins)?)?.neg()?;
+        let sums = (&chosen + &rejected)?;
+        let losses = (losses + (sums.sqr()? * self.centring)?)?;
+        let stats = statistics(&losses.flatten_all()?.to_vec1()?, &scores.to_vec1()?);
+        let value = (losses.sum_all()? * batch.weight)?;
+        Ok(Loss { value, stats })
+    }
+}
+
+fn no_scores() -> Error {
+    Error::Unsupported("a reward model's loss needs a network that answers scores".into())
+}
+
+/// Means over the pairs. `confidence` is the probability the model itself gives to its guess of
+/// which response was chosen: where it is calibrated, `accuracy` is the same.
+fn statistics(losses: &[f32], scores: &[f32]) -> Stats {
+    let pairs = losses.len() as f64;
+    let mut stats = Stats::new();
+    let mut mean = |name, of: &mut dyn Iterator<Item = f64>| stats.mean(name, of.sum(), pairs);
+    let wide = |x: f32| f64::from(x);
+    let margins = || {
+        scores
+            .chunks_exact(2)
+            .map(|pair| wide(pair[0]) - wide(pair[1]))
+    };
+    mean("loss", &mut losses.iter().map(|&x| wide(x)));
+    mean("margin", &mut margins());
+    // A tie is a guess.
+    let right =
+        |margin: f64| 0.5 + 0.5 * margin.partial_cmp(&0.0).map_or(0.0, |o| f64::from(o as i8));
+    mean("accuracy", &mut margins().map(right));
+    let sure = |margin: f64| 1.0 / (1.0 + (-margin.abs()).exp());
+    mean("confidence", &mut margins().map(sure));
+    mean(
+        "scores/chosen",
+        &mut scores.iter().step_by(2).map(|&x| wide(x)),
+    );
+    mean(
+        "scores/rejected",
+        &mut scores[1..].iter().step_by(2).map(|&x| wide(x)),
+    );
+    stats
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rlhf_objective::{Finish, Prompt, Response};
+
+    fn pairs(margins: &[Option<f64>]) -> Pairs {
+        let prompt = |(i, margin): (usize, &Option<f64>)| {
+            let mut prompt = Prompt::from_ids(vec![1; i + 1]);
+            if let Some(margin) = margin {
+                prompt.fields.insert("margin".into(), (*margin).into());
+            }
+            prompt
+        };
+        let prompts = margins.iter().enumerate().map(prompt).collect();
+        let answer = |i| Response::new(i / 2, vec![2; i % 3 + 1], Finish::Eos);
+        let answers = (0..2 * margins.len()).map(answer).collect();
+        Pairs::new(Sequences::new(prompts, answers).unwrap()).unwrap()
+    }
+
+    fn config(margin: f64, centring: f64) -> BradleyTerryConfig {
+        BradleyTerryConfig { margin, centring }
+    }
+
+    fn read(batch: &PairBatch, scores: &[f32]) -> Outputs {
+        Outputs::scored(batch.pairs.sequences(), scores.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn values_and_gradients_by_the_formula() {
+        let config = config(0.5, 0.03);
+        let learner = BradleyTerry::new(&config).unwrap();
+        let batch = PairBatch::new(pairs(&[None, Some(2.0), None]), &config).unwrap();
+        let scores = [0.3f32, -0.4, 1.0, 1.5, 0.0, 0.0];
+        let outputs = read(&batch, &scores);
+        let loss = learner.loss(&outputs, &batch).unwrap();
+        let gradients = outputs.gradients(&loss.value).unwrap();
+        assert!(gradients.values.is_none() && gradients.log_probs.is_none());
+        let got = gradients.scores.unwrap();
+        let mut expected = 0.0;
+        for (pair, margin) in [0.5, 2.0, 0.5].into_iter().enumerate() {
+            let (c, r) = (f64::from(scores[2 * pair]), f64::from(scores[2 * pair + 1]));
+            let lost = 1.0 / (1.0 + f64::exp(c - r - margin));
+            expected += (-(1.0 - lost).ln() + 0.03 * (c + r).powi(2)) / 3.0;
+            let pull = 0.06 * (c + r);
+            for (got, slope) in got[2 * pair..].iter().zip([pull - lost, pull + lost]) {
+                assert!((f64::from(*got) - slope / 3.0).abs() < 1e-6);
+            }
+        }
+        let value = f64::from(loss.value.to_scalar::<f32>().unwrap());
+        assert!((value - expected).abs() < 1e-6, "{value} {expected}");
+        let stat = |name| loss.stats.get(name).unwrap();
+        assert!((stat("loss") - expected).abs() < 1e-6);
+        assert!((stat("margin") - 0.2 / 3.0).abs() < 1e-6);
+        assert!((stat("accuracy") - 0.5).abs() < 1e-12);
+        let sure = |margin: f64| 1.0 / (1.0 + (-margin).exp());
+        let confidence = (sure(0.7) + sure(0.5) + 0.5) / 3.0;
+        assert!((stat("confidence") - confidence).abs() < 1e-6);
+    }
+
+    #[test]
+    fn parts_add_up_to_the_whole() {
+        let config = config(0.1, 0.01);
+        let learner = BradleyTerry::new(&config).unwrap();
+        let batch = PairBatch::new(pairs(&[None, Some(1.0), Some(0.0), None]), &config).unwrap();
+        let scores: Vec<f32> = (0..8).map(|i| (i * 5 % 7) as f32 / 2.0 - 1.0).collect();
+        let whole = read(&batch, &scores);
+        let loss = learner.loss(&whole, &batch).unwrap();
+        let gradients = whole.gradients(&loss.value).unwrap().scores.unwrap();
+        let (mut value, mut found, mut stats) = (0.0, vec![], Stats::new());
+        for responses in [&[0, 1][..], &[2, 3, 4, 5, 6, 7]] {
+            let part = learner.select(&batch, responses).unwrap();
+            let outputs = read(&part, &scores[responses[0]..][..responses.len()]);
+            let loss = learner.loss(&outputs, &part).unwrap();
+            value += loss.value.to_scalar::<f32>().unwrap();
+            found.extend(outputs.gradients(&loss.value).unwrap().scores.unwrap());
+            stats.absorb(&loss.stats);
+        }
+        assert!((value - loss.value.to_scalar::<f32>().unwrap()).abs() < 1e-6);
+        found
+            .iter()
+            .zip(&gradients)
+            .for_each(|(a, b)| assert!((a - b).abs() < 1e-7));
+        for (name, number) in loss.stats.iter() {
+            assert!((stats.get(name).unwrap() - number).abs() < 1e-6, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        let error = |config| BradleyTerry::new(&config).unwrap_err().to_string();
+        assert!(error(config(-1.0, 0.0)).contains("margin = -1"));
+        assert!(error(config(0.0, f64::NAN)).contains("centring = NaN"));
+        let config = config(0.0, 0.0);
+        let bad = PairBatch::new(pairs(&[None, Some(-2.0)]), &config).unwrap_err();
+        assert!(bad.to_string().contains("pair 1"), "{bad}");
+        assert!(PairBatch::new(pairs(&[]), &config).is_err());
+        let batch = PairBatch::new(pairs(&[None]), &config).unwrap();
+        assert!(PairSource::new(batch.clone(), 0, 1, 1).is_err());
+        let zeros = vec![0.0; batch.pairs.sequences().tokens()];
+        let none = Outputs::new(batch.pairs.sequences(), zeros, None, None).unwrap();
+        let learner = BradleyTerry::new(&config).unwrap();
+        assert!(learner.loss(&none, &batch).is_err());
+    }
+}
