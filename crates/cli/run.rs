@@ -1,6 +1,7 @@
 //! The objects of a run, put together and handed to a loop.
 
 use crate::config::{Config, ObjectiveName};
+use crate::output::log;
 use crate::progress::Bar;
 use crate::wiring::{self, Vocabulary};
 use anyhow::{Context, Result};
@@ -9,8 +10,8 @@ use rlhf_objective::{KlPenalty, Network, Objective};
 use rlhf_policy::{ActorCritic, Draw, Sampling};
 use rlhf_tensor::AdamW;
 use rlhf_train::{
-    Ended, Learner, Online, Optim, Prompts, Run, Schedule, Source, State, WarmUp, offline, online,
-    restore,
+    Ended, Learner, Online, Optim, Prompts, Run, Schedule, Source, State, Stats, WarmUp, evaluate,
+    offline, online, restore,
 };
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -119,9 +120,14 @@ impl Surroundings<'_> {
 
     fn dpo(&mut self, policy: &mut ActorCritic) -> Result<Ended> {
         let config = self.config;
-        let pairs = wiring::pairs(config, &self.vocabulary)?.train;
+        let pairs = wiring::pairs(config, &self.vocabulary)?;
         let mut penalty = self.penalty(policy)?;
-        let pairs = penalty.with_prior(pairs, config.train.micro_batch_tokens)?;
+        let tokens = config.train.micro_batch_tokens;
+        let held_out = match pairs.held_out.is_empty() {
+            true => None,
+            false => Some(penalty.with_prior(pairs.held_out, tokens)?),
+        };
+        let pairs = penalty.with_prior(pairs.train, tokens)?;
         // The prior has spoken; its memory is free for the policy.
         drop(penalty);
         let method: rlhf_dpo::Config = config.method()?;
@@ -130,18 +136,20 @@ impl Surroundings<'_> {
             .zip(epochs)
             .context("no train.batch_pairs or train.epochs")?;
         let source = rlhf_dpo::PairSource::new(pairs, batch, epochs, config.train.seed)?;
-        self.offline(policy, &rlhf_dpo::Dpo::new(&method)?, source)
+        let held_out = held_out.map(rlhf_dpo::Batch::new).transpose()?;
+        self.offline(policy, &rlhf_dpo::Dpo::new(&method)?, source, held_out)
     }
 
     fn sft(&mut self, policy: &mut ActorCritic) -> Result<Ended> {
         let config = self.config;
-        let all = wiring::demonstrations(config, &self.vocabulary)?.train;
+        let all = wiring::demonstrations(config, &self.vocabulary)?;
         let method: rlhf_sft::Config = config.method()?;
         let epochs = config.train.epochs.context("no train.epochs")?;
         let seed = config.train.seed;
-        let source = rlhf_sft::DemonstrationSource::new(all, method.per_step, epochs, seed)?;
+        let source = rlhf_sft::DemonstrationSource::new(all.train, method.per_step, epochs, seed)?;
         self.record(policy, None)?;
-        self.offline(policy, &rlhf_sft::Sft, source)
+        let held_out = (!all.held_out.is_empty()).then(|| rlhf_sft::Batch::new(all.held_out));
+        self.offline(policy, &rlhf_sft::Sft, source, held_out.transpose()?)
     }
 
     fn offline<L: Learner, S: Source<Batch = L::Batch>>(
@@ -149,11 +157,18 @@ impl Surroundings<'_> {
         policy: &mut ActorCritic,
         learner: &L,
         mut source: S,
+        held_out: Option<L::Batch>,
     ) -> Result<Ended> {
         let (config, steps) = (self.config, source.steps());
-        with_run(config, self.journal, self.state, steps, |run| {
+        let ended = with_run(config, self.journal, self.state, steps, |run| {
             Ok(offline(policy, learner, &mut source, &optim(config), run)?)
-        })
+        })?;
+        if let (Ended::Done, Some(batch)) = (ended, held_out) {
+            let items = learner.sequences(&batch).len() / learner.group();
+            let stats = evaluate(policy, learner, &batch, config.train.micro_batch_tokens)?;
+            self.journal.held_out(&held_out_numbers(&stats, items))?;
+        }
+        Ok(ended)
     }
 
     /// The prior and β, once `run.json` says what they are.
@@ -185,6 +200,31 @@ impl Surroundings<'_> {
             "prior": prior,
         }))?)
     }
+}
+
+/// What is written about held-out data, an interval around an accuracy included; the log says it
+/// in a line.
+fn held_out_numbers(stats: &Stats, items: usize) -> serde_json::Value {
+    let mut numbers: serde_json::Map<_, _> = stats
+        .iter()
+        .map(|(name, value)| (name.to_string(), json!(value)))
+        .collect();
+    let mut line = format!("held out: {items} items");
+    for name in ["loss", "rewards/margins"] {
+        if let Some(value) = stats.get(name) {
+            line += &format!(", {name} {value:.4}");
+        }
+    }
+    if let Some(share) = stats.get("rewards/accuracies") {
+        let interval = rlhf_eval::wilson(share, items);
+        line += &format!(
+            ", accuracy {share:.3} [{:.3}, {:.3}]",
+            interval.low, interval.high
+        );
+        numbers.insert("accuracy".into(), json!(interval));
+    }
+    log(line);
+    json!({"items": items, "numbers": numbers})
 }
 
 /// How the run's responses are drawn.

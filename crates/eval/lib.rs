@@ -22,9 +22,11 @@ mod bootstrap;
 mod enumerate;
 mod frontier;
 mod measure;
+mod proportion;
 
 pub use best_of_n::{best_of_n_points, best_of_n_reward};
 pub use bootstrap::Bootstrap;
 pub use enumerate::Enumeration;
 pub use frontier::{FrontierEstimate, optimal_frontier, optimal_points, temperatures};
 pub use measure::{Measurement, OfPrompt, Trial, measure, prior_rewards};
+pub use proportion::wilson;

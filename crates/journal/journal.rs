@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 /// The files of one line a step.
 const LINES: [&str; 3] = ["metrics.jsonl", "timing.jsonl", "samples.jsonl"];
 /// Everything else a run leaves.
-const OTHERS: [&str; 7] = [
+const OTHERS: [&str; 8] = [
     "config.toml",
     "run.json",
+    "held_out.json",
     "frontier.jsonl",
     "kl_reward.svg",
     "report.html",
@@ -117,8 +118,20 @@ impl Journal {
     /// # Errors
     /// If it cannot be written.
     pub fn run(&self, run: &impl Serialize) -> Result<()> {
-        let path = self.folder.join("run.json");
-        let mut text = serde_json::to_string_pretty(run).map_err(|source| Error::Json {
+        self.whole("run.json", run)
+    }
+
+    /// Writes `held_out.json`: the numbers on data that no step saw.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn held_out(&self, numbers: &impl Serialize) -> Result<()> {
+        self.whole("held_out.json", numbers)
+    }
+
+    fn whole(&self, name: &str, content: &impl Serialize) -> Result<()> {
+        let path = self.folder.join(name);
+        let mut text = serde_json::to_string_pretty(content).map_err(|source| Error::Json {
             path: path.clone(),
             source,
         })?;

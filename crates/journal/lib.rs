@@ -9,6 +9,7 @@
 //!   samples.jsonl     some responses of each step
 //!   checkpoints/step-N/   the state after N steps
 //!   final/            the trained model
+//!   held_out.json     numbers on data that no step saw, where there is such data
 //!   frontier.jsonl    reward and KL of the checkpoints, once evaluated
 //! ```
 //!
