@@ -71,7 +71,7 @@ fn the_map_names_every_crate_and_every_edge() {
 #[test]
 fn methods_know_no_prior_and_no_reward() {
     let all = members();
-    for method in ["ppo", "dpo", "sft"] {
+    for method in ["ppo", "reinforce", "dpo", "sft"] {
         let (ours, _) = &all[method];
         for unknown in ["prior", "reward", "lm", "data"] {
             assert!(!ours.contains(unknown), "{method} depends on {unknown}");
@@ -81,7 +81,7 @@ fn methods_know_no_prior_and_no_reward() {
         assert!(all[independent].0.is_empty(), "{independent} depends on {:?}", all[independent].0);
     }
     let loops: Vec<_> = all["train"].0.iter().map(String::as_str).collect();
-    assert!(!["ppo", "dpo", "sft", "prior", "reward"].iter().any(|name| loops.contains(name)));
+    assert!(!["ppo", "reinforce", "dpo", "sft", "prior", "reward"].iter().any(|name| loops.contains(name)));
 }
 
 #[test]

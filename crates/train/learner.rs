@@ -56,4 +56,13 @@ pub trait Method: Learner {
     /// After each optimizer step, with the statistics of its whole batch; `Break` ends the
     /// iteration early.
     fn after_step(&mut self, stats: &Stats) -> ControlFlow<()>;
+
+    /// The number that the next iteration needs from this one, such as a moving baseline: part of
+    /// every checkpoint.
+    fn memory(&self) -> Option<f64> {
+        None
+    }
+
+    /// Takes back what [`memory`](Self::memory) gave, when a run resumes.
+    fn recall(&mut self, _memory: f64) {}
 }

@@ -27,6 +27,7 @@ pub fn offline<L: Learner, S: Source<Batch = L::Batch>>(
             seconds: Metrics::new(),
             tokens: sequences.network_tokens(0..sequences.len()),
             beta: None,
+            memory: None,
         })
     })
 }

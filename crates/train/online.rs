@@ -54,6 +54,9 @@ pub fn online<M: Method>(
     if let Some(beta) = run.start.beta {
         objective.penalty().set_beta(beta);
     }
+    if let Some(memory) = run.start.memory {
+        method.recall(memory);
+    }
     let Online {
         sampling, optim, ..
     } = settings;
@@ -107,6 +110,7 @@ pub fn online<M: Method>(
             seconds: clock.laps,
             tokens,
             beta: Some(*objective.penalty().beta()),
+            memory: method.memory(),
         })
     })
 }

@@ -64,6 +64,7 @@ pub(crate) struct Done {
     pub(crate) seconds: Metrics,
     pub(crate) tokens: usize,
     pub(crate) beta: Option<Beta>,
+    pub(crate) memory: Option<f64>,
 }
 
 impl Run<'_> {
@@ -95,6 +96,7 @@ impl Run<'_> {
             let state = State {
                 step: step + 1,
                 beta: done.beta,
+                memory: done.memory,
             };
             let (last, interrupted) = (state.step == total, self.interrupt.load(Ordering::Relaxed));
             let due = self

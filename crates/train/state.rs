@@ -18,6 +18,9 @@ pub struct State {
     pub step: usize,
     /// β, which moves where it is adaptive; none in a run without an objective.
     pub beta: Option<Beta>,
+    /// What the method remembers; none where it remembers nothing.
+    #[serde(default)]
+    pub memory: Option<f64>,
 }
 
 /// Writes the checkpoint of `state`: the policy in Hugging Face layout, the optimizer's state and

@@ -1,0 +1,98 @@
+//! The settings of these methods. β and the prior belong to the objective.
+
+use rlhf_objective::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// Of a method that has none: leave-one-out and group baselines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoSettings {}
+
+/// Settings of REINFORCE with a moving baseline.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MovingConfig {
+    /// How much of the baseline stays at each iteration, in \[0, 1).
+    pub decay: f64,
+}
+
+impl Default for MovingConfig {
+    fn default() -> Self {
+        Self { decay: 0.9 }
+    }
+}
+
+impl MovingConfig {
+    /// Whether each setting is in its range.
+    ///
+    /// # Errors
+    /// If one is not; the message names it.
+    pub fn check(&self) -> Result<()> {
+        match (0.0..1.0).contains(&self.decay) {
+            true => Ok(()),
+            false => Err(Error::Unsupported(format!(
+                "[method] decay = {}: must be in [0, 1)",
+                self.decay
+            ))),
+        }
+    }
+}
+
+/// Settings of [`VarGrad`](crate::VarGrad).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct VarGradConfig {
+    /// How often each rollout is gone through. The loss has the same minimum wherever the responses
+    /// come from, so more than once is no compromise.
+    pub epochs: usize,
+    /// Into how many mini-batches of whole groups, one optimizer step each, an epoch is cut.
+    pub minibatches: usize,
+}
+
+impl Default for VarGradConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 4,
+            minibatches: 1,
+        }
+    }
+}
+
+impl VarGradConfig {
+    /// Whether each setting is in its range.
+    ///
+    /// # Errors
+    /// If one is not; the message names it.
+    pub fn check(&self) -> Result<()> {
+        for (key, value) in [("epochs", self.epochs), ("minibatches", self.minibatches)] {
+            if value == 0 {
+                return Err(Error::Unsupported(format!(
+                    "[method] {key} = 0: must be at least 1"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        for decay in [1.0, -0.1, f64::NAN] {
+            let error = MovingConfig { decay }.check().unwrap_err().to_string();
+            assert!(error.contains("decay"), "{error}");
+        }
+        assert!(MovingConfig::default().check().is_ok());
+        assert!(VarGradConfig::default().check().is_ok());
+        let config = VarGradConfig {
+            epochs: 0,
+            ..VarGradConfig::default()
+        };
+        assert!(config.check().unwrap_err().to_string().contains("epochs"));
+        assert!(serde_json::from_str::<NoSettings>(r#"{"epochs": 2}"#).is_err());
+        assert!(serde_json::from_str::<VarGradConfig>(r#"{"epochs": 2}"#).is_ok());
+    }
+}

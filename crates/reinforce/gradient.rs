@@ -1,0 +1,236 @@
+//! The policy gradient, one step a rollout.
+
+use crate::baseline::sum;
+use crate::groups::compared;
+use crate::{Baseline, group_normalized, leave_one_out};
+use rlhf_objective::{Error, KlPenalty, Outputs, PerSeq, Result, Scored, Sequences};
+use rlhf_tensor::Rng;
+use rlhf_train::{Learner, Loss, Method, Stats};
+use std::ops::ControlFlow;
+
+/// −Σ A(y)·log π(y|x)/B over the B responses of a rollout, advantages A detached: minus the policy
+/// gradient of the objective (Williams 1992), β·KL included. A rollout makes one optimizer step, so
+/// the samples are always the policy's own, and no ratio is needed.
+#[derive(Debug, Clone)]
+pub struct PolicyGradient {
+    baseline: Baseline,
+    /// The moving mean of f, in units of the reward, once there is one.
+    moving: Option<f64>,
+}
+
+impl PolicyGradient {
+    /// With this baseline.
+    ///
+    /// # Errors
+    /// If the decay of a moving one is not in \[0, 1).
+    pub fn new(baseline: Baseline) -> Result<Self> {
+        if let Baseline::Moving { decay } = baseline {
+            crate::MovingConfig { decay }.check()?;
+        }
+        Ok(Self {
+            baseline,
+            moving: None,
+        })
+    }
+
+    fn advantages(&mut self, scored: &Scored) -> Result<Vec<f64>> {
+        let sequences = &scored.rollouts.sequences;
+        if sequences.is_empty() {
+            return Err(Error::Empty("there are no rollouts".into()));
+        }
+        let returns = returns(scored)?;
+        let of_groups = |advantages: &dyn Fn(std::ops::Range<usize>) -> Vec<f64>| {
+            Ok(compared(sequences)?
+                .into_iter()
+                .flat_map(advantages)
+                .collect())
+        };
+        match self.baseline {
+            Baseline::LeaveOneOut => of_groups(&|group| leave_one_out(&returns[group])),
+            Baseline::Group => {
+                let scores = wide(scored.scores.to_vec()?);
+                let penalties: Vec<f64> = scores.iter().zip(&returns).map(|(r, f)| r - f).collect();
+                of_groups(&|group| group_normalized(&scores[group.clone()], &penalties[group]))
+            }
+            Baseline::Moving { decay } => {
+                let mean = returns.iter().sum::<f64>() / returns.len() as f64;
+                let before = self.moving.unwrap_or(mean);
+                self.moving = Some(decay * before + (1.0 - decay) * mean);
+                Ok(returns.iter().map(|f| f - before).collect())
+            }
+        }
+    }
+}
+
+/// f(y) = r − β·ℓ(y) of each response: the sum of its rewards.
+fn returns(scored: &Scored) -> Result<Vec<f64>> {
+    let rewards = wide(scored.rewards.to_vec()?);
+    let sum = |y| rewards[scored.rewards.range(y)].iter().sum();
+    Ok((0..scored.rewards.sequences()).map(sum).collect())
+}
+
+fn wide(numbers: Vec<f32>) -> Vec<f64> {
+    numbers.into_iter().map(f64::from).collect()
+}
+
+/// Responses and how much better each was than its baseline.
+#[derive(Debug, Clone)]
+pub struct GradientBatch {
+    pub(crate) sequences: Sequences,
+    pub(crate) advantages: PerSeq,
+    /// 1/B.
+    pub(crate) weight: f64,
+}
+
+impl Learner for PolicyGradient {
+    type Batch = GradientBatch;
+
+    fn sequences<'a>(&self, batch: &'a GradientBatch) -> &'a Sequences {
+        &batch.sequences
+    }
+
+    fn select(&self, batch: &GradientBatch, responses: &[usize]) -> Result<GradientBatch> {
+        Ok(GradientBatch {
+            sequences: batch.sequences.select(responses),
+            advantages: batch.advantages.select(responses)?,
+            weight: batch.weight,
+        })
+    }
+
+    fn loss(&self, outputs: &Outputs, batch: &GradientBatch) -> Result<Loss> {
+        let log_probs = outputs.log_probs.sums()?;
+        let losses = (log_probs.values() * batch.advantages.values())?.neg()?;
+        let responses = batch.sequences.len() as f64;
+        let mut stats = Stats::new();
+        stats.mean("loss", sum(&losses)?, responses);
+        let sizes = batch.advantages.values().abs()?;
+        stats.mean("policy/advantage_abs", sum(&sizes)?, responses);
+        let value = (losses.sum_all()? * batch.weight)?;
+        Ok(Loss { value, stats })
+    }
+}
+
+impl Method for PolicyGradient {
+    fn batches(&mut self, scored: Scored, _: &mut KlPenalty, _: Rng) -> Result<Vec<GradientBatch>> {
+        let advantages = self.advantages(&scored)?;
+        let sequences = scored.rollouts.sequences;
+        let narrow = advantages.into_iter().map(|a| a as f32).collect();
+        Ok(vec![GradientBatch {
+            weight: 1.0 / sequences.len() as f64,
+            advantages: PerSeq::from_vec(narrow)?,
+            sequences,
+        }])
+    }
+
+    fn after_step(&mut self, _: &Stats) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    fn memory(&self) -> Option<f64> {
+        self.moving
+    }
+
+    fn recall(&mut self, memory: f64) {
+        self.moving = Some(memory);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{penalty, rng, scored};
+
+    fn batch(method: &mut PolicyGradient, lengths: &[&[usize]]) -> GradientBatch {
+        let mut batches = method
+            .batches(scored(lengths), &mut penalty(), rng())
+            .unwrap();
+        assert_eq!(batches.len(), 1);
+        batches.remove(0)
+    }
+
+    fn method(baseline: Baseline) -> PolicyGradient {
+        PolicyGradient::new(baseline).unwrap()
+    }
+
+    const GROUPS: [&[usize]; 2] = [&[3, 1, 4], &[2, 5]];
+
+    #[test]
+    fn the_gradient_is_minus_the_advantage_of_the_response() {
+        let mut method = method(Baseline::LeaveOneOut);
+        let batch = batch(&mut method, &GROUPS);
+        let advantages = batch.advantages.to_vec().unwrap();
+        assert!(advantages[..3].iter().sum::<f32>().abs() < 1e-5);
+        assert!((advantages[3] + advantages[4]).abs() < 1e-5);
+        let outputs = Outputs::new(&batch.sequences, vec![-0.5; 15], None, None).unwrap();
+        let loss = method.loss(&outputs, &batch).unwrap();
+        let gradient = outputs.gradients(&loss.value).unwrap().log_probs.unwrap();
+        for (y, advantage) in advantages.iter().enumerate() {
+            for slope in &gradient[outputs.log_probs.range(y)] {
+                assert!((slope + advantage / 5.0).abs() < 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn parts_add_up_to_the_whole_and_groups_stay_together() {
+        let mut method = method(Baseline::Group);
+        let batch = batch(&mut method, &GROUPS);
+        let parts = batch.sequences.micro_batches(1, method.group());
+        assert_eq!(parts, [0..3, 3..5]);
+        let value = |batch: &GradientBatch| {
+            let numbers = vec![-0.5; batch.sequences.tokens()];
+            let outputs = Outputs::new(&batch.sequences, numbers, None, None).unwrap();
+            method
+                .loss(&outputs, batch)
+                .unwrap()
+                .value
+                .to_scalar::<f32>()
+                .unwrap()
+        };
+        let part = |range: std::ops::Range<usize>| {
+            value(&method.select(&batch, &range.collect::<Vec<_>>()).unwrap())
+        };
+        let total: f32 = parts.into_iter().map(part).sum();
+        assert!((total - value(&batch)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_moving_baseline_moves_and_is_remembered() {
+        let mut method = method(Baseline::Moving { decay: 0.75 });
+        let numbers = |batch: GradientBatch| batch.advantages.to_vec().unwrap();
+        let all: &[&[usize]] = &[&[3], &[1], &[4], &[2, 5]];
+        let first = numbers(batch(&mut method, all));
+        // The first baseline is the mean of the first rollout.
+        assert!(first.iter().sum::<f32>().abs() < 1e-5);
+        let mean = method.memory().unwrap();
+        let second = returns(&scored(&[&[4], &[4]])).unwrap();
+        let advantages = numbers(batch(&mut method, &[&[4], &[4]]));
+        for (f, a) in second.iter().zip(&advantages) {
+            assert!((f - mean - f64::from(*a)).abs() < 1e-6);
+        }
+        let own = second.iter().sum::<f64>() / 2.0;
+        let moved = method.memory().unwrap();
+        assert!((moved - 0.75 * mean - 0.25 * own).abs() < 1e-12);
+        let mut resumed = PolicyGradient::new(Baseline::Moving { decay: 0.75 }).unwrap();
+        resumed.recall(moved);
+        let next = |method: &mut PolicyGradient| numbers(batch(method, all));
+        assert_eq!(next(&mut resumed), next(&mut method));
+    }
+
+    #[test]
+    fn one_response_has_nothing_to_be_compared_with() {
+        for baseline in [Baseline::LeaveOneOut, Baseline::Group] {
+            let error = method(baseline).batches(scored(&[&[2, 1], &[3]]), &mut penalty(), rng());
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains("samples_per_prompt"), "{error}");
+        }
+        let empty = method(Baseline::Moving { decay: 0.5 });
+        assert!(
+            empty
+                .clone()
+                .batches(scored(&[]), &mut penalty(), rng())
+                .is_err()
+        );
+        assert!(PolicyGradient::new(Baseline::Moving { decay: 1.0 }).is_err());
+    }
+}
