@@ -18,12 +18,19 @@ fn dependencies(path: &Path) -> (BTreeSet<String>, BTreeSet<String>) {
     let names = manifest["dependencies"].as_table().unwrap().keys().cloned();
     let (ours, others): (BTreeSet<_>, BTreeSet<_>) =
         names.partition(|name| name.starts_with("rlhf-"));
-    (ours.iter().map(|name| name["rlhf-".len()..].to_string()).collect(), others)
+    (
+        ours.iter()
+            .map(|name| name["rlhf-".len()..].to_string())
+            .collect(),
+        others,
+    )
 }
 
 /// Every crate folder with a manifest.
 fn members() -> BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)> {
-    let folders = fs::read_dir(crates()).unwrap().map(|entry| entry.unwrap().path());
+    let folders = fs::read_dir(crates())
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     folders
         .filter(|folder| folder.join("Cargo.toml").exists())
         .map(|folder| {
@@ -48,21 +55,30 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
 fn map() -> BTreeMap<String, BTreeSet<String>> {
     let text = fs::read_to_string(crates().join("README.md")).unwrap();
     let quoted = |cell: &str| -> Vec<String> {
-        cell.split('`').skip(1).step_by(2).map(str::to_string).collect()
+        cell.split('`')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_string)
+            .collect()
     };
     text.lines()
         .filter(|line| line.starts_with("| `"))
         .map(|line| {
             let cells: Vec<&str> = line.split('|').collect();
-            (quoted(cells[1]).remove(0), quoted(cells[2]).into_iter().collect())
+            (
+                quoted(cells[1]).remove(0),
+                quoted(cells[2]).into_iter().collect(),
+            )
         })
         .collect()
 }
 
 #[test]
 fn the_map_names_every_crate_and_every_edge() {
-    let mut real: BTreeMap<String, BTreeSet<String>> =
-        members().into_iter().map(|(name, (ours, _))| (name, ours)).collect();
+    let mut real: BTreeMap<String, BTreeSet<String>> = members()
+        .into_iter()
+        .map(|(name, (ours, _))| (name, ours))
+        .collect();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     real.insert("cli".into(), dependencies(&root).0);
     assert_eq!(map(), real);
@@ -78,25 +94,40 @@ fn methods_know_no_prior_and_no_reward() {
         }
     }
     for independent in ["oracle", "journal"] {
-        assert!(all[independent].0.is_empty(), "{independent} depends on {:?}", all[independent].0);
+        assert!(
+            all[independent].0.is_empty(),
+            "{independent} depends on {:?}",
+            all[independent].0
+        );
     }
     let loops: Vec<_> = all["train"].0.iter().map(String::as_str).collect();
-    assert!(!["ppo", "reinforce", "dpo", "sft", "prior", "reward"].iter().any(|name| loops.contains(name)));
+    assert!(
+        !["ppo", "reinforce", "dpo", "sft", "prior", "reward"]
+            .iter()
+            .any(|name| loops.contains(name))
+    );
 }
 
 #[test]
 fn candle_and_unsafe_code_live_in_tensor_alone() {
     for (name, (_, others)) in members() {
         if name != "tensor" {
-            let candle = others.iter().find(|other| other.starts_with("candle") || *other == "gemm");
+            let candle = others
+                .iter()
+                .find(|other| other.starts_with("candle") || *other == "gemm");
             assert_eq!(candle, None, "{name} depends on candle");
         }
     }
     let mut files = Vec::new();
     rust_files(&crates(), &mut files);
-    for file in files.iter().filter(|file| !file.starts_with(crates().join("tensor"))) {
+    for file in files
+        .iter()
+        .filter(|file| !file.starts_with(crates().join("tensor")))
+    {
         let text = fs::read_to_string(file).unwrap();
-        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let code = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
         let found = code.enumerate().find(|(_, line)| line.contains("unsafe "));
         assert!(found.is_none(), "{}: {found:?}", file.display());
     }
@@ -109,9 +140,11 @@ fn the_kind_of_prior_is_matched_once() {
     rust_files(&crates(), &mut files);
     let matching = files.iter().filter(|file| {
         let text = fs::read_to_string(file).unwrap();
-        text.lines().any(|line| line.contains("PriorKind::") && line.contains("=>"))
+        text.lines()
+            .any(|line| line.contains("PriorKind::") && line.contains("=>"))
     });
-    let names: Vec<_> =
-        matching.map(|file| file.strip_prefix(crates()).unwrap().display().to_string()).collect();
+    let names: Vec<_> = matching
+        .map(|file| file.strip_prefix(crates()).unwrap().display().to_string())
+        .collect();
     assert_eq!(names, ["cli/wiring.rs"]);
 }

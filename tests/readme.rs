@@ -10,7 +10,11 @@ fn commands(readme: &str) -> Vec<String> {
     let shell = blocks.filter_map(|block| block.strip_prefix("sh\n"));
     shell
         .flat_map(|block| {
-            block.replace("\\\n", " ").lines().map(str::to_string).collect::<Vec<_>>()
+            block
+                .replace("\\\n", " ")
+                .lines()
+                .map(str::to_string)
+                .collect::<Vec<_>>()
         })
         .filter(|line| !line.trim().is_empty())
         .collect()
@@ -25,15 +29,28 @@ fn the_readme_does_what_it_says() {
     // The configurations are shown with their path from the root of the project.
     let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
     fs::create_dir(folder.path().join("configs")).unwrap();
-    for file in fs::read_dir(configs).unwrap().map(|entry| entry.unwrap().path()) {
-        fs::copy(&file, folder.path().join("configs").join(file.file_name().unwrap())).unwrap();
+    for file in fs::read_dir(configs)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+    {
+        fs::copy(
+            &file,
+            folder
+                .path()
+                .join("configs")
+                .join(file.file_name().unwrap()),
+        )
+        .unwrap();
     }
     for command in commands {
         if command.starts_with("cargo test") || command.starts_with("cargo install") {
             continue;
         }
         let rlhf = command.replace("cargo run --release -- ", "rlhf ");
-        let program = format!("rlhf() {{ '{}' \"$@\"; }}; {rlhf}", env!("CARGO_BIN_EXE_rlhf"));
+        let program = format!(
+            "rlhf() {{ '{}' \"$@\"; }}; {rlhf}",
+            env!("CARGO_BIN_EXE_rlhf")
+        );
         let output = Command::new("bash")
             .args(["-euo", "pipefail", "-c", &program])
             .current_dir(folder.path())

@@ -21,7 +21,7 @@ const SETTINGS: [&str; 7] = [
     "sampling.rows=128",
     "train.iterations=40",
     "beta=0.3",
-    "eval.prior_samples=256",
+    "eval.prior_samples=1024",
 ];
 
 /// Settings of the fit.

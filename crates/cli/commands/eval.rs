@@ -9,7 +9,7 @@ use crate::wiring::{self, Vocabulary};
 use anyhow::{Context, Result, ensure};
 use rlhf_data::{Documents, rows};
 use rlhf_eval::{Bootstrap, Trial, best_of_n_points, measure, optimal_points, prior_rewards};
-use rlhf_journal::{Checkpoint, FrontierPoint, checkpoints, write_atomic};
+use rlhf_journal::{Checkpoint, FrontierPoint, Point, checkpoints, write_atomic};
 use rlhf_lm::Heads;
 use rlhf_objective::{Prompt, Reward};
 use rlhf_policy::Sampling;
@@ -21,6 +21,9 @@ use std::sync::Arc;
 /// How often prompts are drawn anew for an interval.
 const RESAMPLES: usize = 2000;
 
+/// What its curves are called.
+const PRIOR: &str = "the prior";
+
 pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     let mut judge = Judge::new(&args.runs[0], args)?;
     let points = judge.points(&args.runs)?;
@@ -31,7 +34,12 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
         }
         return Ok(());
     }
-    print(rlhf_report::table(&points).trim_end())
+    // The optimal curve is many points: the picture and frontier.jsonl have them.
+    let shown: Vec<_> = points
+        .into_iter()
+        .filter(|point| !matches!(point.point, Point::Optimal { .. }))
+        .collect();
+    print(rlhf_report::table(&shown).trim_end())
 }
 
 /// Measures one run as it is and leaves its picture in its folder.
@@ -155,8 +163,8 @@ impl Judge {
         let decode = |ids: &[u32]| self.vocabulary.tokenizer.decode(ids);
         let trial = trial(&self.prompts, &sampling, &decode, &self.config);
         let rewards = prior_rewards(&mut *prior, &mut *self.reward, &trial)?;
-        let mut points = optimal_points("optimal", &rewards, &self.bootstrap);
-        points.extend(best_of_n_points("best of n", &rewards, &self.bootstrap));
+        let mut points = optimal_points(PRIOR, &rewards, &self.bootstrap);
+        points.extend(best_of_n_points(PRIOR, &rewards, &self.bootstrap));
         Ok(points)
     }
 

@@ -59,11 +59,9 @@ fn prompts(args: &GenerateArgs, vocabulary: &Vocabulary) -> Result<Vec<Arc<Promp
         Some(path) => rows(path, Documents::Lines)?,
         None => args.prompt.iter().enumerate().map(typed).collect(),
     };
-    let longest = (vocabulary.context + 1)
-        .saturating_sub(args.max_new_tokens)
-        .max(1);
+    // A prompt is kept whole where it can be; then the response stops at the end of the context.
     let limits = Limits {
-        prompt: longest,
+        prompt: vocabulary.context,
         ..Limits::context(vocabulary.context)
     };
     let mut reader = vocabulary.reader(limits, Fields::default());

@@ -1,0 +1,174 @@
+//! Whole runs on real checkpoints and data, as a user makes them. They read the folder that
+//! `RLHF_TEST_DATA` names; without it they say so and pass.
+
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+#[allow(clippy::print_stderr)]
+fn data() -> Option<PathBuf> {
+    let folder = std::env::var_os("RLHF_TEST_DATA").map(PathBuf::from);
+    if folder.is_none() {
+        eprintln!("skipped: RLHF_TEST_DATA names no folder of real checkpoints and data");
+    }
+    folder
+}
+
+fn rlhf(folder: &Path, arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rlhf"));
+    let output = command
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "rlhf {arguments:?}\n{errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json_lines(text: &str) -> Vec<Value> {
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// A trained GPT-2 that sorts six letters of three learns to favour the third letter, and pays for
+/// it as much KL as it should. The exact optimum at this β has a reward of about .58 at 1.3 nats.
+#[test]
+fn ppo_kl_moves_a_sorting_model_towards_its_optimum() {
+    let Some(data) = data() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut prompts = String::new();
+    for index in 0..729 {
+        let ids: Vec<usize> = (0..6).map(|place| index / 3usize.pow(place) % 3).collect();
+        writeln!(prompts, "{}", json!({"prompt_ids": ids})).unwrap();
+    }
+    fs::write(folder.path().join("prompts.jsonl"), prompts).unwrap();
+    let model = data.join("ckpt-gpt-nano-sort/hf");
+    let mut arguments = vec![
+        "train",
+        "--objective",
+        "ppo-kl",
+        "--out",
+        "run",
+        "--beta",
+        "0.1",
+    ];
+    arguments.extend([
+        "--model",
+        model.to_str().unwrap(),
+        "--data",
+        "prompts.jsonl",
+    ]);
+    arguments.extend(["--reward", "token-share:2"]);
+    for setting in [
+        "sampling.temperature=4",
+        "sampling.max_new_tokens=6",
+        "sampling.rollouts=729",
+        "sampling.rows=256",
+        "data.held_out=prompts.jsonl",
+        "eval.prompts=729",
+        "method.clip_value=1.0",
+        "method.value_weight=0.5",
+        "method.lambda=1.0",
+        "optim.learning_rate=2e-3",
+        "train.iterations=30",
+        "train.checkpoints=1",
+    ] {
+        arguments.extend(["--set", setting]);
+    }
+    rlhf(folder.path(), &arguments);
+    let points = json_lines(&rlhf(folder.path(), &["eval", "run", "--json"]));
+    let (first, last) = (&points[0], points.last().unwrap());
+    let value = |point: &Value, of: &str| point[of]["value"].as_f64().unwrap();
+    assert_eq!(value(first, "kl"), 0.0);
+    assert!((value(first, "reward") - 0.34).abs() < 0.03, "{first}");
+    assert!(value(last, "reward") >= 0.55, "{last}");
+    assert!(value(last, "kl") <= 2.0, "{last}");
+    // Never above what any policy can do.
+    assert!(
+        value(last, "reward") - 0.1 * value(last, "kl") < 0.4475 + 0.02,
+        "{last}"
+    );
+}
+
+/// A small GPT-2 fitted to polite and rude answers alike learns from pairs which ones to prefer.
+#[test]
+fn dpo_learns_politeness_from_pairs() {
+    let Some(data) = data() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let pairs = data.join("pref-polite-synthetic/instruction-data-with-preference.json");
+    let rows: Value = serde_json::from_str(&fs::read_to_string(&pairs).unwrap()).unwrap();
+    let mut texts = String::new();
+    for row in rows.as_array().unwrap() {
+        for answer in ["chosen", "rejected"] {
+            let text = json!({"prompt": row["instruction"], "input": row["input"],
+                "completion": row[answer]});
+            writeln!(texts, "{text}").unwrap();
+        }
+    }
+    fs::write(folder.path().join("texts.jsonl"), texts).unwrap();
+    let config = json!({"model_type": "gpt2", "vocab_size": 5000, "n_positions": 320,
+        "n_embd": 128, "n_layer": 2, "n_head": 4, "bos_token_id": 4999, "eos_token_id": 4999});
+    fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    for (from, to) in [("vocab.json", "vocab.json"), ("merges.txt", "merges.txt")] {
+        let file = data.join(format!("gpt2-bpe/tiny/gpt2-tiny-{from}"));
+        fs::copy(file, folder.path().join(to)).unwrap();
+    }
+    rlhf(folder.path(), &["model", "init", "config.json", "init"]);
+    let separator = "data.fields.separator=\"\\n\"";
+    let fit = [
+        "train",
+        "--objective",
+        "sft",
+        "--model",
+        "init",
+        "--data",
+        "texts.jsonl",
+    ];
+    let fit = [&fit[..], &["--out", "sft", "--set", separator]].concat();
+    let settings = [
+        "optim.learning_rate=2e-3",
+        "train.epochs=3",
+        "train.checkpoints=1",
+    ];
+    rlhf(folder.path(), &with(fit, &settings));
+    let learn = [
+        "train",
+        "--objective",
+        "dpo",
+        "--model",
+        "sft/final",
+        "--out",
+        "dpo",
+    ];
+    let learn = [
+        &learn[..],
+        &["--data", pairs.to_str().unwrap(), "--set", separator],
+    ]
+    .concat();
+    let field = "data.fields.prompt=instruction";
+    let settings = [
+        field,
+        "optim.learning_rate=3e-4",
+        "train.epochs=2",
+        "train.checkpoints=1",
+    ];
+    rlhf(folder.path(), &with(learn, &settings));
+    let held_out = fs::read_to_string(folder.path().join("dpo/held_out.json")).unwrap();
+    let held_out: Value = serde_json::from_str(&held_out).unwrap();
+    assert!(held_out["items"].as_u64().unwrap() > 100, "{held_out}");
+    assert!(
+        held_out["numbers"]["accuracy"]["value"].as_f64().unwrap() >= 0.85,
+        "{held_out}"
+    );
+}
+
+fn with<'a>(mut arguments: Vec<&'a str>, settings: &[&'a str]) -> Vec<&'a str> {
+    for setting in settings {
+        arguments.extend(["--set", setting]);
+    }
+    arguments
+}
