@@ -176,7 +176,7 @@ pub(crate) fn held_out_prompts(
     config: &Config,
     vocabulary: &Vocabulary,
 ) -> Result<Vec<Arc<Prompt>>> {
-    let mut held_out = match config.objective {
+    let held_out = match config.objective {
         ObjectiveName::PpoKl => prompts(config, vocabulary)?.held_out,
         ObjectiveName::Dpo => pairs(config, vocabulary)?
             .held_out
@@ -188,8 +188,15 @@ pub(crate) fn held_out_prompts(
             .prompts()
             .to_vec(),
     };
-    held_out.truncate(config.eval.prompts);
-    Ok(held_out)
+    Ok(some_prompts(config, held_out))
+}
+
+/// At most as many prompts as `[eval] prompts` says: a random choice of its seed, because a file
+/// may be sorted.
+pub(crate) fn some_prompts(config: &Config, mut prompts: Vec<Arc<Prompt>>) -> Vec<Arc<Prompt>> {
+    Rng::new(config.eval.seed, Stream::Shuffle, 0, 0).shuffle(&mut prompts);
+    prompts.truncate(config.eval.prompts);
+    prompts
 }
 
 /// Reads `[data]`: the train file is split, unless there is a file of its own to hold out.

@@ -79,7 +79,7 @@ impl Judge {
                 let prompts = vocabulary
                     .reader(limits, config.data.fields.clone())
                     .prompts(&rows)?;
-                prompts.into_iter().take(config.eval.prompts).collect()
+                wiring::some_prompts(&config, prompts)
             }
             None => wiring::held_out_prompts(&config, &vocabulary)?,
         };
