@@ -108,9 +108,19 @@ const MESSAGES: &[(&str, i32, &str)] = &[
         "reward regex: `(` is not a pattern",
     ),
     (
-        "train --dry-run --model model --reward length:1 --data good.jsonl --set prior.kind=uniform",
+        "train --dry-run --model model --reward length:1 --data good.jsonl --objective imitation",
         1,
-        "[prior] kind = \"uniform\" is not built in yet",
+        "[prior] kind = \"demonstrations\" has no model: give --prior FOLDER",
+    ),
+    (
+        "train --dry-run --model model --reward length:1 --data good.jsonl --prior none",
+        1,
+        "none/config.json: No such file",
+    ),
+    (
+        "train --dry-run --model model --reward length:1 --data good.jsonl --set prior.kind=mixture",
+        1,
+        "a mixture has no prior.first",
     ),
     (
         "score --model model --input broken.jsonl",
@@ -198,6 +208,10 @@ fn shipped_configurations_are_read() {
             "--data",
             "data.jsonl",
         ];
+        let mut plan = plan.to_vec();
+        if config.ends_with("imitation.toml") {
+            plan.extend(["--prior", "model"]);
+        }
         let output = rlhf(folder.path(), &plan);
         assert!(
             output.status.success(),
@@ -211,6 +225,95 @@ fn shipped_configurations_are_read() {
         !folder.path().join("runs").exists(),
         "a dry run leaves nothing"
     );
+}
+
+/// Maximum-entropy RL, RLHF and imitation-bootstrapped RL differ in their prior and in nothing else.
+#[test]
+fn only_the_prior_differs() {
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+    let read = |name: &str| -> (toml::Value, toml::Table) {
+        let text = fs::read_to_string(configs.join(name)).unwrap();
+        let mut table: toml::Table = text.parse().unwrap();
+        (table.remove("prior").unwrap(), table)
+    };
+    let (reference, rest) = read("ppo-kl.toml");
+    for name in ["maxent.toml", "imitation.toml"] {
+        let (prior, same) = read(name);
+        assert_ne!(prior, reference);
+        assert_eq!(same, rest, "{name}");
+    }
+}
+
+/// Every objective that samples, and every prior, from the settings to a policy that has moved.
+#[test]
+fn every_method_learns_under_every_prior() {
+    let folder = folder();
+    let mixture = |mean: &str| {
+        format!(
+            "prior={{ kind = \"mixture\", mean = \"{mean}\", first = {{ kind = \"reference\" }}, \
+             second = {{ kind = \"uniform\" }} }}"
+        )
+    };
+    let priors = [
+        "prior.kind=counting".to_string(),
+        "prior.kind=uniform".to_string(),
+        "prior.kind=reference".to_string(),
+        "prior={ kind = \"demonstrations\", model = \"model\" }".to_string(),
+        mixture("geometric"),
+        mixture("arithmetic"),
+    ];
+    let objectives = [
+        "ppo-kl",
+        "rloo",
+        "reinforce",
+        "grpo",
+        "vargrad",
+        "maxent",
+        "imitation",
+    ];
+    for (index, objective) in objectives.into_iter().enumerate() {
+        for prior in [&priors[index % 6], &priors[(index + 3) % 6]] {
+            let arguments = [
+                "train",
+                "--objective",
+                objective,
+                "--model",
+                "model",
+                "--reward",
+                "token-share:3",
+                "--data",
+                "good.jsonl",
+                "--set",
+                prior,
+                "--set",
+                "sampling.rollouts=8",
+                "--set",
+                "sampling.samples_per_prompt=4",
+                "--set",
+                "sampling.max_new_tokens=4",
+                "--set",
+                "train.iterations=2",
+                "--set",
+                "data.held_out_fraction=0.0",
+                "--out",
+                "run",
+                "--overwrite",
+            ];
+            let output = rlhf(folder.path(), &arguments);
+            assert!(
+                output.status.success(),
+                "{objective}, {prior}\n{}",
+                text(&output.stderr)
+            );
+            let lines = fs::read_to_string(folder.path().join("run/metrics.jsonl")).unwrap();
+            assert_eq!(lines.lines().count(), 2);
+            let moved = fs::read(folder.path().join("run/final/model.safetensors")).unwrap();
+            assert_ne!(
+                moved,
+                fs::read(folder.path().join("model/model.safetensors")).unwrap()
+            );
+        }
+    }
 }
 
 #[test]

@@ -47,7 +47,8 @@ pub(crate) struct TrainArgs {
     /// The checkpoint folder to start from (model.path).
     #[arg(long)]
     pub(crate) model: Option<String>,
-    /// The prior's checkpoint folder [default: the model's] (prior.model).
+    /// The prior: counting, uniform, or a checkpoint folder (prior.kind, prior.model) [default: the
+    /// objective's].
     #[arg(long)]
     pub(crate) prior: Option<String>,
     /// The reward: token-share:TOKEN, contains:TEXT, regex:PATTERN, lexicon:FILE or length:NUMBER.
@@ -97,12 +98,18 @@ impl TrainArgs {
         }
         for (flag, key, value) in [
             ("--model", "model.path", &self.model),
-            ("--prior", "prior.model", &self.prior),
             ("--data", "data.train", &self.data),
         ] {
             if let Some(value) = value {
                 layers.put(flag, key, value.clone());
             }
+        }
+        if let Some(prior) = &self.prior {
+            let key = match prior.as_str() {
+                "counting" | "uniform" => "prior.kind",
+                _ => "prior.model",
+            };
+            layers.put("--prior", key, prior.clone());
         }
         if let Some(reward) = &self.reward {
             let rule: rlhf_reward::Rule = reward.parse()?;
@@ -134,7 +141,7 @@ impl TrainArgs {
             .is_some();
         let other = self
             .objective
-            .is_some_and(|objective| objective != ObjectiveName::PpoKl);
+            .is_some_and(|objective| !objective.method().online());
         self.config.is_none() && !other && !given && !sets("model.path") && !sets("data.train")
     }
 }

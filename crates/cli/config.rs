@@ -6,6 +6,7 @@
 use anyhow::{Result, bail, ensure};
 use rlhf_data::Documents;
 use rlhf_objective::Beta;
+use rlhf_reinforce::{MovingConfig, VarGradConfig};
 use rlhf_reward::Rule;
 use rlhf_train::Decay;
 use serde::{Deserialize, Serialize};
@@ -16,21 +17,82 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ObjectiveName {
-    /// PPO, with the KL to the prior paid in the reward.
+    /// PPO, with the KL to a reference model paid in the reward.
     PpoKl,
+    /// PPO with the counting prior: maximum entropy.
+    Maxent,
+    /// PPO with a model of demonstrations as the prior.
+    Imitation,
+    /// The policy gradient, each response compared with the others to its prompt.
+    Rloo,
+    /// The policy gradient with a moving baseline.
+    Reinforce,
+    /// The policy gradient with scores measured in the spread of their group.
+    Grpo,
+    /// The least variance of reward minus KL among the responses to a prompt.
+    Vargrad,
     /// Direct preference optimization.
     Dpo,
     /// Supervised fine-tuning.
     Sft,
 }
 
+/// What moves the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MethodName {
+    Ppo,
+    Rloo,
+    Reinforce,
+    Grpo,
+    Vargrad,
+    Dpo,
+    Sft,
+}
+
+impl ObjectiveName {
+    pub(crate) fn method(self) -> MethodName {
+        match self {
+            Self::PpoKl | Self::Maxent | Self::Imitation => MethodName::Ppo,
+            Self::Rloo => MethodName::Rloo,
+            Self::Reinforce => MethodName::Reinforce,
+            Self::Grpo => MethodName::Grpo,
+            Self::Vargrad => MethodName::Vargrad,
+            Self::Dpo => MethodName::Dpo,
+            Self::Sft => MethodName::Sft,
+        }
+    }
+
+    /// The prior of the preset; `[prior]` overrides it.
+    fn prior(self) -> PriorKind {
+        use PriorKind::{Counting, Demonstrations, Reference};
+        match self {
+            Self::Maxent => Counting,
+            Self::Imitation => Demonstrations,
+            _ => Reference,
+        }
+    }
+}
+
+impl MethodName {
+    /// Whether it learns from the policy's own samples.
+    pub(crate) fn online(self) -> bool {
+        !matches!(self, Self::Dpo | Self::Sft)
+    }
+
+    /// Whether it compares several responses to a prompt.
+    fn compares(self) -> bool {
+        matches!(self, Self::Rloo | Self::Grpo | Self::Vargrad)
+    }
+}
+
 impl fmt::Display for ObjectiveName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::PpoKl => "ppo-kl",
-            Self::Dpo => "dpo",
-            Self::Sft => "sft",
-        })
+        let value = clap::ValueEnum::to_possible_value(self);
+        f.write_str(
+            value
+                .as_ref()
+                .map_or("", clap::builder::PossibleValue::get_name),
+        )
     }
 }
 
@@ -122,8 +184,50 @@ pub(crate) enum BackendName {
 #[serde(deny_unknown_fields)]
 pub(crate) struct PriorSection {
     pub(crate) kind: PriorKind,
+    /// Where its network is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) model: Option<PathBuf>,
+    /// Of a mixture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) mean: Option<MeanName>,
+    /// The weight of the second of a mixture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) weight: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) first: Option<Box<PriorSection>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) second: Option<Box<PriorSection>>,
+}
+
+impl PriorSection {
+    /// Of a kind, and nothing else said.
+    pub(crate) fn of(kind: PriorKind) -> Self {
+        Self {
+            kind,
+            model: None,
+            mean: None,
+            weight: None,
+            first: None,
+            second: None,
+        }
+    }
+
+    /// Every path in it.
+    fn files(&mut self) -> Vec<&mut PathBuf> {
+        let parts = [&mut self.first, &mut self.second];
+        let inner = parts.into_iter().flatten().flat_map(|part| part.files());
+        inner.chain(&mut self.model).collect()
+    }
+}
+
+/// The mean of a mixture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum MeanName {
+    /// Of the log-probs of each token, renormalized.
+    Geometric,
+    /// Of the probabilities of whole responses.
+    Arithmetic,
 }
 
 /// The kind of prior.
@@ -210,26 +314,23 @@ pub(crate) struct EvalSection {
 impl Config {
     /// The defaults of an objective. What has none (the model, the data, the reward) is absent.
     pub(crate) fn defaults(objective: ObjectiveName) -> Result<Self> {
-        use ObjectiveName::{Dpo, PpoKl, Sft};
-        let pick = |ppo, dpo, sft| match objective {
-            PpoKl => ppo,
+        use MethodName::{Dpo, Ppo, Sft};
+        let method = objective.method();
+        let pick = |online, dpo, sft| match method {
             Dpo => dpo,
             Sft => sft,
+            _ => online,
         };
-        let of = |wanted, value| (objective == wanted).then_some(value);
         Ok(Self {
             objective,
             beta: BetaSetting::Fixed(pick(0.05, 0.1, 0.0)),
             model: ModelSection {
                 path: None,
-                critic: (objective == PpoKl).then_some(Critic::Head),
+                critic: (method == Ppo).then_some(Critic::Head),
                 backend: BackendName::Engine,
                 adapter: None,
             },
-            prior: PriorSection {
-                kind: PriorKind::Reference,
-                model: None,
-            },
+            prior: PriorSection::of(objective.prior()),
             reward: None,
             data: DataSection {
                 train: None,
@@ -245,7 +346,7 @@ impl Config {
                 temperature: 1.0,
                 max_new_tokens: 64,
                 rollouts: 64,
-                samples_per_prompt: 1,
+                samples_per_prompt: if method.compares() { 4 } else { 1 },
                 rows: 64,
             },
             optim: OptimSection {
@@ -260,13 +361,13 @@ impl Config {
             },
             train: TrainSection {
                 seed: 1,
-                iterations: of(PpoKl, 100),
-                epochs: match objective {
-                    PpoKl => None,
+                iterations: method.online().then_some(100),
+                epochs: match method {
                     Dpo => Some(1),
                     Sft => Some(3),
+                    _ => None,
                 },
-                batch_pairs: of(Dpo, 16),
+                batch_pairs: (method == Dpo).then_some(16),
                 micro_batch_tokens: 4096,
                 checkpoints: 4,
                 samples: 4,
@@ -305,7 +406,7 @@ impl Config {
 
     /// Refuses a run that lacks what has no default.
     pub(crate) fn require(&self) -> Result<()> {
-        let ppo = self.objective == ObjectiveName::PpoKl;
+        let online = self.objective.method().online();
         for (present, message) in [
             (
                 self.model.path.is_some(),
@@ -316,7 +417,7 @@ impl Config {
                 "no data: give --data FILE, or [data] train in a config file",
             ),
             (
-                self.reward.is_some() || !ppo,
+                self.reward.is_some() || !online,
                 "no reward: give --reward, as in --reward lexicon:words.txt, or a [reward] section",
             ),
         ] {
@@ -329,26 +430,27 @@ impl Config {
     pub(crate) fn absolute(mut self) -> Result<Self> {
         let own = [
             &mut self.model.path,
-            &mut self.prior.model,
             &mut self.data.train,
             &mut self.data.held_out,
         ];
+        let own = own.into_iter().flatten().chain(self.prior.files());
         let files = self.reward.iter_mut().flat_map(Rule::files);
-        for path in own.into_iter().flatten().chain(files) {
+        for path in own.chain(files) {
             *path = std::path::absolute(&path)?;
         }
         Ok(self)
     }
 
     fn check_beta(&self) -> Result<()> {
-        let beta = self.beta.beta().value();
+        let (beta, method) = (self.beta.beta().value(), self.objective.method());
         ensure!(
             beta.is_finite() && beta >= 0.0,
             "beta = {beta}: β is the price of a nat of KL, a number from 0"
         );
         ensure!(
-            beta > 0.0 || self.objective != ObjectiveName::Dpo,
-            "beta = 0: dpo has no optimum without its prior; give a positive β"
+            beta > 0.0 || !matches!(method, MethodName::Dpo | MethodName::Vargrad),
+            "beta = 0: {} has no optimum without its prior; give a positive β",
+            self.objective
         );
         if let BetaSetting::Adaptive {
             target_kl, horizon, ..
@@ -404,37 +506,46 @@ impl Config {
             rollouts.is_multiple_of(samples),
             "sampling.rollouts = {rollouts} is not a multiple of samples_per_prompt = {samples}"
         );
+        ensure!(
+            samples > 1 || !self.objective.method().compares(),
+            "sampling.samples_per_prompt = 1: {} compares the responses to a prompt; give at least 2",
+            self.objective
+        );
         Ok(())
     }
 
     /// A setting of another objective would be ignored: that is worse than an error.
     fn check_foreign(&self) -> Result<()> {
         let objective = self.objective;
-        for (key, given, owner) in [
+        let method = objective.method();
+        for (key, given, means, owner) in [
             (
                 "model.critic",
                 self.model.critic.is_some(),
-                ObjectiveName::PpoKl,
+                method == MethodName::Ppo,
+                "ppo-kl, maxent and imitation",
             ),
             (
                 "train.iterations",
                 self.train.iterations.is_some(),
-                ObjectiveName::PpoKl,
+                method.online(),
+                "objectives that sample",
             ),
             (
                 "train.batch_pairs",
                 self.train.batch_pairs.is_some(),
-                ObjectiveName::Dpo,
+                method == MethodName::Dpo,
+                "dpo",
             ),
         ] {
-            if given && owner != objective {
+            if given && !means {
                 bail!("{key} means nothing to {objective}: it belongs to {owner}; remove it");
             }
         }
-        if self.train.epochs.is_some() && objective == ObjectiveName::PpoKl {
+        if self.train.epochs.is_some() && method.online() {
             bail!(
-                "train.epochs means nothing to ppo-kl: use train.iterations, and method.epochs for \
-                 passes over the rollouts"
+                "train.epochs means nothing to {objective}: use train.iterations, and method.epochs \
+                 for passes over the rollouts where it has them"
             );
         }
         Ok(())
@@ -450,9 +561,12 @@ fn positive(key: &str, number: f64) -> Result<()> {
 }
 
 fn method_defaults(objective: ObjectiveName) -> Result<toml::Table> {
-    Ok(match objective {
-        ObjectiveName::PpoKl => toml::Table::try_from(rlhf_ppo::Config::default())?,
-        ObjectiveName::Dpo => toml::Table::try_from(rlhf_dpo::Config::default())?,
-        ObjectiveName::Sft => toml::Table::try_from(rlhf_sft::Config::default())?,
+    Ok(match objective.method() {
+        MethodName::Ppo => toml::Table::try_from(rlhf_ppo::Config::default())?,
+        MethodName::Rloo | MethodName::Grpo => toml::Table::new(),
+        MethodName::Reinforce => toml::Table::try_from(MovingConfig::default())?,
+        MethodName::Vargrad => toml::Table::try_from(VarGradConfig::default())?,
+        MethodName::Dpo => toml::Table::try_from(rlhf_dpo::Config::default())?,
+        MethodName::Sft => toml::Table::try_from(rlhf_sft::Config::default())?,
     })
 }

@@ -1,7 +1,9 @@
 //! Defaults, then a file, then `--set`: how a [`Config`] comes about, and errors that say where.
 
-use crate::config::{Config, ObjectiveName};
+use crate::config::{Config, MethodName, ObjectiveName};
 use anyhow::{Context, Result, anyhow, bail};
+use clap::ValueEnum;
+use rlhf_reinforce::{MovingConfig, NoSettings, VarGradConfig};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Write;
@@ -9,18 +11,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// Names of objectives that have a place in the design and no code yet.
-const NOT_YET: [&str; 9] = [
-    "maxent",
-    "imitation",
-    "rloo",
-    "reinforce",
-    "grpo",
-    "vargrad",
-    "sac",
-    "softq",
-    "reward",
-];
-const OBJECTIVES: [&str; 3] = ["ppo-kl", "dpo", "sft"];
+const NOT_YET: [&str; 3] = ["sac", "softq", "reward"];
 
 /// What the user gave, later entries winning.
 #[derive(Debug, Default)]
@@ -113,13 +104,18 @@ impl Layers {
 
     fn check_method(&self, config: &Config) -> Result<()> {
         let value = Value::Table(config.method.clone());
-        match config.objective {
-            ObjectiveName::PpoKl => self.typed::<rlhf_ppo::Config>(value, "method")?.check()?,
-            ObjectiveName::Dpo => {
+        match config.objective.method() {
+            MethodName::Ppo => self.typed::<rlhf_ppo::Config>(value, "method")?.check()?,
+            MethodName::Rloo | MethodName::Grpo => {
+                self.typed::<NoSettings>(value, "method")?;
+            }
+            MethodName::Reinforce => self.typed::<MovingConfig>(value, "method")?.check()?,
+            MethodName::Vargrad => self.typed::<VarGradConfig>(value, "method")?.check()?,
+            MethodName::Dpo => {
                 self.typed::<rlhf_dpo::Config>(value, "method")?
                     .preference()?;
             }
-            ObjectiveName::Sft => {
+            MethodName::Sft => {
                 self.typed::<rlhf_sft::Config>(value, "method")?;
             }
         }
@@ -155,7 +151,11 @@ impl Layers {
         };
         let name = value.as_str().unwrap_or_default();
         if NOT_YET.contains(&name) {
-            let built = OBJECTIVES.join(", ");
+            let built: Vec<String> = ObjectiveName::value_variants()
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            let built = built.join(", ");
             bail!("objective `{name}` is not built in yet; these are: {built}");
         }
         ObjectiveName::deserialize(value.clone())
@@ -326,12 +326,12 @@ mod tests {
             (
                 "objective = \"dop\"",
                 vec![],
-                "run.toml:1: `objective`: unknown variant `dop`, expected one of `ppo-kl`, `dpo`, `sft`; did you mean `dpo`?",
+                "run.toml:1: `objective`: unknown variant `dop`, expected one of `ppo-kl`, `maxent`, `imitation`, `rloo`, `reinforce`, `grpo`, `vargrad`, `dpo`, `sft`; did you mean `dpo`?",
             ),
             (
-                "objective = \"grpo\"",
+                "objective = \"softq\"",
                 vec![],
-                "objective `grpo` is not built in yet",
+                "objective `softq` is not built in yet",
             ),
             (
                 "[reward]\nkind = \"regex\"\npatern = \"x\"",
@@ -369,6 +369,21 @@ mod tests {
                 "",
                 vec!["train.epochs=3"],
                 "train.epochs means nothing to ppo-kl",
+            ),
+            (
+                "objective = \"rloo\"",
+                vec!["sampling.samples_per_prompt=1"],
+                "sampling.samples_per_prompt = 1: rloo compares",
+            ),
+            (
+                "objective = \"rloo\"",
+                vec!["method.epochs=2"],
+                "--set method.epochs=2: unknown key `method.epochs`",
+            ),
+            (
+                "objective = \"vargrad\"\nbeta = 0",
+                vec![],
+                "beta = 0: vargrad has no optimum without its prior",
             ),
             (
                 "objective = \"sft\"",

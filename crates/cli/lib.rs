@@ -2,7 +2,7 @@
 //!
 //! One equation, maximize J(π) = E\[r\] − β·KL(π ‖ p₀), and a module a symbol: [`objective`] holds
 //! them all, [`policy`] is π, [`prior`] is p₀, [`reward`] is r; [`train`] has the loops, [`ppo`],
-//! [`dpo`] and [`sft`] the methods. Commands and configuration belong to the program alone.
+//! [`reinforce`], [`dpo`] and [`sft`] the methods. Commands and configuration belong to the program alone.
 //!
 //! ```
 //! use rlhf::objective::{Finish, PerSeq, Prompt, Response, Result, Reward, Sequences};
@@ -32,6 +32,7 @@ pub use rlhf_objective as objective;
 pub use rlhf_policy as policy;
 pub use rlhf_ppo as ppo;
 pub use rlhf_prior as prior;
+pub use rlhf_reinforce as reinforce;
 pub use rlhf_report as report;
 pub use rlhf_reward as reward;
 pub use rlhf_sft as sft;

@@ -6,6 +6,7 @@ mod config;
 mod layers;
 mod output;
 mod plan;
+mod prior_plan;
 mod progress;
 mod run;
 mod target;

@@ -1,6 +1,6 @@
 //! What a run is going to do, from its settings, its data and the headers of its checkpoints.
 
-use crate::config::{Config, Critic, ObjectiveName};
+use crate::config::{Config, Critic, MethodName, ObjectiveName};
 use crate::output::log;
 use crate::target;
 use crate::wiring::{self, Parts, Vocabulary};
@@ -14,7 +14,9 @@ pub(crate) type Lines = Vec<(&'static str, String)>;
 /// Opens everything but the weights, and says what would be done with it.
 pub(crate) fn plan(config: &Config) -> Result<Lines> {
     let vocabulary = Vocabulary::load(wiring::model_path(config)?)?;
-    wiring::check_prior(config)?;
+    if config.objective != ObjectiveName::Sft {
+        wiring::prior(config)?.check(vocabulary.size)?;
+    }
     if config.reward.is_some() {
         wiring::reward(config, &vocabulary.tokenizer)?;
     }
@@ -44,24 +46,24 @@ fn data(config: &Config, vocabulary: &Vocabulary) -> Result<String> {
     fn counted<T>(parts: &Parts<T>, count: fn(&T) -> usize) -> (usize, usize) {
         (count(&parts.train), count(&parts.held_out))
     }
-    let (what, (train, held_out)) = match config.objective {
-        ObjectiveName::PpoKl => (
-            "prompts",
-            counted(&wiring::prompts(config, vocabulary)?, Vec::len),
-        ),
-        ObjectiveName::Dpo => (
+    let (what, (train, held_out)) = match config.objective.method() {
+        MethodName::Dpo => (
             "pairs",
             counted(
                 &wiring::pairs(config, vocabulary)?,
                 rlhf_objective::Pairs::len,
             ),
         ),
-        ObjectiveName::Sft => (
+        MethodName::Sft => (
             "demonstrations",
             counted(
                 &wiring::demonstrations(config, vocabulary)?,
                 rlhf_objective::Sequences::len,
             ),
+        ),
+        _ => (
+            "prompts",
+            counted(&wiring::prompts(config, vocabulary)?, Vec::len),
         ),
     };
     ensure!(
@@ -73,21 +75,26 @@ fn data(config: &Config, vocabulary: &Vocabulary) -> Result<String> {
 
 fn steps(config: &Config) -> Result<String> {
     let epochs = config.train.epochs.unwrap_or(1);
-    Ok(match config.objective {
-        ObjectiveName::PpoKl => {
+    let online = |updates: usize| {
+        let iterations = config.train.iterations.unwrap_or(1);
+        let rollouts = config.sampling.rollouts;
+        format!("{iterations} iterations of {rollouts} responses, {updates} updates each")
+    };
+    Ok(match config.objective.method() {
+        MethodName::Ppo => {
             let method: rlhf_ppo::Config = config.method()?;
-            let iterations = config.train.iterations.unwrap_or(1);
-            format!(
-                "{iterations} iterations of {} responses, {} updates each",
-                config.sampling.rollouts,
-                method.epochs * method.minibatches
-            )
+            online(method.epochs * method.minibatches)
         }
-        ObjectiveName::Dpo => {
+        MethodName::Vargrad => {
+            let method: rlhf_reinforce::VarGradConfig = config.method()?;
+            online(method.epochs * method.minibatches)
+        }
+        MethodName::Rloo | MethodName::Reinforce | MethodName::Grpo => online(1),
+        MethodName::Dpo => {
             let pairs = config.train.batch_pairs.unwrap_or(1);
             format!("{epochs} epochs in batches of {pairs} pairs")
         }
-        ObjectiveName::Sft => {
+        MethodName::Sft => {
             let method: rlhf_sft::Config = config.method()?;
             let size = match method.per_step {
                 rlhf_sft::PerStep::Sequences(number) => format!("{number} sequences"),
@@ -107,7 +114,9 @@ fn memory(config: &Config) -> Result<String> {
     };
     let mut bytes = networks * model.memory.trainable;
     if config.objective != ObjectiveName::Sft {
-        bytes += inspect(&wiring::prior_path(config)?)?.memory.frozen;
+        for folder in wiring::prior(config)?.folders {
+            bytes += inspect(&folder)?.memory.frozen;
+        }
     }
     Ok(format!(
         "{:.2} GiB for weights, gradients and moments of {} parameters, activations apart",

@@ -1,6 +1,6 @@
 //! The objects of a run, put together and handed to a loop.
 
-use crate::config::{Config, ObjectiveName};
+use crate::config::{Config, MethodName};
 use crate::output::log;
 use crate::progress::Bar;
 use crate::wiring::{self, Vocabulary};
@@ -8,10 +8,12 @@ use anyhow::{Context, Result};
 use rlhf_journal::Journal;
 use rlhf_objective::{KlPenalty, Network, Objective};
 use rlhf_policy::{ActorCritic, Draw, Sampling};
+use rlhf_ppo::Ppo;
+use rlhf_reinforce::{Baseline, MovingConfig, PolicyGradient, VarGrad};
 use rlhf_tensor::AdamW;
 use rlhf_train::{
-    Ended, Learner, Online, Optim, Prompts, Run, Schedule, Source, State, Stats, WarmUp, evaluate,
-    offline, online, restore,
+    Ended, Learner, Method, Online, Optim, Prompts, Run, Schedule, Source, State, Stats, WarmUp,
+    evaluate, offline, online, restore,
 };
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -64,10 +66,19 @@ pub(crate) fn execute(config: &Config, journal: &mut Journal, start: &Start) -> 
         state,
         vocabulary,
     };
-    match config.objective {
-        ObjectiveName::PpoKl => context.ppo(&mut policy),
-        ObjectiveName::Dpo => context.dpo(&mut policy),
-        ObjectiveName::Sft => context.sft(&mut policy),
+    let policy = &mut policy;
+    let gradient = PolicyGradient::new;
+    match config.objective.method() {
+        MethodName::Ppo => context.online(policy, Ppo::new(config.method()?)?),
+        MethodName::Rloo => context.online(policy, gradient(Baseline::LeaveOneOut)?),
+        MethodName::Grpo => context.online(policy, gradient(Baseline::Group)?),
+        MethodName::Reinforce => {
+            let MovingConfig { decay } = config.method()?;
+            context.online(policy, gradient(Baseline::Moving { decay })?)
+        }
+        MethodName::Vargrad => context.online(policy, VarGrad::new(config.method()?)?),
+        MethodName::Dpo => context.dpo(policy),
+        MethodName::Sft => context.sft(policy),
     }
 }
 
@@ -80,13 +91,12 @@ struct Surroundings<'a> {
 }
 
 impl Surroundings<'_> {
-    fn ppo(&mut self, policy: &mut ActorCritic) -> Result<Ended> {
+    fn online<M: Method>(&mut self, policy: &mut ActorCritic, mut method: M) -> Result<Ended> {
         let config = self.config;
         let prompts = wiring::prompts(config, &self.vocabulary)?.train;
         let penalty = self.penalty(policy)?;
         let reward = wiring::reward(config, &self.vocabulary.tokenizer)?;
         let mut objective = Objective::new(reward, penalty);
-        let mut method = rlhf_ppo::Ppo::new(config.method()?)?;
         let iterations = config.train.iterations.context("no train.iterations")?;
         let settings = Online {
             iterations,
@@ -147,7 +157,7 @@ impl Surroundings<'_> {
         let epochs = config.train.epochs.context("no train.epochs")?;
         let seed = config.train.seed;
         let source = rlhf_sft::DemonstrationSource::new(all.train, method.per_step, epochs, seed)?;
-        self.record(policy, None)?;
+        self.record(policy, serde_json::Value::Null)?;
         let held_out = (!all.held_out.is_empty()).then(|| rlhf_sft::Batch::new(all.held_out));
         self.offline(policy, &rlhf_sft::Sft, source, held_out.transpose()?)
     }
@@ -173,13 +183,23 @@ impl Surroundings<'_> {
 
     /// The prior and β, once `run.json` says what they are.
     fn penalty(&self, policy: &ActorCritic) -> Result<KlPenalty> {
-        let (prior, checksums) = wiring::prior(self.config)?;
-        self.record(policy, Some(checksums))?;
+        let plan = wiring::prior(self.config)?;
+        let folders = plan.folders.clone();
+        let (prior, checksums) = plan.load()?;
+        let models: Vec<_> = folders
+            .iter()
+            .zip(checksums)
+            .map(|(path, sha256)| json!({"path": path, "sha256": sha256}))
+            .collect();
+        self.record(
+            policy,
+            json!({"kind": self.config.prior.kind, "models": models}),
+        )?;
         Ok(KlPenalty::new(prior, self.config.beta.beta()))
     }
 
     /// Writes `run.json`, at the start of a run.
-    fn record(&self, policy: &ActorCritic, prior: Option<Vec<String>>) -> Result<()> {
+    fn record(&self, policy: &ActorCritic, prior: serde_json::Value) -> Result<()> {
         if self.state.step > 0 {
             return Ok(());
         }
@@ -188,10 +208,6 @@ impl Surroundings<'_> {
             .iter()
             .map(|table| table.checksum())
             .collect();
-        let prior = match prior {
-            Some(sha256) => json!({"path": wiring::prior_path(self.config)?, "sha256": sha256}),
-            None => serde_json::Value::Null,
-        };
         Ok(self.journal.run(&json!({
             "rlhf": env!("CARGO_PKG_VERSION"),
             "objective": self.config.objective,

@@ -1,38 +1,40 @@
 //! The truth about what a run aims at, said before it starts.
 
-use crate::config::{BetaSetting, Config, ObjectiveName};
-use crate::wiring::prior_path;
+use crate::config::{BetaSetting, Config, MethodName};
+use crate::wiring;
 use anyhow::Result;
 
 /// What is maximized, over which prior, and where the maximum is: one line each.
 pub(crate) fn describe(config: &Config) -> Result<Vec<(&'static str, String)>> {
-    let kind = toml::Value::try_from(config.prior.kind)?;
-    let prior = kind.as_str().unwrap_or_default().to_string();
-    let mut lines = vec![("objective", aim(config, &prior))];
-    if config.objective == ObjectiveName::Sft {
-        return Ok(lines);
+    let method = config.objective.method();
+    if method == MethodName::Sft {
+        let objective = config.objective;
+        return Ok(vec![(
+            "objective",
+            format!("{objective}: maximum likelihood of the demonstrations"),
+        )]);
     }
-    lines.push((
-        "prior",
-        format!("{prior}: {}, frozen", prior_path(config)?.display()),
-    ));
+    let prior = wiring::prior(config)?;
+    let mut lines = vec![
+        ("objective", aim(config, prior.name)),
+        ("prior", prior.words),
+    ];
     lines.push(("beta", price(config.beta)));
-    lines.push(("target", optimum(config, &prior)));
+    lines.push(("target", optimum(config, prior.name)));
     Ok(lines)
 }
 
-fn aim(config: &Config, prior: &str) -> String {
+fn aim(config: &Config, prior: Option<&str>) -> String {
     let objective = config.objective;
-    match objective {
-        ObjectiveName::PpoKl => {
-            format!("{objective}: maximize E[r] − β·KL(π ‖ {prior}), r the reward of a response")
-        }
-        ObjectiveName::Dpo => format!(
-            "{objective}: maximize E[r] − β·KL(π ‖ {prior}), r the Bradley–Terry reward behind the \
-             pairs"
-        ),
-        ObjectiveName::Sft => format!("{objective}: maximum likelihood of the demonstrations"),
-    }
+    let penalty = match prior {
+        Some(prior) => format!("− β·KL(π ‖ {prior})"),
+        None => "+ β·H(π)".into(),
+    };
+    let reward = match objective.method() {
+        MethodName::Dpo => "the Bradley–Terry reward behind the pairs",
+        _ => "the reward of a response",
+    };
+    format!("{objective}: maximize E[r] {penalty}, r {reward}")
 }
 
 fn price(beta: BetaSetting) -> String {
@@ -46,14 +48,21 @@ fn price(beta: BetaSetting) -> String {
     }
 }
 
-fn optimum(config: &Config, prior: &str) -> String {
+/// Where the method rests.
+fn optimum(config: &Config, prior: Option<&str>) -> String {
+    let weight = prior.map_or_else(String::new, |prior| format!("{prior}(y|x)·"));
+    let grpo = config.objective.method() == MethodName::Grpo;
     match config.beta {
         BetaSetting::Fixed(0.0) => {
             "π* gives each prompt only its responses of greatest reward".into()
         }
-        BetaSetting::Fixed(beta) => format!("π*(y|x) ∝ {prior}(y|x)·exp(r/{beta})"),
+        BetaSetting::Fixed(beta) if grpo => format!(
+            "not π*: π(y|x) ∝ {weight}exp(r/({beta}·σ)), σ the standard deviation of the prompt's \
+             scores under π, so that each prompt has a β of its own"
+        ),
+        BetaSetting::Fixed(beta) => format!("π*(y|x) ∝ {weight}exp(r/{beta})"),
         BetaSetting::Adaptive { .. } => {
-            format!("π*(y|x) ∝ {prior}(y|x)·exp(r/β), which moves with β")
+            format!("π*(y|x) ∝ {weight}exp(r/β), which moves with β")
         }
     }
 }
@@ -61,6 +70,7 @@ fn optimum(config: &Config, prior: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{MeanName, ObjectiveName, PriorKind, PriorSection};
 
     fn target(objective: ObjectiveName, beta: BetaSetting) -> String {
         let mut config = Config::defaults(objective).unwrap();
@@ -87,5 +97,67 @@ mod tests {
             horizon: 1e4,
         };
         assert!(target(PpoKl, adaptive).contains("moves with β"));
+    }
+
+    fn with(objective: ObjectiveName, prior: PriorSection) -> Result<Vec<String>> {
+        let mut config = Config::defaults(objective)?;
+        config.model.path = Some("gpt2".into());
+        config.prior = prior;
+        Ok(describe(&config)?
+            .into_iter()
+            .map(|(_, line)| line)
+            .collect())
+    }
+
+    #[test]
+    fn every_prior_says_what_it_makes_of_the_objective() {
+        use ObjectiveName::{Grpo, PpoKl, Rloo};
+        let lines = with(PpoKl, PriorSection::of(PriorKind::Counting)).unwrap();
+        assert!(lines[0].contains("maximize E[r] + β·H(π)"), "{lines:?}");
+        assert_eq!(lines[3], "π*(y|x) ∝ exp(r/0.05)");
+        let lines = with(Rloo, PriorSection::of(PriorKind::Uniform)).unwrap();
+        assert_eq!(lines[3], "π*(y|x) ∝ uniform(y|x)·exp(r/0.05)");
+        let lines = with(Grpo, PriorSection::of(PriorKind::Reference)).unwrap();
+        assert!(lines[3].starts_with("not π*: π(y|x) ∝ reference(y|x)·exp(r/(0.05·σ))"));
+        let part = |kind| Some(Box::new(PriorSection::of(kind)));
+        let mixture = PriorSection {
+            mean: Some(MeanName::Geometric),
+            weight: Some(0.25),
+            first: part(PriorKind::Reference),
+            second: part(PriorKind::Uniform),
+            ..PriorSection::of(PriorKind::Mixture)
+        };
+        let lines = with(PpoKl, mixture.clone()).unwrap();
+        let words =
+            "mixture, geometric per token, of 0.75 × (reference: gpt2, frozen) and 0.25 × (un";
+        assert!(lines[1].starts_with(words), "{lines:?}");
+        for (prior, expected) in [
+            (PriorSection::of(PriorKind::Demonstrations), "has no model"),
+            (PriorSection::of(PriorKind::Mixture), "no prior.first"),
+            (
+                PriorSection {
+                    second: part(PriorKind::Counting),
+                    ..mixture.clone()
+                },
+                "prior.second: the counting prior is not a distribution",
+            ),
+            (
+                PriorSection {
+                    weight: Some(1.0),
+                    ..mixture
+                },
+                "prior.weight = 1",
+            ),
+            (
+                PriorSection {
+                    model: Some("gpt2".into()),
+                    ..PriorSection::of(PriorKind::Counting)
+                },
+                "prior.model means nothing to a prior of kind \"counting\"",
+            ),
+        ] {
+            let error = with(PpoKl, prior).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 }

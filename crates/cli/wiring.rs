@@ -1,16 +1,16 @@
 //! From settings to objects. Here alone the kind of prior is matched.
 
-use crate::config::{BackendName, Config, Critic, ObjectiveName, PriorKind};
+use crate::config::{BackendName, Config, Critic, MethodName, PriorKind, PriorSection};
 use crate::output::log;
-use anyhow::{Context, Result, anyhow, ensure};
+use crate::prior_plan::PriorPlan;
+use anyhow::{Context, Result};
 use rlhf_data::{Fields, Limits, Notes, Reader, Row, rows, split};
 use rlhf_lm::{Backend, Heads, LoadOptions, Model, Tokenizer, inspect, load};
-use rlhf_objective::{Pairs, Prior, Prompt, Reward, Sequences};
+use rlhf_objective::{Pairs, Prompt, Reward, Sequences};
 use rlhf_policy::ActorCritic;
-use rlhf_prior::Frozen;
 use rlhf_reward::Rules;
 use rlhf_tensor::{Rng, Storage, Stream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// What turns text into tokens of one checkpoint.
@@ -100,52 +100,20 @@ pub(crate) fn policy(folder: &Path, config: &Config) -> Result<ActorCritic> {
     })
 }
 
-/// Where the prior's network is.
-pub(crate) fn prior_path(config: &Config) -> Result<PathBuf> {
-    match &config.prior.model {
-        Some(path) => Ok(path.clone()),
-        None => Ok(model_path(config)?.into()),
-    }
+/// The prior of the settings, not loaded yet.
+pub(crate) fn prior(config: &Config) -> Result<PriorPlan> {
+    prior_of(&config.prior, config)
 }
 
-/// p₀, and the checksums of what it is made of.
-pub(crate) fn prior(config: &Config) -> Result<(Box<dyn Prior>, Vec<String>)> {
-    match config.prior.kind {
-        PriorKind::Reference => {
-            let folder = prior_path(config)?;
-            let network = network(&folder, config, Storage::Frozen, Heads::Language)?;
-            let prior = Frozen::new(network)?;
-            let checksums = prior.checksums();
-            Ok((Box::new(prior), checksums))
-        }
-        PriorKind::Counting
-        | PriorKind::Uniform
-        | PriorKind::Demonstrations
-        | PriorKind::Mixture => Err(no_such_prior(config)?),
+/// The one place where the kind of prior is matched.
+pub(crate) fn prior_of(section: &PriorSection, config: &Config) -> Result<PriorPlan> {
+    match section.kind {
+        PriorKind::Counting => PriorPlan::counting(section, config),
+        PriorKind::Uniform => PriorPlan::uniform(section, config),
+        PriorKind::Reference => PriorPlan::reference(section, config),
+        PriorKind::Demonstrations => PriorPlan::demonstrations(section, config),
+        PriorKind::Mixture => PriorPlan::mixture(section, config),
     }
-}
-
-/// Whether there is such a prior, without loading it.
-pub(crate) fn check_prior(config: &Config) -> Result<()> {
-    if config.prior.kind != PriorKind::Reference {
-        return Err(no_such_prior(config)?);
-    }
-    let ours = inspect(model_path(config)?)?.vocab;
-    let folder = prior_path(config)?;
-    let its = inspect(&folder)?.vocab;
-    ensure!(
-        ours == its,
-        "the prior {} has {its} vocabulary entries and the model {ours}: they must share a tokenizer",
-        folder.display()
-    );
-    Ok(())
-}
-
-fn no_such_prior(config: &Config) -> Result<anyhow::Error> {
-    let kind = toml::Value::try_from(config.prior.kind)?;
-    Ok(anyhow!(
-        "[prior] kind = {kind} is not built in yet: the one there is is \"reference\""
-    ))
 }
 
 /// r.
@@ -176,17 +144,17 @@ pub(crate) fn held_out_prompts(
     config: &Config,
     vocabulary: &Vocabulary,
 ) -> Result<Vec<Arc<Prompt>>> {
-    let held_out = match config.objective {
-        ObjectiveName::PpoKl => prompts(config, vocabulary)?.held_out,
-        ObjectiveName::Dpo => pairs(config, vocabulary)?
+    let held_out = match config.objective.method() {
+        MethodName::Dpo => pairs(config, vocabulary)?
             .held_out
             .sequences()
             .prompts()
             .to_vec(),
-        ObjectiveName::Sft => demonstrations(config, vocabulary)?
+        MethodName::Sft => demonstrations(config, vocabulary)?
             .held_out
             .prompts()
             .to_vec(),
+        _ => prompts(config, vocabulary)?.held_out,
     };
     Ok(some_prompts(config, held_out))
 }
@@ -226,9 +194,9 @@ fn read<T>(
 
 /// Prompts that are to be continued leave room for the longest response.
 pub(crate) fn limits(config: &Config, vocabulary: &Vocabulary) -> Limits {
-    let room = match config.objective {
-        ObjectiveName::PpoKl => config.sampling.max_new_tokens.min(vocabulary.context),
-        ObjectiveName::Dpo | ObjectiveName::Sft => 1,
+    let room = match config.objective.method().online() {
+        true => config.sampling.max_new_tokens.min(vocabulary.context),
+        false => 1,
     };
     let longest = vocabulary.context + 1 - room;
     Limits {

@@ -119,7 +119,7 @@ impl Judge {
             "{} has another vocabulary than the first run: measure it alone",
             run.display()
         );
-        let (mut prior, _) = wiring::prior(&config)?;
+        let (mut prior, _) = wiring::prior(&config)?.load()?;
         let start = Checkpoint {
             step: 0,
             path: wiring::model_path(&config)?.into(),
@@ -158,7 +158,11 @@ impl Judge {
         if samples == 0 {
             return Ok(Vec::new());
         }
-        let (mut prior, _) = wiring::prior(&self.config)?;
+        let (mut prior, _) = wiring::prior(&self.config)?.load()?;
+        if let Err(why) = prior.decoder() {
+            log(format_args!("the best possible policy is not drawn: {why}"));
+            return Ok(Vec::new());
+        }
         let sampling = self.sampling(samples);
         let decode = |ids: &[u32]| self.vocabulary.tokenizer.decode(ids);
         let trial = trial(&self.prompts, &sampling, &decode, &self.config);
