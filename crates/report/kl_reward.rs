@@ -44,8 +44,10 @@ struct Series<'a> {
 pub fn kl_reward_svg(points: &[FrontierPoint]) -> String {
     let series = series(points);
     let [left, right, top, bottom] = PLOT;
-    let kl = points.iter().flat_map(|p| drawn(p, &p.kl));
-    let kl = kl.map(|nats| nats.max(0.0)).chain([0.0]);
+    let kl = points
+        .iter()
+        .flat_map(|p| drawn(p, &p.kl).into_iter().map(|nats| nats.max(floor(p))));
+    let kl = kl.chain([0.0]);
     let reward = points.iter().flat_map(|p| drawn(p, &p.reward));
     let (x, y) = (Axis::new(kl, left, right), Axis::new(reward, bottom, top));
     let mut svg = Svg::default();
@@ -141,6 +143,16 @@ fn drawn(point: &FrontierPoint, estimate: &Estimate) -> Vec<f64> {
     }
 }
 
+/// The least KL that a point's interval is drawn to: 0, but to a prior that is not a distribution,
+/// of which minus the entropy is reported.
+fn floor(point: &FrontierPoint) -> f64 {
+    if point.kl.value < 0.0 {
+        f64::NEG_INFINITY
+    } else {
+        0.0
+    }
+}
+
 /// The end of a long label, which tells runs apart better than its start.
 fn shortened(label: &str) -> String {
     let length = label.chars().count();
@@ -186,7 +198,7 @@ fn draw(svg: &mut Svg, series: &Series<'_>, x: &Axis, y: &Axis) {
     let bar = format!("bar {}", series.class);
     for point in series.points.iter().filter(|point| is_run(point)) {
         let (px, py) = at(point);
-        let least = point.kl.low.max(0.0);
+        let least = point.kl.low.max(floor(point));
         svg.line(&bar, (x.at(least), py), (x.at(point.kl.high), py));
         svg.line(
             &bar,
@@ -275,6 +287,24 @@ mod tests {
             numbers
                 .into_iter()
                 .all(|x| x.is_finite() && x.abs() < 1000.0)
+        );
+    }
+
+    /// Minus an entropy, to a prior that is not a distribution.
+    #[test]
+    fn a_negative_kl_is_inside_the_frame() {
+        let at = |step, kl| point("maxent", Point::Checkpoint { step }, kl, 0.3);
+        let svg = kl_reward_svg(&[at(0, -10.5), at(9, -48.1)]);
+        let of_circles = svg.split("<circle").skip(1);
+        let places = of_circles.filter_map(|circle| {
+            let x = circle.split_once("cx=\"")?.1.split_once('"')?.0;
+            x.parse::<f64>().ok()
+        });
+        let places: Vec<f64> = places.collect();
+        assert_eq!(places.len(), 3);
+        assert!(
+            places.iter().all(|x| (PLOT[0]..=PLOT[1]).contains(x)),
+            "{places:?}"
         );
     }
 
