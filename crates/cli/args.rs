@@ -51,7 +51,8 @@ pub(crate) struct TrainArgs {
     /// objective's].
     #[arg(long)]
     pub(crate) prior: Option<String>,
-    /// The reward: token-share:TOKEN, contains:TEXT, regex:PATTERN, lexicon:FILE or length:NUMBER.
+    /// The reward: token-share:TOKEN, contains:TEXT, regex:PATTERN, lexicon:FILE, length:NUMBER, or
+    /// the folder of a reward model.
     #[arg(long)]
     pub(crate) reward: Option<String>,
     /// The data file, JSONL, a JSON array or plain text (data.train).
@@ -211,18 +212,23 @@ pub(crate) struct GenerateArgs {
     pub(crate) json: bool,
 }
 
-/// Prints the log-probs of completions as JSON lines, in nats, in the order of the input.
+/// Prints the log-probs of completions, in nats, or their scores by a reward model, as JSON lines in
+/// the order of the input.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  rlhf score --model gpt2/ --input pairs.jsonl\n\nEach line of \
     the input is {\"prompt\": …, \"completion\": …} or {\"prompt_ids\": […], \
     \"completion_ids\": […]};\neach line of the output {\"log_probs\": […], \"log_prob\": their \
-    sum, \"tokens\": their number}.\nNo EOS is appended."
+    sum, \"tokens\": their number},\nor {\"score\": …} with --reward. No EOS is appended to score \
+    log-probs; a reward\nmodel reads a completion given as text with its EOS, as in training."
 )]
 pub(crate) struct ScoreArgs {
-    /// The checkpoint folder.
-    #[arg(long)]
-    pub(crate) model: PathBuf,
+    /// The checkpoint folder of a language model.
+    #[arg(long, required_unless_present = "reward")]
+    pub(crate) model: Option<PathBuf>,
+    /// The checkpoint folder of a reward model.
+    #[arg(long, conflicts_with_all = ["model", "temperature"])]
+    pub(crate) reward: Option<PathBuf>,
     /// The file of prompts and completions.
     #[arg(long)]
     pub(crate) input: PathBuf,

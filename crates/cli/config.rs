@@ -35,6 +35,8 @@ pub(crate) enum ObjectiveName {
     Dpo,
     /// Supervised fine-tuning.
     Sft,
+    /// A reward model, fitted to preference pairs.
+    Reward,
 }
 
 /// What moves the policy.
@@ -47,6 +49,7 @@ pub(crate) enum MethodName {
     Vargrad,
     Dpo,
     Sft,
+    Reward,
 }
 
 impl ObjectiveName {
@@ -59,6 +62,7 @@ impl ObjectiveName {
             Self::Vargrad => MethodName::Vargrad,
             Self::Dpo => MethodName::Dpo,
             Self::Sft => MethodName::Sft,
+            Self::Reward => MethodName::Reward,
         }
     }
 
@@ -76,7 +80,7 @@ impl ObjectiveName {
 impl MethodName {
     /// Whether it learns from the policy's own samples.
     pub(crate) fn online(self) -> bool {
-        !matches!(self, Self::Dpo | Self::Sft)
+        !matches!(self, Self::Dpo | Self::Sft | Self::Reward)
     }
 
     /// Whether it compares several responses to a prompt.
@@ -314,16 +318,17 @@ pub(crate) struct EvalSection {
 impl Config {
     /// The defaults of an objective. What has none (the model, the data, the reward) is absent.
     pub(crate) fn defaults(objective: ObjectiveName) -> Result<Self> {
-        use MethodName::{Dpo, Ppo, Sft};
+        use MethodName::{Dpo, Ppo, Reward, Sft};
         let method = objective.method();
-        let pick = |online, dpo, sft| match method {
+        let pick = |online, dpo, sft, reward| match method {
             Dpo => dpo,
             Sft => sft,
+            Reward => reward,
             _ => online,
         };
         Ok(Self {
             objective,
-            beta: BetaSetting::Fixed(pick(0.05, 0.1, 0.0)),
+            beta: BetaSetting::Fixed(pick(0.05, 0.1, 0.0, 0.0)),
             model: ModelSection {
                 path: None,
                 critic: (method == Ppo).then_some(Critic::Head),
@@ -350,9 +355,9 @@ impl Config {
                 rows: 64,
             },
             optim: OptimSection {
-                learning_rate: pick(1e-5, 1e-6, 2e-5),
+                learning_rate: pick(1e-5, 1e-6, 2e-5, 1e-5),
                 schedule: Decay::Linear,
-                warmup: pick(0.0, 0.1, 0.0),
+                warmup: pick(0.0, 0.1, 0.0, 0.1),
                 clip: 1.0,
                 beta1: 0.9,
                 beta2: 0.999,
@@ -363,11 +368,11 @@ impl Config {
                 seed: 1,
                 iterations: method.online().then_some(100),
                 epochs: match method {
-                    Dpo => Some(1),
+                    Dpo | Reward => Some(1),
                     Sft => Some(3),
                     _ => None,
                 },
-                batch_pairs: (method == Dpo).then_some(16),
+                batch_pairs: matches!(method, Dpo | Reward).then_some(16),
                 micro_batch_tokens: 4096,
                 checkpoints: 4,
                 samples: 4,
@@ -534,8 +539,8 @@ impl Config {
             (
                 "train.batch_pairs",
                 self.train.batch_pairs.is_some(),
-                method == MethodName::Dpo,
-                "dpo",
+                matches!(method, MethodName::Dpo | MethodName::Reward),
+                "dpo and reward",
             ),
         ] {
             if given && !means {
@@ -568,5 +573,6 @@ fn method_defaults(objective: ObjectiveName) -> Result<toml::Table> {
         MethodName::Vargrad => toml::Table::try_from(VarGradConfig::default())?,
         MethodName::Dpo => toml::Table::try_from(rlhf_dpo::Config::default())?,
         MethodName::Sft => toml::Table::try_from(rlhf_sft::Config::default())?,
+        MethodName::Reward => toml::Table::try_from(rlhf_reward::BradleyTerryConfig::default())?,
     })
 }

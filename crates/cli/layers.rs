@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// Names of objectives that have a place in the design and no code yet.
-const NOT_YET: [&str; 3] = ["sac", "softq", "reward"];
+const NOT_YET: [&str; 2] = ["sac", "softq"];
 
 /// What the user gave, later entries winning.
 #[derive(Debug, Default)]
@@ -118,6 +118,9 @@ impl Layers {
             MethodName::Sft => {
                 self.typed::<rlhf_sft::Config>(value, "method")?;
             }
+            MethodName::Reward => self
+                .typed::<rlhf_reward::BradleyTerryConfig>(value, "method")?
+                .check()?,
         }
         Ok(())
     }
@@ -326,7 +329,7 @@ mod tests {
             (
                 "objective = \"dop\"",
                 vec![],
-                "run.toml:1: `objective`: unknown variant `dop`, expected one of `ppo-kl`, `maxent`, `imitation`, `rloo`, `reinforce`, `grpo`, `vargrad`, `dpo`, `sft`; did you mean `dpo`?",
+                "run.toml:1: `objective`: unknown variant `dop`, expected one of `ppo-kl`, `maxent`, `imitation`, `rloo`, `reinforce`, `grpo`, `vargrad`, `dpo`, `sft`, `reward`; did you mean `dpo`?",
             ),
             (
                 "objective = \"softq\"",

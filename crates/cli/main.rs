@@ -8,6 +8,7 @@ mod output;
 mod plan;
 mod prior_plan;
 mod progress;
+mod reward_model;
 mod run;
 mod target;
 mod wiring;

@@ -18,6 +18,7 @@ pub(crate) fn plan(config: &Config) -> Result<Lines> {
         wiring::prior(config)?.check(vocabulary.size)?;
     }
     if config.reward.is_some() {
+        wiring::check_reward(config, vocabulary.size)?;
         wiring::reward(config, &vocabulary.tokenizer)?;
     }
     let mut lines = target::describe(config)?;
@@ -47,7 +48,7 @@ fn data(config: &Config, vocabulary: &Vocabulary) -> Result<String> {
         (count(&parts.train), count(&parts.held_out))
     }
     let (what, (train, held_out)) = match config.objective.method() {
-        MethodName::Dpo => (
+        MethodName::Dpo | MethodName::Reward => (
             "pairs",
             counted(
                 &wiring::pairs(config, vocabulary)?,
@@ -90,7 +91,7 @@ fn steps(config: &Config) -> Result<String> {
             online(method.epochs * method.minibatches)
         }
         MethodName::Rloo | MethodName::Reinforce | MethodName::Grpo => online(1),
-        MethodName::Dpo => {
+        MethodName::Dpo | MethodName::Reward => {
             let pairs = config.train.batch_pairs.unwrap_or(1);
             format!("{epochs} epochs in batches of {pairs} pairs")
         }

@@ -3,6 +3,7 @@
 use crate::config::{Config, MethodName};
 use crate::output::log;
 use crate::progress::Bar;
+use crate::reward_model;
 use crate::wiring::{self, Vocabulary};
 use anyhow::{Context, Result};
 use rlhf_journal::Journal;
@@ -10,6 +11,7 @@ use rlhf_objective::{KlPenalty, Network, Objective};
 use rlhf_policy::{ActorCritic, Draw, Sampling};
 use rlhf_ppo::Ppo;
 use rlhf_reinforce::{Baseline, MovingConfig, PolicyGradient, VarGrad};
+use rlhf_reward::{BradleyTerry, BradleyTerryConfig, PairBatch, PairSource};
 use rlhf_tensor::AdamW;
 use rlhf_train::{
     Ended, Learner, Method, Online, Optim, Prompts, Run, Schedule, Source, State, Stats, WarmUp,
@@ -79,6 +81,7 @@ pub(crate) fn execute(config: &Config, journal: &mut Journal, start: &Start) -> 
         MethodName::Vargrad => context.online(policy, VarGrad::new(config.method()?)?),
         MethodName::Dpo => context.dpo(policy),
         MethodName::Sft => context.sft(policy),
+        MethodName::Reward => context.reward(policy),
     }
 }
 
@@ -162,6 +165,29 @@ impl Surroundings<'_> {
         self.offline(policy, &rlhf_sft::Sft, source, held_out.transpose()?)
     }
 
+    fn reward(&mut self, model: &mut ActorCritic) -> Result<Ended> {
+        let config = self.config;
+        let pairs = wiring::pairs(config, &self.vocabulary)?;
+        let method: BradleyTerryConfig = config.method()?;
+        let learner = BradleyTerry::new(&method)?;
+        let (batch, epochs) = (config.train.batch_pairs, config.train.epochs);
+        let (batch, epochs) = batch
+            .zip(epochs)
+            .context("no train.batch_pairs or train.epochs")?;
+        let prompts = pairs.train.sequences().prompts().to_vec();
+        let all = PairBatch::new(pairs.train, &method)?;
+        let source = PairSource::new(all, batch, epochs, config.train.seed)?;
+        self.record(model, serde_json::Value::Null)?;
+        let held_out =
+            (!pairs.held_out.is_empty()).then(|| PairBatch::new(pairs.held_out, &method));
+        let ended = self.offline(model, &learner, source, held_out.transpose()?)?;
+        if ended == Ended::Done {
+            let folder = self.journal.folder().join("final");
+            reward_model::normalize(config, &self.vocabulary, &prompts, &folder)?;
+        }
+        Ok(ended)
+    }
+
     fn offline<L: Learner, S: Source<Batch = L::Batch>>(
         &mut self,
         policy: &mut ActorCritic,
@@ -226,7 +252,7 @@ fn held_out_numbers(stats: &Stats, items: usize) -> serde_json::Value {
         .map(|(name, value)| (name.to_string(), json!(value)))
         .collect();
     let mut line = format!("held out: {items} items");
-    for name in ["loss", "rewards/margins"] {
+    for name in ["loss", "rewards/margins", "confidence"] {
         if let Some(value) = stats.get(name) {
             line += &format!(", {name} {value:.4}");
         }
@@ -250,7 +276,7 @@ pub(crate) fn sampling(config: &Config, vocabulary: &Vocabulary) -> Sampling {
         max_new_tokens: config.sampling.max_new_tokens,
         rows: config.sampling.rows,
         stop: vocabulary.eos.into_iter().collect(),
-        context: vocabulary.context,
+        context: wiring::context(config, vocabulary),
         draw: Draw::Sample,
         seed: config.train.seed,
         step: 0,

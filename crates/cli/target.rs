@@ -14,6 +14,11 @@ pub(crate) fn describe(config: &Config) -> Result<Vec<(&'static str, String)>> {
             format!("{objective}: maximum likelihood of the demonstrations"),
         )]);
     }
+    if method == MethodName::Reward {
+        let objective = config.objective;
+        let words = "maximum likelihood of the preferences, by Bradley and Terry's model";
+        return Ok(vec![("objective", format!("{objective}: {words}"))]);
+    }
     let prior = wiring::prior(config)?;
     let mut lines = vec![
         ("objective", aim(config, prior.name)),

@@ -3,7 +3,7 @@
 use crate::config::{BackendName, Config, Critic, MethodName, PriorKind, PriorSection};
 use crate::output::log;
 use crate::prior_plan::PriorPlan;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rlhf_data::{Fields, Limits, Notes, Reader, Row, rows, split};
 use rlhf_lm::{Backend, Heads, LoadOptions, Model, Tokenizer, inspect, load};
 use rlhf_objective::{Pairs, Prompt, Reward, Sequences};
@@ -84,9 +84,12 @@ pub(crate) fn model_path(config: &Config) -> Result<&Path> {
     config.model.path.as_deref().context("no model")
 }
 
-/// The policy in `folder`, to train, with the critic of the settings.
+/// The network in `folder`, to train: the policy with the critic of the settings, or a reward model.
 pub(crate) fn policy(folder: &Path, config: &Config) -> Result<ActorCritic> {
     let load = |folder: &Path, heads| network(folder, config, Storage::Trainable, heads);
+    if config.objective.method() == MethodName::Reward {
+        return Ok(ActorCritic::new(load(folder, Heads::Score)?));
+    }
     Ok(match config.model.critic {
         None => ActorCritic::new(load(folder, Heads::Language)?),
         Some(Critic::Head) => ActorCritic::new(load(folder, Heads::LanguageAndValue)?),
@@ -122,6 +125,20 @@ pub(crate) fn reward(config: &Config, tokenizer: &Tokenizer) -> Result<Box<dyn R
     Ok(Box::new(Rules::new(rule, &|text| tokenizer.id(text))?))
 }
 
+/// Whether the reward's models read the policy's tokens, from their headers.
+pub(crate) fn check_reward(config: &Config, vocab: usize) -> Result<()> {
+    for folder in config.reward.iter().flat_map(|rule| rule.models()) {
+        let its = inspect(folder)?.vocab;
+        ensure!(
+            its == vocab,
+            "the reward model {} has {its} vocabulary entries and the model {vocab}: they must share \
+             a tokenizer",
+            folder.display()
+        );
+    }
+    Ok(())
+}
+
 /// The prompts to draw responses to.
 pub(crate) fn prompts(config: &Config, vocabulary: &Vocabulary) -> Result<Parts<Vec<Arc<Prompt>>>> {
     read(config, vocabulary, |reader, rows| reader.prompts(rows))
@@ -145,7 +162,7 @@ pub(crate) fn held_out_prompts(
     vocabulary: &Vocabulary,
 ) -> Result<Vec<Arc<Prompt>>> {
     let held_out = match config.objective.method() {
-        MethodName::Dpo => pairs(config, vocabulary)?
+        MethodName::Dpo | MethodName::Reward => pairs(config, vocabulary)?
             .held_out
             .sequences()
             .prompts()
@@ -192,15 +209,27 @@ fn read<T>(
     Ok(Parts { train, held_out })
 }
 
+/// How much of a prompt and its response is read, at most. A language model never reads the last
+/// token; a reward model does, and takes one from the room there is.
+pub(crate) fn context(config: &Config, vocabulary: &Vocabulary) -> usize {
+    let judged = config
+        .reward
+        .as_ref()
+        .is_some_and(|rule| !rule.models().is_empty());
+    let read_to_the_end = judged || config.objective.method() == MethodName::Reward;
+    (vocabulary.context - usize::from(read_to_the_end)).max(1)
+}
+
 /// Prompts that are to be continued leave room for the longest response.
 pub(crate) fn limits(config: &Config, vocabulary: &Vocabulary) -> Limits {
+    let context = context(config, vocabulary);
     let room = match config.objective.method().online() {
-        true => config.sampling.max_new_tokens.min(vocabulary.context),
+        true => config.sampling.max_new_tokens.min(context),
         false => 1,
     };
-    let longest = vocabulary.context + 1 - room;
+    let longest = context + 1 - room;
     Limits {
-        context: vocabulary.context,
+        context,
         prompt: config
             .data
             .max_prompt_tokens

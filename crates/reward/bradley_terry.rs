@@ -186,7 +186,7 @@ fn no_scores() -> Error {
 }
 
 /// Means over the pairs. `confidence` is the probability the model itself gives to its guess of
-/// which response was chosen: where it is calibrated, `accuracy` is the same.
+/// which response was chosen: where it is calibrated, the accuracy is the same.
 fn statistics(losses: &[f32], scores: &[f32]) -> Stats {
     let pairs = losses.len() as f64;
     let mut stats = Stats::new();
@@ -198,19 +198,19 @@ fn statistics(losses: &[f32], scores: &[f32]) -> Stats {
             .map(|pair| wide(pair[0]) - wide(pair[1]))
     };
     mean("loss", &mut losses.iter().map(|&x| wide(x)));
-    mean("margin", &mut margins());
+    mean("rewards/margins", &mut margins());
     // A tie is a guess.
     let right =
         |margin: f64| 0.5 + 0.5 * margin.partial_cmp(&0.0).map_or(0.0, |o| f64::from(o as i8));
-    mean("accuracy", &mut margins().map(right));
+    mean("rewards/accuracies", &mut margins().map(right));
     let sure = |margin: f64| 1.0 / (1.0 + (-margin.abs()).exp());
     mean("confidence", &mut margins().map(sure));
     mean(
-        "scores/chosen",
+        "rewards/chosen",
         &mut scores.iter().step_by(2).map(|&x| wide(x)),
     );
     mean(
-        "scores/rejected",
+        "rewards/rejected",
         &mut scores[1..].iter().step_by(2).map(|&x| wide(x)),
     );
     stats
@@ -268,8 +268,8 @@ mod tests {
         assert!((value - expected).abs() < 1e-6, "{value} {expected}");
         let stat = |name| loss.stats.get(name).unwrap();
         assert!((stat("loss") - expected).abs() < 1e-6);
-        assert!((stat("margin") - 0.2 / 3.0).abs() < 1e-6);
-        assert!((stat("accuracy") - 0.5).abs() < 1e-12);
+        assert!((stat("rewards/margins") - 0.2 / 3.0).abs() < 1e-6);
+        assert!((stat("rewards/accuracies") - 0.5).abs() < 1e-12);
         let sure = |margin: f64| 1.0 / (1.0 + (-margin).exp());
         let confidence = (sure(0.7) + sure(0.5) + 0.5) / 3.0;
         assert!((stat("confidence") - confidence).abs() < 1e-6);

@@ -95,6 +95,21 @@ impl Rule {
             | Self::Length { .. } => vec![],
         }
     }
+
+    /// The folders of the reward models it names.
+    #[must_use]
+    pub fn models(&self) -> Vec<&Path> {
+        match self {
+            Self::Model { folder } => vec![folder],
+            Self::Sum { rules } => rules.iter().flat_map(|part| part.rule.models()).collect(),
+            Self::MissingEos { rule, .. } => rule.models(),
+            Self::TokenShare { .. }
+            | Self::Contains { .. }
+            | Self::Regex { .. }
+            | Self::Lexicon { .. }
+            | Self::Length { .. } => vec![],
+        }
+    }
 }
 
 impl FromStr for Rule {

@@ -1,35 +1,75 @@
-//! `rlhf score`: the log-probs of completions.
+//! `rlhf score`: the log-probs of completions, or what a reward model says of them.
 
 use crate::args::ScoreArgs;
 use crate::output::print;
 use crate::wiring::{Vocabulary, backend};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rlhf_data::{Documents, Fields, Limits, Row, rows};
 use rlhf_lm::{Heads, LoadOptions, load};
-use rlhf_objective::{Sequences, Want};
+use rlhf_objective::{Reward, Sequences, Want};
+use rlhf_reward::Learned;
 use rlhf_tensor::Storage;
 use serde_json::{Value, json};
+use std::path::Path;
 
 /// How many tokens are read at once.
 const TOKENS: usize = 4096;
 
 pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
+    match (&args.model, &args.reward) {
+        (_, Some(folder)) => rewards(args, folder),
+        (Some(folder), None) => log_probs(args, folder),
+        (None, None) => bail!("give --model or --reward"),
+    }
+}
+
+fn rewards(args: &ScoreArgs, folder: &Path) -> Result<()> {
+    let mut reward = Learned::load(folder, backend(args.backend))?;
+    let vocabulary = Vocabulary::load(folder)?;
+    let (rows, sequences) = read(args, &vocabulary)?;
+    for (index, row) in rows.iter().enumerate() {
+        // A language model does not read the last token; a reward model does.
+        let length = sequences.network_tokens(index..index + 1) + 1;
+        check_length(row, length, vocabulary.context)?;
+    }
+    for range in sequences.micro_batches(TOKENS, 1) {
+        let part = sequences.select(&range.collect::<Vec<_>>());
+        for score in reward.score(&part)?.to_vec()? {
+            ensure!(
+                score.is_finite(),
+                "a score is not finite: the checkpoint holds bad numbers"
+            );
+            print(json!({"score": f64::from(score)}))?;
+        }
+    }
+    Ok(())
+}
+
+fn read(args: &ScoreArgs, vocabulary: &Vocabulary) -> Result<(Vec<Row>, Sequences)> {
+    let rows = rows(&args.input, Documents::Lines)?;
+    let limits = Limits::context(usize::MAX - 1);
+    let sequences = vocabulary
+        .reader(limits, Fields::default())
+        .completions(&rows)?;
+    Ok((rows, sequences))
+}
+
+fn log_probs(args: &ScoreArgs, folder: &Path) -> Result<()> {
     let options = LoadOptions {
         storage: Storage::Frozen,
         heads: Heads::Language,
         temperature: args.temperature,
         backend: backend(args.backend),
     };
-    let mut model = load(&args.model, &options)?;
-    let mut vocabulary = Vocabulary::load(&args.model)?;
+    let mut model = load(folder, &options)?;
+    let mut vocabulary = Vocabulary::load(folder)?;
     // What is scored is what was given.
     vocabulary.eos = None;
-    let rows = rows(&args.input, Documents::Lines)?;
-    let limits = Limits::context(usize::MAX - 1);
-    let sequences = vocabulary
-        .reader(limits, Fields::default())
-        .completions(&rows)?;
-    check_lengths(&rows, &sequences, vocabulary.context)?;
+    let (rows, sequences) = read(args, &vocabulary)?;
+    for (index, row) in rows.iter().enumerate() {
+        let length = sequences.network_tokens(index..index + 1);
+        check_length(row, length, vocabulary.context)?;
+    }
     for range in sequences.micro_batches(TOKENS, 1) {
         let part = sequences.select(&range.collect::<Vec<_>>());
         let log_probs = model.read(&part, Want::SCORE)?.log_probs;
@@ -41,13 +81,10 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
     Ok(())
 }
 
-fn check_lengths(rows: &[Row], sequences: &Sequences, context: usize) -> Result<()> {
-    for (index, row) in rows.iter().enumerate() {
-        let length = sequences.network_tokens(index..index + 1);
-        if length > context {
-            let message = format!("{length} tokens, but the checkpoint reads at most {context}");
-            return Err(row.error(message).into());
-        }
+fn check_length(row: &Row, length: usize, context: usize) -> Result<()> {
+    if length > context {
+        let message = format!("{length} tokens, but the checkpoint reads at most {context}");
+        return Err(row.error(message).into());
     }
     Ok(())
 }
