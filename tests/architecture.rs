@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// The crates that turn outputs into a loss.
+const METHODS: [&str; 4] = ["ppo", "dpo", "sft", "reinforce"];
+
 fn crates() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("crates")
 }

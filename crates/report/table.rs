@@ -2,11 +2,14 @@
 
 use rlhf_journal::{Estimate, FrontierPoint, Point};
 
-/// One line a point, in aligned columns: what it is, reward and KL (nats per sequence) with their
+/// One line a point, in aligned columns, the many of the optimal curve left out: what it is, reward and KL (nats per sequence) with their
 /// 95 % intervals, and on how many responses it was measured.
 #[must_use]
 pub fn table(points: &[FrontierPoint]) -> String {
     let head = ["run", "point", "reward", "KL, nats", "responses"].map(str::to_string);
+    let shown = points
+        .iter()
+        .filter(|point| !matches!(point.point, Point::Optimal { .. }));
     let rows: Vec<[String; 5]> = std::iter::once(head)
         .chain(points.iter().map(row))
         .collect();

@@ -9,7 +9,7 @@ use crate::wiring::{self, Vocabulary};
 use anyhow::{Context, Result, ensure};
 use rlhf_data::{Documents, rows};
 use rlhf_eval::{Bootstrap, Trial, best_of_n_points, measure, optimal_points, prior_rewards};
-use rlhf_journal::{Checkpoint, FrontierPoint, Point, checkpoints, write_atomic};
+use rlhf_journal::{Checkpoint, FrontierPoint, checkpoints, write_atomic};
 use rlhf_lm::Heads;
 use rlhf_objective::{Prompt, Reward};
 use rlhf_policy::Sampling;
@@ -34,12 +34,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
         }
         return Ok(());
     }
-    // The optimal curve is many points: the picture and frontier.jsonl have them.
-    let shown: Vec<_> = points
-        .into_iter()
-        .filter(|point| !matches!(point.point, Point::Optimal { .. }))
-        .collect();
-    print(rlhf_report::table(&shown).trim_end())
+    print(rlhf_report::table(&points).trim_end())
 }
 
 /// Measures one run as it is and leaves its picture in its folder.
