@@ -90,7 +90,7 @@ fn the_map_names_every_crate_and_every_edge() {
 #[test]
 fn methods_know_no_prior_and_no_reward() {
     let all = members();
-    for method in ["ppo", "reinforce", "dpo", "sft"] {
+    for method in METHODS {
         let (ours, _) = &all[method];
         for unknown in ["prior", "reward", "lm", "data"] {
             assert!(!ours.contains(unknown), "{method} depends on {unknown}");
