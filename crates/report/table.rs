@@ -10,9 +10,7 @@ pub fn table(points: &[FrontierPoint]) -> String {
     let shown = points
         .iter()
         .filter(|point| !matches!(point.point, Point::Optimal { .. }));
-    let rows: Vec<[String; 5]> = std::iter::once(head)
-        .chain(points.iter().map(row))
-        .collect();
+    let rows: Vec<[String; 5]> = std::iter::once(head).chain(shown.map(row)).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
     let widths: Vec<usize> = (0..5).map(|column| width(column).unwrap_or(0)).collect();
     let mut text = String::new();
