@@ -2,8 +2,9 @@
 
 use rlhf_journal::{Estimate, FrontierPoint, Point};
 
-/// One line a point, in aligned columns, the many of the optimal curve left out: what it is, reward and KL (nats per sequence) with their
-/// 95 % intervals, and on how many responses it was measured.
+/// One line a point, in aligned columns: what it is, reward and KL (nats per sequence) with their
+/// 95 % intervals, and on how many responses it was measured. The many points of the optimal curve
+/// are left to the picture.
 #[must_use]
 pub fn table(points: &[FrontierPoint]) -> String {
     let head = ["run", "point", "reward", "KL, nats", "responses"].map(str::to_string);
