@@ -53,7 +53,7 @@ impl Normalization {
     /// Reads `reward.json` of a checkpoint folder; [`NONE`](Self::NONE) where there is no such file.
     ///
     /// # Errors
-    /// If the file is not what [`save`](Self::save) writes.
+    /// If the file is not what the end of a run writes.
     pub fn load(folder: &Path) -> Result<Self> {
         let path = folder.join(FILE);
         let text = match std::fs::read_to_string(&path) {
