@@ -1,104 +1,22 @@
 //! The settings of a run, as they stand in `config.toml`.
 //!
-//! [`Config::defaults`] is the one place of default values; `layers` lays a file and `--set` over
-//! them. Nothing is opened or loaded here: see `wiring`.
+//! `names` are the objectives and methods, `defaults` the one place of default values, `check` refuses
+//! what makes no sense; `layers` lays a file and `--set` over the defaults. Nothing is opened or loaded
+//! here: see `wiring`.
 
-use anyhow::{Result, bail, ensure};
+mod check;
+mod defaults;
+mod names;
+
+pub(crate) use names::{MethodName, ObjectiveName};
+
+use anyhow::Result;
 use rlhf_data::Documents;
 use rlhf_objective::Beta;
-use rlhf_reinforce::{MovingConfig, VarGradConfig};
 use rlhf_reward::Rule;
 use rlhf_train::Decay;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::path::PathBuf;
-
-/// A preset: a method with a prior.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum ObjectiveName {
-    /// PPO, with the KL to a reference model paid in the reward.
-    PpoKl,
-    /// PPO with the counting prior: maximum entropy.
-    Maxent,
-    /// PPO with a model of demonstrations as the prior.
-    Imitation,
-    /// The policy gradient, each response compared with the others to its prompt.
-    Rloo,
-    /// The policy gradient with a moving baseline.
-    Reinforce,
-    /// The policy gradient with scores measured in the spread of their group.
-    Grpo,
-    /// The least variance of reward minus KL among the responses to a prompt.
-    Vargrad,
-    /// Direct preference optimization.
-    Dpo,
-    /// Supervised fine-tuning.
-    Sft,
-    /// A reward model, fitted to preference pairs.
-    Reward,
-}
-
-/// What moves the policy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MethodName {
-    Ppo,
-    Rloo,
-    Reinforce,
-    Grpo,
-    Vargrad,
-    Dpo,
-    Sft,
-    Reward,
-}
-
-impl ObjectiveName {
-    pub(crate) fn method(self) -> MethodName {
-        match self {
-            Self::PpoKl | Self::Maxent | Self::Imitation => MethodName::Ppo,
-            Self::Rloo => MethodName::Rloo,
-            Self::Reinforce => MethodName::Reinforce,
-            Self::Grpo => MethodName::Grpo,
-            Self::Vargrad => MethodName::Vargrad,
-            Self::Dpo => MethodName::Dpo,
-            Self::Sft => MethodName::Sft,
-            Self::Reward => MethodName::Reward,
-        }
-    }
-
-    /// The prior of the preset; `[prior]` overrides it.
-    fn prior(self) -> PriorKind {
-        use PriorKind::{Counting, Demonstrations, Reference};
-        match self {
-            Self::Maxent => Counting,
-            Self::Imitation => Demonstrations,
-            _ => Reference,
-        }
-    }
-}
-
-impl MethodName {
-    /// Whether it learns from the policy's own samples.
-    pub(crate) fn online(self) -> bool {
-        !matches!(self, Self::Dpo | Self::Sft | Self::Reward)
-    }
-
-    /// Whether it compares several responses to a prompt.
-    fn compares(self) -> bool {
-        matches!(self, Self::Rloo | Self::Grpo | Self::Vargrad)
-    }
-}
-
-impl fmt::Display for ObjectiveName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = clap::ValueEnum::to_possible_value(self);
-        f.write_str(
-            value
-                .as_ref()
-                .map_or("", clap::builder::PossibleValue::get_name),
-        )
-    }
-}
 
 /// All settings of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -316,119 +234,9 @@ pub(crate) struct EvalSection {
 }
 
 impl Config {
-    /// The defaults of an objective. What has none (the model, the data, the reward) is absent.
-    pub(crate) fn defaults(objective: ObjectiveName) -> Result<Self> {
-        use MethodName::{Dpo, Ppo, Reward, Sft};
-        let method = objective.method();
-        let pick = |online, dpo, sft, reward| match method {
-            Dpo => dpo,
-            Sft => sft,
-            Reward => reward,
-            _ => online,
-        };
-        Ok(Self {
-            objective,
-            beta: BetaSetting::Fixed(pick(0.05, 0.1, 0.0, 0.0)),
-            model: ModelSection {
-                path: None,
-                critic: (method == Ppo).then_some(Critic::Head),
-                backend: BackendName::Engine,
-                adapter: None,
-            },
-            prior: PriorSection::of(objective.prior()),
-            reward: None,
-            data: DataSection {
-                train: None,
-                held_out: None,
-                held_out_fraction: 0.1,
-                documents: Documents::Paragraphs,
-                max_prompt_tokens: None,
-                max_completion_tokens: None,
-                fields: rlhf_data::Fields::default(),
-            },
-            method: method_defaults(objective)?,
-            sampling: SamplingSection {
-                temperature: 1.0,
-                max_new_tokens: 64,
-                rollouts: 64,
-                samples_per_prompt: if method.compares() { 4 } else { 1 },
-                rows: 64,
-            },
-            optim: OptimSection {
-                learning_rate: pick(1e-5, 1e-6, 2e-5, 1e-5),
-                schedule: Decay::Linear,
-                warmup: pick(0.0, 0.1, 0.0, 0.1),
-                clip: 1.0,
-                beta1: 0.9,
-                beta2: 0.999,
-                epsilon: 1e-8,
-                weight_decay: 0.0,
-            },
-            train: TrainSection {
-                seed: 1,
-                iterations: method.online().then_some(100),
-                epochs: match method {
-                    Dpo | Reward => Some(1),
-                    Sft => Some(3),
-                    _ => None,
-                },
-                batch_pairs: matches!(method, Dpo | Reward).then_some(16),
-                micro_batch_tokens: 4096,
-                checkpoints: 4,
-                samples: 4,
-                threads: 0,
-                device: "cpu".into(),
-            },
-            eval: EvalSection {
-                prompts: 128,
-                samples_per_prompt: 4,
-                prior_samples: 0,
-                seed: 1,
-            },
-        })
-    }
-
     /// `[method]` as the settings of its method; `resolve` has seen that they are.
     pub(crate) fn method<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
         Ok(T::deserialize(toml::Value::Table(self.method.clone()))?)
-    }
-
-    /// Refuses what no run can do.
-    pub(crate) fn check(&self) -> Result<()> {
-        self.check_beta()?;
-        self.check_numbers()?;
-        ensure!(
-            self.train.device == "cpu",
-            "train.device = \"{}\": not built in; the only device is \"cpu\"",
-            self.train.device
-        );
-        ensure!(
-            self.model.adapter.is_none(),
-            "model.adapter: not built in; remove it"
-        );
-        self.check_foreign()
-    }
-
-    /// Refuses a run that lacks what has no default.
-    pub(crate) fn require(&self) -> Result<()> {
-        let online = self.objective.method().online();
-        for (present, message) in [
-            (
-                self.model.path.is_some(),
-                "no model: give --model FOLDER, or [model] path in a config file",
-            ),
-            (
-                self.data.train.is_some(),
-                "no data: give --data FILE, or [data] train in a config file",
-            ),
-            (
-                self.reward.is_some() || !online,
-                "no reward: give --reward, as in --reward lexicon:words.txt, or a [reward] section",
-            ),
-        ] {
-            ensure!(present, message);
-        }
-        Ok(())
     }
 
     /// The same with every path absolute, so that a run folder can be read from anywhere.
@@ -445,134 +253,4 @@ impl Config {
         }
         Ok(self)
     }
-
-    fn check_beta(&self) -> Result<()> {
-        let (beta, method) = (self.beta.beta().value(), self.objective.method());
-        ensure!(
-            beta.is_finite() && beta >= 0.0,
-            "beta = {beta}: β is the price of a nat of KL, a number from 0"
-        );
-        ensure!(
-            beta > 0.0 || !matches!(method, MethodName::Dpo | MethodName::Vargrad),
-            "beta = 0: {} has no optimum without its prior; give a positive β",
-            self.objective
-        );
-        if let BetaSetting::Adaptive {
-            target_kl, horizon, ..
-        } = self.beta
-        {
-            positive("beta.target_kl", target_kl)?;
-            positive("beta.horizon", horizon)?;
-        }
-        Ok(())
-    }
-
-    fn check_numbers(&self) -> Result<()> {
-        positive("sampling.temperature", self.sampling.temperature)?;
-        positive("optim.learning_rate", self.optim.learning_rate)?;
-        positive("optim.clip", self.optim.clip)?;
-        positive("optim.epsilon", self.optim.epsilon)?;
-        for (key, number) in [
-            ("optim.warmup", self.optim.warmup),
-            ("optim.beta1", self.optim.beta1),
-            ("optim.beta2", self.optim.beta2),
-            ("data.held_out_fraction", self.data.held_out_fraction),
-        ] {
-            ensure!(
-                (0.0..1.0).contains(&number),
-                "{key} = {number}: must be in [0, 1)"
-            );
-        }
-        let decay = self.optim.weight_decay;
-        ensure!(
-            decay.is_finite() && decay >= 0.0,
-            "optim.weight_decay = {decay}: from 0"
-        );
-        for (key, number) in [
-            ("sampling.max_new_tokens", self.sampling.max_new_tokens),
-            ("sampling.rollouts", self.sampling.rollouts),
-            (
-                "sampling.samples_per_prompt",
-                self.sampling.samples_per_prompt,
-            ),
-            ("sampling.rows", self.sampling.rows),
-            ("train.iterations", self.train.iterations.unwrap_or(1)),
-            ("train.epochs", self.train.epochs.unwrap_or(1)),
-            ("train.batch_pairs", self.train.batch_pairs.unwrap_or(1)),
-            ("train.micro_batch_tokens", self.train.micro_batch_tokens),
-            ("train.checkpoints", self.train.checkpoints),
-            ("eval.prompts", self.eval.prompts),
-            ("eval.samples_per_prompt", self.eval.samples_per_prompt),
-        ] {
-            ensure!(number > 0, "{key} = 0: must be positive");
-        }
-        let (rollouts, samples) = (self.sampling.rollouts, self.sampling.samples_per_prompt);
-        ensure!(
-            rollouts.is_multiple_of(samples),
-            "sampling.rollouts = {rollouts} is not a multiple of samples_per_prompt = {samples}"
-        );
-        ensure!(
-            samples > 1 || !self.objective.method().compares(),
-            "sampling.samples_per_prompt = 1: {} compares the responses to a prompt; give at least 2",
-            self.objective
-        );
-        Ok(())
-    }
-
-    /// A setting of another objective would be ignored: that is worse than an error.
-    fn check_foreign(&self) -> Result<()> {
-        let objective = self.objective;
-        let method = objective.method();
-        for (key, given, means, owner) in [
-            (
-                "model.critic",
-                self.model.critic.is_some(),
-                method == MethodName::Ppo,
-                "ppo-kl, maxent and imitation",
-            ),
-            (
-                "train.iterations",
-                self.train.iterations.is_some(),
-                method.online(),
-                "objectives that sample",
-            ),
-            (
-                "train.batch_pairs",
-                self.train.batch_pairs.is_some(),
-                matches!(method, MethodName::Dpo | MethodName::Reward),
-                "dpo and reward",
-            ),
-        ] {
-            if given && !means {
-                bail!("{key} means nothing to {objective}: it belongs to {owner}; remove it");
-            }
-        }
-        if self.train.epochs.is_some() && method.online() {
-            bail!(
-                "train.epochs means nothing to {objective}: use train.iterations, and method.epochs \
-                 for passes over the rollouts where it has them"
-            );
-        }
-        Ok(())
-    }
-}
-
-fn positive(key: &str, number: f64) -> Result<()> {
-    ensure!(
-        number.is_finite() && number > 0.0,
-        "{key} = {number}: must be a positive number"
-    );
-    Ok(())
-}
-
-fn method_defaults(objective: ObjectiveName) -> Result<toml::Table> {
-    Ok(match objective.method() {
-        MethodName::Ppo => toml::Table::try_from(rlhf_ppo::Config::default())?,
-        MethodName::Rloo | MethodName::Grpo => toml::Table::new(),
-        MethodName::Reinforce => toml::Table::try_from(MovingConfig::default())?,
-        MethodName::Vargrad => toml::Table::try_from(VarGradConfig::default())?,
-        MethodName::Dpo => toml::Table::try_from(rlhf_dpo::Config::default())?,
-        MethodName::Sft => toml::Table::try_from(rlhf_sft::Config::default())?,
-        MethodName::Reward => toml::Table::try_from(rlhf_reward::BradleyTerryConfig::default())?,
-    })
 }

@@ -1,0 +1,162 @@
+//! What no run can do, or lacks.
+
+use super::{BetaSetting, Config, MethodName};
+use anyhow::{Result, bail, ensure};
+
+impl Config {
+    /// Refuses what no run can do.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.check_beta()?;
+        self.check_numbers()?;
+        ensure!(
+            self.train.device == "cpu",
+            "train.device = \"{}\": not built in; the only device is \"cpu\"",
+            self.train.device
+        );
+        ensure!(
+            self.model.adapter.is_none(),
+            "model.adapter: not built in; remove it"
+        );
+        self.check_foreign()
+    }
+
+    /// Refuses a run that lacks what has no default.
+    pub(crate) fn require(&self) -> Result<()> {
+        let online = self.objective.method().online();
+        for (present, message) in [
+            (
+                self.model.path.is_some(),
+                "no model: give --model FOLDER, or [model] path in a config file",
+            ),
+            (
+                self.data.train.is_some(),
+                "no data: give --data FILE, or [data] train in a config file",
+            ),
+            (
+                self.reward.is_some() || !online,
+                "no reward: give --reward, as in --reward lexicon:words.txt, or a [reward] section",
+            ),
+        ] {
+            ensure!(present, message);
+        }
+        Ok(())
+    }
+
+    fn check_beta(&self) -> Result<()> {
+        let (beta, method) = (self.beta.beta().value(), self.objective.method());
+        ensure!(
+            beta.is_finite() && beta >= 0.0,
+            "beta = {beta}: β is the price of a nat of KL, a number from 0"
+        );
+        ensure!(
+            beta > 0.0 || !matches!(method, MethodName::Dpo | MethodName::Vargrad),
+            "beta = 0: {} has no optimum without its prior; give a positive β",
+            self.objective
+        );
+        if let BetaSetting::Adaptive {
+            target_kl, horizon, ..
+        } = self.beta
+        {
+            positive("beta.target_kl", target_kl)?;
+            positive("beta.horizon", horizon)?;
+        }
+        Ok(())
+    }
+
+    fn check_numbers(&self) -> Result<()> {
+        positive("sampling.temperature", self.sampling.temperature)?;
+        positive("optim.learning_rate", self.optim.learning_rate)?;
+        positive("optim.clip", self.optim.clip)?;
+        positive("optim.epsilon", self.optim.epsilon)?;
+        for (key, number) in [
+            ("optim.warmup", self.optim.warmup),
+            ("optim.beta1", self.optim.beta1),
+            ("optim.beta2", self.optim.beta2),
+            ("data.held_out_fraction", self.data.held_out_fraction),
+        ] {
+            ensure!(
+                (0.0..1.0).contains(&number),
+                "{key} = {number}: must be in [0, 1)"
+            );
+        }
+        let decay = self.optim.weight_decay;
+        ensure!(
+            decay.is_finite() && decay >= 0.0,
+            "optim.weight_decay = {decay}: from 0"
+        );
+        for (key, number) in [
+            ("sampling.max_new_tokens", self.sampling.max_new_tokens),
+            ("sampling.rollouts", self.sampling.rollouts),
+            (
+                "sampling.samples_per_prompt",
+                self.sampling.samples_per_prompt,
+            ),
+            ("sampling.rows", self.sampling.rows),
+            ("train.iterations", self.train.iterations.unwrap_or(1)),
+            ("train.epochs", self.train.epochs.unwrap_or(1)),
+            ("train.batch_pairs", self.train.batch_pairs.unwrap_or(1)),
+            ("train.micro_batch_tokens", self.train.micro_batch_tokens),
+            ("train.checkpoints", self.train.checkpoints),
+            ("eval.prompts", self.eval.prompts),
+            ("eval.samples_per_prompt", self.eval.samples_per_prompt),
+        ] {
+            ensure!(number > 0, "{key} = 0: must be positive");
+        }
+        let (rollouts, samples) = (self.sampling.rollouts, self.sampling.samples_per_prompt);
+        ensure!(
+            rollouts.is_multiple_of(samples),
+            "sampling.rollouts = {rollouts} is not a multiple of samples_per_prompt = {samples}"
+        );
+        ensure!(
+            samples > 1 || !self.objective.method().compares(),
+            "sampling.samples_per_prompt = 1: {} compares the responses to a prompt; give at least 2",
+            self.objective
+        );
+        Ok(())
+    }
+
+    /// A setting of another objective would be ignored: that is worse than an error.
+    fn check_foreign(&self) -> Result<()> {
+        let objective = self.objective;
+        let method = objective.method();
+        for (key, given, means, owner) in [
+            (
+                "model.critic",
+                self.model.critic.is_some(),
+                method == MethodName::Ppo,
+                "ppo-kl, maxent and imitation",
+            ),
+            (
+                "train.iterations",
+                self.train.iterations.is_some(),
+                method.online(),
+                "objectives that sample",
+            ),
+            (
+                "train.batch_pairs",
+                self.train.batch_pairs.is_some(),
+                matches!(method, MethodName::Dpo | MethodName::Reward),
+                "dpo and reward",
+            ),
+        ] {
+            if given && !means {
+                bail!("{key} means nothing to {objective}: it belongs to {owner}; remove it");
+            }
+        }
+        if self.train.epochs.is_some() && method.online() {
+            bail!(
+                "train.epochs means nothing to {objective}: use train.iterations, and method.epochs \
+                 for passes over the rollouts where it has them"
+            );
+        }
+        Ok(())
+    }
+}
+
+fn positive(key: &str, number: f64) -> Result<()> {
+    ensure!(
+        number.is_finite() && number > 0.0,
+        "{key} = {number}: must be a positive number"
+    );
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! The one place of default values.
+
+use super::{
+    BackendName, BetaSetting, Config, Critic, DataSection, EvalSection, MethodName, ModelSection,
+    ObjectiveName, OptimSection, PriorSection, SamplingSection, TrainSection,
+};
+use anyhow::Result;
+use rlhf_data::Documents;
+use rlhf_reinforce::{MovingConfig, VarGradConfig};
+use rlhf_train::Decay;
+
+impl Config {
+    /// The defaults of an objective. What has none (the model, the data, the reward) is absent.
+    pub(crate) fn defaults(objective: ObjectiveName) -> Result<Self> {
+        use MethodName::{Dpo, Ppo, Reward, Sft};
+        let method = objective.method();
+        let pick = |online, dpo, sft, reward| match method {
+            Dpo => dpo,
+            Sft => sft,
+            Reward => reward,
+            _ => online,
+        };
+        Ok(Self {
+            objective,
+            beta: BetaSetting::Fixed(pick(0.05, 0.1, 0.0, 0.0)),
+            model: ModelSection {
+                path: None,
+                critic: (method == Ppo).then_some(Critic::Head),
+                backend: BackendName::Engine,
+                adapter: None,
+            },
+            prior: PriorSection::of(objective.prior()),
+            reward: None,
+            data: DataSection {
+                train: None,
+                held_out: None,
+                held_out_fraction: 0.1,
+                documents: Documents::Paragraphs,
+                max_prompt_tokens: None,
+                max_completion_tokens: None,
+                fields: rlhf_data::Fields::default(),
+            },
+            method: method_defaults(objective)?,
+            sampling: SamplingSection {
+                temperature: 1.0,
+                max_new_tokens: 64,
+                rollouts: 64,
+                samples_per_prompt: if method.compares() { 4 } else { 1 },
+                rows: 64,
+            },
+            optim: OptimSection {
+                learning_rate: pick(1e-5, 1e-6, 2e-5, 1e-5),
+                schedule: Decay::Linear,
+                warmup: pick(0.0, 0.1, 0.0, 0.1),
+                clip: 1.0,
+                beta1: 0.9,
+                beta2: 0.999,
+                epsilon: 1e-8,
+                weight_decay: 0.0,
+            },
+            train: TrainSection {
+                seed: 1,
+                iterations: method.online().then_some(100),
+                epochs: match method {
+                    Dpo | Reward => Some(1),
+                    Sft => Some(3),
+                    _ => None,
+                },
+                batch_pairs: matches!(method, Dpo | Reward).then_some(16),
+                micro_batch_tokens: 4096,
+                checkpoints: 4,
+                samples: 4,
+                threads: 0,
+                device: "cpu".into(),
+            },
+            eval: EvalSection {
+                prompts: 128,
+                samples_per_prompt: 4,
+                prior_samples: 0,
+                seed: 1,
+            },
+        })
+    }
+}
+
+fn method_defaults(objective: ObjectiveName) -> Result<toml::Table> {
+    Ok(match objective.method() {
+        MethodName::Ppo => toml::Table::try_from(rlhf_ppo::Config::default())?,
+        MethodName::Rloo | MethodName::Grpo => toml::Table::new(),
+        MethodName::Reinforce => toml::Table::try_from(MovingConfig::default())?,
+        MethodName::Vargrad => toml::Table::try_from(VarGradConfig::default())?,
+        MethodName::Dpo => toml::Table::try_from(rlhf_dpo::Config::default())?,
+        MethodName::Sft => toml::Table::try_from(rlhf_sft::Config::default())?,
+        MethodName::Reward => toml::Table::try_from(rlhf_reward::BradleyTerryConfig::default())?,
+    })
+}
