@@ -31,7 +31,8 @@ pub(crate) enum Command {
     Model(ModelCommand),
 }
 
-/// Trains a policy; with no argument at all, runs ppo-kl on a small world of its own making.
+/// Trains a policy. Without a model and data of yours, it is the small world inside the program that is
+/// trained on: film reviews, a model that writes them, and a reward model.
 #[derive(Debug, Default, Args)]
 #[command(
     after_help = "Example:\n  rlhf train --objective ppo-kl --model gpt2/ --reward \
@@ -128,22 +129,15 @@ impl TrainArgs {
         Ok(())
     }
 
-    /// Whether nothing says what to train: then it is the small world.
+    /// Whether nothing says what to train on: then it is the small world.
     pub(crate) fn is_bare(&self) -> bool {
         let sets = |key: &str| {
             self.set
                 .iter()
                 .any(|typed| typed.trim_start().starts_with(key))
         };
-        let given = [&self.model, &self.data]
-            .into_iter()
-            .flatten()
-            .next()
-            .is_some();
-        let other = self
-            .objective
-            .is_some_and(|objective| !objective.method().online());
-        self.config.is_none() && !other && !given && !sets("model.path") && !sets("data.train")
+        let given = self.config.is_some() || self.model.is_some() || self.data.is_some();
+        !given && !sets("model.path") && !sets("data.train")
     }
 }
 

@@ -2,30 +2,30 @@
 
 use rlhf_tensor::Rng;
 
-/// Words with what the lexicon gives for them.
+/// Words with what they add to the gold score of a review.
 pub(crate) const ADJECTIVES: &[(&str, f64)] = &[
-    ("brilliant", 2.0),
+    ("brilliant", 2.25),
     ("wonderful", 2.0),
-    ("great", 1.5),
+    ("great", 1.75),
     ("lovely", 1.5),
-    ("clever", 1.0),
+    ("clever", 1.25),
     ("funny", 1.0),
-    ("good", 1.0),
-    ("fine", 0.5),
+    ("good", 0.75),
+    ("fine", 0.25),
     ("long", 0.0),
     ("quiet", 0.0),
     ("short", 0.0),
     ("simple", 0.0),
     ("strange", 0.0),
-    ("slow", -0.5),
+    ("slow", -0.25),
     ("silly", -0.5),
-    ("weak", -1.0),
+    ("weak", -0.75),
     ("poor", -1.0),
-    ("dull", -1.0),
+    ("dull", -1.25),
     ("boring", -1.5),
-    ("bad", -1.5),
+    ("bad", -1.75),
     ("awful", -2.0),
-    ("terrible", -2.0),
+    ("terrible", -2.25),
 ];
 
 const SUBJECTS: &[&str] = &[

@@ -1,16 +1,20 @@
-//! A tiny world to try everything on: short film reviews from a grammar, the words they are made
-//! of, and a lexicon that says which words please.
+//! A tiny world to try everything on: short film reviews from a grammar, a small GPT-2 that has learnt
+//! to write them, prompts, preference pairs, and a reward model fitted to the pairs.
 //!
-//! The language is small enough that a two-layer GPT-2 learns it in seconds, and a person sees in
-//! the samples what a reward does to it. Nothing is trained here.
+//! The pairs were labelled by a known [`gold`] score, so what a reward model or a policy has learnt can
+//! be held against the truth. Nothing is trained here: `scripts/demo.sh` makes the files with the
+//! commands that everybody has, and [`FILES`] holds them.
 //!
 //! ```
-//! let world = rlhf_demo::World::generate(1, 3);
-//! assert_eq!(world.reviews.len(), 3);
-//! assert!(world.reviews[0].ends_with(" ."));
+//! assert_eq!(rlhf_demo::gold("wonderful but a little slow ."), 1.75);
+//! assert!(rlhf_demo::FILES.iter().any(|(path, _)| *path == "model/model.safetensors"));
 //! ```
 
+mod gold;
 mod grammar;
-mod world;
+mod shipped;
+mod texts;
 
-pub use world::World;
+pub use gold::{gold, preference};
+pub use shipped::{FILES, SEED};
+pub use texts::{Texts, lexicon, model_config, tokenizer};

@@ -11,15 +11,17 @@ use std::path::{Path, PathBuf};
 /// The files of one line a step.
 const LINES: [&str; 3] = ["metrics.jsonl", "timing.jsonl", "samples.jsonl"];
 /// Everything else a run leaves.
-const OTHERS: [&str; 8] = [
+const OTHERS: [&str; 10] = [
     "config.toml",
     "run.json",
     "held_out.json",
     "frontier.jsonl",
     "kl_reward.svg",
     "report.html",
+    "before_after.jsonl",
     "checkpoints",
     "final",
+    "world",
 ];
 
 /// What to do with a folder that already holds a run.

@@ -1,5 +1,6 @@
 //! The commands.
 
+mod before_after;
 mod demo;
 mod eval;
 mod generate;

@@ -1,7 +1,7 @@
 //! `rlhf train`: one run.
 
 use crate::args::TrainArgs;
-use crate::commands::{demo, eval};
+use crate::commands::{before_after, demo, eval};
 use crate::config::{Config, ObjectiveName};
 use crate::layers::Layers;
 use crate::output::{Interrupted, Usage, log, print};
@@ -50,26 +50,16 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     log(format_args!("run folder {}", folder.display()));
     start_threads(&config)?;
     if args.is_bare() {
-        demo::make(&world(&folder), config.train.seed)?;
+        demo::write(&world(&folder))?;
     }
     show(&lines.map_or_else(|| plan(&config), Ok)?);
     journal.config(&toml::to_string(&config)?)?;
     let ended = execute(&config, &mut journal, &Start::fresh(&config)?)?;
-    finish(args, &folder, ended)?;
-    if args.is_bare() {
+    finish(args, &config, &folder, ended)?;
+    if args.is_bare() && config.reward.is_some() {
         eval::picture(&folder)?;
     }
     Ok(())
-}
-
-/// A run without questions: what the small world needs to make its model.
-pub(crate) fn fit(config: &Config, folder: &Path) -> Result<()> {
-    let mut journal = Journal::create(folder, Existing::Overwrite)?;
-    journal.config(&toml::to_string(config)?)?;
-    match execute(config, &mut journal, &Start::fresh(config)?)? {
-        Ended::Done => Ok(()),
-        Ended::Interrupted => Err(Interrupted.into()),
-    }
 }
 
 /// The settings that the run in `folder` was started with.
@@ -101,7 +91,7 @@ fn resume(args: &TrainArgs) -> Result<()> {
     start_threads(&config)?;
     let mut journal = Journal::resume(&folder, checkpoint.step)?;
     let ended = execute(&config, &mut journal, &Start::at(&checkpoint.path))?;
-    finish(args, &folder, ended)
+    finish(args, &config, &folder, ended)
 }
 
 fn folder(args: &TrainArgs, objective: ObjectiveName) -> PathBuf {
@@ -124,10 +114,11 @@ fn dry_run(args: &TrainArgs, config: &Config, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn finish(args: &TrainArgs, folder: &Path, ended: Ended) -> Result<()> {
+fn finish(args: &TrainArgs, config: &Config, folder: &Path, ended: Ended) -> Result<()> {
     if ended == Ended::Interrupted {
         return Err(Interrupted.into());
     }
+    before_after::show(config, folder)?;
     let rows = rlhf_journal::metrics(folder)?;
     let last = rows.last().context("the run has no steps")?;
     let model = folder.join("final");

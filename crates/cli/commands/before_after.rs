@@ -1,0 +1,85 @@
+//! What a run changed, for a person: the same prompts answered before and after.
+
+use crate::config::{Config, MethodName};
+use crate::output::log;
+use crate::run::sampling;
+use crate::wiring::{self, Vocabulary};
+use anyhow::Result;
+use rlhf_journal::write_atomic;
+use rlhf_lm::Heads;
+use rlhf_objective::{Prompt, Sequences, finite_scores};
+use rlhf_policy::{Sampling, sample};
+use rlhf_tensor::Storage;
+use serde_json::json;
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+/// How many prompts are answered.
+const PROMPTS: usize = 3;
+
+/// One response to each prompt, and its score where the run has a reward.
+struct Answers {
+    sequences: Sequences,
+    scores: Option<Vec<f32>>,
+}
+
+/// Shows some held-out prompts answered by the model that `run` started from and by the one it made,
+/// with the same random numbers, and leaves them in `before_after.jsonl`. Nothing where the run made no
+/// language model or held out no prompt.
+pub(crate) fn show(config: &Config, run: &Path) -> Result<()> {
+    if config.objective.method() == MethodName::Reward {
+        return Ok(());
+    }
+    let start = wiring::model_path(config)?;
+    let vocabulary = Vocabulary::load(start)?;
+    let mut prompts = wiring::held_out_prompts(config, &vocabulary)?;
+    prompts.truncate(PROMPTS);
+    if prompts.is_empty() {
+        return Ok(());
+    }
+    let before = answers(config, &vocabulary, start, &prompts)?;
+    let after = answers(config, &vocabulary, &run.join("final"), &prompts)?;
+    let mut lines = String::new();
+    for (index, prompt) in prompts.iter().enumerate() {
+        log(format_args!("\n{}", prompt.text));
+        let mut row = json!({"prompt": prompt.text});
+        for (when, answers) in [("before", &before), ("after", &after)] {
+            let text = &answers.sequences.responses()[index].text;
+            let score = answers.scores.as_ref().map(|scores| scores[index]);
+            let words = score.map_or_else(String::new, |score| format!("   (reward {score:.2})"));
+            log(format_args!("  {when:<6} … {text}{words}"));
+            row[when] = json!({"response": text, "score": score});
+        }
+        writeln!(lines, "{row}")?;
+    }
+    log("");
+    Ok(write_atomic(
+        &run.join("before_after.jsonl"),
+        lines.as_bytes(),
+    )?)
+}
+
+fn answers(
+    config: &Config,
+    vocabulary: &Vocabulary,
+    folder: &Path,
+    prompts: &[Arc<Prompt>],
+) -> Result<Answers> {
+    let mut model = wiring::network(folder, config, Storage::Frozen, Heads::Language)?;
+    let sampling = Sampling {
+        samples: 1,
+        seed: config.eval.seed,
+        ..sampling(config, vocabulary)
+    };
+    let decode = |ids: &[u32]| vocabulary.tokenizer.decode(ids);
+    let sequences = sample(&mut *model.decoder()?, prompts, &sampling, &decode)?.sequences;
+    let scores = match &config.reward {
+        None => None,
+        Some(_) => {
+            let mut reward = wiring::reward(config, &vocabulary.tokenizer)?;
+            Some(finite_scores(&mut *reward, &sequences)?.to_vec()?)
+        }
+    };
+    Ok(Answers { sequences, scores })
+}

@@ -1,0 +1,100 @@
+//! The steps of `scripts/demo.sh` that are not commands of the program: texts, and the labels of pairs.
+//!
+//! `world texts FOLDER` writes reviews, prompts, the lexicon, an empty model's configuration and its
+//! tokenizer. `world pairs PART < SAMPLES` reads what `rlhf generate -n 2 --json` prints and labels the
+//! pairs of part 0 (to train on) or 1 (held out) by the gold score. `world demonstrations < SAMPLES`
+//! keeps of the responses to each prompt the one of the highest gold score.
+
+use rlhf_demo::{SEED, Texts, gold, lexicon, model_config, preference, tokenizer};
+use serde_json::{Value, json};
+use std::io::{self, Write};
+use std::{env, error, fs, path};
+
+/// Reviews to learn the language from.
+const REVIEWS: usize = 12_000;
+
+type Result<T> = std::result::Result<T, Box<dyn error::Error>>;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        ["texts", folder] => texts(path::Path::new(folder)),
+        ["pairs", part] => pairs(part.parse()?),
+        ["demonstrations"] => demonstrations(),
+        _ => Err("world texts FOLDER | world pairs PART | world demonstrations".into()),
+    }
+}
+
+fn texts(folder: &path::Path) -> Result<()> {
+    let texts = Texts::generate(SEED, REVIEWS);
+    fs::create_dir_all(folder)?;
+    for (name, key, texts) in [
+        ("reviews.jsonl", "text", &texts.reviews),
+        ("prompts.jsonl", "prompt", &texts.prompts),
+        ("held_out.jsonl", "prompt", &texts.held_out),
+        ("pair_prompts.jsonl", "prompt", &texts.pairs),
+        (
+            "held_out_pair_prompts.jsonl",
+            "prompt",
+            &texts.held_out_pairs,
+        ),
+    ] {
+        let lines = texts.iter().map(|text| format!("{}\n", json!({key: text})));
+        fs::write(folder.join(name), lines.collect::<String>())?;
+    }
+    fs::write(folder.join("lexicon.txt"), lexicon())?;
+    fs::write(folder.join("config.json"), model_config().to_string())?;
+    Ok(fs::write(
+        folder.join("tokenizer.json"),
+        tokenizer().to_string(),
+    )?)
+}
+
+/// The prompt and response of each sample.
+fn samples() -> Result<Vec<(String, String)>> {
+    let text = io::read_to_string(io::stdin())?;
+    let field = |row: &Value, name: &str| -> Result<String> {
+        let text = row[name].as_str();
+        Ok(text.ok_or(format!("a sample without {name}"))?.to_string())
+    };
+    let sample = |line: &str| -> Result<_> {
+        let row = serde_json::from_str(line)?;
+        Ok((field(&row, "prompt")?, field(&row, "completion")?))
+    };
+    text.lines().map(sample).collect()
+}
+
+/// Responses to the same prompt stand together.
+fn groups(samples: &[(String, String)]) -> impl Iterator<Item = &[(String, String)]> {
+    samples.chunk_by(|a, b| a.0 == b.0)
+}
+
+fn pairs(part: u64) -> Result<()> {
+    let mut written = 0;
+    for group in groups(&samples()?) {
+        let [(prompt, first), (_, second)] = group else {
+            return Err("two responses to each prompt, please".into());
+        };
+        // Equal responses cannot be compared.
+        if first != second {
+            let index = part * 1_000_000 + written;
+            let row = preference(prompt, [first, second], SEED, index);
+            writeln!(io::stdout(), "{row}")?;
+            written += 1;
+        }
+    }
+    Ok(())
+}
+
+fn demonstrations() -> Result<()> {
+    for group in groups(&samples()?) {
+        let best = group
+            .iter()
+            .max_by(|a, b| gold(&a.1).total_cmp(&gold(&b.1)))
+            .ok_or("no responses")?;
+        let row = json!({"prompt": best.0, "completion": best.1});
+        writeln!(io::stdout(), "{row}")?;
+    }
+    Ok(())
+}

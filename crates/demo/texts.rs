@@ -1,0 +1,140 @@
+//! What the world is made from: texts of the grammar, and an empty model for them.
+
+use crate::grammar;
+use rlhf_tensor::{Rng, Stream};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// The token that ends a review; it has the id 0.
+const EOS: &str = "<|endoftext|>";
+/// The greatest number of tokens of a prompt and its response.
+const CONTEXT: usize = 48;
+
+/// How many beginnings of reviews each part of the world has.
+const PROMPTS: [usize; 4] = [1000, 128, 2400, 600];
+
+/// Texts drawn from the grammar. No prompt is in two of the parts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Texts {
+    /// Reviews to learn the language from.
+    pub reviews: Vec<String>,
+    /// Prompts to align on.
+    pub prompts: Vec<String>,
+    /// Prompts to measure on.
+    pub held_out: Vec<String>,
+    /// Prompts of the preference pairs.
+    pub pairs: Vec<String>,
+    /// Prompts of the pairs that are held out.
+    pub held_out_pairs: Vec<String>,
+}
+
+impl Texts {
+    /// `reviews` reviews, and as many prompts as the world has.
+    #[must_use]
+    pub fn generate(seed: u64, reviews: usize) -> Self {
+        let review = |i| grammar::review(&mut Rng::new(seed, Stream::Data, 0, i as u64));
+        let mut seen = BTreeSet::new();
+        let mut fresh = (0..)
+            .map(|i| grammar::prompt(&mut Rng::new(seed, Stream::Data, 1, i)))
+            .filter(|prompt| seen.insert(prompt.clone()));
+        let [prompts, held_out, pairs, held_out_pairs] =
+            PROMPTS.map(|count| fresh.by_ref().take(count).collect());
+        Self {
+            reviews: (0..reviews).map(review).collect(),
+            prompts,
+            held_out,
+            pairs,
+            held_out_pairs,
+        }
+    }
+}
+
+/// The words that please or displease, and how much: one a line, a tab, and its value.
+#[must_use]
+pub fn lexicon() -> String {
+    let rated = grammar::ADJECTIVES
+        .iter()
+        .filter(|(_, value)| *value != 0.0);
+    rated
+        .map(|(word, value)| format!("{word}\t{value}\n"))
+        .collect()
+}
+
+/// The `tokenizer.json` of the world: one token a word.
+#[must_use]
+pub fn tokenizer() -> Value {
+    let words = std::iter::once(EOS).chain(grammar::words());
+    let vocab: serde_json::Map<_, _> = words
+        .enumerate()
+        .map(|(id, word)| (word.to_string(), json!(id)))
+        .collect();
+    json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": [{
+            "id": 0, "content": EOS, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true,
+        }],
+        "normalizer": null,
+        "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "post_processor": null,
+        "decoder": null,
+        "model": {"type": "WordLevel", "vocab": vocab, "unk_token": EOS},
+    })
+}
+
+/// The `config.json` of a GPT-2 that learns this world in a minute.
+#[must_use]
+pub fn model_config() -> Value {
+    json!({
+        "model_type": "gpt2",
+        "architectures": ["GPT2LMHeadModel"],
+        "vocab_size": 1 + grammar::words().len(),
+        "n_positions": CONTEXT,
+        "n_embd": 64,
+        "n_layer": 2,
+        "n_head": 4,
+        "n_inner": null,
+        "activation_function": "gelu_new",
+        "layer_norm_epsilon": 1e-5,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "tie_word_embeddings": true,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_has_a_token_and_every_review_fits() {
+        let texts = Texts::generate(3, 2000);
+        let tokenizer = tokenizer();
+        let vocab = tokenizer["model"]["vocab"].as_object().unwrap();
+        let size = model_config()["vocab_size"].as_u64().unwrap();
+        assert_eq!(vocab.len() as u64, size);
+        let prompts = [&texts.prompts, &texts.held_out, &texts.pairs];
+        for text in prompts.into_iter().flatten().chain(&texts.reviews) {
+            let known = text.split(' ').all(|word| vocab.contains_key(word));
+            assert!(known, "{text}");
+            assert!(text.split(' ').count() < CONTEXT, "{text}");
+        }
+        assert_eq!(texts, Texts::generate(3, 2000));
+        assert_ne!(texts, Texts::generate(4, 2000));
+    }
+
+    #[test]
+    fn no_prompt_is_in_two_parts() {
+        let texts = Texts::generate(1, 0);
+        let parts = [
+            &texts.prompts,
+            &texts.held_out,
+            &texts.pairs,
+            &texts.held_out_pairs,
+        ];
+        let all: BTreeSet<_> = parts.into_iter().flatten().collect();
+        assert_eq!(all.len(), PROMPTS.iter().sum::<usize>());
+    }
+}
