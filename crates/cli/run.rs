@@ -148,6 +148,7 @@ impl Surroundings<'_> {
         let (batch, epochs) = batch
             .zip(epochs)
             .context("no train.batch_pairs or train.epochs")?;
+        let pairs = rlhf_dpo::Batch::new(pairs)?;
         let source = rlhf_dpo::PairSource::new(pairs, batch, epochs, config.train.seed)?;
         let held_out = held_out.map(rlhf_dpo::Batch::new).transpose()?;
         self.offline(policy, &rlhf_dpo::Dpo::new(&method)?, source, held_out)

@@ -2,8 +2,9 @@
 
 use crate::{Batch, Config, Preference};
 use rlhf_objective::{Outputs, Result, Sequences, tilt};
-use rlhf_tensor::Tensor;
+use rlhf_tensor::{Device, Tensor};
 use rlhf_train::{Learner, Loss, Stats};
+use std::cmp::Ordering;
 
 /// Direct preference optimization.
 #[derive(Debug, Clone)]
@@ -23,7 +24,7 @@ impl Dpo {
     }
 }
 
-/// Chosen and rejected of a value a response, [2 × pairs] → \[pairs\] each.
+/// First and second of a value a response, [2 × pairs] → \[pairs\] each.
 fn split(per_response: &Tensor) -> Result<(Tensor, Tensor)> {
     let pairs = per_response.dims1()? / 2;
     let columns = per_response.reshape((pairs, 2))?;
@@ -51,36 +52,75 @@ impl Learner for Dpo {
         let log_probs = outputs.log_probs.sums()?;
         let prior = batch.pairs.prior_log_probs.values();
         let implicit = tilt(log_probs.values(), prior, batch.pairs.beta)?;
-        let (chosen, rejected) = split(&implicit)?;
-        let losses = self.preference.losses(&chosen, &rejected)?;
-        let value = (losses.sum_all()? * batch.weight)?;
-        let stats = statistics(&losses, &implicit, log_probs.values())?;
+        let (first, second) = split(&implicit)?;
+        let losses = expected(&batch.labels, |swapped| match swapped {
+            false => self.preference.losses(&first, &second),
+            true => self.preference.losses(&second, &first),
+        })?;
+        let weights = batch.weights.iter().map(|&weight| weight as f32).collect();
+        let value = (&losses * per_pair(weights)?)?.sum_all()?;
+        let stats = statistics(&losses, &implicit, log_probs.values(), batch)?;
         Ok(Loss { value, stats })
     }
 }
 
-/// Means over the pairs of what is in `losses` \[pairs\], `implicit` and `log_probs` [2 × pairs].
-fn statistics(losses: &Tensor, implicit: &Tensor, log_probs: &Tensor) -> Result<Stats> {
+/// The expectation of a loss over its labels, \[pairs\]: the loss of the pair as it stands and,
+/// where a label leaves a doubt, of the pair with its responses exchanged.
+fn expected(labels: &[f32], mut losses: impl FnMut(bool) -> Result<Tensor>) -> Result<Tensor> {
+    let stands = losses(false)?;
+    if labels.iter().all(|&label| label == 1.0) {
+        return Ok(stands);
+    }
+    let doubts = labels.iter().map(|label| 1.0 - label).collect();
+    let labels = per_pair(labels.to_vec())?;
+    Ok(((stands * labels)? + (losses(true)? * per_pair(doubts)?)?)?)
+}
+
+fn per_pair(numbers: Vec<f32>) -> Result<Tensor> {
+    let pairs = numbers.len();
+    Ok(Tensor::from_vec(numbers, pairs, &Device::Cpu)?)
+}
+
+/// Means over the pairs by their weights, and over their labels, of what is in `losses` \[pairs\],
+/// `implicit` and `log_probs` [2 × pairs].
+fn statistics(
+    losses: &Tensor,
+    implicit: &Tensor,
+    log_probs: &Tensor,
+    batch: &Batch,
+) -> Result<Stats> {
     let losses = losses.to_vec1::<f32>()?;
     let implicit = implicit.to_vec1::<f32>()?;
     let log_probs = log_probs.to_vec1::<f32>()?;
-    let pairs = losses.len() as f64;
+    let total: f64 = batch.weights.iter().sum();
     let mut stats = Stats::new();
-    let mut mean = |name, numbers: &mut dyn Iterator<Item = f64>| {
-        stats.mean(name, numbers.sum(), pairs);
+    let mut mean = |name, of: &dyn Fn(usize) -> f64| {
+        let terms = batch.weights.iter().enumerate();
+        let sum = terms.map(|(pair, weight)| weight * of(pair)).sum();
+        stats.mean(name, sum, total);
     };
-    let chosen = |of: &[f32]| -> Vec<f64> { of.iter().step_by(2).map(|&x| x.into()).collect() };
-    let rejected = |of: &[f32]| chosen(&of[1..]);
-    let (wins, losers) = (chosen(&implicit), rejected(&implicit));
-    let margins = || wins.iter().zip(&losers).map(|(w, l)| w - l);
-    mean("loss", &mut losses.iter().map(|&x| f64::from(x)));
-    mean("rewards/chosen", &mut wins.iter().copied());
-    mean("rewards/rejected", &mut losers.iter().copied());
-    mean("rewards/margins", &mut margins());
-    let right = |margin: f64| f64::from(u8::from(margin > 0.0));
-    mean("rewards/accuracies", &mut margins().map(right));
-    mean("log_probs/chosen", &mut chosen(&log_probs).into_iter());
-    mean("log_probs/rejected", &mut rejected(&log_probs).into_iter());
+    let label = |pair: usize| f64::from(batch.labels[pair]);
+    // The preferred response of a pair, in expectation, and the other one.
+    let chosen = |of: &[f32], pair: usize| {
+        let (first, second) = (f64::from(of[2 * pair]), f64::from(of[2 * pair + 1]));
+        label(pair) * first + (1.0 - label(pair)) * second
+    };
+    let rejected = |of: &[f32], pair: usize| {
+        f64::from(of[2 * pair]) + f64::from(of[2 * pair + 1]) - chosen(of, pair)
+    };
+    let margin = |pair: usize| chosen(&implicit, pair) - rejected(&implicit, pair);
+    let right = |pair: usize| match implicit[2 * pair].partial_cmp(&implicit[2 * pair + 1]) {
+        Some(Ordering::Greater) => label(pair),
+        Some(Ordering::Less) => 1.0 - label(pair),
+        _ => 0.0,
+    };
+    mean("loss", &|pair| f64::from(losses[pair]));
+    mean("rewards/chosen", &|pair| chosen(&implicit, pair));
+    mean("rewards/rejected", &|pair| rejected(&implicit, pair));
+    mean("rewards/margins", &margin);
+    mean("rewards/accuracies", &right);
+    mean("log_probs/chosen", &|pair| chosen(&log_probs, pair));
+    mean("log_probs/rejected", &|pair| rejected(&log_probs, pair));
     Ok(stats)
 }
 
@@ -138,7 +178,9 @@ mod tests {
         let dpo = Dpo::new(&config).unwrap();
         let lengths = [(2, 3), (1, 4), (5, 1), (2, 2), (3, 3)];
         let prior: Vec<f32> = (0..10).map(|i| -3.0 - (i % 4) as f32).collect();
-        let batch = Batch::new(pairs(&lengths, prior, 0.3)).unwrap();
+        let labels = [1.0, 0.8, 0.5, 0.0, 0.3];
+        let weights = [1.0, 2.0, 0.5, 3.0, 1.0];
+        let batch = Batch::labelled(pairs(&lengths, prior, 0.3), &labels, &weights).unwrap();
         let numbers: Vec<f32> = (0..26).map(|i| -0.1 - (i * 7 % 11) as f32 / 4.0).collect();
         let whole = outputs(&batch, &numbers);
         let loss = dpo.loss(&whole, &batch).unwrap();
@@ -162,5 +204,42 @@ mod tests {
         for (name, number) in loss.stats.iter() {
             assert!((stats.get(name).unwrap() - number).abs() < 1e-6, "{name}");
         }
+    }
+
+    /// The pair (i, j) with label P and (j, i) with 1 − P are one and the same; hard pairs weighted
+    /// by P and 1 − P are its expectation.
+    #[test]
+    fn a_soft_label_is_the_expectation_over_hard_ones() {
+        let dpo = Dpo::new(&Config {
+            label_smoothing: 0.1,
+            ..Config::default()
+        });
+        let dpo = dpo.unwrap();
+        let read = |log_probs: &[f32], prior: Vec<f32>, labels: &[f64], weights: &[f64]| {
+            let pairs = pairs(&vec![(1, 1); labels.len()], prior, 0.5);
+            let batch = Batch::labelled(pairs, labels, weights).unwrap();
+            let outputs = outputs(&batch, log_probs);
+            let loss = dpo.loss(&outputs, &batch).unwrap();
+            let gradient = gradient(outputs.gradients(&loss.value).unwrap());
+            (loss.value.to_scalar::<f32>().unwrap(), gradient, loss.stats)
+        };
+        let (soft, slope, stats) = read(&[-1., -5.], vec![-3., -4.], &[0.75], &[1.0]);
+        let (exchanged, _, same) = read(&[-5., -1.], vec![-4., -3.], &[0.25], &[1.0]);
+        let (hard, slopes, all) = read(
+            &[-1., -5., -5., -1.],
+            vec![-3., -4., -4., -3.],
+            &[1.0, 1.0],
+            &[3.0, 1.0],
+        );
+        assert!((soft - exchanged).abs() < 1e-6 && (soft - hard).abs() < 1e-6);
+        assert!((slope[0] - slopes[0] - slopes[3]).abs() < 1e-6);
+        assert!((slope[1] - slopes[1] - slopes[2]).abs() < 1e-6);
+        for (name, number) in stats.iter() {
+            assert!((same.get(name).unwrap() - number).abs() < 1e-6, "{name}");
+            assert!((all.get(name).unwrap() - number).abs() < 1e-6, "{name}");
+        }
+        assert_eq!(stats.get("rewards/accuracies"), Some(0.75));
+        // The chosen response is the first at ¾: β·(¾·2 − ¼·1).
+        assert!((stats.get("rewards/chosen").unwrap() - 0.625).abs() < 1e-6);
     }
 }
