@@ -23,15 +23,20 @@ world texts "$work"
 model=$work/sft/final
 
 samples() { "$rlhf" generate --model "$model" --prompts "$work/$1" --max-new-tokens 24 --json "${@:2}"; }
-samples pair_prompts.jsonl -n 2 --seed 1 | world pairs 0 >"$work/pairs.jsonl"
-samples held_out_pair_prompts.jsonl -n 2 --seed 2 | world pairs 1 >"$work/held_out_pairs.jsonl"
+samples held_out_pair_prompts.jsonl -n 2 --seed 1 | world pairs 0 >"$work/held_out_pairs.jsonl"
+# Seven pairs to a prompt: the first are shipped, the reward model is fitted to all.
+for part in 1 2 3 4 5 6 7; do
+  samples pair_prompts.jsonl -n 2 --seed "$part" | world pairs "$part" >"$work/pairs-$part.jsonl"
+done
+cat "$work"/pairs-?.jsonl >"$work/all_pairs.jsonl"
+mv "$work/pairs-1.jsonl" "$work/pairs.jsonl"
 # The last prompts of the pairs, so that nobody is shown the answer to a prompt of its own.
 tail -n 600 "$work/pair_prompts.jsonl" >"$work/shown.jsonl"
-samples shown.jsonl -n 16 --seed 3 | world demonstrations >"$work/demonstrations.jsonl"
+samples shown.jsonl -n 16 --seed 8 | world demonstrations >"$work/demonstrations.jsonl"
 
-"$rlhf" train --objective reward --model "$model" --data "$work/pairs.jsonl" --out "$work/reward" --seed 1 \
-  --set data.held_out="$work/held_out_pairs.jsonl" --set train.epochs=4 --set train.checkpoints=1 \
-  --set optim.learning_rate=1e-3 --set sampling.max_new_tokens=24
+"$rlhf" train --objective reward --model "$model" --data "$work/all_pairs.jsonl" --out "$work/reward" --seed 1 \
+  --set data.held_out="$work/held_out_pairs.jsonl" --set train.epochs=3 --set train.batch_pairs=32 \
+  --set train.checkpoints=1 --set optim.learning_rate=1e-3 --set sampling.max_new_tokens=24
 
 mkdir -p "$out/model" "$out/reward"
 head -n 800 "$work/reviews.jsonl" >"$out/reviews.jsonl"

@@ -11,7 +11,7 @@ const EOS: &str = "<|endoftext|>";
 const CONTEXT: usize = 48;
 
 /// How many beginnings of reviews each part of the world has.
-const PROMPTS: [usize; 4] = [1000, 128, 2400, 600];
+const PROMPTS: [usize; 4] = [1000, 128, 6000, 600];
 
 /// Texts drawn from the grammar. No prompt is in two of the parts.
 #[derive(Debug, Clone, PartialEq)]

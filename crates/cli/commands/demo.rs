@@ -13,7 +13,7 @@ const WHO: &str = "the small world";
 
 /// What fits every method that samples.
 const ONLINE: &[&str] = &[
-    "beta=0.2",
+    "beta=0.25",
     "sampling.max_new_tokens=24",
     "sampling.rollouts=128",
     "sampling.rows=128",
@@ -23,17 +23,17 @@ const ONLINE: &[&str] = &[
 
 /// What fits preference pairs.
 const DPO: &[&str] = &[
-    "beta=0.2",
+    "beta=0.4",
     "sampling.max_new_tokens=24",
-    "optim.learning_rate=3e-4",
-    "train.epochs=2",
+    "optim.learning_rate=1e-3",
+    "train.epochs=1",
 ];
 
 /// What fits the other preparations.
 const FIT: &[&str] = &["optim.learning_rate=1e-3", "train.epochs=4"];
 
 /// How a run is measured.
-const EVAL: &[&str] = &["eval.prompts=64", "eval.prior_samples=512"];
+const EVAL: &[&str] = &["eval.prompts=64", "eval.prior_samples=1024"];
 
 fn settings(method: MethodName) -> &'static [&'static str] {
     match method {
@@ -51,14 +51,14 @@ pub(crate) fn layers(folder: &Path, args: &TrainArgs) -> Result<Layers> {
         layers.set(typed)?;
     }
     let (train, held_out) = match method {
-        MethodName::Dpo | MethodName::Reward => ("pairs.jsonl", "held_out_pairs.jsonl"),
-        MethodName::Sft => ("reviews.jsonl", "held_out.jsonl"),
-        _ => ("prompts.jsonl", "held_out.jsonl"),
+        MethodName::Dpo | MethodName::Reward => ("pairs.jsonl", Some("held_out_pairs.jsonl")),
+        MethodName::Sft => ("reviews.jsonl", None),
+        _ => ("prompts.jsonl", Some("held_out.jsonl")),
     };
     let path = |name: &str| folder.join(name).display().to_string();
     layers.put(WHO, "model.path", path("model"));
     layers.put(WHO, "data.train", path(train));
-    if method != MethodName::Sft {
+    if let Some(held_out) = held_out {
         layers.put(WHO, "data.held_out", path(held_out));
     }
     if args.reward.is_none() && method != MethodName::Reward {

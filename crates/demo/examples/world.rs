@@ -2,7 +2,7 @@
 //!
 //! `world texts FOLDER` writes reviews, prompts, the lexicon, an empty model's configuration and its
 //! tokenizer. `world pairs PART < SAMPLES` reads what `rlhf generate -n 2 --json` prints and labels the
-//! pairs of part 0 (to train on) or 1 (held out) by the gold score. `world demonstrations < SAMPLES`
+//! pairs by the gold score; part 0 is what is held out, 1 what is shipped to train on. `world demonstrations < SAMPLES`
 //! keeps of the responses to each prompt the one of the highest gold score.
 
 use rlhf_demo::{SEED, Texts, gold, lexicon, model_config, preference, tokenizer};
