@@ -41,7 +41,7 @@ impl Layers {
         let read = |path: &Path| -> Result<File> {
             let text = std::fs::read_to_string(path)
                 .with_context(|| format!("cannot read the config file {}", path.display()))?;
-            let table = text.parse().with_context(|| path.display().to_string())?;
+            let table = text.parse().map_err(|error| broken(path, &text, &error))?;
             Ok(File {
                 path: path.into(),
                 text,
@@ -127,7 +127,7 @@ impl Layers {
 
     /// A value as a type; an error names the key below `prefix`, and where it was given.
     pub(crate) fn typed<T: DeserializeOwned>(&self, value: Value, prefix: &str) -> Result<T> {
-        serde_path_to_error::deserialize(value).map_err(|error| {
+        serde_path_to_error::deserialize(value).map_err(|error: serde_path_to_error::Error<toml::de::Error>| {
             let path = error.path().to_string();
             let path = if path == "." { String::new() } else { path };
             let separator = if prefix.is_empty() || path.is_empty() {
@@ -137,7 +137,7 @@ impl Layers {
             };
             self.explain(
                 &format!("{prefix}{separator}{path}"),
-                &error.inner().to_string(),
+                error.inner().message(),
             )
         })
     }
@@ -162,12 +162,13 @@ impl Layers {
             bail!("objective `{name}` is not built in yet; these are: {built}");
         }
         ObjectiveName::deserialize(value.clone())
-            .map_err(|error| self.explain("objective", &error.to_string()))
+            .map_err(|error| self.explain("objective", error.message()))
     }
 
     /// An error of serde with its key, a suggestion, and where the key was given.
     fn explain(&self, path: &str, message: &str) -> anyhow::Error {
-        let message = message.trim();
+        let message = plain(message.trim());
+        let message = message.as_str();
         let mut quoted = message.split('`').skip(1).step_by(2);
         let unknown = message.starts_with("unknown");
         let name = quoted.next().unwrap_or_default();
@@ -215,6 +216,31 @@ impl Layers {
                 None => format!("{}: ", file.path.display()),
             })
     }
+}
+
+/// An error of TOML's grammar, with its line.
+fn broken(path: &Path, text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let line = error.span().map_or(1, |span| {
+        text[..span.start.min(text.len())].matches('\n').count() + 1
+    });
+    anyhow!("{}:{line}: not TOML: {}", path.display(), error.message())
+}
+
+/// What serde expects, in words for somebody who does not know Rust's types.
+fn plain(message: &str) -> String {
+    let Some((told, expected)) = message.split_once(", expected ") else {
+        return message.into();
+    };
+    let expected = match expected {
+        "usize" | "u64" | "u32" => "a whole number from 0",
+        "i64" => "a whole number",
+        "f64" => "a number",
+        "a boolean" => "true or false",
+        "path string" => "a path",
+        _ if expected.starts_with("struct ") || expected == "a map" => "a section of settings",
+        _ => expected,
+    };
+    format!("{told}, expected {expected}")
 }
 
 /// Tables of which one key is chosen: giving another replaces it.

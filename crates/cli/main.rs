@@ -15,10 +15,27 @@ mod wiring;
 
 use clap::Parser;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 fn main() -> ExitCode {
-    match commands::run(&args::Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+    match run() {
+        Ok(code) => code,
         Err(error) => output::exit_code(&error).into(),
+    }
+}
+
+fn run() -> anyhow::Result<ExitCode> {
+    // A file that may not grow further then is an error of its writer, not the end of the program.
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+    match args::Cli::try_parse() {
+        Ok(cli) => commands::run(&cli).map(|()| ExitCode::SUCCESS),
+        Err(help) if !help.use_stderr() => {
+            output::printed(|| help.print()).map(|()| ExitCode::SUCCESS)
+        }
+        Err(usage) => {
+            let _ = usage.print();
+            Ok(2.into())
+        }
     }
 }

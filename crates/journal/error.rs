@@ -13,6 +13,17 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// A run folder that cannot be made.
+    #[error("the run folder {path} cannot be made ({source}): choose another --out")]
+    Unwritable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file where a run folder should be.
+    #[error("{0} is not a folder: choose another --out")]
+    NotAFolder(PathBuf),
     /// A run folder that would be written over.
     #[error(
         "{0} already holds a run: continue it with --resume, replace it with --overwrite, or choose another --out"
@@ -25,14 +36,12 @@ pub enum Error {
     #[error("{0} holds no run: there is no {1} in it")]
     NoRun(PathBuf, &'static str),
     /// A number that JSON cannot hold.
-    #[error("{name} is {value} at step {step}: only finite numbers are written")]
+    #[error("{name} is {value}: only finite numbers are written")]
     NotFinite {
         /// The metric.
         name: String,
         /// Its value.
         value: f64,
-        /// The step.
-        step: usize,
     },
     /// A line that is not what this crate writes.
     #[error("{path}:{line}: {source}")]

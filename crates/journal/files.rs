@@ -5,6 +5,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 
+/// How the names of files and folders end while they are written.
+pub(crate) const UNFINISHED: &str = "tmp";
+
 /// Writes a whole file under a temporary name in the same folder, then renames it, so that no
 /// reader ever sees half of it.
 ///
@@ -13,13 +16,35 @@ use std::path::Path;
 pub fn write_atomic(path: &Path, content: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     let write = || {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        let name = path.file_name().unwrap_or_default();
+        let mut file = tempfile::Builder::new()
+            .prefix(name)
+            .suffix(&format!(".{UNFINISHED}"))
+            .tempfile_in(folder)?;
         file.write_all(content)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
         std::io::Result::Ok(())
     };
     write().map_err(Error::at(path))
+}
+
+/// Removes what a crash left in `folder`, which need not be there.
+pub(crate) fn remove_unfinished(folder: &Path) -> Result<()> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(folder).map_err(Error::at(folder))? {
+        let path = entry.map_err(Error::at(folder))?.path();
+        if path.extension().is_some_and(|end| end == UNFINISHED) {
+            let removed = match path.is_dir() {
+                true => fs::remove_dir_all(&path),
+                false => fs::remove_file(&path),
+            };
+            removed.map_err(Error::at(&path))?;
+        }
+    }
+    Ok(())
 }
 
 /// Puts a complete folder in the place of whatever was called `path`.

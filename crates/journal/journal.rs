@@ -1,6 +1,6 @@
 //! The writer of a run folder.
 
-use crate::files::{append, replace_folder, truncate_lines, write_atomic};
+use crate::files::{UNFINISHED, append, remove_unfinished, replace_folder, truncate_lines, write_atomic};
 use crate::{Error, Result};
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
@@ -10,8 +10,11 @@ use std::path::{Path, PathBuf};
 
 /// The files of one line a step.
 const LINES: [&str; 3] = ["metrics.jsonl", "timing.jsonl", "samples.jsonl"];
+/// The lines that most runs have none of.
+const WARNINGS: &str = "warnings.jsonl";
 /// Everything else a run leaves.
-const OTHERS: [&str; 10] = [
+const OTHERS: [&str; 11] = [
+    WARNINGS,
     "config.toml",
     "run.json",
     "held_out.json",
@@ -57,27 +60,41 @@ impl Journal {
     /// # Errors
     /// If the folder holds a run and `existing` refuses, holds something else, or cannot be written.
     pub fn create(folder: &Path, existing: Existing) -> Result<Self> {
-        fs::create_dir_all(folder).map_err(Error::at(folder))?;
-        let occupied = fs::read_dir(folder)
-            .map_err(Error::at(folder))?
-            .next()
-            .is_some();
-        if occupied {
-            let holds_run = LINES
-                .iter()
-                .chain(&OTHERS)
-                .any(|name| folder.join(name).exists());
-            match existing {
-                _ if !holds_run => return Err(Error::NotARun(folder.into())),
-                Existing::Refuse => return Err(Error::Exists(folder.into())),
-                Existing::Overwrite => clear(folder)?,
-            }
-        }
+        Self::check(folder, existing)?;
+        let unwritable = |source| Error::Unwritable {
+            path: folder.into(),
+            source,
+        };
+        fs::create_dir_all(folder).map_err(unwritable)?;
+        clear(folder)?;
         Self::open(folder)
     }
 
+    /// Whether [`create`](Self::create) would agree to write to `folder`; nothing is changed.
+    ///
+    /// # Errors
+    /// As there, as far as it can be known without writing.
+    pub fn check(folder: &Path, existing: Existing) -> Result<()> {
+        if !folder.exists() {
+            return Ok(());
+        }
+        if !folder.is_dir() {
+            return Err(Error::NotAFolder(folder.into()));
+        }
+        let mut entries = fs::read_dir(folder).map_err(Error::at(folder))?;
+        if entries.next().is_none() {
+            return Ok(());
+        }
+        let mut all = LINES.iter().chain(&OTHERS);
+        match existing {
+            _ if !all.any(|name| folder.join(name).exists()) => Err(Error::NotARun(folder.into())),
+            Existing::Refuse => Err(Error::Exists(folder.into())),
+            Existing::Overwrite => Ok(()),
+        }
+    }
+
     /// Continues the run in `folder` after `step` steps: lines of later steps are removed, and so
-    /// is a line that a crash cut short.
+    /// is what a crash left unfinished.
     ///
     /// # Errors
     /// If there is no run, or its files cannot be written.
@@ -85,7 +102,9 @@ impl Journal {
         if !folder.join(LINES[0]).exists() {
             return Err(Error::NoRun(folder.into(), LINES[0]));
         }
-        for name in LINES {
+        remove_unfinished(folder)?;
+        remove_unfinished(&folder.join("checkpoints"))?;
+        for name in LINES.into_iter().chain([WARNINGS]) {
             truncate_lines(&folder.join(name), step)?;
         }
         Self::open(folder)
@@ -175,6 +194,16 @@ impl Journal {
         write_line(&mut self.samples, &self.folder.join(LINES[2]), sample)
     }
 
+    /// Appends a sentence about a step to `warnings.jsonl`.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn warning(&self, step: usize, sentence: &str) -> Result<()> {
+        let path = self.folder.join(WARNINGS);
+        let line = serde_json::json!({"step": step, "warning": sentence});
+        write_line(&mut append(&path)?, &path, &line)
+    }
+
     /// Where the state after `step` steps is kept, `checkpoints/step-N`.
     #[must_use]
     pub fn checkpoint_path(&self, step: usize) -> PathBuf {
@@ -226,13 +255,19 @@ fn complete_folder<E: From<Error>>(
     path: &Path,
     write: impl FnOnce(&Path) -> std::result::Result<(), E>,
 ) -> std::result::Result<(), E> {
-    let partial = path.with_extension("tmp");
+    let partial = path.with_extension(UNFINISHED);
     if partial.exists() {
         fs::remove_dir_all(&partial).map_err(Error::at(&partial))?;
     }
-    fs::create_dir_all(&partial).map_err(Error::at(&partial))?;
-    write(&partial)?;
-    Ok(replace_folder(&partial, path)?)
+    let done = fs::create_dir_all(&partial)
+        .map_err(|error| E::from(Error::at(&partial)(error)))
+        .and_then(|()| write(&partial))
+        .and_then(|()| Ok(replace_folder(&partial, path)?));
+    done.inspect_err(|_| {
+        // Half a folder is of no use, and its room may be what is missing; the first error is the
+        // one to report.
+        let _ = fs::remove_dir_all(&partial);
+    })
 }
 
 fn row<'a>(step: usize, values: impl IntoIterator<Item = (&'a str, f64)>) -> Result<Value> {
@@ -242,7 +277,6 @@ fn row<'a>(step: usize, values: impl IntoIterator<Item = (&'a str, f64)>) -> Res
         let number = Number::from_f64(value).ok_or_else(|| Error::NotFinite {
             name: name.into(),
             value,
-            step,
         })?;
         row.insert(name.into(), number.into());
     }
@@ -289,7 +323,7 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "objective/kl is NaN at step 7: only finite numbers are written"
+            "objective/kl is NaN: only finite numbers are written"
         );
         assert_eq!(metrics(folder.path()).unwrap(), []);
     }
@@ -336,6 +370,7 @@ mod tests {
             Err(Error::NoRun(path.into(), "x"))
         });
         assert!(failed.is_err());
+        assert!(!folder.path().join("checkpoints/step-200.tmp").exists());
         journal.checkpoint(9, write("second")).unwrap();
         let found = checkpoints(folder.path()).unwrap();
         let steps: Vec<usize> = found.iter().map(|checkpoint| checkpoint.step).collect();
@@ -363,9 +398,18 @@ mod tests {
                 .to_string()
                 .contains("metrics.jsonl:5")
         );
+        for step in [2, 3] {
+            journal.warning(step, "look").unwrap();
+        }
+        let half = folder.path().join("checkpoints/step-9.tmp");
+        fs::create_dir_all(&half).unwrap();
+        fs::write(folder.path().join("run.json.x.tmp"), "{").unwrap();
         let mut journal = Journal::resume(folder.path(), 3).unwrap();
         journal.metrics(3, [("a", 0.5)]).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), whole);
+        let warnings = fs::read_to_string(folder.path().join("warnings.jsonl")).unwrap();
+        assert_eq!(warnings, "{\"step\":2,\"warning\":\"look\"}\n");
+        assert!(!half.exists() && !folder.path().join("run.json.x.tmp").exists());
         assert!(Journal::resume(&folder.path().join("none"), 3).is_err());
     }
 }

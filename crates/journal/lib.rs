@@ -7,6 +7,7 @@
 //!   metrics.jsonl     one line a step: what the seed determines
 //!   timing.jsonl      one line a step: seconds and tokens a second, which it does not
 //!   samples.jsonl     some responses of each step
+//!   warnings.jsonl    what a person should look at, and from which step on; most runs have none
 //!   checkpoints/step-N/   the state after N steps
 //!   final/            the trained model
 //!   held_out.json     numbers on data that no step saw, where there is such data
