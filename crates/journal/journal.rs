@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// The files of one line a step.
 const LINES: [&str; 3] = ["metrics.jsonl", "timing.jsonl", "samples.jsonl"];
 /// Everything else a run leaves.
-const OTHERS: [&str; 10] = [
+const OTHERS: [&str; 11] = [
     "config.toml",
     "run.json",
     "held_out.json",
@@ -20,6 +20,7 @@ const OTHERS: [&str; 10] = [
     "report.html",
     "before_after.jsonl",
     "checkpoints",
+    "prior",
     "final",
     "world",
 ];
