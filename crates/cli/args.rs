@@ -1,10 +1,10 @@
 //! What was typed.
 
-use crate::config::{BackendName, ObjectiveName};
+use crate::config::{BackendName, ObjectiveName, PriorKind};
 use crate::layers::Layers;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Aligns small language models by KL-regularized policy optimization:
 /// maximizes E[reward] − β·KL(policy ‖ prior).
@@ -48,8 +48,15 @@ pub(crate) struct TrainArgs {
     /// The checkpoint folder to start from (model.path).
     #[arg(long)]
     pub(crate) model: Option<String>,
-    /// The prior: counting, uniform, or a checkpoint folder (prior.kind, prior.model) [default: the
-    /// objective's].
+    /// The prior: counting, uniform, reference (the model itself), a checkpoint folder, or a file of
+    /// demonstrations, to which a copy of the model is fitted before the run
+    /// [default: the objective's].
+    ///
+    /// A folder is the model of a reference, or of demonstrations where the objective or the
+    /// config file has such a prior. A file is a path that ends in .jsonl, .json or .txt, or names a
+    /// file. Write demonstrations:PATH to have either as demonstrations in any case. It sets
+    /// prior.kind with prior.model or prior.data, and keeps the other settings of [prior] where the
+    /// kind stays. Mixtures are written in a config file.
     #[arg(long)]
     pub(crate) prior: Option<String>,
     /// The reward: token-share:TOKEN, contains:TEXT, regex:PATTERN, lexicon:FILE, length:NUMBER, or
@@ -107,11 +114,7 @@ impl TrainArgs {
             }
         }
         if let Some(prior) = &self.prior {
-            let key = match prior.as_str() {
-                "counting" | "uniform" => "prior.kind",
-                _ => "prior.model",
-            };
-            layers.put("--prior", key, prior.clone());
+            layers.put("--prior", "prior", named_prior(prior, layers.prior_kind()?));
         }
         if let Some(reward) = &self.reward {
             let rule: rlhf_reward::Rule = reward.parse()?;
@@ -141,6 +144,28 @@ impl TrainArgs {
     }
 }
 
+/// `[prior]` as `--prior` names it, where it would else be of this kind.
+fn named_prior(typed: &str, kind: PriorKind) -> toml::Table {
+    let is_data = |path: &str| {
+        let extension = Path::new(path).extension();
+        let known = extension.is_some_and(|e| ["jsonl", "json", "txt"].iter().any(|x| e == *x));
+        (known && !Path::new(path).is_dir()) || Path::new(path).is_file()
+    };
+    let demonstrations = typed.strip_prefix("demonstrations:");
+    let path = demonstrations.unwrap_or(typed);
+    let (kind, source) = match typed {
+        "counting" | "uniform" | "reference" => (typed, None),
+        _ if is_data(path) => ("demonstrations", Some("data")),
+        _ if demonstrations.is_some() || kind == PriorKind::Demonstrations => {
+            ("demonstrations", Some("model"))
+        }
+        _ => ("reference", Some("model")),
+    };
+    let mut table = toml::Table::from_iter([("kind".into(), kind.into())]);
+    table.extend(source.map(|source| (source.to_string(), path.into())));
+    table
+}
+
 /// Measures runs: expected reward and exact KL to the prior of every checkpoint, on held-out
 /// prompts; writes frontier.jsonl and kl_reward.svg.
 #[derive(Debug, Args)]
@@ -158,6 +183,11 @@ pub(crate) struct EvalArgs {
     /// Where frontier.jsonl and kl_reward.svg go [default: the first run folder].
     #[arg(long)]
     pub(crate) out: Option<PathBuf>,
+    /// List every response instead of drawing some: exact reward, KL, J = reward − β·KL, its gap to
+    /// the optimum β·log Z, and the share of the prior's gap that is closed. For small vocabularies
+    /// and short responses.
+    #[arg(long, conflicts_with = "out")]
+    pub(crate) exact: bool,
     /// Print the points as JSON lines.
     #[arg(long)]
     pub(crate) json: bool,
@@ -171,6 +201,7 @@ impl EvalArgs {
             reward: None,
             prompts: None,
             out: None,
+            exact: false,
             json: false,
         }
     }

@@ -109,6 +109,15 @@ pub(crate) struct PriorSection {
     /// Where its network is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) model: Option<PathBuf>,
+    /// The demonstrations that a copy of the model is fitted to, before the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) data: Option<PathBuf>,
+    /// How it is fitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fit: Option<FitSection>,
+    /// The weight of the uniform distribution mixed into each token of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) smoothing: Option<f64>,
     /// Of a mixture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) mean: Option<MeanName>,
@@ -119,6 +128,18 @@ pub(crate) struct PriorSection {
     pub(crate) first: Option<Box<PriorSection>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) second: Option<Box<PriorSection>>,
+    /// Where the fit to `data` is, once there is a run folder to hold it.
+    #[serde(skip)]
+    pub(crate) fitted: Option<PathBuf>,
+}
+
+/// `[prior.fit]`: supervised fine-tuning of a copy of the model.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct FitSection {
+    pub(crate) learning_rate: f64,
+    pub(crate) epochs: usize,
+    pub(crate) per_step: rlhf_sft::PerStep,
 }
 
 impl PriorSection {
@@ -127,10 +148,14 @@ impl PriorSection {
         Self {
             kind,
             model: None,
+            data: None,
+            fit: None,
+            smoothing: None,
             mean: None,
             weight: None,
             first: None,
             second: None,
+            fitted: None,
         }
     }
 
@@ -138,7 +163,7 @@ impl PriorSection {
     fn files(&mut self) -> Vec<&mut PathBuf> {
         let parts = [&mut self.first, &mut self.second];
         let inner = parts.into_iter().flatten().flat_map(|part| part.files());
-        inner.chain(&mut self.model).collect()
+        inner.chain(&mut self.model).chain(&mut self.data).collect()
     }
 }
 

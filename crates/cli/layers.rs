@@ -1,6 +1,6 @@
 //! Defaults, then a file, then `--set`: how a [`Config`] comes about, and errors that say where.
 
-use crate::config::{Config, MethodName, ObjectiveName};
+use crate::config::{Config, MethodName, ObjectiveName, PriorKind};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
 use rlhf_reinforce::{MovingConfig, NoSettings, VarGradConfig};
@@ -81,6 +81,15 @@ impl Layers {
         });
     }
 
+    /// The kind of prior, as far as the file or the objective says it.
+    pub(crate) fn prior_kind(&self) -> Result<PriorKind> {
+        let of_file = self.file.as_ref().and_then(|file| file.table.get("prior"));
+        match of_file.and_then(|prior| prior.get("kind")) {
+            Some(kind) => self.typed(kind.clone(), "prior.kind"),
+            None => Ok(self.objective()?.prior()),
+        }
+    }
+
     /// The whole configuration, checked.
     pub(crate) fn resolve(&self) -> Result<Config> {
         let mut table = Table::try_from(Config::defaults(self.objective()?)?)?;
@@ -96,7 +105,8 @@ impl Layers {
             };
             merge(&mut table, &nested);
         }
-        let config: Config = self.typed(Value::Table(table), "")?;
+        let mut config: Config = self.typed(Value::Table(table), "")?;
+        config.prior.complete();
         config.check()?;
         self.check_method(&config)?;
         Ok(config)
@@ -246,8 +256,16 @@ fn plain(message: &str) -> String {
 /// Tables of which one key is chosen: giving another replaces it.
 const CHOICES: [&str; 1] = ["per_step"];
 
+/// Where a prior comes from: of these paths, giving one takes the other away.
+const SOURCES: [[&str; 2]; 2] = [["model", "data"], ["data", "model"]];
+
 /// Lays `upper` over `lower`, table by table. A table that names another `kind` replaces the whole.
 fn merge(lower: &mut Table, upper: &Table) {
+    for [given, other] in SOURCES {
+        if upper.get(given).is_some_and(Value::is_str) && !upper.contains_key(other) {
+            lower.remove(other);
+        }
+    }
     for (key, value) in upper {
         match (lower.get_mut(key), value) {
             (Some(Value::Table(old)), Value::Table(new))

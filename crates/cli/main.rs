@@ -6,6 +6,7 @@ mod config;
 mod layers;
 mod output;
 mod plan;
+mod prior_fit;
 mod prior_plan;
 mod progress;
 mod reward_model;

@@ -2,6 +2,7 @@
 
 use crate::config::{Config, Critic, MethodName, ObjectiveName};
 use crate::output::log;
+use crate::prior_fit;
 use crate::target;
 use crate::wiring::{self, Parts, Vocabulary};
 use anyhow::{Result, ensure};
@@ -16,6 +17,7 @@ pub(crate) fn plan(config: &Config) -> Result<Lines> {
     let vocabulary = Vocabulary::load(wiring::model_path(config)?)?;
     if config.objective != ObjectiveName::Sft {
         wiring::prior(config)?.check(vocabulary.size)?;
+        prior_fit::check(config, &vocabulary)?;
     }
     if config.reward.is_some() {
         wiring::check_reward(config, vocabulary.size)?;

@@ -5,9 +5,9 @@ use crate::wiring::{model_path, network, prior_of};
 use anyhow::{Context, Result, bail, ensure};
 use rlhf_lm::{Heads, inspect};
 use rlhf_objective::Prior;
-use rlhf_prior::{Counting, Frozen, Mixture, Uniform};
+use rlhf_prior::{Counting, Frozen, Mixture, Smoothed, Uniform};
 use rlhf_tensor::Storage;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// p₀, and for each folder it reads the checksums of what is in it.
 type Loaded = (Box<dyn Prior>, Vec<Vec<String>>);
@@ -51,24 +51,89 @@ impl PriorPlan {
             Some(folder) => folder.clone(),
             None => model_path(config)?.into(),
         };
-        Self::frozen("reference", folder, section, config)
+        only(section, &["model"])?;
+        Self::frozen("reference", folder, config)
     }
 
     pub(crate) fn demonstrations(section: &PriorSection, config: &Config) -> Result<Self> {
-        let folder = section.model.clone().context(
-            "[prior] kind = \"demonstrations\" has no model: give --prior FOLDER or prior.model, a \
-             checkpoint fitted to demonstrations with `rlhf train --objective sft`",
-        )?;
-        Self::frozen("demonstrations", folder, section, config)
+        only(section, &["model", "data", "fit", "smoothing"])?;
+        match (&section.model, &section.data) {
+            (Some(folder), None) => {
+                ensure!(
+                    section.fit.is_none(),
+                    "prior.fit means nothing to a prior that is fitted already: remove it, or give \
+                     prior.data in place of prior.model"
+                );
+                Self::frozen("demonstrations", folder.clone(), config)?.smoothed(section, config)
+            }
+            (None, Some(data)) => Self::fitted(data, section, config)?.smoothed(section, config),
+            (Some(_), Some(_)) => bail!(
+                "[prior] has a model and data: give the checkpoint of demonstrations, or the file to \
+                 fit one to, not both"
+            ),
+            (None, None) => bail!(
+                "[prior] kind = \"demonstrations\" has no source: give --prior FILE or prior.data, \
+                 demonstrations to fit a copy of the model to; or --prior FOLDER or prior.model, a \
+                 checkpoint made with `rlhf train --objective sft`"
+            ),
+        }
     }
 
-    fn frozen(
-        name: &'static str,
-        folder: PathBuf,
-        section: &PriorSection,
-        config: &Config,
-    ) -> Result<Self> {
-        only(section, &["model"])?;
+    /// A copy of the model, fitted to demonstrations before the run. Until it is, the model stands for
+    /// it where headers are read.
+    fn fitted(data: &Path, section: &PriorSection, config: &Config) -> Result<Self> {
+        let model = model_path(config)?.to_path_buf();
+        let (origin, place) = (model.display(), section.fitted.clone());
+        let words = format!(
+            "demonstrations: a copy of {origin}, fitted to {} before the run, frozen",
+            data.display()
+        );
+        let done = place.clone().filter(|folder| folder.exists());
+        let Some(folder) = done else {
+            let load = move || match place {
+                Some(folder) => bail!("the prior is not fitted: there is no {}", folder.display()),
+                None => bail!("the prior is fitted inside a run folder, and there is none"),
+            };
+            return Ok(Self {
+                name: Some("demonstrations"),
+                words,
+                folders: vec![model],
+                load: Box::new(load),
+            });
+        };
+        let plan = Self::frozen("demonstrations", folder, config)?;
+        Ok(Self { words, ..plan })
+    }
+
+    /// The same, able to say every token, where the settings ask for it.
+    fn smoothed(self, section: &PriorSection, config: &Config) -> Result<Self> {
+        let weight = section.smoothing.unwrap_or(0.0);
+        if weight == 0.0 {
+            return Ok(self);
+        }
+        ensure!(
+            weight > 0.0 && weight < 1.0,
+            "prior.smoothing = {weight}: the weight of the uniform distribution, from 0 and below 1"
+        );
+        let model = model_path(config)?.to_path_buf();
+        let inner = self.load;
+        let load = move || -> Result<Loaded> {
+            let (prior, checksums) = inner()?;
+            let vocab = inspect(&model)?.vocab;
+            Ok((Box::new(Smoothed::new(prior, vocab, weight)?), checksums))
+        };
+        Ok(Self {
+            words: format!(
+                "{}; each token {} × (this) and {weight} × (uniform), so that none is forbidden",
+                self.words,
+                1.0 - weight
+            ),
+            load: Box::new(load),
+            ..self
+        })
+    }
+
+    fn frozen(name: &'static str, folder: PathBuf, config: &Config) -> Result<Self> {
         let (words, folders) = (
             format!("{name}: {}, frozen", folder.display()),
             vec![folder.clone()],
@@ -167,6 +232,9 @@ impl PriorPlan {
 fn only(section: &PriorSection, keys: &[&str]) -> Result<()> {
     for (key, given) in [
         ("model", section.model.is_some()),
+        ("data", section.data.is_some()),
+        ("fit", section.fit.is_some()),
+        ("smoothing", section.smoothing.is_some()),
         ("mean", section.mean.is_some()),
         ("weight", section.weight.is_some()),
         ("first", section.first.is_some()),

@@ -3,6 +3,8 @@
 use crate::config::{BetaSetting, Config, MethodName};
 use crate::wiring;
 use anyhow::Result;
+use rlhf_reward::{Normalization, Rule};
+use std::path::PathBuf;
 
 /// What is maximized, over which prior, and where the maximum is: one line each.
 pub(crate) fn describe(config: &Config) -> Result<Vec<(&'static str, String)>> {
@@ -24,7 +26,10 @@ pub(crate) fn describe(config: &Config) -> Result<Vec<(&'static str, String)>> {
         ("objective", aim(config, prior.name)),
         ("prior", prior.words),
     ];
-    lines.push(("beta", price(config.beta)));
+    if let Some(rule) = &config.reward {
+        lines.push(("reward", toml::Value::try_from(rule)?.to_string()));
+    }
+    lines.push(("beta", price(config)?));
     lines.push(("target", optimum(config, prior.name)));
     Ok(lines)
 }
@@ -42,15 +47,50 @@ fn aim(config: &Config, prior: Option<&str>) -> String {
     format!("{objective}: maximize E[r] {penalty}, r {reward}")
 }
 
-fn price(beta: BetaSetting) -> String {
-    match beta {
+/// β, and what it is once the scale of a reward model is taken out: π* depends on r/β alone.
+fn price(config: &Config) -> Result<String> {
+    let mut words = match config.beta {
         BetaSetting::Fixed(beta) => format!("{beta} units of the reward a nat"),
         BetaSetting::Adaptive {
             start, target_kl, ..
         } => {
             format!("from {start}, moved to hold the KL at {target_kl} nats a sequence")
         }
+    };
+    let beta = config.beta.beta().value();
+    for (folder, scale) in config
+        .reward
+        .iter()
+        .map(|rule| scales(rule, 1.0))
+        .collect::<Result<Vec<_>>>()?
+        .concat()
+    {
+        if scale != 1.0 {
+            let folder = folder.display();
+            words += &format!(
+                "; the scores of {folder} count {scale:.4} times, so for them β is {:.4}",
+                beta / scale
+            );
+        }
     }
+    Ok(words)
+}
+
+/// The reward models of a rule, and what their own scores are multiplied by.
+fn scales(rule: &Rule, weight: f64) -> Result<Vec<(PathBuf, f64)>> {
+    Ok(match rule {
+        Rule::Model { folder } => {
+            let gain = Normalization::load(folder)?.gain;
+            vec![(folder.clone(), weight * gain)]
+        }
+        Rule::Sum { rules } => {
+            let parts = rules.iter();
+            let parts = parts.map(|part| scales(&part.rule, weight * part.weight));
+            parts.collect::<Result<Vec<_>>>()?.concat()
+        }
+        Rule::MissingEos { rule, .. } => scales(rule, weight)?,
+        _ => vec![],
+    })
 }
 
 /// Where the method rests.
@@ -124,6 +164,16 @@ mod tests {
         assert_eq!(lines[3], "π*(y|x) ∝ uniform(y|x)·exp(r/0.05)");
         let lines = with(Grpo, PriorSection::of(PriorKind::Reference)).unwrap();
         assert!(lines[3].starts_with("not π*: π(y|x) ∝ reference(y|x)·exp(r/(0.05·σ))"));
+        let mut fitted = PriorSection {
+            data: Some("demos.jsonl".into()),
+            ..PriorSection::of(PriorKind::Demonstrations)
+        };
+        fitted.complete();
+        let lines = with(PpoKl, fitted.clone()).unwrap();
+        let words = "demonstrations: a copy of gpt2, fitted to demos.jsonl before the run, frozen; \
+                     each token 0.999 × (this) and 0.001 × (uniform)";
+        assert!(lines[1].starts_with(words), "{lines:?}");
+        assert_eq!(lines[3], "π*(y|x) ∝ demonstrations(y|x)·exp(r/0.05)");
         let part = |kind| Some(Box::new(PriorSection::of(kind)));
         let mixture = PriorSection {
             mean: Some(MeanName::Geometric),
@@ -137,7 +187,7 @@ mod tests {
             "mixture, geometric per token, of 0.75 × (reference: gpt2, frozen) and 0.25 × (un";
         assert!(lines[1].starts_with(words), "{lines:?}");
         for (prior, expected) in [
-            (PriorSection::of(PriorKind::Demonstrations), "has no model"),
+            (PriorSection::of(PriorKind::Demonstrations), "has no source"),
             (PriorSection::of(PriorKind::Mixture), "no prior.first"),
             (
                 PriorSection {
@@ -155,6 +205,27 @@ mod tests {
             ),
             (
                 PriorSection {
+                    model: Some("demos".into()),
+                    ..fitted.clone()
+                },
+                "has a model and data",
+            ),
+            (
+                PriorSection {
+                    smoothing: Some(1.0),
+                    ..fitted
+                },
+                "prior.smoothing = 1",
+            ),
+            (
+                PriorSection {
+                    smoothing: Some(0.1),
+                    ..PriorSection::of(PriorKind::Uniform)
+                },
+                "prior.smoothing means nothing to a prior of kind \"uniform\"",
+            ),
+            (
+                PriorSection {
                     model: Some("gpt2".into()),
                     ..PriorSection::of(PriorKind::Counting)
                 },
@@ -164,5 +235,44 @@ mod tests {
             let error = with(PpoKl, prior).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    /// π* depends on r/β alone: a scale of the reward is a scale of β, and is said.
+    #[test]
+    fn beta_is_said_in_units_of_a_reward_model_too() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(
+            Normalization::path(folder.path()),
+            r#"{"gain": 0.25, "bias": 1.0}"#,
+        )
+        .unwrap();
+        let model = Rule::Model {
+            folder: folder.path().into(),
+        };
+        let mut config = Config::defaults(ObjectiveName::PpoKl).unwrap();
+        config.model.path = Some("gpt2".into());
+        let beta_with = |rule: Rule, config: &mut Config| {
+            config.reward = Some(rule);
+            let lines = describe(config).unwrap();
+            let line = lines.into_iter().find(|(name, _)| *name == "beta");
+            line.unwrap().1
+        };
+        let line = beta_with(model.clone(), &mut config);
+        assert!(
+            line.ends_with("count 0.2500 times, so for them β is 0.2000"),
+            "{line}"
+        );
+        let length = Rule::Length { per_token: 1.0 };
+        let part = |weight, rule| rlhf_reward::Weighted { weight, rule };
+        let rules = vec![part(2.0, model), part(1.0, length.clone())];
+        let line = beta_with(Rule::Sum { rules }, &mut config);
+        assert!(
+            line.ends_with("count 0.5000 times, so for them β is 0.1000"),
+            "{line}"
+        );
+        assert_eq!(
+            beta_with(length, &mut config),
+            "0.05 units of the reward a nat"
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! The exact problem of a real network whose responses can be listed.
 
+use crate::Listing;
 use rlhf_objective::{
-    Finish, Network, Prior, Prompt, Response, Result, Reward, Sequences, Want, finite_scores,
+    Network, Prior, Prompt, Response, Result, Reward, Sequences, Want, finite_scores,
 };
 use rlhf_oracle::Responses;
 use std::sync::Arc;
@@ -32,30 +33,15 @@ impl Enumeration {
         })
     }
 
-    /// All responses of exactly `length` tokens out of `tokens`, first token slowest: where a
-    /// network never ends by itself and other tokens do not matter. `decode` gives their texts.
+    /// Every response of `listing`; `batch` of them are read at once.
     ///
     /// # Errors
-    /// If `length` is 0.
-    pub fn of_length(
-        prompt: &Arc<Prompt>,
-        tokens: &[u32],
-        length: u32,
-        decode: &dyn Fn(&[u32]) -> String,
-        batch: usize,
-    ) -> Result<Self> {
-        let of_code = |code: usize| -> Response {
-            let digit = |place: u32| tokens[code / tokens.len().pow(place) % tokens.len()];
-            let ids: Vec<u32> = (0..length).rev().map(digit).collect();
-            Response {
-                prompt: 0,
-                text: decode(&ids),
-                ids,
-                finish: Finish::Length,
-            }
-        };
-        let all = (0..tokens.len().pow(length)).map(of_code).collect();
-        Self::new(prompt, all, batch)
+    /// If there is none.
+    ///
+    /// # Panics
+    /// If `batch` is 0.
+    pub fn every(prompt: &Arc<Prompt>, listing: &Listing<'_>, batch: usize) -> Result<Self> {
+        Self::new(prompt, listing.responses(), batch)
     }
 
     /// The exact problem: log p₀(y|x) and r(x, y) of each response, for its optimum, its frontier
@@ -97,12 +83,10 @@ fn sums(of_tokens: &[f32], sequences: &Sequences) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rlhf_lm::{Backend, Heads, LoadOptions};
     use rlhf_objective::PerSeq;
-    use rlhf_oracle::Outcome;
     use rlhf_policy::testing::Bigram;
     use rlhf_prior::Frozen;
-    use rlhf_tensor::{Rng, Storage, Stream};
+    use rlhf_tensor::Storage;
 
     /// The share of a token in the response.
     struct Share(u32);
@@ -123,7 +107,13 @@ mod tests {
         let mut prior = Frozen::new(Box::new(network(1))).unwrap();
         let prompt = Arc::new(Prompt::from_ids(vec![1]));
         let text = |ids: &[u32]| format!("{ids:?}");
-        let all = Enumeration::of_length(&prompt, &[0, 1, 2], 4, &text, 10).unwrap();
+        let listing = Listing {
+            tokens: &[0, 1, 2],
+            stop: &[],
+            length: 4,
+            decode: &text,
+        };
+        let all = Enumeration::every(&prompt, &listing, 10).unwrap();
         let problem = all.problem(&mut prior, &mut Share(2)).unwrap();
         assert_eq!(problem.rewards().len(), 81);
         let total: f64 = problem.log_prior().iter().map(|x| x.exp()).sum();
@@ -143,49 +133,5 @@ mod tests {
         assert!(kl > 0.01 && (gap - 0.3 * kl).abs() < 1e-6);
         let own = all.log_probs(&mut network(1)).unwrap();
         assert_eq!(problem.evaluate(&own).kl, 0.0);
-    }
-
-    /// A network that sorts six letters of three, asked for more of the letter 2.
-    #[test]
-    #[allow(clippy::print_stderr)]
-    fn a_real_network_listed_to_the_last_response() {
-        let Some(data) = std::env::var_os("RLHF_TEST_DATA") else {
-            eprintln!("skipped: RLHF_TEST_DATA is not set, so there is no ckpt-gpt-nano-sort");
-            return;
-        };
-        let folder = std::path::Path::new(&data).join("ckpt-gpt-nano-sort/hf");
-        let options = LoadOptions {
-            storage: Storage::Frozen,
-            heads: Heads::Language,
-            temperature: 4.0,
-            backend: Backend::Engine,
-        };
-        let mut prior = Frozen::new(rlhf_lm::load(&folder, &options).unwrap()).unwrap();
-        let (beta, mut rng) = (0.1, Rng::new(1, Stream::Data, 0, 0));
-        let (mut priors, mut optima, mut log_z) = (Vec::new(), Vec::new(), 0.0);
-        let prompts = 24;
-        for _ in 0..prompts {
-            let ids = (0..6).map(|_| rng.below(3) as u32).collect();
-            let prompt = Arc::new(Prompt::from_ids(ids));
-            let all = Enumeration::of_length(&prompt, &[0, 1, 2], 6, &|_| String::new(), 243);
-            let problem = all.unwrap().problem(&mut prior, &mut Share(2)).unwrap();
-            let total: f64 = problem.log_prior().iter().map(|x| x.exp()).sum();
-            assert!((total - 1.0).abs() < 1e-5, "{total}");
-            let optimum = problem.optimum(beta);
-            priors.push(problem.evaluate(problem.log_prior()));
-            log_z += optimum.log_z / f64::from(prompts);
-            optima.push(optimum.outcome);
-        }
-        let prior = Outcome::mean(&priors).unwrap();
-        let optimum = Outcome::mean(&optima).unwrap();
-        eprintln!(
-            "prior {prior:?}, optimum {optimum:?}, value {}",
-            beta * log_z
-        );
-        assert!((optimum.elbo(beta) - beta * log_z).abs() < 1e-5);
-        // Which prompts were drawn moves these by a few hundredths.
-        assert!((prior.reward - 0.37).abs() < 0.05, "{prior:?}");
-        assert!((optimum.reward - 0.59).abs() < 0.05, "{optimum:?}");
-        assert!((optimum.kl - 1.27).abs() < 0.15, "{optimum:?}");
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! measure(policy)       → E_π[r], KL(π ‖ p₀)            of a checkpoint, on held-out prompts
 //! prior_rewards(prior)  → optimal_frontier, best_of_n   of any policy whatever, from the prior alone
-//! Enumeration           → the exact optimum             where all responses can be listed
+//! Exact                 → the optimum, and gaps to it   where all responses can be listed
 //! ```
 //!
 //! Points come with percentile bootstrap intervals over prompts. KL is in nats per sequence, exact
@@ -20,13 +20,17 @@
 mod best_of_n;
 mod bootstrap;
 mod enumerate;
+mod exact;
 mod frontier;
+mod listing;
 mod measure;
 mod proportion;
 
 pub use best_of_n::{best_of_n_points, best_of_n_reward};
 pub use bootstrap::Bootstrap;
 pub use enumerate::Enumeration;
+pub use exact::{Exact, Priced, Standing};
 pub use frontier::{FrontierEstimate, optimal_frontier, optimal_points, temperatures};
+pub use listing::Listing;
 pub use measure::{Measurement, OfPrompt, Trial, measure, prior_rewards};
 pub use proportion::wilson;

@@ -13,7 +13,7 @@ const LINES: [&str; 3] = ["metrics.jsonl", "timing.jsonl", "samples.jsonl"];
 /// The lines that most runs have none of.
 const WARNINGS: &str = "warnings.jsonl";
 /// Everything else a run leaves.
-const OTHERS: [&str; 11] = [
+const OTHERS: [&str; 12] = [
     WARNINGS,
     "config.toml",
     "run.json",
@@ -23,6 +23,7 @@ const OTHERS: [&str; 11] = [
     "report.html",
     "before_after.jsonl",
     "checkpoints",
+    "prior",
     "final",
     "world",
 ];

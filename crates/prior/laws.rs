@@ -1,6 +1,6 @@
 //! What must hold of every prior, and of every one that is a distribution.
 
-use crate::{Counting, Frozen, Mixture, Uniform};
+use crate::{Counting, Frozen, Mixture, Smoothed, Uniform};
 use rlhf_objective::{Decoder, Finish, Prior, Prompt, Response, Sequences, Start};
 use rlhf_policy::testing::{Bigram, sequences};
 use rlhf_tensor::Storage;
@@ -29,6 +29,7 @@ fn distributions() -> Vec<Box<dyn Prior>> {
         Box::new(geometric(0.3)),
         Box::new(arithmetic(0.7)),
         Box::new(nested),
+        Box::new(Smoothed::new(frozen(3), VOCAB, 0.01).unwrap()),
     ]
 }
 

@@ -6,6 +6,7 @@
 //! | [`Uniform`] | the entropy of the response − its length · log V |
 //! | [`Frozen`] | closeness to a model, pretrained or fitted to demonstrations |
 //! | [`Mixture`] | closeness to a mean of two of them |
+//! | [`Smoothed`] | closeness to one that now and then says any token |
 
 mod counting;
 mod flat;
@@ -13,6 +14,7 @@ mod frozen;
 mod mean;
 mod mixture;
 mod mixture_decoder;
+mod smoothed;
 mod uniform;
 
 #[cfg(test)]
@@ -23,6 +25,7 @@ mod laws;
 pub use counting::Counting;
 pub use frozen::Frozen;
 pub use mixture::Mixture;
+pub use smoothed::Smoothed;
 pub use uniform::Uniform;
 
 /// A pretrained model as the prior: the KL of RLHF.

@@ -68,7 +68,7 @@ pub(crate) fn normalize(row: &mut [f32]) {
 }
 
 /// log(eᵃ + eᵇ).
-fn log_add(a: f64, b: f64) -> f64 {
+pub(crate) fn log_add(a: f64, b: f64) -> f64 {
     let most = a.max(b);
     match most == f64::NEG_INFINITY {
         true => most,

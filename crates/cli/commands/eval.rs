@@ -1,6 +1,7 @@
 //! `rlhf eval`: runs on the reward–KL plane.
 
 use crate::args::EvalArgs;
+use crate::commands::exact;
 use crate::commands::train::settings_of;
 use crate::config::Config;
 use crate::output::{Usage, log, print};
@@ -26,6 +27,9 @@ const PRIOR: &str = "the prior";
 
 pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     let mut judge = Judge::new(&args.runs[0], args)?;
+    if args.exact {
+        return exact::run(&mut judge, &args.runs, args.json);
+    }
     let points = judge.points(&args.runs)?;
     write(args.out.as_deref().unwrap_or(&args.runs[0]), &points)?;
     if args.json {
@@ -47,16 +51,16 @@ pub(crate) fn picture(run: &Path) -> Result<()> {
 }
 
 /// What all runs are measured by: the reward and the held-out prompts of the first.
-struct Judge {
+pub(crate) struct Judge {
     config: Config,
-    vocabulary: Vocabulary,
-    reward: Box<dyn Reward>,
-    prompts: Vec<Arc<Prompt>>,
+    pub(super) vocabulary: Vocabulary,
+    pub(super) reward: Box<dyn Reward>,
+    pub(super) prompts: Vec<Arc<Prompt>>,
     bootstrap: Bootstrap,
 }
 
 impl Judge {
-    fn new(first: &Path, args: &EvalArgs) -> Result<Self> {
+    pub(crate) fn new(first: &Path, args: &EvalArgs) -> Result<Self> {
         let mut config = settings_of(first)?;
         if let Some(reward) = &args.reward {
             config.reward = Some(
@@ -108,28 +112,14 @@ impl Judge {
 
     fn of_run(&mut self, run: &Path) -> Result<Vec<FrontierPoint>> {
         let config = settings_of(run)?;
-        let own = Vocabulary::load(wiring::model_path(&config)?)?.size;
-        ensure!(
-            own == self.vocabulary.size,
-            "{} has another vocabulary than the first run: measure it alone",
-            run.display()
-        );
+        self.same_vocabulary(run, &config)?;
         let (mut prior, _) = wiring::prior(&config)?.load()?;
-        let start = Checkpoint {
-            step: 0,
-            path: wiring::model_path(&config)?.into(),
-        };
-        let name = run
-            .file_name()
-            .unwrap_or(run.as_os_str())
-            .to_string_lossy()
-            .into_owned();
+        let name = name_of(run);
         let sampling = self.sampling(self.config.eval.samples_per_prompt);
         let mut points = Vec::new();
-        for checkpoint in std::iter::once(start).chain(checkpoints(run)?) {
-            let step = checkpoint.step;
+        for Checkpoint { step, path } in stages(run, &config)? {
             let (storage, heads) = (Storage::Frozen, Heads::Language);
-            let mut policy = wiring::network(&checkpoint.path, &config, storage, heads)?;
+            let mut policy = wiring::network(&path, &config, storage, heads)?;
             let decode = |ids: &[u32]| self.vocabulary.tokenizer.decode(ids);
             let trial = trial(&self.prompts, &sampling, &decode, &config);
             let measured = measure(&mut *policy, &mut *prior, &mut *self.reward, &trial)?;
@@ -175,6 +165,21 @@ impl Judge {
             ..sampling(&self.config, &self.vocabulary)
         }
     }
+}
+
+/// The policies of a run: where it started, and every checkpoint.
+pub(super) fn stages(run: &Path, config: &Config) -> Result<Vec<Checkpoint>> {
+    let start = Checkpoint {
+        step: 0,
+        path: wiring::model_path(config)?.into(),
+    };
+    Ok(std::iter::once(start).chain(checkpoints(run)?).collect())
+}
+
+/// What a run is called: its folder.
+pub(super) fn name_of(run: &Path) -> String {
+    let name = run.file_name().unwrap_or(run.as_os_str());
+    name.to_string_lossy().into_owned()
 }
 
 fn trial<'a>(

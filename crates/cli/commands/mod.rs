@@ -3,6 +3,7 @@
 mod before_after;
 mod demo;
 mod eval;
+mod exact;
 mod generate;
 mod model;
 mod score;

@@ -6,6 +6,7 @@ use crate::config::{Config, ObjectiveName};
 use crate::layers::Layers;
 use crate::output::{Interrupted, Usage, log, print};
 use crate::plan::{json, plan, show};
+use crate::prior_fit;
 use crate::run::{Start, execute, start_threads};
 use anyhow::{Context, Result, ensure};
 use rlhf_journal::{Existing, Journal, last_checkpoint, next_free};
@@ -32,7 +33,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         args.layers()?.resolve().map_err(Usage)?
     };
     config.require().map_err(Usage)?;
-    let config = config.absolute()?;
+    let mut config = config.absolute()?;
     if args.dry_run {
         return dry_run(args, &config, &folder);
     }
@@ -41,6 +42,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     } else {
         Some(plan(&config)?)
     };
+    config.prior.locate(&std::path::absolute(&folder)?);
     let existing = if args.overwrite {
         Existing::Overwrite
     } else {
@@ -54,6 +56,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     }
     show(&lines.map_or_else(|| plan(&config), Ok)?);
     journal.config(&toml::to_string(&config)?)?;
+    prior_fit::fit(&config)?;
     let ended = execute(&config, &mut journal, &Start::fresh(&config)?)?;
     finish(args, &config, &folder, ended)?;
     if args.is_bare() && config.reward.is_some() {
@@ -64,7 +67,9 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
 
 /// The settings that the run in `folder` was started with.
 pub(crate) fn settings_of(folder: &Path) -> Result<Config> {
-    Layers::new(Some(&folder.join("config.toml")))?.resolve()
+    let mut config = Layers::new(Some(&folder.join("config.toml")))?.resolve()?;
+    config.prior.locate(&std::path::absolute(folder)?);
+    Ok(config)
 }
 
 fn resume(args: &TrainArgs) -> Result<()> {
@@ -81,16 +86,24 @@ fn resume(args: &TrainArgs) -> Result<()> {
         ))
     );
     let config = settings_of(&folder)?;
-    let checkpoint = last_checkpoint(&folder)?;
+    let last = last_checkpoint(&folder);
+    // Interrupted while its prior was fitted: the run itself has not begun.
+    let (step, start) = match last {
+        Err(_) if !config.prior.fits().is_empty() => (0, Start::fresh(&config)?),
+        last => {
+            let checkpoint = last?;
+            (checkpoint.step, Start::at(&checkpoint.path))
+        }
+    };
     log(format_args!(
-        "run folder {}, from step {}",
-        folder.display(),
-        checkpoint.step
+        "run folder {}, from step {step}",
+        folder.display()
     ));
     show(&plan(&config)?);
     start_threads(&config)?;
-    let mut journal = Journal::resume(&folder, checkpoint.step)?;
-    let ended = execute(&config, &mut journal, &Start::at(&checkpoint.path))?;
+    let mut journal = Journal::resume(&folder, step)?;
+    prior_fit::fit(&config)?;
+    let ended = execute(&config, &mut journal, &start)?;
     finish(args, &config, &folder, ended)
 }
 

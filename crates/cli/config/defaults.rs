@@ -1,8 +1,8 @@
 //! The one place of default values.
 
 use super::{
-    BackendName, BetaSetting, Config, Critic, DataSection, EvalSection, MethodName, ModelSection,
-    ObjectiveName, OptimSection, PriorSection, SamplingSection, TrainSection,
+    BackendName, BetaSetting, Config, Critic, DataSection, EvalSection, FitSection, MethodName,
+    ModelSection, ObjectiveName, OptimSection, PriorSection, SamplingSection, TrainSection,
 };
 use anyhow::Result;
 use rlhf_data::Documents;
@@ -80,6 +80,33 @@ impl Config {
                 seed: 1,
             },
         })
+    }
+}
+
+/// The weight of the uniform distribution in a prior that is fitted on the spot.
+const SMOOTHING: f64 = 1e-3;
+
+impl Default for FitSection {
+    /// The defaults of `sft`.
+    fn default() -> Self {
+        Self {
+            learning_rate: 2e-5,
+            epochs: 3,
+            per_step: rlhf_sft::Config::default().per_step,
+        }
+    }
+}
+
+impl PriorSection {
+    /// Says what was left to defaults, so that the settings of a run are all written down.
+    pub(crate) fn complete(&mut self) {
+        for part in [&mut self.first, &mut self.second].into_iter().flatten() {
+            part.complete();
+        }
+        if self.data.is_some() {
+            self.fit.get_or_insert_default();
+            self.smoothing.get_or_insert(SMOOTHING);
+        }
     }
 }
 

@@ -58,7 +58,7 @@ impl ObjectiveName {
     }
 
     /// The prior of the preset; `[prior]` overrides it.
-    pub(super) fn prior(self) -> PriorKind {
+    pub(crate) fn prior(self) -> PriorKind {
         use PriorKind::{Counting, Demonstrations, Reference};
         match self {
             Self::Maxent => Counting,

@@ -1,0 +1,111 @@
+//! Priors that are fitted before a run: a copy of the model learns the demonstrations.
+
+use crate::config::{Config, ObjectiveName, PriorSection};
+use crate::output::{Interrupted, log};
+use crate::run::{Start, execute};
+use crate::wiring::{self, Vocabulary};
+use anyhow::{Context, Result};
+use rlhf_journal::{Existing, Journal, last_checkpoint};
+use rlhf_train::Ended;
+use std::path::Path;
+
+impl PriorSection {
+    /// Notes where the fits of the run in `folder` are, in `folder/prior`.
+    pub(crate) fn locate(&mut self, folder: &Path) {
+        self.place(&folder.join("prior"));
+    }
+
+    fn place(&mut self, folder: &Path) {
+        self.fitted = self.data.is_some().then(|| folder.join("final"));
+        for (part, name) in [(&mut self.first, "first"), (&mut self.second, "second")] {
+            if let Some(part) = part {
+                part.place(&folder.join(name));
+            }
+        }
+    }
+
+    /// Every part that is fitted to data.
+    pub(crate) fn fits(&self) -> Vec<&Self> {
+        let parts = [&self.first, &self.second].into_iter().flatten();
+        let inner = parts.flat_map(|part| part.fits());
+        self.data.iter().map(|_| self).chain(inner).collect()
+    }
+}
+
+/// The supervised run that fits a copy of the model: at the temperature of the run, because the
+/// prior is read at that.
+pub(crate) fn settings(section: &PriorSection, config: &Config) -> Result<Config> {
+    let fit = section.fit.unwrap_or_default();
+    let mut settings = Config::defaults(ObjectiveName::Sft)?;
+    settings.model.path.clone_from(&config.model.path);
+    settings.model.backend = config.model.backend;
+    settings.data = config.data.clone();
+    settings.data.train.clone_from(&section.data);
+    settings.data.held_out = None;
+    settings.method = toml::Table::try_from(rlhf_sft::Config {
+        per_step: fit.per_step,
+    })?;
+    settings.sampling.temperature = config.sampling.temperature;
+    settings.optim.learning_rate = fit.learning_rate;
+    settings.train.seed = config.train.seed;
+    settings.train.epochs = Some(fit.epochs);
+    settings.train.micro_batch_tokens = config.train.micro_batch_tokens;
+    settings.train.threads = config.train.threads;
+    settings.train.checkpoints = 1;
+    settings.check().context("[prior.fit]")?;
+    Ok(settings)
+}
+
+/// How many demonstrations each fit has: everything of them is read, and nothing fitted.
+pub(crate) fn check(config: &Config, vocabulary: &Vocabulary) -> Result<()> {
+    for section in config.prior.fits() {
+        let settings = settings(section, config)?;
+        let found = wiring::demonstrations(&settings, vocabulary)?;
+        anyhow::ensure!(
+            !found.train.is_empty(),
+            "prior.data leaves no demonstrations to fit to: lower data.held_out_fraction"
+        );
+    }
+    Ok(())
+}
+
+/// Fits what is not fitted yet; a fit that was interrupted goes on where it was.
+pub(crate) fn fit(config: &Config) -> Result<()> {
+    if config.objective == ObjectiveName::Sft {
+        return Ok(());
+    }
+    for section in config.prior.fits() {
+        let folder = section.fitted.as_deref().and_then(Path::parent);
+        let folder = folder.context("a prior is fitted inside a run folder")?;
+        if folder.join("final").exists() {
+            continue;
+        }
+        let data = section.data.as_deref().unwrap_or(Path::new(""));
+        log(format_args!(
+            "the prior is fitted to {} first, in {}",
+            data.display(),
+            folder.display()
+        ));
+        run(&settings(section, config)?, folder)?;
+    }
+    Ok(())
+}
+
+/// A run in a folder that is nobody else's, from its last checkpoint where it has one.
+fn run(settings: &Config, folder: &Path) -> Result<()> {
+    let ended = match last_checkpoint(folder) {
+        Ok(checkpoint) => {
+            let mut journal = Journal::resume(folder, checkpoint.step)?;
+            execute(settings, &mut journal, &Start::at(&checkpoint.path))?
+        }
+        Err(_) => {
+            let mut journal = Journal::create(folder, Existing::Overwrite)?;
+            journal.config(&toml::to_string(settings)?)?;
+            execute(settings, &mut journal, &Start::fresh(settings)?)?
+        }
+    };
+    match ended {
+        Ended::Done => Ok(()),
+        Ended::Interrupted => Err(Interrupted.into()),
+    }
+}

@@ -1,0 +1,197 @@
+//! A prior that can say every token.
+
+use crate::mean::{log_add, normalize};
+use rlhf_objective::{Decoder, Error, PerToken, Prior, Result, Sequences, Start};
+use rlhf_tensor::{Device, Tensor};
+use std::ops::Range;
+
+/// p₀(a|s) = (1 − ε)·p(a|s) + ε/V at every token: what label smoothing of weight ε fits (Szegedy et
+/// al. 2016, §7), applied to a distribution that is there already.
+///
+/// A model fitted to demonstrations gives tokens it never saw next to nothing; as a prior it then
+/// forbids them, for their KL is without bound. Here no token costs more than log(V/ε) nats. Token
+/// by token, because a mixture of whole responses would give up the model at the first such token:
+/// after it, only the uniform prior could have written the response.
+pub struct Smoothed {
+    prior: Box<dyn Prior>,
+    vocab: usize,
+    smoothing: f64,
+}
+
+impl Smoothed {
+    /// With weight ε = `smoothing` on the uniform distribution over V tokens.
+    ///
+    /// # Errors
+    /// If ε is not between 0 and 1.
+    pub fn new(prior: Box<dyn Prior>, vocab: usize, smoothing: f64) -> Result<Self> {
+        if !(smoothing > 0.0 && smoothing < 1.0) {
+            return Err(Error::Unsupported(format!(
+                "the smoothing of a prior is {smoothing}: the weight of the uniform distribution, \
+                 between 0 and 1"
+            )));
+        }
+        Ok(Self {
+            prior,
+            vocab,
+            smoothing,
+        })
+    }
+
+    fn smooth(&self) -> Smooth {
+        Smooth {
+            keep: (-self.smoothing).ln_1p(),
+            floor: self.smoothing.ln() - (self.vocab as f64).ln(),
+        }
+    }
+}
+
+/// log(1 − ε) and log(ε/V), nats.
+#[derive(Clone, Copy)]
+struct Smooth {
+    keep: f64,
+    floor: f64,
+}
+
+impl Smooth {
+    fn log_prob(self, log_prob: f32) -> f32 {
+        log_add(self.keep + f64::from(log_prob), self.floor) as f32
+    }
+
+    fn all(self, log_probs: &mut [f32]) {
+        log_probs.iter_mut().for_each(|x| *x = self.log_prob(*x));
+    }
+}
+
+impl Prior for Smoothed {
+    fn log_probs(&mut self, sequences: &Sequences) -> Result<PerToken> {
+        let mut log_probs = self.prior.log_probs(sequences)?.to_vec()?;
+        self.smooth().all(&mut log_probs);
+        PerToken::from_vec(log_probs, sequences.offsets())
+    }
+
+    fn log_dist(&mut self, sequences: &Sequences, rows: Range<usize>) -> Result<Tensor> {
+        let shape = (rows.len(), self.vocab);
+        let rows = self.prior.log_dist(sequences, rows)?;
+        let mut flat = rows.flatten_all()?.to_vec1::<f32>()?;
+        self.smooth().all(&mut flat);
+        Ok(Tensor::from_vec(flat, shape, &Device::Cpu)?)
+    }
+
+    fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
+        let smooth = self.smooth();
+        Ok(Box::new(SmoothedDecoder {
+            decoder: self.prior.decoder()?,
+            smooth,
+            scores: Vec::new(),
+        }))
+    }
+}
+
+/// Another decoder, its rows smoothed.
+struct SmoothedDecoder<'a> {
+    decoder: Box<dyn Decoder + 'a>,
+    smooth: Smooth,
+    scores: Vec<f32>,
+}
+
+impl SmoothedDecoder<'_> {
+    fn refresh(&mut self) {
+        self.scores.clear();
+        self.scores.extend_from_slice(self.decoder.scores());
+        for row in self.scores.chunks_mut(self.decoder.vocab()) {
+            normalize(row);
+            self.smooth.all(row);
+        }
+    }
+}
+
+impl Decoder for SmoothedDecoder<'_> {
+    fn vocab(&self) -> usize {
+        self.decoder.vocab()
+    }
+
+    fn start(&mut self, prompts: &[Start<'_>]) -> Result<()> {
+        self.decoder.start(prompts)?;
+        self.refresh();
+        Ok(())
+    }
+
+    fn rows(&self) -> usize {
+        self.decoder.rows()
+    }
+
+    fn scores(&self) -> &[f32] {
+        &self.scores
+    }
+
+    fn step(&mut self, tokens: &[u32]) -> Result<()> {
+        self.decoder.step(tokens)?;
+        self.refresh();
+        Ok(())
+    }
+
+    fn retain(&mut self, keep: &[bool]) -> Result<()> {
+        self.decoder.retain(keep)?;
+        self.refresh();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Frozen;
+    use rlhf_objective::{Network, exact_kl};
+    use rlhf_policy::testing::{Bigram, sequences};
+    use rlhf_tensor::Storage;
+
+    /// A bigram that never says token 1.
+    fn forbids() -> Box<dyn Prior> {
+        let mut network = Bigram::random(5, Storage::Trainable, 1);
+        let table = &mut network.parameters_mut()[0];
+        let id = table.id("logits").unwrap();
+        for row in table.weights_mut(id).chunks_mut(5) {
+            row[1] = f32::NEG_INFINITY;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        rlhf_lm::Model::save(&network, folder.path()).unwrap();
+        let frozen = Bigram::load(folder.path(), Storage::Frozen).unwrap();
+        Box::new(Frozen::new(Box::new(frozen)).unwrap())
+    }
+
+    #[test]
+    fn what_was_never_demonstrated_costs_and_is_not_forbidden() {
+        let (mut policy, s) = (Bigram::random(5, Storage::Frozen, 2), sequences());
+        policy.read(&s, rlhf_objective::Want::SCORE).unwrap();
+        let kl = |prior: &mut dyn Prior, policy: &mut Bigram| -> Vec<f32> {
+            exact_kl(policy, prior, &s).unwrap().to_vec().unwrap()
+        };
+        assert!(
+            kl(&mut *forbids(), &mut policy)
+                .iter()
+                .all(|x| *x == f32::INFINITY)
+        );
+        let mut smoothed = Smoothed::new(forbids(), 5, 1e-3).unwrap();
+        let most = (5.0f32 / 1e-3).ln();
+        let kl = kl(&mut smoothed, &mut policy);
+        assert!(kl.iter().all(|x| *x >= 0.0 && *x < most), "{kl:?}");
+        // ε/V for the token that the model forbids, (1 − ε)·p + ε/V for the others.
+        let (plain, smooth) = (forbids().log_probs(&s), smoothed.log_probs(&s));
+        let pairs = plain.unwrap().to_vec().unwrap().into_iter();
+        let mut forbidden = 0;
+        for (plain, smooth) in pairs.zip(smooth.unwrap().to_vec().unwrap()) {
+            let expected = 0.999 * f64::from(plain).exp() + 2e-4;
+            assert!((f64::from(smooth) - expected.ln()).abs() < 1e-5);
+            forbidden += usize::from(plain == f32::NEG_INFINITY);
+        }
+        assert_eq!(forbidden, 2);
+    }
+
+    #[test]
+    fn a_weight_out_of_range_is_refused() {
+        for smoothing in [0.0, 1.0, -0.1, f64::NAN] {
+            let error = Smoothed::new(forbids(), 5, smoothing).err().unwrap();
+            assert!(error.to_string().contains("between 0 and 1"), "{error}");
+        }
+    }
+}
