@@ -5,6 +5,7 @@ mod demo;
 mod eval;
 mod generate;
 mod model;
+mod oracle;
 mod score;
 mod train;
 
@@ -18,6 +19,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Command::Eval(args) => eval::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Score(args) => score::run(args),
+        Command::Oracle(args) => oracle::run(args),
         Command::Model(command) => model::run(command),
     }
 }

@@ -2,8 +2,8 @@
 
 use super::world::World;
 use super::{Recipe, TabularMethod};
-use anyhow::{Context, Result};
-use rlhf_dpo::{Dpo, PairSource};
+use anyhow::{Context, Result, ensure};
+use rlhf_dpo::{Batch, Dpo, PairSource};
 use rlhf_journal::{Existing, Journal, checkpoints};
 use rlhf_lm::Table;
 use rlhf_objective::{Beta, KlPenalty, Objective, Pairs};
@@ -140,14 +140,7 @@ impl Runner<'_> {
             decode: &|_| String::new(),
         };
         self.measured(recipe.responses, |policy, run| {
-            online(
-                policy,
-                &mut objective,
-                &mut method,
-                prompts,
-                &settings,
-                run,
-            )?;
+            online(policy, &mut objective, &mut method, prompts, &settings, run)?;
             Ok(())
         })
     }
@@ -166,12 +159,46 @@ impl Runner<'_> {
         })
     }
 
+    /// Pairs of different responses that the prior allows, every one where they are few, else drawn
+    /// at random; the label of each is its probability by Bradley and Terry's model, σ(r₁ − r₂), so
+    /// that no label is noise.
     fn dpo(&self) -> Result<Reached> {
-        let (pairs, per_step, epochs) = self.pairs()?;
-        let pairs = self.penalty()?.with_prior(pairs, usize::MAX)?;
-        let source = PairSource::new(pairs, per_step, epochs, self.seed)?;
+        let pairs = self.pairs()?;
+        let rewards = self.world.problem.rewards();
+        let label = |pair: &[usize; 2]| 1.0 / (1.0 + (rewards[pair[1]] - rewards[pair[0]]).exp());
+        let labels: Vec<f64> = pairs.iter().map(label).collect();
+        let sequences = self.world.sequences(&pairs.concat())?;
+        let with_prior = self
+            .penalty()?
+            .with_prior(Pairs::new(sequences)?, usize::MAX)?;
+        let all = Batch::labelled(with_prior, &labels, &vec![1.0; labels.len()])?;
+        let per_step = (self.recipe.responses / 2).min(pairs.len());
+        let steps_a_pass = pairs.len().div_ceil(per_step);
+        let passes = self.recipe.steps.div_ceil(steps_a_pass);
+        let source = PairSource::new(all, per_step, passes, self.seed)?;
         let learner = Dpo::new(&rlhf_dpo::Config::default())?;
         self.offline(&learner, source, 2 * per_step)
+    }
+
+    fn pairs(&self) -> Result<Vec<[usize; 2]>> {
+        let support = self.world.support();
+        ensure!(
+            support.len() > 1,
+            "the prior allows one response only: there is nothing to prefer"
+        );
+        if support.len() * (support.len() - 1) / 2 <= PAIRS {
+            let partners = |i: usize| (0..i).map(move |j| (i, j));
+            let all = (0..support.len()).flat_map(partners);
+            return Ok(all.map(|(i, j)| [support[i], support[j]]).collect());
+        }
+        let mut rng = Rng::new(self.seed, Stream::Data, 0, 0);
+        let mut draw = || {
+            let i = rng.below(support.len());
+            // Another one, each as likely as any other.
+            let j = (i + 1 + rng.below(support.len() - 1)) % support.len();
+            [support[i], support[j]]
+        };
+        Ok((0..PAIRS).map(|_| draw()).collect())
     }
 
     /// Runs `work` on a fresh policy in a folder of its own, and measures what it left there: the
