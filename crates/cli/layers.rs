@@ -3,7 +3,7 @@
 use crate::config::{Config, MethodName, ObjectiveName, PriorKind};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
-use rlhf_reinforce::{MovingConfig, NoSettings, VarGradConfig};
+use rlhf_reinforce::{GradientConfig, MovingConfig, VarGradConfig};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Write;
@@ -117,7 +117,7 @@ impl Layers {
         match config.objective.method() {
             MethodName::Ppo => self.typed::<rlhf_ppo::Config>(value, "method")?.check()?,
             MethodName::Rloo | MethodName::Grpo => {
-                self.typed::<NoSettings>(value, "method")?;
+                self.typed::<GradientConfig>(value, "method")?;
             }
             MethodName::Reinforce => self.typed::<MovingConfig>(value, "method")?.check()?,
             MethodName::Vargrad => self.typed::<VarGradConfig>(value, "method")?.check()?,

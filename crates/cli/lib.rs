@@ -29,6 +29,7 @@ pub use rlhf_eval as eval;
 pub use rlhf_journal as journal;
 pub use rlhf_lm as lm;
 pub use rlhf_objective as objective;
+pub use rlhf_oracle as oracle;
 pub use rlhf_policy as policy;
 pub use rlhf_ppo as ppo;
 pub use rlhf_prior as prior;

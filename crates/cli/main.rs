@@ -11,6 +11,7 @@ mod prior_plan;
 mod progress;
 mod reward_model;
 mod run;
+mod tabular;
 mod target;
 mod wiring;
 

@@ -10,7 +10,7 @@ use rlhf_journal::Journal;
 use rlhf_objective::{KlPenalty, Network, Objective};
 use rlhf_policy::{ActorCritic, Draw, Sampling};
 use rlhf_ppo::Ppo;
-use rlhf_reinforce::{Baseline, MovingConfig, PolicyGradient, VarGrad};
+use rlhf_reinforce::{Baseline, GradientConfig, MovingConfig, PolicyGradient, VarGrad};
 use rlhf_reward::{BradleyTerry, BradleyTerryConfig, PairBatch, PairSource};
 use rlhf_tensor::AdamW;
 use rlhf_train::{
@@ -72,11 +72,17 @@ pub(crate) fn execute(config: &Config, journal: &mut Journal, start: &Start) -> 
     let gradient = PolicyGradient::new;
     match config.objective.method() {
         MethodName::Ppo => context.online(policy, Ppo::new(config.method()?)?),
-        MethodName::Rloo => context.online(policy, gradient(Baseline::LeaveOneOut)?),
-        MethodName::Grpo => context.online(policy, gradient(Baseline::Group)?),
+        MethodName::Rloo => {
+            let GradientConfig { kl } = config.method()?;
+            context.online(policy, gradient(Baseline::LeaveOneOut, kl)?)
+        }
+        MethodName::Grpo => {
+            let GradientConfig { kl } = config.method()?;
+            context.online(policy, gradient(Baseline::Group, kl)?)
+        }
         MethodName::Reinforce => {
-            let MovingConfig { decay } = config.method()?;
-            context.online(policy, gradient(Baseline::Moving { decay })?)
+            let MovingConfig { decay, kl } = config.method()?;
+            context.online(policy, gradient(Baseline::Moving { decay }, kl)?)
         }
         MethodName::Vargrad => context.online(policy, VarGrad::new(config.method()?)?),
         MethodName::Dpo => context.dpo(policy),

@@ -255,7 +255,7 @@ fn convert<const N: usize>(bytes: &[u8], into: &mut [f32], value: impl Fn([u8; N
 
 /// Files are written with and without the `transformer.` in front.
 fn canonical(name: &str) -> String {
-    let whole = ["transformer.", "lm_head.", "v_head.", "score."];
+    let whole = ["transformer.", "lm_head.", "v_head.", "score.", "table."];
     match whole.iter().any(|prefix| name.starts_with(prefix)) {
         true => name.into(),
         false => format!("transformer.{name}"),

@@ -21,6 +21,7 @@ mod save;
 mod scored;
 mod tokenizer;
 
+pub use bodies::table::{States, Table, TableConfig};
 pub use config::{Activation, Architecture, Gpt2Config};
 pub use error::{Error, Result};
 pub use inspect::{Memory, Summary, TensorSummary, inspect};

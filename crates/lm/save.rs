@@ -81,7 +81,7 @@ pub(crate) fn write(
     tensors(&folder.join(MODEL), parameters, &model)
 }
 
-fn tensors(path: &Path, parameters: &Parameters, ids: &[ParameterId]) -> Result<()> {
+pub(crate) fn tensors(path: &Path, parameters: &Parameters, ids: &[ParameterId]) -> Result<()> {
     let weights = parameters.weights();
     let views = ids.iter().map(|id| {
         let spec = parameters.spec(*id);
@@ -124,7 +124,7 @@ impl View for Values<'_> {
 }
 
 /// Writes a file under another name, makes sure it is on the disk, and puts it in its place.
-fn replace(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
+pub(crate) fn replace(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.partial", std::process::id()));
     let partial = path.with_file_name(name);

@@ -31,6 +31,7 @@ mod beta;
 mod error;
 mod kl;
 mod link;
+mod local;
 mod network;
 #[allow(clippy::module_inception)]
 mod objective;
@@ -44,6 +45,7 @@ pub use beta::Beta;
 pub use error::{Error, Result};
 pub use kl::exact_kl;
 pub use link::log_sigmoid;
+pub use local::LocalKl;
 pub use network::{Decoder, Network, OutputGrads, Outputs, Purpose, Start, Want};
 pub use objective::{KlPenalty, Objective, Prior, Reward, finite_scores};
 pub use pairs::{Pairs, PairsWithPrior};

@@ -133,6 +133,20 @@ mod tests {
         close(prior.entropy, 1.81285516, 1e-8);
         close(prior.length, 1.83068182, 1e-8);
         assert_eq!(prior.kl, 0.0);
+        let responses = problem.responses();
+        let moment = |of: &dyn Fn(f64) -> f64| -> f64 {
+            let pairs = responses.rewards().iter().zip(responses.log_prior());
+            pairs.map(|(&r, log_p)| log_p.exp() * of(r)).sum()
+        };
+        let variance = moment(&|r| (r - prior.expected_reward).powi(2));
+        close(variance, 0.56130598, 1e-8);
+        let best = problem.tree().response(&[0, 0, 0]).unwrap();
+        assert!(responses.rewards().iter().all(|&r| r <= 3.0));
+        assert_eq!(responses.rewards()[best], 3.0);
+        close(responses.log_prior()[best].exp(), 0.02727273, 1e-8);
+        // Hot, the value is the mean and half the variance over β.
+        let hot = gold_tree(1e6).solve().value();
+        close(hot, prior.expected_reward + variance / 2e6, 1e-9);
         let cold = gold_tree(1e-3);
         let solution = cold.solve();
         close(solution.value(), 2.99639813, 1e-8);

@@ -249,6 +249,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn in_the_heat_both_forms_are_one() {
+        // Q = α·log cosh(2/α) → 0 as 2/α, half its square times α.
+        let q = |alpha: f64| risk(alpha).naive_exact().unwrap().q[0][1];
+        for alpha in [1e2, 1e3, 1e4] {
+            close(q(alpha) * alpha, 2.0, 3.0 / alpha);
+            let policy = |of: MdpSolution| of.policy[0][1];
+            let sound = policy(risk(alpha).variational().unwrap());
+            close(
+                policy(risk(alpha).naive_exact().unwrap()),
+                sound,
+                3.0 / (alpha * alpha),
+            );
+        }
+    }
+
     fn two_steps(gamma: f64) -> Mdp {
         let start = vec![action(0.1, &[(1, 0.7), (2, 0.3)]), action(0.3, &[(2, 1.0)])];
         let end = |reward| action(reward, &[(3, 1.0)]);
@@ -271,6 +287,8 @@ mod tests {
         close(sound.values[0], 1.44331747, 1e-8);
         close(sound.policy[0][0], 0.88609605, 1e-8);
         let naive = two_steps(0.9).naive_exact().unwrap();
+        // The naive form has no discount: with one it would be neither form.
+        assert_eq!(naive, two_steps(1.0).naive_exact().unwrap());
         close(naive.q[0][0], 1.93509425, 1e-8);
         close(naive.q[0][1], 0.36346401, 1e-8);
         close(naive.policy[0][0], 0.95864234, 1e-8);

@@ -192,6 +192,8 @@ mod tests {
         for (lambda, share) in [(1.0, 0.44269699), (2.0, 0.11431504), (4.0, 0.05232875)] {
             close((2.0 * k(lambda) - k(2.0 * lambda)).exp(), share, 1e-8);
         }
+        // It is 1/(1 + χ²) of π* and the prior.
+        close((k(4.0) - 2.0 * k(2.0)).exp() - 1.0, 7.74775549, 1e-7);
     }
 
     #[test]
@@ -202,6 +204,10 @@ mod tests {
         let mean = Outcome::mean(&outcomes).unwrap();
         close(mean.reward, 0.71801929, 1e-8);
         close(mean.kl, 0.23424182, 1e-8);
+        let log_z = |x: &Responses| x.optimum(0.5).log_z;
+        let both = prompts.iter().map(log_z).sum::<f64>() / 2.0;
+        close(both, 1.20179675, 1e-8);
+        close(log_z(&prompt(0.5)), 1.43378083, 1e-8);
         // Pooling them would let the policy choose its prompt.
         let pooled = prompt(0.5).optimum(0.5).outcome;
         close(pooled.reward, 0.88079708, 1e-8);

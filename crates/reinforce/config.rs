@@ -1,12 +1,58 @@
 //! The settings of these methods. β and the prior belong to the objective.
 
-use rlhf_objective::{Error, Result};
+use rlhf_objective::{Error, LocalKl, Result};
 use serde::{Deserialize, Serialize};
 
-/// Of a method that has none: leave-one-out and group baselines.
+/// Settings of leave-one-out and group baselines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NoSettings {}
+#[serde(deny_unknown_fields, default)]
+pub struct GradientConfig {
+    /// Where the KL is paid.
+    pub kl: KlPlacement,
+}
+
+/// Where the KL is paid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", from = "KlName", into = "KlName")]
+pub enum KlPlacement {
+    /// In the reward: the optimum is π*.
+    #[default]
+    Reward,
+    /// In the loss, token by token: the optimum is another.
+    Loss(LocalKl),
+}
+
+/// The same in one word.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum KlName {
+    Reward,
+    LocalKl,
+    LocalK2,
+    LocalK3,
+}
+
+impl From<KlName> for KlPlacement {
+    fn from(name: KlName) -> Self {
+        match name {
+            KlName::Reward => Self::Reward,
+            KlName::LocalKl => Self::Loss(LocalKl::LocalKl),
+            KlName::LocalK2 => Self::Loss(LocalKl::LocalK2),
+            KlName::LocalK3 => Self::Loss(LocalKl::LocalK3),
+        }
+    }
+}
+
+impl From<KlPlacement> for KlName {
+    fn from(placement: KlPlacement) -> Self {
+        match placement {
+            KlPlacement::Reward => Self::Reward,
+            KlPlacement::Loss(LocalKl::LocalKl) => Self::LocalKl,
+            KlPlacement::Loss(LocalKl::LocalK2) => Self::LocalK2,
+            KlPlacement::Loss(LocalKl::LocalK3) => Self::LocalK3,
+        }
+    }
+}
 
 /// Settings of REINFORCE with a moving baseline.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -14,11 +60,16 @@ pub struct NoSettings {}
 pub struct MovingConfig {
     /// How much of the baseline stays at each iteration, in \[0, 1).
     pub decay: f64,
+    /// Where the KL is paid.
+    pub kl: KlPlacement,
 }
 
 impl Default for MovingConfig {
     fn default() -> Self {
-        Self { decay: 0.9 }
+        Self {
+            decay: 0.9,
+            kl: KlPlacement::Reward,
+        }
     }
 }
 
@@ -82,7 +133,11 @@ mod tests {
     #[test]
     fn settings_out_of_range_are_named() {
         for decay in [1.0, -0.1, f64::NAN] {
-            let error = MovingConfig { decay }.check().unwrap_err().to_string();
+            let config = MovingConfig {
+                decay,
+                ..MovingConfig::default()
+            };
+            let error = config.check().unwrap_err().to_string();
             assert!(error.contains("decay"), "{error}");
         }
         assert!(MovingConfig::default().check().is_ok());
@@ -92,7 +147,21 @@ mod tests {
             ..VarGradConfig::default()
         };
         assert!(config.check().unwrap_err().to_string().contains("epochs"));
-        assert!(serde_json::from_str::<NoSettings>(r#"{"epochs": 2}"#).is_err());
+        assert!(serde_json::from_str::<GradientConfig>(r#"{"epochs": 2}"#).is_err());
+        for (name, kl) in [
+            ("reward", KlPlacement::Reward),
+            ("local-kl", KlPlacement::Loss(LocalKl::LocalKl)),
+            ("local-k2", KlPlacement::Loss(LocalKl::LocalK2)),
+            ("local-k3", KlPlacement::Loss(LocalKl::LocalK3)),
+        ] {
+            let text = format!(r#"{{"kl":"{name}"}}"#);
+            let config = GradientConfig { kl };
+            assert_eq!(serde_json::to_string(&config).unwrap(), text);
+            assert_eq!(
+                serde_json::from_str::<GradientConfig>(&text).unwrap(),
+                config
+            );
+        }
         assert!(serde_json::from_str::<VarGradConfig>(r#"{"epochs": 2}"#).is_ok());
     }
 }

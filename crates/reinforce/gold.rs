@@ -1,9 +1,9 @@
 //! Against exact answers, on a problem small enough to enumerate.
 
 use crate::testing::{made, penalty, rng};
-use crate::{Baseline, PolicyGradient, VarGrad, VarGradBatch, VarGradConfig};
-use rlhf_objective::{Outputs, Scored};
-use rlhf_oracle::{Policy, Problem, gold_demonstrations, gold_tree};
+use crate::{Baseline, KlPlacement, PolicyGradient, VarGrad, VarGradBatch, VarGradConfig};
+use rlhf_objective::{LocalKl, Outputs, Scored};
+use rlhf_oracle::{LocalPenalty, Policy, Problem, gold_demonstrations, gold_tree};
 use rlhf_train::{Learner, Method};
 
 const BETA: f64 = 0.5;
@@ -117,6 +117,10 @@ fn slopes<M: Method>(mut method: M, scored: Scored) -> Vec<f32> {
     outputs.gradients(&loss.value).unwrap().log_probs.unwrap()
 }
 
+fn gradient(baseline: Baseline) -> PolicyGradient {
+    PolicyGradient::new(baseline, KlPlacement::Reward).unwrap()
+}
+
 fn vargrad() -> VarGrad {
     VarGrad::new(VarGradConfig::default()).unwrap()
 }
@@ -139,12 +143,12 @@ fn the_expected_step_is_the_gradient_of_the_objective() {
     let problem = gold_tree(BETA);
     let policy = mid(&problem);
     let pairs = Enumerated::pairs(&problem, &policy);
-    let method = PolicyGradient::new(Baseline::LeaveOneOut).unwrap();
+    let method = gradient(Baseline::LeaveOneOut);
     climbs(&pairs, &slopes(method, pairs.scored()), -1.0);
     // A baseline that does not depend on the response changes no expectation, whatever it is.
     let singles = Enumerated::singles(&problem, &policy);
     for before in [None, Some(0.0), Some(7.0)] {
-        let mut method = PolicyGradient::new(Baseline::Moving { decay: 0.9 }).unwrap();
+        let mut method = gradient(Baseline::Moving { decay: 0.9 });
         if let Some(before) = before {
             method.recall(before);
         }
@@ -182,7 +186,7 @@ fn the_optimum_stands_still() {
     let problem = gold_tree(BETA);
     let policy = problem.solve().policy;
     let pairs = Enumerated::pairs(&problem, &policy);
-    let method = PolicyGradient::new(Baseline::LeaveOneOut).unwrap();
+    let method = gradient(Baseline::LeaveOneOut);
     for slope in slopes(method, pairs.scored()) {
         // Whatever was drawn, not only on average.
         assert!((slope * 450.0).abs() < 2e-6, "{slope}");
@@ -213,7 +217,7 @@ fn the_group_baseline_has_a_temperature_for_each_prompt() {
             policy,
             groups: vec![(0..rewards.len()).collect()],
         };
-        let method = PolicyGradient::new(Baseline::Group).unwrap();
+        let method = gradient(Baseline::Group);
         slopes(method, all.scored())
             .into_iter()
             .fold(0.0, |most, slope| f32::max(most, slope.abs()))
@@ -221,4 +225,60 @@ fn the_group_baseline_has_a_temperature_for_each_prompt() {
     let own = gold_tree(BETA * spread).solve().policy;
     assert!(steepest(&own) < 1e-6);
     assert!(steepest(&problem.solve().policy) > 1e-3);
+}
+
+/// A penalty on each token's own KL in the loss: the expected step is 0 where the oracle says, and
+/// not at π*.
+#[test]
+fn local_penalties_rest_where_they_are_predicted_to() {
+    let problem = gold_tree(BETA);
+    let optimum = problem.solve().policy;
+    for (kl, penalty) in [
+        (LocalKl::LocalK2, LocalPenalty::Reverse),
+        (LocalKl::LocalK3, LocalPenalty::Forward),
+    ] {
+        let steepest = |policy: &Policy| {
+            let pairs = Enumerated::pairs(&problem, policy);
+            let method = PolicyGradient::new(Baseline::LeaveOneOut, KlPlacement::Loss(kl));
+            let slopes = slopes(method.unwrap(), pairs.scored());
+            let prefixes = problem.tree().prefixes().iter();
+            let rows = prefixes.flat_map(|prefix| pairs.gradient(&slopes, prefix));
+            rows.fold(0.0, |most, slope: f64| f64::max(most, slope.abs()))
+        };
+        let rest = steepest(&problem.local_optimum(penalty));
+        assert!(rest < 1e-6, "{kl:?}: {rest}");
+        assert!(steepest(&optimum) > 1e-2, "{kl:?}");
+    }
+}
+
+/// log π − log p₀ in the loss has no expected gradient: nothing holds the policy back from the
+/// response of greatest reward.
+#[test]
+fn k1_in_the_loss_is_no_penalty() {
+    let problem = gold_tree(BETA);
+    let policy = mid(&problem);
+    let pairs = Enumerated::pairs(&problem, &policy);
+    let in_loss = KlPlacement::Loss(LocalKl::LocalK2);
+    let reward_alone = || {
+        let mut scored = pairs.scored();
+        scored.beta = 0.0;
+        slopes(
+            PolicyGradient::new(Baseline::LeaveOneOut, in_loss).unwrap(),
+            scored,
+        )
+    };
+    let responses = pairs.scored().rollouts.sequences.len() as f32;
+    let with_k1: Vec<f32> = reward_alone()
+        .iter()
+        .map(|slope| slope + BETA as f32 / responses)
+        .collect();
+    for (prefix, _) in CLIMB {
+        let (without, with) = (
+            pairs.gradient(&reward_alone(), prefix),
+            pairs.gradient(&with_k1, prefix),
+        );
+        for (a, b) in without.into_iter().zip(with) {
+            assert!((a - b).abs() < 1e-6, "{without:?} {with:?}");
+        }
+    }
 }

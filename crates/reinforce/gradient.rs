@@ -2,33 +2,39 @@
 
 use crate::baseline::sum;
 use crate::groups::compared;
-use crate::{Baseline, group_normalized, leave_one_out};
-use rlhf_objective::{Error, KlPenalty, Outputs, PerSeq, Result, Scored, Sequences};
+use crate::{Baseline, KlPlacement, group_normalized, leave_one_out};
+use rlhf_objective::{
+    Error, KlPenalty, LocalKl, Outputs, PerSeq, PerToken, Result, Scored, Sequences, Want,
+};
 use rlhf_tensor::Rng;
 use rlhf_train::{Learner, Loss, Method, Stats};
 use std::ops::ControlFlow;
 
 /// −Σ A(y)·log π(y|x)/B over the B responses of a rollout, advantages A detached: minus the policy
 /// gradient of the objective (Williams 1992), β·KL included. A rollout makes one optimizer step, so
-/// the samples are always the policy's own, and no ratio is needed.
+/// the samples are always the policy's own, and no ratio is needed. With the KL in the loss
+/// ([`KlPlacement::Loss`]) the advantages are of the score alone, and β·Σₜ of the penalty is added
+/// for each response.
 #[derive(Debug, Clone)]
 pub struct PolicyGradient {
     baseline: Baseline,
+    kl: KlPlacement,
     /// The moving mean of f, in units of the reward, once there is one.
     moving: Option<f64>,
 }
 
 impl PolicyGradient {
-    /// With this baseline.
+    /// With this baseline, and the KL paid there.
     ///
     /// # Errors
     /// If the decay of a moving one is not in \[0, 1).
-    pub fn new(baseline: Baseline) -> Result<Self> {
+    pub fn new(baseline: Baseline, kl: KlPlacement) -> Result<Self> {
         if let Baseline::Moving { decay } = baseline {
-            crate::MovingConfig { decay }.check()?;
+            crate::MovingConfig { decay, kl }.check()?;
         }
         Ok(Self {
             baseline,
+            kl,
             moving: None,
         })
     }
@@ -38,7 +44,10 @@ impl PolicyGradient {
         if sequences.is_empty() {
             return Err(Error::Empty("there are no rollouts".into()));
         }
-        let returns = returns(scored)?;
+        let returns = match self.kl {
+            KlPlacement::Reward => returns(scored)?,
+            KlPlacement::Loss(_) => wide(scored.scores.to_vec()?),
+        };
         let of_groups = |advantages: &dyn Fn(std::ops::Range<usize>) -> Vec<f64>| {
             Ok(compared(sequences)?
                 .into_iter()
@@ -80,6 +89,38 @@ pub struct GradientBatch {
     pub(crate) advantages: PerSeq,
     /// 1/B.
     pub(crate) weight: f64,
+    /// What the loss pays for the KL.
+    local: Option<Local>,
+}
+
+/// A penalty in the loss, what it needs of the prior, and its price.
+#[derive(Debug, Clone)]
+struct Local {
+    kl: LocalKl,
+    /// log p₀ of each token, nats.
+    prior_log_probs: PerToken,
+    beta: f64,
+}
+
+impl Local {
+    /// Nothing where it costs nothing: then the prior may say what it likes.
+    fn of(kl: KlPlacement, scored: &Scored) -> Option<Self> {
+        match kl {
+            KlPlacement::Loss(kl) if scored.beta > 0.0 => Some(Self {
+                kl,
+                prior_log_probs: scored.rollouts.prior_log_probs.clone(),
+                beta: scored.beta,
+            }),
+            _ => None,
+        }
+    }
+
+    fn select(&self, responses: &[usize]) -> Result<Self> {
+        Ok(Self {
+            prior_log_probs: self.prior_log_probs.select(responses)?,
+            ..*self
+        })
+    }
 }
 
 impl Learner for PolicyGradient {
@@ -89,11 +130,20 @@ impl Learner for PolicyGradient {
         &batch.sequences
     }
 
+    fn want(&self) -> Want {
+        match self.kl {
+            KlPlacement::Loss(LocalKl::LocalKl) => Want::TRAIN.with_entropy(),
+            _ => Want::TRAIN,
+        }
+    }
+
     fn select(&self, batch: &GradientBatch, responses: &[usize]) -> Result<GradientBatch> {
+        let local = batch.local.as_ref();
         Ok(GradientBatch {
             sequences: batch.sequences.select(responses),
             advantages: batch.advantages.select(responses)?,
             weight: batch.weight,
+            local: local.map(|local| local.select(responses)).transpose()?,
         })
     }
 
@@ -105,7 +155,13 @@ impl Learner for PolicyGradient {
         stats.mean("loss", sum(&losses)?, responses);
         let sizes = batch.advantages.values().abs()?;
         stats.mean("policy/advantage_abs", sum(&sizes)?, responses);
-        let value = (losses.sum_all()? * batch.weight)?;
+        let mut value = losses.sum_all()?;
+        if let Some(local) = &batch.local {
+            let penalties = local.kl.penalties(outputs, &local.prior_log_probs)?;
+            stats.mean("loss/local_kl", sum(&penalties)?, responses);
+            value = (value + (penalties.sum_all()? * local.beta)?)?;
+        }
+        let value = (value * batch.weight)?;
         Ok(Loss { value, stats })
     }
 }
@@ -113,9 +169,11 @@ impl Learner for PolicyGradient {
 impl Method for PolicyGradient {
     fn batches(&mut self, scored: Scored, _: &mut KlPenalty, _: Rng) -> Result<Vec<GradientBatch>> {
         let advantages = self.advantages(&scored)?;
+        let local = Local::of(self.kl, &scored);
         let sequences = scored.rollouts.sequences;
         let narrow = advantages.into_iter().map(|a| a as f32).collect();
         Ok(vec![GradientBatch {
+            local,
             weight: 1.0 / sequences.len() as f64,
             advantages: PerSeq::from_vec(narrow)?,
             sequences,
@@ -149,7 +207,7 @@ mod tests {
     }
 
     fn method(baseline: Baseline) -> PolicyGradient {
-        PolicyGradient::new(baseline).unwrap()
+        PolicyGradient::new(baseline, KlPlacement::Reward).unwrap()
     }
 
     const GROUPS: [&[usize]; 2] = [&[3, 1, 4], &[2, 5]];
@@ -211,7 +269,7 @@ mod tests {
         let own = second.iter().sum::<f64>() / 2.0;
         let moved = method.memory().unwrap();
         assert!((moved - 0.75 * mean - 0.25 * own).abs() < 1e-12);
-        let mut resumed = PolicyGradient::new(Baseline::Moving { decay: 0.75 }).unwrap();
+        let mut resumed = self::method(Baseline::Moving { decay: 0.75 });
         resumed.recall(moved);
         let next = |method: &mut PolicyGradient| numbers(batch(method, all));
         assert_eq!(next(&mut resumed), next(&mut method));
@@ -231,6 +289,7 @@ mod tests {
                 .batches(scored(&[]), &mut penalty(), rng())
                 .is_err()
         );
-        assert!(PolicyGradient::new(Baseline::Moving { decay: 1.0 }).is_err());
+        let decay = Baseline::Moving { decay: 1.0 };
+        assert!(PolicyGradient::new(decay, KlPlacement::Reward).is_err());
     }
 }

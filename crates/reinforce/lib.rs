@@ -10,6 +10,9 @@
 //! | [`Baseline::Moving`] | a moving mean over iterations | π* |
 //! | [`Baseline::Group`] | the group's mean, the score divided by its standard deviation | β differs by prompt |
 //! | [`VarGrad`] | minimizes the variance of f over a group | π*, from any sampler |
+//!
+//! Policy gradients can also pay the KL in the loss, token by token ([`KlPlacement`]); then they rest
+//! elsewhere.
 
 mod baseline;
 mod config;
@@ -23,6 +26,6 @@ mod gold;
 mod testing;
 
 pub use baseline::{Baseline, group_normalized, leave_one_out};
-pub use config::{MovingConfig, NoSettings, VarGradConfig};
+pub use config::{GradientConfig, KlPlacement, MovingConfig, VarGradConfig};
 pub use gradient::{GradientBatch, PolicyGradient};
 pub use vargrad::{VarGrad, VarGradBatch};

@@ -21,6 +21,7 @@ mod lexicon;
 mod model;
 mod rule;
 mod rules;
+mod table;
 
 pub use bradley_terry::{BradleyTerry, BradleyTerryConfig, PairBatch, PairSource};
 pub use error::{Error, Result};
@@ -28,3 +29,4 @@ pub use lexicon::Lexicon;
 pub use model::{Learned, Normalization};
 pub use rule::{Rule, Token, Weighted};
 pub use rules::Rules;
+pub use table::RewardTable;

@@ -6,6 +6,7 @@ mod eval;
 mod exact;
 mod generate;
 mod model;
+mod oracle;
 mod score;
 mod train;
 
@@ -19,6 +20,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Command::Eval(args) => eval::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Score(args) => score::run(args),
+        Command::Oracle(args) => oracle::run(args),
         Command::Model(command) => model::run(command),
     }
 }

@@ -6,7 +6,7 @@ use super::{
 };
 use anyhow::Result;
 use rlhf_data::Documents;
-use rlhf_reinforce::{MovingConfig, VarGradConfig};
+use rlhf_reinforce::{GradientConfig, MovingConfig, VarGradConfig};
 use rlhf_train::Decay;
 
 impl Config {
@@ -113,7 +113,7 @@ impl PriorSection {
 fn method_defaults(objective: ObjectiveName) -> Result<toml::Table> {
     Ok(match objective.method() {
         MethodName::Ppo => toml::Table::try_from(rlhf_ppo::Config::default())?,
-        MethodName::Rloo | MethodName::Grpo => toml::Table::new(),
+        MethodName::Rloo | MethodName::Grpo => toml::Table::try_from(GradientConfig::default())?,
         MethodName::Reinforce => toml::Table::try_from(MovingConfig::default())?,
         MethodName::Vargrad => toml::Table::try_from(VarGradConfig::default())?,
         MethodName::Dpo => toml::Table::try_from(rlhf_dpo::Config::default())?,

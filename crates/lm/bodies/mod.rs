@@ -1,3 +1,5 @@
 //! Architectures: what their parameters are called and how they start.
 
 pub mod gpt2;
+pub mod table;
+mod table_decoder;

@@ -1,0 +1,86 @@
+//! `rlhf oracle`: the exact answer to an enumerable problem, and how close a method comes.
+
+mod decision;
+mod token;
+
+use crate::args::OracleArgs;
+use crate::output::{Usage, print};
+use crate::tabular::Recipe;
+use anyhow::{Context, Result, anyhow, ensure};
+use rlhf_oracle::{Mdp, Problem};
+use serde_json::Value;
+use std::path::Path;
+
+/// A problem of either kind.
+enum Stated {
+    Token { problem: Problem, gamma: f64 },
+    Decision(Mdp),
+}
+
+pub(crate) fn run(args: &OracleArgs) -> Result<()> {
+    let stated = read(&args.problem).map_err(Usage)?;
+    let recipe = |method| Recipe::of(method).with(&args.set);
+    let method = args.method.map(|method| Ok((method, recipe(method)?)));
+    let method = method.transpose().map_err(Usage)?;
+    match stated {
+        Stated::Token { problem, gamma } => {
+            let answer = token::Answer::new(problem, gamma, method, args.seed)?;
+            show(args, &answer.json(), || answer.text())
+        }
+        Stated::Decision(mdp) => {
+            let no_method = "is for token problems: this is a decision process";
+            ensure!(method.is_none(), Usage(anyhow!("--method {no_method}")));
+            let answer = decision::Answer::new(&mdp)?;
+            show(args, &answer.json(), || answer.text())
+        }
+    }
+}
+
+fn show(args: &OracleArgs, json: &Value, text: impl FnOnce() -> String) -> Result<()> {
+    match args.json {
+        true => print(json),
+        false => print(text().trim_end()),
+    }
+}
+
+/// The kind of a problem is known by its keys.
+fn read(path: &Path) -> Result<Stated> {
+    let file = || path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the problem {}", path.display()))?;
+    let value: Value = serde_json::from_str(&text).with_context(file)?;
+    let has = |key: &str| value.get(key).is_some();
+    if has("states") || has("actions") {
+        return Ok(Stated::Decision(Mdp::from_json(&text).with_context(file)?));
+    }
+    ensure!(
+        has("vocab") || has("reward"),
+        "{}: neither a token problem, with the key \"vocab\", nor a decision process, with the key \
+         \"states\"; see rlhf oracle --help",
+        path.display()
+    );
+    let (problem, gamma) = Problem::from_json(&text).with_context(file)?;
+    Ok(Stated::Token { problem, gamma })
+}
+
+/// Rows of cells in aligned columns, the first to the left and the others to the right.
+fn columns(rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let gap = " ".repeat(width(column) - cell.chars().count());
+            line += &match column {
+                0 => format!("{cell}{gap}"),
+                _ => format!("  {gap}{cell}"),
+            };
+        }
+        text += line.trim_end();
+        text.push('\n');
+    }
+    text
+}

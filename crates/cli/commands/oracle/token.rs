@@ -1,0 +1,235 @@
+//! What is known of a token problem, and where a method went on it.
+
+use super::columns;
+use crate::tabular::{Reached, Recipe, TabularMethod, World, train};
+use anyhow::Result;
+use rlhf_oracle::{Evaluation, Policy, Problem, Solution};
+use serde_json::{Map, Value, json};
+
+/// How many prefixes a person is shown.
+const SHOWN: usize = 32;
+
+/// The points of the frontier: β·2^(k/2).
+const HALVES: std::ops::RangeInclusive<i32> = -10..=10;
+
+/// A problem with its solution, and a method's way to it.
+pub(super) struct Answer {
+    world: World,
+    /// What a discount makes of the solution; the same at γ = 1.
+    solution: Solution,
+    optimum: Evaluation,
+    run: Option<Run>,
+}
+
+struct Run {
+    method: TabularMethod,
+    recipe: Recipe,
+    reached: Reached,
+}
+
+impl Answer {
+    pub(super) fn new(
+        problem: Problem,
+        gamma: f64,
+        method: Option<(TabularMethod, Recipe)>,
+        seed: u64,
+    ) -> Result<Self> {
+        let world = World::new(problem, gamma);
+        let solution = world.problem.solve_discounted(gamma);
+        let run = method.map(|(method, recipe)| -> Result<Run> {
+            Ok(Run {
+                method,
+                recipe,
+                reached: train(&world, method, recipe, seed)?,
+            })
+        });
+        Ok(Self {
+            optimum: world.problem.evaluate(&solution.policy),
+            run: run.transpose()?,
+            solution,
+            world,
+        })
+    }
+
+    fn prefixes(&self) -> impl Iterator<Item = (String, usize)> {
+        let prefixes = self.world.problem.tree().prefixes().iter().enumerate();
+        prefixes.map(|(node, prefix)| {
+            let ids: Vec<String> = prefix.iter().map(u32::to_string).collect();
+            (ids.join(" "), node)
+        })
+    }
+
+    /// π(·|prefix).
+    fn row(&self, node: usize) -> Vec<f64> {
+        let row = self.solution.policy.row(node).iter();
+        row.map(|log_p| log_p.exp()).collect()
+    }
+
+    fn frontier(&self) -> Vec<(f64, f64, f64)> {
+        let responses = self.world.problem.responses();
+        let at = |k: i32| {
+            let beta = self.world.problem.beta() * 2f64.powf(f64::from(k) / 2.0);
+            let outcome = responses.optimum(beta).outcome;
+            (beta, outcome.kl, outcome.reward)
+        };
+        HALVES.map(at).collect()
+    }
+
+    /// Of the prior itself; of the counting prior, as a distribution, every response is as likely as
+    /// every other.
+    fn prior_elbo(&self) -> f64 {
+        let problem = &self.world.problem;
+        let (_, log_prior) = problem.prior().log_probs(problem.tree());
+        let (policy, _) = Policy::from_responses(problem.tree(), &log_prior);
+        problem.evaluate(&policy).elbo
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let (optimum, exact) = (self.optimum, &self.world.solution);
+        let values = self
+            .prefixes()
+            .map(|(name, node)| (name, json!(self.solution.values[node])));
+        let policy = self
+            .prefixes()
+            .map(|(name, node)| (name, json!(self.row(node))));
+        let frontier: Vec<Value> = self
+            .frontier()
+            .into_iter()
+            .map(|(beta, kl, reward)| json!({"beta": beta, "kl": kl, "reward": reward}))
+            .collect();
+        let mut answer = json!({
+            "log_z": exact.log_z(),
+            "value": exact.value(),
+            "expected_reward": optimum.expected_reward,
+            "kl": optimum.kl,
+            "entropy": optimum.entropy,
+            "elbo": optimum.elbo,
+            "prior_elbo": self.prior_elbo(),
+            "values": Map::from_iter(values),
+            "policy": Map::from_iter(policy),
+            "frontier": frontier,
+        });
+        if let Some(run) = &self.run {
+            let last = run.reached.last();
+            let note = self.note(run.method);
+            for (key, value) in [
+                ("method", json!(run.method)),
+                ("elbo", json!(last.elbo)),
+                ("gap", json!(last.gap)),
+                (
+                    "kl_to_optimum",
+                    json!(run.reached.kl_to_optimum(&self.world)),
+                ),
+                ("samples", json!(last.samples)),
+                ("settings", json!(run.recipe)),
+                ("target", json!(note)),
+                ("path", json!(run.reached.path)),
+            ] {
+                answer[key] = value;
+            }
+        }
+        answer
+    }
+
+    /// Where a method rests: the truth about it.
+    fn note(&self, method: TabularMethod) -> String {
+        let gamma = self.world.gamma;
+        match method {
+            TabularMethod::Grpo => {
+                "not π*: the scores are divided by their standard deviation σ, which makes it the \
+                 optimum of another β, β·σ"
+                    .into()
+            }
+            TabularMethod::PpoKl if gamma < 1.0 => {
+                format!("not π*: the policy of the discount γ = {gamma}")
+            }
+            _ if gamma < 1.0 => {
+                format!(
+                    "π* of γ = 1: {method} has no discount, and the problem's γ = {gamma} is not its"
+                )
+            }
+            _ => "π*".into(),
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        let (optimum, exact) = (self.optimum, &self.world.solution);
+        let number = |x: f64| format!("{x:.6}");
+        let line =
+            |name: &str, x: f64, unit: &str| vec![name.into(), number(x), format!(" {unit}")];
+        let mut text = columns(&[
+            line("log Z", exact.log_z(), "nats"),
+            line("value, β·log Z", exact.value(), "reward"),
+            line("E[r] of the optimum", optimum.expected_reward, "reward"),
+            line("KL of the optimum", optimum.kl, "nats"),
+            line("entropy of the optimum", optimum.entropy, "nats"),
+            line("J of the optimum", optimum.elbo, "reward"),
+            line("J of the prior", self.prior_elbo(), "reward"),
+        ]);
+        let gamma = self.world.gamma;
+        if gamma < 1.0 {
+            text += &format!(
+                "\nγ = {gamma}: the optimum above is that of the discounted problem, which is not π*; it \
+                 costs {:.6}\n",
+                exact.value() - optimum.elbo
+            );
+        }
+        text += &self.states();
+        text += &self.way();
+        text
+    }
+
+    fn states(&self) -> String {
+        let vocab = self.world.problem.tree().vocab();
+        let mut rows = vec![vec!["prefix".to_string(), "V".into()]];
+        rows[0].extend((0..vocab).map(|token| format!("π({token})")));
+        for (name, node) in self.prefixes().take(SHOWN) {
+            let mut row = vec![
+                format!("\"{name}\""),
+                format!("{:.4}", self.solution.values[node]),
+            ];
+            row.extend(self.row(node).iter().map(|p| format!("{p:.4}")));
+            rows.push(row);
+        }
+        let mut text = format!("\n{}", columns(&rows));
+        let more = self
+            .world
+            .problem
+            .tree()
+            .prefixes()
+            .len()
+            .saturating_sub(SHOWN);
+        if more > 0 {
+            text += &format!("and {more} more: --json has them all\n");
+        }
+        let mut rows = vec![vec!["β".to_string(), "KL, nats".into(), "E[r]".into()]];
+        for (beta, kl, reward) in self.frontier().into_iter().step_by(4) {
+            rows.push([beta, kl, reward].map(|x| format!("{x:.4}")).to_vec());
+        }
+        text + &format!("\nthe frontier, no policy is above it\n{}", columns(&rows))
+    }
+
+    fn way(&self) -> String {
+        let Some(run) = &self.run else {
+            return String::new();
+        };
+        let head = ["step", "samples", "J", "gap", "KL(π‖π*), nats"];
+        let mut rows = vec![head.map(String::from).to_vec()];
+        for stop in &run.reached.path {
+            let nats = stop.gap / self.world.problem.beta();
+            rows.push(vec![
+                stop.step.to_string(),
+                stop.samples.to_string(),
+                format!("{:.6}", stop.elbo),
+                format!("{:.2e}", stop.gap),
+                format!("{nats:.2e}"),
+            ]);
+        }
+        format!(
+            "\n{}, its target: {}\n{}",
+            run.method,
+            self.note(run.method),
+            columns(&rows)
+        )
+    }
+}

@@ -1,0 +1,83 @@
+//! Drawing from a table.
+
+use super::table::Table;
+use rlhf_objective::{Decoder, Error, Result, Start};
+
+/// Live rows by the state each is in.
+pub(super) struct TableDecoder<'a> {
+    table: &'a Table,
+    states: Vec<usize>,
+    scores: Vec<f32>,
+}
+
+impl<'a> TableDecoder<'a> {
+    pub(super) fn new(table: &'a Table) -> Self {
+        Self {
+            table,
+            states: Vec::new(),
+            scores: Vec::new(),
+        }
+    }
+
+    fn expect(&self, what: &'static str, got: usize) -> Result<()> {
+        let expected = self.states.len();
+        match got == expected {
+            true => Ok(()),
+            false => Err(Error::Size {
+                what,
+                expected,
+                got,
+            }),
+        }
+    }
+
+    fn look(&mut self) {
+        let rows = self.states.iter().flat_map(|&state| self.table.row(state));
+        self.scores = rows.collect();
+    }
+}
+
+impl Decoder for TableDecoder<'_> {
+    fn vocab(&self) -> usize {
+        rlhf_objective::Network::vocab(self.table)
+    }
+
+    fn start(&mut self, prompts: &[Start<'_>]) -> Result<()> {
+        for start in prompts {
+            let state = self.table.start(start.prompt);
+            self.states
+                .extend(std::iter::repeat_n(state, start.samples));
+        }
+        self.look();
+        Ok(())
+    }
+
+    fn rows(&self) -> usize {
+        self.states.len()
+    }
+
+    fn scores(&self) -> &[f32] {
+        &self.scores
+    }
+
+    fn step(&mut self, tokens: &[u32]) -> Result<()> {
+        self.expect("tokens of a step", tokens.len())?;
+        let pairs = self.states.iter().zip(tokens);
+        let next = pairs.map(|(&state, &token)| {
+            self.table
+                .step(state, token)?
+                .ok_or_else(|| Error::Unsupported("a complete response was to be continued".into()))
+        });
+        self.states = next.collect::<Result<_>>()?;
+        self.look();
+        Ok(())
+    }
+
+    fn retain(&mut self, keep: &[bool]) -> Result<()> {
+        self.expect("flags of rows", keep.len())?;
+        let mut flags = keep.iter();
+        self.states.retain(|_| flags.next() == Some(&true));
+        self.look();
+        Ok(())
+    }
+}
