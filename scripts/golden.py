@@ -3,8 +3,8 @@
 
     python scripts/golden.py model --out tests/golden
 
-Parts: model; reward; dpo, with TRL 1.16; ppo, with TRL 1.12 (1.16 has no PPO). Needs torch, transformers and
-safetensors, and trl for the losses. Everything is computed in float64 from numbers that float32 holds,
+Parts: model; reward; dpo and preferences, with TRL 1.16; ppo, with TRL 1.12 (1.16 has no PPO). Needs
+torch, transformers and safetensors, and trl for the losses. Everything is computed in float64 from numbers that float32 holds,
 so a difference is the error of the code under test. The same seed gives the same files.
 """
 
@@ -14,6 +14,7 @@ import shutil
 from pathlib import Path
 
 import golden_losses
+import golden_preferences
 import torch
 from safetensors.torch import save_file
 from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadModel
@@ -182,7 +183,13 @@ def reward(out):
     (folder / "batch.json").write_text(json.dumps(batch, indent=1) + "\n")
 
 
-PARTS = {"model": model, "reward": reward, "dpo": golden_losses.dpo, "ppo": golden_losses.ppo}
+PARTS = {
+    "model": model,
+    "reward": reward,
+    "dpo": golden_losses.dpo,
+    "preferences": golden_preferences.preferences,
+    "ppo": golden_losses.ppo,
+}
 
 
 def main():

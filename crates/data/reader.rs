@@ -25,6 +25,8 @@ pub struct Fields {
     pub completion: String,
     /// A whole document.
     pub text: String,
+    /// Whether a completion is desirable, where completions are judged one by one.
+    pub label: String,
 }
 
 impl Default for Fields {
@@ -37,6 +39,7 @@ impl Default for Fields {
             rejected: "rejected".into(),
             completion: "completion".into(),
             text: "text".into(),
+            label: "label".into(),
         }
     }
 }
@@ -177,6 +180,16 @@ impl Reader<'_> {
             self.example(row, &mut prompts, &mut responses)?;
         }
         Ok(Sequences::from_shared(prompts, responses)?)
+    }
+
+    /// The prompt and the completion of each row, in order, and whether each is desirable.
+    ///
+    /// # Errors
+    /// If a row lacks one of the three, or cannot be encoded.
+    pub fn unpaired(&mut self, rows: &[Row]) -> Result<(Sequences, Vec<bool>)> {
+        let labels = rows.iter().map(|row| row.label(&self.fields.label));
+        let labels = labels.collect::<Result<_>>()?;
+        Ok((self.completions(rows)?, labels))
     }
 
     fn ids_name(&self) -> String {
@@ -410,6 +423,27 @@ mod tests {
             ),
             (1, 1, 1)
         );
+    }
+
+    #[test]
+    fn labels_are_true_or_false() {
+        let row = |label| format!("{{\"prompt_ids\": [1], \"completion_ids\": [2], {label}}}\n");
+        let content = row("\"label\": true") + &row("\"label\": 0") + &row("\"label\": \"True\"");
+        let (read, _) = with(&content, BOTH, 9, |reader, rows| reader.unpaired(rows));
+        let (sequences, labels) = read.unwrap();
+        assert_eq!((sequences.len(), labels), (3, vec![true, false, true]));
+        for (label, expected) in [
+            (
+                "\"label\": 2",
+                "x.jsonl:1: field `label` must be true or false",
+            ),
+            ("\"label\": null", "x.jsonl:1: no field `label`"),
+            ("\"good\": true", "x.jsonl:1: no field `label`"),
+        ] {
+            let (read, _) = with(&row(label), BOTH, 9, |reader, rows| reader.unpaired(rows));
+            let error = read.unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     /// Every token of a document is predicted exactly once.

@@ -67,6 +67,29 @@ impl Row {
             }),
         }
     }
+
+    /// A field that must say yes or no: a boolean, 0 or 1, or such a word where a format has nothing
+    /// but text.
+    ///
+    /// # Errors
+    /// If it is missing or something else.
+    pub fn label(&self, name: &str) -> Result<bool> {
+        match self.fields.get(name) {
+            None | Some(Value::Null) => {
+                Err(self.error(format!("no field `{name}` (true or false)")))
+            }
+            Some(Value::Bool(label)) => Ok(*label),
+            Some(Value::Number(number)) if number.as_u64() == Some(1) => Ok(true),
+            Some(Value::Number(number)) if number.as_u64() == Some(0) => Ok(false),
+            Some(Value::String(word)) if matches!(word.as_str(), "true" | "True" | "1") => Ok(true),
+            Some(Value::String(word)) if matches!(word.as_str(), "false" | "False" | "0") => {
+                Ok(false)
+            }
+            Some(other) => Err(self.error(format!(
+                "field `{name}` must be true or false, not {other:.40}"
+            ))),
+        }
+    }
 }
 
 /// Reads a file: `.txt` as documents; anything else as one JSON object a line, or as one JSON array

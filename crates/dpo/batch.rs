@@ -12,6 +12,9 @@ pub struct Batch {
     pub(crate) labels: Vec<f32>,
     /// What a pair weighs in the loss: \[pairs\], of sum 1 over all pairs.
     pub(crate) weights: Vec<f64>,
+    /// The prior's margin of the rank of each pair in the whole batch, where a loss compares ranks:
+    /// \[pairs\], nats.
+    pub(crate) matched: Option<Vec<f32>>,
 }
 
 impl Batch {
@@ -61,6 +64,7 @@ impl Batch {
             pairs,
             labels: labels.iter().map(|&label| label as f32).collect(),
             weights: weights.iter().map(|weight| weight / total).collect(),
+            matched: None,
         })
     }
 
@@ -76,7 +80,27 @@ impl Batch {
             pairs: self.pairs.select(pairs)?,
             labels: pairs.iter().map(|&pair| self.labels[pair]).collect(),
             weights: pairs.iter().map(|&pair| self.weights[pair]).collect(),
+            matched: self
+                .matched
+                .as_ref()
+                .map(|of| pairs.iter().map(|&pair| of[pair]).collect()),
         })
+    }
+
+    /// Refuses labels that leave a doubt and pairs that do not weigh alike.
+    ///
+    /// # Errors
+    /// If there are any; the message names the loss.
+    pub(crate) fn check_certain(&self, loss: &str) -> Result<()> {
+        let certain = self.labels.iter().all(|&label| label == 1.0);
+        let alike = self.weights.windows(2).all(|pair| pair[0] == pair[1]);
+        if certain && alike {
+            return Ok(());
+        }
+        Err(Error::Unsupported(format!(
+            "{loss} compares the margins of a whole batch by rank: it takes neither labels below 1 \
+             nor weights"
+        )))
     }
 }
 

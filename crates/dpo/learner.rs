@@ -1,35 +1,72 @@
 //! The loss of a batch of pairs.
 
-use crate::{Batch, Config, Preference};
-use rlhf_objective::{Outputs, Result, Sequences, tilt};
+use crate::losses::matched_margins;
+use crate::statistics::statistics;
+use crate::{Answers, Batch, Config, Divergence, Preference, read};
+use rlhf_objective::{Error, Network, Outputs, Result, Sequences, tilt};
 use rlhf_tensor::{Device, Tensor};
-use rlhf_train::{Learner, Loss, Stats};
-use std::cmp::Ordering;
+use rlhf_train::{Learner, Loss};
 
 /// Direct preference optimization.
 #[derive(Debug, Clone)]
 pub struct Dpo {
     preference: Preference,
+    divergence: Divergence,
 }
 
 impl Dpo {
     /// With these settings.
     ///
     /// # Errors
-    /// If a setting is out of its range.
+    /// If a setting is out of its range, or means nothing to the loss.
     pub fn new(config: &Config) -> Result<Self> {
         Ok(Self {
             preference: config.preference()?,
+            divergence: config.divergence(),
         })
+    }
+
+    /// The first and the second answers of each pair, as a loss sees them.
+    fn answers(
+        &self,
+        implicit: &Tensor,
+        log_probs: &Tensor,
+        batch: &Batch,
+    ) -> Result<[Answers; 2]> {
+        let responses = batch.pairs.pairs.sequences().responses();
+        let lengths = responses.iter().map(|y| y.ids.len() as f32).collect();
+        let (implicit, log_probs) = (split(implicit)?, split(log_probs)?);
+        let tokens = split(&numbers(lengths)?)?;
+        let mut answers = [0, 1].map(|side| Answers {
+            implicit: implicit[side].clone(),
+            log_probs: log_probs[side].clone(),
+            tokens: tokens[side].clone(),
+        });
+        if let Preference::Aot { .. } = self.preference {
+            let matched = batch.matched.clone().ok_or_else(not_prepared)?;
+            let margin = (&log_probs[0] - &log_probs[1])?;
+            answers[0].implicit = tilt(&margin, &numbers(matched)?, batch.pairs.beta)?;
+            answers[1].implicit = answers[0].implicit.zeros_like()?;
+        }
+        Ok(answers)
     }
 }
 
+fn not_prepared() -> Error {
+    Error::Unsupported("aot needs a batch whose margins were ranked: prepare it".into())
+}
+
 /// First and second of a value a response, [2 × pairs] → \[pairs\] each.
-fn split(per_response: &Tensor) -> Result<(Tensor, Tensor)> {
+fn split(per_response: &Tensor) -> Result<[Tensor; 2]> {
     let pairs = per_response.dims1()? / 2;
     let columns = per_response.reshape((pairs, 2))?;
     let column = |index| columns.narrow(1, index, 1)?.flatten_all();
-    Ok((column(0)?, column(1)?))
+    Ok([column(0)?, column(1)?])
+}
+
+fn numbers(of: Vec<f32>) -> Result<Tensor> {
+    let length = of.len();
+    Ok(Tensor::from_vec(of, length, &Device::Cpu)?)
 }
 
 impl Learner for Dpo {
@@ -43,6 +80,28 @@ impl Learner for Dpo {
         2
     }
 
+    /// AOT alone needs it: a loss of ranks in the whole batch is a sum over pairs once each knows
+    /// the prior's margin of its rank.
+    fn prepare(
+        &self,
+        network: &mut dyn Network,
+        batch: &Batch,
+        tokens: usize,
+    ) -> Result<Option<Batch>> {
+        if !matches!(self.preference, Preference::Aot { .. }) {
+            return Ok(None);
+        }
+        batch.check_certain("aot")?;
+        let log_probs = read::log_probs(network, self.sequences(batch), tokens)?;
+        let margins =
+            |of: &[f32]| -> Vec<f32> { of.chunks_exact(2).map(|pair| pair[0] - pair[1]).collect() };
+        let prior = margins(&batch.pairs.prior_log_probs.to_vec()?);
+        Ok(Some(Batch {
+            matched: Some(matched_margins(&margins(&log_probs), &prior)),
+            ..batch.clone()
+        }))
+    }
+
     fn select(&self, batch: &Batch, responses: &[usize]) -> Result<Batch> {
         let pairs: Vec<usize> = responses.iter().step_by(2).map(|r| r / 2).collect();
         batch.part(&pairs)
@@ -50,16 +109,17 @@ impl Learner for Dpo {
 
     fn loss(&self, outputs: &Outputs, batch: &Batch) -> Result<Loss> {
         let log_probs = outputs.log_probs.sums()?;
-        let prior = batch.pairs.prior_log_probs.values();
-        let implicit = tilt(log_probs.values(), prior, batch.pairs.beta)?;
-        let (first, second) = split(&implicit)?;
+        let log_probs = log_probs.values();
+        let (prior, beta) = (batch.pairs.prior_log_probs.values(), batch.pairs.beta);
+        let implicit = self.divergence.implicit(log_probs, prior, beta)?;
+        let [first, second] = self.answers(&implicit, log_probs, batch)?;
         let losses = expected(&batch.labels, |swapped| match swapped {
-            false => self.preference.losses(&first, &second),
-            true => self.preference.losses(&second, &first),
+            false => self.preference.losses(beta, &first, &second),
+            true => self.preference.losses(beta, &second, &first),
         })?;
         let weights = batch.weights.iter().map(|&weight| weight as f32).collect();
-        let value = (&losses * per_pair(weights)?)?.sum_all()?;
-        let stats = statistics(&losses, &implicit, log_probs.values(), batch)?;
+        let value = (&losses * numbers(weights)?)?.sum_all()?;
+        let stats = statistics(&losses, &implicit, log_probs, batch)?;
         Ok(Loss { value, stats })
     }
 }
@@ -72,63 +132,19 @@ fn expected(labels: &[f32], mut losses: impl FnMut(bool) -> Result<Tensor>) -> R
         return Ok(stands);
     }
     let doubts = labels.iter().map(|label| 1.0 - label).collect();
-    let labels = per_pair(labels.to_vec())?;
-    Ok(((stands * labels)? + (losses(true)? * per_pair(doubts)?)?)?)
-}
-
-fn per_pair(numbers: Vec<f32>) -> Result<Tensor> {
-    let pairs = numbers.len();
-    Ok(Tensor::from_vec(numbers, pairs, &Device::Cpu)?)
-}
-
-/// Means over the pairs by their weights, and over their labels, of what is in `losses` \[pairs\],
-/// `implicit` and `log_probs` [2 × pairs].
-fn statistics(
-    losses: &Tensor,
-    implicit: &Tensor,
-    log_probs: &Tensor,
-    batch: &Batch,
-) -> Result<Stats> {
-    let losses = losses.to_vec1::<f32>()?;
-    let implicit = implicit.to_vec1::<f32>()?;
-    let log_probs = log_probs.to_vec1::<f32>()?;
-    let total: f64 = batch.weights.iter().sum();
-    let mut stats = Stats::new();
-    let mut mean = |name, of: &dyn Fn(usize) -> f64| {
-        let terms = batch.weights.iter().enumerate();
-        let sum = terms.map(|(pair, weight)| weight * of(pair)).sum();
-        stats.mean(name, sum, total);
-    };
-    let label = |pair: usize| f64::from(batch.labels[pair]);
-    // The preferred response of a pair, in expectation, and the other one.
-    let chosen = |of: &[f32], pair: usize| {
-        let (first, second) = (f64::from(of[2 * pair]), f64::from(of[2 * pair + 1]));
-        label(pair) * first + (1.0 - label(pair)) * second
-    };
-    let rejected = |of: &[f32], pair: usize| {
-        f64::from(of[2 * pair]) + f64::from(of[2 * pair + 1]) - chosen(of, pair)
-    };
-    let margin = |pair: usize| chosen(&implicit, pair) - rejected(&implicit, pair);
-    let right = |pair: usize| match implicit[2 * pair].partial_cmp(&implicit[2 * pair + 1]) {
-        Some(Ordering::Greater) => label(pair),
-        Some(Ordering::Less) => 1.0 - label(pair),
-        _ => 0.0,
-    };
-    mean("loss", &|pair| f64::from(losses[pair]));
-    mean("rewards/chosen", &|pair| chosen(&implicit, pair));
-    mean("rewards/rejected", &|pair| rejected(&implicit, pair));
-    mean("rewards/margins", &margin);
-    mean("rewards/accuracies", &right);
-    mean("log_probs/chosen", &|pair| chosen(&log_probs, pair));
-    mean("log_probs/rejected", &|pair| rejected(&log_probs, pair));
-    Ok(stats)
+    let stands = (stands * numbers(labels.to_vec())?)?;
+    Ok((stands + (losses(true)? * numbers(doubts)?)?)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::LossName;
     use crate::batch::tests::pairs;
-    use rlhf_objective::OutputGrads;
+    use rlhf_objective::{Finish, OutputGrads, Pairs, PairsWithPrior, PerSeq, Prompt, Response};
+    use rlhf_policy::testing::Bigram;
+    use rlhf_tensor::Storage;
+    use rlhf_train::{Stats, evaluate};
 
     fn outputs(batch: &Batch, log_probs: &[f32]) -> Outputs {
         let sequences = batch.pairs.pairs.sequences();
@@ -241,5 +257,56 @@ mod tests {
         assert_eq!(stats.get("rewards/accuracies"), Some(0.75));
         // The chosen response is the first at ¾: β·(¾·2 − ¼·1).
         assert!((stats.get("rewards/chosen").unwrap() - 0.625).abs() < 1e-6);
+    }
+
+    /// The order of a batch changes nothing, nor does how it is read; what needs ranks says so.
+    #[test]
+    fn aot_depends_on_the_batch_and_not_on_its_order() {
+        let aot = Dpo::new(&Config {
+            loss: LossName::Aot,
+            label_smoothing: 0.1,
+            ..Config::default()
+        });
+        let aot = aot.unwrap();
+        let mut network = Bigram::random(5, Storage::Frozen, 7);
+        let prompts = (1..=4).map(|n| Prompt::from_ids(vec![n])).collect();
+        let answer = |i: usize| {
+            let ids = (0..i % 3 + 1).map(|t| (i * 3 + t * t) as u32 % 5).collect();
+            Response::new(i / 2, ids, Finish::Length)
+        };
+        let sequences = Sequences::new(prompts, (0..8).map(answer).collect()).unwrap();
+        let batch = |order: &[usize]| {
+            let pairs = PairsWithPrior {
+                pairs: Pairs::new(sequences.clone()).unwrap(),
+                prior_log_probs: PerSeq::from_vec(vec![-3., -4., -1., -9., -2., -1., -5., -5.5])
+                    .unwrap(),
+                beta: 0.5,
+            };
+            Batch::new(pairs.select(order).unwrap()).unwrap()
+        };
+        let mut losses = [&[0, 1, 2, 3], &[2, 0, 3, 1]].map(|order| {
+            let [small, whole] = [1, 1000].map(|tokens| {
+                let stats = evaluate(&mut network, &aot, &batch(order), tokens).unwrap();
+                stats.get("loss").unwrap()
+            });
+            assert!((small - whole).abs() < 1e-6);
+            whole
+        });
+        assert!((losses[0] - losses[1]).abs() < 1e-6);
+        // Half the batch has other ranks.
+        losses[1] = evaluate(&mut network, &aot, &batch(&[0, 1]), 1000)
+            .unwrap()
+            .get("loss")
+            .unwrap();
+        assert!((losses[0] - losses[1]).abs() > 1e-3);
+        let unprepared = network
+            .read(&sequences, rlhf_objective::Want::SCORE)
+            .unwrap();
+        let error = aot.loss(&unprepared, &batch(&[0, 1, 2, 3])).unwrap_err();
+        assert!(error.to_string().contains("prepare"), "{error}");
+        let mut doubtful = batch(&[0, 1]);
+        doubtful.labels[1] = 0.5;
+        let error = evaluate(&mut network, &aot, &doubtful, 1000).unwrap_err();
+        assert!(error.to_string().contains("by rank"), "{error}");
     }
 }

@@ -1,19 +1,29 @@
 //! Direct preference optimization (Rafailov et al. 2023): the same objective
-//! E\[r\] − β·KL(π ‖ p₀), reached from preference pairs without a reward model or sampling.
+//! E\[r\] − β·KL(π ‖ p₀), reached from preference pairs without a reward model or sampling; and the
+//! losses that grew up around it.
 //!
 //! The implicit reward of a response is β·log(π/p₀), [`objective::tilt`](rlhf_objective::tilt) of its
-//! summed log-probs; a [`Preference`] turns two of them into a loss. The prior has spoken before
-//! training starts ([`PairsWithPrior`](rlhf_objective::PairsWithPrior)), so a step reads the policy
-//! alone.
+//! summed log-probs; a [`Preference`] turns two of them into a loss, and [`LossName`] says of each loss
+//! what it assumes and where its optimum is. The prior has spoken before training starts
+//! ([`PairsWithPrior`](rlhf_objective::PairsWithPrior)), so a step reads the policy alone. With the
+//! counting prior the same loss is CPO.
+//!
+//! [`Kto`] learns from single answers, liked or not.
 
 mod batch;
 mod config;
 #[cfg(test)]
 mod golden;
+mod kto;
 mod learner;
-mod preference;
+mod losses;
+mod opinions;
+mod read;
+mod statistics;
 
 pub use batch::{Batch, PairSource};
-pub use config::{Config, LossName};
+pub use config::{Config, DivergenceName};
+pub use kto::{Kto, KtoConfig};
 pub use learner::Dpo;
-pub use preference::Preference;
+pub use losses::{Answers, Divergence, LossName, Optimum, Preference, utility};
+pub use opinions::{OpinionSource, Opinions};

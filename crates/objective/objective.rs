@@ -110,18 +110,25 @@ impl KlPenalty {
     /// # Errors
     /// If the prior cannot read a response.
     pub fn with_prior(&mut self, pairs: Pairs, tokens: usize) -> Result<PairsWithPrior> {
-        let sequences = pairs.sequences();
-        let mut sums = Vec::with_capacity(sequences.len());
-        for range in sequences.micro_batches(tokens, 2) {
-            let part = sequences.select(&range.collect::<Vec<_>>());
-            sums.extend(self.prior.log_probs(&part)?.sums()?.to_vec()?);
-        }
-        let prior_log_probs = PerSeq::from_vec(sums)?;
+        let prior_log_probs = self.prior_log_probs(pairs.sequences(), tokens)?;
         Ok(PairsWithPrior {
             pairs,
             prior_log_probs,
             beta: self.beta.value(),
         })
+    }
+
+    /// log p₀(y|x) of each response, nats: \[B\], reading at most `tokens` tokens at once.
+    ///
+    /// # Errors
+    /// If the prior cannot read a response.
+    pub fn prior_log_probs(&mut self, sequences: &Sequences, tokens: usize) -> Result<PerSeq> {
+        let mut sums = Vec::with_capacity(sequences.len());
+        for range in sequences.micro_batches(tokens, 1) {
+            let part = sequences.select(&range.collect::<Vec<_>>());
+            sums.extend(self.prior.log_probs(&part)?.sums()?.to_vec()?);
+        }
+        PerSeq::from_vec(sums)
     }
 }
 

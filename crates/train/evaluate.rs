@@ -19,6 +19,8 @@ pub fn evaluate<L: Learner>(
         purpose: Purpose::Score,
         ..learner.want()
     };
+    let prepared = learner.prepare(network, batch, tokens)?;
+    let batch = prepared.as_ref().unwrap_or(batch);
     let mut stats = Stats::new();
     let ranges = learner
         .sequences(batch)

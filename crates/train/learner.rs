@@ -1,7 +1,7 @@
 //! What a method must say.
 
 use crate::{Loss, Stats};
-use rlhf_objective::{KlPenalty, Outputs, Result, Scored, Sequences, Want};
+use rlhf_objective::{KlPenalty, Network, Outputs, Result, Scored, Sequences, Want};
 use rlhf_tensor::Rng;
 use std::ops::ControlFlow;
 
@@ -24,6 +24,21 @@ pub trait Learner {
     /// How many consecutive responses must stay together: 1, or 2 for pairs.
     fn group(&self) -> usize {
         1
+    }
+
+    /// The batch completed by what depends on all of it under the network as it stands, such as
+    /// ranks or a mean that all its items share: found before the split, by a pass of its own of at
+    /// most `tokens` tokens at once. `None` if the batch is complete as it is, as most are.
+    ///
+    /// # Errors
+    /// If the network cannot read a sequence.
+    fn prepare(
+        &self,
+        _network: &mut dyn Network,
+        _batch: &Self::Batch,
+        _tokens: usize,
+    ) -> Result<Option<Self::Batch>> {
+        Ok(None)
     }
 
     /// The part of a batch with these responses, every weight unchanged.

@@ -37,6 +37,8 @@ pub(crate) fn update<L: Learner>(
     optim: &Optim,
     at: At,
 ) -> Result<Stats> {
+    let prepared = learner.prepare(policy, batch, optim.tokens_per_batch)?;
+    let batch = prepared.as_ref().unwrap_or(batch);
     let mut stats = Stats::new();
     let ranges = learner
         .sequences(batch)

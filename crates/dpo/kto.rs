@@ -1,0 +1,307 @@
+//! KTO: learning from single answers, liked or not.
+
+use crate::losses::utility;
+use crate::{Opinions, read};
+use rlhf_objective::{Error, Network, Outputs, Result, Sequences, tilt};
+use rlhf_tensor::{Device, Tensor};
+use rlhf_train::{Learner, Loss, Stats};
+use serde::{Deserialize, Serialize};
+
+/// Settings of [`Kto`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KtoConfig {
+    /// λ_D, what an answer that was liked weighs, from 0.
+    pub desirable_weight: f64,
+    /// λ_U, what an answer that was not weighs, from 0.
+    pub undesirable_weight: f64,
+}
+
+impl Default for KtoConfig {
+    fn default() -> Self {
+        Self {
+            desirable_weight: 1.0,
+            undesirable_weight: 1.0,
+        }
+    }
+}
+
+impl KtoConfig {
+    /// Whether the numbers make sense.
+    ///
+    /// # Errors
+    /// If one is negative or not finite, or both are 0; the message names it.
+    pub fn check(&self) -> Result<()> {
+        let Self {
+            desirable_weight,
+            undesirable_weight,
+        } = *self;
+        for (key, weight) in [
+            ("desirable_weight", desirable_weight),
+            ("undesirable_weight", undesirable_weight),
+        ] {
+            if !weight.is_finite() || weight < 0.0 {
+                let message = format!("[method] {key} = {weight}: must be a number from 0");
+                return Err(Error::Unsupported(message));
+            }
+        }
+        if desirable_weight + undesirable_weight == 0.0 {
+            let message = "[method] desirable_weight and undesirable_weight are 0: nothing weighs";
+            return Err(Error::Unsupported(message.into()));
+        }
+        Ok(())
+    }
+}
+
+/// Kahneman–Tversky optimization (Ethayarajh et al. 2024, eq. 8): the mean over answers of
+/// λ·[1 − σ(±(h − z₀))], h the implicit reward of the answer and z₀ ≥ 0 the mean implicit reward of
+/// other rows' answers to the same prompts, without gradient. Both saturate: no optimum is known to be
+/// π*.
+#[derive(Debug, Clone, Copy)]
+pub struct Kto {
+    config: KtoConfig,
+}
+
+impl Kto {
+    /// With these settings.
+    ///
+    /// # Errors
+    /// If a setting is out of its range.
+    pub fn new(config: &KtoConfig) -> Result<Self> {
+        config.check()?;
+        Ok(Self { config: *config })
+    }
+}
+
+fn numbers(of: impl Iterator<Item = f32>) -> Result<Tensor> {
+    let of: Vec<f32> = of.collect();
+    let length = of.len();
+    Ok(Tensor::from_vec(of, length, &Device::Cpu)?)
+}
+
+impl Learner for Kto {
+    type Batch = Opinions;
+
+    fn sequences<'a>(&self, batch: &'a Opinions) -> &'a Sequences {
+        &batch.answers
+    }
+
+    /// z₀ of the whole batch.
+    fn prepare(
+        &self,
+        network: &mut dyn Network,
+        batch: &Opinions,
+        tokens: usize,
+    ) -> Result<Option<Opinions>> {
+        let log_probs = read::log_probs(network, &batch.mismatched, tokens)?;
+        let log_probs = numbers(log_probs.into_iter())?;
+        let implicit = tilt(&log_probs, batch.mismatched_prior.values(), batch.beta)?;
+        let implicit = implicit.to_vec1::<f32>()?;
+        let sum: f64 = implicit.iter().map(|&x| f64::from(x)).sum();
+        Ok(Some(Opinions {
+            reference_point: Some((sum / implicit.len() as f64).max(0.0)),
+            ..batch.clone()
+        }))
+    }
+
+    fn select(&self, batch: &Opinions, responses: &[usize]) -> Result<Opinions> {
+        batch.part(responses)
+    }
+
+    fn loss(&self, outputs: &Outputs, batch: &Opinions) -> Result<Loss> {
+        let reference_point = batch.reference_point.ok_or_else(not_prepared)?;
+        let log_probs = outputs.log_probs.sums()?;
+        let prior = batch.prior_log_probs.values();
+        let implicit = tilt(log_probs.values(), prior, batch.beta)?;
+        let signs = batch
+            .liked
+            .iter()
+            .map(|&liked| if liked { 1.0 } else { -1.0 });
+        let losses = utility(&implicit, &numbers(signs)?, reference_point)?;
+        let weights = batch.liked.iter().map(|&liked| match liked {
+            true => self.config.desirable_weight as f32,
+            false => self.config.undesirable_weight as f32,
+        });
+        let losses = (losses * numbers(weights)?)?;
+        let value = (losses.sum_all()? * batch.weight)?;
+        let stats = statistics(
+            &losses,
+            &implicit,
+            log_probs.values(),
+            batch,
+            reference_point,
+        )?;
+        Ok(Loss { value, stats })
+    }
+}
+
+fn not_prepared() -> Error {
+    Error::Unsupported("kto needs a batch whose reference point is known: prepare it".into())
+}
+
+/// Means over the answers: all, the liked, the others.
+fn statistics(
+    losses: &Tensor,
+    implicit: &Tensor,
+    log_probs: &Tensor,
+    batch: &Opinions,
+    reference_point: f64,
+) -> Result<Stats> {
+    let wide = |of: &Tensor| -> Result<Vec<f64>> {
+        Ok(of.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
+    };
+    let (losses, implicit, log_probs) = (wide(losses)?, wide(implicit)?, wide(log_probs)?);
+    let mut stats = Stats::new();
+    let mut mean = |name, of: &[f64], whose: &dyn Fn(bool) -> bool| {
+        let items = of.iter().zip(&batch.liked);
+        let chosen: Vec<f64> = items
+            .filter(|(_, liked)| whose(**liked))
+            .map(|(number, _)| *number)
+            .collect();
+        if !chosen.is_empty() {
+            stats.mean(name, chosen.iter().sum(), chosen.len() as f64);
+        }
+    };
+    let (all, liked, not): (fn(bool) -> bool, fn(bool) -> bool, fn(bool) -> bool) =
+        (|_| true, |liked| liked, |liked| !liked);
+    mean("loss", &losses, &all);
+    mean("rewards/chosen", &implicit, &liked);
+    mean("rewards/rejected", &implicit, &not);
+    mean("log_probs/chosen", &log_probs, &liked);
+    mean("log_probs/rejected", &log_probs, &not);
+    let right: Vec<f64> = implicit
+        .iter()
+        .zip(&batch.liked)
+        .map(|(h, liked)| f64::from(u8::from((*h > reference_point) == *liked)))
+        .collect();
+    mean("rewards/accuracies", &right, &all);
+    mean(
+        "reference_point",
+        &vec![reference_point; losses.len()],
+        &all,
+    );
+    Ok(stats)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rlhf_objective::{Beta, KlPenalty, PerToken};
+    use rlhf_policy::testing::{Bigram, sequences};
+    use rlhf_tensor::Storage;
+    use rlhf_train::evaluate;
+
+    /// log p₀ of −1 a token.
+    struct Flat;
+
+    impl rlhf_objective::Prior for Flat {
+        fn log_probs(&mut self, s: &Sequences) -> Result<PerToken> {
+            PerToken::from_vec(vec![-1.0; s.tokens()], s.offsets())
+        }
+        fn log_dist(&mut self, _: &Sequences, _: std::ops::Range<usize>) -> Result<Tensor> {
+            unreachable!()
+        }
+        fn decoder(&mut self) -> Result<Box<dyn rlhf_objective::Decoder + '_>> {
+            unreachable!()
+        }
+    }
+
+    fn opinions(context: usize) -> Opinions {
+        let mut penalty = KlPenalty::new(Box::new(Flat), Beta::Fixed(0.5));
+        Opinions::new(
+            sequences(),
+            vec![true, false, true],
+            &mut penalty,
+            context,
+            100,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn another_row_answers() {
+        let batch = opinions(64);
+        let ids = |row: usize| batch.mismatched.responses()[row].ids.as_slice();
+        // Rows 0 and 1 share a prompt.
+        assert_eq!(
+            (ids(0), ids(1)),
+            ([4, 4, 1, 2].as_slice(), [4, 4, 1, 2].as_slice())
+        );
+        assert_eq!(ids(2), [3, 4, 1]);
+        assert_eq!(batch.mismatched.prompt_of(2).ids, [3]);
+        // 2 tokens of prompt leave room for 2 of which the last is not read.
+        assert_eq!(opinions(3).mismatched.responses()[0].ids, [4, 4]);
+        assert_eq!(batch.liked(), 2);
+    }
+
+    /// The numbers of one batch, by the formula and in parts.
+    #[test]
+    fn the_reference_point_is_that_of_the_whole_batch() {
+        let config = KtoConfig {
+            desirable_weight: 0.5,
+            undesirable_weight: 2.0,
+        };
+        let kto = Kto::new(&config).unwrap();
+        let mut network = Bigram::random(5, Storage::Frozen, 3);
+        let batch = opinions(64);
+        let sums = |network: &mut Bigram, s: &Sequences| read::log_probs(network, s, 100).unwrap();
+        let implicit = |log_probs: Vec<f32>, s: &Sequences| -> Vec<f64> {
+            let lengths = s.responses().iter().map(|y| y.ids.len() as f64);
+            let each = log_probs.iter().zip(lengths);
+            each.map(|(log_prob, n)| 0.5 * (f64::from(*log_prob) + n))
+                .collect()
+        };
+        let others = implicit(sums(&mut network, &batch.mismatched), &batch.mismatched);
+        let own = implicit(sums(&mut network, &batch.answers), &batch.answers);
+        let z0 = (others.iter().sum::<f64>() / 3.0).max(0.0);
+        let sigma = |x: f64| 1.0 / (1.0 + (-x).exp());
+        let signs = [1.0, -1.0, 1.0];
+        let weights = [0.5, 2.0, 0.5];
+        let exact = (0..3).map(|i| weights[i] * (1.0 - sigma(signs[i] * (own[i] - z0))));
+        let exact = exact.sum::<f64>() / 3.0;
+        for tokens in [1, 1000] {
+            let stats = evaluate(&mut network, &kto, &batch, tokens).unwrap();
+            assert!(
+                (stats.get("loss").unwrap() - exact).abs() < 1e-6,
+                "{tokens}"
+            );
+            assert!((stats.get("reference_point").unwrap() - z0).abs() < 1e-6);
+            assert!((stats.get("rewards/rejected").unwrap() - own[1]).abs() < 1e-5);
+        }
+        let outputs = network
+            .read(&batch.answers, rlhf_objective::Want::SCORE)
+            .unwrap();
+        assert!(
+            kto.loss(&outputs, &batch)
+                .unwrap_err()
+                .to_string()
+                .contains("prepare")
+        );
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        let config = KtoConfig {
+            desirable_weight: -1.0,
+            ..KtoConfig::default()
+        };
+        assert!(
+            config
+                .check()
+                .unwrap_err()
+                .to_string()
+                .contains("desirable_weight = -1")
+        );
+        let none = KtoConfig {
+            desirable_weight: 0.0,
+            undesirable_weight: 0.0,
+        };
+        assert!(Kto::new(&none).is_err());
+        let mut penalty = KlPenalty::new(Box::new(Flat), Beta::Fixed(0.0));
+        let beta = Opinions::new(sequences(), vec![true; 3], &mut penalty, 64, 100);
+        assert!(beta.unwrap_err().to_string().contains("beta = 0"));
+        let one = sequences().select(&[0]);
+        let few = Opinions::new(one, vec![true], &mut penalty, 64, 100);
+        assert!(few.unwrap_err().to_string().contains("1 rows: kto needs 2"));
+    }
+}

@@ -1,0 +1,179 @@
+//! Single answers with what was thought of them.
+
+use rlhf_objective::{Error, Finish, KlPenalty, PerSeq, Response, Result, Sequences};
+use rlhf_train::{Epochs, Source};
+use std::sync::Arc;
+
+/// Answers, each liked or not, with what the prior says of them, and the same prompts with other
+/// rows' answers: those tell how far the policy has moved from the prior on answers that nobody
+/// gave an opinion of (Ethayarajh et al. 2024, section 4.1).
+#[derive(Debug, Clone)]
+pub struct Opinions {
+    pub(crate) answers: Sequences,
+    pub(crate) prior_log_probs: PerSeq,
+    /// \[B\]
+    pub(crate) liked: Vec<bool>,
+    /// Response i answers the prompt of answer i.
+    pub(crate) mismatched: Sequences,
+    pub(crate) mismatched_prior: PerSeq,
+    /// β.
+    pub(crate) beta: f64,
+    /// 1/B of the whole batch.
+    pub(crate) weight: f64,
+    /// z₀, in units of the reward, once it is known.
+    pub(crate) reference_point: Option<f64>,
+}
+
+impl Opinions {
+    /// A whole batch: each answer weighs 1/B. The other answer to a prompt is that of the next row
+    /// with another prompt (cyclically; of the next row, where all prompts are one), cut to what a
+    /// network of this `context` can read after it. The prior reads at most `tokens` tokens at once.
+    ///
+    /// # Errors
+    /// If there are fewer than 2 answers or not one opinion an answer, if β is not positive, if the
+    /// prior cannot read an answer, or gives it probability 0.
+    pub fn new(
+        answers: Sequences,
+        liked: Vec<bool>,
+        penalty: &mut KlPenalty,
+        context: usize,
+        tokens: usize,
+    ) -> Result<Self> {
+        if answers.len() != liked.len() {
+            return Err(Error::Size {
+                what: "opinions",
+                expected: answers.len(),
+                got: liked.len(),
+            });
+        }
+        if answers.len() < 2 {
+            return Err(Error::Empty(format!(
+                "{} rows: kto needs 2 at least, because the answer of another row says where its \
+                 reference point is",
+                answers.len()
+            )));
+        }
+        let beta = penalty.beta().value();
+        if beta <= 0.0 || !beta.is_finite() {
+            return Err(Error::Unsupported(format!(
+                "beta = {beta}: kto needs a positive beta, because its implicit reward is \
+                 beta * log(policy / prior)"
+            )));
+        }
+        let mismatched = mismatched(&answers, context)?;
+        let prior_log_probs = penalty.prior_log_probs(&answers, tokens)?;
+        let mismatched_prior = penalty.prior_log_probs(&mismatched, tokens)?;
+        possible(&prior_log_probs)?;
+        possible(&mismatched_prior)?;
+        Ok(Self {
+            weight: 1.0 / answers.len() as f64,
+            answers,
+            prior_log_probs,
+            liked,
+            mismatched,
+            mismatched_prior,
+            beta,
+            reference_point: None,
+        })
+    }
+
+    /// The answers.
+    #[must_use]
+    pub fn answers(&self) -> &Sequences {
+        &self.answers
+    }
+
+    /// How many of the answers were liked.
+    #[must_use]
+    pub fn liked(&self) -> usize {
+        self.liked.iter().filter(|liked| **liked).count()
+    }
+
+    /// Some of the answers, at the weight they have here.
+    pub(crate) fn part(&self, answers: &[usize]) -> Result<Self> {
+        Ok(Self {
+            answers: self.answers.select(answers),
+            prior_log_probs: self.prior_log_probs.select(answers)?,
+            liked: answers.iter().map(|&answer| self.liked[answer]).collect(),
+            mismatched: self.mismatched.select(answers),
+            mismatched_prior: self.mismatched_prior.select(answers)?,
+            ..*self
+        })
+    }
+}
+
+/// The answers of others to each row's prompt.
+fn mismatched(answers: &Sequences, context: usize) -> Result<Sequences> {
+    let rows = answers.len();
+    let ids = |row: usize| &answers.prompt_of(row).ids;
+    let mut prompts = Vec::with_capacity(rows);
+    let mut responses = Vec::with_capacity(rows);
+    for row in 0..rows {
+        let others = (1..rows).map(|step| (row + step) % rows);
+        let other = others.clone().find(|&other| ids(other) != ids(row));
+        let other = &answers.responses()[other.unwrap_or((row + 1) % rows)];
+        // A language model reads all but the last token.
+        let room = (context + 1).saturating_sub(ids(row).len()).max(1);
+        let whole = other.ids.len() <= room;
+        responses.push(Arc::new(Response {
+            prompt: row,
+            ids: other.ids[..other.ids.len().min(room)].to_vec(),
+            text: other.text.clone(),
+            finish: if whole { other.finish } else { Finish::Length },
+        }));
+        prompts.push(answers.prompt_of(row).clone());
+    }
+    Sequences::from_shared(prompts, responses)
+}
+
+fn possible(prior: &PerSeq) -> Result<()> {
+    let numbers = prior.to_vec()?;
+    match numbers.iter().position(|number| !number.is_finite()) {
+        None => Ok(()),
+        Some(sequence) => Err(Error::NotFinite {
+            what: "the prior's log-probability",
+            sequence,
+            value: f64::from(numbers[sequence]),
+            fix: "drop the row, or take a prior that can say it",
+        }),
+    }
+}
+
+/// All opinions, batch by batch, in a seeded order for each pass.
+#[derive(Debug, Clone)]
+pub struct OpinionSource {
+    all: Opinions,
+    epochs: Epochs,
+}
+
+impl OpinionSource {
+    /// `epochs` passes in batches of `per_step` answers.
+    ///
+    /// # Errors
+    /// If `per_step` or `epochs` is zero.
+    pub fn new(all: Opinions, per_step: usize, epochs: usize, seed: u64) -> Result<Self> {
+        if per_step == 0 || epochs == 0 {
+            return Err(Error::Unsupported(
+                "kto needs at least 1 answer a step and 1 epoch".into(),
+            ));
+        }
+        let epochs = Epochs::new(&vec![1; all.liked.len()], per_step, epochs, seed);
+        Ok(Self { all, epochs })
+    }
+}
+
+impl Source for OpinionSource {
+    type Batch = Opinions;
+
+    fn steps(&self) -> usize {
+        self.epochs.steps()
+    }
+
+    fn batch(&mut self, step: usize) -> Result<Opinions> {
+        let items = self.epochs.items(step);
+        Ok(Opinions {
+            weight: 1.0 / items.len() as f64,
+            ..self.all.part(items)?
+        })
+    }
+}
