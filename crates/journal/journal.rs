@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 /// The files of one line a step.
 const LINES: [&str; 3] = ["metrics.jsonl", "timing.jsonl", "samples.jsonl"];
 /// Everything else a run leaves.
-const OTHERS: [&str; 8] = [
+const OTHERS: [&str; 9] = [
     "config.toml",
     "run.json",
     "held_out.json",
+    "calibration.json",
     "frontier.jsonl",
     "kl_reward.svg",
     "report.html",
@@ -127,6 +128,14 @@ impl Journal {
     /// If it cannot be written.
     pub fn held_out(&self, numbers: &impl Serialize) -> Result<()> {
         self.whole("held_out.json", numbers)
+    }
+
+    /// Writes `calibration.json`: how sure a reward model is on held-out pairs, and how right.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn calibration(&self, numbers: &impl Serialize) -> Result<()> {
+        self.whole("calibration.json", numbers)
     }
 
     fn whole(&self, name: &str, content: &impl Serialize) -> Result<()> {

@@ -16,6 +16,7 @@
 //! ```
 
 mod bradley_terry;
+mod calibration;
 mod error;
 mod lexicon;
 mod model;
@@ -23,6 +24,7 @@ mod rule;
 mod rules;
 
 pub use bradley_terry::{BradleyTerry, BradleyTerryConfig, PairBatch, PairSource};
+pub use calibration::{Bin, Calibration};
 pub use error::{Error, Result};
 pub use lexicon::Lexicon;
 pub use model::{Learned, Normalization};

@@ -1,5 +1,6 @@
 //! The commands.
 
+mod bench;
 mod demo;
 mod eval;
 mod generate;
@@ -18,5 +19,6 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Command::Generate(args) => generate::run(args),
         Command::Score(args) => score::run(args),
         Command::Model(command) => model::run(command),
+        Command::Bench(args) => bench::run(args),
     }
 }
