@@ -31,6 +31,7 @@ pub(crate) enum Command {
     /// Looks at a checkpoint, or makes a random one.
     #[command(subcommand)]
     Model(ModelCommand),
+    Bench(BenchArgs),
 }
 
 /// Trains a policy. Without a model and data of yours, it is the small world inside the program that is
@@ -336,4 +337,25 @@ pub(crate) enum ModelCommand {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+}
+
+/// Measures what is claimed of this program, here and now: which requirements a suite reaches.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  RLHF_TEST_DATA=data rlhf bench --suite rewards --seeds 1")]
+pub(crate) struct BenchArgs {
+    /// The suite; `acceptance` runs all of them.
+    #[arg(long)]
+    pub(crate) suite: String,
+    /// How many seeds a suite trains with, where it trains.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) seeds: u32,
+    /// The folder of real checkpoints and data that some suites need.
+    #[arg(long, env = "RLHF_TEST_DATA", hide_env_values = true)]
+    pub(crate) real_data: Option<PathBuf>,
+    /// Threads; 0 takes as many as there are cores.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) threads: usize,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }

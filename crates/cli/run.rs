@@ -11,7 +11,7 @@ use rlhf_objective::{KlPenalty, Network, Objective};
 use rlhf_policy::{ActorCritic, Draw, Sampling};
 use rlhf_ppo::Ppo;
 use rlhf_reinforce::{Baseline, GradientConfig, MovingConfig, PolicyGradient, VarGrad};
-use rlhf_reward::{BradleyTerry, BradleyTerryConfig, PairBatch, PairSource};
+use rlhf_reward::{BradleyTerry, BradleyTerryConfig, Calibration, PairBatch, PairSource};
 use rlhf_tensor::AdamW;
 use rlhf_train::{
     Ended, Learner, Method, Online, Optim, Prompts, Run, Schedule, Source, State, Stats, WarmUp,
@@ -187,7 +187,12 @@ impl Surroundings<'_> {
         self.record(model, serde_json::Value::Null)?;
         let held_out =
             (!pairs.held_out.is_empty()).then(|| PairBatch::new(pairs.held_out, &method));
-        let ended = self.offline(model, &learner, source, held_out.transpose()?)?;
+        let held_out = held_out.transpose()?;
+        let ended = self.offline(model, &learner, source, held_out.clone())?;
+        if let (Ended::Done, Some(batch)) = (ended, held_out) {
+            let margins = batch.margins(model, config.train.micro_batch_tokens)?;
+            self.journal.calibration(&calibration(&margins))?;
+        }
         if ended == Ended::Done {
             let folder = self.journal.folder().join("final");
             reward_model::normalize(config, &self.vocabulary, &prompts, &folder)?;
@@ -274,6 +279,26 @@ fn held_out_numbers(stats: &Stats, items: usize) -> serde_json::Value {
     }
     log(line);
     json!({"items": items, "numbers": numbers})
+}
+
+/// How sure a reward model is on held-out pairs, and how right; the log says it in a line.
+fn calibration(margins: &[f32]) -> Calibration {
+    let found = Calibration::of(margins);
+    let points = found.bins.iter();
+    let points: Vec<_> = points
+        .map(|bin| {
+            format!(
+                "{:.2} → {:.2} ({})",
+                bin.confidence, bin.accuracy, bin.pairs
+            )
+        })
+        .collect();
+    log(format_args!(
+        "calibration: expected error {:.3}; confidence → accuracy (pairs): {}",
+        found.expected_error,
+        points.join(", ")
+    ));
+    found
 }
 
 /// How the run's responses are drawn.

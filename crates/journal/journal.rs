@@ -13,11 +13,12 @@ const LINES: [&str; 3] = ["metrics.jsonl", "timing.jsonl", "samples.jsonl"];
 /// The lines that most runs have none of.
 const WARNINGS: &str = "warnings.jsonl";
 /// Everything else a run leaves.
-const OTHERS: [&str; 12] = [
+const OTHERS: [&str; 13] = [
     WARNINGS,
     "config.toml",
     "run.json",
     "held_out.json",
+    "calibration.json",
     "frontier.jsonl",
     "kl_reward.svg",
     "report.html",
@@ -149,6 +150,14 @@ impl Journal {
     /// If it cannot be written.
     pub fn held_out(&self, numbers: &impl Serialize) -> Result<()> {
         self.whole("held_out.json", numbers)
+    }
+
+    /// Writes `calibration.json`: how sure a reward model is on held-out pairs, and how right.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn calibration(&self, numbers: &impl Serialize) -> Result<()> {
+        self.whole("calibration.json", numbers)
     }
 
     fn whole(&self, name: &str, content: &impl Serialize) -> Result<()> {

@@ -11,6 +11,7 @@
 //!   checkpoints/step-N/   the state after N steps
 //!   final/            the trained model
 //!   held_out.json     numbers on data that no step saw, where there is such data
+//!   calibration.json  of a reward model on such pairs: its confidence, and how right it was
 //!   frontier.jsonl    reward and KL of the checkpoints, once evaluated
 //! ```
 //!

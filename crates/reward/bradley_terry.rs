@@ -1,6 +1,6 @@
 //! The loss of a reward model: preferences as draws of Bradley and Terry's (1952) model.
 
-use rlhf_objective::{Error, Outputs, Pairs, Result, Sequences, log_sigmoid};
+use rlhf_objective::{Error, Network, Outputs, Pairs, Result, Sequences, Want, log_sigmoid};
 use rlhf_tensor::{Device, Tensor};
 use rlhf_train::{Epochs, Learner, Loss, Source, Stats};
 use serde::{Deserialize, Serialize};
@@ -100,6 +100,23 @@ impl PairBatch {
             weight: 1.0 / pairs.len() as f64,
             pairs,
         })
+    }
+
+    /// r(x, y₊) − r(x, y₋) by a network that answers scores, \[pairs\]; it reads at most `tokens`
+    /// tokens at once.
+    ///
+    /// # Errors
+    /// If the network answers no scores, or cannot read a response.
+    pub fn margins(&self, network: &mut dyn Network, tokens: usize) -> Result<Vec<f32>> {
+        let sequences = self.pairs.sequences();
+        let mut margins = Vec::with_capacity(self.pairs.len());
+        for range in sequences.micro_batches(tokens, 2) {
+            let part = sequences.select(&range.collect::<Vec<_>>());
+            let scores = network.read(&part, Want::SCORE)?.scores;
+            let scores = scores.ok_or_else(no_scores)?.to_vec()?;
+            margins.extend(scores.chunks_exact(2).map(|pair| pair[0] - pair[1]));
+        }
+        Ok(margins)
     }
 
     /// These pairs, at the weight they have here.

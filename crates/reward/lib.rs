@@ -16,6 +16,7 @@
 //! ```
 
 mod bradley_terry;
+mod calibration;
 mod error;
 mod lexicon;
 mod model;
@@ -24,6 +25,7 @@ mod rules;
 mod table;
 
 pub use bradley_terry::{BradleyTerry, BradleyTerryConfig, PairBatch, PairSource};
+pub use calibration::{Bin, Calibration};
 pub use error::{Error, Result};
 pub use lexicon::Lexicon;
 pub use model::{Learned, Normalization};

@@ -1,6 +1,7 @@
 //! The commands.
 
 mod before_after;
+mod bench;
 mod demo;
 mod eval;
 mod exact;
@@ -22,5 +23,6 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Command::Score(args) => score::run(args),
         Command::Oracle(args) => oracle::run(args),
         Command::Model(command) => model::run(command),
+        Command::Bench(args) => bench::run(args),
     }
 }
