@@ -137,19 +137,21 @@ impl Layers {
 
     /// A value as a type; an error names the key below `prefix`, and where it was given.
     pub(crate) fn typed<T: DeserializeOwned>(&self, value: Value, prefix: &str) -> Result<T> {
-        serde_path_to_error::deserialize(value).map_err(|error: serde_path_to_error::Error<toml::de::Error>| {
-            let path = error.path().to_string();
-            let path = if path == "." { String::new() } else { path };
-            let separator = if prefix.is_empty() || path.is_empty() {
-                ""
-            } else {
-                "."
-            };
-            self.explain(
-                &format!("{prefix}{separator}{path}"),
-                error.inner().message(),
-            )
-        })
+        serde_path_to_error::deserialize(value).map_err(
+            |error: serde_path_to_error::Error<toml::de::Error>| {
+                let path = error.path().to_string();
+                let path = if path == "." { String::new() } else { path };
+                let separator = if prefix.is_empty() || path.is_empty() {
+                    ""
+                } else {
+                    "."
+                };
+                self.explain(
+                    &format!("{prefix}{separator}{path}"),
+                    error.inner().message(),
+                )
+            },
+        )
     }
 
     fn objective(&self) -> Result<ObjectiveName> {

@@ -29,7 +29,10 @@ fn main() -> ExitCode {
 
 fn run() -> anyhow::Result<ExitCode> {
     // A file that may not grow further then is an error of its writer, not the end of the program.
-    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+    signal_hook::flag::register(
+        signal_hook::consts::SIGXFSZ,
+        Arc::new(AtomicBool::new(false)),
+    )?;
     match args::Cli::try_parse() {
         Ok(cli) => commands::run(&cli).map(|()| ExitCode::SUCCESS),
         Err(help) if !help.use_stderr() => {

@@ -1,6 +1,8 @@
 //! The writer of a run folder.
 
-use crate::files::{UNFINISHED, append, remove_unfinished, replace_folder, truncate_lines, write_atomic};
+use crate::files::{
+    UNFINISHED, append, remove_unfinished, replace_folder, truncate_lines, write_atomic,
+};
 use crate::{Error, Result};
 use serde::Serialize;
 use serde_json::{Map, Number, Value};

@@ -65,6 +65,16 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     Ok(())
 }
 
+/// A run without questions, whose folder is written anew.
+pub(crate) fn fit(config: &Config, folder: &Path) -> Result<()> {
+    let mut journal = Journal::create(folder, Existing::Overwrite)?;
+    journal.config(&toml::to_string(config)?)?;
+    match execute(config, &mut journal, &Start::fresh(config)?)? {
+        Ended::Done => Ok(()),
+        Ended::Interrupted => Err(Interrupted.into()),
+    }
+}
+
 /// The settings that the run in `folder` was started with.
 pub(crate) fn settings_of(folder: &Path) -> Result<Config> {
     let mut config = Layers::new(Some(&folder.join("config.toml")))?.resolve()?;

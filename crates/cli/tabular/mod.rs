@@ -12,5 +12,5 @@ mod world;
 mod optimum;
 
 pub(crate) use recipe::{Recipe, TabularMethod};
-pub(crate) use train::{Reached, Stop, train};
+pub(crate) use train::{Reached, train};
 pub(crate) use world::World;
