@@ -1,13 +1,13 @@
 //! The score that the world is judged by, and the preferences that follow from it.
 
-use crate::grammar::ADJECTIVES;
+use crate::grammar;
 use rlhf_tensor::{Rng, Stream};
 use serde_json::{Value, json};
 
 /// r(y): what the words of a response add up to. It does not look at the prompt.
 #[must_use]
 pub fn gold(response: &str) -> f64 {
-    let value = |word| ADJECTIVES.iter().find(|(known, _)| *known == word);
+    let value = |word| grammar::rated().find(|(known, _)| *known == word);
     let words = response.split_whitespace().filter_map(value);
     words.map(|(_, value)| value).sum()
 }

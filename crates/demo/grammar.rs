@@ -2,7 +2,7 @@
 
 use rlhf_tensor::Rng;
 
-/// Words with what they add to the gold score of a review.
+/// What a clause says of its subject, with what each word adds to the gold score of a review.
 pub(crate) const ADJECTIVES: &[(&str, f64)] = &[
     ("brilliant", 2.25),
     ("wonderful", 2.0),
@@ -34,13 +34,27 @@ const SUBJECTS: &[&str] = &[
 const VERBS: &[&str] = &["was", "felt", "seemed"];
 const DEGREES: &[&str] = &["very", "quite", "rather", "truly", "almost"];
 const JOINTS: &[&str] = &["and", "but", "while"];
-const VERDICTS: &[&str] = &[
-    "we stayed to the end .",
-    "we left early .",
-    "i would watch it again .",
-    "i would not watch it again .",
-    "ask me again next year .",
+/// Words of the verdicts, with what they add to the gold score.
+pub(crate) const JUDGEMENTS: &[(&str, f64)] = &[
+    ("stayed", 0.5),
+    ("left", -0.5),
+    ("watch", 0.5),
+    ("not", -1.0),
 ];
+/// How a review may end, from what displeases to what pleases.
+const VERDICTS: &[&str] = &[
+    "i would not watch it again .",
+    "we left early .",
+    "ask me next year .",
+    "we stayed to the end .",
+    "i would watch it again .",
+];
+
+/// Every word that counts, with what it adds to the gold score.
+pub(crate) fn rated() -> impl Iterator<Item = (&'static str, f64)> {
+    let words = ADJECTIVES.iter().chain(JUDGEMENTS).copied();
+    words.filter(|(_, value)| *value != 0.0)
+}
 
 /// Every word that a review may hold, in a fixed order.
 pub(crate) fn words() -> Vec<&'static str> {
@@ -89,10 +103,16 @@ fn adjective(mood: f64, rng: &mut Rng) -> String {
     }
 }
 
+/// How the review of a mood in [−1, 1] ends: mostly as it began.
+fn verdict(mood: f64, rng: &mut Rng) -> &'static str {
+    let place = (mood + 1.0) / 2.0 * VERDICTS.len() as f64 + 3.0 * rng.uniform() - 1.5;
+    VERDICTS[(place.max(0.0) as usize).min(VERDICTS.len() - 1)]
+}
+
 /// The beginning of a review, to continue: a clause's start, the first or the second.
 pub(crate) fn prompt(rng: &mut Rng) -> String {
     let start = opening(rng);
-    if rng.uniform() < 0.2 {
+    if rng.uniform() < 0.3 {
         return start;
     }
     let mood = 2.0 * rng.uniform() - 1.0;
@@ -104,19 +124,21 @@ pub(crate) fn prompt(rng: &mut Rng) -> String {
     )
 }
 
-/// A whole review: one to three clauses, and sometimes a verdict.
+/// A whole review: one or two clauses, and often a verdict.
 pub(crate) fn review(rng: &mut Rng) -> String {
-    let mood = 2.0 * rng.uniform() - 1.0;
+    let mut mood = 2.0 * rng.uniform() - 1.0;
     let mut text = format!("{} {}", opening(rng), adjective(mood, rng));
-    for _ in 0..rng.below(3) {
+    if rng.uniform() < 0.6 {
         let joint = pick(JOINTS, rng);
-        let mood = if joint == "but" { -mood } else { mood };
+        if joint == "but" {
+            mood = -mood;
+        }
         text += &format!(" {joint} {} {}", opening(rng), adjective(mood, rng));
     }
     text += " .";
-    if rng.uniform() < 0.3 {
+    if rng.uniform() < 0.5 {
         text += " ";
-        text += pick(VERDICTS, rng);
+        text += verdict(mood, rng);
     }
     text
 }

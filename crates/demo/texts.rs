@@ -52,10 +52,7 @@ impl Texts {
 /// The words that please or displease, and how much: one a line, a tab, and its value.
 #[must_use]
 pub fn lexicon() -> String {
-    let rated = grammar::ADJECTIVES
-        .iter()
-        .filter(|(_, value)| *value != 0.0);
-    rated
+    grammar::rated()
         .map(|(word, value)| format!("{word}\t{value}\n"))
         .collect()
 }

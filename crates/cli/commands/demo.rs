@@ -13,7 +13,7 @@ const WHO: &str = "the small world";
 
 /// What fits every method that samples.
 const ONLINE: &[&str] = &[
-    "beta=0.25",
+    "beta=0.3",
     "sampling.max_new_tokens=24",
     "sampling.rollouts=128",
     "sampling.rows=128",
@@ -23,10 +23,10 @@ const ONLINE: &[&str] = &[
 
 /// What fits preference pairs.
 const DPO: &[&str] = &[
-    "beta=0.4",
+    "beta=1.0",
     "sampling.max_new_tokens=24",
-    "optim.learning_rate=1e-3",
-    "train.epochs=1",
+    "optim.learning_rate=2e-4",
+    "train.epochs=2",
 ];
 
 /// What fits the other preparations.
@@ -64,6 +64,10 @@ pub(crate) fn layers(folder: &Path, args: &TrainArgs) -> Result<Layers> {
     if args.reward.is_none() && method != MethodName::Reward {
         layers.put(WHO, "reward.kind", "model");
         layers.put(WHO, "reward.folder", path("reward"));
+    }
+    if args.objective == Some(ObjectiveName::Imitation) {
+        layers.put(WHO, "prior.kind", "demonstrations");
+        layers.put(WHO, "prior.data", path("demonstrations.jsonl"));
     }
     args.add_to(&mut layers)?;
     Ok(layers)
