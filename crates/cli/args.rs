@@ -5,6 +5,7 @@ use crate::layers::Layers;
 use crate::tabular::TabularMethod;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 /// Aligns small language models by KL-regularized policy optimization:
@@ -81,8 +82,13 @@ pub(crate) struct TrainArgs {
     /// The run folder [default: runs/OBJECTIVE-NNN, the next free number].
     #[arg(long)]
     pub(crate) out: Option<PathBuf>,
-    /// Continue an interrupted run in the run folder.
-    #[arg(long, conflicts_with = "overwrite")]
+    /// Continue an interrupted run in the run folder --out, with the settings it was started with.
+    #[arg(
+        long,
+        requires = "out",
+        conflicts_with_all = ["overwrite", "dry_run", "objective", "config", "model", "prior", "reward",
+            "data", "beta", "seed", "set"]
+    )]
     pub(crate) resume: bool,
     /// Replace what is in the run folder.
     #[arg(long)]
@@ -224,14 +230,17 @@ pub(crate) struct GenerateArgs {
     #[arg(long, conflicts_with = "prompt")]
     pub(crate) prompts: Option<PathBuf>,
     /// How many responses to each prompt.
-    #[arg(short, default_value_t = 1)]
-    pub(crate) n: usize,
+    #[arg(short, default_value = "1")]
+    pub(crate) n: NonZeroUsize,
     /// What logits are divided by; 0 takes the likeliest token each time.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = from_zero)]
     pub(crate) temperature: f64,
-    /// The greatest length of a response.
-    #[arg(long, default_value_t = 64)]
-    pub(crate) max_new_tokens: usize,
+    /// The greatest length of a response, tokens.
+    #[arg(long, default_value = "64")]
+    pub(crate) max_new_tokens: NonZeroUsize,
+    /// A token that ends a response, besides the EOS: its text or its id; may be repeated.
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) stop: Vec<String>,
     /// The seed.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
@@ -261,7 +270,7 @@ pub(crate) struct ScoreArgs {
     #[arg(long)]
     pub(crate) input: PathBuf,
     /// What logits are divided by.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = positive)]
     pub(crate) temperature: f64,
     /// Which implementation of the network computes.
     #[arg(long, value_enum, default_value_t = BackendName::Engine)]
@@ -358,4 +367,19 @@ pub(crate) struct BenchArgs {
     /// Print the result as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+fn from_zero(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_string())?;
+    match number.is_finite() && number >= 0.0 {
+        true => Ok(number),
+        false => Err("must be a number from 0".into()),
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match from_zero(text)? {
+        0.0 => Err("must be a positive number".into()),
+        number => Ok(number),
+    }
 }

@@ -200,6 +200,12 @@ fn read<T>(
             Rng::new(config.train.seed, Stream::Data, 0, 0).shuffle(order);
         }),
     };
+    if held_out.is_empty() && data.held_out.is_none() && data.held_out_fraction > 0.0 {
+        log(format_args!(
+            "{}: all rows have one prompt, so nothing is held out: give data.held_out a file of its own",
+            path.display()
+        ));
+    }
     let mut reader = vocabulary.reader(limits(config, vocabulary), data.fields.clone());
     let train = parse(&mut reader, &train)?;
     let held_out = parse(&mut reader, &held_out)?;
