@@ -165,7 +165,10 @@ impl PriorSection {
         let own = [("model", &mut self.model), ("data", &mut self.data)];
         let mut all = Vec::new();
         for (name, path) in own {
-            all.extend(path.iter_mut().map(|path| (format!("{prefix}.{name}"), path)));
+            all.extend(
+                path.iter_mut()
+                    .map(|path| (format!("{prefix}.{name}"), path)),
+            );
         }
         for (name, part) in parts {
             let inner = part.iter_mut();

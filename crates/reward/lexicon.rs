@@ -14,7 +14,10 @@ impl Lexicon {
     /// # Errors
     /// If a value is not finite.
     pub fn new(words: &BTreeMap<String, f64>) -> Result<Self> {
-        if let Some((word, value)) = words.iter().find(|(_, value)| !(**value as f32).is_finite()) {
+        if let Some((word, value)) = words
+            .iter()
+            .find(|(_, value)| !(**value as f32).is_finite())
+        {
             let message = format!("lexicon: the value of `{word}` is {value}, not a finite number");
             return Err(Error::Rule(message));
         }

@@ -117,7 +117,10 @@ mod tests {
     }
 
     fn minibatches_of(items: Vec<usize>, passes: Passes, rng: Rng) -> Vec<Vec<usize>> {
-        minibatches(items.clone(), items, passes, rng, |_, some| Ok(some.to_vec())).unwrap()
+        minibatches(items.clone(), items, passes, rng, |_, some| {
+            Ok(some.to_vec())
+        })
+        .unwrap()
     }
 
     #[test]

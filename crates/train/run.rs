@@ -155,7 +155,10 @@ impl Run<'_> {
         let mut warnings = Warnings::default();
         if self.start.step > 0 {
             for row in rlhf_journal::metrics(self.journal.folder())? {
-                let numbers = row.values.iter().map(|(name, value)| (name.as_str(), *value));
+                let numbers = row
+                    .values
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), *value));
                 warnings.see(&numbers.collect());
             }
         }

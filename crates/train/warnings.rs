@@ -223,16 +223,32 @@ mod tests {
     #[test]
     fn each_condition_has_its_sentence() {
         for (changes, first, words) in [
-            (&[("objective/kl", 23.0)][..], 5, "KL runs away: 23.0 nats a response, 1.15 a token"),
+            (
+                &[("objective/kl", 23.0)][..],
+                5,
+                "KL runs away: 23.0 nats a response, 1.15 a token",
+            ),
             (
                 &[("objective/entropy", 3.0)],
                 5,
                 "entropy collapses: 0.150 nats a token, from 2.000",
             ),
             (&[("policy/clipfrac_avg", 0.0)], 24, "no ratio was clipped"),
-            (&[("policy/clipfrac_avg", 0.95)], 7, "95 % of the ratios are clipped"),
-            (&[("objective/scores_se", 0.0)], 5, "same reward, 1: there is nothing"),
-            (&[("completions/clipped_ratio", 0.75)], 7, "75 % of the responses are cut off"),
+            (
+                &[("policy/clipfrac_avg", 0.95)],
+                7,
+                "95 % of the ratios are clipped",
+            ),
+            (
+                &[("objective/scores_se", 0.0)],
+                5,
+                "same reward, 1: there is nothing",
+            ),
+            (
+                &[("completions/clipped_ratio", 0.75)],
+                7,
+                "75 % of the responses are cut off",
+            ),
         ] {
             let said = told(changes, &[5..60]);
             assert_eq!(said.len(), 1, "once: {said:?}");
@@ -260,7 +276,10 @@ mod tests {
     fn an_episode_is_told_once_and_the_next_again() {
         let constant = [("objective/scores_se", 0.0)];
         let steps = |ranges: &[std::ops::Range<usize>]| -> Vec<usize> {
-            told(&constant, ranges).iter().map(|(step, _)| *step).collect()
+            told(&constant, ranges)
+                .iter()
+                .map(|(step, _)| *step)
+                .collect()
         };
         assert_eq!(steps(&[3..6, 9..12, 20..22]), [3]);
         assert_eq!(steps(&[3..6, 16..17]), [3, 16]);

@@ -86,7 +86,7 @@ impl Judge {
             !key.starts_with("data.") || args.prompts.is_none()
         })?;
         let vocabulary = Vocabulary::load(wiring::model_path(&config)?)?;
-        wiring::check_reward(&config, vocabulary.size)?;
+        wiring::check_reward(&config, &vocabulary)?;
         let reward = wiring::reward(&config, &vocabulary.tokenizer)?;
         let prompts = match &args.prompts {
             Some(path) => {
@@ -144,7 +144,10 @@ impl Judge {
             "{} has another vocabulary than the first run: measure it alone",
             run.display()
         );
-        let (own, ours) = (config.sampling.temperature, self.config.sampling.temperature);
+        let (own, ours) = (
+            config.sampling.temperature,
+            self.config.sampling.temperature,
+        );
         ensure!(
             own == ours,
             "{} samples at temperature {own} and the first run at {ours}: their KL is not the same \

@@ -4,7 +4,7 @@ use crate::commands::eval::{Judge, name_of, stages};
 use crate::config::{BetaSetting, Config};
 use crate::output::print;
 use crate::wiring;
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 use rlhf_eval::{Exact, Listing, Standing};
 use rlhf_lm::Heads;
 use rlhf_tensor::Storage;

@@ -15,7 +15,8 @@ use serde_json::json as object;
 use std::path::{Path, PathBuf};
 
 /// The head of a run's `config.toml`.
-const STORED: &str = "# What this run used. A path that does not start with / is inside this folder.\n\n";
+const STORED: &str =
+    "# What this run used. A path that does not start with / is inside this folder.\n\n";
 
 pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     if args.resume {
@@ -121,7 +122,10 @@ fn resume(args: &TrainArgs) -> Result<()> {
         Some(last) => (last.step, Start::at(&last.path)),
         None => (0, Start::fresh(&config)?),
     };
-    log(format_args!("run folder {}, from step {step}", folder.display()));
+    log(format_args!(
+        "run folder {}, from step {step}",
+        folder.display()
+    ));
     show(&plan(&config)?);
     start_threads(&config)?;
     let mut journal = Journal::resume(&folder, step)?;
