@@ -5,6 +5,7 @@ use crate::layers::Layers;
 use crate::tabular::TabularMethod;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 /// Aligns small language models by KL-regularized policy optimization:
@@ -14,12 +15,21 @@ use std::path::{Path, PathBuf};
     name = "rlhf",
     version,
     max_term_width = 100,
-    arg_required_else_help = true
+    arg_required_else_help = true,
+    after_help = HELP
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
+
+const HELP: &str = "Example: a first look, in about a minute, with nothing to download
+  rlhf train --out first
+  rlhf generate --model first/final --prompt 'the film was' -n 3
+  rlhf eval first
+
+rlhf COMMAND --help says more, with an example. A model is a folder in Hugging Face layout.
+Exit codes: 0 done, 1 failed, 2 bad usage or settings, 130 interrupted after saving.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -34,8 +44,10 @@ pub(crate) enum Command {
     Bench(BenchArgs),
 }
 
-/// Trains a policy. Without a model and data of yours, it is the small world inside the program that is
-/// trained on: film reviews, a model that writes them, and a reward model.
+/// Trains a policy.
+///
+/// Without a model and data of yours, it is the small world inside the program that is trained on: film
+/// reviews, a model that writes them, and a reward model.
 #[derive(Debug, Default, Args)]
 #[command(
     after_help = "Example:\n  rlhf train --objective ppo-kl --model gpt2/ --reward \
@@ -81,13 +93,18 @@ pub(crate) struct TrainArgs {
     /// The run folder [default: runs/OBJECTIVE-NNN, the next free number].
     #[arg(long)]
     pub(crate) out: Option<PathBuf>,
-    /// Continue an interrupted run in the run folder.
-    #[arg(long, conflicts_with = "overwrite")]
+    /// Continue an interrupted run in the run folder --out, with the settings it was started with.
+    #[arg(
+        long,
+        requires = "out",
+        conflicts_with_all = ["overwrite", "dry_run", "objective", "config", "model", "prior", "reward",
+            "data", "beta", "seed", "set"]
+    )]
     pub(crate) resume: bool,
     /// Replace what is in the run folder.
     #[arg(long)]
     pub(crate) overwrite: bool,
-    /// Check everything, print the target and the plan, and train nothing.
+    /// Check everything, print the target, the plan and the memory it takes, and train nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Print the result as JSON.
@@ -169,10 +186,16 @@ fn named_prior(typed: &str, kind: PriorKind) -> toml::Table {
     table
 }
 
-/// Measures runs: expected reward and exact KL to the prior of every checkpoint, on held-out
+/// Measures runs: how much reward was bought with how much KL.
+///
+/// Expected reward and exact KL to the prior of every checkpoint, in nats a response, on held-out
 /// prompts; writes frontier.jsonl and kl_reward.svg.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  rlhf eval runs/ppo-kl-001 runs/dpo-001")]
+#[command(
+    after_help = "Example:\n  rlhf eval runs/ppo-kl-000 runs/dpo-000 --out both\n  rlhf eval \
+    runs/sft-000 --reward lexicon:words.txt --json\n\nAll runs are measured by the reward and on the \
+    held-out prompts of the first, unless --reward\nand --prompts say otherwise."
+)]
 pub(crate) struct EvalArgs {
     /// Run folders; all are drawn on the same axes.
     #[arg(required = true)]
@@ -210,9 +233,12 @@ impl EvalArgs {
     }
 }
 
-/// Draws responses.
+/// Draws responses from a model.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  rlhf generate --model gpt2/ --prompt 'the film was' -n 4")]
+#[command(
+    after_help = "Example:\n  rlhf generate --model gpt2/ --prompt 'the film was' -n 4\n  rlhf \
+    generate --model gpt2/ --prompts prompts.jsonl --stop ' .' --temperature 0.7 --json"
+)]
 pub(crate) struct GenerateArgs {
     /// The checkpoint folder.
     #[arg(long)]
@@ -224,14 +250,17 @@ pub(crate) struct GenerateArgs {
     #[arg(long, conflicts_with = "prompt")]
     pub(crate) prompts: Option<PathBuf>,
     /// How many responses to each prompt.
-    #[arg(short, default_value_t = 1)]
-    pub(crate) n: usize,
+    #[arg(short, default_value = "1")]
+    pub(crate) n: NonZeroUsize,
     /// What logits are divided by; 0 takes the likeliest token each time.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = from_zero)]
     pub(crate) temperature: f64,
-    /// The greatest length of a response.
-    #[arg(long, default_value_t = 64)]
-    pub(crate) max_new_tokens: usize,
+    /// The greatest length of a response, tokens.
+    #[arg(long, default_value = "64")]
+    pub(crate) max_new_tokens: NonZeroUsize,
+    /// A token that ends a response, besides the EOS: its text or its id; may be repeated.
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) stop: Vec<String>,
     /// The seed.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
@@ -240,11 +269,13 @@ pub(crate) struct GenerateArgs {
     pub(crate) json: bool,
 }
 
-/// Prints the log-probs of completions, in nats, or their scores by a reward model, as JSON lines in
-/// the order of the input.
+/// Scores completions: log-probs of a model, or what a reward model says.
+///
+/// Prints JSON lines in the order of the input; log-probs are in nats.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  rlhf score --model gpt2/ --input pairs.jsonl\n\nEach line of \
+    after_help = "Example:\n  rlhf score --model gpt2/ --input completions.jsonl\n  rlhf score --reward \
+    reward/ --input completions.jsonl\n\nEach line of \
     the input is {\"prompt\": …, \"completion\": …} or {\"prompt_ids\": […], \
     \"completion_ids\": […]};\neach line of the output {\"log_probs\": […], \"log_prob\": their \
     sum, \"tokens\": their number},\nor {\"score\": …} with --reward. No EOS is appended to score \
@@ -261,7 +292,7 @@ pub(crate) struct ScoreArgs {
     #[arg(long)]
     pub(crate) input: PathBuf,
     /// What logits are divided by.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = positive)]
     pub(crate) temperature: f64,
     /// Which implementation of the network computes.
     #[arg(long, value_enum, default_value_t = BackendName::Engine)]
@@ -358,4 +389,19 @@ pub(crate) struct BenchArgs {
     /// Print the result as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+fn from_zero(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_string())?;
+    match number.is_finite() && number >= 0.0 {
+        true => Ok(number),
+        false => Err("must be a number from 0".into()),
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match from_zero(text)? {
+        0.0 => Err("must be a positive number".into()),
+        number => Ok(number),
+    }
 }

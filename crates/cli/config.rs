@@ -16,7 +16,7 @@ use rlhf_objective::Beta;
 use rlhf_reward::Rule;
 use rlhf_train::Decay;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// All settings of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -159,11 +159,22 @@ impl PriorSection {
         }
     }
 
-    /// Every path in it.
-    fn files(&mut self) -> Vec<&mut PathBuf> {
-        let parts = [&mut self.first, &mut self.second];
-        let inner = parts.into_iter().flatten().flat_map(|part| part.files());
-        inner.chain(&mut self.model).chain(&mut self.data).collect()
+    /// Every path in it with its key, which starts with `prefix`.
+    fn paths(&mut self, prefix: &str) -> Vec<(String, &mut PathBuf)> {
+        let parts = [("first", &mut self.first), ("second", &mut self.second)];
+        let own = [("model", &mut self.model), ("data", &mut self.data)];
+        let mut all = Vec::new();
+        for (name, path) in own {
+            all.extend(
+                path.iter_mut()
+                    .map(|path| (format!("{prefix}.{name}"), path)),
+            );
+        }
+        for (name, part) in parts {
+            let inner = part.iter_mut();
+            all.extend(inner.flat_map(|part| part.paths(&format!("{prefix}.{name}"))));
+        }
+        all
     }
 }
 
@@ -266,16 +277,44 @@ impl Config {
 
     /// The same with every path absolute, so that a run folder can be read from anywhere.
     pub(crate) fn absolute(mut self) -> Result<Self> {
-        let own = [
-            &mut self.model.path,
-            &mut self.data.train,
-            &mut self.data.held_out,
-        ];
-        let own = own.into_iter().flatten().chain(self.prior.files());
-        let files = self.reward.iter_mut().flat_map(Rule::files);
-        for path in own.chain(files) {
+        for (_, path) in self.paths() {
             *path = std::path::absolute(&path)?;
         }
         Ok(self)
+    }
+
+    /// As it is stored in the run folder `folder`: what lies inside is written relative to it, so that
+    /// the folder can be moved.
+    pub(crate) fn stored_in(mut self, folder: &Path) -> Result<Self> {
+        let folder = std::path::absolute(folder)?;
+        for (_, path) in self.paths() {
+            if let Ok(inside) = path.strip_prefix(&folder) {
+                *path = inside.into();
+            }
+        }
+        Ok(self)
+    }
+
+    /// As it was before [`stored_in`](Self::stored_in), wherever the folder is now.
+    pub(crate) fn read_from(mut self, folder: &Path) -> Result<Self> {
+        let folder = std::path::absolute(folder)?;
+        for (_, path) in self.paths() {
+            *path = folder.join(&path);
+        }
+        Ok(self)
+    }
+
+    /// Every path with its key.
+    pub(crate) fn paths(&mut self) -> Vec<(String, &mut PathBuf)> {
+        let own = [
+            ("model.path", &mut self.model.path),
+            ("data.train", &mut self.data.train),
+            ("data.held_out", &mut self.data.held_out),
+        ];
+        let own = own.into_iter();
+        let own = own.filter_map(|(key, path)| Some((key.to_string(), path.as_mut()?)));
+        let reward = self.reward.iter_mut().flat_map(Rule::files);
+        let reward = reward.map(|path| ("reward".to_string(), path));
+        own.chain(self.prior.paths("prior")).chain(reward).collect()
     }
 }

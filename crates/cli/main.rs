@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod config;
 mod layers;
+mod memory;
 mod output;
 mod plan;
 mod prior_fit;

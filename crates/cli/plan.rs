@@ -1,12 +1,12 @@
 //! What a run is going to do, from its settings, its data and the headers of its checkpoints.
 
-use crate::config::{Config, Critic, MethodName, ObjectiveName};
+use crate::config::{Config, MethodName, ObjectiveName};
+use crate::memory::{self, PerItem};
 use crate::output::log;
 use crate::prior_fit;
 use crate::target;
 use crate::wiring::{self, Parts, Vocabulary};
 use anyhow::{Result, ensure};
-use rlhf_lm::inspect;
 use serde_json::{Map, Value};
 
 /// Named lines, in order.
@@ -20,13 +20,13 @@ pub(crate) fn plan(config: &Config) -> Result<Lines> {
         prior_fit::check(config, &vocabulary)?;
     }
     if config.reward.is_some() {
-        wiring::check_reward(config, vocabulary.size)?;
-        wiring::reward(config, &vocabulary.tokenizer)?;
+        wiring::check_reward(config, &vocabulary)?;
     }
     let mut lines = target::describe(config)?;
-    lines.push(("data", data(config, &vocabulary)?));
+    let (words, item) = data(config, &vocabulary)?;
+    lines.push(("data", words));
     lines.push(("steps", steps(config)?));
-    lines.push(("memory", memory(config)?));
+    lines.push(("memory", memory::estimate(config, item)?));
     Ok(lines)
 }
 
@@ -45,35 +45,33 @@ pub(crate) fn json(lines: &Lines) -> Value {
     Value::Object(Map::from_iter(fields))
 }
 
-fn data(config: &Config, vocabulary: &Vocabulary) -> Result<String> {
-    fn counted<T>(parts: &Parts<T>, count: fn(&T) -> usize) -> (usize, usize) {
-        (count(&parts.train), count(&parts.held_out))
-    }
-    let (what, (train, held_out)) = match config.objective.method() {
-        MethodName::Dpo | MethodName::Reward => (
-            "pairs",
-            counted(
-                &wiring::pairs(config, vocabulary)?,
-                rlhf_objective::Pairs::len,
-            ),
-        ),
-        MethodName::Sft => (
-            "demonstrations",
-            counted(
-                &wiring::demonstrations(config, vocabulary)?,
-                rlhf_objective::Sequences::len,
-            ),
-        ),
-        _ => (
-            "prompts",
-            counted(&wiring::prompts(config, vocabulary)?, Vec::len),
-        ),
+/// What there is to learn from, in words, and what a network reads for one item of it.
+fn data(config: &Config, vocabulary: &Vocabulary) -> Result<(String, PerItem)> {
+    let (what, train, held_out, item) = match config.objective.method() {
+        MethodName::Dpo | MethodName::Reward => {
+            let Parts { train, held_out } = wiring::pairs(config, vocabulary)?;
+            let item = PerItem::of(train.sequences(), train.len());
+            ("pairs", train.len(), held_out.len(), item)
+        }
+        MethodName::Sft => {
+            let Parts { train, held_out } = wiring::demonstrations(config, vocabulary)?;
+            let item = PerItem::of(&train, train.len());
+            ("demonstrations", train.len(), held_out.len(), item)
+        }
+        _ => {
+            let Parts { train, held_out } = wiring::prompts(config, vocabulary)?;
+            let tokens: usize = train.iter().map(|prompt| prompt.ids.len()).sum();
+            let mean = tokens as f64 / train.len().max(1) as f64;
+            let item = PerItem::sampled(mean, config);
+            ("prompts", train.len(), held_out.len(), item)
+        }
     };
     ensure!(
         train > 0,
         "the data file leaves no {what} to train on: lower data.held_out_fraction"
     );
-    Ok(format!("{train} {what} to train on, {held_out} held out"))
+    let words = format!("{train} {what} to train on, {held_out} held out");
+    Ok((words, item))
 }
 
 fn steps(config: &Config) -> Result<String> {
@@ -106,24 +104,4 @@ fn steps(config: &Config) -> Result<String> {
             format!("{epochs} epochs in batches of {size}")
         }
     })
-}
-
-fn memory(config: &Config) -> Result<String> {
-    let model = inspect(wiring::model_path(config)?)?;
-    let networks = if config.model.critic == Some(Critic::Separate) {
-        2
-    } else {
-        1
-    };
-    let mut bytes = networks * model.memory.trainable;
-    if config.objective != ObjectiveName::Sft {
-        for folder in wiring::prior(config)?.folders {
-            bytes += inspect(&folder)?.memory.frozen;
-        }
-    }
-    Ok(format!(
-        "{:.2} GiB for weights, gradients and moments of {} parameters, activations apart",
-        bytes as f64 / f64::from(1 << 30),
-        model.parameters
-    ))
 }

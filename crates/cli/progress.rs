@@ -69,6 +69,13 @@ impl Watch for Bar {
         } else if step % self.every == 0 || step == total || step == 1 {
             log(format_args!("{} {step}/{total}  {message}", self.name));
         }
+        for sentence in progress.warnings {
+            let line = format!("warning, step {step}: {sentence}");
+            match &self.bar {
+                Some(bar) => bar.println(line),
+                None => log(line),
+            }
+        }
     }
 }
 

@@ -125,17 +125,29 @@ pub(crate) fn reward(config: &Config, tokenizer: &Tokenizer) -> Result<Box<dyn R
     Ok(Box::new(Rules::new(rule, &|text| tokenizer.id(text))?))
 }
 
-/// Whether the reward's models read the policy's tokens, from their headers.
-pub(crate) fn check_reward(config: &Config, vocab: usize) -> Result<()> {
-    for folder in config.reward.iter().flat_map(|rule| rule.models()) {
-        let its = inspect(folder)?.vocab;
+/// Whether the reward can be made for the policy's tokens; of its models, only headers are read.
+pub(crate) fn check_reward(config: &Config, vocabulary: &Vocabulary) -> Result<()> {
+    let rule = config.reward.as_ref().context("no reward: give --reward")?;
+    for folder in rule.models() {
+        let (its, vocab) = (inspect(folder)?, vocabulary.size);
         ensure!(
-            its == vocab,
-            "the reward model {} has {its} vocabulary entries and the model {vocab}: they must share \
-             a tokenizer",
+            its.reward_model,
+            "{} is a language model, not a reward model: train one from it first (rlhf train \
+             --objective reward)",
             folder.display()
         );
+        ensure!(
+            its.vocab == vocab,
+            "the reward model {} has {} vocabulary entries and the model {vocab}: they must share \
+             a tokenizer",
+            folder.display(),
+            its.vocab
+        );
     }
+    Rules::new(&rule.without_models(), &|text| {
+        vocabulary.tokenizer.id(text)
+    })?
+    .check(vocabulary.size)?;
     Ok(())
 }
 
@@ -200,6 +212,12 @@ fn read<T>(
             Rng::new(config.train.seed, Stream::Data, 0, 0).shuffle(order);
         }),
     };
+    if held_out.is_empty() && data.held_out.is_none() && data.held_out_fraction > 0.0 {
+        log(format_args!(
+            "{}: all rows have one prompt, so nothing is held out: give data.held_out a file of its own",
+            path.display()
+        ));
+    }
     let mut reader = vocabulary.reader(limits(config, vocabulary), data.fields.clone());
     let train = parse(&mut reader, &train)?;
     let held_out = parse(&mut reader, &held_out)?;

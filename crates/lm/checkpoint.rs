@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 pub(crate) const MODEL: &str = "model.safetensors";
 /// The file of the value head's.
 pub(crate) const CRITIC: &str = "critic.safetensors";
+/// The types of number that are read.
+const READ: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::BF16];
 const INDEX: &str = "model.safetensors.index.json";
 
 /// The tensors of some files, by their canonical names; nothing but headers is read until a tensor
@@ -114,6 +116,10 @@ impl Tensors {
 
     fn add(&mut self, path: &Path) -> Result<()> {
         let map = MappedFile::open(path).map_err(Error::io(path))?;
+        if map.starts_with(b"version https://git-lfs") {
+            let message = "is a pointer of Git LFS, not the file: fetch it with `git lfs pull`";
+            return Err(Error::invalid(path, message));
+        }
         // Checks that the tensors fill the file exactly, so every later size is bounded by it.
         let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|error| {
             Error::invalid(
@@ -176,6 +182,12 @@ impl Tensors {
                 return Err(Error::invalid(&self.files[entry.file].0, message));
             }
         }
+        for entry in specs.iter().filter_map(|spec| self.entries.get(&spec.name)) {
+            if !READ.contains(&entry.dtype) {
+                let path = &self.files[entry.file].0;
+                return Err(Error::invalid(path, unread(entry)));
+            }
+        }
         let known: BTreeSet<&str> = specs
             .iter()
             .map(|spec| spec.name.as_str())
@@ -218,15 +230,13 @@ impl Tensors {
             Dtype::F32 => convert(bytes, into, f32::from_le_bytes),
             Dtype::F16 => convert(bytes, into, |b| half::f16::from_le_bytes(b).to_f32()),
             Dtype::BF16 => convert(bytes, into, |b| half::bf16::from_le_bytes(b).to_f32()),
-            other => {
-                return refuse(format!(
-                    "tensor `{name}` is of type {other:?}: only F32, F16 and BF16 are read"
-                ));
-            }
+            _ => return refuse(unread(entry)),
         }
         match into.iter().find(|x| !x.is_finite()) {
             None => Ok(()),
-            Some(x) => refuse(format!("tensor `{name}` has the value {x}")),
+            Some(x) => refuse(format!(
+                "tensor `{name}` has the value {x}: this checkpoint is spoiled, take an earlier one"
+            )),
         }
     }
 
@@ -245,6 +255,11 @@ impl Tensors {
         }
         Ok(parameters)
     }
+}
+
+fn unread(entry: &Entry) -> String {
+    let (name, dtype) = (&entry.name, entry.dtype);
+    format!("tensor `{name}` is of type {dtype:?}: only F32, F16 and BF16 are read")
 }
 
 fn convert<const N: usize>(bytes: &[u8], into: &mut [f32], value: impl Fn([u8; N]) -> f32) {

@@ -85,6 +85,13 @@ impl Gpt2Config {
     /// If it is missing, malformed, or asks for something that is not supported; the message names
     /// the field.
     pub fn load(folder: &Path) -> Result<Self> {
+        if !folder.is_dir() {
+            let message = match folder.exists() {
+                true => "is not a folder: give the folder of a checkpoint",
+                false => "no such folder: give one with config.json and model.safetensors",
+            };
+            return Err(Error::invalid(folder, message));
+        }
         Self::read(&folder.join("config.json"))
     }
 
@@ -94,8 +101,9 @@ impl Gpt2Config {
     /// As [`load`](Self::load).
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-        let value: Value =
-            serde_json::from_str(&text).map_err(|error| Error::invalid(path, error))?;
+        let value: Value = serde_json::from_str(&text).map_err(|error| {
+            Error::invalid(path, format!("is not JSON ({error}): copy it again"))
+        })?;
         Self::from_json(value).map_err(|message| Error::invalid(path, message))
     }
 

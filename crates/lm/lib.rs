@@ -8,6 +8,7 @@ mod config;
 mod damage;
 pub mod engine;
 mod error;
+mod footprint;
 mod inspect;
 #[cfg(test)]
 mod laws;

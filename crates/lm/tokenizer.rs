@@ -130,7 +130,9 @@ fn numbers(ids: &[u32]) -> String {
 
 fn read_whole(path: &Path) -> Result<Library> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    let mut library = Library::from_bytes(bytes).map_err(|error| Error::invalid(path, error))?;
+    let mut library = Library::from_bytes(bytes).map_err(|error| {
+        Error::invalid(path, format!("is not a tokenizer ({error}): copy it again"))
+    })?;
     // Some files ask for padding or truncation; we never want either.
     library.with_padding(None);
     library

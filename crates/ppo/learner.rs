@@ -3,7 +3,7 @@
 use crate::{Batch, Config, policy_losses, value_losses};
 use rlhf_objective::{Error, KlPenalty, Outputs, Result, Scored, Sequences, Want};
 use rlhf_tensor::{Rng, Tensor};
-use rlhf_train::{Learner, Loss, Method, Stats};
+use rlhf_train::{Learner, Loss, Method, Passes, Stats, minibatches};
 use std::ops::ControlFlow;
 
 /// Proximal policy optimization.
@@ -92,24 +92,16 @@ fn sum(of: &Tensor) -> Result<f64> {
 }
 
 impl Method for Ppo {
-    /// All epochs of a rollout. One mini-batch is the rollout in its own order, read as it was when
-    /// it was scored, so that the first ratio is exactly 1; more are drawn anew each epoch.
-    fn batches(&mut self, scored: Scored, _: &mut KlPenalty, mut rng: Rng) -> Result<Vec<Batch>> {
+    fn batches(&mut self, scored: Scored, _: &mut KlPenalty, rng: Rng) -> Result<Vec<Batch>> {
         let whole = Batch::new(scored, &self.config)?;
-        let mut order: Vec<usize> = (0..whole.sequences.len()).collect();
-        let cuts = self.config.minibatches.min(order.len());
-        if cuts == 1 {
-            return Ok(vec![whole; self.config.epochs]);
-        }
-        let mut batches = Vec::with_capacity(self.config.epochs * cuts);
-        for _ in 0..self.config.epochs {
-            rng.shuffle(&mut order);
-            for cut in 0..cuts {
-                let range = cut * order.len() / cuts..(cut + 1) * order.len() / cuts;
-                batches.push(whole.minibatch(&order[range])?);
-            }
-        }
-        Ok(batches)
+        let responses = (0..whole.sequences.len()).collect();
+        let passes = Passes {
+            epochs: self.config.epochs,
+            minibatches: self.config.minibatches,
+        };
+        minibatches(whole, responses, passes, rng, |whole, some| {
+            whole.minibatch(some)
+        })
     }
 
     fn after_step(&mut self, stats: &Stats) -> ControlFlow<()> {

@@ -5,7 +5,7 @@ use crate::baseline::sum;
 use crate::groups::{compared, groups};
 use rlhf_objective::{KlPenalty, Outputs, PerSeq, PerToken, Result, Scored, Sequences, tilt};
 use rlhf_tensor::{Rng, Tensor};
-use rlhf_train::{Learner, Loss, Method, Stats};
+use rlhf_train::{Learner, Loss, Method, Passes, Stats, minibatches};
 use std::ops::{ControlFlow, Range};
 
 /// VarGrad, the log-variance loss (Richter et al. 2020, eq. 12): ½·Var(r(x, y) − β·ℓ(y)) over the
@@ -134,29 +134,21 @@ impl Learner for VarGrad {
 }
 
 impl Method for VarGrad {
-    /// All epochs of a rollout, in mini-batches of whole groups, drawn anew each epoch where there
-    /// are several. (A network's micro-batches never part responses to one prompt either.)
+    /// In mini-batches of whole groups. (A network's micro-batches never part responses to one
+    /// prompt either.)
     fn batches(
         &mut self,
         scored: Scored,
         _: &mut KlPenalty,
-        mut rng: Rng,
+        rng: Rng,
     ) -> Result<Vec<VarGradBatch>> {
         let whole = VarGradBatch::new(scored)?;
-        let mut order = groups(&whole.sequences);
-        let cuts = self.config.minibatches.min(order.len());
-        if cuts == 1 {
-            return Ok(vec![whole; self.config.epochs]);
-        }
-        let mut batches = Vec::with_capacity(self.config.epochs * cuts);
-        for _ in 0..self.config.epochs {
-            rng.shuffle(&mut order);
-            for cut in 0..cuts {
-                let range = cut * order.len() / cuts..(cut + 1) * order.len() / cuts;
-                batches.push(whole.minibatch(&order[range])?);
-            }
-        }
-        Ok(batches)
+        let groups = groups(&whole.sequences);
+        let passes = Passes {
+            epochs: self.config.epochs,
+            minibatches: self.config.minibatches,
+        };
+        minibatches(whole, groups, passes, rng, VarGradBatch::minibatch)
     }
 
     fn after_step(&mut self, _: &Stats) -> ControlFlow<()> {

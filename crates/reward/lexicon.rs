@@ -14,7 +14,10 @@ impl Lexicon {
     /// # Errors
     /// If a value is not finite.
     pub fn new(words: &BTreeMap<String, f64>) -> Result<Self> {
-        if let Some((word, value)) = words.iter().find(|(_, value)| !value.is_finite()) {
+        if let Some((word, value)) = words
+            .iter()
+            .find(|(_, value)| !(**value as f32).is_finite())
+        {
             let message = format!("lexicon: the value of `{word}` is {value}, not a finite number");
             return Err(Error::Rule(message));
         }
@@ -76,7 +79,7 @@ fn entry(path: &Path, line: usize, content: &str) -> Result<(String, f64)> {
         .next()
         .ok_or_else(|| error("expected a word, a tab and a number".into()))?;
     match value.trim().parse::<f64>() {
-        Ok(number) if number.is_finite() => Ok((word.to_lowercase(), number)),
+        Ok(number) if (number as f32).is_finite() => Ok((word.to_lowercase(), number)),
         _ => Err(error(format!("`{value}` is not a finite number"))),
     }
 }

@@ -96,6 +96,29 @@ impl Rule {
         }
     }
 
+    /// The same with every reward model replaced by the number 0: what is left can be checked without
+    /// reading weights.
+    #[must_use]
+    pub fn without_models(&self) -> Self {
+        match self {
+            Self::Model { .. } => Self::Length { per_token: 0.0 },
+            Self::Sum { rules } => Self::Sum {
+                rules: rules
+                    .iter()
+                    .map(|part| Weighted {
+                        weight: part.weight,
+                        rule: part.rule.without_models(),
+                    })
+                    .collect(),
+            },
+            Self::MissingEos { penalty, rule } => Self::MissingEos {
+                penalty: *penalty,
+                rule: Box::new(rule.without_models()),
+            },
+            other => other.clone(),
+        }
+    }
+
     /// The folders of the reward models it names.
     #[must_use]
     pub fn models(&self) -> Vec<&Path> {

@@ -30,6 +30,14 @@ impl Rules {
     pub fn new(rule: &Rule, token: &dyn Fn(&str) -> Option<u32>) -> Result<Self> {
         Compiled::new(rule, token).map(Self)
     }
+
+    /// Whether every token that is counted is one of a vocabulary of `vocab` entries.
+    ///
+    /// # Errors
+    /// If one is not; the message names it.
+    pub fn check(&self, vocab: usize) -> Result<()> {
+        self.0.check(vocab)
+    }
 }
 
 impl Reward for Rules {
@@ -92,6 +100,18 @@ impl Compiled {
                 }
             }
         })
+    }
+
+    fn check(&self, vocab: usize) -> Result<()> {
+        match self {
+            Self::TokenShare(id) if *id as usize >= vocab => Err(Error::Rule(format!(
+                "reward token-share: token {id} is not in the vocabulary: ids end at {}",
+                vocab - 1
+            ))),
+            Self::Sum(rules) => rules.iter().try_for_each(|(_, rule)| rule.check(vocab)),
+            Self::MissingEos { rule, .. } => rule.check(vocab),
+            _ => Ok(()),
+        }
     }
 
     /// \[B\]

@@ -52,9 +52,76 @@ impl Epochs {
     }
 }
 
+/// How a rollout is gone over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passes {
+    /// How often each item is learned from.
+    pub epochs: usize,
+    /// Optimizer steps in each pass, where there are as many items.
+    pub minibatches: usize,
+}
+
+/// The batches of all passes over one rollout: its `items` cut into parts as equal as can be, drawn
+/// anew in each pass; `part` makes a batch of some of them. One mini-batch a pass is `whole` in its
+/// own order, read as it was when it was scored, so that the first ratio is exactly 1.
+///
+/// # Errors
+/// If `part` fails.
+pub fn minibatches<B: Clone, T>(
+    whole: B,
+    mut items: Vec<T>,
+    passes: Passes,
+    mut rng: Rng,
+    part: impl Fn(&B, &[T]) -> rlhf_objective::Result<B>,
+) -> rlhf_objective::Result<Vec<B>> {
+    let cuts = passes.minibatches.min(items.len());
+    if cuts == 1 {
+        return Ok(vec![whole; passes.epochs]);
+    }
+    let mut batches = Vec::with_capacity(passes.epochs * cuts);
+    for _ in 0..passes.epochs {
+        rng.shuffle(&mut items);
+        for cut in 0..cuts {
+            let range = cut * items.len() / cuts..(cut + 1) * items.len() / cuts;
+            batches.push(part(&whole, &items[range])?);
+        }
+    }
+    Ok(batches)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mini_batches_cover_a_rollout_in_each_pass() {
+        let of = |epochs, minibatches, items: usize| {
+            let passes = Passes {
+                epochs,
+                minibatches,
+            };
+            let items: Vec<usize> = (0..items).collect();
+            let rng = Rng::new(1, Stream::Minibatch, 0, 0);
+            minibatches_of(items, passes, rng)
+        };
+        assert_eq!(of(3, 1, 4), vec![vec![0, 1, 2, 3]; 3]);
+        let batches = of(2, 3, 7);
+        for pass in batches.chunks(3) {
+            let mut all = pass.concat();
+            all.sort_unstable();
+            assert_eq!(all, (0..7).collect::<Vec<_>>());
+            assert!(pass.iter().all(|batch| (2..=3).contains(&batch.len())));
+        }
+        assert_ne!(batches[..3], batches[3..]);
+        assert_eq!(of(1, 9, 4).len(), 4);
+    }
+
+    fn minibatches_of(items: Vec<usize>, passes: Passes, rng: Rng) -> Vec<Vec<usize>> {
+        minibatches(items.clone(), items, passes, rng, |_, some| {
+            Ok(some.to_vec())
+        })
+        .unwrap()
+    }
 
     #[test]
     fn each_pass_takes_each_item_once() {

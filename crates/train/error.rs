@@ -5,18 +5,27 @@ use std::path::PathBuf;
 /// An error of a run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A number that ends a run: going on would spoil the weights. The last checkpoint is whole.
+    /// A number that ends a run: going on would spoil the weights.
     #[error(
-        "{what} is {value} at step {step}: lower [optim] learning_rate, or look at the rewards and \
-         the data of that step; the checkpoints before it are good"
+        "{what} is {value}: lower optim.learning_rate, or look at the rewards and the data of that step"
     )]
     NotFinite {
         /// What was computed.
         what: &'static str,
         /// Its value.
         value: f64,
-        /// The step, counted from 0.
+    },
+    /// What ended a run before its end. The last checkpoint is whole.
+    #[error("in step {step} of {total}: {source}; {left}")]
+    Stopped {
+        /// The step, counted from 1.
         step: usize,
+        /// All steps.
+        total: usize,
+        /// What is left of the run.
+        left: String,
+        /// What happened.
+        source: Box<Self>,
     },
     /// A run with nothing to do.
     #[error("{0}")]

@@ -22,6 +22,7 @@ mod source;
 mod state;
 mod stats;
 mod update;
+mod warnings;
 
 #[cfg(test)]
 mod gpt2;
@@ -30,7 +31,7 @@ mod online_tests;
 #[cfg(test)]
 mod toy;
 
-pub use epochs::Epochs;
+pub use epochs::{Epochs, Passes, minibatches};
 pub use error::{Error, Result};
 pub use evaluate::evaluate;
 pub use learner::{Learner, Method};

@@ -44,6 +44,13 @@ pub(crate) fn measure(scored: &Scored) -> Result<Metrics> {
     ]))
 }
 
+/// The share of responses that end at their greatest length.
+pub(crate) fn cut_off(scored: &Scored) -> f64 {
+    let responses = scored.rollouts.sequences.responses();
+    let cut = responses.iter().filter(|r| r.finish == Finish::Length);
+    cut.count() as f64 / responses.len() as f64
+}
+
 /// A line of `samples.jsonl`.
 #[derive(Serialize)]
 struct Sample<'a> {

@@ -1,6 +1,6 @@
 //! The loop that learns from the policy's own samples.
 
-use crate::metrics::{log_samples, measure};
+use crate::metrics::{cut_off, log_samples, measure};
 use crate::run::{Done, Metrics};
 use crate::update::{At, update};
 use crate::{Ended, Epochs, Error, Method, Optim, Result, Run, Stats};
@@ -84,6 +84,10 @@ pub fn online<M: Method>(
         )?;
         let scored = objective.rewards(rollouts)?;
         let mut metrics = measure(&scored)?;
+        if !sampling.stop.is_empty() {
+            // Where nothing ends a response but its length, none is cut off.
+            metrics.insert("completions/clipped_ratio", cut_off(&scored));
+        }
         log_samples(journal, step, &scored, settings.log_samples)?;
         let (episodes, tokens) = (
             scored.rollouts.sequences.len(),

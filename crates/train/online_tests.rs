@@ -183,7 +183,11 @@ fn a_number_that_is_not_finite_ends_the_run_and_spoils_no_checkpoint() {
         false,
     );
     let error = ended.unwrap_err().to_string();
-    assert!(error.contains("step 1"), "{error}");
+    assert!(error.starts_with("in step 2 of 8: "), "{error}");
+    assert!(
+        error.ends_with("; no checkpoint was written yet"),
+        "{error}"
+    );
     assert_eq!(rlhf_journal::checkpoints(folder.path()).unwrap(), []);
     assert!(!folder.path().join("final").exists());
 }

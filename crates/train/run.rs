@@ -1,6 +1,7 @@
 //! What every run does around its steps: journal, progress, checkpoints, interruption.
 
-use crate::state::{save, save_policy};
+use crate::state::{forget_optimizers, save, save_policy};
+use crate::warnings::Warnings;
 use crate::{Error, Result, State};
 use rlhf_journal::Journal;
 use rlhf_objective::Beta;
@@ -21,6 +22,8 @@ pub struct Progress<'a> {
     pub total: usize,
     /// What was written to `metrics.jsonl`.
     pub metrics: &'a BTreeMap<&'static str, f64>,
+    /// What a person should look at, a sentence each; most steps have none.
+    pub warnings: &'a [String],
     /// Tokens a second in this step: response tokens drawn, or tokens read from a data set.
     pub tokens_per_second: f64,
     /// An estimate of the time left, seconds.
@@ -78,40 +81,65 @@ impl Run<'_> {
         if total == 0 {
             return Err(Error::Empty("the run has no steps: its data set is empty"));
         }
+        let mut warnings = self.warnings_so_far()?;
+        forget_optimizers(self.journal, self.start.step)?;
         let began = Instant::now();
         for step in self.start.step..total {
-            let step_began = Instant::now();
-            let done = work(policy, self.journal, step)?;
-            let seconds = step_began.elapsed().as_secs_f64();
-            let rate = done.tokens as f64 / seconds;
-            self.write(step, &done, seconds, rate)?;
-            let each = began.elapsed().as_secs_f64() / (step + 1 - self.start.step) as f64;
-            self.watch.step(&Progress {
-                step: step + 1,
-                total,
-                metrics: &done.metrics,
-                tokens_per_second: rate,
-                seconds_left: each * (total - step - 1) as f64,
-            });
-            let state = State {
-                step: step + 1,
-                beta: done.beta,
-                memory: done.memory,
-            };
-            let (last, interrupted) = (state.step == total, self.interrupt.load(Ordering::Relaxed));
-            let due = self
-                .save_every
-                .is_some_and(|every| state.step.is_multiple_of(every));
-            if last || interrupted || due {
-                save(policy, self.journal, state)?;
-            }
-            if interrupted && !last {
-                return Ok(Ended::Interrupted);
+            let done = self
+                .step(policy, (step, total), began, &mut warnings, &mut work)
+                .map_err(|source| self.stopped(step, total, source))?;
+            if done == Ended::Interrupted {
+                return Ok(done);
             }
         }
         self.journal
             .final_model(|folder| save_policy(policy, folder))?;
         Ok(Ended::Done)
+    }
+
+    /// One step, what is written about it, and its checkpoint where one is due.
+    fn step(
+        &mut self,
+        policy: &mut ActorCritic,
+        (step, total): (usize, usize),
+        began: Instant,
+        warnings: &mut Warnings,
+        work: &mut impl FnMut(&mut ActorCritic, &mut Journal, usize) -> Result<Done>,
+    ) -> Result<Ended> {
+        let step_began = Instant::now();
+        let done = work(policy, self.journal, step)?;
+        let seconds = step_began.elapsed().as_secs_f64();
+        let rate = done.tokens as f64 / seconds;
+        self.write(step, &done, seconds, rate)?;
+        let warnings = warnings.see(&done.metrics);
+        for sentence in &warnings {
+            self.journal.warning(step, sentence)?;
+        }
+        let each = began.elapsed().as_secs_f64() / (step + 1 - self.start.step) as f64;
+        self.watch.step(&Progress {
+            step: step + 1,
+            total,
+            metrics: &done.metrics,
+            warnings: &warnings,
+            tokens_per_second: rate,
+            seconds_left: each * (total - step - 1) as f64,
+        });
+        let state = State {
+            step: step + 1,
+            beta: done.beta,
+            memory: done.memory,
+        };
+        let (last, interrupted) = (state.step == total, self.interrupt.load(Ordering::Relaxed));
+        let due = self
+            .save_every
+            .is_some_and(|every| state.step.is_multiple_of(every));
+        if last || interrupted || due {
+            save(policy, self.journal, state)?;
+        }
+        Ok(match interrupted && !last {
+            true => Ended::Interrupted,
+            false => Ended::Done,
+        })
     }
 
     fn write(&mut self, step: usize, done: &Done, seconds: f64, rate: f64) -> Result<()> {
@@ -120,5 +148,35 @@ impl Run<'_> {
         let phases = done.seconds.iter().map(|(name, value)| (*name, *value));
         let whole = [("seconds", seconds), ("tokens_per_second", rate)];
         Ok(self.journal.timing(step, whole.into_iter().chain(phases))?)
+    }
+
+    /// The state of the warnings after the steps that are done already.
+    fn warnings_so_far(&self) -> Result<Warnings> {
+        let mut warnings = Warnings::default();
+        if self.start.step > 0 {
+            for row in rlhf_journal::metrics(self.journal.folder())? {
+                let numbers = row
+                    .values
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), *value));
+                warnings.see(&numbers.collect());
+            }
+        }
+        Ok(warnings)
+    }
+
+    /// Says where an error stopped the run, and what is left of it.
+    fn stopped(&self, step: usize, total: usize, source: Error) -> Error {
+        let checkpoint = rlhf_journal::last_checkpoint(self.journal.folder());
+        let left = match checkpoint {
+            Ok(checkpoint) => format!("{} is whole", checkpoint.path.display()),
+            Err(_) => "no checkpoint was written yet".into(),
+        };
+        Error::Stopped {
+            step: step + 1,
+            total,
+            left,
+            source: Box::new(source),
+        }
     }
 }

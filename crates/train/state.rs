@@ -24,15 +24,28 @@ pub struct State {
 }
 
 /// Writes the checkpoint of `state`: the policy in Hugging Face layout, the optimizer's state and
-/// `trainer.json`, all or nothing.
+/// `trainer.json`, all or nothing. Only then the optimizer's state of older checkpoints goes, which
+/// nothing resumes from any more.
 pub(crate) fn save(policy: &ActorCritic, journal: &Journal, state: State) -> Result<()> {
     journal.checkpoint(state.step, |folder| {
         save_policy(policy, folder)?;
         save_optimizer(policy, &folder.join(OPTIMIZER))?;
         let path = folder.join(TRAINER);
         let text = serde_json::to_string_pretty(&state).map_err(unreadable(&path))?;
-        Ok(write_atomic(&path, text.as_bytes())?)
-    })
+        write_atomic(&path, text.as_bytes()).map_err(Error::from)
+    })?;
+    forget_optimizers(journal, state.step)
+}
+
+/// Removes the optimizer's state, twice the size of the weights, from the checkpoints before `step`.
+pub(crate) fn forget_optimizers(journal: &Journal, step: usize) -> Result<()> {
+    for checkpoint in rlhf_journal::checkpoints(journal.folder())? {
+        let path = checkpoint.path.join(OPTIMIZER);
+        if checkpoint.step < step && path.exists() {
+            std::fs::remove_file(&path).map_err(unreadable(&path))?;
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn save_policy(policy: &ActorCritic, folder: &Path) -> Result<()> {

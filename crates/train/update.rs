@@ -51,13 +51,13 @@ pub(crate) fn update<L: Learner>(
             .value
             .to_scalar::<f32>()
             .map_err(rlhf_objective::Error::from)?;
-        finite("the loss", f64::from(value), at)?;
+        finite("the loss", f64::from(value))?;
         policy.backward(&outputs.gradients(&loss.value)?)?;
         stats.absorb(&loss.stats);
     }
     let squares = |p: &&rlhf_tensor::Parameters| p.gradient_norm().powi(2);
     let norm = policy.parameters().iter().map(squares).sum::<f64>().sqrt();
-    finite("the gradient's norm", norm, at)?;
+    finite("the norm of the gradient", norm)?;
     let scale = optim.clip.map_or(1.0, |most| (most / norm).min(1.0));
     let learning_rate = optim.learning_rate * optim.schedule.factor(at.step, at.total);
     for parameters in policy.parameters_mut() {
@@ -68,12 +68,11 @@ pub(crate) fn update<L: Learner>(
     Ok(stats)
 }
 
-fn finite(what: &'static str, value: f64, at: At) -> Result<()> {
-    if value.is_finite() {
-        return Ok(());
+fn finite(what: &'static str, value: f64) -> Result<()> {
+    match value.is_finite() {
+        true => Ok(()),
+        false => Err(Error::NotFinite { what, value }),
     }
-    let step = at.step;
-    Err(Error::NotFinite { what, value, step })
 }
 
 #[cfg(test)]
@@ -142,7 +141,7 @@ mod tests {
         let batch = weighted(sequences(), &[1.0, f32::NAN, 1.0]);
         let error = update(&mut network, &Likelihood, &batch, &optim(), AT).unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("loss") && text.contains("step 3"), "{text}");
+        assert!(text.contains("the loss is NaN"), "{text}");
         assert_eq!(network.parameters()[0].checksum(), before);
     }
 }

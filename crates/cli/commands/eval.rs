@@ -2,8 +2,8 @@
 
 use crate::args::EvalArgs;
 use crate::commands::exact;
-use crate::commands::train::settings_of;
-use crate::config::Config;
+use crate::commands::train::{check_paths, settings_of};
+use crate::config::{Config, MethodName};
 use crate::output::{Usage, log, print};
 use crate::run::sampling;
 use crate::wiring::{self, Vocabulary};
@@ -14,6 +14,7 @@ use rlhf_journal::{Checkpoint, FrontierPoint, checkpoints, write_atomic};
 use rlhf_lm::Heads;
 use rlhf_objective::{Prompt, Reward};
 use rlhf_policy::Sampling;
+use rlhf_reward::Rule;
 use rlhf_tensor::Storage;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,8 +31,13 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     if args.exact {
         return exact::run(&mut judge, &args.runs, args.json);
     }
+    judge.say(args);
+    let folder = args.out.as_deref().unwrap_or(&args.runs[0]);
+    // Before the work, not after it.
+    fs::create_dir_all(folder)
+        .with_context(|| format!("cannot write to {}: choose another --out", folder.display()))?;
     let points = judge.points(&args.runs)?;
-    write(args.out.as_deref().unwrap_or(&args.runs[0]), &points)?;
+    write(folder, &points)?;
     if args.json {
         for point in &points {
             print(serde_json::to_string(point)?)?;
@@ -62,14 +68,25 @@ pub(crate) struct Judge {
 impl Judge {
     pub(crate) fn new(first: &Path, args: &EvalArgs) -> Result<Self> {
         let mut config = settings_of(first)?;
+        measurable(first, &config)?;
         if let Some(reward) = &args.reward {
-            config.reward = Some(
-                reward
-                    .parse()
-                    .map_err(|error| Usage(anyhow::Error::new(error)))?,
-            );
+            let rule: Rule = reward
+                .parse()
+                .map_err(|error| Usage(anyhow::Error::new(error)))?;
+            config.reward = Some(rule);
+            config = config.absolute()?;
         }
+        ensure!(
+            config.reward.is_some(),
+            "{}: an {} run has no reward to measure by: give --reward, or name a run with a reward first",
+            first.display(),
+            config.objective
+        );
+        check_paths(&config, first, |key| {
+            !key.starts_with("data.") || args.prompts.is_none()
+        })?;
         let vocabulary = Vocabulary::load(wiring::model_path(&config)?)?;
+        wiring::check_reward(&config, &vocabulary)?;
         let reward = wiring::reward(&config, &vocabulary.tokenizer)?;
         let prompts = match &args.prompts {
             Some(path) => {
@@ -100,28 +117,77 @@ impl Judge {
         })
     }
 
+    /// What everything is measured by, where that is not clear from one run.
+    fn say(&self, args: &EvalArgs) {
+        let first = args.runs[0].display();
+        if args.runs.len() > 1 {
+            let of = |given: bool| if given { "given" } else { "of the first run" };
+            log(format_args!(
+                "all runs are measured by the reward {} on {} prompts {}, with the sampling of {first}",
+                of(args.reward.is_some()),
+                self.prompts.len(),
+                of(args.prompts.is_some()),
+            ));
+        }
+    }
+
+    /// Refuses a run that does not belong on the same axes.
+    pub(super) fn comparable(&self, run: &Path) -> Result<Config> {
+        let config = settings_of(run)?;
+        measurable(run, &config)?;
+        check_paths(&config, run, |key| {
+            key == "model.path" || key.starts_with("prior.")
+        })?;
+        let own = Vocabulary::load(wiring::model_path(&config)?)?;
+        ensure!(
+            own.size == self.vocabulary.size,
+            "{} has another vocabulary than the first run: measure it alone",
+            run.display()
+        );
+        let (own, ours) = (
+            config.sampling.temperature,
+            self.config.sampling.temperature,
+        );
+        ensure!(
+            own == ours,
+            "{} samples at temperature {own} and the first run at {ours}: their KL is not the same \
+             quantity; measure it alone",
+            run.display()
+        );
+        let (own, ours) = (prior_of(&config)?, prior_of(&self.config)?);
+        if own != ours {
+            log(format_args!(
+                "{}: its KL is to its own prior ({own}), the first run's to another ({ours})",
+                run.display()
+            ));
+        }
+        Ok(config)
+    }
+
     /// Every checkpoint of every run, and what the first run's prior could give at best.
     fn points(&mut self, runs: &[PathBuf]) -> Result<Vec<FrontierPoint>> {
+        let configs: Vec<Config> = runs
+            .iter()
+            .map(|run| self.comparable(run))
+            .collect::<Result<_>>()?;
         let mut points = Vec::new();
-        for run in runs {
-            points.extend(self.of_run(run)?);
+        for (run, config) in runs.iter().zip(&configs) {
+            points.extend(self.of_run(run, config)?);
         }
         points.extend(self.of_prior()?);
         Ok(points)
     }
 
-    fn of_run(&mut self, run: &Path) -> Result<Vec<FrontierPoint>> {
-        let config = settings_of(run)?;
-        self.same_vocabulary(run, &config)?;
-        let (mut prior, _) = wiring::prior(&config)?.load()?;
+    fn of_run(&mut self, run: &Path, config: &Config) -> Result<Vec<FrontierPoint>> {
+        let (mut prior, _) = wiring::prior(config)?.load()?;
         let name = name_of(run);
         let sampling = self.sampling(self.config.eval.samples_per_prompt);
         let mut points = Vec::new();
-        for Checkpoint { step, path } in stages(run, &config)? {
+        for Checkpoint { step, path } in stages(run, config)? {
             let (storage, heads) = (Storage::Frozen, Heads::Language);
-            let mut policy = wiring::network(&path, &config, storage, heads)?;
+            let mut policy = wiring::network(&path, config, storage, heads)?;
             let decode = |ids: &[u32]| self.vocabulary.tokenizer.decode(ids);
-            let trial = trial(&self.prompts, &sampling, &decode, &config);
+            let trial = trial(&self.prompts, &sampling, &decode, config);
             let measured = measure(&mut *policy, &mut *prior, &mut *self.reward, &trial)?;
             if !measured.kl_agrees() {
                 log(format_args!(
@@ -182,6 +248,23 @@ pub(super) fn name_of(run: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
+/// Refuses what has no place on the reward–KL plane.
+fn measurable(run: &Path, config: &Config) -> Result<()> {
+    ensure!(
+        config.objective.method() != MethodName::Reward,
+        "{} is a reward model, not a policy: use it to measure others, as in --reward {}",
+        run.display(),
+        run.join("final").display()
+    );
+    Ok(())
+}
+
+/// The prior of a run in words. A run of demonstrations has none; it is measured against the model it
+/// started from.
+fn prior_of(config: &Config) -> Result<String> {
+    Ok(wiring::prior(config)?.words)
+}
+
 fn trial<'a>(
     prompts: &'a [Arc<Prompt>],
     sampling: &'a Sampling,
@@ -197,7 +280,6 @@ fn trial<'a>(
 }
 
 fn write(folder: &Path, points: &[FrontierPoint]) -> Result<()> {
-    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let mut lines = String::new();
     for point in points {
         lines += &serde_json::to_string(point)?;

@@ -1,11 +1,10 @@
 //! `rlhf eval --exact`: how far runs are from the optimum, where all responses can be listed.
 
 use crate::commands::eval::{Judge, name_of, stages};
-use crate::commands::train::settings_of;
 use crate::config::{BetaSetting, Config};
 use crate::output::print;
 use crate::wiring;
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 use rlhf_eval::{Exact, Listing, Standing};
 use rlhf_lm::Heads;
 use rlhf_tensor::Storage;
@@ -46,8 +45,7 @@ pub(crate) fn run(judge: &mut Judge, runs: &[PathBuf], json: bool) -> Result<()>
 
 /// The prior of a run, all its checkpoints, and the optimum at its β.
 pub(crate) fn of_run(judge: &mut Judge, run: &Path) -> Result<Vec<Row>> {
-    let config = settings_of(run)?;
-    judge.same_vocabulary(run, &config)?;
+    let config = judge.comparable(run)?;
     let (mut prior, _) = wiring::prior(&config)?.load()?;
     let exact = judge.exact(&mut *prior, &config)?;
     let mut policies = Vec::new();
@@ -110,17 +108,6 @@ impl Judge {
         let batch = (config.train.micro_batch_tokens / longest).max(1);
         let reward = &mut *self.reward;
         Ok(Exact::new(&self.prompts, &listing, prior, reward, batch)?)
-    }
-
-    /// Whether a run speaks as the first one does.
-    pub(super) fn same_vocabulary(&self, run: &Path, config: &Config) -> Result<()> {
-        let own = wiring::Vocabulary::load(wiring::model_path(config)?)?.size;
-        ensure!(
-            own == self.vocabulary.size,
-            "{} has another vocabulary than the first run: measure it alone",
-            run.display()
-        );
-        Ok(())
     }
 }
 

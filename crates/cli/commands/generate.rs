@@ -18,13 +18,6 @@ const ROWS: usize = 64;
 
 pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
     let greedy = args.temperature == 0.0;
-    if !args.temperature.is_finite() || args.temperature < 0.0 {
-        let message = anyhow!(
-            "--temperature {}: must be a number from 0",
-            args.temperature
-        );
-        return Err(Usage(message).into());
-    }
     let options = LoadOptions {
         storage: Storage::Frozen,
         heads: Heads::Language,
@@ -35,10 +28,10 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
     let vocabulary = Vocabulary::load(&args.model)?;
     let prompts = prompts(args, &vocabulary)?;
     let sampling = Sampling {
-        samples: args.n,
-        max_new_tokens: args.max_new_tokens,
+        samples: args.n.get(),
+        max_new_tokens: args.max_new_tokens.get(),
         rows: ROWS,
-        stop: vocabulary.eos.into_iter().collect(),
+        stop: stop(args, &vocabulary)?,
         context: vocabulary.context,
         draw: if greedy { Draw::Greedy } else { Draw::Sample },
         seed: args.seed,
@@ -47,6 +40,23 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
     let decode = |ids: &[u32]| vocabulary.tokenizer.decode(ids);
     let sampled = sample(&mut *model.decoder()?, &prompts, &sampling, &decode)?;
     show(&sampled, args.json)
+}
+
+/// The EOS, and the tokens that were asked for.
+fn stop(args: &GenerateArgs, vocabulary: &Vocabulary) -> Result<Vec<u32>> {
+    let mut ids: Vec<u32> = vocabulary.eos.into_iter().collect();
+    for token in &args.stop {
+        let one = |ids: Vec<u32>| <[u32; 1]>::try_from(ids).ok().map(|[id]| id);
+        let id = vocabulary.tokenizer.encode(token).ok().and_then(one);
+        let id = id.or_else(|| vocabulary.tokenizer.id(token));
+        let id = id.or_else(|| token.parse().ok());
+        let id = id.filter(|id| (*id as usize) < vocabulary.size);
+        ids.push(id.ok_or_else(|| {
+            let fix = "give the text of one token (a leading blank is part of it), or its id";
+            Usage(anyhow!("--stop {token:?} is not one token: {fix}"))
+        })?);
+    }
+    Ok(ids)
 }
 
 fn prompts(args: &GenerateArgs, vocabulary: &Vocabulary) -> Result<Vec<Arc<Prompt>>> {

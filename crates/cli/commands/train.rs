@@ -9,10 +9,14 @@ use crate::plan::{json, plan, show};
 use crate::prior_fit;
 use crate::run::{Start, execute, start_threads};
 use anyhow::{Context, Result, ensure};
-use rlhf_journal::{Existing, Journal, last_checkpoint, next_free};
+use rlhf_journal::{Existing, Journal, checkpoints, next_free};
 use rlhf_train::Ended;
 use serde_json::json as object;
 use std::path::{Path, PathBuf};
+
+/// The head of a run's `config.toml`.
+const STORED: &str =
+    "# What this run used. A path that does not start with / is inside this folder.\n\n";
 
 pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     if args.resume {
@@ -34,6 +38,11 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     };
     config.require().map_err(Usage)?;
     let mut config = config.absolute()?;
+    let existing = match args.overwrite {
+        true => Existing::Overwrite,
+        false => Existing::Refuse,
+    };
+    Journal::check(&folder, existing)?;
     if args.dry_run {
         return dry_run(args, &config, &folder);
     }
@@ -43,11 +52,6 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         Some(plan(&config)?)
     };
     config.prior.locate(&std::path::absolute(&folder)?);
-    let existing = if args.overwrite {
-        Existing::Overwrite
-    } else {
-        Existing::Refuse
-    };
     let mut journal = Journal::create(&folder, existing)?;
     log(format_args!("run folder {}", folder.display()));
     start_threads(&config)?;
@@ -55,7 +59,8 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         demo::write(&world(&folder))?;
     }
     show(&lines.map_or_else(|| plan(&config), Ok)?);
-    journal.config(&toml::to_string(&config)?)?;
+    let stored = toml::to_string(&config.clone().stored_in(&folder)?)?;
+    journal.config(&format!("{STORED}{stored}"))?;
     prior_fit::fit(&config)?;
     let ended = execute(&config, &mut journal, &Start::fresh(&config)?)?;
     finish(args, &config, &folder, ended)?;
@@ -77,9 +82,31 @@ pub(crate) fn fit(config: &Config, folder: &Path) -> Result<()> {
 
 /// The settings that the run in `folder` was started with.
 pub(crate) fn settings_of(folder: &Path) -> Result<Config> {
-    let mut config = Layers::new(Some(&folder.join("config.toml")))?.resolve()?;
+    let path = folder.join("config.toml");
+    if !path.exists() {
+        return Err(rlhf_journal::Error::NoRun(folder.into(), "config.toml").into());
+    }
+    let mut config = Layers::new(Some(&path))?.resolve()?.read_from(folder)?;
     config.prior.locate(&std::path::absolute(folder)?);
     Ok(config)
+}
+
+/// Refuses settings of the run in `folder` that name what is not there any more. `needed` says which
+/// keys matter.
+pub(crate) fn check_paths(
+    config: &Config,
+    folder: &Path,
+    needed: impl Fn(&str) -> bool,
+) -> Result<()> {
+    for (key, path) in config.clone().paths() {
+        ensure!(
+            !needed(&key) || path.exists(),
+            "{} is not there any more: say where it is now under {key} in {}",
+            path.display(),
+            folder.join("config.toml").display()
+        );
+    }
+    Ok(())
 }
 
 fn resume(args: &TrainArgs) -> Result<()> {
@@ -88,22 +115,12 @@ fn resume(args: &TrainArgs) -> Result<()> {
         .clone()
         .context("--resume needs --out, the run folder to continue");
     let folder = folder.map_err(Usage)?;
-    ensure!(
-        args.is_bare() && args.set.is_empty() && args.reward.is_none() && args.beta.is_none(),
-        Usage(anyhow::anyhow!(
-            "--resume takes its settings from {}/config.toml",
-            folder.display()
-        ))
-    );
     let config = settings_of(&folder)?;
-    let last = last_checkpoint(&folder);
-    // Interrupted while its prior was fitted: the run itself has not begun.
-    let (step, start) = match last {
-        Err(_) if !config.prior.fits().is_empty() => (0, Start::fresh(&config)?),
-        last => {
-            let checkpoint = last?;
-            (checkpoint.step, Start::at(&checkpoint.path))
-        }
+    check_paths(&config, &folder, |_| true)?;
+    // A run that was stopped before its first checkpoint starts again from the beginning.
+    let (step, start) = match checkpoints(&folder)?.pop() {
+        Some(last) => (last.step, Start::at(&last.path)),
+        None => (0, Start::fresh(&config)?),
     };
     log(format_args!(
         "run folder {}, from step {step}",

@@ -3,6 +3,9 @@
 use super::{BetaSetting, Config, MethodName};
 use anyhow::{Result, bail, ensure};
 
+/// More threads than any machine has use for.
+const MOST_THREADS: usize = 1024;
+
 impl Config {
     /// Refuses what no run can do.
     pub(crate) fn check(&self) -> Result<()> {
@@ -102,6 +105,11 @@ impl Config {
         ] {
             ensure!(number > 0, "{key} = 0: must be positive");
         }
+        let threads = self.train.threads;
+        ensure!(
+            threads <= MOST_THREADS,
+            "train.threads = {threads}: at most {MOST_THREADS}; 0 takes as many as the machine has"
+        );
         let (rollouts, samples) = (self.sampling.rollouts, self.sampling.samples_per_prompt);
         ensure!(
             rollouts.is_multiple_of(samples),

@@ -11,10 +11,10 @@ use rlhf_tensor::{Gradients, ParameterId, Weights};
 use std::ops::Range;
 
 /// Logits computed at a time, in floats (64 MiB).
-const CHUNK: usize = 1 << 24;
+pub(crate) const CHUNK: usize = 1 << 24;
 /// Logits kept from the forward pass where the whole batch has no more, in floats (256 MiB): the
 /// loss, and so their gradient, is known only after it.
-const KEPT: usize = 1 << 26;
+pub(crate) const KEPT: usize = 1 << 26;
 
 /// The final norm and the heads, and the memory they compute in.
 #[derive(Debug)]

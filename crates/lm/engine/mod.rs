@@ -16,6 +16,7 @@ use crate::asked::{check_trainable, no_vocabulary, nothing_read, of_numbers};
 use crate::bodies::gpt2::Gpt2Ids;
 use crate::{Gpt2Config, Heads, Packed};
 use heads::Readout;
+pub(crate) use heads::{CHUNK, KEPT};
 use rlhf_objective::{
     Decoder, Error, Network, OutputGrads, Outputs, Purpose, Result, Sequences, Want,
 };

@@ -1,0 +1,125 @@
+//! How much memory a run will take at its peak, from headers and the lengths of its data.
+
+use crate::config::{Config, Critic, MethodName};
+use crate::wiring;
+use anyhow::Result;
+use rlhf_lm::{Summary, inspect};
+use rlhf_objective::{Purpose, Sequences};
+
+/// What a network reads for one item of a data set, on average: a prompt, a pair, a demonstration.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PerItem {
+    /// Tokens it reads.
+    tokens: f64,
+    /// Response tokens it predicts.
+    rows: f64,
+}
+
+impl PerItem {
+    /// Of `sequences`, which hold so many items.
+    pub(crate) fn of(sequences: &Sequences, items: usize) -> Self {
+        let each = |count: usize| count as f64 / items.max(1) as f64;
+        Self {
+            tokens: each(sequences.network_tokens(0..sequences.len())),
+            rows: each(sequences.tokens()),
+        }
+    }
+
+    /// Of prompts with so many tokens each, and the longest responses there may be.
+    pub(crate) fn sampled(prompt: f64, config: &Config) -> Self {
+        let (samples, length) = (
+            config.sampling.samples_per_prompt as f64,
+            config.sampling.max_new_tokens as f64,
+        );
+        Self {
+            tokens: prompt + samples * (length - 1.0),
+            rows: samples * length,
+        }
+    }
+}
+
+/// The peak in words, with its greatest parts.
+pub(crate) fn estimate(config: &Config, item: PerItem) -> Result<String> {
+    let model = inspect(wiring::model_path(config)?)?;
+    let online = config.objective.method().online();
+    let (tokens, rows) = one_read(config, item)?;
+    let networks = match config.model.critic {
+        Some(Critic::Separate) => 2,
+        _ => 1,
+    };
+    let trained = networks * model.memory.trainable;
+    let mut activations = networks * model.read_bytes(tokens, rows, Purpose::Train);
+    let mut frozen = 0;
+    if online {
+        let priors = wiring::prior(config)?.folders;
+        let rewards = config.reward.iter().flat_map(|rule| rule.models());
+        for folder in priors.iter().map(AsRef::as_ref).chain(rewards) {
+            let other = inspect(folder)?;
+            frozen += other.memory.frozen;
+            activations += other.read_bytes(tokens, rows, Purpose::Score);
+        }
+    }
+    let sampling = match online {
+        true => sampling(config, &model, item),
+        false => 0,
+    };
+    let parts = [
+        ("weights, gradients and moments", trained),
+        ("frozen networks", frozen),
+        ("sampling", sampling),
+        ("activations", activations),
+        ("a checkpoint being written", model.largest_tensor_bytes()),
+    ];
+    let total: u64 = parts.iter().map(|(_, bytes)| bytes).sum();
+    if total < 1 << 20 {
+        return Ok("less than 1 MiB".into());
+    }
+    let parts = parts.iter().filter(|(_, bytes)| *bytes > total / 100);
+    let parts: Vec<String> = parts
+        .map(|(name, n)| format!("{name} {}", size(*n)))
+        .collect();
+    Ok(format!(
+        "about {} at the peak: {}",
+        size(total),
+        parts.join(", ")
+    ))
+}
+
+/// Tokens and rows of the largest read of an update.
+fn one_read(config: &Config, item: PerItem) -> Result<(u64, u64)> {
+    let most = config.train.micro_batch_tokens as f64;
+    let items = match config.objective.method() {
+        MethodName::Sft => {
+            let method: rlhf_sft::Config = config.method()?;
+            match method.per_step {
+                rlhf_sft::PerStep::Sequences(number) => number as f64,
+                rlhf_sft::PerStep::Tokens(number) => number as f64 / item.rows,
+            }
+        }
+        method if method.online() => {
+            config.sampling.rollouts as f64 / config.sampling.samples_per_prompt as f64
+        }
+        _ => config.train.batch_pairs.unwrap_or(1) as f64,
+    };
+    // A single item is never cut.
+    let tokens = (items * item.tokens).min(most).max(item.tokens);
+    let rows = tokens * item.rows / item.tokens.max(1.0);
+    Ok((tokens.ceil() as u64, rows.ceil() as u64))
+}
+
+fn sampling(config: &Config, model: &Summary, item: PerItem) -> u64 {
+    let rows = config.sampling.rows.min(config.sampling.rollouts);
+    let samples = config.sampling.samples_per_prompt as f64;
+    let prompt = item.tokens - item.rows + samples;
+    let length = prompt + config.sampling.max_new_tokens as f64;
+    model.decoder_bytes(rows as u64, length.ceil() as u64)
+}
+
+fn size(bytes: u64) -> String {
+    let mib = bytes as f64 / f64::from(1 << 20);
+    match mib {
+        1024.0.. => format!("{:.1} GiB", mib / 1024.0),
+        10.0.. => format!("{mib:.0} MiB"),
+        _ => format!("{mib:.1} MiB"),
+    }
+}

@@ -1,0 +1,53 @@
+//! How much memory the engine will take, from a checkpoint's headers.
+
+use crate::Summary;
+use crate::engine::{CHUNK, KEPT};
+use rlhf_objective::Purpose;
+
+/// Bytes of a number.
+const F32: u64 = 4;
+
+impl Summary {
+    /// Bytes that a read of `tokens` tokens takes beside the weights, `rows` of which predict; to train,
+    /// with its backward pass. They stay allocated for the next read.
+    #[must_use]
+    pub fn read_bytes(&self, tokens: u64, rows: u64, purpose: Purpose) -> u64 {
+        let (width, inner) = (self.width as u64, self.inner as u64);
+        let block = 6 * width + inner + self.heads as u64;
+        let blocks = match purpose {
+            Purpose::Score => block + 2 * width + inner,
+            Purpose::Train => self.layers as u64 * block + 4 * width + inner + inner.max(3 * width),
+        };
+        F32 * (tokens * blocks + rows * 4 * width + self.logits(rows))
+    }
+
+    /// Floats of logits held at once.
+    fn logits(&self, rows: u64) -> u64 {
+        let all = rows * self.vocab as u64;
+        match self.reward_model {
+            true => 0,
+            false if all <= KEPT as u64 => all,
+            false => all.min(CHUNK as u64),
+        }
+    }
+
+    /// Bytes that sampling takes beside the weights: the matrices packed once more, and the keys and
+    /// values of `rows` sequences of at most `length` tokens.
+    #[must_use]
+    pub fn decoder_bytes(&self, rows: u64, length: u64) -> u64 {
+        let (width, layers) = (self.width as u64, self.layers as u64);
+        let matrices = layers * (4 * width + 2 * self.inner as u64) * width;
+        let head = width * self.vocab as u64;
+        F32 * (matrices + head + rows * length * layers * 2 * width)
+    }
+
+    /// Bytes of the largest tensor, which is copied when a checkpoint is written.
+    #[must_use]
+    pub fn largest_tensor_bytes(&self) -> u64 {
+        let sizes = self
+            .tensors
+            .iter()
+            .map(|t| t.shape.iter().product::<usize>());
+        F32 * sizes.max().unwrap_or(0) as u64
+    }
+}

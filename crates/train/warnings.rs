@@ -1,0 +1,296 @@
+//! What a person should look at while a run goes on, in words.
+//!
+//! A warning is a pure function of the metrics so far: a resumed run says what an uninterrupted one
+//! would have said. Each is given once an episode: when its condition has held for some steps in a row,
+//! and again only after the condition has been away for [`AWAY`] steps.
+
+use std::collections::BTreeMap;
+
+/// KL above what it was at the first step, nats a token: a response is then e times less likely a token
+/// under the prior than under the policy. Runs that keep to their prior's language stay far below.
+const KL_PER_TOKEN: f64 = 1.0;
+/// The share of the first step's entropy a token below which the policy says one thing.
+const ENTROPY_LEFT: f64 = 0.1;
+/// The share of tokens clipped from which on an update learns from next to none.
+const CLIPPED: f64 = 0.9;
+/// The share of responses cut off at their greatest length that is too much.
+const CUT_OFF: f64 = 0.5;
+/// A spread of the scores, as the standard error of their mean in units of its size, that is rounding.
+const SAME: f64 = 1e-7;
+/// For how many steps in a row a condition must be away before it is told again.
+const AWAY: usize = 10;
+
+/// Numbers of a step by their names.
+type Metrics<'a> = BTreeMap<&'a str, f64>;
+
+/// What is watched for: when it holds, for how many steps in a row before it is told, and the sentence.
+struct Condition {
+    holds: fn(first: &Metrics<'_>, now: &Metrics<'_>) -> Option<bool>,
+    steps: usize,
+    sentence: fn(first: &Metrics<'_>, now: &Metrics<'_>) -> Option<String>,
+}
+
+const CONDITIONS: [Condition; 6] = [
+    Condition {
+        holds: |first, now| Some(kl_per_token(now)? - kl_per_token(first)? > KL_PER_TOKEN),
+        steps: 1,
+        sentence: |_, now| {
+            Some(format!(
+                "the KL runs away: {:.1} nats a response, {:.2} a token; raise beta, or lower \
+                 optim.learning_rate",
+                now.get("objective/kl")?,
+                kl_per_token(now)?
+            ))
+        },
+    },
+    Condition {
+        holds: |first, now| {
+            Some(entropy_per_token(now)? < ENTROPY_LEFT * entropy_per_token(first)?)
+        },
+        steps: 1,
+        sentence: |first, now| {
+            Some(format!(
+                "the entropy collapses: {:.3} nats a token, from {:.3}; the policy gives nearly the \
+                 same response each time; raise beta, or lower optim.learning_rate",
+                entropy_per_token(now)?,
+                entropy_per_token(first)?
+            ))
+        },
+    },
+    Condition {
+        holds: |_, now| {
+            // Where an iteration has one update, its ratios are 1 and there is nothing to clip.
+            let moved = *now.get("policy/approxkl_avg")? > 0.0;
+            Some(moved && *now.get("policy/clipfrac_avg")? == 0.0)
+        },
+        steps: 20,
+        sentence: |_, _| {
+            Some(
+                "no ratio was clipped for 20 steps: the policy hardly moves; if the reward does not \
+                 rise, raise optim.learning_rate"
+                    .into(),
+            )
+        },
+    },
+    Condition {
+        holds: |_, now| Some(*now.get("policy/clipfrac_avg")? > CLIPPED),
+        steps: 3,
+        sentence: |_, now| {
+            Some(format!(
+                "{:.0} % of the ratios are clipped: updates are too large to learn from; lower \
+                 optim.learning_rate or method.epochs",
+                100.0 * now.get("policy/clipfrac_avg")?
+            ))
+        },
+    },
+    Condition {
+        holds: |_, now| {
+            let size = now.get("objective/scores")?.abs().max(1e-3);
+            Some(*now.get("objective/scores_se")? <= SAME * size)
+        },
+        steps: 1,
+        sentence: |_, now| {
+            Some(format!(
+                "every response of this step has the same reward, {}: there is nothing to learn from \
+                 it; look at [reward], or draw more responses a step (sampling.rollouts)",
+                now.get("objective/scores")?
+            ))
+        },
+    },
+    Condition {
+        holds: |_, now| Some(*now.get("completions/clipped_ratio")? > CUT_OFF),
+        steps: 3,
+        sentence: |_, now| {
+            Some(format!(
+                "{:.0} % of the responses are cut off at their greatest length: raise \
+                 sampling.max_new_tokens, or take a penalty for it into the reward (missing-eos)",
+                100.0 * now.get("completions/clipped_ratio")?
+            ))
+        },
+    },
+];
+
+fn a_token(metrics: &Metrics<'_>, name: &str) -> Option<f64> {
+    Some(metrics.get(name)? / metrics.get("completions/mean_length")?)
+}
+
+fn kl_per_token(metrics: &Metrics<'_>) -> Option<f64> {
+    a_token(metrics, "objective/kl")
+}
+
+fn entropy_per_token(metrics: &Metrics<'_>) -> Option<f64> {
+    a_token(metrics, "objective/entropy")
+}
+
+/// How a condition has been lately.
+#[derive(Debug, Clone, Copy, Default)]
+struct Episode {
+    /// Steps in a row in which it held.
+    held: usize,
+    /// Steps in a row in which it did not.
+    away: usize,
+    told: bool,
+}
+
+impl Episode {
+    /// Whether it is to be told now.
+    fn step(&mut self, holds: bool, steps: usize) -> bool {
+        if holds {
+            (self.held, self.away) = (self.held + 1, 0);
+        } else {
+            (self.held, self.away) = (0, self.away + 1);
+            self.told &= self.away < AWAY;
+        }
+        let now = self.held >= steps && !self.told;
+        self.told |= now;
+        now
+    }
+}
+
+/// Watches the metrics of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Warnings {
+    first: Option<BTreeMap<String, f64>>,
+    episodes: [Episode; CONDITIONS.len()],
+}
+
+impl Warnings {
+    /// Takes the metrics of the next step and answers what is to be said about it.
+    pub(crate) fn see(&mut self, metrics: &Metrics<'_>) -> Vec<String> {
+        let owned = |(name, value): (&&str, &f64)| ((*name).to_string(), *value);
+        let first = self
+            .first
+            .get_or_insert_with(|| metrics.iter().map(owned).collect());
+        let first: Metrics<'_> = first
+            .iter()
+            .map(|(name, value)| (name.as_str(), *value))
+            .collect();
+        let mut told = Vec::new();
+        for (condition, episode) in CONDITIONS.iter().zip(&mut self.episodes) {
+            let holds = (condition.holds)(&first, metrics).unwrap_or(false);
+            if episode.step(holds, condition.steps) {
+                told.extend((condition.sentence)(&first, metrics));
+            }
+        }
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An ordinary step of 20 tokens a response.
+    const GOOD: [(&str, f64); 8] = [
+        ("objective/kl", 2.0),
+        ("objective/entropy", 40.0),
+        ("completions/mean_length", 20.0),
+        ("policy/approxkl_avg", 1e-3),
+        ("policy/clipfrac_avg", 0.1),
+        ("objective/scores", 1.0),
+        ("objective/scores_se", 0.1),
+        ("completions/clipped_ratio", 0.2),
+    ];
+
+    fn with(changes: &[(&'static str, f64)]) -> Metrics<'static> {
+        GOOD.into_iter().chain(changes.iter().copied()).collect()
+    }
+
+    /// (step, sentence) of a stream in which `changes` hold during `steps` of 60.
+    fn told(
+        changes: &[(&'static str, f64)],
+        steps: &[std::ops::Range<usize>],
+    ) -> Vec<(usize, String)> {
+        let mut warnings = Warnings::default();
+        let mut all = Vec::new();
+        for step in 0..60 {
+            let odd = steps.iter().any(|range| range.contains(&step));
+            let metrics = with(if odd { changes } else { &[] });
+            all.extend(warnings.see(&metrics).into_iter().map(|line| (step, line)));
+        }
+        all
+    }
+
+    #[test]
+    fn nothing_is_said_of_an_ordinary_run() {
+        assert_eq!(told(&[], &[]), []);
+        let mut warnings = Warnings::default();
+        for loss in [0.7, 0.6] {
+            assert!(warnings.see(&[("loss", loss)].into()).is_empty());
+        }
+    }
+
+    #[test]
+    fn each_condition_has_its_sentence() {
+        for (changes, first, words) in [
+            (
+                &[("objective/kl", 23.0)][..],
+                5,
+                "KL runs away: 23.0 nats a response, 1.15 a token",
+            ),
+            (
+                &[("objective/entropy", 3.0)],
+                5,
+                "entropy collapses: 0.150 nats a token, from 2.000",
+            ),
+            (&[("policy/clipfrac_avg", 0.0)], 24, "no ratio was clipped"),
+            (
+                &[("policy/clipfrac_avg", 0.95)],
+                7,
+                "95 % of the ratios are clipped",
+            ),
+            (
+                &[("objective/scores_se", 0.0)],
+                5,
+                "same reward, 1: there is nothing",
+            ),
+            (
+                &[("completions/clipped_ratio", 0.75)],
+                7,
+                "75 % of the responses are cut off",
+            ),
+        ] {
+            let said = told(changes, &[5..60]);
+            assert_eq!(said.len(), 1, "once: {said:?}");
+            assert_eq!(said[0].0, first, "{said:?}");
+            assert!(said[0].1.contains(words), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn an_edge_is_not_crossed() {
+        for changes in [
+            &[("objective/kl", 21.9)][..],
+            &[("objective/entropy", 4.0)],
+            &[("policy/clipfrac_avg", 0.9)],
+            &[("completions/clipped_ratio", 0.5)],
+            &[("policy/clipfrac_avg", 0.0), ("policy/approxkl_avg", 0.0)],
+        ] {
+            assert_eq!(told(changes, &[5..60]), [], "{changes:?}");
+        }
+        // Two steps are no state.
+        assert_eq!(told(&[("policy/clipfrac_avg", 0.95)], &[5..7]), []);
+    }
+
+    #[test]
+    fn an_episode_is_told_once_and_the_next_again() {
+        let constant = [("objective/scores_se", 0.0)];
+        let steps = |ranges: &[std::ops::Range<usize>]| -> Vec<usize> {
+            told(&constant, ranges)
+                .iter()
+                .map(|(step, _)| *step)
+                .collect()
+        };
+        assert_eq!(steps(&[3..6, 9..12, 20..22]), [3]);
+        assert_eq!(steps(&[3..6, 16..17]), [3, 16]);
+    }
+
+    #[test]
+    fn the_prior_of_an_entropy_bonus_is_no_runaway() {
+        let mut warnings = Warnings::default();
+        // Against the uniform prior the KL is large from the start.
+        for kl in [90.0, 95.0, 100.0] {
+            assert!(warnings.see(&with(&[("objective/kl", kl)])).is_empty());
+        }
+    }
+}
