@@ -217,10 +217,13 @@ pub(crate) struct DataSection {
 }
 
 /// `[sampling]`: how responses are drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SamplingSection {
     pub(crate) temperature: f64,
+    /// The tokens that policy and prior may say, if not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tokens: Option<Vec<u32>>,
     pub(crate) max_new_tokens: usize,
     pub(crate) rollouts: usize,
     pub(crate) samples_per_prompt: usize,

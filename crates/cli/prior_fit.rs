@@ -1,12 +1,10 @@
 //! Priors that are fitted before a run: a copy of the model learns the demonstrations.
 
+use crate::commands::train;
 use crate::config::{Config, ObjectiveName, PriorSection};
-use crate::output::{Interrupted, log};
-use crate::run::{Start, execute};
+use crate::output::log;
 use crate::wiring::{self, Vocabulary};
 use anyhow::{Context, Result};
-use rlhf_journal::{Existing, Journal, last_checkpoint};
-use rlhf_train::Ended;
 use std::path::Path;
 
 impl PriorSection {
@@ -46,6 +44,7 @@ pub(crate) fn settings(section: &PriorSection, config: &Config) -> Result<Config
         per_step: fit.per_step,
     })?;
     settings.sampling.temperature = config.sampling.temperature;
+    settings.sampling.tokens.clone_from(&config.sampling.tokens);
     settings.optim.learning_rate = fit.learning_rate;
     settings.train.seed = config.train.seed;
     settings.train.epochs = Some(fit.epochs);
@@ -86,26 +85,7 @@ pub(crate) fn fit(config: &Config) -> Result<()> {
             data.display(),
             folder.display()
         ));
-        run(&settings(section, config)?, folder)?;
+        train::fit(&settings(section, config)?, folder)?;
     }
     Ok(())
-}
-
-/// A run in a folder that is nobody else's, from its last checkpoint where it has one.
-fn run(settings: &Config, folder: &Path) -> Result<()> {
-    let ended = match last_checkpoint(folder) {
-        Ok(checkpoint) => {
-            let mut journal = Journal::resume(folder, checkpoint.step)?;
-            execute(settings, &mut journal, &Start::at(&checkpoint.path))?
-        }
-        Err(_) => {
-            let mut journal = Journal::create(folder, Existing::Overwrite)?;
-            journal.config(&toml::to_string(settings)?)?;
-            execute(settings, &mut journal, &Start::fresh(settings)?)?
-        }
-    };
-    match ended {
-        Ended::Done => Ok(()),
-        Ended::Interrupted => Err(Interrupted.into()),
-    }
 }

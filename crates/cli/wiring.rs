@@ -5,7 +5,7 @@ use crate::output::log;
 use crate::prior_plan::PriorPlan;
 use anyhow::{Context, Result, ensure};
 use rlhf_data::{Fields, Limits, Notes, Reader, Row, rows, split};
-use rlhf_lm::{Backend, Heads, LoadOptions, Model, Tokenizer, inspect, load};
+use rlhf_lm::{Backend, Heads, LoadOptions, Model, Restricted, Tokenizer, inspect, load};
 use rlhf_objective::{Pairs, Prompt, Reward, Sequences};
 use rlhf_policy::ActorCritic;
 use rlhf_reward::Rules;
@@ -68,7 +68,15 @@ pub(crate) fn network(
         temperature: config.sampling.temperature,
         backend: backend(config.model.backend),
     };
-    load(folder, &options).with_context(|| format!("cannot load {}", folder.display()))
+    let model = load(folder, &options);
+    let model = model.with_context(|| format!("cannot load {}", folder.display()))?;
+    Ok(match &config.sampling.tokens {
+        Some(tokens) if heads.has_vocabulary() => {
+            let few = Restricted::new(model, tokens.clone());
+            Box::new(few.context("sampling.tokens")?)
+        }
+        _ => model,
+    })
 }
 
 /// The implementation of a name.

@@ -1,6 +1,6 @@
 //! What must hold of every network, whichever implementation computes it.
 
-use crate::{Backend, Heads, LoadOptions, Model, init, load};
+use crate::{Backend, Heads, LoadOptions, Model, Restricted, init, load};
 use rlhf_objective::{
     Decoder, Finish, Network, OutputGrads, Prompt, Response, Sequences, Start, Want,
 };
@@ -105,6 +105,51 @@ fn together_is_as_one_at_a_time() {
             close(&alone, &whole[range.start * VOCAB..range.end * VOCAB], 1e-5);
         }
     }
+}
+
+/// The laws that anybody's network can be checked by; of a restricted one too.
+#[test]
+fn every_network_keeps_the_public_laws() {
+    for backend in BACKENDS {
+        let mut model = network(&config(), backend, Heads::Language, 2.0);
+        rlhf_objective::laws::network(&mut *model, &sequences()).unwrap();
+        let tokens = vec![5, 3, 8, 9, 7, 2, 4, 6];
+        let mut few = Restricted::new(model, tokens).unwrap();
+        rlhf_objective::laws::network(&mut few, &sequences()).unwrap();
+    }
+}
+
+/// What is left of a network's distribution on a few tokens.
+#[test]
+fn a_restricted_network_is_renormalized() {
+    let prompt = vec![Prompt::from_ids(vec![3, 1, 4])];
+    let answer = |ids: &[u32]| Response::new(0, ids.to_vec(), Finish::Length);
+    let s = Sequences::new(prompt.clone(), vec![answer(&[9, 2]), answer(&[2, 9, 9])]).unwrap();
+    let mut model = network(&config(), Backend::Engine, Heads::LanguageAndValue, 1.0);
+    let plain = model.read(&s, Want::SCORE).unwrap();
+    let values = plain.values.unwrap().to_vec().unwrap();
+    let rows = dist(&mut *model, 0..5);
+    let mut few = Restricted::new(model, vec![9, 2]).unwrap();
+    let read = few.read(&s, Want::SCORE.with_entropy()).unwrap();
+    close(&read.values.unwrap().to_vec().unwrap(), &values, 1e-5);
+    let expected: Vec<f32> = (rows.chunks(VOCAB).zip([9, 2, 2, 9, 9]))
+        .map(|(row, token)| row[token] - (row[2].exp() + row[9].exp()).ln())
+        .collect();
+    close(&read.log_probs.to_vec().unwrap(), &expected, 1e-5);
+    let restricted = dist(&mut few, 1..2);
+    assert!(restricted.iter().filter(|x| x.is_finite()).count() == 2);
+    for (tokens, expected) in [
+        (vec![], "no token"),
+        (vec![1, 1], "twice"),
+        (vec![13], "13 is not"),
+    ] {
+        let model = network(&config(), Backend::Engine, Heads::Language, 1.0);
+        let error = Restricted::new(model, tokens).err().unwrap();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    let unsaid = Sequences::new(prompt, vec![answer(&[9, 3])]).unwrap();
+    let error = few.read(&unsaid, Want::SCORE).unwrap_err().to_string();
+    assert!(error.contains("token 3"), "{error}");
 }
 
 #[test]
@@ -219,11 +264,18 @@ fn decoding_scores_as_reading_does() {
 fn gradients_are_slopes_and_none_is_dead() {
     let s = sequences();
     let n = s.tokens();
-    for (backend, heads) in BACKENDS
-        .into_iter()
-        .flat_map(|backend| [Heads::LanguageAndValue, Heads::Value].map(|heads| (backend, heads)))
-    {
+    for (backend, heads, few) in [
+        (Backend::Plain, Heads::LanguageAndValue, false),
+        (Backend::Plain, Heads::Value, false),
+        (Backend::Engine, Heads::LanguageAndValue, false),
+        (Backend::Engine, Heads::Value, false),
+        (Backend::Engine, Heads::LanguageAndValue, true),
+    ] {
         let mut model = network(&config(), backend, heads, 4.0);
+        if few {
+            let tokens = vec![5, 3, 8, 9, 7, 2, 4, 6];
+            model = Box::new(Restricted::new(model, tokens).unwrap());
+        }
         let mut rng = Rng::new(3, Stream::Data, 0, 0);
         let mut weights = || -> Vec<f32> { (0..n).map(|_| rng.normal() as f32).collect() };
         let language = heads == Heads::LanguageAndValue;

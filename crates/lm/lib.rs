@@ -17,6 +17,7 @@ mod packed;
 #[cfg(test)]
 mod parity;
 mod plain;
+mod restricted;
 mod save;
 #[cfg(test)]
 mod scored;
@@ -29,6 +30,7 @@ pub use inspect::{Memory, Summary, TensorSummary, inspect};
 pub use model::{Backend, Heads, LoadOptions, Model, init, load};
 pub use packed::{Packed, Segment};
 pub use plain::Plain;
+pub use restricted::Restricted;
 pub use tokenizer::Tokenizer;
 
 /// A folder of test data, if there is one; else says so.

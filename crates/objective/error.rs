@@ -30,6 +30,14 @@ pub enum Error {
         /// What to do about it.
         fix: &'static str,
     },
+    /// A law that an implementation of a trait breaks; see [`laws`](crate::laws).
+    #[error("a law is broken: {law}; {found}")]
+    Law {
+        /// What must hold.
+        law: &'static str,
+        /// What was found.
+        found: String,
+    },
     /// Something asked of a network or prior out of turn or that it cannot do.
     #[error("{0}")]
     Unsupported(String),

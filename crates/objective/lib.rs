@@ -29,7 +29,11 @@
 
 mod beta;
 mod error;
+mod estimators;
+#[cfg(test)]
+mod estimators_known;
 mod kl;
+pub mod laws;
 mod link;
 mod local;
 mod network;
@@ -43,6 +47,7 @@ mod tilt;
 
 pub use beta::Beta;
 pub use error::{Error, Result};
+pub use estimators::{k1, k2, k3, kl_of_rows, rao_blackwell};
 pub use kl::exact_kl;
 pub use link::log_sigmoid;
 pub use local::LocalKl;

@@ -82,7 +82,8 @@ pub(crate) fn of_run(judge: &mut Judge, run: &Path) -> Result<Vec<Row>> {
 impl Judge {
     /// Every response to the judge's prompts, under a prior.
     fn exact(&mut self, prior: &mut dyn rlhf_objective::Prior, config: &Config) -> Result<Exact> {
-        let tokens: Vec<u32> = (0..self.vocabulary.size as u32).collect();
+        let all = || (0..self.vocabulary.size as u32).collect();
+        let tokens: Vec<u32> = config.sampling.tokens.clone().unwrap_or_else(all);
         let stop: Vec<u32> = self.vocabulary.eos.into_iter().collect();
         let decode = |ids: &[u32]| self.vocabulary.tokenizer.decode(ids);
         let length = config.sampling.max_new_tokens;
@@ -98,8 +99,8 @@ impl Judge {
             Some(count) if count <= MOST => {}
             _ => bail!(
                 "{} tokens and {length} of them a response: the responses to {prompts} prompts are \
-                 too many to list, {MOST} at most; lower sampling.max_new_tokens or eval.prompts, or \
-                 leave out --exact",
+                 too many to list, {MOST} at most; train with fewer sampling.tokens or \
+                 sampling.max_new_tokens, give fewer prompts, or leave out --exact",
                 tokens.len()
             ),
         }

@@ -9,7 +9,7 @@ mod generate;
 mod model;
 mod oracle;
 mod score;
-mod train;
+pub(crate) mod train;
 
 use crate::args::{Cli, Command};
 use anyhow::Result;

@@ -70,11 +70,20 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     Ok(())
 }
 
-/// A run without questions, whose folder is written anew.
+/// A run without questions, in a folder that is nobody else's: one that was interrupted goes on.
 pub(crate) fn fit(config: &Config, folder: &Path) -> Result<()> {
-    let mut journal = Journal::create(folder, Existing::Overwrite)?;
-    journal.config(&toml::to_string(config)?)?;
-    match execute(config, &mut journal, &Start::fresh(config)?)? {
+    let mut config = config.clone();
+    config.prior.locate(&std::path::absolute(folder)?);
+    let (mut journal, start) = match last_checkpoint(folder) {
+        Ok(last) => (Journal::resume(folder, last.step)?, Start::at(&last.path)),
+        Err(_) => {
+            let journal = Journal::create(folder, Existing::Overwrite)?;
+            journal.config(&toml::to_string(&config)?)?;
+            (journal, Start::fresh(&config)?)
+        }
+    };
+    prior_fit::fit(&config)?;
+    match execute(&config, &mut journal, &start)? {
         Ended::Done => Ok(()),
         Ended::Interrupted => Err(Interrupted.into()),
     }

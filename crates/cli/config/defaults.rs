@@ -43,6 +43,7 @@ impl Config {
             method: method_defaults(objective)?,
             sampling: SamplingSection {
                 temperature: 1.0,
+                tokens: None,
                 max_new_tokens: 64,
                 rollouts: 64,
                 samples_per_prompt: if method.compares() { 4 } else { 1 },

@@ -6,6 +6,8 @@
 mod bag_of_words;
 mod machine;
 mod movies;
+mod network_world;
+mod optimum;
 mod polite;
 mod rewards;
 mod suite;

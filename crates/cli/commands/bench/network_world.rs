@@ -1,0 +1,167 @@
+//! Real networks whose responses can be listed.
+
+use crate::commands::demo;
+use crate::config::Config;
+use crate::layers::Layers;
+use crate::wiring::{self, Vocabulary};
+use anyhow::{Context, Result};
+use rlhf_lm::Heads;
+use rlhf_objective::{Sequences, finite_scores};
+use rlhf_policy::{Draw, Sampling, sample};
+use rlhf_tensor::{Rng, Storage, Stream};
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// How many prompts; fixed, whatever the seed of a run.
+const PROMPTS: usize = 24;
+
+/// A network, a reward and prompts.
+pub(super) struct World {
+    pub(super) name: &'static str,
+    pub(super) folder: PathBuf,
+    model: PathBuf,
+    own: Vec<String>,
+}
+
+impl World {
+    /// The small world, and the network that sorts where its folder is.
+    pub(super) fn all(data: Option<&Path>, scratch: &Path) -> Result<Vec<Self>> {
+        let mut worlds = vec![Self::reviews(&scratch.join("reviews"))?];
+        if let Some(data) = data {
+            let model = data.join("ckpt-gpt-nano-sort/hf");
+            worlds.push(Self::sorting(&model, &scratch.join("sorting"))?);
+        }
+        Ok(worlds)
+    }
+
+    /// A network of three letters that answers six letters with six, asked for more of the letter 2.
+    fn sorting(model: &Path, folder: &Path) -> Result<Self> {
+        let mut rng = Rng::new(1, Stream::Data, 0, 0);
+        let mut prompt = || -> Vec<u32> { (0..6).map(|_| rng.below(3) as u32).collect() };
+        let prompts = (0..PROMPTS).map(|_| json!({"prompt_ids": prompt()}));
+        let own = [
+            "reward.kind=token-share",
+            "reward.token=2",
+            "beta=0.1",
+            "sampling.temperature=4",
+            "sampling.max_new_tokens=6",
+        ];
+        Self::new("sorting six letters", model, folder, prompts, &own)
+    }
+
+    /// The network of the small world, left with six of its words, asked to please.
+    fn reviews(folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder)?;
+        demo::write(folder)?;
+        let held_out = folder.join("held_out.jsonl");
+        let text = fs::read_to_string(&held_out).with_context(|| held_out.display().to_string())?;
+        let rows: Vec<Value> = text
+            .lines()
+            .take(PROMPTS)
+            .map(serde_json::from_str)
+            .collect::<serde_json::Result<_>>()?;
+        let model = folder.join("model");
+        let vocabulary = Vocabulary::load(&model)?;
+        let words = [".", "and", "great", "good", "bad"];
+        let ids = words.map(|word| vocabulary.tokenizer.id(word));
+        let ids: Option<Vec<u32>> = ids.into_iter().chain([vocabulary.eos]).collect();
+        let tokens = format!("sampling.tokens={:?}", ids.context("a word is no token")?);
+        let own = [
+            "reward={ kind = \"lexicon\", words = { great = 1.0, good = 0.5, bad = -1.0 } }",
+            "beta=0.5",
+            "sampling.max_new_tokens=4",
+            &tokens,
+        ];
+        Self::new("reviews in six words", &model, folder, rows, &own)
+    }
+
+    fn new(
+        name: &'static str,
+        model: &Path,
+        folder: &Path,
+        prompts: impl IntoIterator<Item = Value>,
+        own: &[&str],
+    ) -> Result<Self> {
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        let world = Self {
+            name,
+            folder: folder.into(),
+            model: model.into(),
+            own: own.iter().map(ToString::to_string).collect(),
+        };
+        let lines: String = prompts.into_iter().map(|row| format!("{row}\n")).collect();
+        fs::write(world.prompts(), lines)?;
+        Ok(world)
+    }
+
+    /// The file of prompts, to learn on and to be measured on.
+    pub(super) fn prompts(&self) -> PathBuf {
+        self.folder.join("prompts_to_list.jsonl")
+    }
+
+    /// What every run on it has.
+    pub(super) fn settings(&self) -> Vec<String> {
+        let mut settings = vec![
+            format!("model.path={}", self.model.display()),
+            format!("data.train={}", self.prompts().display()),
+            format!("data.held_out={}", self.prompts().display()),
+            format!("eval.prompts={PROMPTS}"),
+            "sampling.rows=256".into(),
+        ];
+        settings.extend(self.own.iter().cloned());
+        settings
+    }
+
+    /// Writes preference pairs: `samples` responses of the model to each prompt, two and two, those
+    /// that are the same left out, labelled σ(r₁ − r₂) or by a draw with that probability.
+    pub(super) fn pairs(&self, path: &Path, samples: usize, soft: bool, seed: u64) -> Result<()> {
+        let config = self.config()?;
+        let vocabulary = Vocabulary::load(&self.model)?;
+        let prompts = wiring::prompts(&config, &vocabulary)?.train;
+        let mut network = wiring::network(&self.model, &config, Storage::Frozen, Heads::Language)?;
+        let sampling = Sampling {
+            samples,
+            max_new_tokens: config.sampling.max_new_tokens,
+            rows: config.sampling.rows,
+            stop: vocabulary.eos.into_iter().collect(),
+            context: wiring::context(&config, &vocabulary),
+            draw: Draw::Sample,
+            seed,
+            step: u64::MAX,
+        };
+        let decode = |ids: &[u32]| vocabulary.tokenizer.decode(ids);
+        let drawn = sample(&mut *network.decoder()?, &prompts, &sampling, &decode)?.sequences;
+        let mut reward = wiring::reward(&config, &vocabulary.tokenizer)?;
+        let scores = finite_scores(&mut *reward, &drawn)?.to_vec()?;
+        Ok(fs::write(path, labelled(&drawn, &scores, soft, seed)?)?)
+    }
+
+    fn config(&self) -> Result<Config> {
+        let mut layers = Layers::new(None)?;
+        for setting in self.settings() {
+            layers.set(&setting)?;
+        }
+        layers.resolve()
+    }
+}
+
+fn labelled(drawn: &Sequences, scores: &[f32], soft: bool, seed: u64) -> Result<String> {
+    let mut rng = Rng::new(seed, Stream::Data, 1, 0);
+    let mut lines = String::new();
+    for first in (0..drawn.len()).step_by(2) {
+        let [a, b] = [first, first + 1].map(|y| &drawn.responses()[y].ids);
+        let preferred = 1.0 / (1.0 + f64::from(scores[first + 1] - scores[first]).exp());
+        let swapped = rng.uniform() >= preferred && !soft;
+        if a == b {
+            continue;
+        }
+        let (chosen, rejected) = if swapped { (b, a) } else { (a, b) };
+        let label = if soft { preferred } else { 1.0 };
+        let row = json!({"prompt_ids": drawn.prompt_of(first).ids, "chosen_ids": chosen,
+            "rejected_ids": rejected, "label": label});
+        writeln!(lines, "{row}")?;
+    }
+    Ok(lines)
+}

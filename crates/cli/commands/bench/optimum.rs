@@ -1,0 +1,179 @@
+//! How near each method brings a real network to the exact optimum.
+
+use super::network_world::World;
+use super::suite::{Outcome, Required, Setting, Suite, Verdict, train};
+use crate::args::EvalArgs;
+use crate::commands::eval::Judge;
+use crate::commands::exact;
+use anyhow::{Context, Result};
+use rlhf_journal::Estimate;
+use serde_json::json;
+
+pub(super) const SUITE: Suite = Suite {
+    name: "optimum",
+    about: "the share of the gap to the exact optimum that each method closes on a real network",
+    run,
+};
+
+/// Where a method learns from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum From {
+    /// Its own samples.
+    Itself,
+    /// Pairs of responses of the prior with the probability of their preference.
+    SoftLabels,
+    /// The same with one preference drawn for each.
+    DrawnLabels,
+}
+
+/// A method with the settings it arrives with, and the share of the gap it must close.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Case {
+    pub(super) name: &'static str,
+    pub(super) objective: &'static str,
+    pub(super) from: From,
+    pub(super) required: f64,
+    pub(super) settings: &'static [&'static str],
+}
+
+/// The learning rate falls to 0, because what is left near the optimum is noise; and AdamW forgets
+/// old gradients soon, because they are much larger at the start than at the end.
+const CASES: [Case; 5] = [
+    Case {
+        name: "rloo",
+        objective: "rloo",
+        from: From::Itself,
+        required: 0.98,
+        settings: &[
+            "sampling.rollouts=384",
+            "sampling.samples_per_prompt=16",
+            "optim.learning_rate=4e-3",
+            "optim.warmup=0.1",
+            "optim.beta2=0.95",
+            "train.iterations=150",
+        ],
+    },
+    Case {
+        name: "vargrad",
+        objective: "vargrad",
+        from: From::Itself,
+        required: 0.98,
+        settings: &[
+            "sampling.rollouts=384",
+            "sampling.samples_per_prompt=16",
+            "optim.learning_rate=2e-3",
+            "optim.warmup=0.1",
+            "optim.beta2=0.95",
+            "train.iterations=45",
+        ],
+    },
+    Case {
+        name: "ppo-kl",
+        objective: "ppo-kl",
+        from: From::Itself,
+        required: 0.95,
+        settings: &[
+            "sampling.rollouts=768",
+            "sampling.samples_per_prompt=32",
+            "optim.learning_rate=1e-3",
+            "method.lambda=1.0",
+            "method.value_weight=0.5",
+            "method.clip_value=1.0",
+            "train.iterations=60",
+        ],
+    },
+    Case {
+        name: "dpo, soft labels",
+        objective: "dpo",
+        from: From::SoftLabels,
+        required: 0.98,
+        settings: &[
+            "train.batch_pairs=192",
+            "train.epochs=3",
+            "optim.learning_rate=2e-3",
+            "optim.beta2=0.95",
+        ],
+    },
+    Case {
+        name: "dpo, drawn labels",
+        objective: "dpo",
+        from: From::DrawnLabels,
+        required: 0.95,
+        settings: &[
+            "train.batch_pairs=1024",
+            "train.epochs=1",
+            "optim.learning_rate=5e-4",
+        ],
+    },
+];
+
+/// Responses drawn for pairs, to each prompt.
+const SOFT: usize = 2_000;
+const DRAWN: usize = 16_000;
+
+fn run(setting: &Setting<'_>) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    for world in World::all(setting.data, setting.scratch)? {
+        for case in CASES {
+            let mut shares = Vec::new();
+            for seed in 1..=u64::from(setting.seeds) {
+                let row = fit(&world, &case, seed)?;
+                let closed = row.standing.priced.context("β is fixed")?.closed;
+                outcome.rows.push(
+                    json!({"world": world.name, "method": case.name, "seed": seed,
+                    "standing": row}),
+                );
+                shares.push(closed);
+            }
+            let least = shares.iter().copied().fold(f64::INFINITY, f64::min);
+            let most = shares.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            outcome.verdicts.push(Verdict {
+                name: format!(
+                    "{}, {}: share of the gap closed, the least of {} seeds",
+                    world.name,
+                    case.name,
+                    shares.len()
+                ),
+                required: Required::AtLeast(case.required),
+                reached: Estimate {
+                    value: least,
+                    low: least,
+                    high: most,
+                },
+            });
+        }
+    }
+    Ok(outcome)
+}
+
+/// One run, and where its last policy stands.
+fn fit(world: &World, case: &Case, seed: u64) -> Result<exact::Row> {
+    let folder = tempfile::tempdir_in(&world.folder)?;
+    let mut settings = world.settings();
+    settings.push(format!("objective={}", case.objective));
+    settings.push(format!("train.seed={seed}"));
+    settings.push("train.checkpoints=1".into());
+    settings.extend(case.settings.iter().map(ToString::to_string));
+    match case.from {
+        From::Itself => {}
+        From::SoftLabels | From::DrawnLabels => {
+            let (soft, samples) = match case.from {
+                From::SoftLabels => (true, SOFT),
+                _ => (false, DRAWN),
+            };
+            let path = folder.path().join("pairs.jsonl");
+            world.pairs(&path, samples, soft, seed)?;
+            settings.push(format!("data.train={}", path.display()));
+            settings.push("data.held_out_fraction=0.0".into());
+        }
+    }
+    let run = folder.path().join("run");
+    train(&run, &settings)?;
+    let judge = EvalArgs {
+        prompts: Some(world.prompts()),
+        ..EvalArgs::of(vec![run.clone()])
+    };
+    let rows = exact::of_run(&mut Judge::new(&run, &judge)?, &run)?;
+    let policies = rows.into_iter().filter(|row| row.step.is_some());
+    policies.last().context("the run has no policy")
+}

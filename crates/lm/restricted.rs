@@ -1,0 +1,271 @@
+//! A network that says some tokens only.
+
+use crate::{Model, Result};
+use rlhf_objective::{
+    Decoder, Error, Finish, Network, OutputGrads, Outputs, Prompt, Response, Sequences, Start, Want,
+};
+use rlhf_tensor::{Device, Parameters, Tensor};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::Path;
+
+/// π(a|s)/Σ_{b∈A} π(b|s) for a in a set A of tokens, 0 for the others: any network, renormalized. With a
+/// few tokens and short responses every response of a real network can be listed, and what is
+/// optimal is known exactly.
+///
+/// It reads each prefix of a batch once, with all its |A| next tokens, whatever network is inside; so
+/// it is for small A and short responses.
+pub struct Restricted {
+    model: Box<dyn Model>,
+    tokens: Vec<u32>,
+    read: Option<Read>,
+}
+
+/// What is kept of the last read.
+struct Read {
+    /// For each response token its prefix, and which of A it is.
+    taken: Vec<(usize, usize)>,
+    /// log π(·|prefix) over A: [prefixes, A].
+    rows: Vec<f32>,
+}
+
+impl Restricted {
+    /// To these tokens.
+    ///
+    /// # Errors
+    /// If there is none, one comes twice, or one is not in the vocabulary.
+    pub fn new(model: Box<dyn Model>, tokens: Vec<u32>) -> Result<Self> {
+        let vocab = model.vocab();
+        let twice = |(i, token): (usize, &u32)| tokens[..i].contains(token);
+        let far = tokens.iter().find(|token| **token as usize >= vocab);
+        let message = match far {
+            Some(token) => format!("token {token} is not among its {vocab}"),
+            None if tokens.is_empty() => "there is no token to say".into(),
+            None if tokens.iter().enumerate().any(twice) => "a token comes twice".into(),
+            None => {
+                return Ok(Self {
+                    model,
+                    tokens,
+                    read: None,
+                });
+            }
+        };
+        Err(crate::Error::Text(format!(
+            "a network cannot be restricted to these tokens: {message}"
+        )))
+    }
+
+    /// The prefixes of a batch, each as a prompt with the |A| responses of one token; and the prefix
+    /// and the token of each response token of the batch.
+    fn expand(&self, s: &Sequences) -> rlhf_objective::Result<(Sequences, Vec<(usize, usize)>)> {
+        let mut prefixes: HashMap<Vec<u32>, usize> = HashMap::new();
+        let (mut prompts, mut taken) = (Vec::new(), Vec::with_capacity(s.tokens()));
+        for (index, response) in s.responses().iter().enumerate() {
+            let mut ids = s.prompt_of(index).ids.clone();
+            for &token in &response.ids {
+                let place = self.tokens.iter().position(|known| *known == token);
+                let place = place.ok_or_else(|| {
+                    Error::Unsupported(format!(
+                        "a response has token {token}, which the network is restricted not to say"
+                    ))
+                })?;
+                let prefix = *prefixes.entry(ids.clone()).or_insert_with(|| {
+                    prompts.push(Prompt::from_ids(ids.clone()));
+                    prompts.len() - 1
+                });
+                taken.push((prefix, place));
+                ids.push(token);
+            }
+        }
+        let next = |prefix| {
+            let one = move |token: &u32| Response::new(prefix, vec![*token], Finish::Length);
+            self.tokens.iter().map(one)
+        };
+        let responses = (0..prompts.len()).flat_map(next).collect();
+        Ok((Sequences::new(prompts, responses)?, taken))
+    }
+
+    fn last(&self) -> rlhf_objective::Result<&Read> {
+        let nothing = || Error::Unsupported("nothing was read for this".into());
+        self.read.as_ref().ok_or_else(nothing)
+    }
+}
+
+impl Read {
+    fn row(&self, prefix: usize, size: usize) -> &[f32] {
+        &self.rows[prefix * size..][..size]
+    }
+}
+
+/// log softmax, in place.
+fn normalize(row: &mut [f32]) {
+    let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = row.iter().map(|&x| f64::from(x - most).exp()).sum();
+    let log_sum = (f64::from(most) + sum.ln()) as f32;
+    row.iter_mut().for_each(|x| *x -= log_sum);
+}
+
+fn entropy(row: &[f32]) -> f32 {
+    -row.iter().map(|x| x.exp() * x).sum::<f32>()
+}
+
+impl Network for Restricted {
+    fn vocab(&self) -> usize {
+        self.model.vocab()
+    }
+
+    fn read(&mut self, s: &Sequences, want: Want) -> rlhf_objective::Result<Outputs> {
+        self.read = None;
+        let (expanded, taken) = self.expand(s)?;
+        let inside = Want {
+            entropy: false,
+            ..want
+        };
+        let outputs = self.model.read(&expanded, inside)?;
+        let (size, mut rows) = (self.tokens.len(), outputs.log_probs.to_vec()?);
+        rows.chunks_mut(size).for_each(normalize);
+        let read = Read { taken, rows };
+        let of = |of: &dyn Fn(usize, usize) -> f32| -> Vec<f32> {
+            read.taken
+                .iter()
+                .map(|&(prefix, place)| of(prefix, place))
+                .collect()
+        };
+        let log_probs = of(&|prefix, place| read.row(prefix, size)[place]);
+        let entropies = want
+            .entropy
+            .then(|| of(&|prefix, _| entropy(read.row(prefix, size))));
+        let values = outputs.values.map(|values| values.to_vec()).transpose()?;
+        let values = values.map(|values| of(&|prefix, _| values[prefix * size]));
+        let outputs = Outputs::new(s, log_probs, entropies, values);
+        self.read = Some(read);
+        outputs
+    }
+
+    fn log_dist(&mut self, rows: Range<usize>) -> rlhf_objective::Result<Tensor> {
+        let (vocab, size) = (self.vocab(), self.tokens.len());
+        let read = self.last()?;
+        let mut flat = vec![f32::NEG_INFINITY; rows.len() * vocab];
+        for (out, &(prefix, _)) in flat.chunks_mut(vocab).zip(&read.taken[rows.clone()]) {
+            for (&token, &log_prob) in self.tokens.iter().zip(read.row(prefix, size)) {
+                out[token as usize] = log_prob;
+            }
+        }
+        Ok(Tensor::from_vec(flat, (rows.len(), vocab), &Device::Cpu)?)
+    }
+
+    fn backward(&mut self, gradients: &OutputGrads) -> rlhf_objective::Result<()> {
+        let size = self.tokens.len();
+        let read = self.last()?;
+        let mut inside = vec![0.0; read.rows.len()];
+        let mut of_values = gradients.values.as_ref().map(|_| inside.clone());
+        let at = |of: &Option<Vec<f32>>, t: usize| of.as_ref().map_or(0.0, |of| of[t]);
+        for (t, &(prefix, place)) in read.taken.iter().enumerate() {
+            let (slope, of_entropy) = (at(&gradients.log_probs, t), at(&gradients.entropy, t));
+            let row = read.row(prefix, size);
+            let entropy = entropy(row);
+            inside[prefix * size + place] += slope;
+            for (d, &log_prob) in inside[prefix * size..].iter_mut().zip(row) {
+                let p = log_prob.exp();
+                *d -= p * (slope + of_entropy * (log_prob + entropy));
+            }
+            if let Some(of_values) = &mut of_values {
+                of_values[prefix * size] += at(&gradients.values, t);
+            }
+        }
+        let some = gradients.log_probs.is_some() || gradients.entropy.is_some();
+        self.model.backward(&OutputGrads {
+            log_probs: some.then_some(inside),
+            values: of_values,
+            ..OutputGrads::default()
+        })
+    }
+
+    fn decoder(&mut self) -> rlhf_objective::Result<Box<dyn Decoder + '_>> {
+        self.read = None;
+        Ok(Box::new(RestrictedDecoder {
+            decoder: self.model.decoder()?,
+            tokens: &self.tokens,
+            scores: Vec::new(),
+        }))
+    }
+
+    fn parameters(&self) -> Vec<&Parameters> {
+        self.model.parameters()
+    }
+
+    fn parameters_mut(&mut self) -> Vec<&mut Parameters> {
+        self.model.parameters_mut()
+    }
+}
+
+impl Model for Restricted {
+    /// The network as it is without the restriction.
+    fn save(&self, folder: &Path) -> Result<()> {
+        self.model.save(folder)
+    }
+
+    fn eos(&self) -> Option<u32> {
+        self.model.eos()
+    }
+
+    fn bos(&self) -> Option<u32> {
+        self.model.bos()
+    }
+
+    fn context(&self) -> usize {
+        self.model.context()
+    }
+}
+
+/// Another decoder, with no weight on what may not be said.
+struct RestrictedDecoder<'a> {
+    decoder: Box<dyn Decoder + 'a>,
+    tokens: &'a [u32],
+    scores: Vec<f32>,
+}
+
+impl RestrictedDecoder<'_> {
+    fn refresh(&mut self) {
+        let (vocab, all) = (self.decoder.vocab(), self.decoder.scores());
+        self.scores.clear();
+        self.scores.resize(all.len(), f32::NEG_INFINITY);
+        for (out, row) in self.scores.chunks_mut(vocab).zip(all.chunks(vocab)) {
+            for &token in self.tokens {
+                out[token as usize] = row[token as usize];
+            }
+        }
+    }
+}
+
+impl Decoder for RestrictedDecoder<'_> {
+    fn vocab(&self) -> usize {
+        self.decoder.vocab()
+    }
+
+    fn start(&mut self, prompts: &[Start<'_>]) -> rlhf_objective::Result<()> {
+        self.decoder.start(prompts)?;
+        self.refresh();
+        Ok(())
+    }
+
+    fn rows(&self) -> usize {
+        self.decoder.rows()
+    }
+
+    fn scores(&self) -> &[f32] {
+        &self.scores
+    }
+
+    fn step(&mut self, tokens: &[u32]) -> rlhf_objective::Result<()> {
+        self.decoder.step(tokens)?;
+        self.refresh();
+        Ok(())
+    }
+
+    fn retain(&mut self, keep: &[bool]) -> rlhf_objective::Result<()> {
+        self.decoder.retain(keep)?;
+        self.refresh();
+        Ok(())
+    }
+}
