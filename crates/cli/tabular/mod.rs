@@ -4,6 +4,8 @@
 //! a prior, a reward that has been written down. [`train`] runs a method over it through the very
 //! loops, sampler and optimizer of every other run, and measures exactly how near it came.
 
+#[cfg(test)]
+mod acceptance;
 mod recipe;
 mod train;
 mod world;
