@@ -12,6 +12,7 @@ use rlhf_reinforce::{VarGrad, VarGradBatch, VarGradConfig};
 use rlhf_tensor::{Rng, Stream};
 use rlhf_train::{Decay, Source};
 use serde::Serialize;
+use std::fmt;
 
 /// The priors, as they are called in reports.
 pub(crate) const PRIORS: [&str; 5] = [
@@ -23,8 +24,7 @@ pub(crate) const PRIORS: [&str; 5] = [
 ];
 
 /// How a method learns, and how near it must come: KL(π ‖ π*), nats.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Learns {
     /// From its own samples.
     Sampled(TabularMethod),
@@ -32,6 +32,22 @@ pub(crate) enum Learns {
     VargradExact,
     /// DPO on every pair, labelled with its probability.
     DpoSoft,
+}
+
+impl fmt::Display for Learns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sampled(method) => write!(f, "{method}, sampled"),
+            Self::VargradExact => f.write_str("vargrad, exact expectations"),
+            Self::DpoSoft => f.write_str("dpo, soft labels"),
+        }
+    }
+}
+
+impl Serialize for Learns {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
 }
 
 impl Learns {

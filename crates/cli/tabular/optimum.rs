@@ -65,25 +65,6 @@ fn the_optima_of_the_priors_are_further_apart() {
     }
 }
 
-/// All of them, three seeds, ten random trees: half an hour, so only where it is asked for.
-#[test]
-#[ignore = "the whole table"]
-#[allow(clippy::print_stderr)]
-fn the_whole_table() {
-    let grounds = std::iter::once(Ground::gold()).chain((1..=10).map(Ground::random));
-    let mut missed = 0;
-    for ground in grounds {
-        for prior in PRIORS {
-            for learns in Learns::ALL {
-                let cell = cell(&ground, prior, learns, 1).unwrap();
-                missed += usize::from(cell.kl_to_optimum >= cell.bound);
-                eprintln!("{}", serde_json::to_string(&cell).unwrap());
-            }
-        }
-    }
-    assert_eq!(missed, 0);
-}
-
 fn gold() -> World {
     World::new(gold_tree(0.5), 1.0)
 }

@@ -6,6 +6,7 @@
 mod bag_of_words;
 mod machine;
 mod movies;
+mod optimum;
 mod polite;
 mod rewards;
 mod suite;
