@@ -3,6 +3,8 @@
 use crate::config::{BetaSetting, Config, MethodName};
 use crate::wiring;
 use anyhow::Result;
+use rlhf_objective::LocalKl;
+use rlhf_reinforce::{GradientConfig, KlPlacement, MovingConfig};
 use rlhf_reward::{Normalization, Rule};
 use std::path::PathBuf;
 
@@ -97,6 +99,9 @@ fn scales(rule: &Rule, weight: f64) -> Result<Vec<(PathBuf, f64)>> {
 fn optimum(config: &Config, prior: Option<&str>) -> String {
     let weight = prior.map_or_else(String::new, |prior| format!("{prior}(y|x)·"));
     let grpo = config.objective.method() == MethodName::Grpo;
+    if let (Some(kl), true) = (local(config), config.beta.beta().value() > 0.0) {
+        return beside(kl, prior.unwrap_or("1"), grpo);
+    }
     match config.beta {
         BetaSetting::Fixed(0.0) => {
             "π* gives each prompt only its responses of greatest reward".into()
@@ -110,6 +115,37 @@ fn optimum(config: &Config, prior: Option<&str>) -> String {
             format!("π*(y|x) ∝ {weight}exp(r/β), which moves with β")
         }
     }
+}
+
+/// The penalty that is paid in the loss, if it is.
+fn local(config: &Config) -> Option<LocalKl> {
+    let placement = match config.objective.method() {
+        MethodName::Rloo | MethodName::Grpo => config.method::<GradientConfig>().ok()?.kl,
+        MethodName::Reinforce => config.method::<MovingConfig>().ok()?.kl,
+        _ => return None,
+    };
+    match placement {
+        KlPlacement::Loss(kl) => Some(kl),
+        KlPlacement::Reward => None,
+    }
+}
+
+/// Where a penalty on each token alone comes to rest.
+fn beside(kl: LocalKl, prior: &str, grpo: bool) -> String {
+    let rest = match kl {
+        LocalKl::LocalKl | LocalKl::LocalK2 => format!("π(a|s) ∝ {prior}(a|s)·exp(Q/β)"),
+        LocalKl::LocalK3 => format!("π(a|s) = β·{prior}(a|s)/(μ(s) − Q), of the forward KL"),
+    };
+    let scale = if grpo {
+        ", divided by the spread of the prompt's scores"
+    } else {
+        ""
+    };
+    let rest = rest.replace("1(a|s)·", "").replace("·1(a|s)", "");
+    format!(
+        "not π*: {rest}, Q the reward to come after a under π{scale}; a token's penalty forgets \
+         that the token changes the KL of later ones"
+    )
 }
 
 #[cfg(test)]
@@ -142,6 +178,50 @@ mod tests {
             horizon: 1e4,
         };
         assert!(target(PpoKl, adaptive).contains("moves with β"));
+    }
+
+    #[test]
+    fn a_penalty_in_the_loss_has_another_target() {
+        use ObjectiveName::{Grpo, Reinforce, Rloo};
+        for (objective, kl, prior, expected) in [
+            (
+                Rloo,
+                "local-k2",
+                PriorKind::Reference,
+                "not π*: π(a|s) ∝ reference(a|s)·exp(Q/β)",
+            ),
+            (
+                Rloo,
+                "local-kl",
+                PriorKind::Counting,
+                "not π*: π(a|s) ∝ exp(Q/β)",
+            ),
+            (
+                Reinforce,
+                "local-k3",
+                PriorKind::Counting,
+                "not π*: π(a|s) = β/(μ(s) − Q)",
+            ),
+            (
+                Grpo,
+                "local-k3",
+                PriorKind::Reference,
+                "divided by the spread",
+            ),
+            (
+                Rloo,
+                "reward",
+                PriorKind::Reference,
+                "π*(y|x) ∝ reference(y|x)·exp(r/0.05)",
+            ),
+        ] {
+            let mut config = Config::defaults(objective).unwrap();
+            config.model.path = Some("gpt2".into());
+            config.method.insert("kl".into(), kl.into());
+            config.prior = PriorSection::of(prior);
+            let line = describe(&config).unwrap().pop().unwrap().1;
+            assert!(line.contains(expected), "{line}");
+        }
     }
 
     fn with(objective: ObjectiveName, prior: PriorSection) -> Result<Vec<String>> {

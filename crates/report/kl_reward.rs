@@ -86,6 +86,8 @@ fn series(points: &[FrontierPoint]) -> Vec<Series<'_>> {
     for point in points {
         let label = match point.point {
             Point::Checkpoint { .. } => point.label.clone(),
+            // What took no samples is exact, and says itself what it is.
+            Point::Optimal { .. } if point.samples == 0 => point.label.clone(),
             Point::Optimal { .. } => format!("best possible, from samples of {}", point.label),
             Point::BestOfN { .. } => format!("best of n samples of {}", point.label),
         };

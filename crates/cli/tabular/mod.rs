@@ -4,6 +4,7 @@
 //! a prior, a reward that has been written down. [`train`] runs a method over it through the very
 //! loops, sampler and optimizer of every other run, and measures exactly how near it came.
 
+mod acceptance;
 mod recipe;
 mod train;
 mod world;
@@ -11,6 +12,7 @@ mod world;
 #[cfg(test)]
 mod optimum;
 
+pub(crate) use acceptance::{Cell, Ground, Learns, PRIORS, cell};
 pub(crate) use recipe::{Recipe, TabularMethod};
 pub(crate) use train::{Reached, train};
 pub(crate) use world::World;

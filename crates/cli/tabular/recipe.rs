@@ -62,12 +62,11 @@ impl Recipe {
             epochs,
         };
         match method {
-            TabularMethod::PpoKl => recipe(200, 512, 0.1, 4),
+            TabularMethod::PpoKl | TabularMethod::Vargrad => recipe(200, 1024, 0.1, 4),
             TabularMethod::Rloo | TabularMethod::Reinforce | TabularMethod::Grpo => {
-                recipe(400, 512, 0.1, 1)
+                recipe(400, 1024, 0.2, 1)
             }
-            TabularMethod::Vargrad => recipe(200, 512, 0.1, 4),
-            TabularMethod::Dpo => recipe(600, 256, 0.1, 1),
+            TabularMethod::Dpo => recipe(800, 1024, 0.3, 1),
         }
     }
 

@@ -61,9 +61,18 @@ impl World {
         RewardTable::new(responses.zip(rewards))
     }
 
-    /// Where every run starts: at the prior, or at the uniform policy where every response weighs 1.
+    /// Where every run starts: every token that the prior allows is as likely as every other. From
+    /// the prior itself a method that samples would never see the responses it all but forbids, and
+    /// at a small β some of them may be the best.
     pub(crate) fn start(&self) -> Result<Table> {
-        let logits = narrow(self.problem.prior());
+        let open = |&log_p: &f64| {
+            if log_p.is_finite() {
+                0.0
+            } else {
+                f32::NEG_INFINITY
+            }
+        };
+        let logits: Vec<f32> = self.problem.prior().log_dist().iter().map(open).collect();
         let shape = shape(&self.problem);
         Ok(Table::with_logits(shape, &logits, Storage::Trainable)?)
     }

@@ -6,12 +6,15 @@ use crate::{Error, Model, Result, save};
 use rlhf_objective::{Decoder, Network, OutputGrads, Outputs, Purpose, Sequences, Want};
 use rlhf_tensor::{Device, ParameterSpec, Parameters, Storage, Tensor};
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::Path;
 
 const CONFIG: &str = "config.json";
 const LOGITS: &str = "table.logits";
 const VALUES: &str = "table.values";
+/// In a file: a logit of −∞, because a checkpoint's numbers are finite.
+const NEVER: f32 = f32::MIN;
 /// In `next`: the response is complete.
 const COMPLETE: u32 = u32::MAX;
 
@@ -83,8 +86,27 @@ pub struct Table {
     config: TableConfig,
     next: Vec<u32>,
     parameters: Parameters,
-    /// (state, token) of each response token of the last read, and what it was for.
-    read: Option<(Vec<(usize, u32)>, Purpose)>,
+    read: Option<Read>,
+}
+
+/// What was read last.
+#[derive(Debug)]
+struct Read {
+    /// (state, token) of each response token.
+    pairs: Vec<(usize, u32)>,
+    purpose: Purpose,
+    rows: Rows,
+}
+
+/// log π(· | state) of the states that were asked for, nats: computed once, however often a batch
+/// comes by.
+#[derive(Debug, Default)]
+pub(super) struct Rows(HashMap<usize, Vec<f32>>);
+
+impl Rows {
+    pub(super) fn get(&mut self, table: &Table, state: usize) -> &[f32] {
+        self.0.entry(state).or_insert_with(|| table.row(state))
+    }
 }
 
 impl Table {
@@ -124,7 +146,13 @@ impl Table {
         let specs = specs(next.len() / vocab, vocab);
         let tensors = Tensors::open_model(folder)?;
         tensors.check(&specs, &[])?;
-        let parameters = tensors.parameters(specs, storage)?;
+        let mut parameters = tensors.parameters(specs, storage)?;
+        let logits = parameters.id(LOGITS).expect("one of the two tables");
+        for x in parameters.weights_mut(logits) {
+            if *x == NEVER {
+                *x = f32::NEG_INFINITY;
+            }
+        }
         Ok(Self {
             config,
             next,
@@ -164,7 +192,7 @@ impl Table {
     }
 
     /// log π(· | state), \[V\], nats.
-    pub(super) fn row(&self, state: usize) -> Vec<f32> {
+    fn row(&self, state: usize) -> Vec<f32> {
         let vocab = self.config.vocab_size;
         let logits = &self.logits()[state * vocab..][..vocab];
         let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -229,53 +257,67 @@ impl Network for Table {
     fn read(&mut self, sequences: &Sequences, want: Want) -> rlhf_objective::Result<Outputs> {
         self.read = None;
         let pairs = self.walk(sequences)?;
-        let rows: Vec<Vec<f32>> = pairs.iter().map(|pair| self.row(pair.0)).collect();
-        let taken = pairs.iter().zip(&rows);
-        let log_probs = taken.map(|(pair, row)| row[pair.1 as usize]).collect();
-        let entropies = rows.iter().map(|row| entropy(row));
-        let entropies = want.entropy.then(|| entropies.collect());
-        let values = pairs
+        let mut rows = Rows::default();
+        let taken = pairs
             .iter()
-            .map(|pair| self.table(VALUES)[pair.0])
-            .collect();
-        self.read = Some((pairs, want.purpose));
-        Outputs::new(sequences, log_probs, entropies, Some(values))
+            .map(|&(state, token)| rows.get(self, state)[token as usize]);
+        let log_probs = taken.collect();
+        let entropies = pairs.iter().map(|pair| entropy(rows.get(self, pair.0)));
+        let entropies = want.entropy.then(|| entropies.collect());
+        let values = pairs.iter().map(|pair| self.table(VALUES)[pair.0]);
+        let outputs = Outputs::new(sequences, log_probs, entropies, Some(values.collect()));
+        self.read = Some(Read {
+            pairs,
+            purpose: want.purpose,
+            rows,
+        });
+        outputs
     }
 
     fn log_dist(&mut self, rows: Range<usize>) -> rlhf_objective::Result<Tensor> {
-        let pairs = match &self.read {
-            Some((pairs, _)) if rows.end <= pairs.len() => &pairs[rows.clone()],
-            _ => return Err(nothing_read()),
-        };
-        let flat: Vec<f32> = pairs.iter().flat_map(|pair| self.row(pair.0)).collect();
-        Ok(Tensor::from_vec(
-            flat,
-            (rows.len(), self.config.vocab_size),
-            &Device::Cpu,
-        )?)
+        let read = self
+            .read
+            .as_ref()
+            .filter(|read| rows.end <= read.pairs.len());
+        let read = read.ok_or_else(nothing_read)?;
+        let mut flat = Vec::with_capacity(rows.len() * self.config.vocab_size);
+        for (state, _) in &read.pairs[rows.clone()] {
+            flat.extend_from_slice(&read.rows.0[state]);
+        }
+        let shape = (rows.len(), self.config.vocab_size);
+        Ok(Tensor::from_vec(flat, shape, &Device::Cpu)?)
     }
 
     fn backward(&mut self, gradients: &OutputGrads) -> rlhf_objective::Result<()> {
-        let Some((pairs, Purpose::Train)) = self.read.clone() else {
-            return Err(nothing_read());
-        };
+        let read = self
+            .read
+            .as_ref()
+            .filter(|read| read.purpose == Purpose::Train);
+        let read = read.ok_or_else(nothing_read)?;
         let of = |d: &Option<Vec<f32>>, t: usize| d.as_ref().map_or(0.0, |d| d[t]);
         let vocab = self.config.vocab_size;
         let ids: Vec<_> = self.parameters.ids().collect();
-        for (t, (state, token)) in pairs.into_iter().enumerate() {
-            let row = self.row(state);
-            let (log_prob, slope) = (of(&gradients.log_probs, t), of(&gradients.entropy, t));
-            let entropy = entropy(&row);
-            let mut all = self.parameters.gradients_mut();
+        let mut all = self.parameters.gradients_mut();
+        // The slopes of a state's log-probs and entropies, over all tokens drawn there.
+        let mut sums: BTreeMap<usize, [f32; 2]> = BTreeMap::new();
+        for (t, &(state, token)) in read.pairs.iter().enumerate() {
+            let log_prob = of(&gradients.log_probs, t);
+            all.get_mut(ids[0])[state * vocab + token as usize] += log_prob;
+            all.get_mut(ids[1])[state] += of(&gradients.values, t);
+            let sum = sums.entry(state).or_default();
+            sum[0] += log_prob;
+            sum[1] += of(&gradients.entropy, t);
+        }
+        for (state, [log_prob, slope]) in sums {
+            let row = &read.rows.0[&state];
+            let entropy = entropy(row);
             let logits = &mut all.get_mut(ids[0])[state * vocab..][..vocab];
-            for (v, (d, &x)) in logits.iter_mut().zip(&row).enumerate() {
+            for (d, &x) in logits.iter_mut().zip(row) {
                 let p = x.exp();
-                *d += log_prob * (f32::from(u8::from(v == token as usize)) - p);
                 if p > 0.0 {
-                    *d -= slope * p * (x + entropy);
+                    *d -= p * (log_prob + slope * (x + entropy));
                 }
             }
-            all.get_mut(ids[1])[state] += of(&gradients.values, t);
         }
         Ok(())
     }
@@ -305,8 +347,14 @@ impl Model for Table {
         let text = serde_json::to_string(&self.config);
         let text = text.map_err(|error| Error::invalid(&path, error))?;
         save::replace(&path, |path| std::fs::write(path, &text))?;
-        let ids: Vec<_> = self.parameters.ids().collect();
-        save::tensors(&folder.join(MODEL), &self.parameters, &ids)
+        let written = self.logits().iter().map(|&x| x.max(NEVER));
+        let (written, values): (Vec<f32>, _) = (written.collect(), self.table(VALUES));
+        let specs = specs(values.len(), self.config.vocab_size);
+        let mut finite = Parameters::new(specs, Storage::Frozen);
+        finite.set(LOGITS, &written)?;
+        finite.set(VALUES, values)?;
+        let ids: Vec<_> = finite.ids().collect();
+        save::tensors(&folder.join(MODEL), &finite, &ids)
     }
 
     fn eos(&self) -> Option<u32> {
@@ -437,12 +485,13 @@ mod tests {
     #[test]
     fn a_saved_table_is_read_back_and_decodes_as_it_reads() {
         let folder = tempfile::tempdir().unwrap();
-        random(SHAPE).save(folder.path()).unwrap();
+        let mut saved = random(SHAPE);
+        let logits = saved.parameters.id(LOGITS).unwrap();
+        saved.parameters.weights_mut(logits)[5] = f32::NEG_INFINITY;
+        saved.save(folder.path()).unwrap();
         let mut table = Table::load(folder.path(), Storage::Trainable).unwrap();
-        assert_eq!(
-            table.parameters.checksum(),
-            random(SHAPE).parameters.checksum()
-        );
+        let checksum = |table: &Table| table.parameters.checksum();
+        assert_eq!(checksum(&table), checksum(&saved));
         assert_eq!((table.eos(), table.context()), (Some(2), 3));
         let s = sequences(&[&[0, 1, 0], &[1, 1, 2]]);
         table.read(&s, Want::SCORE).unwrap();

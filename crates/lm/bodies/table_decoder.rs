@@ -1,12 +1,13 @@
 //! Drawing from a table.
 
-use super::table::Table;
+use super::table::{Rows, Table};
 use rlhf_objective::{Decoder, Error, Result, Start};
 
 /// Live rows by the state each is in.
 pub(super) struct TableDecoder<'a> {
     table: &'a Table,
     states: Vec<usize>,
+    rows: Rows,
     scores: Vec<f32>,
 }
 
@@ -15,6 +16,7 @@ impl<'a> TableDecoder<'a> {
         Self {
             table,
             states: Vec::new(),
+            rows: Rows::default(),
             scores: Vec::new(),
         }
     }
@@ -32,8 +34,11 @@ impl<'a> TableDecoder<'a> {
     }
 
     fn look(&mut self) {
-        let rows = self.states.iter().flat_map(|&state| self.table.row(state));
-        self.scores = rows.collect();
+        self.scores.clear();
+        for &state in &self.states {
+            self.scores
+                .extend_from_slice(self.rows.get(self.table, state));
+        }
     }
 }
 

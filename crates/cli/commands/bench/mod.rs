@@ -11,6 +11,7 @@ mod optimum;
 mod polite;
 mod rewards;
 mod suite;
+mod trees;
 
 use crate::args::BenchArgs;
 use crate::output::{Usage, log, print};

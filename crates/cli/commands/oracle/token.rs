@@ -59,10 +59,12 @@ impl Answer {
         })
     }
 
-    /// π(·|prefix).
-    fn row(&self, node: usize) -> Vec<f64> {
-        let row = self.solution.policy.row(node).iter();
-        row.map(|log_p| log_p.exp()).collect()
+    /// Every row of a policy, by its prefix.
+    fn rows(&self, policy: &Policy) -> Value {
+        let rows = self
+            .prefixes()
+            .map(|(name, node)| (name, json!(row(policy, node))));
+        Value::Object(Map::from_iter(rows))
     }
 
     fn frontier(&self) -> Vec<(f64, f64, f64)> {
@@ -89,9 +91,6 @@ impl Answer {
         let values = self
             .prefixes()
             .map(|(name, node)| (name, json!(self.solution.values[node])));
-        let policy = self
-            .prefixes()
-            .map(|(name, node)| (name, json!(self.row(node))));
         let frontier: Vec<Value> = self
             .frontier()
             .into_iter()
@@ -106,7 +105,7 @@ impl Answer {
             "elbo": optimum.elbo,
             "prior_elbo": self.prior_elbo(),
             "values": Map::from_iter(values),
-            "policy": Map::from_iter(policy),
+            "policy": self.rows(&self.solution.policy),
             "frontier": frontier,
         });
         if let Some(run) = &self.run {
@@ -124,6 +123,7 @@ impl Answer {
                 ("settings", json!(run.recipe)),
                 ("target", json!(note)),
                 ("path", json!(run.reached.path)),
+                ("method_policy", self.rows(&run.reached.policy)),
             ] {
                 answer[key] = value;
             }
@@ -184,11 +184,12 @@ impl Answer {
         let mut rows = vec![vec!["prefix".to_string(), "V".into()]];
         rows[0].extend((0..vocab).map(|token| format!("π({token})")));
         for (name, node) in self.prefixes().take(SHOWN) {
+            let probabilities = self::row(&self.solution.policy, node);
             let mut row = vec![
                 format!("\"{name}\""),
                 format!("{:.4}", self.solution.values[node]),
             ];
-            row.extend(self.row(node).iter().map(|p| format!("{p:.4}")));
+            row.extend(probabilities.iter().map(|p| format!("{p:.4}")));
             rows.push(row);
         }
         let mut text = format!("\n{}", columns(&rows));
@@ -232,4 +233,9 @@ impl Answer {
             columns(&rows)
         )
     }
+}
+
+/// π(·|prefix).
+fn row(policy: &Policy, node: usize) -> Vec<f64> {
+    policy.row(node).iter().map(|log_p| log_p.exp()).collect()
 }
