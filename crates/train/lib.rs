@@ -9,6 +9,7 @@
 //! offline:  source → update → next step
 //! ```
 
+mod clock;
 mod epochs;
 mod error;
 mod evaluate;

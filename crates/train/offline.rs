@@ -1,6 +1,7 @@
 //! The loop over a fixed data set: supervised fine-tuning, preferences, learned rewards.
 
-use crate::run::{Done, Metrics};
+use crate::clock::Clock;
+use crate::run::Done;
 use crate::update::{At, update};
 use crate::{Ended, Learner, Optim, Result, Run, Source};
 use rlhf_policy::ActorCritic;
@@ -19,12 +20,20 @@ pub fn offline<L: Learner, S: Source<Batch = L::Batch>>(
 ) -> Result<Ended> {
     let total = source.steps();
     run.drive(policy, total, |policy, _, step| {
+        let mut clock = Clock::new();
         let batch = source.batch(step)?;
-        let stats = update(policy, learner, &batch, optim, At { step, total })?;
+        let stats = update(
+            policy,
+            learner,
+            &batch,
+            optim,
+            At { step, total },
+            &mut clock,
+        )?;
         let sequences = learner.sequences(&batch);
         Ok(Done {
             metrics: stats.iter().collect(),
-            seconds: Metrics::new(),
+            seconds: clock.laps(),
             tokens: sequences.network_tokens(0..sequences.len()),
             beta: None,
             memory: None,

@@ -1,7 +1,8 @@
 //! The loop that learns from the policy's own samples.
 
+use crate::clock::Clock;
 use crate::metrics::{cut_off, log_samples, measure};
-use crate::run::{Done, Metrics};
+use crate::run::Done;
 use crate::update::{At, update};
 use crate::{Ended, Epochs, Error, Method, Optim, Result, Run, Stats};
 use rlhf_objective::{Network, Objective, Prompt};
@@ -9,7 +10,6 @@ use rlhf_policy::{ActorCritic, Sampling, sample, score};
 use rlhf_tensor::{Rng, Stream};
 use serde::Serialize;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// The settings of an online run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -96,9 +96,18 @@ pub fn online<M: Method>(
         clock.lap("seconds/score");
 
         let rng = Rng::new(sampling.seed, Stream::Minibatch, step as u64, 0);
+        let batches = method.batches(scored, objective.penalty(), rng)?;
         let mut updates = Stats::new();
-        for batch in method.batches(scored, objective.penalty(), rng)? {
-            let stats = update(policy, method, &batch, optim, At { step, total })?;
+        let mut parts = Clock::new();
+        for batch in batches {
+            let stats = update(
+                policy,
+                method,
+                &batch,
+                optim,
+                At { step, total },
+                &mut parts,
+            )?;
             updates.absorb(&stats.as_item());
             if method.after_step(&stats).is_break() {
                 break;
@@ -111,7 +120,7 @@ pub fn online<M: Method>(
         clock.lap("seconds/update");
         Ok(Done {
             metrics,
-            seconds: clock.laps,
+            seconds: clock.laps().into_iter().chain(parts.laps()).collect(),
             tokens,
             beta: Some(*objective.penalty().beta()),
             memory: method.memory(),
@@ -136,24 +145,4 @@ pub(crate) fn prompt_order(prompts: usize, settings: &Online) -> Result<Epochs> 
         passes,
         settings.sampling.seed,
     ))
-}
-
-/// Seconds by phase.
-struct Clock {
-    since: Instant,
-    laps: Metrics,
-}
-
-impl Clock {
-    fn new() -> Self {
-        Self {
-            since: Instant::now(),
-            laps: Metrics::new(),
-        }
-    }
-
-    fn lap(&mut self, phase: &'static str) {
-        self.laps.insert(phase, self.since.elapsed().as_secs_f64());
-        self.since = Instant::now();
-    }
 }

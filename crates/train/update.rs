@@ -1,5 +1,6 @@
 //! One optimizer step: the part that both loops share.
 
+use crate::clock::Clock;
 use crate::{Error, Learner, Result, Schedule, Stats};
 use rlhf_objective::Network;
 use rlhf_tensor::AdamW;
@@ -29,13 +30,15 @@ pub(crate) struct At {
 }
 
 /// One optimizer step on the whole of `batch`, read in micro-batches whose losses and gradients add
-/// up; returns the batch's statistics, with `grad_norm` before clipping.
+/// up; returns the batch's statistics, with `grad_norm` before clipping. The clock gets the seconds of
+/// each part of it.
 pub(crate) fn update<L: Learner>(
     policy: &mut dyn Network,
     learner: &L,
     batch: &L::Batch,
     optim: &Optim,
     at: At,
+    clock: &mut Clock,
 ) -> Result<Stats> {
     let prepared = learner.prepare(policy, batch, optim.tokens_per_batch)?;
     let batch = prepared.as_ref().unwrap_or(batch);
@@ -46,13 +49,17 @@ pub(crate) fn update<L: Learner>(
     for range in ranges {
         let part = learner.select(batch, &range.collect::<Vec<_>>())?;
         let outputs = policy.read(learner.sequences(&part), learner.want())?;
+        clock.lap("seconds/forward");
         let loss = learner.loss(&outputs, &part)?;
         let value = loss
             .value
             .to_scalar::<f32>()
             .map_err(rlhf_objective::Error::from)?;
         finite("the loss", f64::from(value))?;
-        policy.backward(&outputs.gradients(&loss.value)?)?;
+        let gradients = outputs.gradients(&loss.value)?;
+        clock.lap("seconds/loss");
+        policy.backward(&gradients)?;
+        clock.lap("seconds/backward");
         stats.absorb(&loss.stats);
     }
     let squares = |p: &&rlhf_tensor::Parameters| p.gradient_norm().powi(2);
@@ -63,6 +70,7 @@ pub(crate) fn update<L: Learner>(
     for parameters in policy.parameters_mut() {
         parameters.adamw_step(&optim.adamw, learning_rate, scale);
     }
+    clock.lap("seconds/optimizer");
     stats.mean("grad_norm", norm, 1.0);
     stats.mean("lr", learning_rate, 1.0);
     Ok(stats)
@@ -90,7 +98,8 @@ mod tests {
         let batch = weighted(sequences(), &[1.0, -0.5, 2.0]);
         let mut stats = Stats::new();
         for _ in 0..steps {
-            stats = update(&mut network, &Likelihood, &batch, optim, AT).unwrap();
+            let clock = &mut Clock::new();
+            stats = update(&mut network, &Likelihood, &batch, optim, AT, clock).unwrap();
         }
         let table = network.parameters()[0];
         let id = table.id("logits").unwrap();
@@ -139,7 +148,8 @@ mod tests {
         let mut network = Bigram::random(5, Storage::Trainable, 1);
         let before = network.parameters()[0].checksum();
         let batch = weighted(sequences(), &[1.0, f32::NAN, 1.0]);
-        let error = update(&mut network, &Likelihood, &batch, &optim(), AT).unwrap_err();
+        let clock = &mut Clock::new();
+        let error = update(&mut network, &Likelihood, &batch, &optim(), AT, clock).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("the loss is NaN"), "{text}");
         assert_eq!(network.parameters()[0].checksum(), before);

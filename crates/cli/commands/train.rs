@@ -9,7 +9,7 @@ use crate::plan::{json, plan, show};
 use crate::prior_fit;
 use crate::run::{Start, execute, start_threads};
 use anyhow::{Context, Result, ensure};
-use rlhf_journal::{Existing, Journal, checkpoints, next_free};
+use rlhf_journal::{Existing, Journal, checkpoints, last_checkpoint, next_free};
 use rlhf_train::Ended;
 use serde_json::json as object;
 use std::path::{Path, PathBuf};

@@ -79,3 +79,13 @@ fn features() -> Vec<&'static str> {
         .map(|(name, _)| name)
         .collect()
 }
+
+/// The most memory this process ever held, in MB of 2²⁰ bytes; `None` where the system does not say.
+pub(super) fn peak_memory() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1024.0)
+}

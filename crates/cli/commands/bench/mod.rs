@@ -1,17 +1,23 @@
 //! `rlhf bench`: what is claimed of this program, measured here and now.
 //!
-//! A [`suite`] trains and evaluates through the ordinary commands and says which requirements were
+//! Without a suite it is [`speed`]: seconds, tokens a second and the share of the machine's peak. A
+//! [`suite`] trains and evaluates through the ordinary commands and says which requirements were
 //! reached. Each suite is a file beside this one and a line in [`suite::SUITES`].
 
 mod bag_of_words;
 mod machine;
 mod movies;
 mod network_world;
+mod operations;
 mod optimum;
 mod polite;
 mod rewards;
+mod size;
+mod speed;
 mod suite;
+mod timed;
 mod trees;
+mod workloads;
 
 use crate::args::BenchArgs;
 use crate::output::{Usage, log, print};
@@ -25,9 +31,17 @@ use suite::{Outcome, SUITES, Setting, Suite, Verdict};
 const ALL: &str = "acceptance";
 
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
-    let chosen = choose(&args.suite).map_err(Usage)?;
+    let chosen = args.suite.as_deref().map(choose).transpose();
+    let chosen = chosen.map_err(Usage)?;
     let threads = rayon::ThreadPoolBuilder::new().num_threads(args.threads);
     threads.build_global().context("cannot start the threads")?;
+    match chosen {
+        Some(suites) => judge(&suites, args),
+        None => speed::run(args),
+    }
+}
+
+fn judge(chosen: &[&Suite], args: &BenchArgs) -> Result<()> {
     let reports: Vec<_> = chosen.iter().map(|suite| measure(suite, args)).collect();
     let verdicts = || reports.iter().flat_map(|report| report.verdicts());
     let (missed, failed) = (

@@ -1,0 +1,96 @@
+//! How many additions and multiplications a workload needs, counted from shapes: matrix products
+//! alone, each multiplication and each addition as one.
+
+use rlhf_lm::Summary;
+
+/// Sequences of one shape: `count` prompts of `prompt` tokens, each with `responses` responses of
+/// `response` tokens.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Batch {
+    pub(super) count: usize,
+    pub(super) responses: usize,
+    pub(super) prompt: usize,
+    pub(super) response: usize,
+}
+
+/// What is read of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reads {
+    /// The vocabulary head on each row that predicts; the last token of a response is not read.
+    Language,
+    /// As much, and no head: a separate critic.
+    Values,
+    /// Everything, and no head: a reward model.
+    Score,
+}
+
+impl Batch {
+    /// Response tokens.
+    pub(super) fn tokens(&self) -> usize {
+        self.count * self.responses * self.response
+    }
+
+    /// One forward pass, a prompt read once for all of its responses.
+    pub(super) fn forward(&self, shape: &Summary, reads: Reads) -> f64 {
+        let (width, inner) = (shape.width as f64, shape.inner as f64);
+        let read = match reads {
+            Reads::Score => self.response,
+            Reads::Language | Reads::Values => self.response - 1,
+        };
+        // A token attends to itself and all before it.
+        let attended = |first: usize, tokens: usize| {
+            (tokens * first) as f64 + (tokens * (tokens + 1)) as f64 / 2.0
+        };
+        let prompts = self.count as f64;
+        let responses = prompts * self.responses as f64;
+        let tokens = prompts * self.prompt as f64 + responses * read as f64;
+        let pairs = prompts * attended(0, self.prompt) + responses * attended(self.prompt, read);
+        let linear = 2.0 * tokens * (4.0 * width * width + 2.0 * width * inner);
+        let attention = 4.0 * pairs * width;
+        let head = match reads {
+            Reads::Language => 2.0 * self.tokens() as f64 * width * shape.vocab as f64,
+            Reads::Values | Reads::Score => 0.0,
+        };
+        shape.layers as f64 * (linear + attention) + head
+    }
+
+    /// A forward pass and the two products of each of its products' gradients.
+    pub(super) fn training(&self, shape: &Summary, reads: Reads) -> f64 {
+        3.0 * self.forward(shape, reads)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_token_by_hand() {
+        let folder = tempfile::tempdir().unwrap();
+        let size = super::super::size::Size::open("tiny", folder.path()).unwrap();
+        let one = Batch {
+            count: 1,
+            responses: 1,
+            prompt: 1,
+            response: 1,
+        };
+        // Width 128, inner 512, 4 layers: 4 × (2·12·128² + 4·128), and a head of 2·128·4096.
+        let (trunk, head) = (1_574_912.0, 1_048_576.0);
+        assert_eq!(one.forward(&size.shape, Reads::Language), trunk + head);
+        assert_eq!(one.forward(&size.shape, Reads::Values), trunk);
+        // The second token attends to two.
+        assert_eq!(
+            one.forward(&size.shape, Reads::Score),
+            2.0 * trunk + 4.0 * 4.0 * 128.0
+        );
+        let shared = Batch {
+            responses: 3,
+            ..one
+        };
+        assert_eq!(
+            shared.forward(&size.shape, Reads::Language),
+            trunk + 3.0 * head
+        );
+        assert_eq!(one.training(&size.shape, Reads::Values), 3.0 * trunk);
+    }
+}

@@ -1,0 +1,70 @@
+//! The networks that speed is measured on.
+
+use anyhow::{Result, bail};
+use rlhf_lm::{Heads, LoadOptions, Model, Summary, inspect};
+use rlhf_tensor::{Rng, Storage, Stream};
+use serde_json::json;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Names, layers, width, heads, vocabulary.
+const SIZES: [(&str, usize, usize, usize, usize); 3] = [
+    ("tiny", 4, 128, 4, 4096),
+    ("small", 6, 384, 6, 50257),
+    ("gpt2", 12, 768, 12, 50257),
+];
+
+/// A checkpoint folder, and its shape.
+#[derive(Debug)]
+pub(super) struct Size {
+    pub(super) folder: PathBuf,
+    pub(super) shape: Summary,
+}
+
+impl Size {
+    /// The checkpoint of a size, with random weights, made in `scratch`; or a folder of the user's.
+    /// Where it is made here it has no EOS, so every response grows to its greatest length.
+    pub(super) fn open(name: &str, scratch: &Path) -> Result<Self> {
+        let folder = match SIZES.iter().find(|size| size.0 == name) {
+            None if Path::new(name).is_dir() => PathBuf::from(name),
+            None => bail!("--size {name}: there is no such folder; sizes are tiny, small and gpt2"),
+            Some(&(_, layers, width, heads, vocab)) => {
+                let config = json!({"model_type": "gpt2", "n_layer": layers, "n_embd": width,
+                    "n_head": heads, "vocab_size": vocab, "n_positions": 1024,
+                    "bos_token_id": null, "eos_token_id": null});
+                let given = scratch.join("config.json");
+                fs::write(&given, config.to_string())?;
+                let folder = scratch.join("model");
+                rlhf_lm::init(&given, 1, &folder)?;
+                folder
+            }
+        };
+        let shape = inspect(&folder)?;
+        Ok(Self { folder, shape })
+    }
+
+    /// The network.
+    pub(super) fn load(&self, storage: Storage, heads: Heads) -> Result<Box<dyn Model>> {
+        let options = LoadOptions {
+            storage,
+            heads,
+            temperature: 1.0,
+            backend: rlhf_lm::Backend::Engine,
+        };
+        Ok(rlhf_lm::load(&self.folder, &options)?)
+    }
+
+    /// A reward model of the same size with a random head, in `folder`.
+    pub(super) fn reward_model(&self, folder: &Path) -> Result<()> {
+        let mut model = self.load(Storage::Trainable, Heads::Score)?;
+        for parameters in model.parameters_mut() {
+            if let Some(head) = parameters.id("score.weight") {
+                let mut rng = Rng::new(1, Stream::Init, 0, 0);
+                let head = parameters.weights_mut(head);
+                head.iter_mut()
+                    .for_each(|x| *x = 0.02 * rng.normal() as f32);
+            }
+        }
+        Ok(model.save(folder)?)
+    }
+}

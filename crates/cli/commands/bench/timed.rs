@@ -1,0 +1,54 @@
+//! A decoder that says where its time goes.
+
+use rlhf_objective::{Decoder, Result, Start};
+use std::time::Instant;
+
+/// Another decoder, with a clock.
+pub(super) struct Timed<'a> {
+    decoder: Box<dyn Decoder + 'a>,
+    /// Seconds spent reading prompts, and single tokens.
+    pub(super) starts: f64,
+    pub(super) steps: f64,
+}
+
+impl<'a> Timed<'a> {
+    pub(super) fn new(decoder: Box<dyn Decoder + 'a>) -> Self {
+        Self {
+            decoder,
+            starts: 0.0,
+            steps: 0.0,
+        }
+    }
+}
+
+impl Decoder for Timed<'_> {
+    fn vocab(&self) -> usize {
+        self.decoder.vocab()
+    }
+
+    fn start(&mut self, prompts: &[Start<'_>]) -> Result<()> {
+        let since = Instant::now();
+        let done = self.decoder.start(prompts);
+        self.starts += since.elapsed().as_secs_f64();
+        done
+    }
+
+    fn rows(&self) -> usize {
+        self.decoder.rows()
+    }
+
+    fn scores(&self) -> &[f32] {
+        self.decoder.scores()
+    }
+
+    fn step(&mut self, tokens: &[u32]) -> Result<()> {
+        let since = Instant::now();
+        let done = self.decoder.step(tokens);
+        self.steps += since.elapsed().as_secs_f64();
+        done
+    }
+
+    fn retain(&mut self, keep: &[bool]) -> Result<()> {
+        self.decoder.retain(keep)
+    }
+}

@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""table.py LINES.jsonl OUT: what compare_trl.sh measured, as OUT.json and OUT.md."""
+
+import collections
+import json
+import sys
+from pathlib import Path
+from statistics import median
+
+WHO = ["rlhf, critic as head", "rlhf, separate critic", "rlhf", "TRL", "TRL, tuned malloc"]
+
+
+def main(lines, out):
+    """Groups the lines by program, and compares the groups of a workload and a size."""
+    rows = [json.loads(line) for line in Path(lines).read_text().splitlines()]
+    machine = next(row["machine"] for row in rows if "machine" in row)
+    groups = collections.defaultdict(list)
+    for row in rows:
+        groups[row["workload"], row["size"], row["who"]].append(row)
+    table = []
+    for (workload, size, who), runs in sorted(groups.items(), key=lambda group: (*group[0][:2], WHO.index(group[0][2]))):
+        table.append(
+            {
+                "workload": workload,
+                "size": size,
+                "who": who,
+                # The median of the runs' medians, and the least and the most of all repetitions.
+                "seconds": median([run["seconds"]["median"] for run in runs]),
+                "least": min(run["seconds"]["least"] for run in runs),
+                "most": max(run["seconds"]["most"] for run in runs),
+                "peak_memory_mb": max(run["peak_memory_mb"] for run in runs),
+                "runs": len(runs),
+                "repeats": sum(run["repeats"] for run in runs),
+            }
+        )
+    for row in table:
+        theirs = [other for other in table if other["who"].startswith("TRL") and all(other[key] == row[key] for key in ("workload", "size"))]
+        if theirs and row["who"].startswith("rlhf"):
+            plain = next(other for other in theirs if other["who"] == "TRL")
+            row["times_faster"] = plain["seconds"] / row["seconds"]
+            row["times_faster_than_tuned"] = min(other["seconds"] for other in theirs) / row["seconds"]
+            row["share_of_memory"] = row["peak_memory_mb"] / plain["peak_memory_mb"]
+    Path(out + ".json").write_text(json.dumps({"machine": machine, "rows": table, "runs": rows}, indent=1) + "\n")
+    names = f"{machine['cpu']}, {machine['cores']} cores, {' '.join(machine['features'])}; rlhf {machine['commit'][:8]}; {machine['date']}"
+    text = [names, "", "| | | seconds | of all runs | peak memory, MB | faster than TRL | than the faster TRL | share of its memory |"]
+    text.append("|---|---|---|---|---|---|---|---|")
+    for row in table:
+        ratios = ["{:.1f} ×".format(row[key]) if key in row else "" for key in ("times_faster", "times_faster_than_tuned")]
+        share = "{:.2f}".format(row["share_of_memory"]) if "share_of_memory" in row else ""
+        cells = [f"{row['workload']}, {row['size']}", row["who"], f"{row['seconds']:.3g}", f"{row['least']:.3g} to {row['most']:.3g}", f"{row['peak_memory_mb']:.0f}", *ratios, share]
+        text.append("| " + " | ".join(cells) + " |")
+    Path(out + ".md").write_text("\n".join(text) + "\n")
+    print("\n".join(text))
+
+
+main(*sys.argv[1:])
