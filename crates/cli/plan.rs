@@ -57,6 +57,15 @@ fn data(config: &Config, vocabulary: &Vocabulary) -> Result<String> {
                 rlhf_objective::Pairs::len,
             ),
         ),
+        MethodName::Kto => {
+            let opinions = wiring::opinions(config, vocabulary)?;
+            ensure!(
+                opinions.train.1.len() > 1,
+                "the data file leaves fewer than 2 answers to train on: kto compares each with \
+                 another's prompt"
+            );
+            ("answers", counted(&opinions, |part| part.1.len()))
+        }
         MethodName::Sft => (
             "demonstrations",
             counted(
@@ -96,6 +105,11 @@ fn steps(config: &Config) -> Result<String> {
         MethodName::Dpo | MethodName::Reward => {
             let pairs = config.train.batch_pairs.unwrap_or(1);
             format!("{epochs} epochs in batches of {pairs} pairs")
+        }
+        MethodName::Kto => {
+            let method: rlhf_dpo::KtoConfig = config.method()?;
+            let answers = method.answers_per_step;
+            format!("{epochs} epochs in batches of {answers} answers")
         }
         MethodName::Sft => {
             let method: rlhf_sft::Config = config.method()?;

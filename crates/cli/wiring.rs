@@ -149,6 +149,25 @@ pub(crate) fn pairs(config: &Config, vocabulary: &Vocabulary) -> Result<Parts<Pa
     read(config, vocabulary, |reader, rows| reader.pairs(rows))
 }
 
+/// Single answers and whether each was liked. Of a pair, the chosen one was and the rejected one
+/// was not.
+pub(crate) fn opinions(
+    config: &Config,
+    vocabulary: &Vocabulary,
+) -> Result<Parts<(Sequences, Vec<bool>)>> {
+    let chosen = &config.data.fields.chosen;
+    let ids = format!("{chosen}_ids");
+    let paired = |row: &Row| row.fields.contains_key(chosen) || row.fields.contains_key(&ids);
+    read(config, vocabulary, |reader, rows| {
+        if !rows.iter().any(paired) {
+            return reader.unpaired(rows);
+        }
+        let pairs = reader.pairs(rows)?;
+        let liked = (0..pairs.sequences().len()).map(|response| response % 2 == 0);
+        Ok((pairs.sequences().clone(), liked.collect()))
+    })
+}
+
 /// The demonstrations.
 pub(crate) fn demonstrations(config: &Config, vocabulary: &Vocabulary) -> Result<Parts<Sequences>> {
     read(config, vocabulary, |reader, rows| {
@@ -167,6 +186,7 @@ pub(crate) fn held_out_prompts(
             .sequences()
             .prompts()
             .to_vec(),
+        MethodName::Kto => opinions(config, vocabulary)?.held_out.0.prompts().to_vec(),
         MethodName::Sft => demonstrations(config, vocabulary)?
             .held_out
             .prompts()
