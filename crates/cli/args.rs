@@ -60,8 +60,8 @@ pub(crate) struct TrainArgs {
     /// kind stays. Mixtures are written in a config file.
     #[arg(long)]
     pub(crate) prior: Option<String>,
-    /// The reward: token-share:TOKEN, contains:TEXT, regex:PATTERN, lexicon:FILE, length:NUMBER, or
-    /// the folder of a reward model.
+    /// The reward: a rule as lexicon:FILE, the folder of a reward model, command:PROGRAM,
+    /// http://…, and more: see below with --help.
     #[arg(long)]
     pub(crate) reward: Option<String>,
     /// The data file, JSONL, a JSON array or plain text (data.train).

@@ -19,11 +19,12 @@ pub(crate) fn plan(config: &Config) -> Result<Lines> {
         wiring::prior(config)?.check(vocabulary.size)?;
         prior_fit::check(config, &vocabulary)?;
     }
+    let rereading = wiring::rereading(config, &vocabulary.tokenizer)?;
     if config.reward.is_some() {
-        wiring::check_reward(config, vocabulary.size)?;
         wiring::reward(config, &vocabulary.tokenizer)?;
     }
     let mut lines = target::describe(config)?;
+    lines.extend(rereading.map(|words| ("judges", words)));
     lines.push(("data", data(config, &vocabulary)?));
     lines.push(("steps", steps(config)?));
     lines.push(("memory", memory(config)?));

@@ -29,10 +29,7 @@ pub(crate) fn describe(config: &Config) -> Result<Vec<(&'static str, String)>> {
         MethodName::Kto => (direct::aim_of_kto(config), direct::optimum_of_kto()),
         _ => (aim(config, name), optimum(config, name)),
     };
-    let mut lines = vec![
-        ("objective", aim),
-        ("prior", prior.words),
-    ];
+    let mut lines = vec![("objective", aim), ("prior", prior.words)];
     if let Some(rule) = &config.reward {
         lines.push(("reward", toml::Value::try_from(rule)?.to_string()));
     }

@@ -3,12 +3,12 @@
 use crate::config::{BackendName, Config, Critic, MethodName, PriorKind, PriorSection};
 use crate::output::log;
 use crate::prior_plan::PriorPlan;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use rlhf_data::{Fields, Limits, Notes, Reader, Row, rows, split};
 use rlhf_lm::{Backend, Heads, LoadOptions, Model, Tokenizer, inspect, load};
 use rlhf_objective::{Pairs, Prompt, Reward, Sequences};
 use rlhf_policy::ActorCritic;
-use rlhf_reward::Rules;
+use rlhf_reward::{Learned, Rules};
 use rlhf_tensor::{Rng, Storage, Stream};
 use std::path::Path;
 use std::sync::Arc;
@@ -122,21 +122,19 @@ pub(crate) fn prior_of(section: &PriorSection, config: &Config) -> Result<PriorP
 /// r.
 pub(crate) fn reward(config: &Config, tokenizer: &Tokenizer) -> Result<Box<dyn Reward>> {
     let rule = config.reward.as_ref().context("no reward: give --reward")?;
-    Ok(Box::new(Rules::new(rule, &|text| tokenizer.id(text))?))
+    Ok(Box::new(Rules::new(rule, tokenizer)?))
 }
 
-/// Whether the reward's models read the policy's tokens, from their headers.
-pub(crate) fn check_reward(config: &Config, vocab: usize) -> Result<()> {
+/// What is to be said of how the reward's models read the policy, from their headers.
+pub(crate) fn rereading(config: &Config, tokenizer: &Tokenizer) -> Result<Option<String>> {
+    let mut folders = Vec::new();
     for folder in config.reward.iter().flat_map(|rule| rule.models()) {
-        let its = inspect(folder)?.vocab;
-        ensure!(
-            its == vocab,
-            "the reward model {} has {its} vocabulary entries and the model {vocab}: they must share \
-             a tokenizer",
-            folder.display()
-        );
+        if Learned::rereads(folder, tokenizer)? {
+            folders.push(folder.display().to_string());
+        }
     }
-    Ok(())
+    let words = "read texts and not the model's tokens: their tokenizer is another";
+    Ok((!folders.is_empty()).then(|| format!("{} {words}", folders.join(", "))))
 }
 
 /// The prompts to draw responses to.
