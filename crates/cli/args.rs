@@ -1,6 +1,7 @@
 //! What was typed.
 
 use crate::config::{BackendName, ObjectiveName, PriorKind};
+use crate::help;
 use crate::layers::Layers;
 use crate::tabular::TabularMethod;
 use anyhow::Result;
@@ -49,10 +50,7 @@ pub(crate) enum Command {
 /// Without a model and data of yours, it is the small world inside the program that is trained on: film
 /// reviews, a model that writes them, and a reward model.
 #[derive(Debug, Default, Args)]
-#[command(
-    after_help = "Example:\n  rlhf train --objective ppo-kl --model gpt2/ --reward \
-    lexicon:words.txt \\\n    --data prompts.jsonl --beta 0.05 --set train.iterations=50"
-)]
+#[command(after_help = help::EXAMPLE, after_long_help = help::train())]
 pub(crate) struct TrainArgs {
     /// What to run: a method with its prior [default: ppo-kl].
     #[arg(long)]
@@ -74,8 +72,8 @@ pub(crate) struct TrainArgs {
     /// kind stays. Mixtures are written in a config file.
     #[arg(long)]
     pub(crate) prior: Option<String>,
-    /// The reward: token-share:TOKEN, contains:TEXT, regex:PATTERN, lexicon:FILE, length:NUMBER, or
-    /// the folder of a reward model.
+    /// The reward: a rule as lexicon:FILE, the folder of a reward model, command:PROGRAM,
+    /// http://…, and more: see below with --help.
     #[arg(long)]
     pub(crate) reward: Option<String>,
     /// The data file, JSONL, a JSON array or plain text (data.train).

@@ -122,9 +122,13 @@ impl Layers {
             MethodName::Reinforce => self.typed::<MovingConfig>(value, "method")?.check()?,
             MethodName::Vargrad => self.typed::<VarGradConfig>(value, "method")?.check()?,
             MethodName::Dpo => {
-                self.typed::<rlhf_dpo::Config>(value, "method")?
-                    .preference()?;
+                let method = self.typed::<rlhf_dpo::Config>(value, "method")?;
+                method.preference()?;
+                config.check_loss(&method)?;
             }
+            MethodName::Kto => self
+                .typed::<rlhf_dpo::KtoConfig>(value, "method")?
+                .check()?,
             MethodName::Sft => {
                 self.typed::<rlhf_sft::Config>(value, "method")?;
             }

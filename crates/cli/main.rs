@@ -3,6 +3,8 @@
 mod args;
 mod commands;
 mod config;
+mod direct;
+mod help;
 mod layers;
 mod memory;
 mod output;

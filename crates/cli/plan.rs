@@ -19,10 +19,12 @@ pub(crate) fn plan(config: &Config) -> Result<Lines> {
         wiring::prior(config)?.check(vocabulary.size)?;
         prior_fit::check(config, &vocabulary)?;
     }
+    let rereading = wiring::rereading(config, &vocabulary.tokenizer)?;
     if config.reward.is_some() {
         wiring::check_reward(config, &vocabulary)?;
     }
     let mut lines = target::describe(config)?;
+    lines.extend(rereading.map(|words| ("judges", words)));
     let (words, item) = data(config, &vocabulary)?;
     lines.push(("data", words));
     lines.push(("steps", steps(config)?));
@@ -52,6 +54,16 @@ fn data(config: &Config, vocabulary: &Vocabulary) -> Result<(String, PerItem)> {
             let Parts { train, held_out } = wiring::pairs(config, vocabulary)?;
             let item = PerItem::of(train.sequences(), train.len());
             ("pairs", train.len(), held_out.len(), item)
+        }
+        MethodName::Kto => {
+            let Parts { train, held_out } = wiring::opinions(config, vocabulary)?;
+            ensure!(
+                train.1.len() > 1,
+                "the data file leaves fewer than 2 answers to train on: kto compares each with \
+                 another's prompt"
+            );
+            let item = PerItem::of(&train.0, train.1.len());
+            ("answers", train.1.len(), held_out.1.len(), item)
         }
         MethodName::Sft => {
             let Parts { train, held_out } = wiring::demonstrations(config, vocabulary)?;
@@ -94,6 +106,11 @@ fn steps(config: &Config) -> Result<String> {
         MethodName::Dpo | MethodName::Reward => {
             let pairs = config.train.batch_pairs.unwrap_or(1);
             format!("{epochs} epochs in batches of {pairs} pairs")
+        }
+        MethodName::Kto => {
+            let method: rlhf_dpo::KtoConfig = config.method()?;
+            let answers = method.answers_per_step;
+            format!("{epochs} epochs in batches of {answers} answers")
         }
         MethodName::Sft => {
             let method: rlhf_sft::Config = config.method()?;

@@ -86,6 +86,7 @@ pub(crate) fn execute(config: &Config, journal: &mut Journal, start: &Start) -> 
         }
         MethodName::Vargrad => context.online(policy, VarGrad::new(config.method()?)?),
         MethodName::Dpo => context.dpo(policy),
+        MethodName::Kto => context.kto(policy),
         MethodName::Sft => context.sft(policy),
         MethodName::Reward => context.reward(policy),
     }
@@ -158,6 +159,29 @@ impl Surroundings<'_> {
         let source = rlhf_dpo::PairSource::new(pairs, batch, epochs, config.train.seed)?;
         let held_out = held_out.map(rlhf_dpo::Batch::new).transpose()?;
         self.offline(policy, &rlhf_dpo::Dpo::new(&method)?, source, held_out)
+    }
+
+    fn kto(&mut self, policy: &mut ActorCritic) -> Result<Ended> {
+        let config = self.config;
+        let parts = wiring::opinions(config, &self.vocabulary)?;
+        let mut penalty = self.penalty(policy)?;
+        let context = wiring::context(config, &self.vocabulary);
+        let tokens = config.train.micro_batch_tokens;
+        let mut with_prior = |(answers, liked)| {
+            rlhf_dpo::Opinions::new(answers, liked, &mut penalty, context, tokens)
+        };
+        // One answer alone has no other to say where its reference point is.
+        let held_out = match parts.held_out.1.len() {
+            0 | 1 => None,
+            _ => Some(with_prior(parts.held_out)?),
+        };
+        let train = with_prior(parts.train)?;
+        drop(penalty);
+        let method: rlhf_dpo::KtoConfig = config.method()?;
+        let epochs = config.train.epochs.context("no train.epochs")?;
+        let (size, seed) = (method.answers_per_step, config.train.seed);
+        let source = rlhf_dpo::OpinionSource::new(train, size, epochs, seed)?;
+        self.offline(policy, &rlhf_dpo::Kto::new(&method)?, source, held_out)
     }
 
     fn sft(&mut self, policy: &mut ActorCritic) -> Result<Ended> {

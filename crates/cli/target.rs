@@ -1,6 +1,7 @@
 //! The truth about what a run aims at, said before it starts.
 
 use crate::config::{BetaSetting, Config, MethodName};
+use crate::direct;
 use crate::wiring;
 use anyhow::Result;
 use rlhf_objective::LocalKl;
@@ -24,15 +25,18 @@ pub(crate) fn describe(config: &Config) -> Result<Vec<(&'static str, String)>> {
         return Ok(vec![("objective", format!("{objective}: {words}"))]);
     }
     let prior = wiring::prior(config)?;
-    let mut lines = vec![
-        ("objective", aim(config, prior.name)),
-        ("prior", prior.words),
-    ];
+    let name = prior.name;
+    let (aim, target) = match method {
+        MethodName::Dpo => (direct::aim(config, name)?, direct::optimum(config, name)?),
+        MethodName::Kto => (direct::aim_of_kto(config), direct::optimum_of_kto()),
+        _ => (aim(config, name), optimum(config, name)),
+    };
+    let mut lines = vec![("objective", aim), ("prior", prior.words)];
     if let Some(rule) = &config.reward {
         lines.push(("reward", toml::Value::try_from(rule)?.to_string()));
     }
     lines.push(("beta", price(config)?));
-    lines.push(("target", optimum(config, prior.name)));
+    lines.push(("target", target));
     Ok(lines)
 }
 
@@ -42,15 +46,14 @@ fn aim(config: &Config, prior: Option<&str>) -> String {
         Some(prior) => format!("− β·KL(π ‖ {prior})"),
         None => "+ β·H(π)".into(),
     };
-    let reward = match objective.method() {
-        MethodName::Dpo => "the Bradley–Terry reward behind the pairs",
-        _ => "the reward of a response",
-    };
-    format!("{objective}: maximize E[r] {penalty}, r {reward}")
+    format!("{objective}: maximize E[r] {penalty}, r the reward of a response")
 }
 
 /// β, and what it is once the scale of a reward model is taken out: π* depends on r/β alone.
 fn price(config: &Config) -> Result<String> {
+    if config.objective.method() == MethodName::Dpo && !direct::prices_kl(config)? {
+        return Ok("means nothing to this loss".into());
+    }
     let mut words = match config.beta {
         BetaSetting::Fixed(beta) => format!("{beta} units of the reward a nat"),
         BetaSetting::Adaptive {

@@ -8,7 +8,7 @@ use rlhf_data::{Fields, Limits, Notes, Reader, Row, rows, split};
 use rlhf_lm::{Backend, Heads, LoadOptions, Model, Restricted, Tokenizer, inspect, load};
 use rlhf_objective::{Pairs, Prompt, Reward, Sequences};
 use rlhf_policy::ActorCritic;
-use rlhf_reward::Rules;
+use rlhf_reward::{Learned, Rules};
 use rlhf_tensor::{Rng, Storage, Stream};
 use std::path::Path;
 use std::sync::Arc;
@@ -130,33 +130,34 @@ pub(crate) fn prior_of(section: &PriorSection, config: &Config) -> Result<PriorP
 /// r.
 pub(crate) fn reward(config: &Config, tokenizer: &Tokenizer) -> Result<Box<dyn Reward>> {
     let rule = config.reward.as_ref().context("no reward: give --reward")?;
-    Ok(Box::new(Rules::new(rule, &|text| tokenizer.id(text))?))
+    Ok(Box::new(Rules::new(rule, tokenizer)?))
 }
 
 /// Whether the reward can be made for the policy's tokens; of its models, only headers are read.
 pub(crate) fn check_reward(config: &Config, vocabulary: &Vocabulary) -> Result<()> {
     let rule = config.reward.as_ref().context("no reward: give --reward")?;
     for folder in rule.models() {
-        let (its, vocab) = (inspect(folder)?, vocabulary.size);
         ensure!(
-            its.reward_model,
+            inspect(folder)?.reward_model,
             "{} is a language model, not a reward model: train one from it first (rlhf train \
              --objective reward)",
             folder.display()
         );
-        ensure!(
-            its.vocab == vocab,
-            "the reward model {} has {} vocabulary entries and the model {vocab}: they must share \
-             a tokenizer",
-            folder.display(),
-            its.vocab
-        );
     }
-    Rules::new(&rule.without_models(), &|text| {
-        vocabulary.tokenizer.id(text)
-    })?
-    .check(vocabulary.size)?;
+    Rules::new(&rule.without_models(), &vocabulary.tokenizer)?.check(vocabulary.size)?;
     Ok(())
+}
+
+/// What is to be said of how the reward's models read the policy, from their headers.
+pub(crate) fn rereading(config: &Config, tokenizer: &Tokenizer) -> Result<Option<String>> {
+    let mut folders = Vec::new();
+    for folder in config.reward.iter().flat_map(|rule| rule.models()) {
+        if Learned::rereads(folder, tokenizer)? {
+            folders.push(folder.display().to_string());
+        }
+    }
+    let words = "read texts and not the model's tokens: their tokenizer is another";
+    Ok((!folders.is_empty()).then(|| format!("{} {words}", folders.join(", "))))
 }
 
 /// The prompts to draw responses to.
@@ -167,6 +168,25 @@ pub(crate) fn prompts(config: &Config, vocabulary: &Vocabulary) -> Result<Parts<
 /// The preference pairs.
 pub(crate) fn pairs(config: &Config, vocabulary: &Vocabulary) -> Result<Parts<Pairs>> {
     read(config, vocabulary, |reader, rows| reader.pairs(rows))
+}
+
+/// Single answers and whether each was liked. Of a pair, the chosen one was and the rejected one
+/// was not.
+pub(crate) fn opinions(
+    config: &Config,
+    vocabulary: &Vocabulary,
+) -> Result<Parts<(Sequences, Vec<bool>)>> {
+    let chosen = &config.data.fields.chosen;
+    let ids = format!("{chosen}_ids");
+    let paired = |row: &Row| row.fields.contains_key(chosen) || row.fields.contains_key(&ids);
+    read(config, vocabulary, |reader, rows| {
+        if !rows.iter().any(paired) {
+            return reader.unpaired(rows);
+        }
+        let pairs = reader.pairs(rows)?;
+        let liked = (0..pairs.sequences().len()).map(|response| response % 2 == 0);
+        Ok((pairs.sequences().clone(), liked.collect()))
+    })
 }
 
 /// The demonstrations.
@@ -187,6 +207,7 @@ pub(crate) fn held_out_prompts(
             .sequences()
             .prompts()
             .to_vec(),
+        MethodName::Kto => opinions(config, vocabulary)?.held_out.0.prompts().to_vec(),
         MethodName::Sft => demonstrations(config, vocabulary)?
             .held_out
             .prompts()

@@ -1,10 +1,11 @@
 //! KTO: learning from single answers, liked or not.
 
 use crate::losses::utility;
+use crate::statistics::of_opinions;
 use crate::{Opinions, read};
 use rlhf_objective::{Error, Network, Outputs, Result, Sequences, tilt};
 use rlhf_tensor::{Device, Tensor};
-use rlhf_train::{Learner, Loss, Stats};
+use rlhf_train::{Learner, Loss};
 use serde::{Deserialize, Serialize};
 
 /// Settings of [`Kto`].
@@ -15,6 +16,8 @@ pub struct KtoConfig {
     pub desirable_weight: f64,
     /// λ_U, what an answer that was not weighs, from 0.
     pub undesirable_weight: f64,
+    /// How many answers a step takes.
+    pub answers_per_step: usize,
 }
 
 impl Default for KtoConfig {
@@ -22,6 +25,7 @@ impl Default for KtoConfig {
         Self {
             desirable_weight: 1.0,
             undesirable_weight: 1.0,
+            answers_per_step: 16,
         }
     }
 }
@@ -30,11 +34,13 @@ impl KtoConfig {
     /// Whether the numbers make sense.
     ///
     /// # Errors
-    /// If one is negative or not finite, or both are 0; the message names it.
+    /// If a weight is negative or not finite, or both are 0, or a step takes nothing; the message
+    /// names it.
     pub fn check(&self) -> Result<()> {
         let Self {
             desirable_weight,
             undesirable_weight,
+            answers_per_step,
         } = *self;
         for (key, weight) in [
             ("desirable_weight", desirable_weight),
@@ -47,6 +53,10 @@ impl KtoConfig {
         }
         if desirable_weight + undesirable_weight == 0.0 {
             let message = "[method] desirable_weight and undesirable_weight are 0: nothing weighs";
+            return Err(Error::Unsupported(message.into()));
+        }
+        if answers_per_step == 0 {
+            let message = "[method] answers_per_step = 0: must be positive";
             return Err(Error::Unsupported(message.into()));
         }
         Ok(())
@@ -124,63 +134,13 @@ impl Learner for Kto {
         });
         let losses = (losses * numbers(weights)?)?;
         let value = (losses.sum_all()? * batch.weight)?;
-        let stats = statistics(
-            &losses,
-            &implicit,
-            log_probs.values(),
-            batch,
-            reference_point,
-        )?;
+        let stats = of_opinions(&losses, &implicit, log_probs.values(), batch)?;
         Ok(Loss { value, stats })
     }
 }
 
 fn not_prepared() -> Error {
     Error::Unsupported("kto needs a batch whose reference point is known: prepare it".into())
-}
-
-/// Means over the answers: all, the liked, the others.
-fn statistics(
-    losses: &Tensor,
-    implicit: &Tensor,
-    log_probs: &Tensor,
-    batch: &Opinions,
-    reference_point: f64,
-) -> Result<Stats> {
-    let wide = |of: &Tensor| -> Result<Vec<f64>> {
-        Ok(of.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
-    };
-    let (losses, implicit, log_probs) = (wide(losses)?, wide(implicit)?, wide(log_probs)?);
-    let mut stats = Stats::new();
-    let mut mean = |name, of: &[f64], whose: &dyn Fn(bool) -> bool| {
-        let items = of.iter().zip(&batch.liked);
-        let chosen: Vec<f64> = items
-            .filter(|(_, liked)| whose(**liked))
-            .map(|(number, _)| *number)
-            .collect();
-        if !chosen.is_empty() {
-            stats.mean(name, chosen.iter().sum(), chosen.len() as f64);
-        }
-    };
-    let (all, liked, not): (fn(bool) -> bool, fn(bool) -> bool, fn(bool) -> bool) =
-        (|_| true, |liked| liked, |liked| !liked);
-    mean("loss", &losses, &all);
-    mean("rewards/chosen", &implicit, &liked);
-    mean("rewards/rejected", &implicit, &not);
-    mean("log_probs/chosen", &log_probs, &liked);
-    mean("log_probs/rejected", &log_probs, &not);
-    let right: Vec<f64> = implicit
-        .iter()
-        .zip(&batch.liked)
-        .map(|(h, liked)| f64::from(u8::from((*h > reference_point) == *liked)))
-        .collect();
-    mean("rewards/accuracies", &right, &all);
-    mean(
-        "reference_point",
-        &vec![reference_point; losses.len()],
-        &all,
-    );
-    Ok(stats)
 }
 
 #[cfg(test)]
@@ -240,6 +200,7 @@ mod tests {
         let config = KtoConfig {
             desirable_weight: 0.5,
             undesirable_weight: 2.0,
+            ..KtoConfig::default()
         };
         let kto = Kto::new(&config).unwrap();
         let mut network = Bigram::random(5, Storage::Frozen, 3);
@@ -295,6 +256,7 @@ mod tests {
         let none = KtoConfig {
             desirable_weight: 0.0,
             undesirable_weight: 0.0,
+            ..KtoConfig::default()
         };
         assert!(Kto::new(&none).is_err());
         let mut penalty = KlPenalty::new(Box::new(Flat), Beta::Fixed(0.0));

@@ -1,7 +1,7 @@
 //! The loss of a batch of pairs.
 
 use crate::losses::matched_margins;
-use crate::statistics::statistics;
+use crate::statistics::of_pairs;
 use crate::{Answers, Batch, Config, Divergence, Preference, read};
 use rlhf_objective::{Error, Network, Outputs, Result, Sequences, tilt};
 use rlhf_tensor::{Device, Tensor};
@@ -119,7 +119,7 @@ impl Learner for Dpo {
         })?;
         let weights = batch.weights.iter().map(|&weight| weight as f32).collect();
         let value = (&losses * numbers(weights)?)?.sum_all()?;
-        let stats = statistics(&losses, &implicit, log_probs, batch)?;
+        let stats = of_pairs(&losses, &implicit, log_probs, batch)?;
         Ok(Loss { value, stats })
     }
 }

@@ -19,11 +19,13 @@ mod learner;
 mod losses;
 mod opinions;
 mod read;
+mod source;
 mod statistics;
 
-pub use batch::{Batch, PairSource};
+pub use batch::Batch;
 pub use config::{Config, DivergenceName};
 pub use kto::{Kto, KtoConfig};
 pub use learner::Dpo;
 pub use losses::{Answers, Divergence, LossName, Optimum, Preference, utility};
 pub use opinions::{OpinionSource, Opinions};
+pub use source::PairSource;

@@ -1,6 +1,6 @@
 //! What a step of preference optimization logs.
 
-use crate::Batch;
+use crate::{Batch, Opinions};
 use rlhf_objective::Result;
 use rlhf_tensor::Tensor;
 use rlhf_train::Stats;
@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 
 /// Means over the pairs by their weights, and over their labels, of what is in `losses` \[pairs\],
 /// `implicit` and `log_probs` [2 × pairs].
-pub(crate) fn statistics(
+pub(crate) fn of_pairs(
     losses: &Tensor,
     implicit: &Tensor,
     log_probs: &Tensor,
@@ -46,5 +46,44 @@ pub(crate) fn statistics(
     mean("rewards/accuracies", &right);
     mean("log_probs/chosen", &|pair| chosen(&log_probs, pair));
     mean("log_probs/rejected", &|pair| rejected(&log_probs, pair));
+    Ok(stats)
+}
+
+/// Means over the answers: all of them, the liked, the others. An answer is judged right where its
+/// implicit reward is on its side of the reference point.
+pub(crate) fn of_opinions(
+    losses: &Tensor,
+    implicit: &Tensor,
+    log_probs: &Tensor,
+    batch: &Opinions,
+) -> Result<Stats> {
+    let wide = |of: &Tensor| -> Result<Vec<f64>> {
+        Ok(of.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
+    };
+    let (losses, implicit, log_probs) = (wide(losses)?, wide(implicit)?, wide(log_probs)?);
+    let reference_point = batch.reference_point.unwrap_or(0.0);
+    let right = |(h, liked): (&f64, &bool)| f64::from(u8::from((*h > reference_point) == *liked));
+    let right: Vec<f64> = implicit.iter().zip(&batch.liked).map(right).collect();
+    let mut stats = Stats::new();
+    let mut mean = |name, of: &[f64], whose: Option<bool>| {
+        let items = of.iter().zip(&batch.liked);
+        let those = items.filter(|(_, liked)| whose.is_none_or(|whose| whose == **liked));
+        let (sum, count) = those.fold((0.0, 0.0), |(sum, count), (x, _)| (sum + x, count + 1.0));
+        // A part of a batch may hold none of a kind.
+        if count > 0.0 {
+            stats.mean(name, sum, count);
+        }
+    };
+    mean("loss", &losses, None);
+    mean("rewards/chosen", &implicit, Some(true));
+    mean("rewards/rejected", &implicit, Some(false));
+    mean("rewards/accuracies", &right, None);
+    mean("log_probs/chosen", &log_probs, Some(true));
+    mean("log_probs/rejected", &log_probs, Some(false));
+    mean(
+        "reference_point",
+        &vec![reference_point; losses.len()],
+        None,
+    );
     Ok(stats)
 }

@@ -104,6 +104,15 @@ impl Tokenizer {
         self.id(END_OF_TEXT)
     }
 
+    /// Whether ids are the same tokens to both: equal vocabularies.
+    #[must_use]
+    pub fn same_ids(&self, other: &Self) -> bool {
+        match (&self.library, &other.library) {
+            (Some(own), Some(its)) => own.get_vocab(true) == its.get_vocab(true),
+            _ => self.vocab == other.vocab,
+        }
+    }
+
     /// Whether texts are ids written as numbers, because the folder has no tokenizer.
     #[must_use]
     pub fn is_ids(&self) -> bool {

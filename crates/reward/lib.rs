@@ -1,7 +1,8 @@
 //! r(x, y): rules and reward models that score a response, and how a reward model is fitted.
 //!
 //! A [`Rule`] is what a user writes (it is read from TOML), [`Rules`] is what scores: patterns
-//! compiled, files and models read, tokens looked up. A [`Learned`] reward is a network with one
+//! compiled, files and models read, tokens looked up. Programs and endpoints of the user's own are
+//! rules like any other. A [`Learned`] reward is a network with one
 //! score a response; [`BradleyTerry`] fits it to preference pairs. No prior or method is known here.
 //!
 //! ```
@@ -9,26 +10,40 @@
 //! use rlhf_reward::{Rule, Rules};
 //!
 //! let rule: Rule = "token-share:2".parse().unwrap();
-//! let mut reward = Rules::new(&rule, &|_| None).unwrap();
+//! let folder = tempfile::tempdir().unwrap(); // of a checkpoint without a tokenizer
+//! let tokenizer = rlhf_lm::Tokenizer::load(folder.path(), 3).unwrap();
+//! let mut reward = Rules::new(&rule, &tokenizer).unwrap();
 //! let answer = Response::new(0, vec![2, 2, 0, 1], Finish::Length);
 //! let sequences = Sequences::new(vec![Prompt::from_ids(vec![0])], vec![answer]).unwrap();
 //! assert_eq!(reward.score(&sequences).unwrap().to_vec().unwrap(), [0.5]);
 //! ```
 
+mod answer;
 mod bradley_terry;
 mod calibration;
+mod command;
+mod endpoint;
+mod ensemble;
 mod error;
+mod implicit;
 mod lexicon;
 mod model;
+mod outside;
+mod process;
+mod rereading;
 mod rule;
 mod rules;
+mod spelling;
 mod table;
 
 pub use bradley_terry::{BradleyTerry, BradleyTerryConfig, PairBatch, PairSource};
 pub use calibration::{Bin, Calibration};
+pub use command::Command;
+pub use endpoint::Endpoint;
 pub use error::{Error, Result};
 pub use lexicon::Lexicon;
 pub use model::{Learned, Normalization};
-pub use rule::{Rule, Token, Weighted};
+pub use rule::{Combine, Rule, Token, Weighted};
 pub use rules::Rules;
+pub use spelling::SPELLINGS;
 pub use table::RewardTable;

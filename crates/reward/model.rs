@@ -1,7 +1,8 @@
 //! A reward model as a reward.
 
+use crate::rereading::Rereading;
 use crate::{Error, Result};
-use rlhf_lm::{Backend, Heads, LoadOptions, Model};
+use rlhf_lm::{Backend, Heads, LoadOptions, Model, Tokenizer};
 use rlhf_objective::{PerSeq, Reward, Sequences, Want};
 use rlhf_tensor::Storage;
 use serde::{Deserialize, Serialize};
@@ -91,6 +92,7 @@ impl Normalization {
 pub struct Learned {
     model: Box<dyn Model>,
     normalization: Normalization,
+    rereading: Option<Rereading>,
 }
 
 impl fmt::Debug for Learned {
@@ -124,7 +126,30 @@ impl Learned {
         Self {
             model,
             normalization,
+            rereading: None,
         }
+    }
+
+    /// As [`load`](Self::load), to judge a policy with this tokenizer: where its own is another, it
+    /// reads the text again.
+    ///
+    /// # Errors
+    /// As there, or if there is no text because one of both has no tokenizer.
+    pub fn read_by(folder: &Path, policy: &Tokenizer) -> Result<Self> {
+        let rereading = Rereading::of(folder, policy)?;
+        Ok(Self {
+            rereading,
+            ..Self::load(folder, Backend::Engine)?
+        })
+    }
+
+    /// Whether the reward model in `folder` reads the text of a policy with this tokenizer again,
+    /// because its own is another.
+    ///
+    /// # Errors
+    /// As [`read_by`](Self::read_by), of what the headers tell.
+    pub fn rereads(folder: &Path, policy: &Tokenizer) -> Result<bool> {
+        Ok(Rereading::of(folder, policy)?.is_some())
     }
 
     /// V: it reads token ids, so a policy must have the same vocabulary.
@@ -138,6 +163,9 @@ impl Learned {
     /// # Errors
     /// If a sequence does not fit its context or vocabulary, or it answers no scores.
     pub fn raw(&mut self, sequences: &Sequences) -> rlhf_objective::Result<Vec<f32>> {
+        let own = self.rereading.as_ref().map(|by| by.read(sequences));
+        let own = own.transpose()?;
+        let sequences = own.as_ref().unwrap_or(sequences);
         let mut all = Vec::with_capacity(sequences.len());
         for range in sequences.micro_batches(TOKENS, 1) {
             let part = sequences.select(&range.collect::<Vec<_>>());

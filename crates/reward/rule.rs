@@ -1,10 +1,8 @@
 //! What a user writes to say what is rewarded.
 
-use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 /// A token, by its id or by the text it stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +62,55 @@ pub enum Rule {
         /// Its checkpoint folder.
         folder: PathBuf,
     },
+    /// What several reward models say together, such as seeds of one run.
+    Ensemble {
+        /// Their checkpoint folders, two at least.
+        folders: Vec<PathBuf>,
+        /// What is made of their scores.
+        combine: Combine,
+    },
+    /// β·log(π/p₀) of a policy: the reward that it is the optimum of, up to a number a prompt
+    /// (Rafailov et al. 2023, eq. 5).
+    Implicit {
+        /// The policy's checkpoint folder, such as that of a run of dpo.
+        policy: PathBuf,
+        /// The folder of the prior it was trained against.
+        prior: PathBuf,
+        /// β, positive.
+        beta: f64,
+    },
+    /// 1 if the response's answer is the one its row gives, else 0. An answer is the last number
+    /// after the last marker; a response without it has none.
+    Answer {
+        /// What stands before an answer.
+        #[serde(default = "four_hashes")]
+        marker: String,
+        /// The row's field with the right answer: a number, or a text that ends in one.
+        #[serde(default = "answer_field")]
+        field: String,
+    },
+    /// What a program of your own says; see [`Command`](crate::Command).
+    Command {
+        /// The program and its arguments. No shell reads them.
+        program: Vec<String>,
+        /// How many responses it gets at once.
+        #[serde(default = "responses")]
+        batch: usize,
+        /// How long it may take for them.
+        #[serde(default = "seconds")]
+        seconds: f64,
+    },
+    /// What an HTTP endpoint of your own says; see [`Endpoint`](crate::Endpoint).
+    Http {
+        /// Where to POST.
+        url: String,
+        /// How many responses it gets at once.
+        #[serde(default = "responses")]
+        batch: usize,
+        /// How long it may take for them.
+        #[serde(default = "seconds")]
+        seconds: f64,
+    },
     /// The weighted sum of other rules.
     Sum {
         /// The rules.
@@ -78,12 +125,43 @@ pub enum Rule {
     },
 }
 
+/// What is made of the scores of an ensemble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Combine {
+    /// Their mean.
+    Mean,
+    /// The least of them: what all agree a response is worth at least (Coste et al. 2024, eq. 3).
+    Min,
+    /// Their mean minus their standard deviation, that of the k numbers themselves: what is agreed
+    /// upon counts more (ibid., eq. 4, with the deviation for the variance).
+    MeanStd,
+}
+
+fn four_hashes() -> String {
+    "####".into()
+}
+
+pub(crate) fn answer_field() -> String {
+    "answer".into()
+}
+
+pub(crate) const fn responses() -> usize {
+    64
+}
+
+pub(crate) const fn seconds() -> f64 {
+    60.0
+}
+
 impl Rule {
     /// The files it names.
     pub fn files(&mut self) -> Vec<&mut PathBuf> {
         match self {
             Self::Lexicon { file, .. } => file.iter_mut().collect(),
             Self::Model { folder } => vec![folder],
+            Self::Ensemble { folders, .. } => folders.iter_mut().collect(),
+            Self::Implicit { policy, prior, .. } => vec![policy, prior],
             Self::Sum { rules } => rules
                 .iter_mut()
                 .flat_map(|part| part.rule.files())
@@ -92,6 +170,9 @@ impl Rule {
             Self::TokenShare { .. }
             | Self::Contains { .. }
             | Self::Regex { .. }
+            | Self::Answer { .. }
+            | Self::Command { .. }
+            | Self::Http { .. }
             | Self::Length { .. } => vec![],
         }
     }
@@ -101,7 +182,9 @@ impl Rule {
     #[must_use]
     pub fn without_models(&self) -> Self {
         match self {
-            Self::Model { .. } => Self::Length { per_token: 0.0 },
+            Self::Model { .. } | Self::Ensemble { .. } | Self::Implicit { .. } => {
+                Self::Length { per_token: 0.0 }
+            }
             Self::Sum { rules } => Self::Sum {
                 rules: rules
                     .iter()
@@ -124,82 +207,18 @@ impl Rule {
     pub fn models(&self) -> Vec<&Path> {
         match self {
             Self::Model { folder } => vec![folder],
+            Self::Ensemble { folders, .. } => folders.iter().map(PathBuf::as_path).collect(),
             Self::Sum { rules } => rules.iter().flat_map(|part| part.rule.models()).collect(),
             Self::MissingEos { rule, .. } => rule.models(),
             Self::TokenShare { .. }
             | Self::Contains { .. }
             | Self::Regex { .. }
             | Self::Lexicon { .. }
+            | Self::Implicit { .. }
+            | Self::Answer { .. }
+            | Self::Command { .. }
+            | Self::Http { .. }
             | Self::Length { .. } => vec![],
-        }
-    }
-}
-
-impl FromStr for Rule {
-    type Err = Error;
-
-    /// Reads `kind:argument`, the form for a command line: `token-share:2`, `contains:TEXT`,
-    /// `regex:PATTERN`, `lexicon:FILE`, `length:-0.01`; or a folder, for the reward model in it.
-    fn from_str(text: &str) -> Result<Self> {
-        let (kind, argument) = text.split_once(':').unwrap_or((text, ""));
-        let missing = argument.is_empty();
-        match kind {
-            _ if Path::new(text).is_dir() => Ok(Self::Model {
-                folder: text.into(),
-            }),
-            _ if missing => Err(unknown(text)),
-            "token-share" => Ok(Self::TokenShare {
-                token: argument
-                    .parse()
-                    .map_or_else(|_| Token::Text(argument.into()), Token::Id),
-            }),
-            "contains" => Ok(Self::Contains {
-                text: argument.into(),
-            }),
-            "regex" => Ok(Self::Regex {
-                pattern: argument.into(),
-            }),
-            "lexicon" => Ok(Self::Lexicon {
-                file: Some(argument.into()),
-                words: BTreeMap::new(),
-            }),
-            "length" => argument
-                .parse()
-                .map(|per_token| Self::Length { per_token })
-                .map_err(|_| Error::Rule(format!("reward `{text}`: `{argument}` is not a number"))),
-            _ => Err(unknown(text)),
-        }
-    }
-}
-
-fn unknown(text: &str) -> Error {
-    Error::Rule(format!(
-        "reward `{text}`: expected token-share:TOKEN, contains:TEXT, regex:PATTERN, lexicon:FILE, \
-         length:NUMBER or the folder of a reward model; sums and penalties are written in a config file under [reward]"
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn short_forms() {
-        let share: Rule = "token-share: good".parse().unwrap();
-        let token = Token::Text(" good".into());
-        assert_eq!(share, Rule::TokenShare { token });
-        let regex: Rule = "regex:a:b".parse().unwrap();
-        assert_eq!(
-            regex,
-            Rule::Regex {
-                pattern: "a:b".into()
-            }
-        );
-        let length: Rule = "length:-0.5".parse().unwrap();
-        assert_eq!(length, Rule::Length { per_token: -0.5 });
-        for bad in ["lexicon", "length:x", "model:folder"] {
-            let error = bad.parse::<Rule>().unwrap_err().to_string();
-            assert!(error.starts_with(&format!("reward `{bad}`")), "{error}");
         }
     }
 }

@@ -1,9 +1,13 @@
 //! Rules made ready to score.
 
-use crate::{Error, Learned, Lexicon, Result, Rule, Token};
+use crate::answer::Answer;
+use crate::ensemble::Ensemble;
+use crate::implicit::Implicit;
+use crate::{Command, Endpoint, Error, Learned, Lexicon, Result, Rule, Token};
 use regex::Regex;
-use rlhf_lm::Backend;
-use rlhf_objective::{Finish, PerSeq, Response, Reward, Sequences};
+use rlhf_lm::Tokenizer;
+use rlhf_objective::{Finish, PerSeq, Response, Reward, Sequences, finite_scores};
+use std::fmt;
 use std::sync::Arc;
 
 /// A [`Rule`] with its patterns compiled, its files and reward models read and its tokens looked up.
@@ -17,18 +21,27 @@ enum Compiled {
     Regex(Regex),
     Lexicon(Lexicon),
     Length(f64),
-    Model(Box<Learned>),
+    Judge(Judge),
     Sum(Vec<(f64, Compiled)>),
     MissingEos { penalty: f64, rule: Box<Compiled> },
 }
 
+/// What scores whole batches by means of its own: models, programs, endpoints.
+struct Judge(Box<dyn Reward>);
+
+impl fmt::Debug for Judge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Judge")
+    }
+}
+
 impl Rules {
-    /// Makes a rule ready. `token` gives the id of a token's text, if there is such a token.
+    /// Makes a rule ready to judge a policy with this tokenizer.
     ///
     /// # Errors
     /// If a pattern, a file, a token or a number is bad; the message names it.
-    pub fn new(rule: &Rule, token: &dyn Fn(&str) -> Option<u32>) -> Result<Self> {
-        Compiled::new(rule, token).map(Self)
+    pub fn new(rule: &Rule, reader: &Tokenizer) -> Result<Self> {
+        Compiled::new(rule, reader).map(Self)
     }
 
     /// Whether every token that is counted is one of a vocabulary of `vocab` entries.
@@ -48,14 +61,17 @@ impl Reward for Rules {
 }
 
 impl Compiled {
-    fn new(rule: &Rule, token: &dyn Fn(&str) -> Option<u32>) -> Result<Self> {
+    fn new(rule: &Rule, reader: &Tokenizer) -> Result<Self> {
+        if let Some(judge) = judge(rule, reader)? {
+            return Ok(Self::Judge(Judge(judge)));
+        }
         Ok(match rule {
             Rule::TokenShare {
                 token: Token::Id(id),
             } => Self::TokenShare(*id),
             Rule::TokenShare {
                 token: Token::Text(text),
-            } => Self::TokenShare(token(text).ok_or_else(|| {
+            } => Self::TokenShare(reader.id(text).ok_or_else(|| {
                 let fix = "give a token of the vocabulary as it stands there, or its id";
                 Error::Rule(format!(
                     "reward token-share: `{text}` is not one token: {fix}"
@@ -76,14 +92,11 @@ impl Compiled {
                 Self::Lexicon(read.unwrap_or_default().with(Lexicon::new(words)?))
             }
             Rule::Length { per_token } => Self::Length(finite("length: per_token", *per_token)?),
-            Rule::Model { folder } => {
-                Self::Model(Box::new(Learned::load(folder, Backend::Engine)?))
-            }
             Rule::Sum { rules } => {
                 let part = |part: &crate::Weighted| -> Result<_> {
                     Ok((
                         finite("sum: weight", part.weight)?,
-                        Self::new(&part.rule, token)?,
+                        Self::new(&part.rule, reader)?,
                     ))
                 };
                 Self::Sum(rules.iter().map(part).collect::<Result<_>>()?)
@@ -96,9 +109,15 @@ impl Compiled {
                 }
                 Self::MissingEos {
                     penalty: *penalty,
-                    rule: Box::new(Self::new(rule, token)?),
+                    rule: Box::new(Self::new(rule, reader)?),
                 }
             }
+            Rule::Model { .. }
+            | Rule::Ensemble { .. }
+            | Rule::Implicit { .. }
+            | Rule::Answer { .. }
+            | Rule::Command { .. }
+            | Rule::Http { .. } => unreachable!("these are judges"),
         })
     }
 
@@ -118,8 +137,8 @@ impl Compiled {
     fn scores(&mut self, sequences: &Sequences) -> rlhf_objective::Result<Vec<f64>> {
         let responses = sequences.responses().iter();
         Ok(match self {
-            Self::Model(model) => {
-                let scores = model.score(sequences)?.to_vec()?;
+            Self::Judge(judge) => {
+                let scores = finite_scores(&mut *judge.0, sequences)?.to_vec()?;
                 scores.into_iter().map(f64::from).collect()
             }
             Self::Sum(rules) => {
@@ -165,6 +184,31 @@ impl Compiled {
     }
 }
 
+/// A rule that is not a matter of the response's own text and tokens.
+fn judge(rule: &Rule, reader: &Tokenizer) -> Result<Option<Box<dyn Reward>>> {
+    Ok(Some(match rule {
+        Rule::Model { folder } => Box::new(Learned::read_by(folder, reader)?),
+        Rule::Ensemble { folders, combine } => Box::new(Ensemble::load(folders, *combine, reader)?),
+        Rule::Implicit {
+            policy,
+            prior,
+            beta,
+        } => Box::new(Implicit::load(policy, prior, *beta, reader)?),
+        Rule::Answer { marker, field } => Box::new(Answer::new(marker, field)?),
+        Rule::Command {
+            program,
+            batch,
+            seconds,
+        } => Box::new(Command::new(program, *batch, *seconds)?),
+        Rule::Http {
+            url,
+            batch,
+            seconds,
+        } => Box::new(Endpoint::new(url, *batch, *seconds)?),
+        _ => return Ok(None),
+    }))
+}
+
 fn without_eos(response: &Response) -> &[u32] {
     let ended = usize::from(response.finish == Finish::Eos);
     &response.ids[..response.ids.len() - ended]
@@ -197,13 +241,21 @@ mod tests {
         });
         let prompts = vec![Prompt::from_ids(vec![0])];
         let sequences = Sequences::new(prompts, responses.into()).unwrap();
-        let id = |text: &str| (text == "bad").then_some(4);
-        Rules::new(rule, &id)
+        Rules::new(rule, &words_of(r#"{"bad": 4}"#))
             .unwrap()
             .score(&sequences)
             .unwrap()
             .to_vec()
             .unwrap()
+    }
+
+    /// A tokenizer of whole words.
+    fn words_of(vocab: &str) -> Tokenizer {
+        let folder = tempfile::tempdir().unwrap();
+        let model = format!(r#"{{"type": "WordLevel", "vocab": {vocab}, "unk_token": "?"}}"#);
+        let text = format!(r#"{{"version": "1.0", "added_tokens": [], "model": {model}}}"#);
+        std::fs::write(folder.path().join("tokenizer.json"), text).unwrap();
+        Tokenizer::load(folder.path(), 10).unwrap()
     }
 
     fn words(words: &[(&str, f64)]) -> Rule {
@@ -267,7 +319,8 @@ mod tests {
                 "penalty is subtracted",
             ),
         ] {
-            let error = Rules::new(&rule, &|_| None).unwrap_err().to_string();
+            let error = Rules::new(&rule, &words_of(r#"{"good": 4}"#));
+            let error = error.unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
     }

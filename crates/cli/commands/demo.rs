@@ -37,7 +37,7 @@ const EVAL: &[&str] = &["eval.prompts=64", "eval.prior_samples=1024"];
 
 fn settings(method: MethodName) -> &'static [&'static str] {
     match method {
-        MethodName::Dpo => DPO,
+        MethodName::Dpo | MethodName::Kto => DPO,
         MethodName::Sft | MethodName::Reward => FIT,
         _ => ONLINE,
     }
@@ -51,7 +51,9 @@ pub(crate) fn layers(folder: &Path, args: &TrainArgs) -> Result<Layers> {
         layers.set(typed)?;
     }
     let (train, held_out) = match method {
-        MethodName::Dpo | MethodName::Reward => ("pairs.jsonl", Some("held_out_pairs.jsonl")),
+        MethodName::Dpo | MethodName::Kto | MethodName::Reward => {
+            ("pairs.jsonl", Some("held_out_pairs.jsonl"))
+        }
         MethodName::Sft => ("reviews.jsonl", None),
         _ => ("prompts.jsonl", Some("held_out.jsonl")),
     };

@@ -1,6 +1,6 @@
 //! What no run can do, or lacks.
 
-use super::{BetaSetting, Config, MethodName};
+use super::{BetaSetting, Config, MethodName, PriorKind};
 use anyhow::{Result, bail, ensure};
 
 /// More threads than any machine has use for.
@@ -52,7 +52,11 @@ impl Config {
             "beta = {beta}: β is the price of a nat of KL, a number from 0"
         );
         ensure!(
-            beta > 0.0 || !matches!(method, MethodName::Dpo | MethodName::Vargrad),
+            beta > 0.0
+                || !matches!(
+                    method,
+                    MethodName::Dpo | MethodName::Kto | MethodName::Vargrad
+                ),
             "beta = 0: {} has no optimum without its prior; give a positive β",
             self.objective
         );
@@ -60,9 +64,25 @@ impl Config {
             target_kl, horizon, ..
         } = self.beta
         {
+            ensure!(
+                method.online(),
+                "beta.target_kl means nothing to {}: only objectives that sample see a KL to hold",
+                self.objective
+            );
             positive("beta.target_kl", target_kl)?;
             positive("beta.horizon", horizon)?;
         }
+        Ok(())
+    }
+
+    /// SimPO and ORPO are losses of the policy's own log-probs.
+    pub(crate) fn check_loss(&self, method: &rlhf_dpo::Config) -> Result<()> {
+        use rlhf_dpo::LossName::{Orpo, Simpo};
+        ensure!(
+            !matches!(method.loss, Simpo | Orpo) || self.prior.kind == PriorKind::Counting,
+            "method.loss = \"{}\" has no reference model: give --prior counting",
+            method.loss.name()
+        );
         Ok(())
     }
 

@@ -12,10 +12,10 @@ use rlhf_train::Decay;
 impl Config {
     /// The defaults of an objective. What has none (the model, the data, the reward) is absent.
     pub(crate) fn defaults(objective: ObjectiveName) -> Result<Self> {
-        use MethodName::{Dpo, Ppo, Reward, Sft};
+        use MethodName::{Dpo, Kto, Ppo, Reward, Sft};
         let method = objective.method();
         let pick = |online, dpo, sft, reward| match method {
-            Dpo => dpo,
+            Dpo | Kto => dpo,
             Sft => sft,
             Reward => reward,
             _ => online,
@@ -63,7 +63,7 @@ impl Config {
                 seed: 1,
                 iterations: method.online().then_some(100),
                 epochs: match method {
-                    Dpo | Reward => Some(1),
+                    Dpo | Kto | Reward => Some(1),
                     Sft => Some(3),
                     _ => None,
                 },
@@ -118,6 +118,7 @@ fn method_defaults(objective: ObjectiveName) -> Result<toml::Table> {
         MethodName::Reinforce => toml::Table::try_from(MovingConfig::default())?,
         MethodName::Vargrad => toml::Table::try_from(VarGradConfig::default())?,
         MethodName::Dpo => toml::Table::try_from(rlhf_dpo::Config::default())?,
+        MethodName::Kto => toml::Table::try_from(rlhf_dpo::KtoConfig::default())?,
         MethodName::Sft => toml::Table::try_from(rlhf_sft::Config::default())?,
         MethodName::Reward => toml::Table::try_from(rlhf_reward::BradleyTerryConfig::default())?,
     })

@@ -24,6 +24,8 @@ pub(crate) enum ObjectiveName {
     Vargrad,
     /// Direct preference optimization.
     Dpo,
+    /// Single answers, liked or not.
+    Kto,
     /// Supervised fine-tuning.
     Sft,
     /// A reward model, fitted to preference pairs.
@@ -39,6 +41,7 @@ pub(crate) enum MethodName {
     Grpo,
     Vargrad,
     Dpo,
+    Kto,
     Sft,
     Reward,
 }
@@ -52,6 +55,7 @@ impl ObjectiveName {
             Self::Grpo => MethodName::Grpo,
             Self::Vargrad => MethodName::Vargrad,
             Self::Dpo => MethodName::Dpo,
+            Self::Kto => MethodName::Kto,
             Self::Sft => MethodName::Sft,
             Self::Reward => MethodName::Reward,
         }
@@ -71,7 +75,7 @@ impl ObjectiveName {
 impl MethodName {
     /// Whether it learns from the policy's own samples.
     pub(crate) fn online(self) -> bool {
-        !matches!(self, Self::Dpo | Self::Sft | Self::Reward)
+        !matches!(self, Self::Dpo | Self::Kto | Self::Sft | Self::Reward)
     }
 
     /// Whether it compares several responses to a prompt.

@@ -12,6 +12,8 @@ mod names;
 #[cfg(test)]
 mod optima;
 #[cfg(test)]
+mod slopes;
+#[cfg(test)]
 mod table;
 mod transport;
 mod utility;

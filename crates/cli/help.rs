@@ -1,0 +1,19 @@
+//! What `rlhf train --help` says below its options.
+
+use crate::direct;
+use rlhf_reward::SPELLINGS;
+
+/// An example, and what a name may be where the options leave it open.
+pub(crate) fn train() -> String {
+    let mut text = format!("{EXAMPLE}\n\nRewards (--reward, or a [reward] section):\n");
+    for (form, what) in SPELLINGS {
+        text += &format!("  {form:<27}{what}\n");
+    }
+    text += "Sums, and a penalty for responses that do not end, are written in [reward]; see\n\
+             configs/ppo-kl.toml.\n\n";
+    text + &direct::help()
+}
+
+/// The example alone.
+pub(crate) const EXAMPLE: &str = "Example:\n  rlhf train --objective ppo-kl --model gpt2/ --reward \
+    lexicon:words.txt \\\n    --data prompts.jsonl --beta 0.05 --set train.iterations=50";

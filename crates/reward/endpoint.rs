@@ -1,0 +1,268 @@
+//! An HTTP endpoint of the user's own as a reward.
+
+use crate::command::time_limit;
+use crate::outside::{excerpt, questions, scores};
+use crate::{Error, Result};
+use rlhf_objective::{Error as Failure, PerSeq, Reward, Sequences};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How often a request that may succeed later is sent again.
+const RETRIES: u32 = 4;
+/// How long to wait before the first of them; each wait is twice the one before.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// The longest answer that is read, bytes.
+const LONGEST: u64 = 64 << 20;
+
+/// An endpoint that gets a POST of `{"responses": […]}` and answers `{"scores": […]}`, or the array
+/// alone: a number for each response, or an object with a number as `score`. Each response has the
+/// fields that a [`Command`](crate::Command) gets in a line. Lost connections, 429 and 5xx are tried
+/// again, a little later each time.
+#[derive(Debug)]
+pub struct Endpoint {
+    url: String,
+    batch: usize,
+    agent: ureq::Agent,
+    wait: Duration,
+}
+
+/// Why a request brought no scores.
+enum Trouble {
+    /// It may go better later.
+    Passing(String),
+    /// It will not.
+    Lasting(String),
+}
+
+impl Endpoint {
+    /// The endpoint at `url`, which gets `batch` responses at once and has `seconds` for them.
+    ///
+    /// # Errors
+    /// If the address is none of http or https, or a number makes no sense.
+    pub fn new(url: &str, batch: usize, seconds: f64) -> Result<Self> {
+        if !["http://", "https://"]
+            .iter()
+            .any(|start| url.starts_with(start))
+        {
+            let message = format!("reward http: `{url}` does not start with http:// or https://");
+            return Err(Error::Rule(message));
+        }
+        if batch == 0 {
+            return Err(Error::Rule(
+                "reward http: batch = 0: must be positive".into(),
+            ));
+        }
+        let settings = ureq::Agent::config_builder()
+            .timeout_global(Some(time_limit("http", seconds)?))
+            .http_status_as_error(false);
+        Ok(Self {
+            url: url.into(),
+            batch,
+            agent: settings.build().into(),
+            wait: FIRST_WAIT,
+        })
+    }
+
+    fn ask(&self, body: &[u8], expected: usize) -> std::result::Result<Vec<f32>, Trouble> {
+        let request = self
+            .agent
+            .post(&self.url)
+            .header("content-type", "application/json");
+        let mut response = request
+            .send(body)
+            .map_err(|error| Trouble::Passing(error.to_string()))?;
+        let status = response.status();
+        let body = response
+            .body_mut()
+            .with_config()
+            .limit(LONGEST)
+            .read_to_vec();
+        let body = body.map_err(|error| Trouble::Passing(error.to_string()))?;
+        let text = String::from_utf8_lossy(&body);
+        if !status.is_success() {
+            let message = format!("answered {status}: {}", excerpt(&text));
+            let passes = status.is_server_error() || status.as_u16() == 429;
+            return Err(match passes {
+                true => Trouble::Passing(message),
+                false => Trouble::Lasting(message),
+            });
+        }
+        let bad =
+            |what: String| Trouble::Lasting(format!("its answer is not what it should be: {what}"));
+        let value: Value = serde_json::from_slice(&body)
+            .map_err(|error| bad(format!("`{}` is not JSON: {error}", excerpt(&text))))?;
+        scores(&value, expected).map_err(bad)
+    }
+
+    fn insist(&self, body: &[u8], expected: usize) -> rlhf_objective::Result<Vec<f32>> {
+        let mut wait = self.wait;
+        let mut retries = 0;
+        loop {
+            let message = match self.ask(body, expected) {
+                Ok(scores) => return Ok(scores),
+                Err(Trouble::Passing(_)) if retries < RETRIES => {
+                    std::thread::sleep(wait);
+                    wait *= 2;
+                    retries += 1;
+                    continue;
+                }
+                Err(Trouble::Passing(message)) => format!("{message}, {} times", retries + 1),
+                Err(Trouble::Lasting(message)) => message,
+            };
+            return Err(Failure::Unsupported(format!(
+                "reward {}: {message}",
+                self.url
+            )));
+        }
+    }
+}
+
+impl Reward for Endpoint {
+    fn score(&mut self, sequences: &Sequences) -> rlhf_objective::Result<PerSeq> {
+        let mut all = Vec::with_capacity(sequences.len());
+        for start in (0..sequences.len()).step_by(self.batch) {
+            let end = (start + self.batch).min(sequences.len());
+            let body = json!({"responses": questions(sequences, start..end)}).to_string();
+            all.extend(self.insist(body.as_bytes(), end - start)?);
+        }
+        PerSeq::from_vec(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outside::tests::five;
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    /// A server on loopback that answers one connection after the other by `answers`, each given the
+    /// question's body; `None` hangs up.
+    fn serve(
+        answers: Vec<fn(&Value) -> Option<(u16, String)>>,
+    ) -> (String, thread::JoinHandle<usize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/score", listener.local_addr().unwrap());
+        let server = thread::spawn(move || {
+            let mut asked = 0;
+            for answer in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                let (mut length, mut line) = (0, String::new());
+                while reader.read_line(&mut line).unwrap() > 2 {
+                    if let Some(number) = line.to_lowercase().strip_prefix("content-length:") {
+                        length = number.trim().parse().unwrap();
+                    }
+                    line.clear();
+                }
+                let mut body = vec![0; length];
+                reader.read_exact(&mut body).unwrap();
+                asked += 1;
+                if let Some((status, text)) = answer(&serde_json::from_slice(&body).unwrap()) {
+                    let head = format!("HTTP/1.1 {status} X\r\nconnection: close\r\n");
+                    let length = format!("content-length: {}\r\n\r\n", text.len());
+                    // A client that timed out is gone.
+                    let _ = stream.write_all((head + &length + &text).as_bytes());
+                }
+            }
+            asked
+        });
+        (url, server)
+    }
+
+    fn numbers(body: &Value) -> Option<(u16, String)> {
+        let responses = body["responses"].as_array().unwrap().iter();
+        let each: Vec<f64> = responses
+            .map(|r| r["completion"].as_str().unwrap().parse().unwrap())
+            .collect();
+        Some((200, json!({"scores": each}).to_string()))
+    }
+
+    fn endpoint(url: &str, batch: usize, seconds: f64) -> Endpoint {
+        Endpoint {
+            wait: Duration::from_millis(1),
+            ..Endpoint::new(url, batch, seconds).unwrap()
+        }
+    }
+
+    fn scores_of(url: &str, batch: usize) -> rlhf_objective::Result<Vec<f32>> {
+        endpoint(url, batch, 10.0).score(&five())?.to_vec()
+    }
+
+    #[test]
+    fn batches_are_posted_and_passing_troubles_retried() {
+        let (url, server) = serve(vec![
+            numbers,
+            |_| Some((503, "later".into())),
+            |_| None,
+            |_| Some((429, "slower".into())),
+            numbers,
+        ]);
+        assert_eq!(scores_of(&url, 3).unwrap(), [0.0, 1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(server.join().unwrap(), 5);
+    }
+
+    #[test]
+    fn lasting_troubles_are_told_at_once() {
+        let cases: [(fn(&Value) -> Option<(u16, String)>, &str); 4] = [
+            (
+                |_| Some((404, "no such\npage".into())),
+                "answered 404 Not Found: no such page",
+            ),
+            (|_| Some((200, "soon".into())), "`soon` is not JSON"),
+            (
+                |_| Some((200, "[1, 2]".into())),
+                "it has 2 scores for 5 responses",
+            ),
+            (
+                |_| Some((200, r#"[1, 2, "x", 4, 5]"#.into())),
+                "score 2 is \"x\"",
+            ),
+        ];
+        for (answer, expected) in cases {
+            let (url, server) = serve(vec![answer]);
+            let error = scores_of(&url, 64).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+            assert!(error.starts_with(&format!("reward {url}: ")), "{error}");
+            assert_eq!(server.join().unwrap(), 1);
+        }
+    }
+
+    #[test]
+    fn one_that_never_answers_is_given_up() {
+        let (url, server) = serve(vec![|_| Some((500, "broken".into())); 5]);
+        let error = scores_of(&url, 64).unwrap_err().to_string();
+        assert!(
+            error.contains("500 Internal Server Error: broken, 5 times"),
+            "{error}"
+        );
+        assert_eq!(server.join().unwrap(), 5);
+        // Nobody listens.
+        let closed = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let error = scores_of(&format!("http://{closed}/"), 64)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("5 times"), "{error}");
+        // It listens and says nothing.
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", silent.local_addr().unwrap());
+        let error = endpoint(&url, 64, 0.1)
+            .score(&five())
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("timeout"), "{error}");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        let error =
+            |url, batch, seconds| Endpoint::new(url, batch, seconds).unwrap_err().to_string();
+        assert!(error("localhost:80", 1, 1.0).contains("does not start with"));
+        assert!(error("http://x", 0, 1.0).contains("batch = 0"));
+        assert!(error("http://x", 1, f64::NAN).contains("seconds = NaN"));
+    }
+}

@@ -1,0 +1,83 @@
+//! The reward that a policy is the optimum of.
+
+use crate::{Error, Result};
+use rlhf_lm::{Backend, Heads, LoadOptions, Model, Tokenizer, inspect};
+use rlhf_objective::{PerSeq, Reward, Sequences, Want, tilt};
+use rlhf_tensor::{Storage, Tensor};
+use std::fmt;
+use std::path::Path;
+
+/// The most tokens read at once: memory, not mathematics.
+const TOKENS: usize = 4096;
+
+/// β·log(π/p₀), summed over a response, in units of the reward: what dpo has learnt, as a reward for
+/// another method.
+pub(crate) struct Implicit {
+    policy: Box<dyn Model>,
+    prior: Box<dyn Model>,
+    beta: f64,
+}
+
+impl fmt::Debug for Implicit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Implicit")
+            .field("beta", &self.beta)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Implicit {
+    /// Of the language models in two folders, for a policy of this tokenizer.
+    ///
+    /// # Errors
+    /// If β is not positive, a folder cannot be loaded, or has another tokenizer: a log-ratio of
+    /// tokens that were not drawn means nothing.
+    pub(crate) fn load(policy: &Path, prior: &Path, beta: f64, reader: &Tokenizer) -> Result<Self> {
+        if !beta.is_finite() || beta <= 0.0 {
+            let message = format!("reward implicit: beta = {beta}: must be a positive number");
+            return Err(Error::Rule(message));
+        }
+        let load = |folder: &Path| -> Result<Box<dyn Model>> {
+            let wrap = |error| Error::Model(Box::new(error));
+            let vocab = inspect(folder).map_err(wrap)?.vocab;
+            if !Tokenizer::load(folder, vocab)
+                .map_err(wrap)?
+                .same_ids(reader)
+            {
+                return Err(Error::Rule(format!(
+                    "reward implicit: {} has another tokenizer than the model: its log-probs are of \
+                     other tokens",
+                    folder.display()
+                )));
+            }
+            let options = LoadOptions {
+                storage: Storage::Frozen,
+                heads: Heads::Language,
+                temperature: 1.0,
+                backend: Backend::Engine,
+            };
+            rlhf_lm::load(folder, &options).map_err(wrap)
+        };
+        Ok(Self {
+            policy: load(policy)?,
+            prior: load(prior)?,
+            beta,
+        })
+    }
+}
+
+impl Reward for Implicit {
+    fn score(&mut self, sequences: &Sequences) -> rlhf_objective::Result<PerSeq> {
+        let mut all = Vec::with_capacity(sequences.len());
+        for range in sequences.micro_batches(TOKENS, 1) {
+            let part = sequences.select(&range.collect::<Vec<_>>());
+            let log_probs = |model: &mut Box<dyn Model>| -> rlhf_objective::Result<Tensor> {
+                let read = model.read(&part, Want::SCORE)?.log_probs;
+                Ok(read.sums()?.values().detach())
+            };
+            let (policy, prior) = (log_probs(&mut self.policy)?, log_probs(&mut self.prior)?);
+            all.extend(tilt(&policy, &prior, self.beta)?.to_vec1::<f32>()?);
+        }
+        PerSeq::from_vec(all)
+    }
+}

@@ -1,0 +1,217 @@
+//! A program that is talked to line by line and cannot hold us up.
+//!
+//! Three threads stand between: one writes what it is told, one reads what it answers, one keeps the
+//! last of what it complains about. Each ends with the program's pipes.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The longest line that is read, bytes.
+const LONGEST: u64 = 1 << 20;
+/// How many lines may wait to be heard.
+const WAITING: usize = 1 << 10;
+/// How many lines of its complaints are kept.
+const KEPT: usize = 3;
+/// How long a program may take to end once its input or its output has.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// What a program did.
+#[derive(Debug)]
+pub(crate) enum Said {
+    /// It wrote a line; what is not UTF-8 in it is replaced.
+    Line(String),
+    /// It wrote a line that is too long.
+    TooLong,
+    /// It ended, in this way.
+    Ended(String),
+    /// It did none of these in time.
+    Nothing,
+}
+
+/// A running program.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    /// To the thread that writes; dropped, it ends the program's input.
+    input: Option<Sender<String>>,
+    /// From the thread that reads: lines, and `None` for one that is too long.
+    output: Receiver<Option<String>>,
+    /// A line that was seen and not heard yet.
+    ahead: Option<Option<String>>,
+    complaints: Arc<Mutex<VecDeque<String>>>,
+    complaining: Option<thread::JoinHandle<()>>,
+    heard: usize,
+}
+
+impl Process {
+    /// Starts a program with its arguments, out of reach of the terminal's Ctrl-C: it ends when we do.
+    pub(crate) fn start(program: &[String]) -> std::io::Result<Self> {
+        let mut command = Command::new(&program[0]);
+        command
+            .args(&program[1..])
+            .env("PYTHONUNBUFFERED", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command.spawn()?;
+        let pipe = || std::io::Error::other("it has no pipe");
+        let mut stdin = child.stdin.take().ok_or_else(pipe)?;
+        let stdout = child.stdout.take().ok_or_else(pipe)?;
+        let stderr = child.stderr.take().ok_or_else(pipe)?;
+        let (input, told) = channel::<String>();
+        let (said, output) = sync_channel(WAITING);
+        // What cannot be written is not missed: the program is gone, and its output says so.
+        thread::spawn(move || {
+            let mut write = |text: String| {
+                stdin
+                    .write_all(text.as_bytes())
+                    .and_then(|()| stdin.flush())
+            };
+            while told.recv().is_ok_and(|text| write(text).is_ok()) {}
+        });
+        thread::spawn(move || listen(stdout, &said));
+        let complaints = Arc::new(Mutex::new(VecDeque::new()));
+        let kept = complaints.clone();
+        let complaining = thread::spawn(move || remember(stderr, &kept));
+        Ok(Self {
+            child,
+            input: Some(input),
+            output,
+            ahead: None,
+            complaints,
+            complaining: Some(complaining),
+            heard: 0,
+        })
+    }
+
+    /// Hands over a text, to be written when the program reads.
+    pub(crate) fn tell(&self, text: String) {
+        if let Some(input) = &self.input {
+            // A writer that is gone is a program that is gone, which `hear` finds out.
+            let _ = input.send(text);
+        }
+    }
+
+    /// The next thing the program does, until `end`.
+    pub(crate) fn hear(&mut self, end: Instant) -> Said {
+        let line = match self.ahead.take() {
+            Some(line) => Ok(line),
+            None => {
+                let left = end.saturating_duration_since(Instant::now());
+                self.output.recv_timeout(left)
+            }
+        };
+        match line {
+            Ok(Some(line)) => {
+                self.heard += 1;
+                Said::Line(line)
+            }
+            Ok(None) => Said::TooLong,
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => Said::Nothing,
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
+                Said::Ended(self.how_it_ended())
+            }
+        }
+    }
+
+    /// A line that is there already, unasked.
+    pub(crate) fn waiting(&mut self) -> Option<&str> {
+        if self.ahead.is_none() {
+            self.ahead = self.output.try_recv().ok();
+        }
+        let line = self.ahead.as_ref()?;
+        Some(line.as_deref().unwrap_or("a line without end"))
+    }
+
+    /// How many lines were heard.
+    pub(crate) fn heard(&self) -> usize {
+        self.heard
+    }
+
+    /// Ends the program, and returns the last it wrote to its standard error.
+    pub(crate) fn last_words(mut self) -> Option<String> {
+        self.end(Duration::ZERO);
+        // Its children may keep the pipe open: what is there after the grace is what there is.
+        if let Some(thread) = self.complaining.take() {
+            wait(GRACE, || thread.is_finished());
+        }
+        let kept = self.complaints.lock().ok()?;
+        let words: Vec<&str> = kept.iter().map(String::as_str).collect();
+        (!words.is_empty()).then(|| words.join(" / "))
+    }
+
+    fn how_it_ended(&mut self) -> String {
+        wait(GRACE, || !matches!(self.child.try_wait(), Ok(None)));
+        match self.child.try_wait() {
+            Ok(Some(status)) => status.to_string(),
+            _ => "it closed its output".into(),
+        }
+    }
+
+    /// Closes its input, and ends it if it does not end by itself in time.
+    fn end(&mut self, grace: Duration) {
+        self.input = None;
+        wait(grace, || !matches!(self.child.try_wait(), Ok(None)));
+        // It may be gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end(GRACE);
+    }
+}
+
+/// Waits until something is so, or the time is over.
+fn wait(time: Duration, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + time;
+    while !done() && Instant::now() < end {
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A line without its end; `None` at the end of all, an error for one that is too long.
+fn line(reader: &mut impl BufRead) -> Option<Result<String, ()>> {
+    let mut bytes = Vec::new();
+    let read = reader.take(LONGEST).read_until(b'\n', &mut bytes);
+    match read {
+        Ok(0) | Err(_) => None,
+        Ok(_) if bytes.last() != Some(&b'\n') && bytes.len() as u64 == LONGEST => Some(Err(())),
+        Ok(_) => {
+            let text = String::from_utf8_lossy(&bytes);
+            Some(Ok(text.trim_end_matches(['\n', '\r']).to_string()))
+        }
+    }
+}
+
+fn listen(stdout: impl Read, said: &SyncSender<Option<String>>) {
+    let mut reader = BufReader::new(stdout);
+    while let Some(line) = line(&mut reader) {
+        let too_long = line.is_err();
+        if said.send(line.ok()).is_err() || too_long {
+            break;
+        }
+    }
+}
+
+fn remember(stderr: impl Read, kept: &Mutex<VecDeque<String>>) {
+    let mut reader = BufReader::new(stderr);
+    while let Some(line) = line(&mut reader) {
+        if let (Ok(line), Ok(mut kept)) = (line, kept.lock())
+            && !line.trim().is_empty()
+        {
+            kept.push_back(line);
+            let extra = kept.len().saturating_sub(KEPT);
+            kept.drain(..extra);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Rules as they are written on a command line.
+
+use crate::{Combine, Error, Result, Rule, Token};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::str::FromStr;
+
+/// Every form of a rule on a command line, and what it rewards.
+pub const SPELLINGS: [(&str, &str); 13] = [
+    (
+        "token-share:TOKEN",
+        "the share of one token, by its text or id",
+    ),
+    ("contains:TEXT", "1 where the response contains a text"),
+    ("regex:PATTERN", "1 where a pattern matches"),
+    (
+        "lexicon:FILE",
+        "what words are worth, summed: a word, a tab and a number a line",
+    ),
+    ("length:NUMBER", "a number for each token"),
+    ("FOLDER", "what a reward model says"),
+    ("mean:FOLDER,…", "the mean of several reward models"),
+    ("min:FOLDER,…", "the least of them"),
+    (
+        "mean-std:FOLDER,…",
+        "their mean minus their standard deviation",
+    ),
+    (
+        "implicit:POLICY,PRIOR,BETA",
+        "β·log(policy/prior) of two language models",
+    ),
+    (
+        "answer:MARKER",
+        "1 where the last number after the last marker is the row's field `answer`",
+    ),
+    (
+        "command:PROGRAM …",
+        "what a program of yours says, JSON lines in, a number a line out",
+    ),
+    (
+        "http://…, https://…",
+        "what an endpoint of yours says to a POST",
+    ),
+];
+
+impl FromStr for Rule {
+    type Err = Error;
+
+    /// Reads one of [`SPELLINGS`].
+    fn from_str(text: &str) -> Result<Self> {
+        if Path::new(text).is_dir() {
+            let folder = text.into();
+            return Ok(Self::Model { folder });
+        }
+        let (kind, argument) = text.split_once(':').unwrap_or((text, ""));
+        if argument.is_empty() {
+            return Err(unknown(text));
+        }
+        let ensemble = |combine| Self::Ensemble {
+            folders: argument.split(',').map(Into::into).collect(),
+            combine,
+        };
+        Ok(match kind {
+            "token-share" => Self::TokenShare {
+                token: argument
+                    .parse()
+                    .map_or_else(|_| Token::Text(argument.into()), Token::Id),
+            },
+            "contains" => Self::Contains {
+                text: argument.into(),
+            },
+            "regex" => Self::Regex {
+                pattern: argument.into(),
+            },
+            "lexicon" => Self::Lexicon {
+                file: Some(argument.into()),
+                words: BTreeMap::new(),
+            },
+            "length" => Self::Length {
+                per_token: number(text, argument)?,
+            },
+            "mean" => ensemble(Combine::Mean),
+            "min" => ensemble(Combine::Min),
+            "mean-std" => ensemble(Combine::MeanStd),
+            "implicit" => implicit(text, argument)?,
+            "answer" => Self::Answer {
+                marker: argument.into(),
+                field: crate::rule::answer_field(),
+            },
+            "command" => Self::Command {
+                program: argument.split_whitespace().map(Into::into).collect(),
+                batch: crate::rule::responses(),
+                seconds: crate::rule::seconds(),
+            },
+            "http" | "https" => Self::Http {
+                url: text.into(),
+                batch: crate::rule::responses(),
+                seconds: crate::rule::seconds(),
+            },
+            _ => return Err(unknown(text)),
+        })
+    }
+}
+
+fn implicit(text: &str, argument: &str) -> Result<Rule> {
+    let parts: Vec<&str> = argument.split(',').collect();
+    let [policy, prior, beta] = parts[..] else {
+        return Err(Error::Rule(format!(
+            "reward `{text}`: expected implicit:POLICY,PRIOR,BETA, two folders and a number"
+        )));
+    };
+    Ok(Rule::Implicit {
+        policy: policy.into(),
+        prior: prior.into(),
+        beta: number(text, beta)?,
+    })
+}
+
+fn number(text: &str, argument: &str) -> Result<f64> {
+    argument
+        .parse()
+        .map_err(|_| Error::Rule(format!("reward `{text}`: `{argument}` is not a number")))
+}
+
+fn unknown(text: &str) -> Error {
+    let forms: Vec<&str> = SPELLINGS.iter().map(|(form, _)| *form).collect();
+    Error::Rule(format!(
+        "reward `{text}`: expected {}, FOLDER being that of a reward model; sums and penalties are \
+         written in a config file under [reward]",
+        forms.join(", ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_forms() {
+        let parse = |text: &str| text.parse::<Rule>().unwrap();
+        let token = Token::Text(" good".into());
+        assert_eq!(parse("token-share: good"), Rule::TokenShare { token });
+        let pattern = "a:b".into();
+        assert_eq!(parse("regex:a:b"), Rule::Regex { pattern });
+        assert_eq!(parse("length:-0.5"), Rule::Length { per_token: -0.5 });
+        let folders = vec!["a".into(), "b/c".into()];
+        let combine = Combine::MeanStd;
+        assert_eq!(parse("mean-std:a,b/c"), Rule::Ensemble { folders, combine });
+        let Rule::Command { program, batch, .. } = parse("command:python3  judge.py") else {
+            panic!("not a command");
+        };
+        assert_eq!(
+            (program, batch),
+            (vec!["python3".to_string(), "judge.py".into()], 64)
+        );
+        let Rule::Http { url, .. } = parse("http://localhost:8000/score") else {
+            panic!("not an endpoint");
+        };
+        assert_eq!(url, "http://localhost:8000/score");
+        let Rule::Answer { marker, field } = parse("answer:A:") else {
+            panic!("not an answer");
+        };
+        assert_eq!((marker.as_str(), field.as_str()), ("A:", "answer"));
+        for bad in [
+            "lexicon",
+            "length:x",
+            "model:folder",
+            "implicit:a,b",
+            "implicit:a,b,c",
+        ] {
+            let error = bad.parse::<Rule>().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("reward `{bad}`")), "{error}");
+        }
+    }
+
+    /// The forms of a config file, with what may be left away.
+    #[test]
+    fn rules_are_tables() {
+        let read = |json: &str| serde_json::from_str::<Rule>(json).unwrap();
+        let answer = read(r#"{"kind": "answer"}"#);
+        assert_eq!(answer, "answer:####".parse().unwrap());
+        let http = read(r#"{"kind": "http", "url": "http://x/"}"#);
+        assert_eq!(http, "http://x/".parse().unwrap());
+        let command = read(r#"{"kind": "command", "program": ["a", "b c"], "seconds": 2.5}"#);
+        assert!(matches!(command, Rule::Command { seconds: 2.5, .. }));
+        let ensemble = r#"{"kind": "ensemble", "folders": ["a", "b"], "combine": "min"}"#;
+        assert_eq!(read(ensemble), "min:a,b".parse().unwrap());
+    }
+}
