@@ -171,12 +171,11 @@ fn named_prior(typed: &str, kind: PriorKind) -> toml::Table {
     };
     let demonstrations = typed.strip_prefix("demonstrations:");
     let path = demonstrations.unwrap_or(typed);
+    let demonstrated = demonstrations.is_some() || kind == PriorKind::Demonstrations;
     let (kind, source) = match typed {
         "counting" | "uniform" | "reference" => (typed, None),
         _ if is_data(path) => ("demonstrations", Some("data")),
-        _ if demonstrations.is_some() || kind == PriorKind::Demonstrations => {
-            ("demonstrations", Some("model"))
-        }
+        _ if demonstrated => ("demonstrations", Some("model")),
         _ => ("reference", Some("model")),
     };
     let mut table = toml::Table::from_iter([("kind".into(), kind.into())]);

@@ -178,7 +178,7 @@ impl Judge {
         Ok(points)
     }
 
-    fn of_run(&mut self, run: &Path, config: &Config) -> Result<Vec<FrontierPoint>> {
+    pub(super) fn of_run(&mut self, run: &Path, config: &Config) -> Result<Vec<FrontierPoint>> {
         let (mut prior, _) = wiring::prior(config)?.load()?;
         let name = name_of(run);
         let sampling = self.sampling(self.config.eval.samples_per_prompt);
@@ -214,13 +214,24 @@ impl Judge {
             log(format_args!("the best possible policy is not drawn: {why}"));
             return Ok(Vec::new());
         }
+        let rewards = self.prior_rewards(samples)?;
+        let mut points = self.optimum(&rewards);
+        points.extend(best_of_n_points(PRIOR, &rewards, &self.bootstrap));
+        Ok(points)
+    }
+
+    /// The rewards of so many responses of the first run's prior to each prompt.
+    pub(super) fn prior_rewards(&mut self, samples: usize) -> Result<Vec<Vec<f64>>> {
+        let (mut prior, _) = wiring::prior(&self.config)?.load()?;
         let sampling = self.sampling(samples);
         let decode = |ids: &[u32]| self.vocabulary.tokenizer.decode(ids);
         let trial = trial(&self.prompts, &sampling, &decode, &self.config);
-        let rewards = prior_rewards(&mut *prior, &mut *self.reward, &trial)?;
-        let mut points = optimal_points(PRIOR, &rewards, &self.bootstrap);
-        points.extend(best_of_n_points(PRIOR, &rewards, &self.bootstrap));
-        Ok(points)
+        Ok(prior_rewards(&mut *prior, &mut *self.reward, &trial)?)
+    }
+
+    /// The best that any policy does, as far as these rewards of the prior show it.
+    pub(super) fn optimum(&self, prior_rewards: &[Vec<f64>]) -> Vec<FrontierPoint> {
+        optimal_points(PRIOR, prior_rewards, &self.bootstrap)
     }
 
     /// The same random numbers for every checkpoint, so that differences are not noise.

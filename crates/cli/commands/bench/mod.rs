@@ -5,6 +5,7 @@
 //! reached. Each suite is a file beside this one and a line in [`suite::SUITES`].
 
 mod bag_of_words;
+mod demo;
 mod machine;
 mod movies;
 mod network_world;

@@ -1,6 +1,6 @@
 //! What a suite is, and the list of them.
 
-use super::{optimum, rewards, trees};
+use super::{demo, optimum, rewards, trees};
 use crate::commands::train;
 use crate::layers::Layers;
 use anyhow::{Context, Result};
@@ -11,7 +11,7 @@ use std::fmt;
 use std::path::Path;
 
 /// All suites, in the order in which they run.
-pub(super) const SUITES: [Suite; 3] = [trees::SUITE, optimum::SUITE, rewards::SUITE];
+pub(super) const SUITES: [Suite; 4] = [demo::SUITE, trees::SUITE, optimum::SUITE, rewards::SUITE];
 
 /// Something that is claimed, and how it is measured.
 #[derive(Debug)]

@@ -1,0 +1,168 @@
+//! The small world: how far runs get towards the best there is, and how well they tell pairs apart.
+
+use super::suite::{Outcome, Required, Setting, Suite, Verdict, json};
+use crate::args::{EvalArgs, TrainArgs};
+use crate::commands::eval::Judge;
+use crate::commands::{demo, train};
+use crate::config::ObjectiveName;
+use anyhow::{Context, Result, ensure};
+use rlhf_demo::gold;
+use rlhf_journal::{Estimate, FrontierPoint};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub(super) const SUITE: Suite = Suite {
+    name: "demo",
+    about: "PPO-KL and DPO on the small world, against the best there is by the gold score",
+    run,
+};
+
+/// Responses of the prior to each prompt, and which of their scores counts as the best there is.
+const SAMPLES: usize = 4096;
+const BEST: f64 = 0.999;
+
+fn run(setting: &Setting<'_>) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    for seed in 1..=setting.seeds {
+        ppo(setting.scratch, seed, &mut outcome)?;
+        dpo(setting.scratch, seed, &mut outcome)?;
+    }
+    Ok(outcome)
+}
+
+/// One run on the world as a newcomer makes it, but for the seed.
+fn fit(scratch: &Path, objective: ObjectiveName, seed: u32) -> Result<PathBuf> {
+    let folder = scratch.join(format!("{objective}-{seed}"));
+    let world = scratch.join("world");
+    demo::write(&world)?;
+    let args = TrainArgs {
+        objective: Some(objective),
+        seed: Some(seed),
+        ..TrainArgs::default()
+    };
+    train::fit(&demo::layers(&world, &args)?.resolve()?, &folder)?;
+    Ok(folder)
+}
+
+fn ppo(scratch: &Path, seed: u32, outcome: &mut Outcome) -> Result<()> {
+    let run = fit(scratch, ObjectiveName::PpoKl, seed)?;
+    let lexicon = scratch.join("world/lexicon.txt");
+    let judges = [None, Some(format!("lexicon:{}", lexicon.display()))];
+    let mut verdict = |name: &str, required, reached| {
+        let name = format!("ppo-kl, seed {seed}: {name}");
+        outcome.verdicts.push(Verdict {
+            name,
+            required,
+            reached,
+        });
+    };
+    for (reward, judged) in judges.into_iter().zip(["training reward", "gold score"]) {
+        let mut args = EvalArgs::of(vec![run.clone()]);
+        args.reward = reward;
+        let mut judge = Judge::new(&run, &args)?;
+        let config = judge.comparable(&run)?;
+        let rewards = judge.prior_rewards(SAMPLES)?;
+        let points = judge.of_run(&run, &config)?;
+        let last = points.last().context("the run has no checkpoint")?;
+        let prior = mean(rewards.iter().map(|rewards| mean(rewards.iter().copied())));
+        let base = |estimate: Estimate, whole: f64| Estimate {
+            value: (estimate.value - prior) / whole,
+            low: (estimate.low - prior) / whole,
+            high: (estimate.high - prior) / whole,
+        };
+        let mut row = json!({"seed": seed, "judged by": judged, "prior": prior, "policy": last});
+        if judged == "gold score" {
+            let best = mean(rewards.iter().map(|rewards| quantile(rewards, BEST)));
+            row["best"] = best.into();
+            let share = base(last.reward, best - prior);
+            let name = "share of the way from the prior to the best gold score";
+            verdict(name, Required::AtLeast(0.6), share);
+            verdict("KL, nats", Required::AtLeast(1.0), last.kl);
+            verdict("KL, nats", Required::AtMost(6.0), last.kl);
+        } else {
+            let optimum = at(&judge.optimum(&rewards), last.kl.value)?;
+            row["optimum"] = json!(optimum);
+            let share = base(last.reward, optimum.value - prior);
+            let name = "gain in training reward, as a share of the best at its KL";
+            verdict(name, Required::AtLeast(0.75), share);
+            let above = Estimate {
+                value: share.low,
+                ..share
+            };
+            let name = "the same, the low end of its interval";
+            verdict(name, Required::AtMost(1.0), above);
+        }
+        outcome.rows.push(row);
+    }
+    Ok(())
+}
+
+fn dpo(scratch: &Path, seed: u32, outcome: &mut Outcome) -> Result<()> {
+    let run = fit(scratch, ObjectiveName::Dpo, seed)?;
+    let held_out = json(&run.join("held_out.json"))?;
+    let accuracy: Estimate = serde_json::from_value(held_out["numbers"]["accuracy"].clone())
+        .context("held_out.json has no accuracy")?;
+    let ceiling = gold_accuracy(&scratch.join("world/held_out_pairs.jsonl"))?;
+    outcome
+        .rows
+        .push(json!({"seed": seed, "accuracy": accuracy, "accuracy of the gold score": ceiling}));
+    outcome.verdicts.push(Verdict {
+        name: format!(
+            "dpo, seed {seed}: accuracy on held-out pairs, as a share of the gold score's own"
+        ),
+        required: Required::AtLeast(0.95),
+        reached: Estimate {
+            value: accuracy.value / ceiling,
+            low: accuracy.low / ceiling,
+            high: accuracy.high / ceiling,
+        },
+    });
+    Ok(())
+}
+
+/// The share of the labels that the score behind them agrees with; a tie is a guess.
+fn gold_accuracy(pairs: &Path) -> Result<f64> {
+    let text = fs::read_to_string(pairs).with_context(|| pairs.display().to_string())?;
+    let right = |line: &str| -> Result<f64> {
+        let row: Value = serde_json::from_str(line)?;
+        let score = |key: &str| gold(row[key].as_str().unwrap_or_default());
+        let margin = score("chosen") - score("rejected");
+        Ok(margin
+            .partial_cmp(&0.0)
+            .map_or(0.5, |o| 0.5 + 0.5 * f64::from(o as i8)))
+    };
+    let rights: Vec<f64> = text.lines().map(right).collect::<Result<_>>()?;
+    Ok(mean(rights.into_iter()))
+}
+
+/// The curve at this KL, between its points.
+fn at(curve: &[FrontierPoint], kl: f64) -> Result<Estimate> {
+    let after = curve.iter().position(|point| point.kl.value >= kl);
+    let after = after.filter(|&index| index > 0);
+    ensure!(
+        after.is_some(),
+        "{SAMPLES} responses of the prior do not show the best at {kl:.3} nats"
+    );
+    let after = after.unwrap_or(1);
+    let (a, b) = (&curve[after - 1], &curve[after]);
+    let share = (kl - a.kl.value) / (b.kl.value - a.kl.value);
+    let between =
+        |of: fn(&Estimate) -> f64| of(&a.reward) + share * (of(&b.reward) - of(&a.reward));
+    Ok(Estimate {
+        value: between(|e| e.value),
+        low: between(|e| e.low),
+        high: between(|e| e.high),
+    })
+}
+
+fn mean(numbers: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let count = numbers.len() as f64;
+    numbers.sum::<f64>() / count
+}
+
+fn quantile(numbers: &[f64], share: f64) -> f64 {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[((share * sorted.len() as f64) as usize).min(sorted.len() - 1)]
+}
