@@ -196,7 +196,7 @@ const MESSAGES: &[(&str, i32, &str)] = &[
     ),
     ("model inspect none", 1, "none: no such folder"),
     ("model init config.json model", 2, "model is not empty"),
-    ("eval none", 1, "none/config.toml"),
+    ("eval none", 1, "none holds no run: there is no config.toml"),
 ];
 
 #[test]

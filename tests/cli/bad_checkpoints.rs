@@ -70,7 +70,7 @@ const WEIGHTS: &[(&str, Spoil, &str)] = &[
     ),
     (
         "overlap",
-        |whole| with(whole, "data_offsets", serde_json::json!([0, 96])),
+        |whole| with(whole, "data_offsets", serde_json::json!([96, 192])),
         "is not a whole safetensors file",
     ),
     (

@@ -156,11 +156,15 @@ fn settings_that_make_no_sense() {
         ),
         ("--config half.toml", 2, "half.toml:2: not TOML"),
         (
-            "--reward token-share:11",
+            "--set reward={kind=\"token-share\",token=11}",
             1,
             "token 11 is not in the vocabulary: ids end at 10",
         ),
-        ("--reward length:nan", 1, "not a finite number"),
+        (
+            "--set reward={kind=\"length\",per_token=nan}",
+            1,
+            "not a finite number",
+        ),
         ("--resume", 2, "cannot be used with"),
     ] {
         check(folder, &format!("{train} {given}"), code, expected);
