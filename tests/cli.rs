@@ -601,3 +601,151 @@ fn what_is_generated_scores_the_same() {
         );
     }
 }
+
+/// Where all responses can be listed, a run is measured exactly: against the optimum, or, where β
+/// moved, against the frontier alone.
+#[test]
+fn an_exact_measure_knows_the_optimum_and_a_moving_beta_has_none() {
+    let folder = folder();
+    let few = ["--set", "sampling.tokens=[3, 5, 10]", "--beta", "0.2"];
+    let held_out = ["--set", "data.held_out=good.jsonl"];
+    let fast = [
+        "--set",
+        "optim.learning_rate=1e-2",
+        "--set",
+        "train.iterations=12",
+    ];
+    let arguments = [&small_run("vargrad", &few)[..], &held_out, &fast].concat();
+    let output = rlhf(folder.path(), &arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let rows = |arguments: &[&str]| -> Vec<serde_json::Value> {
+        let output = rlhf(folder.path(), arguments);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let lines = text(&output.stdout);
+        lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    };
+    let found = rows(&["eval", "run", "--exact", "--json"]);
+    let number = |row: &serde_json::Value, name: &str| row[name].as_f64().unwrap();
+    let (prior, optimum) = (&found[0], found.last().unwrap());
+    assert_eq!(
+        (&prior["of"], &optimum["of"]),
+        (&"prior".into(), &"optimum".into())
+    );
+    assert!(number(prior, "closed").abs() < 1e-9 && number(prior, "kl").abs() < 1e-6);
+    assert!((number(optimum, "closed") - 1.0).abs() < 1e-6);
+    for row in &found {
+        let elbo = number(row, "reward") - 0.2 * number(row, "kl");
+        assert!((number(row, "elbo") - elbo).abs() < 1e-9, "{row}");
+        assert!((number(row, "kl_to_optimum") - number(row, "gap") / 0.2).abs() < 1e-9);
+        assert!(number(row, "gap") > -1e-6, "{row}");
+        assert!(
+            number(row, "best_reward") > number(row, "reward") - 1e-4,
+            "{row}"
+        );
+    }
+    let last = &found[found.len() - 2];
+    assert!(number(last, "closed") > 0.1, "{last}");
+    // What is sampled agrees with what is listed.
+    let sampled = rows(&["eval", "run", "--json"]);
+    let kl = |row: &serde_json::Value| row["kl"]["value"].as_f64().unwrap();
+    assert!((kl(sampled.last().unwrap()) - number(last, "kl")).abs() < 0.2);
+
+    let moving = "beta={ start = 0.2, target_kl = 0.1, horizon = 100 }";
+    let adaptive = [
+        &small_run("rloo", &["--set", moving])[..],
+        &held_out,
+        &few[..2],
+    ]
+    .concat();
+    let output = rlhf(folder.path(), &adaptive);
+    let said = text(&output.stderr);
+    assert!(said.contains("which moves with β"), "{said}");
+    for row in rows(&["eval", "run", "--exact", "--json"]) {
+        assert_ne!(row["of"], "optimum");
+        assert!(
+            number(&row, "best_reward") > number(&row, "reward") - 1e-4,
+            "{row}"
+        );
+        for name in ["beta", "elbo", "gap", "kl_to_optimum", "closed"] {
+            assert!(row.get(name).is_none(), "{row}");
+        }
+    }
+    let points = fs::read_to_string(folder.path().join("run/run.json")).unwrap();
+    assert!(
+        !points.contains("gap") && !points.contains("beta"),
+        "{points}"
+    );
+    for row in rows(&["eval", "run", "--json"]) {
+        assert!(row.get("gap").is_none() && row.get("kl").is_some(), "{row}");
+    }
+    let wide = small_run("rloo", &["--set", "sampling.max_new_tokens=9"]);
+    let wide = [&wide[..], &held_out].concat();
+    assert!(rlhf(folder.path(), &wide).status.success());
+    let output = rlhf(folder.path(), &["eval", "run", "--exact"]);
+    assert!(text(&output.stderr).contains("too many to list"));
+}
+
+/// r + c moves the value alone, (k·r, k·β) nothing but the scale, and another prior the optimum: for
+/// the exact answer, and for every method that looks for it.
+#[test]
+fn methods_look_for_what_depends_on_the_reward_over_beta_and_the_prior() {
+    let folder = tempfile::tempdir().unwrap();
+    let solve = |prior: &str, beta: f64, reward: &dyn Fn(f64) -> f64, method: &[&str]| {
+        let numbers = [1.0, -0.5, 0.25, 0.75].map(reward);
+        let names = ["0 0", "0 1", "1 0", "1 1"];
+        let rewards: serde_json::Map<_, _> = names
+            .into_iter()
+            .zip(numbers)
+            .map(|(name, number)| (name.to_string(), number.into()))
+            .collect();
+        let prior: serde_json::Value = serde_json::from_str(prior).unwrap();
+        let problem = serde_json::json!({"vocab": 2, "eos": null, "horizon": 2, "beta": beta,
+            "gamma": 1.0, "prior": prior, "reward": rewards});
+        fs::write(folder.path().join("problem.json"), problem.to_string()).unwrap();
+        let arguments = [&["oracle", "problem.json", "--json"][..], method].concat();
+        let output = rlhf(folder.path(), &arguments);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let known = r#"{"": [0.3, 0.7], "0": [0.6, 0.4], "1": [0.2, 0.8]}"#;
+    let problems: [(&str, f64, &dyn Fn(f64) -> f64); 5] = [
+        (known, 0.5, &|r| r),
+        (known, 0.5, &|r| r + 2.0),
+        (known, 1.5, &|r| 3.0 * r),
+        ("\"uniform\"", 0.5, &|r| r),
+        ("\"counting\"", 0.5, &|r| r),
+    ];
+    let exact: Vec<_> = problems
+        .iter()
+        .map(|(prior, beta, reward)| solve(prior, *beta, reward, &[]))
+        .collect();
+    let root = |of: &serde_json::Value| of["policy"][""][0].as_f64().unwrap();
+    let value = |of: &serde_json::Value| of["value"].as_f64().unwrap();
+    assert!((root(&exact[1]) - root(&exact[0])).abs() < 1e-12);
+    assert!((value(&exact[1]) - value(&exact[0]) - 2.0).abs() < 1e-12);
+    assert!((root(&exact[2]) - root(&exact[0])).abs() < 1e-12);
+    assert!((value(&exact[2]) - 3.0 * value(&exact[0])).abs() < 1e-12);
+    assert!((root(&exact[3]) - root(&exact[0])).abs() > 0.1);
+    assert!(
+        (root(&exact[4]) - root(&exact[3])).abs() < 1e-12,
+        "of one length"
+    );
+    for method in ["ppo-kl", "rloo", "reinforce", "vargrad", "dpo"] {
+        for (prior, beta, reward) in &problems {
+            let arguments = [
+                "--method",
+                method,
+                "--set",
+                "steps=150",
+                "--set",
+                "responses=256",
+            ];
+            let reached = solve(prior, *beta, reward, &arguments);
+            let kl = reached["kl_to_optimum"].as_f64().unwrap();
+            assert!(kl.abs() < 0.02, "{method}, {prior}, {beta}: {kl}");
+        }
+    }
+}

@@ -94,6 +94,90 @@ fn ppo_kl_moves_a_sorting_model_towards_its_optimum() {
     );
 }
 
+/// Trains on some prompts, and the share of the gap between prior and optimum that is closed on them,
+/// exactly.
+fn closed(folder: &Path, run: &[&str], settings: &[&str]) -> f64 {
+    let own = [
+        "data.held_out=prompts.jsonl",
+        "eval.prompts=24",
+        "sampling.rollouts=384",
+        "sampling.samples_per_prompt=16",
+        "sampling.rows=384",
+        "optim.learning_rate=2e-3",
+        "optim.warmup=0.1",
+        "optim.beta2=0.95",
+        "train.checkpoints=1",
+    ];
+    let run = [
+        &["train", "--data", "prompts.jsonl"][..],
+        &["--out", "run", "--overwrite"],
+        run,
+    ];
+    rlhf(folder, &with(with(run.concat(), &own), settings));
+    let rows = json_lines(&rlhf(folder, &["eval", "run", "--exact", "--json"]));
+    let closed: Vec<f64> = rows
+        .iter()
+        .map(|row| row["closed"].as_f64().unwrap())
+        .collect();
+    assert!(
+        closed[0].abs() < 1e-6 && (closed[closed.len() - 1] - 1.0).abs() < 1e-6,
+        "{rows:?}"
+    );
+    closed[closed.len() - 2]
+}
+
+/// The network that sorts, on 24 prompts at temperature 4: of all 729 responses to each, the exact
+/// optimum. `rlhf bench --suite optimum` has every method and three seeds.
+#[test]
+fn vargrad_brings_a_sorting_model_to_its_exact_optimum() {
+    let Some(data) = data() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut prompts = String::new();
+    for index in 0..24 {
+        let code = index * 29 + 7;
+        let ids: Vec<usize> = (0..6).map(|place| code / 3usize.pow(place) % 3).collect();
+        writeln!(prompts, "{}", json!({"prompt_ids": ids})).unwrap();
+    }
+    fs::write(folder.path().join("prompts.jsonl"), prompts).unwrap();
+    let model = data.join("ckpt-gpt-nano-sort/hf");
+    let run = ["--objective", "vargrad", "--model", model.to_str().unwrap()];
+    let run = [&run[..], &["--reward", "token-share:2", "--beta", "0.1"]].concat();
+    let settings = [
+        "sampling.temperature=4",
+        "sampling.max_new_tokens=6",
+        "train.iterations=45",
+    ];
+    let closed = closed(folder.path(), &run, &settings);
+    assert!(closed >= 0.98, "{closed}");
+}
+
+/// The model inside the program, left with six of its words: a real network in every environment.
+#[test]
+fn methods_bring_the_small_world_to_its_exact_optimum() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/demo/world");
+    let held_out = fs::read_to_string(world.join("held_out.jsonl")).unwrap();
+    let prompts: String = held_out.split_inclusive('\n').take(24).collect();
+    fs::write(folder.path().join("prompts.jsonl"), prompts).unwrap();
+    let model = world.join("model");
+    let words = "reward={ kind = \"lexicon\", words = { great = 1.0, good = 0.5, bad = -1.0 } }";
+    // ".", "and", "great", "good", "bad" and the end of a text.
+    let common = [
+        "sampling.tokens=[49, 20, 25, 29, 42, 0]",
+        "sampling.max_new_tokens=4",
+        words,
+    ];
+    for (objective, iterations) in [
+        ("vargrad", "train.iterations=16"),
+        ("rloo", "train.iterations=40"),
+    ] {
+        let run = ["--objective", objective, "--beta", "0.5"];
+        let run = [&run[..], &["--model", model.to_str().unwrap()]].concat();
+        let closed = closed(folder.path(), &run, &[&common[..], &[iterations]].concat());
+        assert!(closed >= 0.98, "{objective}: {closed}");
+    }
+}
+
 /// A small GPT-2 fitted to polite and rude answers alike learns from pairs which ones to prefer.
 #[test]
 fn dpo_learns_politeness_from_pairs() {

@@ -4,23 +4,52 @@
 //! them all, [`policy`] is π, [`prior`] is p₀, [`reward`] is r; [`train`] has the loops, [`ppo`],
 //! [`reinforce`], [`dpo`] and [`sft`] the methods. Commands and configuration belong to the program alone.
 //!
+//! A reward and a prior of one's own, held to the [laws](objective::laws) that both must keep:
+//!
 //! ```
-//! use rlhf::objective::{Finish, PerSeq, Prompt, Response, Result, Reward, Sequences};
+//! use rlhf::objective::laws::{self, Measure};
+//! use rlhf::objective::{Beta, Decoder, Error, KlPenalty, Objective, PerSeq, PerToken, Prior};
+//! use rlhf::objective::{Result, Reward, Sequences};
+//! use rlhf::tensor::{Device, Tensor};
+//! use std::ops::Range;
 //!
 //! /// One for each even token of a response.
 //! struct Even;
 //!
 //! impl Reward for Even {
-//!     fn score(&mut self, sequences: &Sequences) -> Result<PerSeq> {
+//!     fn score(&mut self, s: &Sequences) -> Result<PerSeq> {
 //!         let even = |ids: &[u32]| ids.iter().filter(|id| **id % 2 == 0).count() as f32;
-//!         let responses = sequences.responses().iter();
-//!         PerSeq::from_vec(responses.map(|response| even(&response.ids)).collect())
+//!         PerSeq::from_vec(s.responses().iter().map(|y| even(&y.ids)).collect())
 //!     }
 //! }
 //!
-//! let answer = Response::new(0, vec![2, 3, 4], Finish::Length);
-//! let sequences = Sequences::new(vec![Prompt::from_ids(vec![1])], vec![answer]).unwrap();
-//! assert_eq!(Even.score(&sequences).unwrap().to_vec().unwrap(), [2.0]);
+//! /// Ends after each token with probability ½; token 0 is the end.
+//! struct Short { row: Vec<f32> }
+//!
+//! impl Prior for Short {
+//!     fn log_probs(&mut self, s: &Sequences) -> Result<PerToken> {
+//!         let tokens = s.responses().iter().flat_map(|y| &y.ids);
+//!         PerToken::from_vec(tokens.map(|&a| self.row[a as usize]).collect(), s.offsets())
+//!     }
+//!     fn log_dist(&mut self, _: &Sequences, rows: Range<usize>) -> Result<Tensor> {
+//!         let shape = (rows.len(), self.row.len());
+//!         Ok(Tensor::from_vec(self.row.repeat(rows.len()), shape, &Device::Cpu)?)
+//!     }
+//!     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
+//!         Err(Error::Unsupported("nobody draws from this prior".into()))
+//!     }
+//! }
+//!
+//! let short = || {
+//!     let mut row = vec![0.05f32.ln(); 11];
+//!     row[0] = 0.5f32.ln();
+//!     Short { row }
+//! };
+//! laws::reward(&mut Even, &laws::batch(11)).unwrap();
+//! laws::prior(&mut short(), &laws::batch(11), Measure::Distribution).unwrap();
+//! let penalty = KlPenalty::new(Box::new(short()), Beta::Fixed(0.1));
+//! let objective = Objective::new(Box::new(Even), penalty); // E[even tokens] − 0.1·KL(π ‖ short)
+//! # let _ = objective;
 //! ```
 
 pub use rlhf_data as data;

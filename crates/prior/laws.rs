@@ -1,7 +1,8 @@
-//! What must hold of every prior, and of every one that is a distribution.
+//! What must hold of every prior holds of ours, and of an objective with any of them.
 
 use crate::{Counting, Frozen, Mixture, Smoothed, Uniform};
-use rlhf_objective::{Decoder, Finish, Prior, Prompt, Response, Sequences, Start};
+use rlhf_objective::laws::{self, Affine, Measure};
+use rlhf_objective::{Beta, KlPenalty, Objective, PerSeq, Prior, Result, Reward, Sequences, Start};
 use rlhf_policy::testing::{Bigram, sequences};
 use rlhf_tensor::Storage;
 
@@ -33,104 +34,77 @@ fn distributions() -> Vec<Box<dyn Prior>> {
     ]
 }
 
-/// All rows of a batch, asked for in two ranges.
-fn rows(prior: &mut dyn Prior, sequences: &Sequences) -> Vec<Vec<f32>> {
-    let tokens = sequences.tokens();
-    let ranges = [0..tokens / 3, tokens / 3..tokens];
-    ranges
-        .into_iter()
-        .flat_map(|range| {
-            prior
-                .log_dist(sequences, range)
-                .unwrap()
-                .to_vec2::<f32>()
-                .unwrap()
-        })
-        .collect()
+fn counting() -> Box<dyn Prior> {
+    Box::new(Counting::new(VOCAB))
 }
 
 #[test]
-fn log_probs_are_those_of_the_tokens_taken() {
-    let s = sequences();
-    let mut all = distributions();
-    all.push(Box::new(Counting::new(VOCAB)));
-    for mut prior in all {
-        let log_probs = prior.log_probs(&s).unwrap();
-        assert_eq!(log_probs.offsets(), s.offsets());
-        let tokens = s.responses().iter().flat_map(|y| y.ids.clone());
-        let taken: Vec<f32> = rows(&mut *prior, &s)
-            .iter()
-            .zip(tokens)
-            .map(|(row, token)| row[token as usize])
-            .collect();
-        assert_eq!(log_probs.to_vec().unwrap(), taken);
-        assert!(taken.iter().all(|x| x.is_finite() && *x <= 0.0));
-        // Asked again, and after another batch, it says the same.
-        prior.log_probs(&s.select(&[1])).unwrap();
-        assert_eq!(prior.log_probs(&s).unwrap().to_vec().unwrap(), taken);
-    }
-}
-
-#[test]
-fn rows_are_distributions_and_detached() {
-    let s = sequences();
-    for mut prior in distributions() {
-        for row in rows(&mut *prior, &s) {
-            let total: f64 = row.iter().map(|x| f64::from(*x).exp()).sum();
-            assert!((total - 1.0).abs() < 1e-6, "{total}");
+fn every_prior_keeps_the_laws() {
+    for s in [sequences(), laws::batch(VOCAB as u32)] {
+        for mut prior in distributions() {
+            laws::prior(&mut *prior, &s, Measure::Drawable).unwrap();
         }
-        let log_probs = prior.log_probs(&s).unwrap();
-        let gradients = log_probs.values().sum_all().unwrap().backward().unwrap();
-        assert!(gradients.get(log_probs.values()).is_none());
+        laws::prior(&mut *counting(), &s, Measure::Weights).unwrap();
+        let error = laws::prior(&mut *counting(), &s, Measure::Distribution).unwrap_err();
+        assert!(error.to_string().contains("sum to 1"), "{error}");
     }
 }
 
-/// The log-distribution of each live row.
-fn scores(decoder: &dyn Decoder) -> Vec<Vec<f64>> {
-    let normalized = |row: &[f32]| {
-        let sum: f64 = row.iter().map(|x| f64::from(*x).exp()).sum();
-        row.iter().map(|x| f64::from(*x) - sum.ln()).collect()
-    };
-    decoder.scores().chunks(VOCAB).map(normalized).collect()
+/// The length of a response.
+struct Length;
+
+impl Reward for Length {
+    fn score(&mut self, sequences: &Sequences) -> Result<PerSeq> {
+        let lengths = sequences.responses().iter().map(|y| y.ids.len() as f32);
+        PerSeq::from_vec(lengths.collect())
+    }
 }
 
-/// What the decoder says along a path is what the prior says of the finished response.
 #[test]
-fn decoders_say_what_the_priors_do() {
-    let paths: [&[u32]; 3] = [&[3, 4, 1, 2], &[2], &[4, 4, 1]];
-    let prompts = [Prompt::from_ids(vec![1, 2]), Prompt::from_ids(vec![3])];
-    let response = |(i, ids): (usize, &&[u32])| Response::new(i / 2, ids.to_vec(), Finish::Length);
-    let responses = paths.iter().enumerate().map(response).collect();
-    let s = Sequences::new(prompts.to_vec(), responses).unwrap();
+fn an_objective_with_any_prior_depends_on_the_reward_over_beta_alone() {
+    let kinds = distributions().len();
+    for kind in 0..=kinds {
+        let prior = || {
+            distributions()
+                .into_iter()
+                .nth(kind)
+                .unwrap_or_else(counting)
+        };
+        let penalty = |beta| KlPenalty::new(prior(), Beta::Fixed(beta));
+        let mut policy = Bigram::random(VOCAB, Storage::Frozen, 7);
+        let rollouts = laws::rollouts(&mut policy, &mut penalty(0.3), &sequences()).unwrap();
+        let made = |scale: f64, shift| {
+            let reward = Affine {
+                reward: Length,
+                scale,
+                shift,
+            };
+            Objective::new(Box::new(reward), penalty(0.3 * scale))
+        };
+        laws::objective(made, &rollouts).unwrap();
+        // A price that does not go with the reward is another problem.
+        let broken = |scale: f64, shift| {
+            let reward = Affine {
+                reward: Length,
+                scale,
+                shift,
+            };
+            Objective::new(Box::new(reward), penalty(0.3))
+        };
+        assert!(laws::objective(broken, &rollouts).is_err());
+    }
+}
+
+#[test]
+fn decoders_refuse_what_is_not_a_row() {
     for mut prior in distributions() {
-        let expected = rows(&mut *prior, &s);
         let mut decoder = prior.decoder().unwrap();
-        let start = |prompt: &'static [u32], samples| Start {
-            prompt,
-            samples,
+        let start = Start {
+            prompt: &[1, 2],
+            samples: 2,
             max_new_tokens: 4,
         };
-        decoder.start(&[start(&[1, 2], 2)]).unwrap();
-        decoder.start(&[start(&[3], 1)]).unwrap();
-        let mut live: Vec<usize> = (0..paths.len()).collect();
-        for t in 0.. {
-            assert_eq!((decoder.rows(), decoder.vocab()), (live.len(), VOCAB));
-            for (row, &path) in scores(&*decoder).iter().zip(&live) {
-                let exact = &expected[s.offsets()[path] + t];
-                for (x, y) in row.iter().zip(exact) {
-                    assert!((x - f64::from(*y)).abs() < 1e-5, "{row:?} is not {exact:?}");
-                }
-            }
-            let goes_on = |&path: &usize| paths[path].len() > t + 1;
-            let keep: Vec<bool> = live.iter().map(goes_on).collect();
-            decoder.retain(&keep).unwrap();
-            live.retain(goes_on);
-            if live.is_empty() {
-                break;
-            }
-            let next: Vec<u32> = live.iter().map(|&path| paths[path][t]).collect();
-            assert!(decoder.step(&[0; 9]).is_err() && decoder.retain(&[true; 9]).is_err());
-            decoder.step(&next).unwrap();
-        }
+        decoder.start(&[start]).unwrap();
+        assert!(decoder.step(&[0; 9]).is_err() && decoder.retain(&[true; 9]).is_err());
     }
 }

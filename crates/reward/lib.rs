@@ -26,6 +26,8 @@ mod endpoint;
 mod ensemble;
 mod error;
 mod implicit;
+#[cfg(test)]
+mod laws;
 mod lexicon;
 mod model;
 mod outside;

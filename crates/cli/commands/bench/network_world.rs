@@ -115,8 +115,15 @@ impl World {
     }
 
     /// Writes preference pairs: `samples` responses of the model to each prompt, two and two, those
-    /// that are the same left out, labelled σ(r₁ − r₂) or by a draw with that probability.
-    pub(super) fn pairs(&self, path: &Path, samples: usize, soft: bool, seed: u64) -> Result<()> {
+    /// that are the same left out, labelled by the share of `judges` who prefer the first, each with
+    /// probability σ(r₁ − r₂), or by that probability itself.
+    pub(super) fn pairs(
+        &self,
+        path: &Path,
+        samples: usize,
+        judges: Option<u32>,
+        seed: u64,
+    ) -> Result<()> {
         let config = self.config()?;
         let vocabulary = Vocabulary::load(&self.model)?;
         let prompts = wiring::prompts(&config, &vocabulary)?.train;
@@ -135,7 +142,7 @@ impl World {
         let drawn = sample(&mut *network.decoder()?, &prompts, &sampling, &decode)?.sequences;
         let mut reward = wiring::reward(&config, &vocabulary.tokenizer)?;
         let scores = finite_scores(&mut *reward, &drawn)?.to_vec()?;
-        Ok(fs::write(path, labelled(&drawn, &scores, soft, seed)?)?)
+        Ok(fs::write(path, labelled(&drawn, &scores, judges, seed)?)?)
     }
 
     fn config(&self) -> Result<Config> {
@@ -147,20 +154,21 @@ impl World {
     }
 }
 
-fn labelled(drawn: &Sequences, scores: &[f32], soft: bool, seed: u64) -> Result<String> {
+fn labelled(drawn: &Sequences, scores: &[f32], judges: Option<u32>, seed: u64) -> Result<String> {
     let mut rng = Rng::new(seed, Stream::Data, 1, 0);
     let mut lines = String::new();
     for first in (0..drawn.len()).step_by(2) {
         let [a, b] = [first, first + 1].map(|y| &drawn.responses()[y].ids);
-        let preferred = 1.0 / (1.0 + f64::from(scores[first + 1] - scores[first]).exp());
-        let swapped = rng.uniform() >= preferred && !soft;
         if a == b {
             continue;
         }
-        let (chosen, rejected) = if swapped { (b, a) } else { (a, b) };
-        let label = if soft { preferred } else { 1.0 };
-        let row = json!({"prompt_ids": drawn.prompt_of(first).ids, "chosen_ids": chosen,
-            "rejected_ids": rejected, "label": label});
+        let preferred = 1.0 / (1.0 + f64::from(scores[first + 1] - scores[first]).exp());
+        let label = judges.map_or(preferred, |judges| {
+            let votes = (0..judges).filter(|_| rng.uniform() < preferred).count();
+            votes as f64 / f64::from(judges)
+        });
+        let row = json!({"prompt_ids": drawn.prompt_of(first).ids, "chosen_ids": a,
+            "rejected_ids": b, "label": label});
         writeln!(lines, "{row}")?;
     }
     Ok(lines)

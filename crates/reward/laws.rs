@@ -1,0 +1,110 @@
+//! What must hold of every reward holds of ours.
+
+use crate::{Learned, Normalization, RewardTable, Rule, Rules, Token, Weighted};
+use rlhf_lm::{Backend, Heads, LoadOptions};
+use rlhf_objective::{Finish, Prompt, Response, Sequences, laws};
+use rlhf_tensor::{Init, Rng, Storage, Stream};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Responses with text, ended and cut, to prompts that they share.
+fn batch() -> Sequences {
+    let prompts = [&[1, 2][..], &[3]].map(|ids| Prompt::from_ids(ids.to_vec()));
+    let answers = [
+        (0, &[4, 2, 0][..], "good good", Finish::Eos),
+        (1, &[5], "bad", Finish::Length),
+        (0, &[2, 2, 2], "so so", Finish::Length),
+        (1, &[0], "", Finish::Eos),
+    ];
+    let answers = answers.map(|(prompt, ids, text, finish)| Response {
+        prompt,
+        ids: ids.to_vec(),
+        text: text.into(),
+        finish,
+    });
+    Sequences::new(prompts.to_vec(), answers.to_vec()).unwrap()
+}
+
+#[test]
+fn every_rule_keeps_the_laws() {
+    let words = BTreeMap::from([("good".into(), 1.0), ("bad".into(), -2.0)]);
+    let lexicon = Rule::Lexicon { file: None, words };
+    let rules = [
+        Rule::TokenShare {
+            token: Token::Id(2),
+        },
+        Rule::Contains {
+            text: "good".into(),
+        },
+        Rule::Regex {
+            pattern: "^s".into(),
+        },
+        Rule::Length { per_token: -0.25 },
+        lexicon.clone(),
+        Rule::Sum {
+            rules: vec![
+                Weighted {
+                    weight: 2.0,
+                    rule: lexicon.clone(),
+                },
+                Weighted {
+                    weight: -1.0,
+                    rule: Rule::Length { per_token: 1.0 },
+                },
+            ],
+        },
+        Rule::MissingEos {
+            penalty: 1.5,
+            rule: Box::new(lexicon),
+        },
+    ];
+    for rule in rules {
+        let mut reward = Rules::new(&rule, &|_| None).unwrap();
+        laws::reward(&mut reward, &batch()).unwrap();
+    }
+}
+
+#[test]
+fn a_table_keeps_the_laws() {
+    let s = batch();
+    let rows = s.responses().iter().zip([0.5f32, -1.0, 2.0, 0.0]);
+    let mut table = RewardTable::new(rows.map(|(y, r)| (y.ids.clone(), r)));
+    laws::reward(&mut table, &s).unwrap();
+}
+
+/// A random reward model in `folder`.
+fn model(folder: &Path) {
+    let config = r#"{"model_type": "gpt2", "vocab_size": 11, "n_positions": 12, "n_embd": 8,
+        "n_layer": 1, "n_head": 2}"#;
+    std::fs::write(folder.join("config.json"), config).unwrap();
+    let language = folder.join("language");
+    rlhf_lm::init(&folder.join("config.json"), 3, &language).unwrap();
+    let options = LoadOptions {
+        storage: Storage::Trainable,
+        heads: Heads::Score,
+        temperature: 1.0,
+        backend: Backend::Engine,
+    };
+    let mut model = rlhf_lm::load(&language, &options).unwrap();
+    let mut rng = Rng::new(4, Stream::Init, 0, 0);
+    model.parameters_mut()[0].initialize("score.weight", Init::Normal { std: 1.0 }, &mut rng);
+    model.save(&folder.join("reward")).unwrap();
+}
+
+#[test]
+fn a_learned_reward_keeps_the_laws() {
+    let folder = tempfile::tempdir().unwrap();
+    model(folder.path());
+    let reward = folder.path().join("reward");
+    let mut raw = Learned::load(&reward, Backend::Engine).unwrap();
+    laws::reward(&mut raw, &batch()).unwrap();
+    let scores = raw.raw(&batch()).unwrap();
+    assert!(scores.iter().any(|x| *x != scores[0]), "{scores:?}");
+    let scale = Normalization {
+        gain: 2.0,
+        bias: 0.5,
+    };
+    std::fs::write(Normalization::path(&reward), scale.to_json()).unwrap();
+    let mut scaled = Learned::load(&reward, Backend::Engine).unwrap();
+    laws::reward(&mut scaled, &batch()).unwrap();
+}
