@@ -6,6 +6,8 @@ mod bad_checkpoints;
 mod bad_input;
 #[path = "cli/help.rs"]
 mod help;
+#[path = "cli/oracle.rs"]
+mod oracle;
 #[path = "cli/stopped.rs"]
 mod stopped;
 

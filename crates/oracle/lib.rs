@@ -39,6 +39,8 @@ mod known;
 #[cfg(test)]
 mod laws;
 #[cfg(test)]
+mod others;
+#[cfg(test)]
 mod testing;
 
 pub use backup::{Backup, counting, soft_backup};
@@ -53,3 +55,8 @@ pub use problem::{Problem, Solution};
 pub use quantile::{QuantileOptimum, quantile_optimum};
 pub use responses::{Optimum, Outcome, Responses};
 pub use tree::{Child, Tree};
+
+/// The numbers of the README.
+#[cfg(doctest)]
+#[doc = include_str!("README.md")]
+struct Readme;

@@ -57,7 +57,7 @@ fn the_optima_of_the_priors_are_further_apart() {
         for (j, policy) in optima.iter().enumerate() {
             let gap = world.problem.gap(policy, &world.solution).from_responses;
             assert!(
-                i == j || gap / 0.5 > 0.02,
+                i == j || gap / 0.5 > 5.0 * NEAR,
                 "{prior} and {}: {gap}",
                 PRIORS[j]
             );

@@ -1,0 +1,13 @@
+//! Points of the reward–KL plane, one JSON object a line, from stdin; their picture to stdout.
+
+use rlhf_journal::FrontierPoint;
+use std::io::{self, BufRead, Write};
+
+fn main() -> io::Result<()> {
+    let lines = io::stdin().lock().lines();
+    let read = |line: io::Result<String>| -> io::Result<FrontierPoint> {
+        Ok(serde_json::from_str(&line?)?)
+    };
+    let points: Vec<FrontierPoint> = lines.map(read).collect::<io::Result<_>>()?;
+    io::stdout().write_all(rlhf_report::kl_reward_svg(&points).as_bytes())
+}
