@@ -199,6 +199,17 @@ const MESSAGES: &[(&str, i32, &str)] = &[
     ("model inspect none", 1, "none: no such folder"),
     ("model init config.json model", 2, "model is not empty"),
     ("eval none", 1, "none holds no run: there is no config.toml"),
+    (
+        "bench --suite speling",
+        2,
+        "no suite is called speling: there is acceptance, and",
+    ),
+    (
+        "bench --workload score --size nowhere",
+        1,
+        "--size nowhere: there is no such folder",
+    ),
+    ("bench --dtype bf16", 2, "[possible values: f32]"),
 ];
 
 #[test]
@@ -750,4 +761,33 @@ fn methods_look_for_what_depends_on_the_reward_over_beta_and_the_prior() {
             assert!(kl.abs() < 0.02, "{method}, {prior}, {beta}: {kl}");
         }
     }
+}
+
+/// What `bench` prints is what a table of speeds needs, and its parts agree.
+#[test]
+fn bench_measures_a_step_by_phase() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = "bench --workload dpo --size tiny --repeats 1 --json";
+    let arguments: Vec<_> = arguments.split(' ').collect();
+    let output = rlhf(folder.path(), &arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let line: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let number = |value: &serde_json::Value| value.as_f64().unwrap();
+    let seconds = number(&line["seconds"]["median"]);
+    let phase = |name: &str| number(&line["phases"][name]["seconds"]);
+    let parts = ["forward", "loss", "backward", "optimizer", "prior"].map(phase);
+    let sum: f64 = parts.iter().sum();
+    assert!(sum <= seconds && sum > 0.5 * seconds, "{line}");
+    let rate = number(&line["gflop"]) / seconds;
+    assert!(
+        (number(&line["gflops"]) / rate - 1.0).abs() < 1e-6,
+        "{line}"
+    );
+    assert!(number(&line["peak_gflops"]) > 0.0, "{line}");
+    assert!(line["machine"]["cores"].as_u64().unwrap() > 0, "{line}");
+    assert_eq!(
+        fs::read_dir(folder.path()).unwrap().count(),
+        0,
+        "nothing is left behind"
+    );
 }

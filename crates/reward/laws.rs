@@ -1,7 +1,7 @@
 //! What must hold of every reward holds of ours.
 
 use crate::{Learned, Normalization, RewardTable, Rule, Rules, Token, Weighted};
-use rlhf_lm::{Backend, Heads, LoadOptions};
+use rlhf_lm::{Backend, Heads, LoadOptions, Tokenizer};
 use rlhf_objective::{Finish, Prompt, Response, Sequences, laws};
 use rlhf_tensor::{Init, Rng, Storage, Stream};
 use std::collections::BTreeMap;
@@ -58,8 +58,10 @@ fn every_rule_keeps_the_laws() {
             rule: Box::new(lexicon),
         },
     ];
+    let bare = tempfile::tempdir().unwrap();
+    let tokenizer = Tokenizer::load(bare.path(), 6).unwrap();
     for rule in rules {
-        let mut reward = Rules::new(&rule, &|_| None).unwrap();
+        let mut reward = Rules::new(&rule, &tokenizer).unwrap();
         laws::reward(&mut reward, &batch()).unwrap();
     }
 }

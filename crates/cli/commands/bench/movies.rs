@@ -13,6 +13,8 @@ use std::path::Path;
 
 /// By how much two ratings differ in a pair, at least.
 const APART: f64 = 1.0;
+/// One part of so many is held out.
+const PARTS: u64 = 5;
 /// How often each snippet is paired with a random other to learn from.
 const PAIRINGS: usize = 4;
 
@@ -22,7 +24,7 @@ pub(super) fn task(data: &Path, seed: u64) -> Result<Task> {
     let folder = data.join("sentiment-vader-human");
     let snippets = ratings(&folder.join("movieReviewSnippets_GroundTruth.txt"))?;
     let lexicon = Lexicon::read(&folder.join("vader_lexicon.txt"))?;
-    let (train, held_out) = fold(snippets, seed);
+    let (train, held_out) = fold(snippets, PARTS, seed);
     let mut rng = Rng::new(seed, Stream::Data, 1, 0);
     let learned: Vec<_> = (0..PAIRINGS)
         .flat_map(|_| pairs(&train, &mut rng))

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// One part of so many is held out.
+const PARTS: u64 = 10;
+
 /// All rows of an instruction are on one side.
 pub(super) fn task(data: &Path, seed: u64) -> Result<Task> {
     let path = data.join("pref-polite-synthetic/instruction-data-with-preference.json");
@@ -19,7 +22,7 @@ pub(super) fn task(data: &Path, seed: u64) -> Result<Task> {
         let prompt = format!("{}{}", row["instruction"], row["input"]);
         groups.entry(prompt).or_default().push(row.clone());
     }
-    let (train, held_out) = fold(groups.into_values().collect(), seed);
+    let (train, held_out) = fold(groups.into_values().collect(), PARTS, seed);
     let (pairs, held_out) = (train.concat(), held_out.concat());
     let text = |row: &Value, answer: &str| json!({"instruction": row["instruction"], "input": row["input"], "completion": row[answer]});
     let both = |row| ["chosen", "rejected"].map(|answer| text(row, answer));
@@ -33,8 +36,9 @@ pub(super) fn task(data: &Path, seed: u64) -> Result<Task> {
             "data.fields.separator=\"\\n\"",
         ],
         fitting: &[
-            "optim.learning_rate=1e-3",
+            "optim.learning_rate=3e-3",
             "train.epochs=3",
+            "train.batch_pairs=32",
             "sampling.max_new_tokens=32",
             "eval.prompts=64",
             "eval.samples_per_prompt=1",

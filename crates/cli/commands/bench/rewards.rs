@@ -130,21 +130,17 @@ impl Task {
     }
 }
 
-/// The parts that items are cut into; the seeds hold them out in turn.
-const FOLDS: u64 = 5;
-
-/// Items to learn from and items held out. The first [`FOLDS`] seeds hold out different ones, so
-/// what is counted on them can be added up.
-pub(super) fn fold<T>(items: Vec<T>, seed: u64) -> (Vec<T>, Vec<T>) {
-    let (round, part) = ((seed - 1) / FOLDS, (seed - 1) % FOLDS);
+/// Items to learn from and items held out: one of `parts` parts. The first `parts` seeds hold out
+/// different ones, so what is counted on them can be added up.
+pub(super) fn fold<T>(items: Vec<T>, parts: u64, seed: u64) -> (Vec<T>, Vec<T>) {
+    let (round, part) = ((seed - 1) / parts, (seed - 1) % parts);
     let mut order: Vec<u64> = (0..items.len() as u64).collect();
     Rng::new(round, Stream::Data, 0, 0).shuffle(&mut order);
     let mut sides = (Vec::new(), Vec::new());
     for (item, place) in items.into_iter().zip(order) {
-        let side = if place % FOLDS == part {
-            &mut sides.1
-        } else {
-            &mut sides.0
+        let side = match place % parts == part {
+            true => &mut sides.1,
+            false => &mut sides.0,
         };
         side.push(item);
     }
@@ -158,8 +154,8 @@ mod tests {
     #[test]
     fn seeds_hold_out_different_parts() {
         let mut all: Vec<u32> = Vec::new();
-        for seed in 1..=FOLDS {
-            let (train, held_out) = fold((0..103).collect(), seed);
+        for seed in 1..=5 {
+            let (train, held_out) = fold((0..103).collect(), 5, seed);
             assert_eq!(train.len() + held_out.len(), 103);
             assert!(held_out.iter().all(|item| !train.contains(item)));
             all.extend(held_out);
