@@ -15,6 +15,9 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+#[path = "cli/rewards.rs"]
+mod rewards;
+
 fn rlhf(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_rlhf"))
         .args(arguments)

@@ -146,9 +146,10 @@ mod tests {
 
     /// Every label of the labelled solutions.
     #[test]
+    #[allow(clippy::print_stderr)]
     fn school_problems_are_judged_as_they_were() {
         let Some(folder) = std::env::var_os("RLHF_TEST_DATA") else {
-            println!("skipped: RLHF_TEST_DATA is not set");
+            eprintln!("skipped: RLHF_TEST_DATA is not set, so there is no gsm8k");
             return;
         };
         let file = std::path::Path::new(&folder).join("gsm8k/example_model_solutions.jsonl");

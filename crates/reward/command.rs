@@ -213,13 +213,14 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::print_stderr)]
     fn a_python_program_sees_the_row_and_need_not_flush() {
         let script = "import json, sys\n\
             for line in sys.stdin:\n    r = json.loads(line)\n    \
             print(json.dumps({'score': r['row']['topic'] + len(r['prompt']) / 100}))";
         let program = ["python3", "-c", script].map(String::from);
         if !exists("python3") {
-            println!("skipped: there is no python3");
+            eprintln!("skipped: there is no python3");
             return;
         }
         let mut reward = Command::new(&program, 2, 30.0).unwrap();

@@ -137,11 +137,12 @@ mod tests {
     use std::net::TcpListener;
     use std::thread;
 
+    /// What a server says to a question's body: status and text, or nothing.
+    type Answer = fn(&Value) -> Option<(u16, String)>;
+
     /// A server on loopback that answers one connection after the other by `answers`, each given the
     /// question's body; `None` hangs up.
-    fn serve(
-        answers: Vec<fn(&Value) -> Option<(u16, String)>>,
-    ) -> (String, thread::JoinHandle<usize>) {
+    fn serve(answers: Vec<Answer>) -> (String, thread::JoinHandle<usize>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/score", listener.local_addr().unwrap());
         let server = thread::spawn(move || {
@@ -205,7 +206,7 @@ mod tests {
 
     #[test]
     fn lasting_troubles_are_told_at_once() {
-        let cases: [(fn(&Value) -> Option<(u16, String)>, &str); 4] = [
+        let cases: [(Answer, &str); 4] = [
             (
                 |_| Some((404, "no such\npage".into())),
                 "answered 404 Not Found: no such page",

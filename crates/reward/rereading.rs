@@ -93,3 +93,78 @@ impl Rereading {
         self.tokenizer.encode(text).map_err(Failure::other)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Words to ids from 0.
+    fn tokenizer(words: &[&str]) -> Tokenizer {
+        let folder = tempfile::tempdir().unwrap();
+        let vocab: serde_json::Map<_, _> = words
+            .iter()
+            .enumerate()
+            .map(|(id, word)| ((*word).to_string(), id.into()))
+            .collect();
+        let file = serde_json::json!({
+            "version": "1.0",
+            "added_tokens": [],
+            "pre_tokenizer": {"type": "WhitespaceSplit"},
+            "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "?"},
+        });
+        std::fs::write(folder.path().join("tokenizer.json"), file.to_string()).unwrap();
+        Tokenizer::load(folder.path(), 20).unwrap()
+    }
+
+    fn said(prompt: usize, text: &str, finish: Finish) -> Response {
+        Response {
+            text: text.into(),
+            ..Response::new(prompt, vec![0], finish)
+        }
+    }
+
+    #[test]
+    fn texts_become_its_tokens_and_keep_their_prompt() {
+        let by = Rereading {
+            tokenizer: tokenizer(&["?", "the", "film", "was", "good", "bad"]),
+            eos: Some(9),
+            bos: Some(8),
+            context: 6,
+        };
+        let prompt = |text: &str| Prompt {
+            text: text.into(),
+            ..Prompt::from_ids(vec![0, 1])
+        };
+        let prompts = vec![
+            prompt("the film was"),
+            prompt(""),
+            prompt("the the the film was"),
+        ];
+        let responses = vec![
+            said(0, "good", Finish::Eos),
+            said(0, "bad good", Finish::Length),
+            said(1, "", Finish::Length),
+            said(2, "bad bad", Finish::Eos),
+            said(1, "good good good good good good", Finish::Eos),
+        ];
+        let read = by
+            .read(&Sequences::new(prompts, responses).unwrap())
+            .unwrap();
+        let ids: Vec<&[u32]> = read.responses().iter().map(|y| y.ids.as_slice()).collect();
+        let long = [4; 5];
+        assert_eq!(ids, [&[4, 9][..], &[5, 4], &[9], &[5, 5, 9], &long]);
+        let prompts: Vec<&[u32]> = read.prompts().iter().map(|x| x.ids.as_slice()).collect();
+        assert_eq!(prompts, [&[1, 2, 3][..], &[8], &[1, 2, 3]]);
+        assert_eq!(read.responses()[1].prompt, 0);
+    }
+
+    #[test]
+    fn the_same_words_are_the_same_ids() {
+        let own = tokenizer(&["?", "a", "b"]);
+        assert!(own.same_ids(&tokenizer(&["?", "a", "b"])));
+        assert!(!own.same_ids(&tokenizer(&["?", "b", "a"])));
+        let none = tempfile::tempdir().unwrap();
+        let ids = |vocab| Tokenizer::load(none.path(), vocab).unwrap();
+        assert!(ids(20).same_ids(&ids(20)) && !ids(20).same_ids(&ids(21)));
+    }
+}

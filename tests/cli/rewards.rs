@@ -1,0 +1,268 @@
+//! Every kind of reward in a run.
+
+use super::{folder, rlhf, text};
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+
+/// Settings of a run of a few steps, on the tokens of the tiny checkpoint.
+const SHORT: [&str; 12] = [
+    "--set",
+    "sampling.rollouts=4",
+    "--set",
+    "sampling.max_new_tokens=4",
+    "--set",
+    "train.iterations=2",
+    "--set",
+    "data.held_out_fraction=0.0",
+    "--data",
+    "questions.jsonl",
+    "--out",
+    "run",
+];
+
+/// What the program says of a run with a reward, once it has succeeded.
+#[track_caller]
+fn rewarded(folder: &Path, model: &str, reward: &str) -> String {
+    let mut arguments = vec![
+        "train",
+        "--objective",
+        "ppo-kl",
+        "--model",
+        model,
+        "--reward",
+        reward,
+    ];
+    arguments.extend(SHORT);
+    arguments.push("--overwrite");
+    let output = rlhf(folder, &arguments);
+    assert!(
+        output.status.success(),
+        "{reward}\n{}",
+        text(&output.stderr)
+    );
+    text(&output.stderr)
+}
+
+#[track_caller]
+fn refused(folder: &Path, model: &str, reward: &str, expected: &str) {
+    let mut arguments = vec![
+        "train",
+        "--objective",
+        "ppo-kl",
+        "--model",
+        model,
+        "--reward",
+        reward,
+    ];
+    arguments.extend(SHORT);
+    arguments.push("--overwrite");
+    let output = rlhf(folder, &arguments);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{reward}\n{said}");
+    assert!(
+        said.contains(expected),
+        "{reward}\n{said}\nshould say: {expected}"
+    );
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+/// The tiny checkpoint, two reward models, a policy of dpo, and questions with answers.
+fn world() -> tempfile::TempDir {
+    let folder = folder();
+    let write = |name: &str, content: &str| fs::write(folder.path().join(name), content).unwrap();
+    write(
+        "questions.jsonl",
+        "{\"prompt\": \"1 2\", \"answer\": 4}\n{\"prompt\": \"2 3\", \"answer\": \"5\"}\n",
+    );
+    write(
+        "pairs.jsonl",
+        "{\"prompt\": \"1 2\", \"chosen\": \"3 4\", \"rejected\": \"5\"}\n\
+         {\"prompt\": \"2 2\", \"chosen\": \"3\", \"rejected\": \"6 5\"}\n",
+    );
+    for (objective, seed, out) in [
+        ("reward", "1", "one"),
+        ("reward", "2", "two"),
+        ("dpo", "1", "dpo"),
+    ] {
+        let arguments = [
+            "train",
+            "--objective",
+            objective,
+            "--model",
+            "model",
+            "--data",
+            "pairs.jsonl",
+            "--seed",
+            seed,
+            "--set",
+            "data.held_out_fraction=0.0",
+            "--set",
+            "sampling.max_new_tokens=4",
+            "--out",
+            out,
+        ];
+        let output = rlhf(folder.path(), &arguments);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    folder
+}
+
+/// A WordLevel tokenizer of these words.
+fn tokenizer(folder: &Path, words: &[&str]) {
+    let vocab: Vec<String> = words
+        .iter()
+        .enumerate()
+        .map(|(id, word)| format!("\"{word}\": {id}"))
+        .collect();
+    let text = format!(
+        "{{\"version\": \"1.0\", \"added_tokens\": [], \"pre_tokenizer\": {{\"type\": \
+         \"WhitespaceSplit\"}}, \"model\": {{\"type\": \"WordLevel\", \"vocab\": {{{}}}, \
+         \"unk_token\": \"{}\"}}}}",
+        vocab.join(", "),
+        words[0]
+    );
+    fs::write(folder.join("tokenizer.json"), text).unwrap();
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+    {
+        if entry.is_file() {
+            fs::copy(&entry, to.join(entry.file_name().unwrap())).unwrap();
+        }
+    }
+}
+
+/// Answers every POST with the number of tokens of each completion; gone with its thread.
+fn serve() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let (mut length, mut line) = (0, String::new());
+            while reader.read_line(&mut line).unwrap() > 2 {
+                if let Some(number) = line.to_lowercase().strip_prefix("content-length:") {
+                    length = number.trim().parse().unwrap();
+                }
+                line.clear();
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            let each = body["responses"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|response| {
+                    let words = response["completion"].as_str().unwrap().split(' ').count();
+                    words.to_string()
+                });
+            let text = format!("[{}]", each.collect::<Vec<_>>().join(", "));
+            let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: ";
+            write!(stream, "{head}{}\r\n\r\n{text}", text.len()).unwrap();
+        }
+    });
+    url
+}
+
+#[test]
+fn every_kind_of_reward_trains() {
+    let world = world();
+    let folder = world.path();
+    let judge = "while read -r line; do case $line in *'\"answer\":4'*) echo 1;; *) echo '{\"score\": 0.5}';; esac; done";
+    fs::write(folder.join("judge.sh"), judge).unwrap();
+    for reward in [
+        "one/final",
+        "mean:one/final,two/final",
+        "min:one/final,two/final",
+        "mean-std:one/final,two/final",
+        "implicit:dpo/final,model,0.1",
+        "answer:3",
+        "command:sh judge.sh",
+        &serve(),
+    ] {
+        rewarded(folder, "model", reward);
+        let config = fs::read_to_string(folder.join("run/config.toml")).unwrap();
+        assert!(config.contains("[reward]"), "{reward}");
+    }
+}
+
+#[test]
+fn a_reward_that_fails_is_named() {
+    let world = world();
+    let folder = world.path();
+    fs::write(folder.join("judge.sh"), "read -r line; echo well").unwrap();
+    for (reward, expected) in [
+        (
+            "command:no-such-judge",
+            "there is no program `no-such-judge`",
+        ),
+        (
+            "command:sh judge.sh",
+            "reward command `sh judge.sh`: line 1 of its answers is `well`",
+        ),
+        (
+            "command:sh -c exit",
+            "ended (exit status: 0) after 0 of 4 lines, 3 times in a row",
+        ),
+        ("mean:one/final", "give 2 folders at least"),
+        ("mean:one/final,model", "model"),
+        (
+            "implicit:dpo/final,none,0.1",
+            "none/config.json: No such file",
+        ),
+        (
+            "implicit:dpo/final,model,0",
+            "beta = 0: must be a positive number",
+        ),
+        ("http://127.0.0.1:9/", "5 times"),
+    ] {
+        refused(folder, "model", reward, expected);
+    }
+}
+
+/// The reward model reads the policy's words by its own tokenizer, and the plan says so.
+#[test]
+fn another_tokenizer_reads_the_text() {
+    let world = world();
+    let folder = world.path();
+    let words = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "0", "."];
+    let mut turned = words;
+    turned.reverse();
+    for (from, to, words) in [
+        ("model", "policy", words),
+        ("one/final", "same", words),
+        ("one/final", "other", turned),
+    ] {
+        copy(&folder.join(from), &folder.join(to));
+        tokenizer(&folder.join(to), &words);
+    }
+    assert!(!rewarded(folder, "policy", "same").contains("their tokenizer is another"));
+    let said = rewarded(folder, "policy", "other");
+    assert!(
+        said.contains("other read texts and not the model's tokens"),
+        "{said}"
+    );
+    // Ids alone are no text.
+    fs::write(
+        folder.join("config.json"),
+        fs::read_to_string(folder.join("config.json"))
+            .unwrap()
+            .replace("11", "12"),
+    )
+    .unwrap();
+    let made = rlhf(folder, &["model", "init", "config.json", "wider"]);
+    assert!(made.status.success());
+    refused(
+        folder,
+        "wider",
+        "other",
+        "the model has no tokenizer to read texts with",
+    );
+}
