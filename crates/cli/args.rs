@@ -275,8 +275,8 @@ pub(crate) struct GenerateArgs {
     reward/ --input completions.jsonl\n\nEach line of \
     the input is {\"prompt\": …, \"completion\": …} or {\"prompt_ids\": […], \
     \"completion_ids\": […]};\neach line of the output {\"log_probs\": […], \"log_prob\": their \
-    sum, \"tokens\": their number},\nor {\"score\": …} with --reward, scaled by its reward.json if it has one. No EOS is appended to score \
-    log-probs; a reward\nmodel reads a completion given as text with its EOS, as in training."
+    sum, \"tokens\": their number},\nor {\"score\": …} with --reward, scaled by its reward.json if it has one.\nNo EOS is appended to score \
+    log-probs; a reward model reads a completion given as text\nwith its EOS, as in training."
 )]
 pub(crate) struct ScoreArgs {
     /// The checkpoint folder of a language model.
