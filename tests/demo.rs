@@ -1,0 +1,115 @@
+//! The small world inside the program: its gold score is worth learning, and a first run learns it.
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn rlhf(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rlhf"));
+    let output = command
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "rlhf {arguments:?}\n{errors}");
+    output
+}
+
+fn rows(bytes: &[u8]) -> Vec<Value> {
+    let text = String::from_utf8_lossy(bytes);
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// A word and its value a line.
+fn lexicon(path: &Path) -> BTreeMap<String, f64> {
+    let text = fs::read_to_string(path).unwrap();
+    let entry = |line: &str| {
+        let (word, value) = line.split_once('\t').unwrap();
+        (word.to_string(), value.parse().unwrap())
+    };
+    text.lines().map(entry).collect()
+}
+
+fn mean(numbers: &[f64]) -> f64 {
+    numbers.iter().sum::<f64>() / numbers.len() as f64
+}
+
+/// A short run leaves the world beside it; then its prior is sampled, and its end looked at.
+#[test]
+fn the_gold_score_is_worth_learning_and_a_run_learns_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let short = [
+        "--set",
+        "train.iterations=12",
+        "--set",
+        "eval.prior_samples=64",
+        "--set",
+        "train.checkpoints=1",
+    ];
+    let arguments = [&["train", "--out", "run"][..], &short].concat();
+    let said = rlhf(folder.path(), &arguments);
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(
+        said.contains("\n  before … ") && said.contains("\n  after  … "),
+        "{said}"
+    );
+    let run = folder.path().join("run");
+    let answers = rows(&fs::read(run.join("before_after.jsonl")).unwrap());
+    assert_eq!(answers.len(), 3);
+    assert!(answers.iter().all(|row| row["after"]["score"].is_f64()));
+
+    let words = lexicon(&run.join("world/lexicon.txt"));
+    let score = |text: &str| -> f64 { text.split(' ').filter_map(|word| words.get(word)).sum() };
+    let sample = |model: &str, n: &str| {
+        let arguments = [
+            "generate",
+            "--model",
+            model,
+            "--prompts",
+            "run/world/held_out.jsonl",
+        ];
+        let more = ["-n", n, "--max-new-tokens", "24", "--json"];
+        rows(&rlhf(folder.path(), &[&arguments[..], &more].concat()).stdout)
+    };
+    let prior = sample("run/world/model", "64");
+    let text = |row: &Value| row["completion"].as_str().unwrap().to_string();
+    let scores: Vec<f64> = prior.iter().map(|row| score(&text(row))).collect();
+    worth_learning(&scores, &prior);
+
+    let after: Vec<f64> = sample("run/final", "4")
+        .iter()
+        .map(|row| score(&text(row)))
+        .collect();
+    // A tenth of the way would already be 0.3.
+    assert!(mean(&after) > mean(&scores) + 1.0, "{}", mean(&after));
+}
+
+/// Many values, none of them common, not a matter of length, and with room above.
+fn worth_learning(scores: &[f64], samples: &[Value]) {
+    let mut counts: BTreeMap<i64, usize> = BTreeMap::new();
+    for score in scores {
+        *counts.entry((score * 4.0).round() as i64).or_default() += 1;
+    }
+    assert!(counts.len() >= 20, "{counts:?}");
+    let most = counts.values().max().copied().unwrap_or(0);
+    assert!((most as f64) < 0.3 * scores.len() as f64, "{counts:?}");
+    let lengths: Vec<f64> = samples
+        .iter()
+        .map(|row| row["completion_ids"].as_array().unwrap().len() as f64)
+        .collect();
+    let (s, l) = (mean(scores), mean(&lengths));
+    let moment = |a: &[f64], ma: f64, b: &[f64], mb: f64| -> f64 {
+        a.iter().zip(b).map(|(x, y)| (x - ma) * (y - mb)).sum()
+    };
+    let both = moment(scores, s, &lengths, l);
+    let each = moment(scores, s, scores, s) * moment(&lengths, l, &lengths, l);
+    assert!((both / each.sqrt()).abs() < 0.5, "{}", both / each.sqrt());
+    let low = scores.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    assert!(s < low + 0.6 * (high - low), "{s} in [{low}, {high}]");
+}
