@@ -374,7 +374,7 @@ mod tests {
             (
                 "[train]\nseed = \"x\"",
                 vec![],
-                "run.toml:2: `train.seed`: invalid type: string \"x\", expected u64",
+                "run.toml:2: `train.seed`: invalid type: string \"x\", expected a whole number from 0",
             ),
             (
                 "objective = \"dop\"",
