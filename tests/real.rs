@@ -161,12 +161,12 @@ fn methods_bring_the_small_world_to_its_exact_optimum() {
     fs::write(folder.path().join("prompts.jsonl"), prompts).unwrap();
     let model = world.join("model");
     let words = "reward={ kind = \"lexicon\", words = { great = 1.0, good = 0.5, bad = -1.0 } }";
-    // ".", "and", "great", "good", "bad" and the end of a text.
-    let common = [
-        "sampling.tokens=[49, 20, 25, 29, 42, 0]",
-        "sampling.max_new_tokens=4",
-        words,
-    ];
+    let tokenizer = fs::read_to_string(model.join("tokenizer.json")).unwrap();
+    let tokenizer: Value = serde_json::from_str(&tokenizer).unwrap();
+    let said = [".", "and", "great", "good", "bad", "<|endoftext|>"];
+    let ids = said.map(|word| tokenizer["model"]["vocab"][word].as_u64().unwrap());
+    let tokens = format!("sampling.tokens={ids:?}");
+    let common = [tokens.as_str(), "sampling.max_new_tokens=4", words];
     for (objective, iterations) in [
         ("vargrad", "train.iterations=16"),
         ("rloo", "train.iterations=40"),

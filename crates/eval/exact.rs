@@ -78,9 +78,8 @@ impl Exact {
     #[must_use]
     pub fn prior(&self) -> Option<Outcome> {
         let distribution = |log_probs: &[f64]| (total(log_probs) - 1.0).abs() < ROUNDING;
-        let all = self.prompts.iter();
-        let all = all.map(|(_, problem)| distribution(problem.log_prior()));
-        all.fold(true, |all, one| all && one)
+        let mut all = self.prompts.iter();
+        all.all(|(_, problem)| distribution(problem.log_prior()))
             .then(|| self.mean(|problem| problem.evaluate(problem.log_prior())))
     }
 
