@@ -7,12 +7,14 @@ Trains through `rlhf oracle` and draws with crates/report. With --tree, only wri
 """
 
 import json
+import os
 import pathlib
+import re
 import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-RLHF = ROOT / "target/release/rlhf"
+RLHF = os.environ.get("RLHF", ROOT / "target/release/rlhf")
 TOKENS = {0: 1.0, 1: -0.5, 2: 0.75}
 EOS, HORIZON = 2, 3
 METHODS = ["ppo-kl", "rloo", "reinforce", "vargrad", "dpo"]
@@ -76,6 +78,8 @@ def main():
     lines = "\n".join(json.dumps(p) for p in points())
     draw = ["cargo", "run", "--quiet", "--release", "-p", "rlhf-report", "--example", "kl_reward"]
     svg = subprocess.run(draw, input=lines, check=True, capture_output=True, text=True, cwd=ROOT).stdout
+    # Each point is a run of its own at a price of its own, so no line joins them.
+    svg = re.sub(r'<polyline class="line s\d" points="[^"]*"/>\n', "", svg)
     (ROOT / "scripts/optimum.svg").write_text(svg)
 
 
