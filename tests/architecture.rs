@@ -96,7 +96,7 @@ fn methods_know_no_prior_and_no_reward() {
             assert!(!ours.contains(unknown), "{method} depends on {unknown}");
         }
     }
-    for independent in ["oracle", "journal"] {
+    for independent in ["oracle", "journal", "hub"] {
         assert!(
             all[independent].0.is_empty(),
             "{independent} depends on {:?}",

@@ -6,8 +6,12 @@ mod bad_checkpoints;
 mod bad_input;
 #[path = "cli/help.rs"]
 mod help;
+#[path = "cli/hub.rs"]
+mod hub;
 #[path = "cli/oracle.rs"]
 mod oracle;
+#[path = "../crates/hub/server/mod.rs"]
+mod server;
 #[path = "cli/stopped.rs"]
 mod stopped;
 
@@ -134,7 +138,7 @@ const MESSAGES: &[(&str, i32, &str)] = &[
     (
         "train --dry-run --model none --reward length:1 --data bad.jsonl",
         1,
-        "none: no such folder",
+        "none: no such folder: give one with config.json and model.safetensors, or the name of a hub",
     ),
     (
         "train --dry-run --model model --reward regex:( --data good.jsonl",
@@ -149,7 +153,7 @@ const MESSAGES: &[(&str, i32, &str)] = &[
     (
         "train --dry-run --model model --reward length:1 --data good.jsonl --prior none",
         1,
-        "none: no such folder",
+        "none: no such folder: give one with config.json and model.safetensors, or the name of a hub",
     ),
     (
         "train --dry-run --model model --reward length:1 --data good.jsonl --set prior.kind=mixture",
@@ -199,7 +203,16 @@ const MESSAGES: &[(&str, i32, &str)] = &[
         2,
         "must be a number from 0",
     ),
-    ("model inspect none", 1, "none: no such folder"),
+    (
+        "model inspect none",
+        1,
+        "none: no such folder: give one with config.json and model.safetensors, or the name of a hub",
+    ),
+    (
+        "model fetch none",
+        2,
+        "none is not the name of a repository: expected owner/name[@revision]",
+    ),
     ("model init config.json model", 2, "model is not empty"),
     ("eval none", 1, "none holds no run: there is no config.toml"),
     (

@@ -1,4 +1,8 @@
-//! The README's commands, run as written, one after the other, in an empty folder.
+//! The README's commands, run as written, one after the other, in an empty folder, with a hub on
+//! loopback.
+
+#[path = "../crates/hub/server/mod.rs"]
+mod server;
 
 use std::fs;
 use std::path::Path;
@@ -18,6 +22,20 @@ fn commands(readme: &str) -> Vec<String> {
         })
         .filter(|line| !line.trim().is_empty())
         .collect()
+}
+
+/// A hub with what the README names, tiny.
+fn hub() -> server::Server {
+    let hub = server::Server::start();
+    let model = rlhf_demo::FILES.iter().filter_map(|(path, bytes)| {
+        let name = path.strip_prefix("model/")?;
+        Some((name, *bytes))
+    });
+    hub.publish("openai-community/gpt2", &model.collect::<Vec<_>>());
+    let pair = br#"{"prompt": "the film was", "chosen": " great .", "rejected": " bad ."}"#;
+    let pairs = [pair.as_slice(), b"\n"].concat().repeat(20);
+    hub.publish("datasets/your-name/pairs", &[("train.jsonl", &pairs)]);
+    hub
 }
 
 #[test]
@@ -42,6 +60,7 @@ fn the_readme_does_what_it_says() {
         )
         .unwrap();
     }
+    let hub = hub();
     for command in commands {
         if command.starts_with("cargo test") || command.starts_with("cargo install") {
             continue;
@@ -53,6 +72,10 @@ fn the_readme_does_what_it_says() {
         );
         let output = Command::new("bash")
             .args(["-euo", "pipefail", "-c", &program])
+            .env("HF_ENDPOINT", hub.endpoint())
+            .env("HF_HOME", folder.path().join("home"))
+            .env_remove("HF_HUB_CACHE")
+            .env_remove("HF_HUB_OFFLINE")
             .current_dir(folder.path())
             .output()
             .unwrap();

@@ -3,6 +3,7 @@
 use crate::config::{BackendName, ObjectiveName, PriorKind};
 use crate::help;
 use crate::layers::Layers;
+use crate::resolve;
 use crate::tabular::TabularMethod;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -39,7 +40,7 @@ pub(crate) enum Command {
     Generate(GenerateArgs),
     Score(ScoreArgs),
     Oracle(OracleArgs),
-    /// Looks at a checkpoint, or makes a random one.
+    /// Looks at a checkpoint, fetches one, or makes a random one.
     #[command(subcommand)]
     Model(ModelCommand),
     Bench(BenchArgs),
@@ -58,25 +59,27 @@ pub(crate) struct TrainArgs {
     /// A TOML file of settings; see configs/.
     #[arg(long)]
     pub(crate) config: Option<PathBuf>,
-    /// The checkpoint folder to start from (model.path).
+    /// The checkpoint to start from, a folder or a repository of the hub, owner/name[@revision]
+    /// (model.path).
     #[arg(long)]
     pub(crate) model: Option<String>,
-    /// The prior: counting, uniform, reference (the model itself), a checkpoint folder, or a file of
+    /// The prior: counting, uniform, reference (the model itself), a checkpoint as for --model, or a file of
     /// demonstrations, to which a copy of the model is fitted before the run
     /// [default: the objective's].
     ///
-    /// A folder is the model of a reference, or of demonstrations where the objective or the
+    /// A checkpoint is the model of a reference, or of demonstrations where the objective or the
     /// config file has such a prior. A file is a path that ends in .jsonl, .json or .txt, or names a
     /// file. Write demonstrations:PATH to have either as demonstrations in any case. It sets
     /// prior.kind with prior.model or prior.data, and keeps the other settings of [prior] where the
     /// kind stays. Mixtures are written in a config file.
     #[arg(long)]
     pub(crate) prior: Option<String>,
-    /// The reward: a rule as lexicon:FILE, the folder of a reward model, command:PROGRAM,
+    /// The reward: a rule as lexicon:FILE, a reward model as for --model, command:PROGRAM,
     /// http://…, and more: see below with --help.
     #[arg(long)]
     pub(crate) reward: Option<String>,
-    /// The data file, JSONL, a JSON array or plain text (data.train).
+    /// The data file, JSONL, a JSON array or plain text, or a data set of the hub,
+    /// owner/name[@revision] (data.train).
     #[arg(long)]
     pub(crate) data: Option<String>,
     /// The price of a nat of KL, in units of the reward.
@@ -135,7 +138,7 @@ impl TrainArgs {
             layers.put("--prior", "prior", named_prior(prior, layers.prior_kind()?));
         }
         if let Some(reward) = &self.reward {
-            let rule: rlhf_reward::Rule = reward.parse()?;
+            let rule = resolve::reward(reward)?;
             layers.put("--reward", "reward", toml::Value::try_from(rule)?);
         }
         if let Some(beta) = self.beta {
@@ -200,7 +203,7 @@ pub(crate) struct EvalArgs {
     /// Another reward than the first run's, as for train; all runs are measured by it.
     #[arg(long)]
     pub(crate) reward: Option<String>,
-    /// Prompts to use instead of those the first run held out.
+    /// Prompts to use instead of those the first run held out, as for train --data.
     #[arg(long)]
     pub(crate) prompts: Option<PathBuf>,
     /// Where frontier.jsonl and kl_reward.svg go [default: the first run folder].
@@ -237,13 +240,13 @@ impl EvalArgs {
     generate --model gpt2/ --prompts prompts.jsonl --stop ' .' --temperature 0.7 --json"
 )]
 pub(crate) struct GenerateArgs {
-    /// The checkpoint folder.
+    /// The checkpoint, a folder or a repository of the hub, owner/name[@revision].
     #[arg(long)]
     pub(crate) model: PathBuf,
     /// A prompt; may be repeated. Without a tokenizer: token ids separated by blanks.
     #[arg(long, required_unless_present = "prompts")]
     pub(crate) prompt: Vec<String>,
-    /// A file of prompts.
+    /// A file of prompts, or a data set of the hub.
     #[arg(long, conflicts_with = "prompt")]
     pub(crate) prompts: Option<PathBuf>,
     /// How many responses to each prompt.
@@ -279,13 +282,13 @@ pub(crate) struct GenerateArgs {
     log-probs; a reward model reads a completion given as text\nwith its EOS, as in training."
 )]
 pub(crate) struct ScoreArgs {
-    /// The checkpoint folder of a language model.
+    /// The language model, a folder or a repository of the hub, owner/name[@revision].
     #[arg(long, required_unless_present = "reward")]
     pub(crate) model: Option<PathBuf>,
-    /// The checkpoint folder of a reward model.
+    /// The reward model, as for --model.
     #[arg(long, conflicts_with_all = ["model", "temperature"])]
     pub(crate) reward: Option<PathBuf>,
-    /// The file of prompts and completions.
+    /// The file of prompts and completions, or a data set of the hub.
     #[arg(long)]
     pub(crate) input: PathBuf,
     /// What logits are divided by.
@@ -348,9 +351,22 @@ pub(crate) enum ModelCommand {
     /// Describes a checkpoint from its headers: shape, parameters, memory.
     #[command(after_help = "Example:\n  rlhf model inspect gpt2/")]
     Inspect {
-        /// The checkpoint folder.
+        /// The checkpoint, a folder or a repository of the hub, owner/name[@revision].
         folder: PathBuf,
         /// Print it as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Fetches a checkpoint from the hub and prints its folder.
+    #[command(
+        after_help = "Example:\n  rlhf model fetch openai-community/gpt2\n\nHF_ENDPOINT, HF_HOME, \
+        HF_HUB_CACHE, HF_TOKEN, HF_TOKEN_PATH and HF_HUB_OFFLINE mean what they mean\nto Python's \
+        huggingface_hub, and the cache is the same."
+    )]
+    Fetch {
+        /// The repository, owner/name[@revision]; a revision is a branch, a tag or a commit.
+        repository: String,
+        /// Print the folder and the commit as JSON.
         #[arg(long)]
         json: bool,
     },

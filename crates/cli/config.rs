@@ -278,14 +278,6 @@ impl Config {
         Ok(T::deserialize(toml::Value::Table(self.method.clone()))?)
     }
 
-    /// The same with every path absolute, so that a run folder can be read from anywhere.
-    pub(crate) fn absolute(mut self) -> Result<Self> {
-        for (_, path) in self.paths() {
-            *path = std::path::absolute(&path)?;
-        }
-        Ok(self)
-    }
-
     /// As it is stored in the run folder `folder`: what lies inside is written relative to it, so that
     /// the folder can be moved.
     pub(crate) fn stored_in(mut self, folder: &Path) -> Result<Self> {
@@ -302,7 +294,11 @@ impl Config {
     pub(crate) fn read_from(mut self, folder: &Path) -> Result<Self> {
         let folder = std::path::absolute(folder)?;
         for (_, path) in self.paths() {
-            *path = folder.join(&path);
+            let here = folder.join(&path);
+            // A repository of the hub is stored with its commit, as owner/name@commit.
+            if here.exists() || !path.to_string_lossy().contains('@') {
+                *path = here;
+            }
         }
         Ok(self)
     }

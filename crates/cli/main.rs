@@ -12,6 +12,7 @@ mod plan;
 mod prior_fit;
 mod prior_plan;
 mod progress;
+mod resolve;
 mod reward_model;
 mod run;
 mod tabular;

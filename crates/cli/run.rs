@@ -17,7 +17,7 @@ use rlhf_train::{
     Ended, Learner, Method, Online, Optim, Prompts, Run, Schedule, Source, State, Stats, WarmUp,
     evaluate, offline, online, restore,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -26,6 +26,8 @@ use std::sync::atomic::AtomicBool;
 pub(crate) struct Start {
     folder: PathBuf,
     checkpoint: bool,
+    /// What it has from the hub, for `run.json`.
+    repositories: Vec<Value>,
 }
 
 impl Start {
@@ -35,7 +37,16 @@ impl Start {
         Ok(Self {
             folder,
             checkpoint: false,
+            repositories: Vec::new(),
         })
+    }
+
+    /// With what `run.json` says of repositories of the hub.
+    pub(crate) fn with(self, repositories: Vec<Value>) -> Self {
+        Self {
+            repositories,
+            ..self
+        }
     }
 
     /// At a checkpoint of the run.
@@ -43,6 +54,7 @@ impl Start {
         Self {
             folder: checkpoint.into(),
             checkpoint: true,
+            repositories: Vec::new(),
         }
     }
 }
@@ -67,6 +79,7 @@ pub(crate) fn execute(config: &Config, journal: &mut Journal, start: &Start) -> 
         journal,
         state,
         vocabulary,
+        repositories: &start.repositories,
     };
     let policy = &mut policy;
     let gradient = PolicyGradient::new;
@@ -98,6 +111,7 @@ struct Surroundings<'a> {
     journal: &'a mut Journal,
     state: State,
     vocabulary: Vocabulary,
+    repositories: &'a [Value],
 }
 
 impl Surroundings<'_> {
@@ -191,7 +205,7 @@ impl Surroundings<'_> {
         let epochs = config.train.epochs.context("no train.epochs")?;
         let seed = config.train.seed;
         let source = rlhf_sft::DemonstrationSource::new(all.train, method.per_step, epochs, seed)?;
-        self.record(policy, serde_json::Value::Null)?;
+        self.record(policy, Value::Null)?;
         let held_out = (!all.held_out.is_empty()).then(|| rlhf_sft::Batch::new(all.held_out));
         self.offline(policy, &rlhf_sft::Sft, source, held_out.transpose()?)
     }
@@ -208,7 +222,7 @@ impl Surroundings<'_> {
         let prompts = pairs.train.sequences().prompts().to_vec();
         let all = PairBatch::new(pairs.train, &method)?;
         let source = PairSource::new(all, batch, epochs, config.train.seed)?;
-        self.record(model, serde_json::Value::Null)?;
+        self.record(model, Value::Null)?;
         let held_out =
             (!pairs.held_out.is_empty()).then(|| PairBatch::new(pairs.held_out, &method));
         let held_out = held_out.transpose()?;
@@ -261,7 +275,7 @@ impl Surroundings<'_> {
     }
 
     /// Writes `run.json`, at the start of a run.
-    fn record(&self, policy: &ActorCritic, prior: serde_json::Value) -> Result<()> {
+    fn record(&self, policy: &ActorCritic, prior: Value) -> Result<()> {
         if self.state.step > 0 {
             return Ok(());
         }
@@ -276,13 +290,14 @@ impl Surroundings<'_> {
             "seed": self.config.train.seed,
             "model": {"path": wiring::model_path(self.config)?, "sha256": model},
             "prior": prior,
+            "repositories": self.repositories,
         }))?)
     }
 }
 
 /// What is written about held-out data, an interval around an accuracy included; the log says it
 /// in a line.
-fn held_out_numbers(stats: &Stats, items: usize) -> serde_json::Value {
+fn held_out_numbers(stats: &Stats, items: usize) -> Value {
     let mut numbers: serde_json::Map<_, _> = stats
         .iter()
         .map(|(name, value)| (name.to_string(), json!(value)))

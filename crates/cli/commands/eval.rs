@@ -5,6 +5,7 @@ use crate::commands::exact;
 use crate::commands::train::{check_paths, settings_of};
 use crate::config::{Config, MethodName};
 use crate::output::{Usage, log, print};
+use crate::resolve::{self, Missing, settle};
 use crate::run::sampling;
 use crate::wiring::{self, Vocabulary};
 use anyhow::{Context, Result, ensure};
@@ -70,11 +71,8 @@ impl Judge {
         let mut config = settings_of(first)?;
         measurable(first, &config)?;
         if let Some(reward) = &args.reward {
-            let rule: Rule = reward
-                .parse()
-                .map_err(|error| Usage(anyhow::Error::new(error)))?;
-            config.reward = Some(rule);
-            config = config.absolute()?;
+            config.reward = Some(resolve::reward(reward).map_err(Usage)?);
+            config = settle(config, Missing::Leave)?.local;
         }
         ensure!(
             config.reward.is_some(),
@@ -90,7 +88,7 @@ impl Judge {
         let reward = wiring::reward(&config, &vocabulary.tokenizer)?;
         let prompts = match &args.prompts {
             Some(path) => {
-                let rows = rows(path, Documents::Lines)?;
+                let rows = rows(&resolve::data(path)?, Documents::Lines)?;
                 let limits = wiring::limits(&config, &vocabulary);
                 let prompts = vocabulary
                     .reader(limits, config.data.fields.clone())

@@ -2,6 +2,7 @@
 
 use crate::args::GenerateArgs;
 use crate::output::{Usage, log, print};
+use crate::resolve;
 use crate::wiring::Vocabulary;
 use anyhow::{Result, anyhow};
 use rlhf_data::{Documents, Fields, Limits, Row, rows};
@@ -24,8 +25,9 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
         temperature: if greedy { 1.0 } else { args.temperature },
         backend: Backend::Engine,
     };
-    let mut model = load(&args.model, &options)?;
-    let vocabulary = Vocabulary::load(&args.model)?;
+    let folder = resolve::model(&args.model)?;
+    let mut model = load(&folder, &options)?;
+    let vocabulary = Vocabulary::load(&folder)?;
     let prompts = prompts(args, &vocabulary)?;
     let sampling = Sampling {
         samples: args.n.get(),
@@ -66,7 +68,7 @@ fn prompts(args: &GenerateArgs, vocabulary: &Vocabulary) -> Result<Vec<Arc<Promp
         fields: Map::from_iter([("prompt".to_string(), text.as_str().into())]),
     };
     let rows = match &args.prompts {
-        Some(path) => rows(path, Documents::Lines)?,
+        Some(path) => rows(&resolve::data(path)?, Documents::Lines)?,
         None => args.prompt.iter().enumerate().map(typed).collect(),
     };
     // A prompt is kept whole where it can be; then the response stops at the end of the context.

@@ -1,19 +1,29 @@
-//! `rlhf model`: look at a checkpoint, or make one.
+//! `rlhf model`: look at a checkpoint, fetch one, or make one.
 
 use crate::args::ModelCommand;
 use crate::output::{Usage, log, print};
+use crate::resolve;
 use anyhow::{Result, anyhow};
 use rlhf_lm::Summary;
+use serde_json::json;
 use std::path::Path;
 
 pub(crate) fn run(command: &ModelCommand) -> Result<()> {
     match command {
         ModelCommand::Inspect { folder, json } => {
+            let folder = &resolve::model(folder)?;
             let summary = rlhf_lm::inspect(folder)?;
             if *json {
                 return print(serde_json::to_string(&summary)?);
             }
             describe(folder, &summary)
+        }
+        ModelCommand::Fetch { repository, json } => {
+            let found = resolve::fetch(repository)?;
+            match json {
+                true => print(json!({"folder": found.folder, "commit": found.commit})),
+                false => print(found.folder.display()),
+            }
         }
         ModelCommand::Init { config, out, seed } => {
             let mut entries = std::fs::read_dir(out).into_iter().flatten();

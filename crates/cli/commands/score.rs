@@ -2,6 +2,7 @@
 
 use crate::args::ScoreArgs;
 use crate::output::print;
+use crate::resolve;
 use crate::wiring::{Vocabulary, backend};
 use anyhow::{Context, Result, bail, ensure};
 use rlhf_data::{Documents, Fields, Limits, Row, rows};
@@ -17,8 +18,8 @@ const TOKENS: usize = 4096;
 
 pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
     match (&args.model, &args.reward) {
-        (_, Some(folder)) => rewards(args, folder),
-        (Some(folder), None) => log_probs(args, folder),
+        (_, Some(reward)) => rewards(args, &resolve::model(reward)?),
+        (Some(model), None) => log_probs(args, &resolve::model(model)?),
         (None, None) => bail!("give --model or --reward"),
     }
 }
@@ -46,7 +47,7 @@ fn rewards(args: &ScoreArgs, folder: &Path) -> Result<()> {
 }
 
 fn read(args: &ScoreArgs, vocabulary: &Vocabulary) -> Result<(Vec<Row>, Sequences)> {
-    let rows = rows(&args.input, Documents::Lines)?;
+    let rows = rows(&resolve::data(&args.input)?, Documents::Lines)?;
     let limits = Limits::context(usize::MAX - 1);
     let sequences = vocabulary
         .reader(limits, Fields::default())

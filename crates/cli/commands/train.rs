@@ -7,6 +7,7 @@ use crate::layers::Layers;
 use crate::output::{Interrupted, Usage, log, print};
 use crate::plan::{json, plan, show};
 use crate::prior_fit;
+use crate::resolve::{Missing, Settled, settle};
 use crate::run::{Start, execute, start_threads};
 use anyhow::{Context, Result, ensure};
 use rlhf_journal::{Existing, Journal, checkpoints, last_checkpoint, next_free};
@@ -37,7 +38,13 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         args.layers()?.resolve().map_err(Usage)?
     };
     config.require().map_err(Usage)?;
-    let mut config = config.absolute()?;
+    // The small world is not written yet.
+    let missing = match args.is_bare() {
+        true => Missing::Leave,
+        false => Missing::Refuse,
+    };
+    let settled = settle(config, missing)?;
+    let mut config = settled.local;
     let existing = match args.overwrite {
         true => Existing::Overwrite,
         false => Existing::Refuse,
@@ -59,10 +66,11 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         demo::write(&world(&folder))?;
     }
     show(&lines.map_or_else(|| plan(&config), Ok)?);
-    let stored = toml::to_string(&config.clone().stored_in(&folder)?)?;
+    let stored = toml::to_string(&settled.kept.stored_in(&folder)?)?;
     journal.config(&format!("{STORED}{stored}"))?;
     prior_fit::fit(&config)?;
-    let ended = execute(&config, &mut journal, &Start::fresh(&config)?)?;
+    let start = Start::fresh(&config)?.with(settled.repositories);
+    let ended = execute(&config, &mut journal, &start)?;
     finish(args, &config, &folder, ended)?;
     if args.is_bare() && config.reward.is_some() {
         eval::picture(&folder)?;
@@ -89,15 +97,20 @@ pub(crate) fn fit(config: &Config, folder: &Path) -> Result<()> {
     }
 }
 
-/// The settings that the run in `folder` was started with.
+/// The settings that the run in `folder` was started with, everything in them on this machine.
 pub(crate) fn settings_of(folder: &Path) -> Result<Config> {
+    Ok(settled_of(folder)?.local)
+}
+
+fn settled_of(folder: &Path) -> Result<Settled> {
     let path = folder.join("config.toml");
     if !path.exists() {
         return Err(rlhf_journal::Error::NoRun(folder.into(), "config.toml").into());
     }
-    let mut config = Layers::new(Some(&path))?.resolve()?.read_from(folder)?;
-    config.prior.locate(&std::path::absolute(folder)?);
-    Ok(config)
+    let config = Layers::new(Some(&path))?.resolve()?.read_from(folder)?;
+    let mut settled = settle(config, Missing::Leave)?;
+    settled.local.prior.locate(&std::path::absolute(folder)?);
+    Ok(settled)
 }
 
 /// Refuses settings of the run in `folder` that name what is not there any more. `needed` says which
@@ -124,12 +137,13 @@ fn resume(args: &TrainArgs) -> Result<()> {
         .clone()
         .context("--resume needs --out, the run folder to continue");
     let folder = folder.map_err(Usage)?;
-    let config = settings_of(&folder)?;
+    let settled = settled_of(&folder)?;
+    let config = settled.local;
     check_paths(&config, &folder, |_| true)?;
     // A run that was stopped before its first checkpoint starts again from the beginning.
     let (step, start) = match checkpoints(&folder)?.pop() {
         Some(last) => (last.step, Start::at(&last.path)),
-        None => (0, Start::fresh(&config)?),
+        None => (0, Start::fresh(&config)?.with(settled.repositories)),
     };
     log(format_args!(
         "run folder {}, from step {step}",

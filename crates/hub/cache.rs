@@ -1,0 +1,218 @@
+//! One repository in the cache, laid out as Python's `huggingface_hub` does.
+//!
+//! ```text
+//! models--owner--name/
+//!   blobs/<etag>                  a file's content, under the hub's name for it
+//!   blobs/<etag>.incomplete       the same, not whole yet
+//!   snapshots/<commit>/<file>     a link to the blob
+//!   refs/<revision>               the commit that the revision was when it was last asked for
+//!   .rlhf/<commit>.json           the names of all files of that commit: how we know what is missing
+//! .locks/models--owner--name/<etag>.lock
+//! ```
+
+use crate::checksum::Etag;
+use crate::choose::{INDEX, is_inside, needed, shards};
+use crate::repository::is_commit;
+use crate::{Error, Kind, Repository, Result, Snapshot, Watch};
+use hf_hub::{Cache, CacheRepo, Repo, RepoType};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// A repository's folder.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    kind: Kind,
+    path: PathBuf,
+    locks: PathBuf,
+    snapshots: CacheRepo,
+}
+
+/// What the cache has of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// Every file that is read.
+    Whole,
+    /// What somebody fetched, who left no list of what there is; enough to work with.
+    Enough,
+    /// Less; what is missing.
+    Missing(String),
+}
+
+impl Folder {
+    pub(crate) fn new(cache: &Path, repository: &Repository) -> Self {
+        let kind = match repository.kind() {
+            Kind::Model => RepoType::Model,
+            Kind::Dataset => RepoType::Dataset,
+        };
+        let repo = Repo::new(repository.name().into(), kind);
+        let name = repo.folder_name();
+        Self {
+            kind: repository.kind(),
+            path: cache.join(&name),
+            locks: cache.join(".locks").join(&name),
+            snapshots: Cache::new(cache.into()).repo(repo),
+        }
+    }
+
+    pub(crate) fn snapshot(&self, commit: &str) -> Snapshot {
+        Snapshot {
+            folder: self.snapshots.pointer_path(commit),
+            commit: commit.into(),
+        }
+    }
+
+    /// Where a file of a commit is, or would be.
+    pub(crate) fn file(&self, commit: &str, name: &str) -> PathBuf {
+        self.snapshots.pointer_path(commit).join(name)
+    }
+
+    pub(crate) fn blob(&self, etag: &Etag) -> PathBuf {
+        self.path.join("blobs").join(etag.as_str())
+    }
+
+    /// The commit that a revision was when it was last asked for.
+    pub(crate) fn read_ref(&self, revision: &str) -> Option<String> {
+        let text = fs::read_to_string(self.path.join("refs").join(revision)).ok()?;
+        let commit = text.trim();
+        is_commit(commit).then(|| commit.into())
+    }
+
+    pub(crate) fn write_ref(&self, revision: &str, commit: &str) -> Result<()> {
+        write_atomic(&self.path.join("refs").join(revision), commit.as_bytes())
+    }
+
+    /// The names of all files of a commit, by our list or by Python's.
+    fn listing(&self, commit: &str) -> Option<Vec<String>> {
+        let read = |path: PathBuf| -> Option<serde_json::Value> {
+            serde_json::from_str(&fs::read_to_string(path).ok()?).ok()
+        };
+        let name = format!("{commit}.json");
+        if let Some(own) = read(self.path.join(".rlhf").join(&name)) {
+            return serde_json::from_value(own).ok();
+        }
+        let python = read(self.path.join("trees").join(&name))?;
+        let files = python.get("files")?.as_object()?;
+        Some(files.keys().cloned().collect())
+    }
+
+    pub(crate) fn write_listing(&self, commit: &str, names: &[String]) -> Result<()> {
+        let path = self.path.join(".rlhf").join(format!("{commit}.json"));
+        write_atomic(&path, serde_json::json!(names).to_string().as_bytes())
+    }
+
+    /// What there is of a commit, of the files we read.
+    pub(crate) fn kept(&self, commit: &str) -> Kept {
+        let (names, known) = match self.listing(commit) {
+            Some(names) => (names, Kept::Whole),
+            None => (self.found(commit), Kept::Enough),
+        };
+        let complete = || -> std::result::Result<(), String> {
+            let missing = |name: &String| !self.file(commit, name).exists();
+            let mut files = needed(self.kind, &names)?;
+            if files.iter().any(|name| name == INDEX) && !missing(&INDEX.to_string()) {
+                files.extend(shards(&self.file(commit, INDEX))?);
+            }
+            match files.iter().find(|name| missing(name)) {
+                None => Ok(()),
+                Some(name) => Err(format!("its {name} was never fetched whole")),
+            }
+        };
+        match complete() {
+            Ok(()) => known,
+            Err(_) if names.is_empty() => Kept::Missing("it was never fetched".into()),
+            Err(why) => Kept::Missing(why),
+        }
+    }
+
+    /// The names of the files of a snapshot that are there.
+    fn found(&self, commit: &str) -> Vec<String> {
+        fn walk(folder: &Path, prefix: &str, names: &mut Vec<String>) {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+                match fs::metadata(entry.path()) {
+                    Ok(data) if data.is_dir() => walk(&entry.path(), &format!("{name}/"), names),
+                    Ok(_) => names.push(name),
+                    Err(_) => {}
+                }
+            }
+        }
+        let mut names = Vec::new();
+        walk(&self.snapshots.pointer_path(commit), "", &mut names);
+        names.sort();
+        names
+    }
+
+    /// Waits until no other process, of ours or of Python, downloads this blob; the lock ends with the
+    /// file that is returned.
+    pub(crate) fn lock(&self, etag: &Etag, what: &str, watch: &mut dyn Watch) -> Result<File> {
+        let path = self.locks.join(format!("{}.lock", etag.as_str()));
+        make_folder_of(&path)?;
+        let open = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path);
+        let file = open.map_err(Error::at(&path))?;
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => {
+                watch.note(&format!("{what}: another process is fetching it; waiting"));
+            }
+            Err(TryLockError::Error(error)) => return Err(Error::at(&path)(error)),
+        }
+        file.lock().map_err(Error::at(&path))?;
+        Ok(file)
+    }
+
+    /// Makes a blob a file of a commit.
+    pub(crate) fn link(&self, commit: &str, name: &str, etag: &Etag) -> Result<()> {
+        let pointer = self.file(commit, name);
+        let folder = make_folder_of(&pointer)?;
+        let up = "../".repeat(name.split('/').count() + 1);
+        let target = format!("{up}blobs/{}", etag.as_str());
+        let link = tempfile::Builder::new()
+            .prefix(".rlhf-")
+            .make_in(folder, |path| {
+                symlink(Path::new(&target), path, &self.blob(etag))
+            })
+            .map_err(Error::at(folder))?;
+        let placed = link.into_temp_path().persist(&pointer);
+        placed.map_err(|error| Error::at(&pointer)(error.error))
+    }
+}
+
+#[cfg(unix)]
+fn symlink(target: &Path, path: &Path, _: &Path) -> io::Result<()> {
+    std::os::unix::fs::symlink(target, path)
+}
+
+/// Where links need a privilege, a copy.
+#[cfg(not(unix))]
+fn symlink(_: &Path, path: &Path, blob: &Path) -> io::Result<()> {
+    fs::copy(blob, path).map(|_| ())
+}
+
+/// Makes the folder that a file is to be in.
+pub(crate) fn make_folder_of(path: &Path) -> Result<&Path> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(Error::at(folder))?;
+    Ok(folder)
+}
+
+fn write_atomic(path: &Path, content: &[u8]) -> Result<()> {
+    let folder = make_folder_of(path)?;
+    let write = || {
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(content)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        io::Result::Ok(())
+    };
+    write().map_err(Error::at(path))
+}
+
+/// The names of a listing that can be files here.
+pub(crate) fn safe(names: Vec<String>) -> Vec<String> {
+    names.into_iter().filter(|name| is_inside(name)).collect()
+}

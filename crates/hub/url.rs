@@ -1,0 +1,115 @@
+//! As much of addresses as redirects need.
+
+/// An `http` or `https` address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Url {
+    text: String,
+    /// Where the path begins.
+    path: usize,
+}
+
+impl Url {
+    /// Reads an address with a scheme and a host.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let lower = text.get(..8.min(text.len()))?.to_ascii_lowercase();
+        let scheme = ["http://", "https://"]
+            .into_iter()
+            .find(|scheme| lower.starts_with(scheme))?
+            .len();
+        let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+        let end = text[scheme..].find(['/', '?', '#']);
+        let path = end.map_or(text.len(), |end| scheme + end);
+        (plain && path > scheme).then(|| Self {
+            text: text.into(),
+            path,
+        })
+    }
+
+    /// Where a redirect from here leads; none where it cannot be read.
+    pub(crate) fn join(&self, location: &str) -> Option<Self> {
+        if location.contains("://") {
+            return Self::parse(location);
+        }
+        let (scheme, _) = self.text.split_once("//")?;
+        let path = self.text[self.path..].split(['?', '#']).next()?;
+        let folder = path.rfind('/').map_or("/", |end| &path[..=end]);
+        let origin = &self.text[..self.path];
+        Self::parse(&match location {
+            _ if location.starts_with("//") => format!("{scheme}{location}"),
+            _ if location.starts_with('/') => format!("{origin}{location}"),
+            _ => format!("{origin}{folder}{location}"),
+        })
+    }
+
+    /// Whether both have the same scheme, host and port.
+    pub(crate) fn same_origin(&self, other: &Self) -> bool {
+        self.origin() == other.origin()
+    }
+
+    /// Scheme, host and port; a name or password, which a redirect may hold, left out.
+    pub(crate) fn origin(&self) -> String {
+        let origin = self.text[..self.path].to_ascii_lowercase();
+        let (scheme, host) = origin.split_once("//").unwrap_or(("", &origin));
+        let host = host.rsplit('@').next().unwrap_or(host);
+        format!("{scheme}//{host}")
+    }
+
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.origin().starts_with("https:")
+    }
+
+    pub(crate) fn has_no_query(&self) -> bool {
+        !self.text.contains(['?', '#'])
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+/// A name as a part of a path: everything but plain characters escaped.
+pub(crate) fn escaped(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            _ if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) => {
+                char::from(byte).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_are_joined() {
+        let base = Url::parse("https://hub:8/a/b?x=1").unwrap();
+        for (location, expected) in [
+            ("/c/d", "https://hub:8/c/d"),
+            ("d", "https://hub:8/a/d"),
+            ("//other/d", "https://other/d"),
+            ("http://other:9/d?s=1", "http://other:9/d?s=1"),
+        ] {
+            assert_eq!(base.join(location).unwrap().as_str(), expected);
+        }
+        assert!(base.join("file:///etc/passwd").is_none());
+        assert!(base.join("ht tp://x").is_none());
+    }
+
+    #[test]
+    fn another_port_is_another_origin() {
+        let url = |text| Url::parse(text).unwrap();
+        assert!(url("http://h:1/a").same_origin(&url("HTTP://H:1/b")));
+        for other in [
+            "http://h:2/a",
+            "https://h:1/a",
+            "http://h.evil:1/a",
+            "http://h:1@evil/a",
+        ] {
+            assert!(!url("http://h:1/a").same_origin(&url(other)), "{other}");
+        }
+        assert_eq!(escaped("refs/pr/3"), "refs%2Fpr%2F3");
+    }
+}
