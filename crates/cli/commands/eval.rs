@@ -4,11 +4,11 @@ use crate::args::EvalArgs;
 use crate::commands::exact;
 use crate::commands::train::{check_paths, settings_of};
 use crate::config::{Config, MethodName};
+use crate::dataset::rows;
 use crate::output::{Usage, log, print};
 use crate::run::sampling;
 use crate::wiring::{self, Vocabulary};
 use anyhow::{Context, Result, ensure};
-use rlhf_data::{Documents, rows};
 use rlhf_eval::{Bootstrap, Trial, best_of_n_points, measure, optimal_points, prior_rewards};
 use rlhf_journal::{Checkpoint, FrontierPoint, checkpoints, write_atomic};
 use rlhf_lm::Heads;
@@ -90,12 +90,12 @@ impl Judge {
         let reward = wiring::reward(&config, &vocabulary.tokenizer)?;
         let prompts = match &args.prompts {
             Some(path) => {
-                let rows = rows(path, Documents::Lines)?;
+                let rows = rows(path)?;
                 let limits = wiring::limits(&config, &vocabulary);
-                let prompts = vocabulary
+                let mut prompts = vocabulary
                     .reader(limits, config.data.fields.clone())
                     .prompts(&rows)?;
-                wiring::some_prompts(&config, prompts)
+                wiring::some_prompts(&config, &mut prompts)?
             }
             None => wiring::held_out_prompts(&config, &vocabulary)?,
         };
