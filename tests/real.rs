@@ -288,3 +288,95 @@ fn with<'a>(mut arguments: Vec<&'a str>, settings: &[&'a str]) -> Vec<&'a str> {
     }
     arguments
 }
+
+/// What `rlhf data check` says of a set, without showing a row of it, and whether it is content.
+fn check(data: &Path, set: &str, settings: &[&str]) -> (Value, bool) {
+    let path = data.join(set);
+    let path = path.to_str().unwrap();
+    let arguments = with(
+        vec!["data", "check", path, "--no-preview", "--json"],
+        settings,
+    );
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rlhf"));
+    let output = command.args(arguments).output().unwrap();
+    let report = String::from_utf8(output.stdout).unwrap();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["preview"], json!([]));
+    (report, output.status.success())
+}
+
+/// `data check` finds what each set is known to hold, and nothing else.
+#[test]
+fn the_traps_of_every_data_set_are_found() {
+    let Some(data) = data() else { return };
+    let faults = |report: &Value| {
+        let names = [
+            "bad_rows",
+            "duplicates",
+            "empty_answers",
+            "identical",
+            "apart",
+        ];
+        names.map(|name| report[name].as_u64().unwrap())
+    };
+    let hh = "pref-hh-harmless-test/test.jsonl.gz";
+    let snippets = "sentiment-vader-human/movieReviewSnippets_GroundTruth.txt";
+    let lexicon = "sentiment-vader-human/vader_lexicon.txt";
+    let table = "data.format=tsv";
+    let columns = "data.columns=[\"id\", \"rating\", \"text\"]";
+    let words = "data.columns=[\"text\", \"mean\", \"deviation\", \"ratings\"]";
+    let polite = "pref-polite-synthetic/instruction-data-with-preference.json";
+    let solutions = "gsm8k/example_model_solutions.jsonl";
+    let lines = "data.documents=lines";
+    for (set, settings, rows, shape, expected) in [
+        (hh, vec![], 2312, "implicit-preference", [0, 0, 4, 0, 5]),
+        (polite, vec![], 1100, "preference", [0, 0, 0, 6, 0]),
+        ("gsm8k/test.jsonl", vec![], 1319, "completion", [0; 5]),
+        (solutions, vec![], 1319, "prompt", [0; 5]),
+        (
+            "text-names/names.txt",
+            vec![lines],
+            32033,
+            "text",
+            [0, 2539, 0, 0, 0],
+        ),
+        (
+            "text-tinyshakespeare/input.txt",
+            vec![],
+            7222,
+            "text",
+            [0, 74, 0, 0, 0],
+        ),
+        (snippets, vec![table, columns], 10605, "text", [0; 5]),
+        (lexicon, vec![table, words], 7520, "text", [0; 5]),
+    ] {
+        let (report, content) = check(&data, set, &settings);
+        assert_eq!(
+            (&report["rows"], &report["shape"]),
+            (&json!(rows), &json!(shape)),
+            "{set}"
+        );
+        assert_eq!(faults(&report), expected, "{set}");
+        assert_eq!(content, expected[0] + expected[4] == 0, "{set}");
+    }
+    let (report, _) = check(&data, hh, &[]);
+    assert_eq!(report["turns"], 18);
+    assert_eq!(report["apart_places"].as_array().unwrap().len(), 5);
+    let (_, content) = check(&data, hh, &["data.on_bad_row=skip"]);
+    assert!(
+        content,
+        "rows that cannot be used are left out where the user says so"
+    );
+    // What the names of files do not say is said by what is in them.
+    let (report, _) = check(&data, snippets, &[]);
+    let remarks = report["remarks"].to_string();
+    for said in [
+        "10604 lines end with CR LF",
+        "makes 10605 of it",
+        "3 columns separated by tabs",
+    ] {
+        assert!(remarks.contains(said), "{remarks}");
+    }
+    let (report, _) = check(&data, "gsm8k/test.jsonl", &[]);
+    assert_eq!(report["guessed"][0], "data.fields.prompt=question");
+}

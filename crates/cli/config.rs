@@ -11,7 +11,7 @@ mod names;
 pub(crate) use names::{MethodName, ObjectiveName};
 
 use anyhow::Result;
-use rlhf_data::Documents;
+use rlhf_data::{Documents, Format, OnBadRow, PairsOf};
 use rlhf_objective::Beta;
 use rlhf_reward::Rule;
 use rlhf_train::Decay;
@@ -208,7 +208,25 @@ pub(crate) struct DataSection {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) held_out: Option<PathBuf>,
     pub(crate) held_out_fraction: f64,
+    /// Which part of a folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) split: Option<String>,
+    /// Which part is held out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) held_out_split: Option<String>,
+    /// What files are, where their names do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) format: Option<Format>,
+    /// The names of the columns of a table without a heading.
+    pub(crate) columns: Vec<String>,
     pub(crate) documents: Documents,
+    pub(crate) on_bad_row: OnBadRow,
+    /// Another chat template than the checkpoint's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) chat_template: Option<PathBuf>,
+    /// Which pairs scored responses make, and by how much more than `min_margin` they differ.
+    pub(crate) pairs: PairsOf,
+    pub(crate) min_margin: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) max_prompt_tokens: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -309,6 +327,7 @@ impl Config {
             ("model.path", &mut self.model.path),
             ("data.train", &mut self.data.train),
             ("data.held_out", &mut self.data.held_out),
+            ("data.chat_template", &mut self.data.chat_template),
         ];
         let own = own.into_iter();
         let own = own.filter_map(|(key, path)| Some((key.to_string(), path.as_mut()?)));

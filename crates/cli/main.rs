@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod config;
+mod dataset;
 mod direct;
 mod help;
 mod layers;

@@ -4,7 +4,7 @@ use crate::config::{Config, Critic, MethodName};
 use crate::wiring;
 use anyhow::Result;
 use rlhf_lm::{Summary, inspect};
-use rlhf_objective::{Purpose, Sequences};
+use rlhf_objective::Purpose;
 
 /// What a network reads for one item of a data set, on average: a prompt, a pair, a demonstration.
 #[derive(Debug, Clone, Copy)]
@@ -16,12 +16,12 @@ pub(crate) struct PerItem {
 }
 
 impl PerItem {
-    /// Of `sequences`, which hold so many items.
-    pub(crate) fn of(sequences: &Sequences, items: usize) -> Self {
-        let each = |count: usize| count as f64 / items.max(1) as f64;
+    /// Of so many items, which have `tokens` tokens to read and `rows` to predict together.
+    pub(crate) fn of(tokens: u64, rows: u64, items: usize) -> Self {
+        let each = |count: u64| count as f64 / items.max(1) as f64;
         Self {
-            tokens: each(sequences.network_tokens(0..sequences.len())),
-            rows: each(sequences.tokens()),
+            tokens: each(tokens),
+            rows: each(rows),
         }
     }
 

@@ -5,8 +5,10 @@ use crate::memory::{self, PerItem};
 use crate::output::log;
 use crate::prior_fit;
 use crate::target;
-use crate::wiring::{self, Parts, Vocabulary};
+use crate::wiring::{self, Vocabulary};
 use anyhow::{Result, ensure};
+use rlhf_data::Corpus;
+use rlhf_objective::Items;
 use serde_json::{Map, Value};
 
 /// Named lines, in order.
@@ -49,34 +51,31 @@ pub(crate) fn json(lines: &Lines) -> Value {
 
 /// What there is to learn from, in words, and what a network reads for one item of it.
 fn data(config: &Config, vocabulary: &Vocabulary) -> Result<(String, PerItem)> {
-    let (what, train, held_out, item) = match config.objective.method() {
-        MethodName::Dpo | MethodName::Reward => {
-            let Parts { train, held_out } = wiring::pairs(config, vocabulary)?;
-            let item = PerItem::of(train.sequences(), train.len());
-            ("pairs", train.len(), held_out.len(), item)
-        }
-        MethodName::Kto => {
-            let Parts { train, held_out } = wiring::opinions(config, vocabulary)?;
-            ensure!(
-                train.1.len() > 1,
-                "the data file leaves fewer than 2 answers to train on: kto compares each with \
-                 another's prompt"
-            );
-            let item = PerItem::of(&train.0, train.1.len());
-            ("answers", train.1.len(), held_out.1.len(), item)
-        }
-        MethodName::Sft => {
-            let Parts { train, held_out } = wiring::demonstrations(config, vocabulary)?;
-            let item = PerItem::of(&train, train.len());
-            ("demonstrations", train.len(), held_out.len(), item)
-        }
-        _ => {
-            let Parts { train, held_out } = wiring::prompts(config, vocabulary)?;
-            let tokens: usize = train.iter().map(|prompt| prompt.ids.len()).sum();
-            let mean = tokens as f64 / train.len().max(1) as f64;
-            let item = PerItem::sampled(mean, config);
-            ("prompts", train.len(), held_out.len(), item)
-        }
+    let method = config.objective.method();
+    let (what, parts) = match method {
+        MethodName::Dpo | MethodName::Reward => ("pairs", wiring::pairs(config, vocabulary)?),
+        MethodName::Kto => ("answers", wiring::opinions(config, vocabulary)?),
+        MethodName::Sft => (
+            "demonstrations",
+            wiring::demonstrations(config, vocabulary)?,
+        ),
+        _ => ("prompts", wiring::prompts(config, vocabulary)?),
+    };
+    let count = |corpus: &Corpus| match method {
+        // A pair is two of them.
+        MethodName::Kto => corpus.responses(),
+        _ => corpus.count(),
+    };
+    let (train, held_out) = (count(&parts.train), count(&parts.held_out));
+    ensure!(
+        method != MethodName::Kto || train > 1,
+        "the data file leaves fewer than 2 answers to train on: kto compares each with another's \
+         prompt"
+    );
+    let (tokens, rows) = parts.train.tokens();
+    let item = match method.online() {
+        true => PerItem::sampled(tokens as f64 / train.max(1) as f64, config),
+        false => PerItem::of(tokens, rows, train),
     };
     ensure!(
         train > 0,

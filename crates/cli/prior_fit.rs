@@ -5,6 +5,7 @@ use crate::config::{Config, ObjectiveName, PriorSection};
 use crate::output::log;
 use crate::wiring::{self, Vocabulary};
 use anyhow::{Context, Result};
+use rlhf_objective::Items;
 use std::path::Path;
 
 impl PriorSection {
@@ -61,7 +62,7 @@ pub(crate) fn check(config: &Config, vocabulary: &Vocabulary) -> Result<()> {
         let settings = settings(section, config)?;
         let found = wiring::demonstrations(&settings, vocabulary)?;
         anyhow::ensure!(
-            !found.train.is_empty(),
+            found.train.count() > 0,
             "prior.data leaves no demonstrations to fit to: lower data.held_out_fraction"
         );
     }

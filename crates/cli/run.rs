@@ -1,13 +1,14 @@
 //! The objects of a run, put together and handed to a loop.
 
 use crate::config::{Config, MethodName};
+use crate::dataset::{all_opinions, all_pairs, some_held_out};
 use crate::output::log;
 use crate::progress::Bar;
 use crate::reward_model;
 use crate::wiring::{self, Vocabulary};
 use anyhow::{Context, Result};
 use rlhf_journal::Journal;
-use rlhf_objective::{KlPenalty, Network, Objective};
+use rlhf_objective::{Items, KlPenalty, Network, Objective, Pairs};
 use rlhf_policy::{ActorCritic, Draw, Sampling};
 use rlhf_ppo::Ppo;
 use rlhf_reinforce::{Baseline, GradientConfig, MovingConfig, PolicyGradient, VarGrad};
@@ -117,7 +118,7 @@ struct Surroundings<'a> {
 impl Surroundings<'_> {
     fn online<M: Method>(&mut self, policy: &mut ActorCritic, mut method: M) -> Result<Ended> {
         let config = self.config;
-        let prompts = wiring::prompts(config, &self.vocabulary)?.train;
+        let mut prompts = wiring::prompts(config, &self.vocabulary)?.train;
         let penalty = self.penalty(policy)?;
         let reward = wiring::reward(config, &self.vocabulary.tokenizer)?;
         let mut objective = Objective::new(reward, penalty);
@@ -137,7 +138,7 @@ impl Surroundings<'_> {
         } = self;
         let decode = |ids: &[u32]| vocabulary.tokenizer.decode(ids);
         let prompts = Prompts {
-            prompts: &prompts,
+            prompts: &mut prompts,
             decode: &decode,
         };
         with_run(config, journal, *state, iterations, |run| {
@@ -157,11 +158,11 @@ impl Surroundings<'_> {
         let pairs = wiring::pairs(config, &self.vocabulary)?;
         let mut penalty = self.penalty(policy)?;
         let tokens = config.train.micro_batch_tokens;
-        let held_out = match pairs.held_out.is_empty() {
+        let held_out = match pairs.held_out.count() == 0 {
             true => None,
-            false => Some(penalty.with_prior(pairs.held_out, tokens)?),
+            false => Some(penalty.with_prior(all_pairs(pairs.held_out)?, tokens)?),
         };
-        let pairs = penalty.with_prior(pairs.train, tokens)?;
+        let pairs = penalty.with_prior(all_pairs(pairs.train)?, tokens)?;
         // The prior has spoken; its memory is free for the policy.
         drop(penalty);
         let method: rlhf_dpo::Config = config.method()?;
@@ -185,11 +186,11 @@ impl Surroundings<'_> {
             rlhf_dpo::Opinions::new(answers, liked, &mut penalty, context, tokens)
         };
         // One answer alone has no other to say where its reference point is.
-        let held_out = match parts.held_out.1.len() {
+        let held_out = match parts.held_out.responses() {
             0 | 1 => None,
-            _ => Some(with_prior(parts.held_out)?),
+            _ => Some(with_prior(all_opinions(parts.held_out)?)?),
         };
-        let train = with_prior(parts.train)?;
+        let train = with_prior(all_opinions(parts.train)?)?;
         drop(penalty);
         let method: rlhf_dpo::KtoConfig = config.method()?;
         let epochs = config.train.epochs.context("no train.epochs")?;
@@ -200,31 +201,34 @@ impl Surroundings<'_> {
 
     fn sft(&mut self, policy: &mut ActorCritic) -> Result<Ended> {
         let config = self.config;
-        let all = wiring::demonstrations(config, &self.vocabulary)?;
+        let mut all = wiring::demonstrations(config, &self.vocabulary)?;
         let method: rlhf_sft::Config = config.method()?;
         let epochs = config.train.epochs.context("no train.epochs")?;
         let seed = config.train.seed;
-        let source = rlhf_sft::DemonstrationSource::new(all.train, method.per_step, epochs, seed)?;
+        let (train, size) = (Box::new(all.train), method.per_step);
+        let source = rlhf_sft::DemonstrationSource::new(train, size, epochs, seed)?;
         self.record(policy, Value::Null)?;
-        let held_out = (!all.held_out.is_empty()).then(|| rlhf_sft::Batch::new(all.held_out));
+        let held_out = some_held_out(config, &mut all.held_out)?;
+        let held_out = (!held_out.is_empty()).then(|| rlhf_sft::Batch::new(held_out));
         self.offline(policy, &rlhf_sft::Sft, source, held_out.transpose()?)
     }
 
     fn reward(&mut self, model: &mut ActorCritic) -> Result<Ended> {
         let config = self.config;
-        let pairs = wiring::pairs(config, &self.vocabulary)?;
+        let mut pairs = wiring::pairs(config, &self.vocabulary)?;
         let method: BradleyTerryConfig = config.method()?;
         let learner = BradleyTerry::new(&method)?;
         let (batch, epochs) = (config.train.batch_pairs, config.train.epochs);
         let (batch, epochs) = batch
             .zip(epochs)
             .context("no train.batch_pairs or train.epochs")?;
-        let prompts = pairs.train.sequences().prompts().to_vec();
-        let all = PairBatch::new(pairs.train, &method)?;
-        let source = PairSource::new(all, batch, epochs, config.train.seed)?;
+        let first: Vec<usize> = (0..pairs.train.count().min(config.eval.prompts)).collect();
+        let prompts = pairs.train.read(&first)?.prompts().to_vec();
+        let seed = config.train.seed;
+        let source = PairSource::new(Box::new(pairs.train), &method, batch, epochs, seed)?;
         self.record(model, Value::Null)?;
-        let held_out =
-            (!pairs.held_out.is_empty()).then(|| PairBatch::new(pairs.held_out, &method));
+        let held_out = Pairs::new(some_held_out(config, &mut pairs.held_out)?)?;
+        let held_out = (!held_out.is_empty()).then(|| PairBatch::new(held_out, &method));
         let held_out = held_out.transpose()?;
         let ended = self.offline(model, &learner, source, held_out.clone())?;
         if let (Ended::Done, Some(batch)) = (ended, held_out) {

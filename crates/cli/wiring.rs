@@ -1,16 +1,19 @@
 //! From settings to objects. Here alone the kind of prior is matched.
 
+pub(crate) use crate::dataset::{
+    context, demonstrations, held_out_prompts, limits, opinions, pairs, prompts, some_prompts,
+};
+
 use crate::config::{BackendName, Config, Critic, MethodName, PriorKind, PriorSection};
-use crate::output::log;
 use crate::prior_plan::PriorPlan;
 use anyhow::{Context, Result, ensure};
-use rlhf_data::{Fields, Limits, Notes, Reader, Row, rows, split};
+use rlhf_data::Template;
 use rlhf_lm::{Backend, Heads, LoadOptions, Model, Restricted, Tokenizer, inspect, load};
-use rlhf_objective::{Pairs, Prompt, Reward, Sequences};
+use rlhf_objective::Reward;
 use rlhf_policy::ActorCritic;
 use rlhf_reward::{Learned, Rules};
-use rlhf_tensor::{Rng, Storage, Stream};
-use std::path::Path;
+use rlhf_tensor::Storage;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What turns text into tokens of one checkpoint.
@@ -20,12 +23,9 @@ pub(crate) struct Vocabulary {
     pub(crate) eos: Option<u32>,
     pub(crate) bos: Option<u32>,
     pub(crate) context: usize,
-}
-
-/// Something to train on and something held out.
-pub(crate) struct Parts<T> {
-    pub(crate) train: T,
-    pub(crate) held_out: T,
+    /// How it writes conversations, if it does.
+    pub(crate) template: Option<Arc<Template>>,
+    pub(crate) folder: PathBuf,
 }
 
 impl Vocabulary {
@@ -38,19 +38,18 @@ impl Vocabulary {
             eos: summary.eos,
             bos: summary.bos,
             context: summary.context,
+            template: Template::load(folder)?.map(Arc::new),
+            folder: folder.into(),
         })
     }
 
-    /// A reader of rows; completions end with the EOS.
-    pub(crate) fn reader(&self, limits: Limits, fields: Fields) -> Reader<'_> {
-        Reader {
-            tokenizer: &self.tokenizer,
-            vocab: self.size,
+    /// The part of it that turns rows into tokens.
+    pub(crate) fn tokens(&self) -> rlhf_data::Vocabulary {
+        rlhf_data::Vocabulary {
+            tokenizer: self.tokenizer.clone(),
+            size: self.size,
             eos: self.eos,
             bos: self.bos,
-            limits,
-            fields,
-            notes: Notes::default(),
         }
     }
 }
@@ -158,130 +157,4 @@ pub(crate) fn rereading(config: &Config, tokenizer: &Tokenizer) -> Result<Option
     }
     let words = "read texts and not the model's tokens: their tokenizer is another";
     Ok((!folders.is_empty()).then(|| format!("{} {words}", folders.join(", "))))
-}
-
-/// The prompts to draw responses to.
-pub(crate) fn prompts(config: &Config, vocabulary: &Vocabulary) -> Result<Parts<Vec<Arc<Prompt>>>> {
-    read(config, vocabulary, |reader, rows| reader.prompts(rows))
-}
-
-/// The preference pairs.
-pub(crate) fn pairs(config: &Config, vocabulary: &Vocabulary) -> Result<Parts<Pairs>> {
-    read(config, vocabulary, |reader, rows| reader.pairs(rows))
-}
-
-/// Single answers and whether each was liked. Of a pair, the chosen one was and the rejected one
-/// was not.
-pub(crate) fn opinions(
-    config: &Config,
-    vocabulary: &Vocabulary,
-) -> Result<Parts<(Sequences, Vec<bool>)>> {
-    let chosen = &config.data.fields.chosen;
-    let ids = format!("{chosen}_ids");
-    let paired = |row: &Row| row.fields.contains_key(chosen) || row.fields.contains_key(&ids);
-    read(config, vocabulary, |reader, rows| {
-        if !rows.iter().any(paired) {
-            return reader.unpaired(rows);
-        }
-        let pairs = reader.pairs(rows)?;
-        let liked = (0..pairs.sequences().len()).map(|response| response % 2 == 0);
-        Ok((pairs.sequences().clone(), liked.collect()))
-    })
-}
-
-/// The demonstrations.
-pub(crate) fn demonstrations(config: &Config, vocabulary: &Vocabulary) -> Result<Parts<Sequences>> {
-    read(config, vocabulary, |reader, rows| {
-        reader.demonstrations(rows)
-    })
-}
-
-/// The prompts that no step of a run saw, at most as many as `[eval] prompts` says.
-pub(crate) fn held_out_prompts(
-    config: &Config,
-    vocabulary: &Vocabulary,
-) -> Result<Vec<Arc<Prompt>>> {
-    let held_out = match config.objective.method() {
-        MethodName::Dpo | MethodName::Reward => pairs(config, vocabulary)?
-            .held_out
-            .sequences()
-            .prompts()
-            .to_vec(),
-        MethodName::Kto => opinions(config, vocabulary)?.held_out.0.prompts().to_vec(),
-        MethodName::Sft => demonstrations(config, vocabulary)?
-            .held_out
-            .prompts()
-            .to_vec(),
-        _ => prompts(config, vocabulary)?.held_out,
-    };
-    Ok(some_prompts(config, held_out))
-}
-
-/// At most as many prompts as `[eval] prompts` says: a random choice of its seed, because a file
-/// may be sorted.
-pub(crate) fn some_prompts(config: &Config, mut prompts: Vec<Arc<Prompt>>) -> Vec<Arc<Prompt>> {
-    Rng::new(config.eval.seed, Stream::Shuffle, 0, 0).shuffle(&mut prompts);
-    prompts.truncate(config.eval.prompts);
-    prompts
-}
-
-/// Reads `[data]`: the train file is split, unless there is a file of its own to hold out.
-fn read<T>(
-    config: &Config,
-    vocabulary: &Vocabulary,
-    mut parse: impl FnMut(&mut Reader<'_>, &[Row]) -> rlhf_data::Result<T>,
-) -> Result<Parts<T>> {
-    let data = &config.data;
-    let path = data.train.as_deref();
-    let path = path.context("no data")?;
-    let train = rows(path, data.documents)?;
-    let (train, held_out) = match &data.held_out {
-        Some(path) => (train, rows(path, data.documents)?),
-        None => split(train, &data.fields, data.held_out_fraction, |order| {
-            Rng::new(config.train.seed, Stream::Data, 0, 0).shuffle(order);
-        }),
-    };
-    if held_out.is_empty() && data.held_out.is_none() && data.held_out_fraction > 0.0 {
-        log(format_args!(
-            "{}: all rows have one prompt, so nothing is held out: give data.held_out a file of its own",
-            path.display()
-        ));
-    }
-    let mut reader = vocabulary.reader(limits(config, vocabulary), data.fields.clone());
-    let train = parse(&mut reader, &train)?;
-    let held_out = parse(&mut reader, &held_out)?;
-    for note in reader.notes.sentences() {
-        log(format_args!("{}: {note}", path.display()));
-    }
-    Ok(Parts { train, held_out })
-}
-
-/// How much of a prompt and its response is read, at most. A language model never reads the last
-/// token; a reward model does, and takes one from the room there is.
-pub(crate) fn context(config: &Config, vocabulary: &Vocabulary) -> usize {
-    let judged = config
-        .reward
-        .as_ref()
-        .is_some_and(|rule| !rule.models().is_empty());
-    let read_to_the_end = judged || config.objective.method() == MethodName::Reward;
-    (vocabulary.context - usize::from(read_to_the_end)).max(1)
-}
-
-/// Prompts that are to be continued leave room for the longest response.
-pub(crate) fn limits(config: &Config, vocabulary: &Vocabulary) -> Limits {
-    let context = context(config, vocabulary);
-    let room = match config.objective.method().online() {
-        true => config.sampling.max_new_tokens.min(context),
-        false => 1,
-    };
-    let longest = context + 1 - room;
-    Limits {
-        context,
-        prompt: config
-            .data
-            .max_prompt_tokens
-            .unwrap_or(longest)
-            .min(longest),
-        completion: config.data.max_completion_tokens.unwrap_or(usize::MAX),
-    }
 }

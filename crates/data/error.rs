@@ -1,6 +1,6 @@
 //! What can go wrong with a data file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// An error of this crate; each names the file, and the line where there is one.
 #[derive(Debug, thiserror::Error)]
@@ -21,12 +21,12 @@ pub enum Error {
         /// What is wrong with it, and the fix.
         message: String,
     },
-    /// A row that cannot be used.
-    #[error("{path}:{line}: {message}")]
+    /// A row that cannot be used; the only error that may be skipped.
+    #[error("{}: {message}", place(path, *line))]
     Row {
         /// The file.
         path: PathBuf,
-        /// The line on which the row starts, counted from 1.
+        /// The line on which the row starts, or its number in a Parquet file, counted from 1.
         line: usize,
         /// What is wrong with it, and the fix.
         message: String,
@@ -34,6 +34,44 @@ pub enum Error {
     /// Rows that do not make a batch.
     #[error(transparent)]
     Objective(#[from] rlhf_objective::Error),
+}
+
+impl Error {
+    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
+        Self::Io {
+            path: path.into(),
+            source,
+        }
+    }
+
+    pub(crate) fn file(path: &Path, message: impl Into<String>) -> Self {
+        Self::File {
+            path: path.into(),
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn row(path: &Path, line: usize, message: impl Into<String>) -> Self {
+        Self::Row {
+            path: path.into(),
+            line,
+            message: message.into(),
+        }
+    }
+
+    /// Whether it is one row's, and the rest of the file can still be read.
+    #[must_use]
+    pub fn is_of_a_row(&self) -> bool {
+        matches!(self, Self::Row { .. })
+    }
+}
+
+/// "file:line", or "file: row n" where a format has no lines.
+pub(crate) fn place(path: &Path, line: usize) -> String {
+    match path.extension() {
+        Some(extension) if extension == "parquet" => format!("{}: row {line}", path.display()),
+        _ => format!("{}:{line}", path.display()),
+    }
 }
 
 /// A result of this crate.

@@ -1,8 +1,11 @@
 //! Files to sequences: prompts, preference pairs, demonstrations and completions to score.
 //!
-//! A file is read into [`Row`]s that remember their line, and a [`Reader`] turns rows into tokens.
-//! A bad row is an error that names the file, the line and the field; what is cut to fit the
-//! context is counted in [`Notes`]. Nothing is padded, and no reward or method is known here.
+//! A [`Source`] is files of any [`Format`], read row by row. A row has a [`Shape`]; what it says
+//! becomes text, by a chat [`Template`] where it is a conversation, and then tokens. A [`Reader`] does
+//! that for rows in memory, a [`Corpus`] for files of any size, reading what a step needs; a [`Check`]
+//! looks at a file before anything is trained on it. A bad row is an error that names the file, the
+//! line and the field; what is cut or left out is counted in [`Notes`]. Nothing is padded, and no
+//! reward or method is known here.
 //!
 //! ```
 //! use rlhf_data::{Documents, rows};
@@ -14,14 +17,40 @@
 //! assert_eq!(rows[0].fields["topic"], 3);
 //! ```
 
+mod chat;
+mod check;
+mod corpus;
+#[cfg(test)]
+mod damage;
+mod encode;
 mod error;
+mod fields;
+mod files;
+mod formats;
+#[cfg(test)]
+mod laws;
 mod limits;
+mod notes;
 mod reader;
-mod rows;
+mod row;
+mod shapes;
+mod source;
 mod split;
+mod store;
 
+pub use chat::Template;
+pub use check::{Check, Report};
+pub use corpus::{Corpus, SharedStore};
+pub use encode::Vocabulary;
 pub use error::{Error, Result};
+pub use fields::Fields;
+pub use files::files;
+pub use formats::{Documents, Format, LONGEST_ROW, Reading};
 pub use limits::Limits;
-pub use reader::{Fields, Notes, Reader};
-pub use rows::{Documents, Row, rows};
-pub use split::split;
+pub use notes::Notes;
+pub use reader::{OnBadRow, Reader, Settings, Wanted};
+pub use row::Row;
+pub use shapes::{Chat, PairsOf, Shape};
+pub use source::{Source, rows};
+pub use split::Keys;
+pub use store::Store;

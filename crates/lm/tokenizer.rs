@@ -16,6 +16,7 @@ const END_OF_TEXT: &str = "<|endoftext|>";
 pub struct Tokenizer {
     vocab: usize,
     library: Option<Arc<Library>>,
+    prefix: Arc<[u32]>,
 }
 
 impl Tokenizer {
@@ -62,6 +63,7 @@ impl Tokenizer {
             )),
             _ => Ok(Self {
                 vocab,
+                prefix: library.as_ref().map(prefix).unwrap_or_default().into(),
                 library: library.map(Arc::new),
             }),
         }
@@ -79,6 +81,13 @@ impl Tokenizer {
             .encode_fast(text, false)
             .map_err(|error| Error::Text(format!("cannot tokenize {text:?}: {error}")))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The special tokens that the tokenizer's own settings put before a text, such as a
+    /// beginning-of-sequence token; often none.
+    #[must_use]
+    pub fn prefix(&self) -> &[u32] {
+        &self.prefix
     }
 
     /// The text of ids, special tokens left out.
@@ -135,6 +144,19 @@ impl Tokenizer {
 fn numbers(ids: &[u32]) -> String {
     let words: Vec<String> = ids.iter().map(u32::to_string).collect();
     words.join(" ")
+}
+
+/// What a text gains at its start when special tokens are added.
+fn prefix(library: &Library) -> Vec<u32> {
+    let encode = |special| library.encode_fast("a", special);
+    let (Ok(whole), Ok(plain)) = (encode(true), encode(false)) else {
+        return Vec::new();
+    };
+    let (whole, plain) = (whole.get_ids(), plain.get_ids());
+    let start = whole
+        .windows(plain.len().max(1))
+        .position(|ids| ids == plain);
+    whole[..start.unwrap_or(0)].to_vec()
 }
 
 fn read_whole(path: &Path) -> Result<Library> {

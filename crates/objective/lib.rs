@@ -32,6 +32,7 @@ mod error;
 mod estimators;
 #[cfg(test)]
 mod estimators_known;
+mod items;
 mod kl;
 pub mod laws;
 mod link;
@@ -48,6 +49,7 @@ mod tilt;
 pub use beta::Beta;
 pub use error::{Error, Result};
 pub use estimators::{k1, k2, k3, kl_of_rows, rao_blackwell};
+pub use items::Items;
 pub use kl::exact_kl;
 pub use link::log_sigmoid;
 pub use local::LocalKl;

@@ -1,6 +1,6 @@
 //! The loss of a reward model: preferences as draws of Bradley and Terry's (1952) model.
 
-use rlhf_objective::{Error, Network, Outputs, Pairs, Result, Sequences, Want, log_sigmoid};
+use rlhf_objective::{Error, Items, Network, Outputs, Pairs, Result, Sequences, Want, log_sigmoid};
 use rlhf_tensor::{Device, Tensor};
 use rlhf_train::{Epochs, Learner, Loss, Source, Stats};
 use serde::{Deserialize, Serialize};
@@ -130,24 +130,37 @@ impl PairBatch {
 }
 
 /// All pairs, batch by batch, in a seeded order for each pass.
-#[derive(Debug, Clone)]
 pub struct PairSource {
-    all: PairBatch,
+    all: Box<dyn Items>,
+    config: BradleyTerryConfig,
     epochs: Epochs,
 }
 
 impl PairSource {
-    /// `epochs` passes in batches of `per_step` pairs.
+    /// `epochs` passes over `all`, each item a pair, in batches of `per_step`.
     ///
     /// # Errors
-    /// If `per_step` or `epochs` is zero.
-    pub fn new(all: PairBatch, per_step: usize, epochs: usize, seed: u64) -> Result<Self> {
+    /// If there is no pair, or `per_step` or `epochs` is zero.
+    pub fn new(
+        all: Box<dyn Items>,
+        config: &BradleyTerryConfig,
+        per_step: usize,
+        epochs: usize,
+        seed: u64,
+    ) -> Result<Self> {
+        if all.count() == 0 {
+            return Err(Error::Empty("there are no preference pairs".into()));
+        }
         if per_step == 0 || epochs == 0 {
             let message = "a reward model needs at least 1 pair a step and 1 epoch";
             return Err(Error::Unsupported(message.into()));
         }
-        let epochs = Epochs::new(&vec![1; all.pairs.len()], per_step, epochs, seed);
-        Ok(Self { all, epochs })
+        let epochs = Epochs::new(&vec![1; all.count()], per_step, epochs, seed);
+        Ok(Self {
+            all,
+            config: *config,
+            epochs,
+        })
     }
 }
 
@@ -159,11 +172,8 @@ impl Source for PairSource {
     }
 
     fn batch(&mut self, step: usize) -> Result<PairBatch> {
-        let items = self.epochs.items(step);
-        Ok(PairBatch {
-            weight: 1.0 / items.len() as f64,
-            ..self.all.part(items)
-        })
+        let pairs = self.all.read(self.epochs.items(step))?;
+        PairBatch::new(Pairs::new(pairs)?, &self.config)
     }
 }
 
@@ -330,7 +340,10 @@ mod tests {
         assert!(bad.to_string().contains("pair 1"), "{bad}");
         assert!(PairBatch::new(pairs(&[]), &config).is_err());
         let batch = PairBatch::new(pairs(&[None]), &config).unwrap();
-        assert!(PairSource::new(batch.clone(), 0, 1, 1).is_err());
+        let source = |of: &[Option<f64>], per_step| {
+            PairSource::new(Box::new(pairs(of)), &config, per_step, 1, 1)
+        };
+        assert!(source(&[None], 0).is_err() && source(&[], 1).is_err());
         let zeros = vec![0.0; batch.pairs.sequences().tokens()];
         let none = Outputs::new(batch.pairs.sequences(), zeros, None, None).unwrap();
         let learner = BradleyTerry::new(&config).unwrap();

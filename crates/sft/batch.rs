@@ -1,7 +1,7 @@
 //! Demonstrations as batches.
 
 use crate::PerStep;
-use rlhf_objective::{Error, Result, Sequences};
+use rlhf_objective::{Error, Items, Result, Sequences};
 use rlhf_train::{Epochs, Source};
 
 /// Responses to learn, with the weight each of their tokens has in the loss.
@@ -28,23 +28,22 @@ impl Batch {
 }
 
 /// All demonstrations, batch by batch, in a seeded order for each pass.
-#[derive(Debug, Clone)]
 pub struct DemonstrationSource {
-    all: Batch,
+    all: Box<dyn Items>,
     epochs: Epochs,
 }
 
 impl DemonstrationSource {
-    /// `epochs` passes in batches of `per_step`.
+    /// `epochs` passes over `all`, each item a response, in batches of `per_step`.
     ///
     /// # Errors
-    /// As [`Batch::new`], or if `per_step` or `epochs` is zero.
-    pub fn new(sequences: Sequences, per_step: PerStep, epochs: usize, seed: u64) -> Result<Self> {
-        let epochs = per_step.epochs(&sequences, epochs, seed)?;
-        Ok(Self {
-            all: Batch::new(sequences)?,
-            epochs,
-        })
+    /// If there is no item, or `per_step` or `epochs` is zero.
+    pub fn new(all: Box<dyn Items>, per_step: PerStep, epochs: usize, seed: u64) -> Result<Self> {
+        if all.count() == 0 {
+            return Err(Error::Empty("there are no demonstrations".into()));
+        }
+        let epochs = per_step.epochs(&*all, epochs, seed)?;
+        Ok(Self { all, epochs })
     }
 }
 
@@ -56,7 +55,7 @@ impl Source for DemonstrationSource {
     }
 
     fn batch(&mut self, step: usize) -> Result<Batch> {
-        Batch::new(self.all.sequences.select(self.epochs.items(step)))
+        Batch::new(self.all.read(self.epochs.items(step))?)
     }
 }
 
@@ -78,12 +77,13 @@ pub(crate) mod tests {
         let lengths = [5, 1, 9, 3, 3, 2];
         let all = sequences(&lengths);
         let mut by_count =
-            DemonstrationSource::new(all.clone(), PerStep::Sequences(4), 2, 1).unwrap();
+            DemonstrationSource::new(Box::new(all.clone()), PerStep::Sequences(4), 2, 1).unwrap();
         let sizes: Vec<_> = (0..by_count.steps())
             .map(|step| by_count.batch(step).unwrap().sequences.len())
             .collect();
         assert_eq!(sizes, [4, 2, 4, 2]);
-        let mut by_tokens = DemonstrationSource::new(all, PerStep::Tokens(12), 1, 1).unwrap();
+        let mut by_tokens =
+            DemonstrationSource::new(Box::new(all), PerStep::Tokens(12), 1, 1).unwrap();
         let (mut tokens, mut items) = (0, 0);
         for step in 0..by_tokens.steps() {
             let batch = by_tokens.batch(step).unwrap();
@@ -97,8 +97,11 @@ pub(crate) mod tests {
 
     #[test]
     fn refuses_nothing_to_learn() {
-        assert!(DemonstrationSource::new(sequences(&[]), PerStep::Sequences(1), 1, 0).is_err());
-        assert!(DemonstrationSource::new(sequences(&[1]), PerStep::Tokens(0), 1, 0).is_err());
-        assert!(DemonstrationSource::new(sequences(&[1]), PerStep::Tokens(1), 0, 0).is_err());
+        let of = |lengths: &[usize], per_step, epochs| {
+            DemonstrationSource::new(Box::new(sequences(lengths)), per_step, epochs, 0)
+        };
+        assert!(of(&[], PerStep::Sequences(1), 1).is_err());
+        assert!(of(&[1], PerStep::Tokens(0), 1).is_err());
+        assert!(of(&[1], PerStep::Tokens(1), 0).is_err());
     }
 }

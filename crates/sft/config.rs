@@ -1,6 +1,6 @@
 //! The settings of supervised fine-tuning.
 
-use rlhf_objective::{Error, Result, Sequences};
+use rlhf_objective::{Error, Items, Result};
 use rlhf_train::Epochs;
 use serde::{Deserialize, Serialize};
 
@@ -33,13 +33,13 @@ impl Default for Config {
 }
 
 impl PerStep {
-    /// `epochs` seeded passes over `sequences` in batches of this size.
-    pub(crate) fn epochs(self, sequences: &Sequences, epochs: usize, seed: u64) -> Result<Epochs> {
+    /// `epochs` seeded passes over `items` in batches of this size.
+    pub(crate) fn epochs(self, items: &dyn Items, epochs: usize, seed: u64) -> Result<Epochs> {
         let (costs, limit) = match self {
-            Self::Sequences(limit) => (vec![1; sequences.len()], limit),
+            Self::Sequences(limit) => (vec![1; items.count()], limit),
             Self::Tokens(limit) => {
-                let tokens = |i| sequences.network_tokens(i..i + 1);
-                ((0..sequences.len()).map(tokens).collect(), limit)
+                let costs = (0..items.count()).map(|item| items.cost(item));
+                (costs.collect(), limit)
             }
         };
         if limit == 0 || epochs == 0 {

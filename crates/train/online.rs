@@ -5,11 +5,10 @@ use crate::metrics::{cut_off, log_samples, measure};
 use crate::run::Done;
 use crate::update::{At, update};
 use crate::{Ended, Epochs, Error, Method, Optim, Result, Run, Stats};
-use rlhf_objective::{Network, Objective, Prompt};
+use rlhf_objective::{Items, Network, Objective};
 use rlhf_policy::{ActorCritic, Sampling, sample, score};
 use rlhf_tensor::{Rng, Stream};
 use serde::Serialize;
-use std::sync::Arc;
 
 /// The settings of an online run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -27,10 +26,9 @@ pub struct Online {
 }
 
 /// Where prompts come from, and how responses become text.
-#[derive(Clone, Copy)]
 pub struct Prompts<'a> {
-    /// All prompts.
-    pub prompts: &'a [Arc<Prompt>],
+    /// All prompts; an iteration reads its own.
+    pub prompts: &'a mut dyn Items,
     /// The text of a response's tokens.
     pub decode: &'a dyn Fn(&[u32]) -> String,
 }
@@ -50,7 +48,7 @@ pub fn online<M: Method>(
     settings: &Online,
     run: &mut Run<'_>,
 ) -> Result<Ended> {
-    let order = prompt_order(prompts.prompts.len(), settings)?;
+    let order = prompt_order(prompts.prompts.count(), settings)?;
     if let Some(beta) = run.start.beta {
         objective.penalty().set_beta(beta);
     }
@@ -63,15 +61,15 @@ pub fn online<M: Method>(
     let total = settings.iterations;
     run.drive(policy, total, |policy, journal, step| {
         let mut clock = Clock::new();
-        let items = order.items(step).iter();
-        let chosen: Vec<_> = items
-            .map(|i| prompts.prompts[i % prompts.prompts.len()].clone())
-            .collect();
+        let count = prompts.prompts.count();
+        let items = order.items(step).iter().map(|item| item % count);
+        let read = prompts.prompts.read(&items.collect::<Vec<_>>())?;
+        let chosen = read.prompts();
         let of_step = Sampling {
             step: step as u64,
             ..sampling.clone()
         };
-        let sampled = sample(&mut *policy.decoder()?, &chosen, &of_step, prompts.decode)?;
+        let sampled = sample(&mut *policy.decoder()?, chosen, &of_step, prompts.decode)?;
         clock.lap("seconds/sample");
 
         let prior = objective.penalty().prior();

@@ -195,7 +195,7 @@ pub(crate) fn train(
     stop_after: usize,
     resume: bool,
 ) -> (crate::Result<Ended>, Seen) {
-    let prompts: Vec<_> = (1..5)
+    let mut prompts: Vec<_> = (1..5)
         .map(|id| Arc::new(Prompt::from_ids(vec![id])))
         .collect();
     let prior = Box::new(Frozen::new((world.prior)()).unwrap());
@@ -226,7 +226,7 @@ pub(crate) fn train(
         save_every: Some(4),
     };
     let prompts = Prompts {
-        prompts: &prompts,
+        prompts: &mut prompts,
         decode: &|ids| format!("{ids:?}"),
     };
     let ended = online(

@@ -4,18 +4,17 @@ use crate::args::EvalArgs;
 use crate::commands::exact;
 use crate::commands::train::{check_paths, settings_of};
 use crate::config::{Config, MethodName};
+use crate::dataset::rows;
 use crate::output::{Usage, log, print};
 use crate::resolve::{self, Missing, settle};
 use crate::run::sampling;
 use crate::wiring::{self, Vocabulary};
 use anyhow::{Context, Result, ensure};
-use rlhf_data::{Documents, rows};
 use rlhf_eval::{Bootstrap, Trial, best_of_n_points, measure, optimal_points, prior_rewards};
 use rlhf_journal::{Checkpoint, FrontierPoint, checkpoints, write_atomic};
 use rlhf_lm::Heads;
 use rlhf_objective::{Prompt, Reward};
 use rlhf_policy::Sampling;
-use rlhf_reward::Rule;
 use rlhf_tensor::Storage;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -88,12 +87,12 @@ impl Judge {
         let reward = wiring::reward(&config, &vocabulary.tokenizer)?;
         let prompts = match &args.prompts {
             Some(path) => {
-                let rows = rows(&resolve::data(path)?, Documents::Lines)?;
+                let rows = rows(&resolve::data(path)?)?;
                 let limits = wiring::limits(&config, &vocabulary);
-                let prompts = vocabulary
+                let mut prompts = vocabulary
                     .reader(limits, config.data.fields.clone())
                     .prompts(&rows)?;
-                wiring::some_prompts(&config, prompts)
+                wiring::some_prompts(&config, &mut prompts)?
             }
             None => wiring::held_out_prompts(&config, &vocabulary)?,
         };

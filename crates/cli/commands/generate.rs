@@ -1,11 +1,12 @@
 //! `rlhf generate`: draw responses.
 
 use crate::args::GenerateArgs;
+use crate::dataset::rows;
 use crate::output::{Usage, log, print};
 use crate::resolve;
 use crate::wiring::Vocabulary;
 use anyhow::{Result, anyhow};
-use rlhf_data::{Documents, Fields, Limits, Row, rows};
+use rlhf_data::{Fields, Limits, Row};
 use rlhf_lm::{Backend, Heads, LoadOptions, load};
 use rlhf_objective::Prompt;
 use rlhf_policy::{Draw, Sampled, Sampling, sample};
@@ -68,7 +69,7 @@ fn prompts(args: &GenerateArgs, vocabulary: &Vocabulary) -> Result<Vec<Arc<Promp
         fields: Map::from_iter([("prompt".to_string(), text.as_str().into())]),
     };
     let rows = match &args.prompts {
-        Some(path) => rows(&resolve::data(path)?, Documents::Lines)?,
+        Some(path) => rows(&resolve::data(path)?)?,
         None => args.prompt.iter().enumerate().map(typed).collect(),
     };
     // A prompt is kept whole where it can be; then the response stops at the end of the context.

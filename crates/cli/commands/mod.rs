@@ -2,6 +2,7 @@
 
 mod before_after;
 mod bench;
+mod data;
 mod demo;
 mod eval;
 mod exact;
@@ -11,7 +12,7 @@ mod oracle;
 mod score;
 pub(crate) mod train;
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, DataCommand};
 use anyhow::Result;
 
 /// Runs the command that was typed.
@@ -24,5 +25,6 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Command::Oracle(args) => oracle::run(args),
         Command::Model(command) => model::run(command),
         Command::Bench(args) => bench::run(args),
+        Command::Data(DataCommand::Check(args)) => data::check(args),
     }
 }

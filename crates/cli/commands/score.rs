@@ -1,11 +1,12 @@
 //! `rlhf score`: the log-probs of completions, or what a reward model says of them.
 
 use crate::args::ScoreArgs;
+use crate::dataset::rows;
 use crate::output::print;
 use crate::resolve;
 use crate::wiring::{Vocabulary, backend};
 use anyhow::{Context, Result, bail, ensure};
-use rlhf_data::{Documents, Fields, Limits, Row, rows};
+use rlhf_data::{Fields, Limits, Row};
 use rlhf_lm::{Heads, LoadOptions, load};
 use rlhf_objective::{Reward, Sequences, Want};
 use rlhf_reward::Learned;
@@ -47,7 +48,7 @@ fn rewards(args: &ScoreArgs, folder: &Path) -> Result<()> {
 }
 
 fn read(args: &ScoreArgs, vocabulary: &Vocabulary) -> Result<(Vec<Row>, Sequences)> {
-    let rows = rows(&resolve::data(&args.input)?, Documents::Lines)?;
+    let rows = rows(&resolve::data(&args.input)?)?;
     let limits = Limits::context(usize::MAX - 1);
     let sequences = vocabulary
         .reader(limits, Fields::default())

@@ -53,6 +53,8 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     if args.dry_run {
         return dry_run(args, &config, &folder);
     }
+    // Before anything runs on them: rows are tokenized on all.
+    start_threads(&config)?;
     let lines = if args.is_bare() {
         None
     } else {
@@ -61,7 +63,6 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     config.prior.locate(&std::path::absolute(&folder)?);
     let mut journal = Journal::create(&folder, existing)?;
     log(format_args!("run folder {}", folder.display()));
-    start_threads(&config)?;
     if args.is_bare() {
         demo::write(&world(&folder))?;
     }
@@ -149,8 +150,8 @@ fn resume(args: &TrainArgs) -> Result<()> {
         "run folder {}, from step {step}",
         folder.display()
     ));
-    show(&plan(&config)?);
     start_threads(&config)?;
+    show(&plan(&config)?);
     let mut journal = Journal::resume(&folder, step)?;
     prior_fit::fit(&config)?;
     let ended = execute(&config, &mut journal, &start)?;

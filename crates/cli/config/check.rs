@@ -102,6 +102,11 @@ impl Config {
                 "{key} = {number}: must be in [0, 1)"
             );
         }
+        let margin = self.data.min_margin;
+        ensure!(
+            margin.is_finite() && margin >= 0.0,
+            "data.min_margin = {margin}: from 0"
+        );
         let decay = self.optim.weight_decay;
         ensure!(
             decay.is_finite() && decay >= 0.0,

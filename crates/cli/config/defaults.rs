@@ -5,7 +5,7 @@ use super::{
     ModelSection, ObjectiveName, OptimSection, PriorSection, SamplingSection, TrainSection,
 };
 use anyhow::Result;
-use rlhf_data::Documents;
+use rlhf_data::{Documents, OnBadRow, PairsOf};
 use rlhf_reinforce::{GradientConfig, MovingConfig, VarGradConfig};
 use rlhf_train::Decay;
 
@@ -35,7 +35,15 @@ impl Config {
                 train: None,
                 held_out: None,
                 held_out_fraction: 0.1,
+                split: None,
+                held_out_split: None,
+                format: None,
+                columns: Vec::new(),
                 documents: Documents::Paragraphs,
+                on_bad_row: OnBadRow::Error,
+                chat_template: None,
+                pairs: PairsOf::BestWorst,
+                min_margin: 0.0,
                 max_prompt_tokens: None,
                 max_completion_tokens: None,
                 fields: rlhf_data::Fields::default(),

@@ -134,9 +134,9 @@ impl Runner<'_> {
             optim: self.optim(),
             log_samples: 0,
         };
-        let prompts = [World::prompt()];
+        let mut prompts = vec![World::prompt()];
         let prompts = Prompts {
-            prompts: &prompts,
+            prompts: &mut prompts,
             decode: &|_| String::new(),
         };
         self.measured(recipe.responses, |policy, run| {

@@ -2,6 +2,7 @@
 
 use crate::commands::demo;
 use crate::config::Config;
+use crate::dataset::all_prompts;
 use crate::layers::Layers;
 use crate::wiring::{self, Vocabulary};
 use anyhow::{Context, Result};
@@ -126,7 +127,7 @@ impl World {
     ) -> Result<()> {
         let config = self.config()?;
         let vocabulary = Vocabulary::load(&self.model)?;
-        let prompts = wiring::prompts(&config, &vocabulary)?.train;
+        let prompts = all_prompts(wiring::prompts(&config, &vocabulary)?.train)?;
         let mut network = wiring::network(&self.model, &config, Storage::Frozen, Heads::Language)?;
         let sampling = Sampling {
             samples,

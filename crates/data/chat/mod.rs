@@ -1,0 +1,7 @@
+//! Chat templates: how a checkpoint writes a conversation.
+
+mod functions;
+mod load;
+mod template;
+
+pub use template::Template;

@@ -1,0 +1,210 @@
+//! A look at a data set before anything is trained on it.
+
+mod guess;
+mod report;
+mod sample;
+
+pub use report::Report;
+
+use crate::encode::Vocabulary;
+use crate::formats::{Documents, Facts, Format, Located, Opened};
+use crate::reader::mixed;
+use crate::shapes::{Shape, Writer, Written};
+use crate::source::Visitor;
+use crate::split::hash;
+use crate::{Chat, Error, Fields, Limits, Result, Row, Source};
+use report::Shown;
+use sample::Sample;
+use std::hash::{DefaultHasher, Hasher};
+use std::path::Path;
+
+/// How many rows are shown, and how many places of a fault are named.
+const SHOWN: usize = 3;
+const NAMED: usize = 10;
+
+/// How to look.
+#[derive(Debug, Clone)]
+pub struct Check {
+    /// The names of the fields; those left at their defaults are guessed where a row lacks them.
+    pub fields: Fields,
+    /// How conversations become text.
+    pub chat: Chat,
+    /// What the vocabulary is, to count tokens; without one, characters are counted.
+    pub vocabulary: Option<Vocabulary>,
+    /// The greatest lengths, to say what would be cut.
+    pub limits: Option<Limits>,
+}
+
+impl Check {
+    /// Goes through all rows of a source once, keeping 8 bytes of each and a sample. `draw` yields a
+    /// random whole number below another, to choose the sample.
+    ///
+    /// # Errors
+    /// If a file cannot be read to its end. What is wrong with a row is in the report.
+    pub fn run(self, source: &Source, draw: &mut dyn FnMut(usize) -> usize) -> Result<Report> {
+        let Self {
+            fields,
+            chat,
+            vocabulary,
+            limits,
+        } = self;
+        let mut visit = Visit {
+            report: Report::new(fields.clone()),
+            first: None,
+            writer: Writer { fields, chat },
+            sample: Sample::new(vocabulary, limits),
+            hashes: Vec::new(),
+            documents: source.reading.documents,
+            rows_before: 0,
+            draw,
+        };
+        source.visit(&mut visit)?;
+        visit.finish()
+    }
+}
+
+/// The tallies while the files are read.
+struct Visit<'a> {
+    report: Report,
+    /// The shape of the first row that has one, and its place.
+    first: Option<(Shape, String)>,
+    writer: Writer,
+    sample: Sample,
+    hashes: Vec<u64>,
+    documents: Documents,
+    rows_before: usize,
+    draw: &'a mut dyn FnMut(usize) -> usize,
+}
+
+impl Visitor for Visit<'_> {
+    fn open(&mut self, path: &Path, file: &Opened) -> Result<()> {
+        self.report.files.push((path.into(), file.format));
+        self.rows_before = self.report.rows;
+        Ok(())
+    }
+
+    fn row(&mut self, located: Result<Located>) -> Result<()> {
+        self.report.rows += 1;
+        match located
+            .map(|located| located.row)
+            .and_then(|row| self.look(row))
+        {
+            Err(error) if error.is_of_a_row() => {
+                self.report.bad(&error);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn close(&mut self, facts: Facts) -> Result<()> {
+        let Some((path, format)) = self.report.files.last() else {
+            return Ok(());
+        };
+        let name = path.display();
+        let rows = self.report.rows - self.rows_before;
+        let mut remarks = Vec::new();
+        if facts.bom {
+            remarks.push(format!(
+                "{name} starts with a byte-order mark, which is left out"
+            ));
+        }
+        if facts.crlf > 0 {
+            let lines = facts.crlf;
+            remarks.push(format!(
+                "{name}: {lines} lines end with CR LF, of which neither is kept"
+            ));
+        }
+        if *format == Format::Text {
+            if self.documents == Documents::Paragraphs && rows == 1 && facts.lines > 1 {
+                remarks.push(format!(
+                    "{name} has no blank line and is one document: data.documents = \"lines\" makes \
+                     {} of it",
+                    facts.lines
+                ));
+            }
+            if let Some(tabs) = facts.tabs.filter(|tabs| *tabs > 0 && facts.lines > 1) {
+                remarks.push(format!(
+                    "{name} has {} columns separated by tabs in every line: read it as a table with \
+                     data.format = \"tsv\" and data.columns",
+                    tabs + 1
+                ));
+            }
+        }
+        self.report.remarks.extend(remarks);
+        Ok(())
+    }
+}
+
+impl Visit<'_> {
+    fn look(&mut self, row: Row) -> Result<()> {
+        let mut hasher = DefaultHasher::new();
+        for (name, value) in &row.fields {
+            hasher.write(name.as_bytes());
+            hash(Some(value), &mut hasher);
+        }
+        self.hashes.push(hasher.finish());
+        if self.report.columns.is_empty() {
+            self.report.columns = row.fields.keys().cloned().collect();
+            self.report.guessed = guess::fields(&mut self.writer.fields, &row);
+            self.report.fields = self.writer.fields.clone();
+        }
+        let found = Shape::of(&row, &self.writer.fields);
+        let shape = match (&self.first, found) {
+            (None, None) => {
+                let fields = &self.writer.fields;
+                return Err(row.lacks(&[&fields.prompt, &fields.text, &fields.chosen]));
+            }
+            (None, Some(shape)) => {
+                self.first = Some((shape, crate::error::place(&row.path, row.line)));
+                self.report.shape = Some(shape);
+                shape
+            }
+            (Some((first, place)), Some(shape)) if shape != *first => {
+                return Err(mixed(&row, shape, *first, place));
+            }
+            (Some((first, _)), _) => *first,
+        };
+        let written = self.writer.write(&row, shape)?;
+        self.count(&row, shape, &written);
+        self.sample.offer(row, shape, written, self.draw)
+    }
+
+    fn count(&mut self, row: &Row, shape: Shape, written: &Written) {
+        let report = &mut self.report;
+        report.empty_answers += written.empty_answers();
+        report.turns = report.turns.max(written.turns);
+        report.conversations |= !written.said.is_empty();
+        if matches!(shape, Shape::Preference | Shape::ImplicitPreference) {
+            if written.apart {
+                report.apart += 1;
+                if report.apart_places.len() < NAMED {
+                    let place = crate::error::place(&row.path, row.line);
+                    report.apart_places.push(place);
+                }
+            } else if written.answers[0] == written.answers[1] {
+                report.identical += 1;
+            }
+        }
+        if report.preview.len() < SHOWN {
+            report.preview.push(Shown::of(row, written));
+        }
+    }
+
+    fn finish(mut self) -> Result<Report> {
+        self.hashes.sort_unstable();
+        let same = self.hashes.windows(2).filter(|two| two[0] == two[1]);
+        self.report.duplicates = same.count();
+        self.sample.finish(&self.writer, &mut self.report)?;
+        Ok(self.report)
+    }
+}
+
+impl Report {
+    fn bad(&mut self, error: &Error) {
+        self.bad_rows += 1;
+        if self.bad_places.len() < NAMED {
+            self.bad_places.push(error.to_string());
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Text to tokens: the choices that move numbers.
+
+use crate::shapes::{Piece, Written};
+use crate::{Limits, Notes, Result, Row};
+use rlhf_lm::Tokenizer;
+use rlhf_objective::{Finish, Prompt, Response};
+
+/// The tokens of one checkpoint.
+///
+/// A prompt and its completion are tokenized apart, because sampling starts where the prompt's tokens
+/// end. A completion ends with the EOS exactly once. Special tokens that the tokenizer puts before a
+/// text go before a prompt, unless it starts with them already; what a chat template wrote is left as
+/// it is.
+#[derive(Debug, Clone)]
+pub struct Vocabulary {
+    /// The checkpoint's tokenizer.
+    pub tokenizer: Tokenizer,
+    /// V: greater ids are refused.
+    pub size: usize,
+    /// What ends a completion; `None` leaves completions as they are.
+    pub eos: Option<u32>,
+    /// What an empty prompt becomes, and what a document starts with.
+    pub bos: Option<u32>,
+}
+
+/// A piece of a row as tokens, and its text.
+pub(crate) struct Encoded {
+    pub(crate) ids: Vec<u32>,
+    pub(crate) text: String,
+}
+
+impl Vocabulary {
+    /// The tokens of a piece; `name` is the field it comes from.
+    fn encode(&self, row: &Row, name: &str, piece: &Piece) -> Result<Encoded> {
+        let Some(text) = piece.text() else {
+            let Piece::Ids(ids) = piece else {
+                return Err(row.error("neither text nor ids"));
+            };
+            if let Some(id) = ids.iter().find(|id| **id as usize >= self.size) {
+                let message = format!(
+                    "token {id} in `{name}_ids` is not in the vocabulary: ids end at {}",
+                    self.size - 1
+                );
+                return Err(row.error(message));
+            }
+            return Ok(Encoded {
+                text: self.tokenizer.decode(ids),
+                ids: ids.clone(),
+            });
+        };
+        Ok(Encoded {
+            ids: self.raw(row, text)?,
+            text: text.to_string(),
+        })
+    }
+
+    fn raw(&self, row: &Row, text: &str) -> Result<Vec<u32>> {
+        let ids = self.tokenizer.encode(text);
+        ids.map_err(|error| row.error(error.to_string()))
+    }
+
+    /// A prompt.
+    pub(crate) fn prompt(
+        &self,
+        row: &Row,
+        name: &str,
+        piece: &Piece,
+        notes: &mut Notes,
+    ) -> Result<Encoded> {
+        let mut encoded = self.encode(row, name, piece)?;
+        let prefix = self.tokenizer.prefix();
+        if matches!(piece, Piece::Text(_)) && !encoded.ids.starts_with(prefix) {
+            encoded.ids.splice(0..0, prefix.iter().copied());
+        }
+        if encoded.ids.is_empty() {
+            let message = "the prompt is empty and the checkpoint has no bos token to start with";
+            encoded
+                .ids
+                .push(self.bos.ok_or_else(|| row.error(message))?);
+            notes.empty_prompts += 1;
+        }
+        Ok(encoded)
+    }
+
+    /// A completion, EOS included.
+    pub(crate) fn completion(
+        &self,
+        row: &Row,
+        name: &str,
+        piece: &Piece,
+        notes: &mut Notes,
+    ) -> Result<Encoded> {
+        let mut encoded = self.encode(row, name, piece)?;
+        if matches!(piece, Piece::Rendered(_)) {
+            self.cut_after_eos(&mut encoded.ids);
+            encoded.text = self.tokenizer.decode(&encoded.ids);
+        }
+        notes.empty_completions += usize::from(piece.is_blank());
+        self.end(&mut encoded.ids);
+        if encoded.ids.is_empty() {
+            return Err(row.error(format!(
+                "`{name}` has no tokens, and there is no EOS to append"
+            )));
+        }
+        Ok(encoded)
+    }
+
+    /// A document, from its bos token, where there is one, to its EOS.
+    pub(crate) fn document(&self, row: &Row, name: &str, piece: &Piece) -> Result<Vec<u32>> {
+        let mut ids = self.encode(row, name, piece)?.ids;
+        if matches!(piece, Piece::Rendered(_)) {
+            self.cut_after_eos(&mut ids);
+        }
+        self.end(&mut ids);
+        if let Some(bos) = self.bos
+            && ids.first() != Some(&bos)
+        {
+            ids.insert(0, bos);
+        }
+        if ids.len() < 2 {
+            let message = "a document of one token has nothing to predict: leave it out";
+            return Err(row.error(message));
+        }
+        Ok(ids)
+    }
+
+    /// A template writes a line break, or so, behind the EOS, which sampling never reaches.
+    fn cut_after_eos(&self, ids: &mut Vec<u32>) {
+        let last = ids.iter().rposition(|id| Some(*id) == self.eos);
+        if let Some(last) = last
+            && self.tokenizer.decode(&ids[last + 1..]).trim().is_empty()
+        {
+            ids.truncate(last + 1);
+        }
+    }
+
+    /// Makes the EOS the last token, once.
+    fn end(&self, ids: &mut Vec<u32>) {
+        let Some(eos) = self.eos else { return };
+        while ids.last() == Some(&eos) {
+            ids.pop();
+        }
+        ids.push(eos);
+    }
+
+    /// Why a response of these tokens ends.
+    pub(crate) fn finish(&self, ids: &[u32]) -> Finish {
+        match self.eos.is_some() && ids.last().copied() == self.eos {
+            true => Finish::Eos,
+            false => Finish::Length,
+        }
+    }
+
+    /// Counts the answers whose tokens are others when they are tokenized with their prompt.
+    pub(crate) fn note_boundary(
+        &self,
+        row: &Row,
+        written: &Written,
+        notes: &mut Notes,
+    ) -> Result<()> {
+        let Some(prompt) = written.prompt.as_ref().and_then(Piece::text) else {
+            return Ok(());
+        };
+        let start = self.raw(row, prompt)?;
+        for answer in written.answers.iter().filter_map(Piece::text) {
+            let apart = [start.clone(), self.raw(row, answer)?].concat();
+            if self.raw(row, &format!("{prompt}{answer}"))? != apart {
+                notes.boundary_mismatches += 1;
+                let place = || crate::error::place(&row.path, row.line);
+                notes.boundary_place.get_or_insert_with(place);
+            }
+        }
+        Ok(())
+    }
+
+    /// The end of a prompt that fits.
+    pub(crate) fn cut_prompt(&self, prompt: &mut Prompt, keep: usize, notes: &mut Notes) {
+        if prompt.ids.len() > keep {
+            prompt.ids.drain(..prompt.ids.len() - keep);
+            prompt.text = self.tokenizer.decode(&prompt.ids);
+            notes.cut_prompts += 1;
+        }
+    }
+
+    /// The start of a completion that fits.
+    pub(crate) fn response(&self, encoded: Encoded, most: usize, notes: &mut Notes) -> Response {
+        let Encoded { mut ids, mut text } = encoded;
+        if ids.len() > most {
+            ids.truncate(most);
+            text = self.tokenizer.decode(&ids);
+            notes.cut_completions += 1;
+        }
+        let finish = self.finish(&ids);
+        Response {
+            prompt: 0,
+            ids,
+            text,
+            finish,
+        }
+    }
+}
+
+/// A prompt with the fields of its row.
+pub(crate) fn prompt_of(row: &Row, encoded: Encoded) -> Prompt {
+    Prompt {
+        ids: encoded.ids,
+        text: encoded.text,
+        fields: row.fields.clone(),
+    }
+}
+
+impl Limits {
+    /// A document cut into pieces of the context. A piece reads `context` tokens and predicts as many;
+    /// a later one has the token before it as its prompt, so that every token is predicted once.
+    pub(crate) fn pieces<'a>(
+        &self,
+        ids: &'a [u32],
+    ) -> impl Iterator<Item = (u32, &'a [u32])> + use<'a> {
+        let context = self.context;
+        (0..ids.len() - 1).step_by(context).map(move |start| {
+            let end = start.saturating_add(context).min(ids.len() - 1);
+            (ids[start], &ids[start + 1..=end])
+        })
+    }
+}

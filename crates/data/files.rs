@@ -1,0 +1,207 @@
+//! A path to the data files it means.
+
+use crate::formats::format_of;
+use crate::{Error, Result};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// How deep a folder is searched.
+const DEPTH: usize = 4;
+
+/// What parts of a data set are called. Of a group the first is its name.
+const SPLITS: [&[&str]; 3] = [
+    &["train", "training"],
+    &["validation", "valid", "val", "dev"],
+    &["test", "testing", "eval", "evaluation"],
+];
+
+/// Files of a repository that describe it and hold no rows.
+const NO_DATA: [&str; 8] = [
+    "dataset_info.json",
+    "dataset_infos.json",
+    "dataset_dict.json",
+    "state.json",
+    "config.json",
+    "requirements.txt",
+    "license.txt",
+    "readme.txt",
+];
+
+/// The data files that a path means: the file itself, or those of a folder, in the order of their
+/// names. Where their names, or those of their folders, say that they are parts of a data set
+/// (`train-00000-of-00002.parquet`, `test.jsonl.gz`, `validation/0.csv`), the files of `split` are
+/// taken; unless it is given, those of `train`, or of the only part there is.
+///
+/// # Errors
+/// If there is no such file, or a file is to be split.
+pub fn files(path: &Path, split: Option<&str>) -> Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return match split {
+            None => Ok(vec![path.into()]),
+            Some(split) => Err(Error::file(
+                path,
+                format!("is a file: data.split = \"{split}\" chooses among the files of a folder"),
+            )),
+        };
+    }
+    let mut found = Vec::new();
+    search(path, path, DEPTH, &mut found)?;
+    found.sort();
+    if found.is_empty() {
+        let message = "holds no data file (.jsonl, .json, .csv, .tsv, .txt, .parquet, also .gz and \
+                       .zst)";
+        return Err(Error::file(path, message));
+    }
+    choose(path, found, split)
+}
+
+fn choose(path: &Path, found: Vec<PathBuf>, split: Option<&str>) -> Result<Vec<PathBuf>> {
+    let named: Vec<_> = found.iter().map(|file| split_of(path, file)).collect();
+    let known: BTreeSet<&str> = named.iter().flatten().map(String::as_str).collect();
+    let list = known.iter().copied().collect::<Vec<_>>().join(", ");
+    let wanted = match split {
+        Some(split) => canonical(split).unwrap_or(split).to_string(),
+        None if known.is_empty() => return Ok(found),
+        None if known.contains("train") => "train".into(),
+        None if known.len() == 1 => list.clone(),
+        None => {
+            let message = format!("has the parts {list}: choose one with data.split");
+            return Err(Error::file(path, message));
+        }
+    };
+    let of_split = |(file, name): (&PathBuf, &Option<String>)| {
+        let by_word = || words(path, file).any(|word| word == wanted);
+        (name.as_deref() == Some(&wanted) || (name.is_none() && by_word())).then(|| file.clone())
+    };
+    let chosen: Vec<_> = found.iter().zip(&named).filter_map(of_split).collect();
+    if chosen.is_empty() {
+        let message = match known.is_empty() {
+            true => format!("no file of it is named \"{wanted}\" (data.split)"),
+            false => format!("has no part \"{wanted}\" (data.split); it has {list}"),
+        };
+        return Err(Error::file(path, message));
+    }
+    Ok(chosen)
+}
+
+fn search(root: &Path, folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
+    let error = |source| Error::io(folder, source);
+    for entry in std::fs::read_dir(folder).map_err(error)? {
+        let path = entry.map_err(error)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with('.') || NO_DATA.contains(&name.to_ascii_lowercase().as_str()) {
+            continue;
+        }
+        if path.is_dir() {
+            if depth > 0 {
+                search(root, &path, depth - 1, found)?;
+            }
+        } else if format_of(&path).is_some() {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// The words of a file's name and of its folders' below the root, the file's first.
+fn words<'a>(root: &Path, file: &'a Path) -> impl Iterator<Item = String> + use<'a> {
+    let below = file.strip_prefix(root).unwrap_or(file).to_path_buf();
+    let parts: Vec<String> = below
+        .components()
+        .rev()
+        .map(|part| part.as_os_str().to_string_lossy().to_ascii_lowercase())
+        .collect();
+    let words = |part: String| -> Vec<String> {
+        part.split(|c: char| !c.is_alphanumeric())
+            .map(str::to_string)
+            .collect()
+    };
+    parts.into_iter().flat_map(words)
+}
+
+fn split_of(root: &Path, file: &Path) -> Option<String> {
+    words(root, file).find_map(|word| canonical(&word).map(str::to_string))
+}
+
+fn canonical(word: &str) -> Option<&'static str> {
+    let group = SPLITS.iter().find(|group| group.contains(&word))?;
+    Some(group[0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(names: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in names {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "{}\n").unwrap();
+        }
+        folder
+    }
+
+    fn found(names: &[&str], split: Option<&str>) -> std::result::Result<Vec<String>, String> {
+        let folder = folder(names);
+        let name = |path: PathBuf| {
+            let path = path.strip_prefix(folder.path()).unwrap();
+            path.to_str().unwrap().to_string()
+        };
+        let found = files(folder.path(), split).map_err(|error| error.to_string())?;
+        Ok(found.into_iter().map(name).collect())
+    }
+
+    #[test]
+    fn a_folder_is_its_files_of_a_split() {
+        let hub = [
+            "README.md",
+            ".gitattributes",
+            "dataset_infos.json",
+            "data/train-00001-of-00002.parquet",
+            "data/train-00000-of-00002.parquet",
+            "data/test-00000-of-00001.parquet",
+            "data/val.parquet",
+        ];
+        let train = [
+            "data/train-00000-of-00002.parquet",
+            "data/train-00001-of-00002.parquet",
+        ];
+        assert_eq!(found(&hub, None).unwrap(), train);
+        assert_eq!(found(&hub, Some("train")).unwrap(), train);
+        assert_eq!(
+            found(&hub, Some("validation")).unwrap(),
+            ["data/val.parquet"]
+        );
+        let error = found(&hub, Some("tests")).unwrap_err();
+        assert!(error.contains("no part \"tests\" (data.split); it has test, train, validation"));
+        assert_eq!(
+            found(&["b.jsonl", "a.csv"], None).unwrap(),
+            ["a.csv", "b.jsonl"]
+        );
+        assert_eq!(found(&["en/test/0.jsonl.gz"], None).unwrap().len(), 1);
+        let error = found(&["test.jsonl", "dev.jsonl"], None).unwrap_err();
+        assert!(
+            error.contains("the parts test, validation: choose one"),
+            "{error}"
+        );
+        assert_eq!(
+            found(&["harmless.jsonl", "helpful.jsonl"], Some("helpful")).unwrap(),
+            ["helpful.jsonl"]
+        );
+        assert!(
+            found(&["README.md"], None)
+                .unwrap_err()
+                .contains("holds no data file")
+        );
+    }
+
+    #[test]
+    fn a_file_has_no_split() {
+        let folder = folder(&["x.jsonl"]);
+        let file = folder.path().join("x.jsonl");
+        assert_eq!(files(&file, None).unwrap(), std::slice::from_ref(&file));
+        let error = files(&file, Some("train")).unwrap_err().to_string();
+        assert!(error.contains("is a file: data.split"), "{error}");
+    }
+}

@@ -1,0 +1,172 @@
+//! Conversations, and how a prompt and its answers become text by a chat template.
+
+use super::{Piece, Writer, Written};
+use crate::chat::Template;
+use crate::{Result, Row};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// How conversations become text.
+#[derive(Debug, Clone, Default)]
+pub enum Chat {
+    /// Not at all: a row that holds one is an error.
+    #[default]
+    Missing,
+    /// What is said, a line each, and nothing around it: to measure, never to train on.
+    Contents,
+    /// By a template.
+    Template(Arc<Template>),
+}
+
+impl Chat {
+    /// A whole conversation.
+    pub(super) fn render(&self, row: &Row, messages: &[Value]) -> Result<String> {
+        self.text(row, messages, Ending::Whole)
+    }
+
+    fn text(&self, row: &Row, messages: &[Value], ending: Ending) -> Result<String> {
+        match self {
+            Self::Template(template) => template.render(row, messages, ending == Ending::ToAnswer),
+            Self::Contents => Ok(contents(messages)),
+            Self::Missing => Err(row.error(
+                "holds a conversation, and the checkpoint has no chat template to write it with: \
+                 name a file (data.chat_template)",
+            )),
+        }
+    }
+}
+
+/// Whether the text of a conversation invites an answer.
+#[derive(Clone, Copy, PartialEq)]
+enum Ending {
+    Whole,
+    ToAnswer,
+}
+
+/// What is said, a line each.
+fn contents(messages: &[Value]) -> String {
+    let content = |message: &Value| message["content"].as_str().unwrap_or_default().to_string();
+    messages.iter().map(content).collect::<Vec<_>>().join("\n")
+}
+
+/// What a field says.
+#[derive(Debug, Clone)]
+pub(super) enum Said {
+    /// Tokens.
+    Ids(Vec<u32>),
+    /// A string.
+    Text(String),
+    /// Messages with a role and a content each.
+    Chat(Vec<Value>),
+}
+
+impl Said {
+    /// A field or its ids, if the row has it.
+    pub(super) fn of(row: &Row, name: &str) -> Result<Option<Self>> {
+        if let Some(ids) = row.ids(&format!("{name}_ids"))? {
+            return Ok(Some(Self::Ids(ids)));
+        }
+        Ok(match row.get(name) {
+            None => None,
+            Some(Value::String(text)) => Some(Self::Text(text.clone())),
+            Some(Value::Array(messages)) => {
+                for (index, message) in messages.iter().enumerate() {
+                    check(row, name, index, message)?;
+                }
+                Some(Self::Chat(messages.clone()))
+            }
+            Some(other) => {
+                let expected = "a string or a conversation, [{\"role\": …, \"content\": …}, …]";
+                return Err(row.wrong(name, expected, other));
+            }
+        })
+    }
+
+    /// Whether it is a conversation of more than an answer.
+    pub(super) fn is_dialogue(&self) -> bool {
+        matches!(self, Self::Chat(messages) if messages.len() > 1)
+    }
+
+    fn messages(self, role: &str) -> Option<Vec<Value>> {
+        match self {
+            Self::Ids(_) => None,
+            Self::Text(text) => Some(vec![json!({"role": role, "content": text})]),
+            Self::Chat(messages) => Some(messages),
+        }
+    }
+
+    fn piece(self) -> Piece {
+        match self {
+            Self::Ids(ids) => Piece::Ids(ids),
+            Self::Text(text) => Piece::Text(text),
+            Self::Chat(messages) => Piece::Rendered(contents(&messages)),
+        }
+    }
+}
+
+fn check(row: &Row, name: &str, index: usize, message: &Value) -> Result<()> {
+    let wrong = |what: &str| {
+        let number = index + 1;
+        Err(row.error(format!("message {number} of `{name}` {what}")))
+    };
+    let Value::Object(parts) = message else {
+        return wrong("is no object: expected {\"role\": …, \"content\": …}");
+    };
+    match parts.get("role") {
+        Some(Value::String(_)) => {}
+        _ => return wrong("has no `role` that is a string"),
+    }
+    match parts.get("content") {
+        Some(Value::String(_) | Value::Array(_)) => Ok(()),
+        None | Some(Value::Null) if parts.contains_key("tool_calls") => Ok(()),
+        _ => wrong("has no `content` that is a string"),
+    }
+}
+
+impl Writer {
+    /// A prompt and its answers, written by the chat template if any of them is a conversation.
+    pub(super) fn join(&self, row: &Row, prompt: Said, answers: Vec<Said>) -> Result<Written> {
+        let chat = |said: &Said| matches!(said, Said::Chat(_));
+        if !chat(&prompt) && !answers.iter().any(chat) {
+            return Ok(Written {
+                prompt: Some(prompt.piece()),
+                answers: answers.into_iter().map(Said::piece).collect(),
+                ..Written::default()
+            });
+        }
+        let ids = || row.error("has both a conversation and token ids: give one of the two");
+        let prompt = prompt.messages("user").ok_or_else(ids)?;
+        let mut written = Written::default();
+        let mut shared = self.chat.text(row, &prompt, Ending::ToAnswer)?;
+        let mut texts = Vec::with_capacity(answers.len());
+        for answer in answers {
+            let answer = answer.messages("assistant").ok_or_else(ids)?;
+            written.said.push(contents(&answer));
+            written.turns = prompt.len() + answer.len();
+            let whole = [prompt.clone(), answer].concat();
+            texts.push(match self.chat {
+                Chat::Contents => format!("{shared}{}", written.said[texts.len()]),
+                _ => self.chat.render(row, &whole)?,
+            });
+        }
+        // A template may write the prompt otherwise once it is answered; then the prompt ends where
+        // the texts part, as what all of them share is what a policy is asked to continue.
+        for text in &texts {
+            let common = common_prefix(&shared, text);
+            written.rewritten |= common < shared.len();
+            shared.truncate(common);
+        }
+        let rest = |text: &String| Piece::Rendered(text[shared.len()..].to_string());
+        written.answers = texts.iter().map(rest).collect();
+        written.prompt = Some(Piece::Rendered(shared));
+        Ok(written)
+    }
+}
+
+/// How many bytes two texts share at their start, in whole characters.
+fn common_prefix(a: &str, b: &str) -> usize {
+    let mut pairs = a.char_indices().zip(b.chars());
+    pairs
+        .find(|((_, x), y)| x != y)
+        .map_or(a.len().min(b.len()), |((index, _), _)| index)
+}

@@ -1,0 +1,46 @@
+//! Prompts alone.
+
+use super::{Said, Shape, Writer, Written, has};
+use crate::{Result, Row};
+
+impl Writer {
+    /// The prompt of a row, which may be one that its pair implies, or its only text.
+    pub(crate) fn prompt(&self, row: &Row) -> Result<Written> {
+        let fields = &self.fields;
+        if !has(row, &fields.prompt) {
+            if Shape::of(row, fields) == Some(Shape::ImplicitPreference) {
+                let pair = self.implicit_pair(row)?;
+                return Ok(Written {
+                    answers: Vec::new(),
+                    said: Vec::new(),
+                    ..pair
+                });
+            }
+            if row.fields.len() == 1 && has(row, &fields.text) {
+                let text = self.must(row, &fields.text)?;
+                return self.join(row, self.with_suffix(row, text), Vec::new());
+            }
+        }
+        self.join(row, self.prompt_of(row)?, Vec::new())
+    }
+
+    /// The field that is the prompt, with what belongs to it.
+    pub(super) fn prompt_of(&self, row: &Row) -> Result<Said> {
+        let prompt = self.must(row, &self.fields.prompt)?;
+        Ok(self.with_suffix(row, prompt))
+    }
+
+    fn with_suffix(&self, row: &Row, prompt: Said) -> Said {
+        let Said::Text(mut text) = prompt else {
+            return prompt;
+        };
+        if let Ok(Some(input)) = row.text(&self.fields.input)
+            && !input.is_empty()
+        {
+            text.push('\n');
+            text.push_str(input);
+        }
+        text.push_str(&self.fields.separator);
+        Said::Text(text)
+    }
+}
