@@ -379,7 +379,7 @@ mod tests {
             (
                 "objective = \"dop\"",
                 vec![],
-                "run.toml:1: `objective`: unknown variant `dop`, expected one of `ppo-kl`, `maxent`, `imitation`, `rloo`, `reinforce`, `grpo`, `vargrad`, `dpo`, `sft`, `reward`; did you mean `dpo`?",
+                "run.toml:1: `objective`: unknown variant `dop`, expected one of `ppo-kl`, `maxent`, `imitation`, `rloo`, `reinforce`, `grpo`, `vargrad`, `dpo`, `kto`, `sft`, `reward`; did you mean `dpo`?",
             ),
             (
                 "objective = \"softq\"",

@@ -27,7 +27,7 @@ fn train(folder: &Path, more: &str) -> Output {
 
 /// Starts a run and waits until it has written so many lines of metrics.
 fn start(folder: &Path, more: &str, run: &Path, lines: usize) -> Child {
-    let child = Command::new(env!("CARGO_BIN_EXE_rlhf"))
+    let mut child = Command::new(env!("CARGO_BIN_EXE_rlhf"))
         .args(arguments(more))
         .current_dir(folder)
         .stdout(Stdio::null())
@@ -44,6 +44,8 @@ fn start(folder: &Path, more: &str, run: &Path, lines: usize) -> Child {
         }
         std::thread::sleep(Duration::from_millis(1));
     }
+    child.kill().unwrap();
+    child.wait().unwrap();
     panic!("{} has no {lines} steps", run.display());
 }
 
