@@ -794,7 +794,8 @@ fn methods_look_for_what_depends_on_the_reward_over_beta_and_the_prior() {
         serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
     };
     let known = r#"{"": [0.3, 0.7], "0": [0.6, 0.4], "1": [0.2, 0.8]}"#;
-    let problems: [(&str, f64, &dyn Fn(f64) -> f64); 5] = [
+    type Problem<'a> = (&'a str, f64, &'a dyn Fn(f64) -> f64);
+    let problems: [Problem<'_>; 5] = [
         (known, 0.5, &|r| r),
         (known, 0.5, &|r| r + 2.0),
         (known, 1.5, &|r| 3.0 * r),

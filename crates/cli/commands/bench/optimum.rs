@@ -174,6 +174,6 @@ fn fit(world: &World, case: &Case, seed: u64) -> Result<exact::Row> {
         ..EvalArgs::of(vec![run.clone()])
     };
     let rows = exact::of_run(&mut Judge::new(&run, &judge)?, &run)?;
-    let policies = rows.into_iter().filter(|row| row.step.is_some());
-    policies.last().context("the run has no policy")
+    let mut policies = rows.into_iter().filter(|row| row.step.is_some());
+    policies.next_back().context("the run has no policy")
 }
