@@ -143,6 +143,7 @@ pub(crate) fn check_reward(config: &Config, vocabulary: &Vocabulary) -> Result<(
             folder.display()
         );
     }
+    rule.check_models(&vocabulary.tokenizer)?;
     Rules::new(&rule.without_models(), &vocabulary.tokenizer)?.check(vocabulary.size)?;
     Ok(())
 }

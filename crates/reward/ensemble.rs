@@ -14,15 +14,24 @@ pub(crate) struct Ensemble {
 }
 
 impl Ensemble {
+    /// Whether there are several.
+    ///
+    /// # Errors
+    /// If there are not.
+    pub(crate) fn check(folders: &[PathBuf]) -> Result<()> {
+        if folders.len() < 2 {
+            let message = "reward ensemble: give 2 folders at least";
+            return Err(Error::Rule(message.into()));
+        }
+        Ok(())
+    }
+
     /// The reward models in these folders, for a policy of this tokenizer.
     ///
     /// # Errors
     /// If there are fewer than two, or one cannot be loaded.
     pub(crate) fn load(folders: &[PathBuf], combine: Combine, reader: &Tokenizer) -> Result<Self> {
-        if folders.len() < 2 {
-            let message = "reward ensemble: give 2 folders at least";
-            return Err(Error::Rule(message.into()));
-        }
+        Self::check(folders)?;
         let members = folders
             .iter()
             .map(|folder| Learned::read_by(folder, reader));

@@ -27,43 +27,53 @@ impl fmt::Debug for Implicit {
 }
 
 impl Implicit {
-    /// Of the language models in two folders, for a policy of this tokenizer.
+    /// Whether β is a price and both folders have the policy's tokens, from their headers.
     ///
     /// # Errors
-    /// If β is not positive, a folder cannot be loaded, or has another tokenizer: a log-ratio of
+    /// If β is not positive, a folder cannot be read, or has another tokenizer: a log-ratio of
     /// tokens that were not drawn means nothing.
-    pub(crate) fn load(policy: &Path, prior: &Path, beta: f64, reader: &Tokenizer) -> Result<Self> {
+    pub(crate) fn check(folders: [&Path; 2], beta: f64, reader: &Tokenizer) -> Result<()> {
         if !beta.is_finite() || beta <= 0.0 {
             let message = format!("reward implicit: beta = {beta}: must be a positive number");
             return Err(Error::Rule(message));
         }
-        let load = |folder: &Path| -> Result<Box<dyn Model>> {
-            let wrap = |error| Error::Model(Box::new(error));
+        for folder in folders {
             let vocab = inspect(folder).map_err(wrap)?.vocab;
-            if !Tokenizer::load(folder, vocab)
-                .map_err(wrap)?
-                .same_ids(reader)
-            {
+            let own = Tokenizer::load(folder, vocab).map_err(wrap)?;
+            if !own.same_ids(reader) {
                 return Err(Error::Rule(format!(
                     "reward implicit: {} has another tokenizer than the model: its log-probs are of \
                      other tokens",
                     folder.display()
                 )));
             }
-            let options = LoadOptions {
-                storage: Storage::Frozen,
-                heads: Heads::Language,
-                temperature: 1.0,
-                backend: Backend::Engine,
-            };
-            rlhf_lm::load(folder, &options).map_err(wrap)
+        }
+        Ok(())
+    }
+
+    /// Of the language models in two folders, for a policy of this tokenizer.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check), or if a folder cannot be loaded.
+    pub(crate) fn load(policy: &Path, prior: &Path, beta: f64, reader: &Tokenizer) -> Result<Self> {
+        Self::check([policy, prior], beta, reader)?;
+        let options = LoadOptions {
+            storage: Storage::Frozen,
+            heads: Heads::Language,
+            temperature: 1.0,
+            backend: Backend::Engine,
         };
+        let load = |folder| rlhf_lm::load(folder, &options).map_err(wrap);
         Ok(Self {
             policy: load(policy)?,
             prior: load(prior)?,
             beta,
         })
     }
+}
+
+fn wrap(error: rlhf_lm::Error) -> Error {
+    Error::Model(Box::new(error))
 }
 
 impl Reward for Implicit {

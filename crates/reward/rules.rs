@@ -26,6 +26,29 @@ enum Compiled {
     MissingEos { penalty: f64, rule: Box<Compiled> },
 }
 
+impl Rule {
+    /// Whether its models make sense together and for a policy with this tokenizer, from their
+    /// headers.
+    ///
+    /// # Errors
+    /// If not; the message names the folder or the number.
+    pub fn check_models(&self, reader: &Tokenizer) -> Result<()> {
+        match self {
+            Self::Ensemble { folders, .. } => Ensemble::check(folders),
+            Self::Implicit {
+                policy,
+                prior,
+                beta,
+            } => Implicit::check([policy, prior], *beta, reader),
+            Self::Sum { rules } => rules
+                .iter()
+                .try_for_each(|part| part.rule.check_models(reader)),
+            Self::MissingEos { rule, .. } => rule.check_models(reader),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// What scores whole batches by means of its own: models, programs, endpoints.
 struct Judge(Box<dyn Reward>);
 

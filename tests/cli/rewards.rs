@@ -212,11 +212,11 @@ fn a_reward_that_fails_is_named() {
             "ended (exit status: 0) after 0 of 4 lines, 3 times in a row",
         ),
         ("mean:one/final", "give 2 folders at least"),
-        ("mean:one/final,model", "model"),
         (
-            "implicit:dpo/final,none,0.1",
-            "none/config.json: No such file",
+            "mean:one/final,model",
+            "is a language model, not a reward model",
         ),
+        ("implicit:dpo/final,none,0.1", "none: no such folder"),
         (
             "implicit:dpo/final,model,0",
             "beta = 0: must be a positive number",
