@@ -45,7 +45,7 @@ pub fn files(path: &Path, split: Option<&str>) -> Result<Vec<PathBuf>> {
         };
     }
     let mut found = Vec::new();
-    search(path, path, DEPTH, &mut found)?;
+    search(path, DEPTH, &mut found)?;
     found.sort();
     if found.is_empty() {
         let message = "holds no data file (.jsonl, .json, .csv, .tsv, .txt, .parquet, also .gz and \
@@ -84,7 +84,7 @@ fn choose(path: &Path, found: Vec<PathBuf>, split: Option<&str>) -> Result<Vec<P
     Ok(chosen)
 }
 
-fn search(root: &Path, folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
+fn search(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
     let error = |source| Error::io(folder, source);
     for entry in std::fs::read_dir(folder).map_err(error)? {
         let path = entry.map_err(error)?.path();
@@ -94,7 +94,7 @@ fn search(root: &Path, folder: &Path, depth: usize, found: &mut Vec<PathBuf>) ->
         }
         if path.is_dir() {
             if depth > 0 {
-                search(root, &path, depth - 1, found)?;
+                search(&path, depth - 1, found)?;
             }
         } else if format_of(&path).is_some() {
             found.push(path);
