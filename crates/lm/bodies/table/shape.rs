@@ -16,7 +16,7 @@ pub enum States {
     LastToken,
 }
 
-/// The shape of a [`Table`].
+/// The shape of a [`Table`](super::Table).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TableConfig {
