@@ -459,7 +459,7 @@ mod tests {
                 vec![],
                 "run.toml:2: `method.per_step",
             ),
-            ("[optim\n", vec![], "run.toml: TOML parse error at line 1"),
+            ("[optim\n", vec![], "run.toml:1: not TOML: unclosed table"),
         ] {
             let error = format!("{:#}", resolve(file, &sets).unwrap_err());
             assert!(error.contains(expected), "{error}\nshould hold: {expected}");
