@@ -509,7 +509,7 @@ pub(crate) enum DataCommand {
 /// it. Fails if there are rows that training would refuse.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  rlhf data check pairs.jsonl.gz --model gpt2/ --no-preview\n\nA file \
+    after_help = "Example:\n  rlhf data check pairs.jsonl --model gpt2/ --no-preview\n\nA file \
     is JSONL, a JSON array, CSV, TSV, plain text or Parquet, by its name; .gz and .zst are\n\
     decompressed. A folder is all its files of a split. Lengths are of a random sample of at most\n\
     20,000 rows, in tokens where there is a model, else in characters. How rows are read is set\n\

@@ -161,6 +161,10 @@ impl Vocabulary {
         let Some(prompt) = written.prompt.as_ref().and_then(Piece::text) else {
             return Ok(());
         };
+        // Without a tokenizer texts are numbers, which may not be joined.
+        if self.tokenizer.is_ids() {
+            return Ok(());
+        }
         let start = self.raw(row, prompt)?;
         for answer in written.answers.iter().filter_map(Piece::text) {
             let apart = [start.clone(), self.raw(row, answer)?].concat();

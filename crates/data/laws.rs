@@ -313,6 +313,20 @@ fn special_tokens_are_never_doubled() {
     }
 }
 
+/// Numbers in the place of text are never joined.
+#[test]
+fn ids_written_as_text_stay_apart() {
+    let content = "{\"prompt\": \"1 2\", \"completion\": \"3 4\"}\n";
+    let (read, notes) = with(content, BOTH, 9, |reader, rows| reader.completions(rows));
+    let read = read.unwrap();
+    let (prompt, response) = (&read.prompts()[0].ids, &read.responses()[0].ids);
+    assert_eq!(
+        (prompt.as_slice(), response.as_slice()),
+        (&[1, 2][..], &[3, 4, 9][..])
+    );
+    assert_eq!(notes, Notes::default());
+}
+
 /// Prompt and completion are tokenized apart; where that makes a difference it is counted.
 #[test]
 fn boundaries_are_those_of_sampling() {
