@@ -81,8 +81,9 @@ fn a_token_problem_has_the_keys_it_is_said_to_have() {
     close(&solved["policy"][""][1], 0.75 / z);
     let points = solved["frontier"].as_array().unwrap();
     let own = points.iter().find(|point| point["beta"] == 0.5).unwrap();
-    assert_eq!(own["kl"], solved["kl"]);
-    assert_eq!(own["reward"], solved["expected_reward"]);
+    // The frontier has it from the responses, the solution from the prefixes.
+    close(&own["kl"], solved["kl"].as_f64().unwrap());
+    close(&own["reward"], solved["expected_reward"].as_f64().unwrap());
 
     let trained = answer(folder.path(), &["p.json", "--method", "dpo", "--seed", "3"]);
     assert_eq!(trained["method"], "dpo");
