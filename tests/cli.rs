@@ -523,8 +523,11 @@ fn data_check_reports_and_training_agrees() {
     let output = rlhf(folder.path(), &[&train[..], &skip].concat());
     let said = text(&output.stderr);
     assert!(output.status.success(), "{said}");
+    let bad = folder.path().join("pairs.jsonl:5").display().to_string();
     assert!(
-        said.contains("1 rows skipped because they cannot be used, first pairs.jsonl:5"),
+        said.contains(&format!(
+            "1 rows skipped because they cannot be used, first {bad}"
+        )),
         "{said}"
     );
     let output = rlhf(folder.path(), &[&check[..], &skip].concat());
