@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::Output;
 
 /// Settings of a run of a few steps, on the tokens of the tiny checkpoint.
 const SHORT: [&str; 12] = [
@@ -22,9 +23,8 @@ const SHORT: [&str; 12] = [
     "run",
 ];
 
-/// What the program says of a run with a reward, once it has succeeded.
-#[track_caller]
-fn rewarded(folder: &Path, model: &str, reward: &str) -> String {
+/// A short run with a reward, whatever comes of it.
+fn trained(folder: &Path, model: &str, reward: &str) -> Output {
     let mut arguments = vec![
         "train",
         "--objective",
@@ -36,7 +36,13 @@ fn rewarded(folder: &Path, model: &str, reward: &str) -> String {
     ];
     arguments.extend(SHORT);
     arguments.push("--overwrite");
-    let output = rlhf(folder, &arguments);
+    rlhf(folder, &arguments)
+}
+
+/// What the program says of a run with a reward, once it has succeeded.
+#[track_caller]
+fn rewarded(folder: &Path, model: &str, reward: &str) -> String {
+    let output = trained(folder, model, reward);
     assert!(
         output.status.success(),
         "{reward}\n{}",
@@ -47,18 +53,7 @@ fn rewarded(folder: &Path, model: &str, reward: &str) -> String {
 
 #[track_caller]
 fn refused(folder: &Path, model: &str, reward: &str, expected: &str) {
-    let mut arguments = vec![
-        "train",
-        "--objective",
-        "ppo-kl",
-        "--model",
-        model,
-        "--reward",
-        reward,
-    ];
-    arguments.extend(SHORT);
-    arguments.push("--overwrite");
-    let output = rlhf(folder, &arguments);
+    let output = trained(folder, model, reward);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{reward}\n{said}");
     assert!(
