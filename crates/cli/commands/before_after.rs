@@ -7,7 +7,7 @@ use crate::wiring::{self, Vocabulary};
 use anyhow::Result;
 use rlhf_journal::write_atomic;
 use rlhf_lm::Heads;
-use rlhf_objective::{Prompt, Sequences, finite_scores};
+use rlhf_objective::{Prompt, Reward, Sequences, finite_scores};
 use rlhf_policy::{Sampling, sample};
 use rlhf_tensor::Storage;
 use serde_json::json;
@@ -38,8 +38,21 @@ pub(crate) fn show(config: &Config, run: &Path) -> Result<()> {
     if prompts.is_empty() {
         return Ok(());
     }
-    let before = answers(config, &vocabulary, start, &prompts)?;
-    let after = answers(config, &vocabulary, &run.join("final"), &prompts)?;
+    let mut reward = match &config.reward {
+        None => None,
+        Some(_) => Some(wiring::reward(config, &vocabulary.tokenizer)?),
+    };
+    let mut answered = |folder: &Path| -> Result<Answers> {
+        let sequences = answers(config, &vocabulary, folder, &prompts)?;
+        let scores = reward
+            .as_mut()
+            .map(|reward| scores(&mut **reward, &sequences));
+        Ok(Answers {
+            scores: scores.transpose()?,
+            sequences,
+        })
+    };
+    let (before, after) = (answered(start)?, answered(&run.join("final"))?);
     let mut lines = String::new();
     for (index, prompt) in prompts.iter().enumerate() {
         log(format_args!("\n{}", prompt.text));
@@ -65,7 +78,7 @@ fn answers(
     vocabulary: &Vocabulary,
     folder: &Path,
     prompts: &[Arc<Prompt>],
-) -> Result<Answers> {
+) -> Result<Sequences> {
     let mut model = wiring::network(folder, config, Storage::Frozen, Heads::Language)?;
     let sampling = Sampling {
         samples: 1,
@@ -73,13 +86,9 @@ fn answers(
         ..sampling(config, vocabulary)
     };
     let decode = |ids: &[u32]| vocabulary.tokenizer.decode(ids);
-    let sequences = sample(&mut *model.decoder()?, prompts, &sampling, &decode)?.sequences;
-    let scores = match &config.reward {
-        None => None,
-        Some(_) => {
-            let mut reward = wiring::reward(config, &vocabulary.tokenizer)?;
-            Some(finite_scores(&mut *reward, &sequences)?.to_vec()?)
-        }
-    };
-    Ok(Answers { sequences, scores })
+    Ok(sample(&mut *model.decoder()?, prompts, &sampling, &decode)?.sequences)
+}
+
+fn scores(reward: &mut dyn Reward, sequences: &Sequences) -> Result<Vec<f32>> {
+    Ok(finite_scores(reward, sequences)?.to_vec()?)
 }

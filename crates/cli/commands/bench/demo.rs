@@ -5,7 +5,7 @@ use crate::args::{EvalArgs, TrainArgs};
 use crate::commands::eval::Judge;
 use crate::commands::{demo, train};
 use crate::config::ObjectiveName;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use rlhf_demo::gold;
 use rlhf_journal::{Estimate, FrontierPoint};
 use serde_json::{Value, json};
@@ -139,12 +139,9 @@ fn gold_accuracy(pairs: &Path) -> Result<f64> {
 /// The curve at this KL, between its points.
 fn at(curve: &[FrontierPoint], kl: f64) -> Result<Estimate> {
     let after = curve.iter().position(|point| point.kl.value >= kl);
-    let after = after.filter(|&index| index > 0);
-    ensure!(
-        after.is_some(),
-        "{SAMPLES} responses of the prior do not show the best at {kl:.3} nats"
-    );
-    let after = after.unwrap_or(1);
+    let Some(after) = after.filter(|&index| index > 0) else {
+        bail!("{SAMPLES} responses of the prior do not show the best at {kl:.3} nats");
+    };
     let (a, b) = (&curve[after - 1], &curve[after]);
     let share = (kl - a.kl.value) / (b.kl.value - a.kl.value);
     let between =
