@@ -158,7 +158,8 @@ impl Layers {
         )
     }
 
-    fn objective(&self) -> Result<ObjectiveName> {
+    /// The objective, as far as the layers say it.
+    pub(crate) fn objective(&self) -> Result<ObjectiveName> {
         let set = self.sets.iter().rev().find(|set| set.path == ["objective"]);
         let value = match (set, &self.file) {
             (Some(set), _) => Some(&set.value),

@@ -19,6 +19,17 @@ pub(crate) struct Settled {
     pub(crate) repositories: Vec<Value>,
 }
 
+impl Settled {
+    /// The same with both settings changed.
+    pub(crate) fn try_map(self, change: impl Fn(Config) -> Result<Config>) -> Result<Self> {
+        Ok(Self {
+            kept: change(self.kept)?,
+            local: change(self.local)?,
+            repositories: self.repositories,
+        })
+    }
+}
+
 /// What to do with a name that is neither here nor the name of a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Missing {

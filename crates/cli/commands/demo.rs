@@ -1,15 +1,20 @@
 //! The small world that is trained on when nothing says what to train.
 
 use crate::args::TrainArgs;
-use crate::config::{MethodName, ObjectiveName};
+use crate::config::{Config, MethodName, ObjectiveName};
 use crate::layers::Layers;
+use crate::plan::Lines;
 use anyhow::{Context, Result};
 use rlhf_journal::write_atomic;
 use std::fs;
 use std::path::Path;
+use tempfile::TempDir;
 
 /// Who set these, for a message about a setting that makes no sense.
 const WHO: &str = "the small world";
+
+/// The folder that holds the world.
+pub(crate) const WORLD: &str = "world";
 
 /// What fits every method that samples.
 const ONLINE: &[&str] = &[
@@ -43,9 +48,41 @@ fn settings(method: MethodName) -> &'static [&'static str] {
     }
 }
 
-/// The settings of a run on the world in `folder`, which need not be there yet.
+/// The world where a run is planned: a folder that goes away, for a plan writes nothing.
+pub(crate) struct Staged(TempDir);
+
+impl Staged {
+    pub(crate) fn new() -> Result<Self> {
+        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+        write(folder.path())?;
+        Ok(Self(folder))
+    }
+
+    /// The settings of a run on it.
+    pub(crate) fn layers(&self, args: &TrainArgs) -> Result<Layers> {
+        layers(self.0.path(), args)
+    }
+
+    /// The same settings where the world is in the run folder.
+    pub(crate) fn config_in(&self, run: &Path, config: Config) -> Result<Config> {
+        config.stored_in(self.0.path())?.read_from(run)
+    }
+
+    /// The same plan where the world is in the run folder.
+    pub(crate) fn say_in(&self, run: &Path, lines: &mut Lines) -> Result<()> {
+        let (here, there) = (self.0.path(), std::path::absolute(run)?);
+        let (here, there) = (here.display().to_string(), there.display().to_string());
+        for (_, line) in lines {
+            *line = line.replace(&here, &there);
+        }
+        Ok(())
+    }
+}
+
+/// The settings of a run on the world that is written to `folder`.
 pub(crate) fn layers(folder: &Path, args: &TrainArgs) -> Result<Layers> {
-    let method = args.objective.unwrap_or(ObjectiveName::PpoKl).method();
+    let objective = args.layers()?.objective()?;
+    let method = objective.method();
     let mut layers = Layers::new(None)?;
     for typed in settings(method).iter().chain(EVAL) {
         layers.set(typed)?;
@@ -57,17 +94,18 @@ pub(crate) fn layers(folder: &Path, args: &TrainArgs) -> Result<Layers> {
         MethodName::Sft => ("reviews.jsonl", None),
         _ => ("prompts.jsonl", Some("held_out.jsonl")),
     };
-    let path = |name: &str| folder.join(name).display().to_string();
+    let world = folder.join(WORLD);
+    let path = |name: &str| world.join(name).display().to_string();
     layers.put(WHO, "model.path", path("model"));
     layers.put(WHO, "data.train", path(train));
     if let Some(held_out) = held_out {
         layers.put(WHO, "data.held_out", path(held_out));
     }
-    if args.reward.is_none() && method != MethodName::Reward {
+    if method != MethodName::Reward {
         layers.put(WHO, "reward.kind", "model");
         layers.put(WHO, "reward.folder", path("reward"));
     }
-    if args.objective == Some(ObjectiveName::Imitation) {
+    if objective == ObjectiveName::Imitation {
         layers.put(WHO, "prior.kind", "demonstrations");
         layers.put(WHO, "prior.data", path("demonstrations.jsonl"));
     }
@@ -75,10 +113,10 @@ pub(crate) fn layers(folder: &Path, args: &TrainArgs) -> Result<Layers> {
     Ok(layers)
 }
 
-/// Writes the world to `folder`.
+/// Writes the world into `folder`.
 pub(crate) fn write(folder: &Path) -> Result<()> {
     for (name, bytes) in rlhf_demo::FILES {
-        let path = folder.join(name);
+        let path = folder.join(WORLD).join(name);
         let parent = path.parent().unwrap_or(folder);
         fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
         write_atomic(&path, bytes)?;

@@ -1,11 +1,12 @@
 //! `rlhf train`: one run.
 
 use crate::args::TrainArgs;
+use crate::commands::demo::Staged;
 use crate::commands::{before_after, demo, eval};
 use crate::config::{Config, ObjectiveName};
 use crate::layers::Layers;
 use crate::output::{Interrupted, Usage, log, print};
-use crate::plan::{json, plan, show};
+use crate::plan::{Lines, json, plan, show};
 use crate::prior_fit;
 use crate::resolve::{Missing, Settled, settle};
 use crate::run::{Start, execute, start_threads};
@@ -23,78 +24,77 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     if args.resume {
         return resume(args);
     }
-    let world = |folder: &Path| folder.join("world");
-    let objective = args
-        .layers()
+    let world = args.is_bare().then(Staged::new).transpose()?;
+    let config = match &world {
+        Some(world) => world.layers(args),
+        None => args.layers(),
+    };
+    let config = config
         .and_then(|layers| layers.resolve())
-        .map_err(Usage)?
-        .objective;
-    let folder = folder(args, objective);
-    let config = if args.is_bare() {
-        demo::layers(&world(&folder), args)?
-            .resolve()
-            .map_err(Usage)?
-    } else {
-        args.layers()?.resolve().map_err(Usage)?
-    };
-    config.require().map_err(Usage)?;
-    // The small world is not written yet.
-    let missing = match args.is_bare() {
-        true => Missing::Leave,
-        false => Missing::Refuse,
-    };
-    let settled = settle(config, missing)?;
-    let mut config = settled.local;
+        .and_then(|config| config.require().map(|()| config))
+        .map_err(Usage)?;
+    let mut settled = settle(config, Missing::Refuse)?;
+    let folder = folder(args, settled.local.objective);
     let existing = match args.overwrite {
         true => Existing::Overwrite,
         false => Existing::Refuse,
     };
     Journal::check(&folder, existing)?;
-    if args.dry_run {
-        return dry_run(args, &config, &folder);
-    }
     // Before anything runs on them: rows are tokenized on all.
-    start_threads(&config)?;
-    let lines = if args.is_bare() {
-        None
-    } else {
-        Some(plan(&config)?)
-    };
-    config.prior.locate(&std::path::absolute(&folder)?);
+    start_threads(&settled.local)?;
+    let mut lines = plan(&settled.local)?;
+    if let Some(world) = &world {
+        world.say_in(&folder, &mut lines)?;
+        settled = settled.try_map(|config| world.config_in(&folder, config))?;
+    }
+    if args.dry_run {
+        return dry_run(args, lines, &folder);
+    }
+    let Settled {
+        kept,
+        local,
+        repositories,
+    } = settled;
     let mut journal = Journal::create(&folder, existing)?;
     log(format_args!("run folder {}", folder.display()));
-    if args.is_bare() {
-        demo::write(&world(&folder))?;
+    if world.is_some() {
+        demo::write(&folder)?;
     }
-    show(&lines.map_or_else(|| plan(&config), Ok)?);
-    let stored = toml::to_string(&settled.kept.stored_in(&folder)?)?;
+    show(&lines);
+    let stored = toml::to_string(&kept.stored_in(&folder)?)?;
     journal.config(&format!("{STORED}{stored}"))?;
-    prior_fit::fit(&config)?;
-    let start = Start::fresh(&config)?.with(settled.repositories);
-    let ended = execute(&config, &mut journal, &start)?;
+    let start = Start::fresh(&local)?.with(repositories);
+    let (config, ended) = go(local, &mut journal, &start)?;
     finish(args, &config, &folder, ended)?;
-    if args.is_bare() && config.reward.is_some() {
+    if world.is_some() && config.reward.is_some() {
         eval::picture(&folder)?;
     }
     Ok(())
 }
 
+/// Runs what has a folder: first what the prior is fitted to, if it is.
+fn go(mut config: Config, journal: &mut Journal, start: &Start) -> Result<(Config, Ended)> {
+    config
+        .prior
+        .locate(&std::path::absolute(journal.folder())?);
+    prior_fit::fit(&config)?;
+    let ended = execute(&config, journal, start)?;
+    Ok((config, ended))
+}
+
 /// A run without questions, in a folder that is nobody else's: one that was interrupted goes on.
 pub(crate) fn fit(config: &Config, folder: &Path) -> Result<()> {
-    let mut config = config.clone();
-    config.prior.locate(&std::path::absolute(folder)?);
     let (mut journal, start) = match last_checkpoint(folder) {
         Ok(last) => (Journal::resume(folder, last.step)?, Start::at(&last.path)),
         Err(_) => {
             let journal = Journal::create(folder, Existing::Overwrite)?;
-            journal.config(&toml::to_string(&config)?)?;
-            (journal, Start::fresh(&config)?)
+            journal.config(&toml::to_string(config)?)?;
+            (journal, Start::fresh(config)?)
         }
     };
-    prior_fit::fit(&config)?;
-    match execute(&config, &mut journal, &start)? {
-        Ended::Done => Ok(()),
-        Ended::Interrupted => Err(Interrupted.into()),
+    match go(config.clone(), &mut journal, &start)? {
+        (_, Ended::Done) => Ok(()),
+        (_, Ended::Interrupted) => Err(Interrupted.into()),
     }
 }
 
@@ -153,8 +153,7 @@ fn resume(args: &TrainArgs) -> Result<()> {
     start_threads(&config)?;
     show(&plan(&config)?);
     let mut journal = Journal::resume(&folder, step)?;
-    prior_fit::fit(&config)?;
-    let ended = execute(&config, &mut journal, &start)?;
+    let (config, ended) = go(config, &mut journal, &start)?;
     finish(args, &config, &folder, ended)
 }
 
@@ -163,12 +162,7 @@ fn folder(args: &TrainArgs, objective: ObjectiveName) -> PathBuf {
     args.out.clone().unwrap_or_else(next)
 }
 
-fn dry_run(args: &TrainArgs, config: &Config, folder: &Path) -> Result<()> {
-    let mut lines = if args.is_bare() {
-        crate::target::describe(config)?
-    } else {
-        plan(config)?
-    };
+fn dry_run(args: &TrainArgs, mut lines: Lines, folder: &Path) -> Result<()> {
     lines.push(("run folder", folder.display().to_string()));
     if args.json {
         return print(json(&lines));

@@ -34,20 +34,19 @@ fn run(setting: &Setting<'_>) -> Result<Outcome> {
 /// One run on the world as a newcomer makes it, but for the seed.
 fn fit(scratch: &Path, objective: ObjectiveName, seed: u32) -> Result<PathBuf> {
     let folder = scratch.join(format!("{objective}-{seed}"));
-    let world = scratch.join("world");
-    demo::write(&world)?;
+    demo::write(scratch)?;
     let args = TrainArgs {
         objective: Some(objective),
         seed: Some(seed),
         ..TrainArgs::default()
     };
-    train::fit(&demo::layers(&world, &args)?.resolve()?, &folder)?;
+    train::fit(&demo::layers(scratch, &args)?.resolve()?, &folder)?;
     Ok(folder)
 }
 
 fn ppo(scratch: &Path, seed: u32, outcome: &mut Outcome) -> Result<()> {
     let run = fit(scratch, ObjectiveName::PpoKl, seed)?;
-    let lexicon = scratch.join("world/lexicon.txt");
+    let lexicon = scratch.join(demo::WORLD).join("lexicon.txt");
     let judges = [None, Some(format!("lexicon:{}", lexicon.display()))];
     let mut verdict = |name: &str, required, reached| {
         let name = format!("ppo-kl, seed {seed}: {name}");
@@ -103,7 +102,7 @@ fn dpo(scratch: &Path, seed: u32, outcome: &mut Outcome) -> Result<()> {
     let held_out = json(&run.join("held_out.json"))?;
     let accuracy: Estimate = serde_json::from_value(held_out["numbers"]["accuracy"].clone())
         .context("held_out.json has no accuracy")?;
-    let ceiling = gold_accuracy(&scratch.join("world/held_out_pairs.jsonl"))?;
+    let ceiling = gold_accuracy(&scratch.join(demo::WORLD).join("held_out_pairs.jsonl"))?;
     outcome
         .rows
         .push(json!({"seed": seed, "accuracy": accuracy, "accuracy of the gold score": ceiling}));
