@@ -1,29 +1,12 @@
 //! The small world inside the program: its gold score is worth learning, and a first run learns it.
 
+mod program;
+
+use program::{done, rlhf, rows, text};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
-
-fn rlhf(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rlhf"));
-    let output = command
-        .args(arguments)
-        .current_dir(folder)
-        .output()
-        .unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "rlhf {arguments:?}\n{errors}");
-    output
-}
-
-fn rows(bytes: &[u8]) -> Vec<Value> {
-    let text = String::from_utf8_lossy(bytes);
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}
 
 /// A word and its value a line.
 fn lexicon(path: &Path) -> BTreeMap<String, f64> {
@@ -53,13 +36,13 @@ fn the_gold_score_is_worth_learning_and_a_run_learns_it() {
     ];
     let arguments = [&["train", "--out", "run"][..], &short].concat();
     let said = rlhf(folder.path(), &arguments);
-    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    let said = text(&said.stderr);
     assert!(
         said.contains("\n  before … ") && said.contains("\n  after  … "),
         "{said}"
     );
     let run = folder.path().join("run");
-    let answers = rows(&fs::read(run.join("before_after.jsonl")).unwrap());
+    let answers = rows(&fs::read_to_string(run.join("before_after.jsonl")).unwrap());
     assert_eq!(answers.len(), 3);
     assert!(answers.iter().all(|row| row["after"]["score"].is_f64()));
 
@@ -74,7 +57,7 @@ fn the_gold_score_is_worth_learning_and_a_run_learns_it() {
             "run/world/held_out.jsonl",
         ];
         let more = ["-n", n, "--max-new-tokens", "24", "--json"];
-        rows(&rlhf(folder.path(), &[&arguments[..], &more].concat()).stdout)
+        rows(&done(folder.path(), &[&arguments[..], &more].concat()))
     };
     let prior = sample("run/world/model", "64");
     let text = |row: &Value| row["completion"].as_str().unwrap().to_string();

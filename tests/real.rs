@@ -1,6 +1,9 @@
 //! Whole runs on real checkpoints and data, as a user makes them. They read the folder that
 //! `RLHF_TEST_DATA` names; without it they say so and pass.
 
+mod program;
+
+use program::{done, rows};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::fs;
@@ -14,24 +17,6 @@ fn data() -> Option<PathBuf> {
         eprintln!("skipped: RLHF_TEST_DATA names no folder of real checkpoints and data");
     }
     folder
-}
-
-fn rlhf(folder: &Path, arguments: &[&str]) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rlhf"));
-    let output = command
-        .args(arguments)
-        .current_dir(folder)
-        .output()
-        .unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "rlhf {arguments:?}\n{errors}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn json_lines(text: &str) -> Vec<Value> {
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
 }
 
 /// A trained GPT-2 that sorts six letters of three learns to favour the third letter, and pays for
@@ -79,8 +64,8 @@ fn ppo_kl_moves_a_sorting_model_towards_its_optimum() {
     ] {
         arguments.extend(["--set", setting]);
     }
-    rlhf(folder.path(), &arguments);
-    let points = json_lines(&rlhf(folder.path(), &["eval", "run", "--json"]));
+    done(folder.path(), &arguments);
+    let points = rows(&done(folder.path(), &["eval", "run", "--json"]));
     let (first, last) = (&points[0], points.last().unwrap());
     let value = |point: &Value, of: &str| point[of]["value"].as_f64().unwrap();
     assert_eq!(value(first, "kl"), 0.0);
@@ -113,8 +98,8 @@ fn closed(folder: &Path, run: &[&str], settings: &[&str]) -> f64 {
         &["--out", "run", "--overwrite"],
         run,
     ];
-    rlhf(folder, &with(with(run.concat(), &own), settings));
-    let rows = json_lines(&rlhf(folder, &["eval", "run", "--exact", "--json"]));
+    done(folder, &with(with(run.concat(), &own), settings));
+    let rows = rows(&done(folder, &["eval", "run", "--exact", "--json"]));
     let closed: Vec<f64> = rows
         .iter()
         .map(|row| row["closed"].as_f64().unwrap())
@@ -201,7 +186,7 @@ fn dpo_learns_politeness_from_pairs() {
         let file = data.join(format!("gpt2-bpe/tiny/gpt2-tiny-{from}"));
         fs::copy(file, folder.path().join(to)).unwrap();
     }
-    rlhf(folder.path(), &["model", "init", "config.json", "init"]);
+    done(folder.path(), &["model", "init", "config.json", "init"]);
     let separator = "data.fields.separator=\"\\n\"";
     let fit = [
         "train",
@@ -218,7 +203,7 @@ fn dpo_learns_politeness_from_pairs() {
         "train.epochs=3",
         "train.checkpoints=1",
     ];
-    rlhf(folder.path(), &with(fit, &settings));
+    done(folder.path(), &with(fit, &settings));
     // Three splits into pairs to learn from and pairs held out.
     let accuracies = ["1", "2", "3"].map(|seed| {
         let learn = [
@@ -232,7 +217,7 @@ fn dpo_learns_politeness_from_pairs() {
             "train.epochs=2",
             "train.checkpoints=1",
         ];
-        rlhf(folder.path(), &with(learn.concat(), &settings));
+        done(folder.path(), &with(learn.concat(), &settings));
         let held_out = fs::read_to_string(folder.path().join("dpo/held_out.json")).unwrap();
         let held_out: Value = serde_json::from_str(&held_out).unwrap();
         assert!(held_out["items"].as_u64().unwrap() > 100, "{held_out}");

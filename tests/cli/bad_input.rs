@@ -1,7 +1,8 @@
 //! Bad data, settings and places: each is refused in one line that names the culprit and the fix, with the
 //! right exit code, and leaves nothing behind.
 
-use crate::{folder, rlhf, text};
+use crate::folder;
+use crate::program::{rlhf, text};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};

@@ -1,6 +1,6 @@
 //! The examples of every help text, run one after the other.
 
-use crate::{rlhf, text};
+use crate::program::{rlhf, text};
 use std::fs;
 use std::path::Path;
 use std::process::Command;

@@ -1,6 +1,7 @@
 //! The program and a hub on loopback: everything named `owner/name`.
 
-use super::{server::Server, text};
+use crate::program::text;
+use crate::server::Server;
 use rlhf_demo::FILES;
 use std::fs;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! `rlhf oracle` as a user sees it.
 
-use super::{rlhf, text};
+use crate::program::{rlhf, text};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -216,4 +216,67 @@ fn a_malformed_problem_is_refused_by_name() {
     let output = rlhf(folder.path(), &typo);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("unknown field `step`"));
+}
+
+/// r + c moves the value alone, (k·r, k·β) nothing but the scale, and another prior the optimum: for
+/// the exact answer, and for every method that looks for it.
+#[test]
+fn methods_look_for_what_depends_on_the_reward_over_beta_and_the_prior() {
+    let folder = tempfile::tempdir().unwrap();
+    let solve = |prior: &str, beta: f64, reward: &dyn Fn(f64) -> f64, method: &[&str]| {
+        let numbers = [1.0, -0.5, 0.25, 0.75].map(reward);
+        let names = ["0 0", "0 1", "1 0", "1 1"];
+        let rewards: serde_json::Map<_, _> = names
+            .into_iter()
+            .zip(numbers)
+            .map(|(name, number)| (name.to_string(), number.into()))
+            .collect();
+        let prior: Value = serde_json::from_str(prior).unwrap();
+        let problem = json!({"vocab": 2, "eos": null, "horizon": 2, "beta": beta,
+            "gamma": 1.0, "prior": prior, "reward": rewards});
+        fs::write(folder.path().join("problem.json"), problem.to_string()).unwrap();
+        let arguments = [&["oracle", "problem.json", "--json"][..], method].concat();
+        let output = rlhf(folder.path(), &arguments);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let known = r#"{"": [0.3, 0.7], "0": [0.6, 0.4], "1": [0.2, 0.8]}"#;
+    type Problem<'a> = (&'a str, f64, &'a dyn Fn(f64) -> f64);
+    let problems: [Problem<'_>; 5] = [
+        (known, 0.5, &|r| r),
+        (known, 0.5, &|r| r + 2.0),
+        (known, 1.5, &|r| 3.0 * r),
+        ("\"uniform\"", 0.5, &|r| r),
+        ("\"counting\"", 0.5, &|r| r),
+    ];
+    let exact: Vec<_> = problems
+        .iter()
+        .map(|(prior, beta, reward)| solve(prior, *beta, reward, &[]))
+        .collect();
+    let root = |of: &Value| of["policy"][""][0].as_f64().unwrap();
+    let value = |of: &Value| of["value"].as_f64().unwrap();
+    assert!((root(&exact[1]) - root(&exact[0])).abs() < 1e-12);
+    assert!((value(&exact[1]) - value(&exact[0]) - 2.0).abs() < 1e-12);
+    assert!((root(&exact[2]) - root(&exact[0])).abs() < 1e-12);
+    assert!((value(&exact[2]) - 3.0 * value(&exact[0])).abs() < 1e-12);
+    assert!((root(&exact[3]) - root(&exact[0])).abs() > 0.1);
+    assert!(
+        (root(&exact[4]) - root(&exact[3])).abs() < 1e-12,
+        "of one length"
+    );
+    for method in ["ppo-kl", "rloo", "reinforce", "vargrad", "dpo"] {
+        for (prior, beta, reward) in &problems {
+            let arguments = [
+                "--method",
+                method,
+                "--set",
+                "steps=150",
+                "--set",
+                "responses=256",
+            ];
+            let reached = solve(prior, *beta, reward, &arguments);
+            let kl = reached["kl_to_optimum"].as_f64().unwrap();
+            assert!(kl.abs() < 0.02, "{method}, {prior}, {beta}: {kl}");
+        }
+    }
 }

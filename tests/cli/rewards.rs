@@ -1,6 +1,7 @@
 //! Every kind of reward in a run.
 
-use super::{folder, rlhf, text};
+use crate::folder;
+use crate::program::{rlhf, text};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;

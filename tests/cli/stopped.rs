@@ -1,7 +1,8 @@
 //! Runs that end before their end: by a signal, a full disk, a number that is none. What is left is whole,
 //! and a resumed run is byte for byte the one that was never stopped.
 
-use crate::{folder, rlhf, text};
+use crate::folder;
+use crate::program::{rlhf, text};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

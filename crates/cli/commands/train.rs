@@ -74,9 +74,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
 
 /// Runs what has a folder: first what the prior is fitted to, if it is.
 fn go(mut config: Config, journal: &mut Journal, start: &Start) -> Result<(Config, Ended)> {
-    config
-        .prior
-        .locate(&std::path::absolute(journal.folder())?);
+    config.prior.locate(&std::path::absolute(journal.folder())?);
     prior_fit::fit(&config)?;
     let ended = execute(&config, journal, start)?;
     Ok((config, ended))

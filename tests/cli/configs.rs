@@ -1,0 +1,72 @@
+//! The configurations that are shipped.
+
+use crate::folder;
+use crate::program::{rlhf, text};
+use std::fs;
+use std::path::Path;
+
+/// The configurations that are shipped say what they do, and are accepted as they are.
+#[test]
+fn shipped_configurations_are_read() {
+    let folder = folder();
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+    fs::write(
+        folder.path().join("data.jsonl"),
+        "{\"prompt\": \"1\", \"chosen\": \"2\", \"rejected\": \"3\", \"completion\": \"4\"}\n"
+            .repeat(3),
+    )
+    .unwrap();
+    let mut seen = 0;
+    for file in fs::read_dir(configs)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+    {
+        let config = file.to_str().unwrap();
+        let plan = [
+            "train",
+            "--dry-run",
+            "--config",
+            config,
+            "--model",
+            "model",
+            "--data",
+            "data.jsonl",
+        ];
+        let mut plan = plan.to_vec();
+        if config.ends_with("imitation.toml") {
+            plan.extend(["--prior", "model"]);
+        }
+        let output = rlhf(folder.path(), &plan);
+        assert!(
+            output.status.success(),
+            "{config}\n{}",
+            text(&output.stderr)
+        );
+        seen += 1;
+    }
+    assert!(seen >= 3);
+    assert!(
+        !folder.path().join("runs").exists(),
+        "a dry run leaves nothing"
+    );
+}
+
+/// Maximum-entropy RL, RLHF and imitation-bootstrapped RL differ in their prior and in nothing else.
+#[test]
+fn only_the_prior_differs() {
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+    let read = |name: &str| -> (toml::Value, toml::Table) {
+        let text = fs::read_to_string(configs.join(name)).unwrap();
+        let mut table: toml::Table = text.parse().unwrap();
+        (table.remove("prior").unwrap(), table)
+    };
+    let (reference, rest) = read("ppo-kl.toml");
+    for section in ["objective", "beta", "model", "method", "sampling", "optim"] {
+        assert!(rest.contains_key(section), "{section}");
+    }
+    for name in ["maxent.toml", "imitation.toml"] {
+        let (prior, same) = read(name);
+        assert_ne!(prior, reference);
+        assert_eq!(same, rest, "{name}");
+    }
+}
