@@ -2,7 +2,7 @@
 
 use super::Buffer;
 use super::matmul::{View, Write};
-use super::simd::{Isa, LANES, dispatch, fma, isa, prefetch};
+use super::simd::{Isa, LANES, fma, isa, prefetch};
 use super::split::Shared;
 use rayon::prelude::*;
 
@@ -104,7 +104,16 @@ impl PackedMatrix {
             for (i, panel) in panels.chunks_exact(k * LANES).enumerate() {
                 let first = (task * PANELS + i) * LANES;
                 let columns = first..(first + LANES).min(n);
-                multiply_panel(isa, rows, &groups, panel, columns, epilogue, c, n);
+                let work = Work {
+                    rows,
+                    groups: &groups,
+                    panel,
+                    columns,
+                    epilogue,
+                    c,
+                    n,
+                };
+                multiply_panel(isa, &work);
             }
         });
     }
@@ -145,39 +154,87 @@ fn interleave(x: &[f32], k: usize, groups: &[usize], packed: &mut Vec<f32>) {
     }
 }
 
-/// The sums of `R` rows with one panel.
-#[inline(always)]
-fn accumulate<const FUSED: bool, const R: usize>(rows: &[f32], panel: &[f32]) -> [[f32; LANES]; R] {
-    let mut sums = [[0.0; LANES]; R];
-    let (rows, panel) = (rows.as_chunks::<R>().0, panel.as_chunks::<LANES>().0);
-    for (x, weights) in rows.iter().zip(panel) {
-        prefetch(weights, AHEAD);
-        for r in 0..R {
-            for i in 0..LANES {
-                sums[r][i] = fma::<FUSED>(x[r], weights[i], sums[r][i]);
+/// How the sums of `R` rows with one panel are taken: rows [k, R], panel [k, 16] → [R, 16].
+trait Sums {
+    fn of<const R: usize>(rows: &[f32], panel: &[f32]) -> [[f32; LANES]; R];
+}
+
+/// Left to the compiler, which keeps all sums in registers where there are few rows.
+struct Plain<const FUSED: bool>;
+
+impl<const FUSED: bool> Sums for Plain<FUSED> {
+    #[inline(always)]
+    fn of<const R: usize>(rows: &[f32], panel: &[f32]) -> [[f32; LANES]; R] {
+        let mut sums = [[0.0; LANES]; R];
+        let (rows, panel) = (rows.as_chunks::<R>().0, panel.as_chunks::<LANES>().0);
+        for (x, weights) in rows.iter().zip(panel) {
+            prefetch(weights, AHEAD);
+            for r in 0..R {
+                for i in 0..LANES {
+                    sums[r][i] = fma::<FUSED>(x[r], weights[i], sums[r][i]);
+                }
             }
         }
+        sums
     }
-    sums
+}
+
+/// Spelled out for AVX-512: of 8 rows or more the compiler makes a vector of rows, and gathers it
+/// from memory in each step.
+#[cfg(target_arch = "x86_64")]
+struct Wide;
+
+#[cfg(target_arch = "x86_64")]
+impl Sums for Wide {
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    fn of<const R: usize>(rows: &[f32], panel: &[f32]) -> [[f32; LANES]; R] {
+        use std::arch::x86_64::{
+            _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+        };
+        let (rows, panel) = (rows.as_chunks::<R>().0, panel.as_chunks::<LANES>().0);
+        let mut result = [[0.0; LANES]; R];
+        // SAFETY: only `multiply_panel` names this, where the processor has AVX-512; each load and
+        // store is of an array of 16 floats.
+        unsafe {
+            let mut sums = [_mm512_setzero_ps(); R];
+            for (x, weights) in rows.iter().zip(panel) {
+                prefetch(weights, AHEAD);
+                let weights = _mm512_loadu_ps(weights.as_ptr());
+                for r in 0..R {
+                    sums[r] = _mm512_fmadd_ps(_mm512_set1_ps(x[r]), weights, sums[r]);
+                }
+            }
+            for (result, sums) in result.iter_mut().zip(sums) {
+                _mm512_storeu_ps(result.as_mut_ptr(), sums);
+            }
+        }
+        result
+    }
+}
+
+/// A panel, and what is multiplied by it.
+struct Work<'a> {
+    /// x, group by group.
+    rows: &'a [f32],
+    groups: &'a [usize],
+    panel: &'a [f32],
+    /// The columns of `c` [m, n] that the panel makes.
+    columns: std::ops::Range<usize>,
+    epilogue: Epilogue<'a>,
+    c: Shared<'a>,
+    n: usize,
 }
 
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
-fn group_body<const FUSED: bool, const R: usize>(
-    rows: &[f32],
-    panel: &[f32],
-    first_row: usize,
-    columns: &std::ops::Range<usize>,
-    epilogue: Epilogue<'_>,
-    c: Shared<'_>,
-    n: usize,
-) {
-    let sums = accumulate::<FUSED, R>(rows, panel);
+fn group_body<S: Sums, const R: usize>(work: &Work<'_>, rows: &[f32], first_row: usize) {
+    let (columns, epilogue) = (&work.columns, work.epilogue);
+    let sums = S::of::<R>(rows, work.panel);
     for (r, sums) in sums.iter().enumerate() {
-        let start = (first_row + r) * n;
+        let start = (first_row + r) * work.n;
         // SAFETY: no other task has these columns.
         #[allow(unsafe_code)]
-        let c = unsafe { c.part(start + columns.start..start + columns.end) };
+        let c = unsafe { work.c.part(start + columns.start..start + columns.end) };
         for (i, (c, sum)) in c.iter_mut().zip(sums).enumerate() {
             let bias = epilogue.bias.map_or(0.0, |bias| bias[columns.start + i]);
             let old = if epilogue.write == Write::Add {
@@ -185,48 +242,54 @@ fn group_body<const FUSED: bool, const R: usize>(
             } else {
                 0.0
             };
-            *c = fma::<FUSED>(epilogue.scale, *sum, bias) + old;
+            *c = epilogue.scale * sum + bias + old;
         }
     }
 }
 
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
-fn panel_body<const FUSED: bool>(
-    mut rows: &[f32],
-    groups: &[usize],
-    panel: &[f32],
-    columns: std::ops::Range<usize>,
-    epilogue: Epilogue<'_>,
-    c: Shared<'_>,
-    n: usize,
-) {
-    let k = panel.len() / LANES;
-    let mut first = 0;
-    for group in groups {
+fn panel_body<S: Sums>(work: &Work<'_>) {
+    let k = work.panel.len() / LANES;
+    let (mut rows, mut first) = (work.rows, 0);
+    for group in work.groups {
         let (these, rest) = rows.split_at(group * k);
         rows = rest;
         match group {
-            16 => group_body::<FUSED, 16>(these, panel, first, &columns, epilogue, c, n),
-            8 => group_body::<FUSED, 8>(these, panel, first, &columns, epilogue, c, n),
-            6 => group_body::<FUSED, 6>(these, panel, first, &columns, epilogue, c, n),
-            5 => group_body::<FUSED, 5>(these, panel, first, &columns, epilogue, c, n),
-            4 => group_body::<FUSED, 4>(these, panel, first, &columns, epilogue, c, n),
-            2 => group_body::<FUSED, 2>(these, panel, first, &columns, epilogue, c, n),
-            _ => group_body::<FUSED, 1>(these, panel, first, &columns, epilogue, c, n),
+            16 => group_body::<S, 16>(work, these, first),
+            8 => group_body::<S, 8>(work, these, first),
+            6 => group_body::<S, 6>(work, these, first),
+            5 => group_body::<S, 5>(work, these, first),
+            4 => group_body::<S, 4>(work, these, first),
+            2 => group_body::<S, 2>(work, these, first),
+            _ => group_body::<S, 1>(work, these, first),
         }
         first += group;
     }
 }
-dispatch!(fn multiply_panel = panel_body(
-    rows: &[f32],
-    groups: &[usize],
-    panel: &[f32],
-    columns: std::ops::Range<usize>,
-    epilogue: Epilogue<'_>,
-    c: Shared<'_>,
-    n: usize,
-));
+
+/// [`dispatch!`](super::simd::dispatch) by hand: AVX-512 has a body of its own.
+#[allow(unsafe_code)]
+fn multiply_panel(isa: Isa, work: &Work<'_>) {
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx2,fma")]
+    fn avx512(work: &Work<'_>) {
+        panel_body::<Wide>(work);
+    }
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    fn avx2(work: &Work<'_>) {
+        panel_body::<Plain<true>>(work);
+    }
+    match isa {
+        // SAFETY: `isa()` found these features, and tests ask only for what it finds.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => unsafe { avx512(work) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => unsafe { avx2(work) },
+        Isa::Portable => panel_body::<Plain<false>>(work),
+    }
+}
 
 #[cfg(test)]
 mod tests {
