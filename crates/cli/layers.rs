@@ -1,12 +1,16 @@
 //! Defaults, then a file, then `--set`: how a [`Config`] comes about, and errors that say where.
 
+mod explain;
+mod merge;
+
 use crate::config::{Config, MethodName, ObjectiveName, PriorKind};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use explain::broken;
+use merge::merge;
 use rlhf_reinforce::{GradientConfig, MovingConfig, VarGradConfig};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
@@ -181,128 +185,6 @@ impl Layers {
         ObjectiveName::deserialize(value.clone())
             .map_err(|error| self.explain("objective", error.message()))
     }
-
-    /// An error of serde with its key, a suggestion, and where the key was given.
-    fn explain(&self, path: &str, message: &str) -> anyhow::Error {
-        let message = plain(message.trim());
-        let message = message.as_str();
-        let mut quoted = message.split('`').skip(1).step_by(2);
-        let unknown = message.starts_with("unknown");
-        let name = quoted.next().unwrap_or_default();
-        let key = match message.starts_with("unknown field") {
-            true if path.is_empty() || path == name => name.to_string(),
-            true if !path.ends_with(&format!(".{name}")) => format!("{path}.{name}"),
-            _ => path.to_string(),
-        };
-        let mut text = self.place(&key);
-        let _ = match message.starts_with("unknown field") {
-            true => write!(text, "unknown key `{key}`"),
-            false => write!(text, "`{key}`: {message}"),
-        };
-        if unknown {
-            let near = quoted
-                .map(|known| (strsim::normalized_damerau_levenshtein(name, known), known))
-                .max_by(|a, b| a.0.total_cmp(&b.0));
-            if let Some((_, known)) = near.filter(|(likeness, _)| *likeness > 0.5) {
-                let _ = write!(text, "; did you mean `{known}`?");
-            } else if let Some((_, expected)) = message.split_once(", expected ")
-                && message.starts_with("unknown field")
-            {
-                let _ = write!(text, "; expected {expected}");
-            }
-        }
-        anyhow!(text)
-    }
-
-    /// Where a key was given: "file:line: ", "--set …: ", or nothing.
-    fn place(&self, key: &str) -> String {
-        let below = |a: &str, b: &str| a.starts_with(&format!("{b}."));
-        let starts = |path: &str| key == path || below(key, path) || below(path, key);
-        if let Some(set) = self
-            .sets
-            .iter()
-            .rev()
-            .find(|set| starts(&set.path.join(".")))
-        {
-            return format!("{}: ", set.typed);
-        }
-        self.file
-            .as_ref()
-            .map_or_else(String::new, |file| match line(&file.text, key) {
-                Some(line) => format!("{}:{line}: ", file.path.display()),
-                None => format!("{}: ", file.path.display()),
-            })
-    }
-}
-
-/// An error of TOML's grammar, with its line.
-fn broken(path: &Path, text: &str, error: &toml::de::Error) -> anyhow::Error {
-    let line = error.span().map_or(1, |span| {
-        text[..span.start.min(text.len())].matches('\n').count() + 1
-    });
-    anyhow!("{}:{line}: not TOML: {}", path.display(), error.message())
-}
-
-/// What serde expects, in words for somebody who does not know Rust's types.
-fn plain(message: &str) -> String {
-    let Some((told, expected)) = message.split_once(", expected ") else {
-        return message.into();
-    };
-    let expected = match expected {
-        "usize" | "u64" | "u32" => "a whole number from 0",
-        "i64" => "a whole number",
-        "f64" => "a number",
-        "a boolean" => "true or false",
-        "path string" => "a path",
-        _ if expected.starts_with("struct ") || expected == "a map" => "a section of settings",
-        _ => expected,
-    };
-    format!("{told}, expected {expected}")
-}
-
-/// Tables of which one key is chosen: giving another replaces it.
-const CHOICES: [&str; 1] = ["per_step"];
-
-/// Where a prior comes from: of these paths, giving one takes the other away.
-const SOURCES: [[&str; 2]; 2] = [["model", "data"], ["data", "model"]];
-
-/// Lays `upper` over `lower`, table by table. A table that names another `kind` replaces the whole.
-fn merge(lower: &mut Table, upper: &Table) {
-    for [given, other] in SOURCES {
-        if upper.get(given).is_some_and(Value::is_str) && !upper.contains_key(other) {
-            lower.remove(other);
-        }
-    }
-    for (key, value) in upper {
-        match (lower.get_mut(key), value) {
-            (Some(Value::Table(old)), Value::Table(new))
-                if !CHOICES.contains(&key.as_str())
-                    && new
-                        .get("kind")
-                        .is_none_or(|kind| old.get("kind") == Some(kind)) =>
-            {
-                merge(old, new);
-            }
-            _ => {
-                lower.insert(key.clone(), value.clone());
-            }
-        }
-    }
-}
-
-/// The line on which a key stands in a TOML document, counted from 1.
-fn line(text: &str, key: &str) -> Option<usize> {
-    let mut table = toml::de::DeTable::parse(text).ok()?.into_inner();
-    let mut start = None;
-    for part in key.split('.') {
-        let (name, value) = table.into_iter().find(|(name, _)| name.get_ref() == part)?;
-        start = Some(name.span().start);
-        match value.into_inner() {
-            toml::de::DeValue::Table(inner) => table = inner,
-            _ => break,
-        }
-    }
-    Some(text[..start?].matches('\n').count() + 1)
 }
 
 #[cfg(test)]

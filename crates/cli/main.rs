@@ -5,6 +5,7 @@ mod commands;
 mod config;
 mod dataset;
 mod direct;
+mod held_out;
 mod help;
 mod layers;
 mod memory;

@@ -2,7 +2,7 @@
 
 use crate::config::{Config, MethodName};
 use crate::dataset::{all_opinions, all_pairs, some_held_out};
-use crate::output::log;
+use crate::held_out;
 use crate::progress::Bar;
 use crate::reward_model;
 use crate::wiring::{self, Vocabulary};
@@ -12,11 +12,11 @@ use rlhf_objective::{Items, KlPenalty, Network, Objective, Pairs};
 use rlhf_policy::{ActorCritic, Draw, Sampling};
 use rlhf_ppo::Ppo;
 use rlhf_reinforce::{Baseline, GradientConfig, MovingConfig, PolicyGradient, VarGrad};
-use rlhf_reward::{BradleyTerry, BradleyTerryConfig, Calibration, PairBatch, PairSource};
+use rlhf_reward::{BradleyTerry, BradleyTerryConfig, PairBatch, PairSource};
 use rlhf_tensor::AdamW;
 use rlhf_train::{
-    Ended, Learner, Method, Online, Optim, Prompts, Run, Schedule, Source, State, Stats, WarmUp,
-    evaluate, offline, online, restore,
+    Ended, Learner, Method, Online, Optim, Prompts, Run, Schedule, Source, State, WarmUp, evaluate,
+    offline, online, restore,
 };
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -233,7 +233,7 @@ impl Surroundings<'_> {
         let ended = self.offline(model, &learner, source, held_out.clone())?;
         if let (Ended::Done, Some(batch)) = (ended, held_out) {
             let margins = batch.margins(model, config.train.micro_batch_tokens)?;
-            self.journal.calibration(&calibration(&margins))?;
+            self.journal.calibration(&held_out::calibration(&margins))?;
         }
         if ended == Ended::Done {
             let folder = self.journal.folder().join("final");
@@ -256,7 +256,7 @@ impl Surroundings<'_> {
         if let (Ended::Done, Some(batch)) = (ended, held_out) {
             let items = learner.sequences(&batch).len() / learner.group();
             let stats = evaluate(policy, learner, &batch, config.train.micro_batch_tokens)?;
-            self.journal.held_out(&held_out_numbers(&stats, items))?;
+            self.journal.held_out(&held_out::numbers(&stats, items))?;
         }
         Ok(ended)
     }
@@ -297,51 +297,6 @@ impl Surroundings<'_> {
             "repositories": self.repositories,
         }))?)
     }
-}
-
-/// What is written about held-out data, an interval around an accuracy included; the log says it
-/// in a line.
-fn held_out_numbers(stats: &Stats, items: usize) -> Value {
-    let mut numbers: serde_json::Map<_, _> = stats
-        .iter()
-        .map(|(name, value)| (name.to_string(), json!(value)))
-        .collect();
-    let mut line = format!("held out: {items} items");
-    for name in ["loss", "rewards/margins", "confidence"] {
-        if let Some(value) = stats.get(name) {
-            line += &format!(", {name} {value:.4}");
-        }
-    }
-    if let Some(share) = stats.get("rewards/accuracies") {
-        let interval = rlhf_eval::wilson(share, items);
-        line += &format!(
-            ", accuracy {share:.3} [{:.3}, {:.3}]",
-            interval.low, interval.high
-        );
-        numbers.insert("accuracy".into(), json!(interval));
-    }
-    log(line);
-    json!({"items": items, "numbers": numbers})
-}
-
-/// How sure a reward model is on held-out pairs, and how right; the log says it in a line.
-fn calibration(margins: &[f32]) -> Calibration {
-    let found = Calibration::of(margins);
-    let points = found.bins.iter();
-    let points: Vec<_> = points
-        .map(|bin| {
-            format!(
-                "{:.2} → {:.2} ({})",
-                bin.confidence, bin.accuracy, bin.pairs
-            )
-        })
-        .collect();
-    log(format_args!(
-        "calibration: expected error {:.3}; confidence → accuracy (pairs): {}",
-        found.expected_error,
-        points.join(", ")
-    ));
-    found
 }
 
 /// How the run's responses are drawn.

@@ -2,7 +2,8 @@
 
 use crate::{Model, Result};
 use rlhf_objective::{
-    Decoder, Error, Finish, Network, OutputGrads, Outputs, Prompt, Response, Sequences, Start, Want,
+    Decoder, Error, Finish, MappedDecoder, Network, OutputGrads, Outputs, Prompt, Response,
+    Sequences, Want,
 };
 use rlhf_tensor::{Device, Parameters, Tensor};
 use std::collections::HashMap;
@@ -183,11 +184,18 @@ impl Network for Restricted {
 
     fn decoder(&mut self) -> rlhf_objective::Result<Box<dyn Decoder + '_>> {
         self.read = None;
-        Ok(Box::new(RestrictedDecoder {
-            decoder: self.model.decoder()?,
-            tokens: &self.tokens,
-            scores: Vec::new(),
-        }))
+        let mut allowed = vec![false; self.model.vocab()];
+        self.tokens
+            .iter()
+            .for_each(|&token| allowed[token as usize] = true);
+        let decoder = self.model.decoder()?;
+        Ok(Box::new(MappedDecoder::new(decoder, move |row| {
+            for (score, allowed) in row.iter_mut().zip(&allowed) {
+                if !allowed {
+                    *score = f32::NEG_INFINITY;
+                }
+            }
+        })))
     }
 
     fn parameters(&self) -> Vec<&Parameters> {
@@ -215,57 +223,5 @@ impl Model for Restricted {
 
     fn context(&self) -> usize {
         self.model.context()
-    }
-}
-
-/// Another decoder, with no weight on what may not be said.
-struct RestrictedDecoder<'a> {
-    decoder: Box<dyn Decoder + 'a>,
-    tokens: &'a [u32],
-    scores: Vec<f32>,
-}
-
-impl RestrictedDecoder<'_> {
-    fn refresh(&mut self) {
-        let (vocab, all) = (self.decoder.vocab(), self.decoder.scores());
-        self.scores.clear();
-        self.scores.resize(all.len(), f32::NEG_INFINITY);
-        for (out, row) in self.scores.chunks_mut(vocab).zip(all.chunks(vocab)) {
-            for &token in self.tokens {
-                out[token as usize] = row[token as usize];
-            }
-        }
-    }
-}
-
-impl Decoder for RestrictedDecoder<'_> {
-    fn vocab(&self) -> usize {
-        self.decoder.vocab()
-    }
-
-    fn start(&mut self, prompts: &[Start<'_>]) -> rlhf_objective::Result<()> {
-        self.decoder.start(prompts)?;
-        self.refresh();
-        Ok(())
-    }
-
-    fn rows(&self) -> usize {
-        self.decoder.rows()
-    }
-
-    fn scores(&self) -> &[f32] {
-        &self.scores
-    }
-
-    fn step(&mut self, tokens: &[u32]) -> rlhf_objective::Result<()> {
-        self.decoder.step(tokens)?;
-        self.refresh();
-        Ok(())
-    }
-
-    fn retain(&mut self, keep: &[bool]) -> rlhf_objective::Result<()> {
-        self.decoder.retain(keep)?;
-        self.refresh();
-        Ok(())
     }
 }

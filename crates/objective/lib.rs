@@ -37,6 +37,7 @@ mod kl;
 pub mod laws;
 mod link;
 mod local;
+mod mapped;
 mod network;
 #[allow(clippy::module_inception)]
 mod objective;
@@ -53,6 +54,7 @@ pub use items::Items;
 pub use kl::exact_kl;
 pub use link::log_sigmoid;
 pub use local::LocalKl;
+pub use mapped::MappedDecoder;
 pub use network::{Decoder, Network, OutputGrads, Outputs, Purpose, Start, Want};
 pub use objective::{KlPenalty, Objective, Prior, Reward, finite_scores};
 pub use pairs::{Pairs, PairsWithPrior};

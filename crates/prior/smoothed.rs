@@ -1,7 +1,7 @@
 //! A prior that can say every token.
 
 use crate::mean::{log_add, normalize};
-use rlhf_objective::{Decoder, Error, PerToken, Prior, Result, Sequences, Start};
+use rlhf_objective::{Decoder, Error, MappedDecoder, PerToken, Prior, Result, Sequences};
 use rlhf_tensor::{Device, Tensor};
 use std::ops::Range;
 
@@ -79,61 +79,11 @@ impl Prior for Smoothed {
 
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
         let smooth = self.smooth();
-        Ok(Box::new(SmoothedDecoder {
-            decoder: self.prior.decoder()?,
-            smooth,
-            scores: Vec::new(),
-        }))
-    }
-}
-
-/// Another decoder, its rows smoothed.
-struct SmoothedDecoder<'a> {
-    decoder: Box<dyn Decoder + 'a>,
-    smooth: Smooth,
-    scores: Vec<f32>,
-}
-
-impl SmoothedDecoder<'_> {
-    fn refresh(&mut self) {
-        self.scores.clear();
-        self.scores.extend_from_slice(self.decoder.scores());
-        for row in self.scores.chunks_mut(self.decoder.vocab()) {
+        let decoder = self.prior.decoder()?;
+        Ok(Box::new(MappedDecoder::new(decoder, move |row| {
             normalize(row);
-            self.smooth.all(row);
-        }
-    }
-}
-
-impl Decoder for SmoothedDecoder<'_> {
-    fn vocab(&self) -> usize {
-        self.decoder.vocab()
-    }
-
-    fn start(&mut self, prompts: &[Start<'_>]) -> Result<()> {
-        self.decoder.start(prompts)?;
-        self.refresh();
-        Ok(())
-    }
-
-    fn rows(&self) -> usize {
-        self.decoder.rows()
-    }
-
-    fn scores(&self) -> &[f32] {
-        &self.scores
-    }
-
-    fn step(&mut self, tokens: &[u32]) -> Result<()> {
-        self.decoder.step(tokens)?;
-        self.refresh();
-        Ok(())
-    }
-
-    fn retain(&mut self, keep: &[bool]) -> Result<()> {
-        self.decoder.retain(keep)?;
-        self.refresh();
-        Ok(())
+            smooth.all(row);
+        })))
     }
 }
 

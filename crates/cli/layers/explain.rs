@@ -1,0 +1,100 @@
+//! Errors of settings: which key, where it was given, and what was perhaps meant.
+
+use super::Layers;
+use anyhow::anyhow;
+use std::fmt::Write;
+use std::path::Path;
+
+impl Layers {
+    /// An error of serde with its key, a suggestion, and where the key was given.
+    pub(super) fn explain(&self, path: &str, message: &str) -> anyhow::Error {
+        let message = plain(message.trim());
+        let message = message.as_str();
+        let mut quoted = message.split('`').skip(1).step_by(2);
+        let unknown = message.starts_with("unknown");
+        let name = quoted.next().unwrap_or_default();
+        let key = match message.starts_with("unknown field") {
+            true if path.is_empty() || path == name => name.to_string(),
+            true if !path.ends_with(&format!(".{name}")) => format!("{path}.{name}"),
+            _ => path.to_string(),
+        };
+        let mut text = self.place(&key);
+        let _ = match message.starts_with("unknown field") {
+            true => write!(text, "unknown key `{key}`"),
+            false => write!(text, "`{key}`: {message}"),
+        };
+        if unknown {
+            let near = quoted
+                .map(|known| (strsim::normalized_damerau_levenshtein(name, known), known))
+                .max_by(|a, b| a.0.total_cmp(&b.0));
+            if let Some((_, known)) = near.filter(|(likeness, _)| *likeness > 0.5) {
+                let _ = write!(text, "; did you mean `{known}`?");
+            } else if let Some((_, expected)) = message.split_once(", expected ")
+                && message.starts_with("unknown field")
+            {
+                let _ = write!(text, "; expected {expected}");
+            }
+        }
+        anyhow!(text)
+    }
+
+    /// Where a key was given: "file:line: ", "--set …: ", or nothing.
+    fn place(&self, key: &str) -> String {
+        let below = |a: &str, b: &str| a.starts_with(&format!("{b}."));
+        let starts = |path: &str| key == path || below(key, path) || below(path, key);
+        if let Some(set) = self
+            .sets
+            .iter()
+            .rev()
+            .find(|set| starts(&set.path.join(".")))
+        {
+            return format!("{}: ", set.typed);
+        }
+        self.file
+            .as_ref()
+            .map_or_else(String::new, |file| match line(&file.text, key) {
+                Some(line) => format!("{}:{line}: ", file.path.display()),
+                None => format!("{}: ", file.path.display()),
+            })
+    }
+}
+
+/// An error of TOML's grammar, with its line.
+pub(super) fn broken(path: &Path, text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let line = error.span().map_or(1, |span| {
+        text[..span.start.min(text.len())].matches('\n').count() + 1
+    });
+    anyhow!("{}:{line}: not TOML: {}", path.display(), error.message())
+}
+
+/// What serde expects, in words for somebody who does not know Rust's types.
+fn plain(message: &str) -> String {
+    let Some((told, expected)) = message.split_once(", expected ") else {
+        return message.into();
+    };
+    let expected = match expected {
+        "usize" | "u64" | "u32" => "a whole number from 0",
+        "i64" => "a whole number",
+        "f64" => "a number",
+        "a boolean" => "true or false",
+        "path string" => "a path",
+        _ if expected.starts_with("struct ") || expected == "a map" => "a section of settings",
+        _ => expected,
+    };
+    format!("{told}, expected {expected}")
+}
+
+/// The line on which a key stands in a TOML document, counted from 1.
+fn line(text: &str, key: &str) -> Option<usize> {
+    let mut table = toml::de::DeTable::parse(text).ok()?.into_inner();
+    let mut start = None;
+    for part in key.split('.') {
+        let (name, value) = table.into_iter().find(|(name, _)| name.get_ref() == part)?;
+        start = Some(name.span().start);
+        match value.into_inner() {
+            toml::de::DeValue::Table(inner) => table = inner,
+            _ => break,
+        }
+    }
+    Some(text[..start?].matches('\n').count() + 1)
+}
