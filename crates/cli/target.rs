@@ -33,7 +33,13 @@ pub(crate) fn describe(config: &Config) -> Result<Vec<(&'static str, String)>> {
     };
     let mut lines = vec![("objective", aim), ("prior", prior.words)];
     if let Some(rule) = &config.reward {
-        lines.push(("reward", toml::Value::try_from(rule)?.to_string()));
+        // What learns from data has no reward to maximize: its checkpoints are looked at by this one.
+        let name = if method.online() {
+            "reward"
+        } else {
+            "looked at"
+        };
+        lines.push((name, toml::Value::try_from(rule)?.to_string()));
     }
     lines.push(("beta", price(config)?));
     lines.push(("target", target));
@@ -63,9 +69,11 @@ fn price(config: &Config) -> Result<String> {
         }
     };
     let beta = config.beta.beta().value();
-    for (folder, scale) in config
+    let maximized = config
         .reward
         .iter()
+        .filter(|_| config.objective.method().online());
+    for (folder, scale) in maximized
         .map(|rule| scales(rule, 1.0))
         .collect::<Result<Vec<_>>>()?
         .concat()

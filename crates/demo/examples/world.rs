@@ -51,7 +51,8 @@ fn texts(folder: &path::Path) -> Result<()> {
     )?)
 }
 
-/// The prompt and response of each sample.
+/// The prompt and response of each sample. A response goes on where the prompt ends, so its first word
+/// has a blank before it.
 fn samples() -> Result<Vec<(String, String)>> {
     let text = io::read_to_string(io::stdin())?;
     let field = |row: &Value, name: &str| -> Result<String> {
@@ -60,7 +61,11 @@ fn samples() -> Result<Vec<(String, String)>> {
     };
     let sample = |line: &str| -> Result<_> {
         let row = serde_json::from_str(line)?;
-        Ok((field(&row, "prompt")?, field(&row, "completion")?))
+        let completion = match field(&row, "completion")? {
+            none if none.is_empty() => none,
+            words => format!(" {words}"),
+        };
+        Ok((field(&row, "prompt")?, completion))
     };
     text.lines().map(sample).collect()
 }
@@ -76,8 +81,8 @@ fn pairs(part: u64) -> Result<()> {
         let [(prompt, first), (_, second)] = group else {
             return Err("two responses to each prompt, please".into());
         };
-        // Equal responses cannot be compared.
-        if first != second {
+        // Equal responses cannot be compared, and an empty one is no review.
+        if first != second && ![first, second].iter().any(|words| words.is_empty()) {
             let index = part * 1_000_000 + written;
             let row = preference(prompt, [first, second], SEED, index);
             writeln!(io::stdout(), "{row}")?;
