@@ -33,13 +33,12 @@ pub(crate) fn describe(config: &Config) -> Result<Vec<(&'static str, String)>> {
     };
     let mut lines = vec![("objective", aim), ("prior", prior.words)];
     if let Some(rule) = &config.reward {
-        // What learns from data has no reward to maximize: its checkpoints are looked at by this one.
-        let name = if method.online() {
-            "reward"
-        } else {
-            "looked at"
-        };
-        lines.push((name, toml::Value::try_from(rule)?.to_string()));
+        let rule = toml::Value::try_from(rule)?;
+        // What learns from data maximizes no reward of this run.
+        lines.push(match method.online() {
+            true => ("reward", rule.to_string()),
+            false => ("measured", format!("by {rule}")),
+        });
     }
     lines.push(("beta", price(config)?));
     lines.push(("target", target));

@@ -7,14 +7,14 @@ use crate::plan::Lines;
 use anyhow::{Context, Result};
 use rlhf_journal::write_atomic;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// Who set these, for a message about a setting that makes no sense.
 const WHO: &str = "the small world";
 
 /// The folder that holds the world.
-pub(crate) const WORLD: &str = "world";
+const WORLD: &str = "world";
 
 /// What fits every method that samples.
 const ONLINE: &[&str] = &[
@@ -24,6 +24,7 @@ const ONLINE: &[&str] = &[
     "sampling.rows=128",
     "optim.learning_rate=5e-4",
     "train.iterations=60",
+    "train.checkpoints=10",
 ];
 
 /// What fits preference pairs.
@@ -113,13 +114,14 @@ pub(crate) fn layers(folder: &Path, args: &TrainArgs) -> Result<Layers> {
     Ok(layers)
 }
 
-/// Writes the world into `folder`.
-pub(crate) fn write(folder: &Path) -> Result<()> {
+/// Writes the world into `folder`, and says where it is.
+pub(crate) fn write(folder: &Path) -> Result<PathBuf> {
+    let world = folder.join(WORLD);
     for (name, bytes) in rlhf_demo::FILES {
-        let path = folder.join(WORLD).join(name);
+        let path = world.join(name);
         let parent = path.parent().unwrap_or(folder);
         fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
         write_atomic(&path, bytes)?;
     }
-    Ok(())
+    Ok(world)
 }

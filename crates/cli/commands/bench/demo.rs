@@ -24,17 +24,17 @@ const BEST: f64 = 0.999;
 
 fn run(setting: &Setting<'_>) -> Result<Outcome> {
     let mut outcome = Outcome::default();
+    let world = demo::write(setting.scratch)?;
     for seed in 1..=setting.seeds {
-        ppo(setting.scratch, seed, &mut outcome)?;
-        dpo(setting.scratch, seed, &mut outcome)?;
+        ppo(setting.scratch, &world, seed, &mut outcome)?;
+        dpo(setting.scratch, &world, seed, &mut outcome)?;
     }
     Ok(outcome)
 }
 
-/// One run on the world as a newcomer makes it, but for the seed.
+/// One run on the world in `scratch` as a newcomer makes it, but for the seed.
 fn fit(scratch: &Path, objective: ObjectiveName, seed: u32) -> Result<PathBuf> {
     let folder = scratch.join(format!("{objective}-{seed}"));
-    demo::write(scratch)?;
     let args = TrainArgs {
         objective: Some(objective),
         seed: Some(seed),
@@ -44,9 +44,9 @@ fn fit(scratch: &Path, objective: ObjectiveName, seed: u32) -> Result<PathBuf> {
     Ok(folder)
 }
 
-fn ppo(scratch: &Path, seed: u32, outcome: &mut Outcome) -> Result<()> {
+fn ppo(scratch: &Path, world: &Path, seed: u32, outcome: &mut Outcome) -> Result<()> {
     let run = fit(scratch, ObjectiveName::PpoKl, seed)?;
-    let lexicon = scratch.join(demo::WORLD).join("lexicon.txt");
+    let lexicon = world.join("lexicon.txt");
     let judges = [None, Some(format!("lexicon:{}", lexicon.display()))];
     let mut verdict = |name: &str, required, reached| {
         let name = format!("ppo-kl, seed {seed}: {name}");
@@ -97,12 +97,12 @@ fn ppo(scratch: &Path, seed: u32, outcome: &mut Outcome) -> Result<()> {
     Ok(())
 }
 
-fn dpo(scratch: &Path, seed: u32, outcome: &mut Outcome) -> Result<()> {
+fn dpo(scratch: &Path, world: &Path, seed: u32, outcome: &mut Outcome) -> Result<()> {
     let run = fit(scratch, ObjectiveName::Dpo, seed)?;
     let held_out = json(&run.join("held_out.json"))?;
     let accuracy: Estimate = serde_json::from_value(held_out["numbers"]["accuracy"].clone())
         .context("held_out.json has no accuracy")?;
-    let ceiling = gold_accuracy(&scratch.join(demo::WORLD).join("held_out_pairs.jsonl"))?;
+    let ceiling = gold_accuracy(&world.join("held_out_pairs.jsonl"))?;
     outcome
         .rows
         .push(json!({"seed": seed, "accuracy": accuracy, "accuracy of the gold score": ceiling}));

@@ -55,15 +55,15 @@ impl World {
     /// The network of the small world, left with six of its words, asked to please.
     fn reviews(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder)?;
-        demo::write(folder)?;
-        let held_out = folder.join("held_out.jsonl");
+        let world = demo::write(folder)?;
+        let held_out = world.join("held_out.jsonl");
         let text = fs::read_to_string(&held_out).with_context(|| held_out.display().to_string())?;
         let rows: Vec<Value> = text
             .lines()
             .take(PROMPTS)
             .map(serde_json::from_str)
             .collect::<serde_json::Result<_>>()?;
-        let model = folder.join("model");
+        let model = world.join("model");
         let vocabulary = Vocabulary::load(&model)?;
         let words = [".", "and", "great", "good", "bad"];
         let ids = words.map(|word| vocabulary.tokenizer.id(word));
