@@ -511,15 +511,16 @@ pub(crate) enum DataCommand {
 #[command(
     after_help = "Example:\n  rlhf data check pairs.jsonl --model gpt2/ --no-preview\n\nA file \
     is JSONL, a JSON array, CSV, TSV, plain text or Parquet, by its name; .gz and .zst are\n\
-    decompressed. A folder is all its files of a split. Lengths are of a random sample of at most\n\
-    20,000 rows, in tokens where there is a model, else in characters. How rows are read is set\n\
-    as for train: --set data.fields.prompt=question, --set data.format=tsv,\n\
-    --set 'data.columns=[\"id\", \"text\"]', --set data.documents=lines, --set data.split=test."
+    decompressed. A folder, or a repository, is all its files of a split. Lengths are of a random\n\
+    sample of at most 20,000 rows, in tokens where there is a model, else in characters. How rows\n\
+    are read is set as for train: --set data.fields.prompt=question, --set data.format=tsv,\n\
+    --set 'data.columns=[\"id\", \"text\"]', --set data.documents=lines, --set data.split=test (or\n\
+    a folder of the folder, =harmless-base, =harmless-base/test)."
 )]
 pub(crate) struct CheckArgs {
-    /// The file or folder.
+    /// A file, a folder, or a data set of the hub, owner/name[@revision].
     pub(crate) data: PathBuf,
-    /// The checkpoint folder whose tokenizer, chat template and context count.
+    /// The checkpoint whose tokenizer, chat template and context count, a folder or a repository.
     #[arg(long)]
     pub(crate) model: Option<PathBuf>,
     /// A TOML file of settings, of which [data] counts.

@@ -185,23 +185,9 @@ fn words(rule: &Rule) -> Vec<PathBuf> {
     }
 }
 
-/// A data set of one file is that file.
-fn rows(folder: PathBuf) -> PathBuf {
-    let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
-    let paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    match paths.as_slice() {
-        [only] if only.is_file() => only.clone(),
-        _ => folder,
-    }
-}
-
 impl Fetched {
     fn local(&self) -> PathBuf {
-        let folder = self.snapshot.folder.clone();
-        match self.repository.kind() {
-            Kind::Model => folder,
-            Kind::Dataset => rows(folder),
-        }
+        self.snapshot.folder.clone()
     }
 
     fn kept(&self) -> PathBuf {

@@ -151,7 +151,8 @@ impl Vocabulary {
         }
     }
 
-    /// Counts the answers whose tokens are others when they are tokenized with their prompt.
+    /// Counts the answers whose tokens are others when they are tokenized with their prompt: as one
+    /// text, or with a blank between them, which a tokenizer of words puts there by itself.
     pub(crate) fn note_boundary(
         &self,
         row: &Row,
@@ -168,7 +169,8 @@ impl Vocabulary {
         let start = self.raw(row, prompt)?;
         for answer in written.answers.iter().filter_map(Piece::text) {
             let apart = [start.clone(), self.raw(row, answer)?].concat();
-            if self.raw(row, &format!("{prompt}{answer}"))? != apart {
+            let together = |text: String| -> Result<bool> { Ok(self.raw(row, &text)? == apart) };
+            if !together(format!("{prompt}{answer}"))? && !together(format!("{prompt} {answer}"))? {
                 notes.boundary_mismatches += 1;
                 let place = || crate::error::place(&row.path, row.line);
                 notes.boundary_place.get_or_insert_with(place);

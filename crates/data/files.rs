@@ -3,7 +3,7 @@
 use crate::formats::format_of;
 use crate::{Error, Result};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// How deep a folder is searched.
 const DEPTH: usize = 4;
@@ -16,11 +16,12 @@ const SPLITS: [&[&str]; 3] = [
 ];
 
 /// Files of a repository that describe it and hold no rows.
-const NO_DATA: [&str; 8] = [
+const NO_DATA: [&str; 9] = [
     "dataset_info.json",
     "dataset_infos.json",
     "dataset_dict.json",
     "state.json",
+    "metadata.json",
     "config.json",
     "requirements.txt",
     "license.txt",
@@ -30,11 +31,15 @@ const NO_DATA: [&str; 8] = [
 /// The data files that a path means: the file itself, or those of a folder, in the order of their
 /// names. Where their names, or those of their folders, say that they are parts of a data set
 /// (`train-00000-of-00002.parquet`, `test.jsonl.gz`, `validation/0.csv`), the files of `split` are
-/// taken; unless it is given, those of `train`, or of the only part there is.
+/// taken; unless it is given, those of `train`, or of the only part there is. A `split` may name a
+/// folder in the folder, with or without a part of it: `harmless-base`, `harmless-base/test`.
 ///
 /// # Errors
 /// If there is no such file, or a file is to be split.
 pub fn files(path: &Path, split: Option<&str>) -> Result<Vec<PathBuf>> {
+    if let Some((folder, rest)) = split.and_then(|split| inside(path, split)) {
+        return files(&folder, rest);
+    }
     if !path.is_dir() {
         return match split {
             None => Ok(vec![path.into()]),
@@ -53,6 +58,22 @@ pub fn files(path: &Path, split: Option<&str>) -> Result<Vec<PathBuf>> {
         return Err(Error::file(path, message));
     }
     choose(path, found, split)
+}
+
+/// The folder in `path` that a split names, and the part of it. What every data set may have parts
+/// called is no folder's name.
+fn inside<'a>(path: &Path, split: &'a str) -> Option<(PathBuf, Option<&'a str>)> {
+    let below = |part: Component| matches!(part, Component::Normal(_));
+    if split.is_empty() || canonical(split).is_some() || !Path::new(split).components().all(below) {
+        return None;
+    }
+    let parted = split.rsplit_once('/');
+    let parted = parted.map(|(folder, part)| (folder, Some(part)));
+    [Some((split, None)), parted]
+        .into_iter()
+        .flatten()
+        .map(|(folder, part)| (path.join(folder), part))
+        .find(|(folder, _)| folder.is_dir())
 }
 
 fn choose(path: &Path, found: Vec<PathBuf>, split: Option<&str>) -> Result<Vec<PathBuf>> {
@@ -194,6 +215,32 @@ mod tests {
                 .unwrap_err()
                 .contains("holds no data file")
         );
+    }
+
+    #[test]
+    fn a_split_may_be_a_folder() {
+        let hub = [
+            "harmless/train.jsonl.gz",
+            "harmless/test.jsonl.gz",
+            "helpful/train.jsonl.gz",
+            "red/attempts.jsonl",
+        ];
+        let of = |split| found(&hub, Some(split));
+        assert_eq!(of("train").unwrap(), [hub[0], hub[2]]);
+        assert_eq!(of("harmless").unwrap(), [hub[0]]);
+        assert_eq!(of("harmless/test").unwrap(), [hub[1]]);
+        assert_eq!(of("red").unwrap(), [hub[3]]);
+        for (split, expected) in [
+            (
+                "helpful/test",
+                "has no part \"test\" (data.split); it has train",
+            ),
+            ("none", "has no part \"none\""),
+            ("../harmless", "has no part \"../harmless\""),
+        ] {
+            let error = of(split).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]

@@ -20,8 +20,6 @@
 mod chat;
 mod check;
 mod corpus;
-#[cfg(test)]
-mod damage;
 mod encode;
 mod error;
 mod fields;

@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::dataset;
 use crate::layers::Layers;
 use crate::output::{Usage, print};
+use crate::resolve;
 use crate::wiring::Vocabulary;
 use anyhow::{Context, Result, ensure};
 use rlhf_data::{Chat, Check, Limits, OnBadRow, Report, Template};
@@ -20,8 +21,8 @@ pub(crate) fn check(args: &CheckArgs) -> Result<()> {
         vocabulary: None,
         limits: None,
     };
-    if let Some(folder) = &args.model {
-        let vocabulary = Vocabulary::load(folder)?;
+    if let Some(model) = &args.model {
+        let vocabulary = Vocabulary::load(&resolve::model(model)?)?;
         let limits = Limits {
             prompt: data.max_prompt_tokens.unwrap_or(usize::MAX),
             completion: data.max_completion_tokens.unwrap_or(usize::MAX),
@@ -34,7 +35,7 @@ pub(crate) fn check(args: &CheckArgs) -> Result<()> {
         let folder = path.parent().unwrap_or(path);
         check.chat = Chat::Template(Arc::new(Template::from_file(path, folder)?));
     }
-    let source = dataset::source(data, &args.data, data.split.as_deref())?;
+    let source = dataset::source(data, &resolve::data(&args.data)?, data.split.as_deref())?;
     let mut rng = Rng::new(config.train.seed, Stream::Data, 0, 0);
     let mut report = check.run(&source, &mut |below| rng.below(below))?;
     if args.no_preview {

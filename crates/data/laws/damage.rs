@@ -1,7 +1,7 @@
 //! Files as they come: cut, mixed, mislabelled. Each is an error that names the file and the row, and
 //! what can be read around a bad row is.
 
-use crate::laws::{characters, file, lines, settings, template};
+use super::{characters, file, lines, settings, template};
 use crate::*;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -30,7 +30,7 @@ fn plain() -> Settings {
     settings(characters(), Some(1), Some(0))
 }
 
-fn says(name: &str, content: impl AsRef<[u8]>, wanted: Wanted) -> String {
+pub(super) fn says(name: &str, content: impl AsRef<[u8]>, wanted: Wanted) -> String {
     let (_folder, path) = file(name, content);
     read(&path, plain(), wanted).unwrap_err().to_string()
 }
@@ -275,123 +275,4 @@ fn templates_that_raise_or_never_end() {
         error.contains("tokenizer_config.json: the chat template is not Jinja"),
         "{error}"
     );
-}
-
-#[cfg(feature = "parquet")]
-mod of_parquet {
-    use super::*;
-    use ::parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
-    use ::parquet::file::properties::WriterProperties;
-    use ::parquet::file::writer::SerializedFileWriter;
-    use ::parquet::schema::parser::parse_message_type;
-
-    const SCHEMA: &str = "message rows {
-        required binary prompt (UTF8);
-        required group chosen (LIST) { repeated group list { optional group element {
-            optional binary content (UTF8); optional binary role (UTF8); } } }
-        required group rejected (LIST) { repeated group list { optional int64 element; } }
-        optional int64 score;
-    }";
-
-    /// A Parquet file of two row groups with a conversation, a list of numbers and a null.
-    fn written() -> Vec<u8> {
-        let schema = Arc::new(parse_message_type(SCHEMA).unwrap());
-        let codec = ::parquet::basic::Compression::ZSTD(Default::default());
-        let properties = WriterProperties::builder().set_compression(codec).build();
-        let mut bytes = Vec::new();
-        let mut writer =
-            SerializedFileWriter::new(&mut bytes, schema, Arc::new(properties)).unwrap();
-        for prompt in ["first", "second"] {
-            let mut group = writer.next_row_group().unwrap();
-            let mut index = 0;
-            while let Some(mut column) = group.next_column().unwrap() {
-                let text = |words: &[&str]| -> Vec<ByteArray> {
-                    words.iter().map(|w| ByteArray::from(*w)).collect()
-                };
-                match index {
-                    0 => drop(
-                        column
-                            .typed::<ByteArrayType>()
-                            .write_batch(&text(&[prompt]), None, None)
-                            .unwrap(),
-                    ),
-                    1 => drop(
-                        column
-                            .typed::<ByteArrayType>()
-                            .write_batch(&text(&["hi", "ho"]), Some(&[3, 3]), Some(&[0, 1]))
-                            .unwrap(),
-                    ),
-                    2 => drop(
-                        column
-                            .typed::<ByteArrayType>()
-                            .write_batch(
-                                &text(&["user", "assistant"]),
-                                Some(&[3, 3]),
-                                Some(&[0, 1]),
-                            )
-                            .unwrap(),
-                    ),
-                    3 => drop(
-                        column
-                            .typed::<Int64Type>()
-                            .write_batch(&[7], Some(&[2]), Some(&[0]))
-                            .unwrap(),
-                    ),
-                    _ => drop(
-                        column
-                            .typed::<Int64Type>()
-                            .write_batch(&[], Some(&[0]), None)
-                            .unwrap(),
-                    ),
-                }
-                column.close().unwrap();
-                index += 1;
-            }
-            group.close().unwrap();
-        }
-        writer.close().unwrap();
-        bytes
-    }
-
-    #[test]
-    fn rows_are_objects() {
-        let (_folder, path) = file("x.parquet", written());
-        let rows = rows(&path, Documents::Lines).unwrap();
-        let chosen =
-            json!([{"content": "hi", "role": "user"}, {"content": "ho", "role": "assistant"}]);
-        assert_eq!(rows[1].fields["chosen"], chosen);
-        assert_eq!(rows[1].fields["prompt"], "second");
-        assert_eq!(rows[0].fields["score"], Value::Null);
-        assert_eq!(rows.iter().map(|row| row.line).collect::<Vec<_>>(), [1, 2]);
-    }
-
-    /// A column of numbers where a conversation should be.
-    #[test]
-    fn a_column_of_the_wrong_nested_type() {
-        let error = says("x.parquet", written(), Wanted::Pairs);
-        assert!(
-            error.contains("x.parquet: row 1: message 1 of `rejected` is no object"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn cut_and_damaged_files() {
-        let whole = written();
-        for part in [0, 4, whole.len() / 2, whole.len() - 1] {
-            let error = says("x.parquet", &whole[..part], Wanted::Pairs);
-            assert!(error.contains("x.parquet: not Parquet"), "{error}");
-        }
-        for start in (4..whole.len() - 8).step_by(16) {
-            let mut broken = whole.clone();
-            for byte in &mut broken[start..start + 4] {
-                *byte ^= 0x5a;
-            }
-            // What is read is rows or an error that names the file, never a panic.
-            let (_folder, path) = file("x.parquet", &broken);
-            if let Err(error) = rows(&path, Documents::Lines) {
-                assert!(error.to_string().contains("x.parquet"), "{error}");
-            }
-        }
-    }
 }
