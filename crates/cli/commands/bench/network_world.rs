@@ -107,7 +107,7 @@ impl World {
         let mut settings = vec![
             format!("model.path={}", self.model.display()),
             format!("data.train={}", self.prompts().display()),
-            format!("data.held_out={}", self.prompts().display()),
+            "data.held_out_fraction=0.0".into(),
             format!("eval.prompts={PROMPTS}"),
             "sampling.rows=256".into(),
         ];

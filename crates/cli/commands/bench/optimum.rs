@@ -164,7 +164,6 @@ fn fit(world: &World, case: &Case, seed: u64) -> Result<exact::Row> {
             let path = folder.path().join("pairs.jsonl");
             world.pairs(&path, SAMPLES, judges, seed)?;
             settings.push(format!("data.train={}", path.display()));
-            settings.push("data.held_out_fraction=0.0".into());
         }
     }
     let run = folder.path().join("run");
