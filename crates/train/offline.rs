@@ -44,9 +44,8 @@ pub fn offline<L: Learner, S: Source<Batch = L::Batch>>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::toy::{Likelihood, Seen, TABLE, Weighted, optim, weighted};
-    use crate::{Epochs, State};
-    use rlhf_journal::{Existing, Journal};
+    use crate::Epochs;
+    use crate::toy::{Likelihood, Seen, TABLE, Weighted, begun, optim, weighted};
     use rlhf_policy::testing::sequences;
     use std::path::Path;
     use std::sync::Arc;
@@ -68,17 +67,7 @@ mod tests {
 
     fn train(folder: &Path, epochs: usize, stop_after: usize, resume: bool) -> Result<Ended> {
         let mut source = Three(Epochs::new(&[1; 3], 2, epochs, 1));
-        let (mut policy, start, mut journal);
-        if resume {
-            let last = rlhf_journal::last_checkpoint(folder).unwrap();
-            policy = (TABLE.policy)(Some(&last.path));
-            start = crate::restore(&last.path, &mut policy).unwrap();
-            journal = Journal::resume(folder, start.step).unwrap();
-        } else {
-            policy = (TABLE.policy)(None);
-            start = State::default();
-            journal = Journal::create(folder, Existing::Refuse).unwrap();
-        }
+        let (mut policy, start, mut journal) = begun(&TABLE, folder, resume);
         let flag = Arc::new(AtomicBool::new(false));
         let mut seen = Seen {
             metrics: vec![],

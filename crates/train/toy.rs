@@ -201,17 +201,7 @@ pub(crate) fn train(
     let prior = Box::new(Frozen::new((world.prior)()).unwrap());
     let mut objective = Objective::new(Box::new(Twos), KlPenalty::new(prior, beta));
     let before = of_prior(&mut objective);
-    let (mut policy, start, mut journal);
-    if resume {
-        let last = rlhf_journal::last_checkpoint(folder).unwrap();
-        policy = (world.policy)(Some(&last.path));
-        start = restore(&last.path, &mut policy).unwrap();
-        journal = Journal::resume(folder, start.step).unwrap();
-    } else {
-        policy = (world.policy)(None);
-        start = State::default();
-        journal = Journal::create(folder, Existing::Refuse).unwrap();
-    }
+    let (mut policy, start, mut journal) = begun(world, folder, resume);
     let flag = Arc::new(AtomicBool::new(false));
     let mut seen = Seen {
         metrics: vec![],
@@ -244,4 +234,17 @@ pub(crate) fn train(
 fn of_prior(objective: &mut Objective) -> Vec<f32> {
     let prior = objective.penalty().prior();
     prior.log_probs(&sequences()).unwrap().to_vec().unwrap()
+}
+
+/// A policy, where it is, and its journal in `folder`: new, or as the last checkpoint there has it.
+pub(crate) fn begun(world: &World, folder: &Path, resume: bool) -> (ActorCritic, State, Journal) {
+    if !resume {
+        let journal = Journal::create(folder, Existing::Refuse).unwrap();
+        return ((world.policy)(None), State::default(), journal);
+    }
+    let last = rlhf_journal::last_checkpoint(folder).unwrap();
+    let mut policy = (world.policy)(Some(&last.path));
+    let start = restore(&last.path, &mut policy).unwrap();
+    let journal = Journal::resume(folder, start.step).unwrap();
+    (policy, start, journal)
 }
