@@ -216,7 +216,7 @@ fn vargrad_exact(world: &World, seed: u64) -> Result<Reached> {
     let runner = Runner {
         world,
         recipe: Recipe {
-            steps: 600,
+            steps: 2000,
             responses: 0,
             learning_rate: 0.1,
             decay: Decay::Cosine,

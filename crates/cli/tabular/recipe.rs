@@ -64,7 +64,7 @@ impl Recipe {
         match method {
             TabularMethod::PpoKl | TabularMethod::Vargrad => recipe(200, 1024, 0.1, 4),
             TabularMethod::Rloo | TabularMethod::Reinforce | TabularMethod::Grpo => {
-                recipe(400, 1024, 0.2, 1)
+                recipe(800, 1024, 0.2, 1)
             }
             TabularMethod::Dpo => recipe(800, 1024, 0.3, 1),
         }
