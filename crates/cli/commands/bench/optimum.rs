@@ -88,8 +88,8 @@ const CASES: [Case; 5] = [
         from: From::SoftLabels,
         required: 0.98,
         settings: &[
-            "train.batch_pairs=192",
-            "train.epochs=3",
+            "train.batch_pairs=384",
+            "train.epochs=6",
             "optim.learning_rate=2e-3",
             "optim.beta2=0.95",
         ],
