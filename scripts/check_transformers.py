@@ -1,23 +1,27 @@
 #!/usr/bin/env python3
 """Checks that transformers reads a checkpoint folder, and computes what `rlhf score` computes.
 
-    rlhf score --model DIR --input F.jsonl > scores.jsonl
+    rlhf score --model DIR --input F.jsonl > scores.jsonl        (--reward DIR of a reward model)
     python scripts/check_transformers.py DIR [--input F.jsonl --scores scores.jsonl]
 
-F.jsonl has lines {"prompt_ids": [...], "completion_ids": [...]}; the scores are per token, in nats.
-Without it only loading is checked: no tensor missing, left over or newly made.
+F.jsonl has lines {"prompt_ids": [...], "completion_ids": [...]}; the scores are per token, in nats,
+or of a reward model one a line. Without it only loading is checked: no tensor missing, left over or
+newly made. The folder may be one that transformers wrote.
 """
 
 import argparse
 import json
+import pathlib
 import sys
 
 import torch
-from transformers import GPT2LMHeadModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 
 def load(folder):
-    model, info = GPT2LMHeadModel.from_pretrained(
+    of_rewards = "Classification" in AutoConfig.from_pretrained(folder).architectures[0]
+    kind = AutoModelForSequenceClassification if of_rewards else AutoModelForCausalLM
+    model, info = kind.from_pretrained(
         folder, output_loading_info=True, attn_implementation="eager"
     )
     problems = {key: list(value) for key, value in info.items() if value}
@@ -29,6 +33,17 @@ def load(folder):
 def lines(path):
     with open(path) as file:
         return [json.loads(line) for line in file if line.strip()]
+
+
+def reward(model, row, folder):
+    """As `reward.json` scales it; a completion ends with the EOS, once."""
+    ids, eos = row["prompt_ids"] + row["completion_ids"], model.config.eos_token_id
+    ids += [eos] * (eos is not None and ids[-1] != eos)
+    with torch.no_grad():
+        raw = model(torch.tensor([ids])).logits[0, 0].item()
+    file = pathlib.Path(folder, "reward.json")
+    scale = json.loads(file.read_text()) if file.exists() else {"gain": 1.0, "bias": 0.0}
+    return [scale["gain"] * raw + scale["bias"]]
 
 
 def log_probs(model, row):
@@ -43,7 +58,7 @@ def main():
     parser.add_argument("folder")
     parser.add_argument("--input")
     parser.add_argument("--scores")
-    parser.add_argument("--tolerance", type=float, default=1e-5, help="nats a token")
+    parser.add_argument("--tolerance", type=float, default=1e-5, help="nats a token, or units of the reward")
     arguments = parser.parse_args()
     model = load(arguments.folder)
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -55,11 +70,14 @@ def main():
         sys.exit(f"{len(rows)} inputs, {len(scores)} scores")
     worst = 0.0
     for row, score in zip(rows, scores):
-        expected, got = log_probs(model, row), score["log_probs"]
+        if "score" in score:
+            expected, got = reward(model, row, arguments.folder), [score["score"]]
+        else:
+            expected, got = log_probs(model, row), score["log_probs"]
         if len(expected) != len(got):
             sys.exit(f"{len(got)} log-probs for {len(expected)} tokens")
         worst = max(worst, *(abs(a - b) for a, b in zip(expected, got)))
-    print(f"{len(rows)} sequences, largest difference {worst:.2e} nats")
+    print(f"{len(rows)} sequences, largest difference {worst:.2e}")
     if worst > arguments.tolerance:
         sys.exit("they differ")
 

@@ -33,14 +33,13 @@ def mask():
     return padded(torch.ones(sum(LENGTHS))).bool()
 
 
-def trl_dpo(log_probs, prior_log_probs, beta):
-    """Loss and metrics of responses [pairs, 2, T], by TRL's own code."""
-    from trl import DPOTrainer
-
+def trainer(beta, **settings):
+    """What TRL's losses read of a trainer."""
     same = lambda x: x  # noqa: E731
-    trainer = types.SimpleNamespace(
+    usual = dict(
         model=types.SimpleNamespace(training=False),
         accelerator=types.SimpleNamespace(device="cpu", gather=same, gather_for_metrics=same),
+        args=types.SimpleNamespace(discopop_tau=0.05),
         aux_loss_enabled=False,
         ld_alpha=None,
         precompute_ref_logps=True,
@@ -48,27 +47,37 @@ def trl_dpo(log_probs, prior_log_probs, beta):
         loss_types=["sigmoid"],
         loss_weights=[1.0],
         beta=beta,
+        label_smoothing=0.1,
         use_weighting=False,
         _metrics={"eval": collections.defaultdict(list)},
         _total_train_tokens=0,
     )
-    chosen_then_rejected = log_probs.transpose(0, 1).flatten(0, 1)
-    zeros = torch.zeros_like(chosen_then_rejected)
-    outputs = types.SimpleNamespace(
-        log_probs=chosen_then_rejected,
-        entropy=zeros,
-        mean_logits=zeros,
-        is_top1=zeros.bool(),
+    return types.SimpleNamespace(**(usual | settings))
+
+
+def answer(log_probs):
+    zeros = torch.zeros_like(log_probs)
+    return types.SimpleNamespace(
+        log_probs=log_probs, entropy=zeros, mean_logits=zeros, is_top1=zeros.bool()
     )
-    answered = torch.nn.functional.pad(zeros, (1, 0)).long()
+
+
+def trl_dpo(log_probs, prior_log_probs, beta):
+    """Loss and metrics of responses [pairs, 2, T], by TRL's own code."""
+    from trl import DPOTrainer
+
+    this = trainer(beta)
+    chosen_then_rejected = log_probs.transpose(0, 1).flatten(0, 1)
+    answered = torch.nn.functional.pad(torch.zeros_like(chosen_then_rejected), (1, 0)).long()
     batch = {
         "input_ids": answered,
         "completion_mask": answered,
         "ref_chosen_logps": prior_log_probs[:, 0],
         "ref_rejected_logps": prior_log_probs[:, 1],
     }
-    loss = DPOTrainer._compute_loss(trainer, lambda **_: outputs, batch, False)
-    return loss, {name: numbers[0] for name, numbers in trainer._metrics["eval"].items()}
+    outputs = answer(chosen_then_rejected)
+    loss = DPOTrainer._compute_loss(this, lambda **_: outputs, batch, False)
+    return loss, {name: numbers[0] for name, numbers in this._metrics["eval"].items()}
 
 
 def dpo_case(flat, prior, beta, label_smoothing):

@@ -8,11 +8,8 @@ All gradients are torch's, everything but the α-divergence is in float64, and i
 float32 first.
 """
 
-import collections
-import types
-
 import torch
-from golden_losses import LENGTHS, inputs, mask, padded, write
+from golden_losses import LENGTHS, answer, inputs, mask, padded, trainer, write
 
 # Our settings, and what TRL calls them.
 PAIRED = [
@@ -34,35 +31,6 @@ PAIRED = [
         {"f_divergence_type": "alpha_divergence", "f_alpha_divergence_coef": 0.7},
     ),
 ]
-
-
-def trainer(beta, **settings):
-    """What TRL's losses read of a trainer."""
-    same = lambda x: x  # noqa: E731
-    usual = dict(
-        model=types.SimpleNamespace(training=False),
-        accelerator=types.SimpleNamespace(device="cpu", gather=same, gather_for_metrics=same),
-        args=types.SimpleNamespace(discopop_tau=0.05),
-        aux_loss_enabled=False,
-        ld_alpha=None,
-        precompute_ref_logps=True,
-        f_divergence_type="reverse_kl",
-        loss_types=["sigmoid"],
-        loss_weights=[1.0],
-        beta=beta,
-        label_smoothing=0.1,
-        use_weighting=False,
-        _metrics={"eval": collections.defaultdict(list)},
-        _total_train_tokens=0,
-    )
-    return types.SimpleNamespace(**(usual | settings))
-
-
-def answer(log_probs):
-    zeros = torch.zeros_like(log_probs)
-    return types.SimpleNamespace(
-        log_probs=log_probs, entropy=zeros, mean_logits=zeros, is_top1=zeros.bool()
-    )
 
 
 def paired(log_probs, prior, beta, settings):

@@ -10,6 +10,8 @@ mod bench;
 mod check;
 #[path = "cli/configs.rs"]
 mod configs;
+#[path = "../crates/reward/server.rs"]
+mod endpoint;
 #[path = "cli/exact.rs"]
 mod exact;
 #[path = "cli/help.rs"]

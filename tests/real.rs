@@ -305,7 +305,9 @@ fn the_traps_of_every_data_set_are_found() {
         names.map(|name| report[name].as_u64().unwrap())
     };
     let hh = "pref-hh-harmless-test/test.jsonl.gz";
+    let first = "pref-hh-harmless-test/test.first400.jsonl";
     let snippets = "sentiment-vader-human/movieReviewSnippets_GroundTruth.txt";
+    let products = "sentiment-vader-human/amazonReviewSnippets_GroundTruth.txt";
     let lexicon = "sentiment-vader-human/vader_lexicon.txt";
     let table = "data.format=tsv";
     let columns = "data.columns=[\"id\", \"rating\", \"text\"]";
@@ -315,6 +317,7 @@ fn the_traps_of_every_data_set_are_found() {
     let lines = "data.documents=lines";
     for (set, settings, rows, shape, expected) in [
         (hh, vec![], 2312, "implicit-preference", [0, 0, 4, 0, 5]),
+        (first, vec![], 400, "implicit-preference", [0, 0, 1, 0, 0]),
         (polite, vec![], 1100, "preference", [0, 0, 0, 6, 0]),
         ("gsm8k/test.jsonl", vec![], 1319, "completion", [0; 5]),
         (solutions, vec![], 1319, "prompt", [0; 5]),
@@ -333,6 +336,7 @@ fn the_traps_of_every_data_set_are_found() {
             [0, 74, 0, 0, 0],
         ),
         (snippets, vec![table, columns], 10605, "text", [0; 5]),
+        (products, vec![table, columns], 3708, "text", [0; 5]),
         (lexicon, vec![table, words], 7520, "text", [0; 5]),
     ] {
         let (report, content) = check(&data, set, &settings);

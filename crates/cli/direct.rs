@@ -54,12 +54,7 @@ pub(crate) fn optimum(config: &Config, prior: Option<&str>) -> Result<String> {
     let beta = config.beta.beta().value();
     let tilt = |by: &str| format!("{weight}exp({})", by.replace('β', &beta.to_string()));
     let smoothing = settings.label_smoothing;
-    let slope = match settings.divergence {
-        DivergenceName::ReverseKl => None,
-        DivergenceName::ForwardKl => Some("−1/u"),
-        DivergenceName::Js => Some("log(2u/(1 + u))"),
-        DivergenceName::Alpha => Some("(1 − u^−α)/α"),
-    };
+    let slope = slope(settings.divergence);
     Ok(match settings.loss.optimum() {
         Optimum::PiStar if settings.loss == LossName::Sigmoid && smoothing > 0.0 => format!(
             "not π*, unless {smoothing} of the labels are flipped and you want the flipped ones' \
@@ -85,12 +80,15 @@ pub(crate) fn optimum_of_kto() -> String {
     "not π*: gains and losses saturate, and no optimum is known".into()
 }
 
-/// The losses in a line each.
+/// The losses: what each assumes in one line, where it rests in the next.
 pub(crate) fn help() -> String {
     let mut text = String::from(
         "Losses of dpo (--set method.loss=NAME): what each assumes, and whether its optimum is\n\
          π* = prior·exp(r/β)/Z (W is the rate at which an answer wins):\n",
     );
+    let mut line = |name: &str, assumes: &str, optimum: &str| {
+        text += &format!("  {name:<15}{assumes}\n  {:<15}{optimum}\n", "");
+    };
     for loss in LossName::ALL {
         let optimum = match loss.optimum() {
             Optimum::PiStar => "π*".into(),
@@ -98,13 +96,40 @@ pub(crate) fn help() -> String {
             Optimum::About(by) => format!("not π*: about prior·exp({by})"),
             Optimum::Other(why) => format!("not π*: {why}"),
         };
-        let (name, assumes) = (loss.name(), loss.assumes());
-        text += &format!("  {name:<15}{assumes}; {optimum}\n");
+        line(loss.name(), loss.assumes(), &optimum);
     }
-    text += &format!("  {:<15}{KTO}: an objective of its own; not π*\n", "kto");
-    text += "With method.divergence = forward-kl, js or alpha, sigmoid and robust price another\n\
-             divergence than the KL. With --prior counting, sigmoid is CPO.";
+    line("kto", &format!("{KTO}; an objective of its own"), "not π*");
+    text += "Label smoothing (--set method.label_smoothing=ε) of sigmoid and aot takes a share ε of the\n\
+             labels to be flipped and believes them so (not π*: that of the flipped labels); robust\n\
+             undoes the flips. With --prior counting, sigmoid is CPO.\n\n\
+             Divergences that β prices (--set method.divergence=NAME, for sigmoid and robust):\n";
+    for (name, divergence) in DIVERGENCES {
+        let rests = match slope(divergence) {
+            None => "π*".into(),
+            Some(slope) => format!("not π*: prior·(f′)⁻¹((r − μ)/β), f′(u) = {slope}"),
+        };
+        text += &format!("  {name:<15}{rests}\n");
+    }
+    text.truncate(text.trim_end().len());
     text
+}
+
+/// The divergences as they are named in settings.
+const DIVERGENCES: [(&str, DivergenceName); 4] = [
+    ("reverse-kl", DivergenceName::ReverseKl),
+    ("forward-kl", DivergenceName::ForwardKl),
+    ("js", DivergenceName::Js),
+    ("alpha", DivergenceName::Alpha),
+];
+
+/// f′ of a divergence, but for that of KL(π ‖ p₀).
+fn slope(divergence: DivergenceName) -> Option<&'static str> {
+    match divergence {
+        DivergenceName::ReverseKl => None,
+        DivergenceName::ForwardKl => Some("−1/u"),
+        DivergenceName::Js => Some("log(2u/(1 + u))"),
+        DivergenceName::Alpha => Some("(1 − u^−α)/α"),
+    }
 }
 
 #[cfg(test)]
@@ -126,6 +151,22 @@ mod tests {
             assert_eq!(claims, loss.optimum() == Optimum::PiStar, "{target}");
             assert!(claims || target.starts_with("not π*"), "{target}");
             assert!(help().contains(loss.assumes()));
+        }
+    }
+
+    /// A line of the help is read as it stands: none is too wide to be left whole.
+    #[test]
+    fn the_help_has_a_line_for_each_loss_and_divergence() {
+        let help = help();
+        for line in help.lines() {
+            assert!(line.chars().count() <= 98, "{line}");
+        }
+        for (name, divergence) in DIVERGENCES {
+            let known: DivergenceName = toml::Value::from(name).try_into().unwrap();
+            assert_eq!(known, divergence);
+            let line = help.lines().find(|line| line.trim().starts_with(name));
+            let claims = line.unwrap().ends_with(" π*");
+            assert_eq!(claims, slope(divergence).is_none(), "{name}");
         }
     }
 

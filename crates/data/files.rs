@@ -31,8 +31,9 @@ const NO_DATA: [&str; 9] = [
 /// The data files that a path means: the file itself, or those of a folder, in the order of their
 /// names. Where their names, or those of their folders, say that they are parts of a data set
 /// (`train-00000-of-00002.parquet`, `test.jsonl.gz`, `validation/0.csv`), the files of `split` are
-/// taken; unless it is given, those of `train`, or of the only part there is. A `split` may name a
-/// folder in the folder, with or without a part of it: `harmless-base`, `harmless-base/test`.
+/// taken; unless it is given, those of `train`, or of the only part there is. A `split` may also name
+/// a file of the folder, or a folder in it with or without a part: `harmless-base`,
+/// `harmless-base/test`.
 ///
 /// # Errors
 /// If there is no such file, or a file is to be split.
@@ -60,8 +61,8 @@ pub fn files(path: &Path, split: Option<&str>) -> Result<Vec<PathBuf>> {
     choose(path, found, split)
 }
 
-/// The folder in `path` that a split names, and the part of it. What every data set may have parts
-/// called is no folder's name.
+/// The file or folder in `path` that a split names, and the part of it. What every data set may have
+/// parts called is no folder's name.
 fn inside<'a>(path: &Path, split: &'a str) -> Option<(PathBuf, Option<&'a str>)> {
     let below = |part: Component| matches!(part, Component::Normal(_));
     if split.is_empty() || canonical(split).is_some() || !Path::new(split).components().all(below) {
@@ -73,7 +74,7 @@ fn inside<'a>(path: &Path, split: &'a str) -> Option<(PathBuf, Option<&'a str>)>
         .into_iter()
         .flatten()
         .map(|(folder, part)| (path.join(folder), part))
-        .find(|(folder, _)| folder.is_dir())
+        .find(|(inside, part)| inside.is_dir() || (part.is_none() && inside.is_file()))
 }
 
 fn choose(path: &Path, found: Vec<PathBuf>, split: Option<&str>) -> Result<Vec<PathBuf>> {
@@ -81,7 +82,10 @@ fn choose(path: &Path, found: Vec<PathBuf>, split: Option<&str>) -> Result<Vec<P
     let known: BTreeSet<&str> = named.iter().flatten().map(String::as_str).collect();
     let list = known.iter().copied().collect::<Vec<_>>().join(", ");
     let wanted = match split {
-        Some(split) => canonical(split).unwrap_or(split).to_string(),
+        Some(split) => {
+            let split = split.to_ascii_lowercase();
+            canonical(&split).map_or(split.clone(), str::to_string)
+        }
         None if known.is_empty() => return Ok(found),
         None if known.contains("train") => "train".into(),
         None if known.len() == 1 => list.clone(),
@@ -223,13 +227,15 @@ mod tests {
             "harmless/train.jsonl.gz",
             "harmless/test.jsonl.gz",
             "helpful/train.jsonl.gz",
-            "red/attempts.jsonl",
+            "red/Attempts_made.jsonl",
         ];
         let of = |split| found(&hub, Some(split));
         assert_eq!(of("train").unwrap(), [hub[0], hub[2]]);
         assert_eq!(of("harmless").unwrap(), [hub[0]]);
         assert_eq!(of("harmless/test").unwrap(), [hub[1]]);
         assert_eq!(of("red").unwrap(), [hub[3]]);
+        assert_eq!(of("Attempts").unwrap(), [hub[3]]);
+        assert_eq!(of(hub[1]).unwrap(), [hub[1]]);
         for (split, expected) in [
             (
                 "helpful/test",

@@ -133,43 +133,13 @@ impl Reward for Endpoint {
 mod tests {
     use super::*;
     use crate::outside::tests::five;
-    use std::io::{BufRead, BufReader, Read, Write};
+    use crate::server::{self, Answer};
     use std::net::TcpListener;
     use std::thread;
 
-    /// What a server says to a question's body: status and text, or nothing.
-    type Answer = fn(&Value) -> Option<(u16, String)>;
-
-    /// A server on loopback that answers one connection after the other by `answers`, each given the
-    /// question's body; `None` hangs up.
+    /// An endpoint that gives these answers, one after the other.
     fn serve(answers: Vec<Answer>) -> (String, thread::JoinHandle<usize>) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/score", listener.local_addr().unwrap());
-        let server = thread::spawn(move || {
-            let mut asked = 0;
-            for answer in answers {
-                let (mut stream, _) = listener.accept().unwrap();
-                let mut reader = BufReader::new(stream.try_clone().unwrap());
-                let (mut length, mut line) = (0, String::new());
-                while reader.read_line(&mut line).unwrap() > 2 {
-                    if let Some(number) = line.to_lowercase().strip_prefix("content-length:") {
-                        length = number.trim().parse().unwrap();
-                    }
-                    line.clear();
-                }
-                let mut body = vec![0; length];
-                reader.read_exact(&mut body).unwrap();
-                asked += 1;
-                if let Some((status, text)) = answer(&serde_json::from_slice(&body).unwrap()) {
-                    let head = format!("HTTP/1.1 {status} X\r\nconnection: close\r\n");
-                    let length = format!("content-length: {}\r\n\r\n", text.len());
-                    // A client that timed out is gone.
-                    let _ = stream.write_all((head + &length + &text).as_bytes());
-                }
-            }
-            asked
-        });
-        (url, server)
+        server::serve(answers.into_iter())
     }
 
     fn numbers(body: &Value) -> Option<(u16, String)> {

@@ -35,6 +35,8 @@ mod process;
 mod rereading;
 mod rule;
 mod rules;
+#[cfg(test)]
+mod server;
 mod spelling;
 mod table;
 

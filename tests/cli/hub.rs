@@ -35,6 +35,16 @@ fn hub() -> Server {
     };
     data("pairs", &lines("pairs.jsonl", 24));
     data("prompts", &lines("prompts.jsonl", 8));
+    let [few, some, more] = [3, 5, 7].map(|count| lines("pairs.jsonl", count));
+    let table = b"7\tthe film\r\n8\tthe plot\r\n".as_slice();
+    let parts: [(&str, &[u8]); 5] = [
+        ("README.md", b"rows"),
+        ("one/train.jsonl", &few),
+        ("one/test.jsonl", &some),
+        ("two/train.jsonl", &more),
+        ("table.tsv", table),
+    ];
+    server.publish("datasets/small/parts", &parts);
     server
 }
 
@@ -128,6 +138,54 @@ fn what_is_named_by_its_repository_trains_and_trains_again_offline() {
         .current_dir(folder)
         .output();
     assert_eq!(text(&written.unwrap().stdout), "");
+}
+
+/// A data set of the hub is looked at by its name, one part of it or one folder, with a model of the
+/// hub; and what is looked at is what is trained on.
+#[test]
+fn a_data_set_is_a_folder_with_parts_and_columns() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let server = hub();
+    let endpoint = server.endpoint();
+    let hub = [("HF_ENDPOINT", endpoint.as_str())];
+    let offline = [("HF_HUB_OFFLINE", "1")];
+    for (settings, rows) in [
+        ("small/parts", 10),
+        ("small/parts@v1 --set data.split=train", 10),
+        ("small/parts --set data.split=test", 5),
+        ("small/parts --set data.split=one", 3),
+        ("small/parts --set data.split=one/test", 5),
+        ("small/pairs --set data.split=train", 24),
+        (
+            "small/parts --set data.split=table.tsv --set data.columns=[\"id\",\"prompt\"]",
+            2,
+        ),
+    ] {
+        let check = format!("data check {settings} --model small/world --no-preview --json");
+        for variables in [&hub[..], &offline] {
+            let report = succeeds(folder, variables, &check);
+            let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+            assert_eq!(
+                (&report["rows"], &report["unit"]),
+                (&rows.into(), &"tokens".into())
+            );
+        }
+    }
+    let dry = "train --dry-run --objective dpo --model small/world --data small/parts \
+        --set data.held_out_split=one/test --set data.split=two --json";
+    let plan = rlhf(folder, &offline, &dry.split(' ').collect::<Vec<_>>());
+    assert!(plan.status.success(), "{}", text(&plan.stderr));
+    let said = text(&plan.stdout) + &text(&plan.stderr);
+    assert!(said.contains("7 pairs to train on, 5 held out"), "{said}");
+    let output = rlhf(folder, &hub, &["data", "check", "small/none"]);
+    let expected = "small/none: there is no such file or folder, and as a repository: the hub has no \
+        data set small/none";
+    assert!(
+        text(&output.stderr).contains(expected),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[test]

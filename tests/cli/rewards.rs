@@ -1,10 +1,10 @@
 //! Every kind of reward in a run.
 
-use crate::folder;
 use crate::program::{rlhf, text};
+use crate::{endpoint, folder};
+use serde_json::Value;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::iter::repeat;
 use std::path::Path;
 use std::process::Output;
 
@@ -134,37 +134,12 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Answers every POST with the number of tokens of each completion; gone with its thread.
-fn serve() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        while let Ok((mut stream, _)) = listener.accept() {
-            let mut reader = BufReader::new(stream.try_clone().unwrap());
-            let (mut length, mut line) = (0, String::new());
-            while reader.read_line(&mut line).unwrap() > 2 {
-                if let Some(number) = line.to_lowercase().strip_prefix("content-length:") {
-                    length = number.trim().parse().unwrap();
-                }
-                line.clear();
-            }
-            let mut body = vec![0; length];
-            reader.read_exact(&mut body).unwrap();
-            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-            let each = body["responses"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|response| {
-                    let words = response["completion"].as_str().unwrap().split(' ').count();
-                    words.to_string()
-                });
-            let text = format!("[{}]", each.collect::<Vec<_>>().join(", "));
-            let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: ";
-            write!(stream, "{head}{}\r\n\r\n{text}", text.len()).unwrap();
-        }
-    });
-    url
+/// What an endpoint says that counts the words of each completion.
+fn words(body: &Value) -> Option<(u16, String)> {
+    let responses = body["responses"].as_array()?.iter();
+    let count = |response: &Value| Some(response["completion"].as_str()?.split(' ').count());
+    let counts: Option<Vec<usize>> = responses.map(count).collect();
+    Some((200, serde_json::json!(counts?).to_string()))
 }
 
 #[test]
@@ -181,7 +156,7 @@ fn every_kind_of_reward_trains() {
         "implicit:dpo/final,model,0.1",
         "answer:3",
         "command:sh judge.sh",
-        &serve(),
+        &endpoint::serve(repeat(words as endpoint::Answer)).0,
     ] {
         rewarded(folder, "model", reward);
         let config = fs::read_to_string(folder.join("run/config.toml")).unwrap();

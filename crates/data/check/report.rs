@@ -136,6 +136,16 @@ fn start(piece: &Piece) -> String {
     }
 }
 
+/// Places, each with what is said of it, and how many more there are.
+fn named<'a>(places: &'a [String], all: usize, said: &'a str) -> impl Iterator<Item = String> {
+    let more = all.saturating_sub(places.len());
+    let more = (more > 0).then(|| format!("and {more} more{said}"));
+    places
+        .iter()
+        .map(move |place| format!("{place}{said}"))
+        .chain(more)
+}
+
 impl Report {
     pub(super) fn new(fields: Fields) -> Self {
         Self {
@@ -196,11 +206,11 @@ impl Report {
                 lines.push((name.into(), format!("{count} {words}")));
             }
         }
-        let places = self.bad_places.iter().map(|place| ("", place.clone()));
-        let apart = self.apart_places.join(", ");
-        let apart = (self.apart > 0).then(|| ("", format!("no shared prompt: {apart}")));
+        let bad = named(&self.bad_places, self.bad_rows, "");
+        let apart = named(&self.apart_places, self.apart, ": no shared prompt");
+        let places = bad.chain(apart).map(|place| ("", place));
         let remarks = self.remarks.iter().map(|remark| ("remark", remark.clone()));
-        let rest = places.chain(apart).chain(remarks);
+        let rest = places.chain(remarks);
         lines.extend(rest.map(|(name, text)| (name.to_string(), text)));
         for shown in &self.preview {
             lines.push(("row".into(), shown.place.clone()));

@@ -6,6 +6,7 @@
 
 mod bag_of_words;
 mod demo;
+mod harmless;
 mod machine;
 mod movies;
 mod network_world;

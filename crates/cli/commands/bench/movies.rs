@@ -1,10 +1,8 @@
 //! Film snippets that people rated from −4 to 4, as pairs.
 
 use super::bag_of_words::BagOfWords;
-use super::rewards::{Task, fold};
+use super::rewards::{Pair, Task, accuracy, fold};
 use anyhow::{Context, Result};
-use rlhf_eval::wilson;
-use rlhf_journal::Estimate;
 use rlhf_reward::Lexicon;
 use rlhf_tensor::{Rng, Stream};
 use serde_json::json;
@@ -60,9 +58,6 @@ pub(super) fn task(data: &Path, seed: u64) -> Result<Task> {
     })
 }
 
-/// The better text and the worse.
-type Pair<'a> = (&'a str, &'a str);
-
 struct Snippet {
     rating: f64,
     text: String,
@@ -101,19 +96,6 @@ fn pairs<'a>(snippets: &'a [Snippet], rng: &mut Rng) -> Vec<Pair<'a>> {
             false => (&b.text[..], &a.text[..]),
         })
         .collect()
-}
-
-/// How often the better text has the higher value; a tie is half a hit.
-fn accuracy(pairs: &[Pair<'_>], value: impl Fn(&str) -> f64) -> Estimate {
-    let hit = |(better, worse): &Pair<'_>| match value(better).total_cmp(&value(worse)) {
-        std::cmp::Ordering::Greater => 1.0,
-        std::cmp::Ordering::Equal => 0.5,
-        std::cmp::Ordering::Less => 0.0,
-    };
-    wilson(
-        pairs.iter().map(hit).sum::<f64>() / pairs.len() as f64,
-        pairs.len(),
-    )
 }
 
 #[cfg(test)]

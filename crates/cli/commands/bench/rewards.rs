@@ -1,9 +1,10 @@
 //! Reward models from small networks trained here, on real preferences.
 
 use super::suite::{Outcome, Required, Setting, Suite, Verdict, json, train};
-use super::{movies, polite};
+use super::{harmless, movies, polite};
 use anyhow::{Context, Result};
 use rlhf_eval::wilson;
+use rlhf_journal::Estimate;
 use rlhf_tensor::{Rng, Stream};
 use serde_json::{Value, json};
 use std::fs;
@@ -13,6 +14,13 @@ pub(super) const SUITE: Suite = Suite {
     name: "rewards",
     about: "held-out accuracy of small reward models on real preference pairs",
     run,
+};
+
+/// Apart from the others, because it takes longer.
+pub(super) const HARMLESS: Suite = Suite {
+    name: "harmless",
+    about: "held-out accuracy of a small reward model on which of two answers people found harmless",
+    run: |setting| judge(setting, &[harmless::task]),
 };
 
 /// Texts to learn a language from and pairs to learn a preference from, as rows of data files.
@@ -34,9 +42,16 @@ pub(super) struct Task {
 }
 
 fn run(setting: &Setting<'_>) -> Result<Outcome> {
+    judge(setting, &[movies::task, polite::task])
+}
+
+/// The task of a seed, from the folder of real data.
+type Make = fn(&Path, u64) -> Result<Task>;
+
+fn judge(setting: &Setting<'_>, tasks: &[Make]) -> Result<Outcome> {
     let data = setting.data()?;
     let mut outcome = Outcome::default();
-    for task in [movies::task, polite::task] {
+    for task in tasks {
         let (mut right, mut pairs, mut claim) = (0.0, 0, None);
         for seed in 1..=u64::from(setting.seeds) {
             let task = task(data, seed)?;
@@ -145,6 +160,22 @@ pub(super) fn fold<T>(items: Vec<T>, parts: u64, seed: u64) -> (Vec<T>, Vec<T>) 
         side.push(item);
     }
     sides
+}
+
+/// The better text and the worse.
+pub(super) type Pair<'a> = (&'a str, &'a str);
+
+/// How often the better text has the higher value; a tie is half a hit.
+pub(super) fn accuracy(pairs: &[Pair<'_>], value: impl Fn(&str) -> f64) -> Estimate {
+    let hit = |(better, worse): &Pair<'_>| match value(better).total_cmp(&value(worse)) {
+        std::cmp::Ordering::Greater => 1.0,
+        std::cmp::Ordering::Equal => 0.5,
+        std::cmp::Ordering::Less => 0.0,
+    };
+    wilson(
+        pairs.iter().map(hit).sum::<f64>() / pairs.len() as f64,
+        pairs.len(),
+    )
 }
 
 #[cfg(test)]

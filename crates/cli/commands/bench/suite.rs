@@ -11,7 +11,13 @@ use std::fmt;
 use std::path::Path;
 
 /// All suites, in the order in which they run.
-pub(super) const SUITES: [Suite; 4] = [demo::SUITE, trees::SUITE, optimum::SUITE, rewards::SUITE];
+pub(super) const SUITES: [Suite; 5] = [
+    demo::SUITE,
+    trees::SUITE,
+    optimum::SUITE,
+    rewards::SUITE,
+    rewards::HARMLESS,
+];
 
 /// Something that is claimed, and how it is measured.
 #[derive(Debug)]
