@@ -81,7 +81,7 @@ pub(crate) fn network(
 /// The implementation of a name.
 pub(crate) fn backend(name: BackendName) -> Backend {
     match name {
-        BackendName::Engine => Backend::Engine,
+        BackendName::Engine => Backend::F32,
         BackendName::Plain => Backend::Plain,
     }
 }

@@ -61,7 +61,7 @@ impl Implicit {
             storage: Storage::Frozen,
             heads: Heads::Language,
             temperature: 1.0,
-            backend: Backend::Engine,
+            backend: Backend::F32,
         };
         let load = |folder| rlhf_lm::load(folder, &options).map_err(wrap);
         Ok(Self {

@@ -139,7 +139,7 @@ impl Learned {
         let rereading = Rereading::of(folder, policy)?;
         Ok(Self {
             rereading,
-            ..Self::load(folder, Backend::Engine)?
+            ..Self::load(folder, Backend::F32)?
         })
     }
 

@@ -24,7 +24,7 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
         storage: Storage::Frozen,
         heads: Heads::Language,
         temperature: if greedy { 1.0 } else { args.temperature },
-        backend: Backend::Engine,
+        backend: Backend::F32,
     };
     let folder = resolve::model(&args.model)?;
     let mut model = load(&folder, &options)?;

@@ -6,6 +6,7 @@ use crate::{Gpt2Config, Heads, Plain};
 use rlhf_objective::{
     Finish, Network, OutputGrads, Outputs, Prompt, Response, Sequences, Start, Want,
 };
+use rlhf_tensor::cpu::Precision;
 use rlhf_tensor::{Init, Parameters, Rng, Storage, Stream};
 use serde_json::{Value, json};
 
@@ -95,6 +96,7 @@ fn compare(changes: &Value, heads: Heads, temperature: f64) {
         parameters(&config, heads),
         heads,
         temperature,
+        Precision::F32,
     );
     let mut plain = Plain::new(
         config.clone(),
@@ -179,9 +181,13 @@ fn heads_and_temperatures_agree_with_the_plain_network() {
 }
 
 fn engine(heads: Heads) -> Gpt2 {
+    engine_in(Precision::F32, heads)
+}
+
+fn engine_in(precision: Precision, heads: Heads) -> Gpt2 {
     let config = config(&json!({"n_embd": 40, "n_head": 2}));
     let parameters = parameters(&config, heads);
-    Gpt2::new(config, parameters, heads, 1.3)
+    Gpt2::new(config, parameters, heads, 1.3, precision)
 }
 
 #[test]

@@ -10,6 +10,9 @@ pub(crate) const LANES: usize = 16;
 /// An instruction set that kernels are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Isa {
+    /// AVX-512 with products of bf16: the F, BW, VL and BF16 parts.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
     /// AVX-512F.
     #[cfg(target_arch = "x86_64")]
     Avx512,
@@ -26,7 +29,10 @@ pub(crate) fn isa() -> Isa {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma") {
-            return Isa::Avx512;
+            let bf16 = is_x86_feature_detected!("avx512bf16")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl");
+            return if bf16 { Isa::Avx512Bf16 } else { Isa::Avx512 };
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             return Isa::Avx2;
@@ -52,7 +58,9 @@ macro_rules! dispatch {
             match isa {
                 // SAFETY: `isa()` found these features, and tests ask only for what it finds.
                 #[cfg(target_arch = "x86_64")]
-                $crate::cpu::simd::Isa::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::cpu::simd::Isa::Avx512Bf16 | $crate::cpu::simd::Isa::Avx512 => unsafe {
+                    avx512($($arg),*)
+                },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::cpu::simd::Isa::Avx2 => unsafe { avx2($($arg),*) },
@@ -144,11 +152,11 @@ pub(crate) fn max(x: &[f32]) -> f32 {
     rest.iter().chain(&lanes).fold(f32::NEG_INFINITY, larger)
 }
 
-/// Asks for the cache line `ahead` floats behind the start of `x`; nothing happens where there is
+/// Asks for the cache line `ahead` entries behind the start of `x`; nothing happens where there is
 /// none.
 #[inline(always)]
 #[allow(unsafe_code, unused_variables)]
-pub(crate) fn prefetch(x: &[f32], ahead: usize) {
+pub(crate) fn prefetch<T>(x: &[T], ahead: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -160,18 +168,12 @@ pub(crate) fn prefetch(x: &[f32], ahead: usize) {
 /// Every instruction set this processor has, best first: what tests run on.
 #[cfg(test)]
 pub(crate) fn all() -> Vec<Isa> {
-    let mut found = Vec::new();
     #[cfg(target_arch = "x86_64")]
-    {
-        if isa() == Isa::Avx512 {
-            found.push(Isa::Avx512);
-        }
-        if isa() != Isa::Portable {
-            found.push(Isa::Avx2);
-        }
-    }
-    found.push(Isa::Portable);
-    found
+    let known = [Isa::Avx512Bf16, Isa::Avx512, Isa::Avx2, Isa::Portable];
+    #[cfg(not(target_arch = "x86_64"))]
+    let known = [Isa::Portable];
+    let best = known.iter().position(|known| *known == isa());
+    known[best.unwrap_or(0)..].to_vec()
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ impl Size {
             storage,
             heads,
             temperature: 1.0,
-            backend: rlhf_lm::Backend::Engine,
+            backend: rlhf_lm::Backend::F32,
         };
         Ok(rlhf_lm::load(&self.folder, &options)?)
     }
