@@ -10,6 +10,8 @@ mod bench;
 mod check;
 #[path = "cli/configs.rs"]
 mod configs;
+#[path = "cli/dtype.rs"]
+mod dtype;
 #[path = "cli/exact.rs"]
 mod exact;
 #[path = "cli/help.rs"]

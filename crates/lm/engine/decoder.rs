@@ -22,6 +22,8 @@ pub(super) struct Gpt2Decoder<'a> {
     /// Caches that rows left behind.
     free: Vec<Cache>,
     scores: Vec<f32>,
+    /// The scores of prompts, before they are copied to their rows.
+    by_prompt: Vec<f32>,
     scratch: Scratch,
 }
 
@@ -80,6 +82,7 @@ impl<'a> Gpt2Decoder<'a> {
             rows: Vec::new(),
             free: Vec::new(),
             scores: Vec::new(),
+            by_prompt: Vec::new(),
             scratch: Scratch::default(),
         })
     }
@@ -243,11 +246,13 @@ impl Decoder for Gpt2Decoder<'_> {
         on_the_pool(|| self.prefill(&batch, &prompt_of, &mut rows));
         self.scratch.normed.clear();
         self.scratch.normed.extend(self.network.readout.hidden());
-        let mut by_prompt = vec![0.0; prompts.len() * vocab];
+        let mut by_prompt = std::mem::take(&mut self.by_prompt);
+        by_prompt.resize(prompts.len() * vocab, 0.0);
         self.score(&mut by_prompt);
         for prompt in prompt_of {
             self.scores.extend(&by_prompt[prompt * vocab..][..vocab]);
         }
+        self.by_prompt = by_prompt;
         self.rows.append(&mut rows);
         Ok(())
     }

@@ -9,6 +9,8 @@ mod decoder;
 mod heads;
 mod modules;
 #[cfg(test)]
+mod precision_tests;
+#[cfg(test)]
 mod tests;
 mod trunk;
 

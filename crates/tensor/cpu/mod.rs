@@ -45,3 +45,4 @@ pub use precision::Precision;
 pub use rows::{add_to_rows, fill_rows};
 pub use sample::sample_row;
 pub use segments::Segments;
+pub use simd::{Isa, instruction_sets, use_at_most};

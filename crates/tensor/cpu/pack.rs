@@ -29,6 +29,7 @@ impl Vectors<'_> {
     }
 
     /// Where an entry is.
+    #[cfg(target_arch = "x86_64")]
     fn entry(self, vector: usize, entry: usize) -> *const f32 {
         let offset = vector * self.apart + entry * self.along;
         self.data.as_ptr().wrapping_add(offset)
