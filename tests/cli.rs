@@ -12,6 +12,8 @@ mod check;
 mod configs;
 #[path = "../crates/reward/server.rs"]
 mod endpoint;
+#[path = "cli/dtype.rs"]
+mod dtype;
 #[path = "cli/exact.rs"]
 mod exact;
 #[path = "cli/help.rs"]

@@ -77,6 +77,8 @@ pub(crate) struct ModelSection {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) critic: Option<Critic>,
     pub(crate) backend: BackendName,
+    /// Of every network of the run.
+    pub(crate) dtype: DtypeName,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) adapter: Option<toml::Value>,
 }
@@ -99,6 +101,25 @@ pub(crate) enum BackendName {
     Engine,
     /// The readable one.
     Plain,
+}
+
+/// What the operands of matrix products are rounded to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum DtypeName {
+    /// Not rounded.
+    F32,
+    /// To bf16, with sums in f32: faster where the processor has avx512_bf16.
+    Bf16,
+}
+
+impl DtypeName {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
 }
 
 /// `[prior]`: p₀.

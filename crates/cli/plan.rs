@@ -1,6 +1,6 @@
 //! What a run is going to do, from its settings, its data and the headers of its checkpoints.
 
-use crate::config::{Config, MethodName, ObjectiveName};
+use crate::config::{BackendName, Config, DtypeName, MethodName, ObjectiveName};
 use crate::memory::{self, PerItem};
 use crate::output::log;
 use crate::prior_fit;
@@ -30,8 +30,20 @@ pub(crate) fn plan(config: &Config) -> Result<Lines> {
     let (words, item) = data(config, &vocabulary)?;
     lines.push(("data", words));
     lines.push(("steps", steps(config)?));
+    lines.push(("products", products(config)));
     lines.push(("memory", memory::estimate(config, item)?));
     Ok(lines)
+}
+
+/// What the networks compute with.
+fn products(config: &Config) -> String {
+    match (config.model.backend, config.model.dtype) {
+        (BackendName::Plain, _) => "in f32, by the plain network".into(),
+        (BackendName::Engine, DtypeName::F32) => "in f32".into(),
+        (BackendName::Engine, DtypeName::Bf16) => {
+            "operands rounded to bf16, sums in f32; attention and weights in f32".into()
+        }
+    }
 }
 
 /// Prints lines for a person.

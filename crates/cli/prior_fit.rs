@@ -38,6 +38,7 @@ pub(crate) fn settings(section: &PriorSection, config: &Config) -> Result<Config
     let mut settings = Config::defaults(ObjectiveName::Sft)?;
     settings.model.path.clone_from(&config.model.path);
     settings.model.backend = config.model.backend;
+    settings.model.dtype = config.model.dtype;
     settings.data = config.data.clone();
     settings.data.train.clone_from(&section.data);
     settings.data.held_out = None;

@@ -41,7 +41,7 @@ pub(crate) fn normalize(
     let decode = |ids: &[u32]| vocabulary.tokenizer.decode(ids);
     let mut decoder = prior.decoder()?;
     let samples = sample(&mut *decoder, prompts, &sampling, &decode)?.sequences;
-    let mut learned = Learned::load(folder, Backend::Engine)?;
+    let mut learned = Learned::load(folder, Backend::F32)?;
     let scale = Normalization::of(&learned.raw(&samples)?)?;
     log(format_args!(
         "scores are scaled by {:.4}·score {:+.4}: mean 0 and deviation 1 over {} samples of the prior",

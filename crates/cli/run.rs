@@ -292,6 +292,7 @@ impl Surroundings<'_> {
             "rlhf": env!("CARGO_PKG_VERSION"),
             "objective": self.config.objective,
             "seed": self.config.train.seed,
+            "dtype": self.config.model.dtype,
             "model": {"path": wiring::model_path(self.config)?, "sha256": model},
             "prior": prior,
             "repositories": self.repositories,

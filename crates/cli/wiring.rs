@@ -4,7 +4,7 @@ pub(crate) use crate::dataset::{
     context, demonstrations, held_out_prompts, limits, opinions, pairs, prompts, some_prompts,
 };
 
-use crate::config::{BackendName, Config, Critic, MethodName, PriorKind, PriorSection};
+use crate::config::{BackendName, Config, Critic, DtypeName, MethodName, PriorKind, PriorSection};
 use crate::prior_plan::PriorPlan;
 use anyhow::{Context, Result, ensure};
 use rlhf_data::Template;
@@ -13,6 +13,7 @@ use rlhf_objective::Reward;
 use rlhf_policy::ActorCritic;
 use rlhf_reward::{Learned, Rules};
 use rlhf_tensor::Storage;
+use rlhf_tensor::cpu::Precision;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -61,12 +62,7 @@ pub(crate) fn network(
     storage: Storage,
     heads: Heads,
 ) -> Result<Box<dyn Model>> {
-    let options = LoadOptions {
-        storage,
-        heads,
-        temperature: config.sampling.temperature,
-        backend: backend(config.model.backend),
-    };
+    let options = options(config, storage, heads);
     let model = load(folder, &options);
     let model = model.with_context(|| format!("cannot load {}", folder.display()))?;
     Ok(match &config.sampling.tokens {
@@ -78,10 +74,23 @@ pub(crate) fn network(
     })
 }
 
-/// The implementation of a name.
-pub(crate) fn backend(name: BackendName) -> Backend {
+/// How the networks of a run are loaded.
+fn options(config: &Config, storage: Storage, heads: Heads) -> LoadOptions {
+    LoadOptions {
+        storage,
+        heads,
+        temperature: config.sampling.temperature,
+        backend: backend(config.model.backend, config.model.dtype),
+    }
+}
+
+/// The implementation of a name, which computes in `dtype` where it can.
+pub(crate) fn backend(name: BackendName, dtype: DtypeName) -> Backend {
     match name {
-        BackendName::Engine => Backend::Engine,
+        BackendName::Engine => Backend::Engine(match dtype {
+            DtypeName::F32 => Precision::F32,
+            DtypeName::Bf16 => Precision::Bf16,
+        }),
         BackendName::Plain => Backend::Plain,
     }
 }
@@ -129,7 +138,8 @@ pub(crate) fn prior_of(section: &PriorSection, config: &Config) -> Result<PriorP
 /// r.
 pub(crate) fn reward(config: &Config, tokenizer: &Tokenizer) -> Result<Box<dyn Reward>> {
     let rule = config.reward.as_ref().context("no reward: give --reward")?;
-    Ok(Box::new(Rules::new(rule, tokenizer)?))
+    let networks = options(config, Storage::Frozen, Heads::Score);
+    Ok(Box::new(Rules::with(rule, tokenizer, &networks)?))
 }
 
 /// Whether the reward can be made for the policy's tokens; of its models, only headers are read.

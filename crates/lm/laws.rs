@@ -8,7 +8,7 @@ use rlhf_tensor::{Init, Parameters, Rng, Storage, Stream};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const BACKENDS: [Backend; 2] = [Backend::Plain, Backend::Engine];
+const BACKENDS: [Backend; 2] = [Backend::Plain, Backend::F32];
 const VOCAB: usize = 13;
 
 fn config() -> Value {
@@ -125,7 +125,7 @@ fn a_restricted_network_is_renormalized() {
     let prompt = vec![Prompt::from_ids(vec![3, 1, 4])];
     let answer = |ids: &[u32]| Response::new(0, ids.to_vec(), Finish::Length);
     let s = Sequences::new(prompt.clone(), vec![answer(&[9, 2]), answer(&[2, 9, 9])]).unwrap();
-    let mut model = network(&config(), Backend::Engine, Heads::LanguageAndValue, 1.0);
+    let mut model = network(&config(), Backend::F32, Heads::LanguageAndValue, 1.0);
     let plain = model.read(&s, Want::SCORE).unwrap();
     let values = plain.values.unwrap().to_vec().unwrap();
     let rows = dist(&mut *model, 0..5);
@@ -143,7 +143,7 @@ fn a_restricted_network_is_renormalized() {
         (vec![1, 1], "twice"),
         (vec![13], "13 is not"),
     ] {
-        let model = network(&config(), Backend::Engine, Heads::Language, 1.0);
+        let model = network(&config(), Backend::F32, Heads::Language, 1.0);
         let error = Restricted::new(model, tokens).err().unwrap();
         assert!(error.to_string().contains(expected), "{error}");
     }
@@ -267,9 +267,9 @@ fn gradients_are_slopes_and_none_is_dead() {
     for (backend, heads, few) in [
         (Backend::Plain, Heads::LanguageAndValue, false),
         (Backend::Plain, Heads::Value, false),
-        (Backend::Engine, Heads::LanguageAndValue, false),
-        (Backend::Engine, Heads::Value, false),
-        (Backend::Engine, Heads::LanguageAndValue, true),
+        (Backend::F32, Heads::LanguageAndValue, false),
+        (Backend::F32, Heads::Value, false),
+        (Backend::F32, Heads::LanguageAndValue, true),
     ] {
         let mut model = network(&config(), backend, heads, 4.0);
         if few {

@@ -5,6 +5,7 @@ use crate::checkpoint::Tensors;
 use crate::save::{self, Companions};
 use crate::{Error, Gpt2Config, Plain, Result, Tokenizer, engine};
 use rlhf_objective::{Decoder, Network, OutputGrads, Outputs, Sequences, Want};
+use rlhf_tensor::cpu::Precision;
 use rlhf_tensor::{Parameters, Storage, Tensor};
 use std::ops::Range;
 use std::path::Path;
@@ -35,13 +36,17 @@ impl Heads {
 }
 
 /// Which implementation computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
-    /// Our kernels on the CPU.
-    #[default]
-    Engine,
+    /// Our kernels on the CPU, with matrix products in this precision.
+    Engine(Precision),
     /// Plain candle operations and candle's autograd: slow, readable, the other's oracle.
     Plain,
+}
+
+impl Backend {
+    /// Our kernels, all in f32.
+    pub const F32: Self = Self::Engine(Precision::F32);
 }
 
 /// How to load a checkpoint folder.
@@ -88,11 +93,12 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<Box<dyn Model>> {
     let companions = Companions::read(folder)?;
     let (config, parameters) = read_parameters(folder, config, options)?;
     let network: Box<dyn Network> = match options.backend {
-        Backend::Engine => Box::new(engine::Gpt2::new(
+        Backend::Engine(precision) => Box::new(engine::Gpt2::new(
             config.clone(),
             parameters,
             options.heads,
             options.temperature,
+            precision,
         )),
         Backend::Plain => Box::new(Plain::new(
             config.clone(),

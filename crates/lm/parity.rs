@@ -206,7 +206,7 @@ fn logits_of_transformers() {
     }
 }
 
-const BACKENDS: [Backend; 2] = [Backend::Plain, Backend::Engine];
+const BACKENDS: [Backend; 2] = [Backend::Plain, Backend::F32];
 
 fn trainable(backend: Backend) -> LoadOptions {
     LoadOptions {

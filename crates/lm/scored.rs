@@ -7,7 +7,7 @@ use rlhf_tensor::Storage;
 use serde_json::json;
 use std::path::Path;
 
-const BACKENDS: [Backend; 2] = [Backend::Plain, Backend::Engine];
+const BACKENDS: [Backend; 2] = [Backend::Plain, Backend::F32];
 const MODELS: [&str; 3] = ["no-pad", "pad-is-eos", "pad-apart"];
 
 fn options(backend: Backend, storage: Storage) -> LoadOptions {
@@ -84,14 +84,14 @@ fn written_as_transformers_writes_and_read_again() {
     for name in MODELS {
         let out = tempfile::tempdir().unwrap();
         let source = golden.folder.join(name);
-        let mut model = trainable(&source, Backend::Engine);
+        let mut model = trainable(&source, Backend::F32);
         model.save(out.path()).unwrap();
         let (before, after) = (&source, out.path());
         let (before, after) = (before.join("config.json"), after.join("config.json"));
         let (mut before, mut after) = (json(&before), json(&after));
         before["torch_dtype"] = "float32".into();
         assert_eq!(before.take(), after.take(), "{name}");
-        let mut again = trainable(out.path(), Backend::Engine);
+        let mut again = trainable(out.path(), Backend::F32);
         assert_eq!(
             scores(&mut *again, &golden.sequences),
             scores(&mut *model, &golden.sequences)
@@ -111,10 +111,10 @@ fn a_language_model_becomes_one() {
         "tie_word_embeddings": false});
     std::fs::write(&path, config.to_string()).unwrap();
     init(&path, 1, folder.path()).unwrap();
-    let frozen = load(folder.path(), &options(Backend::Engine, Storage::Frozen));
+    let frozen = load(folder.path(), &options(Backend::F32, Storage::Frozen));
     let error = frozen.err().unwrap().to_string();
     assert!(error.contains("score.weight"), "{error}");
-    let mut model = trainable(folder.path(), Backend::Engine);
+    let mut model = trainable(folder.path(), Backend::F32);
     let s = Golden::new("reward").sequences;
     assert_eq!(scores(&mut *model, &s), [0.0; 5]);
     assert!(model.decoder().is_err());
@@ -127,7 +127,7 @@ fn a_language_model_becomes_one() {
     load(out.path(), &options(Backend::Plain, Storage::Frozen)).unwrap();
     let language = LoadOptions {
         heads: Heads::Language,
-        ..options(Backend::Engine, Storage::Frozen)
+        ..options(Backend::F32, Storage::Frozen)
     };
     assert!(load(out.path(), &language).is_err());
 }

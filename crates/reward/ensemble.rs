@@ -1,7 +1,7 @@
 //! Several reward models as one.
 
 use crate::{Combine, Error, Learned, Result};
-use rlhf_lm::Tokenizer;
+use rlhf_lm::{LoadOptions, Tokenizer};
 use rlhf_objective::{PerSeq, Reward, Sequences};
 use std::path::PathBuf;
 
@@ -30,11 +30,16 @@ impl Ensemble {
     ///
     /// # Errors
     /// If there are fewer than two, or one cannot be loaded.
-    pub(crate) fn load(folders: &[PathBuf], combine: Combine, reader: &Tokenizer) -> Result<Self> {
+    pub(crate) fn load(
+        folders: &[PathBuf],
+        combine: Combine,
+        reader: &Tokenizer,
+        networks: &LoadOptions,
+    ) -> Result<Self> {
         Self::check(folders)?;
         let members = folders
             .iter()
-            .map(|folder| Learned::read_by(folder, reader));
+            .map(|folder| Learned::read_by(folder, reader, networks));
         Ok(Self {
             members: members.collect::<Result<_>>()?,
             combine,

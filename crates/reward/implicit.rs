@@ -1,9 +1,9 @@
 //! The reward that a policy is the optimum of.
 
 use crate::{Error, Result};
-use rlhf_lm::{Backend, Heads, LoadOptions, Model, Tokenizer, inspect};
+use rlhf_lm::{Heads, LoadOptions, Model, Tokenizer, inspect};
 use rlhf_objective::{PerSeq, Reward, Sequences, Want, tilt};
-use rlhf_tensor::{Storage, Tensor};
+use rlhf_tensor::Tensor;
 use std::fmt;
 use std::path::Path;
 
@@ -55,13 +55,17 @@ impl Implicit {
     ///
     /// # Errors
     /// As [`check`](Self::check), or if a folder cannot be loaded.
-    pub(crate) fn load(policy: &Path, prior: &Path, beta: f64, reader: &Tokenizer) -> Result<Self> {
+    pub(crate) fn load(
+        [policy, prior]: [&Path; 2],
+        beta: f64,
+        reader: &Tokenizer,
+        networks: &LoadOptions,
+    ) -> Result<Self> {
         Self::check([policy, prior], beta, reader)?;
         let options = LoadOptions {
-            storage: Storage::Frozen,
             heads: Heads::Language,
             temperature: 1.0,
-            backend: Backend::Engine,
+            ..*networks
         };
         let load = |folder| rlhf_lm::load(folder, &options).map_err(wrap);
         Ok(Self {

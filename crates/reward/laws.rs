@@ -85,7 +85,7 @@ fn model(folder: &Path) {
         storage: Storage::Trainable,
         heads: Heads::Score,
         temperature: 1.0,
-        backend: Backend::Engine,
+        backend: Backend::F32,
     };
     let mut model = rlhf_lm::load(&language, &options).unwrap();
     let mut rng = Rng::new(4, Stream::Init, 0, 0);
@@ -98,7 +98,7 @@ fn a_learned_reward_keeps_the_laws() {
     let folder = tempfile::tempdir().unwrap();
     model(folder.path());
     let reward = folder.path().join("reward");
-    let mut raw = Learned::load(&reward, Backend::Engine).unwrap();
+    let mut raw = Learned::load(&reward, Backend::F32).unwrap();
     laws::reward(&mut raw, &batch()).unwrap();
     let scores = raw.raw(&batch()).unwrap();
     assert!(scores.iter().any(|x| *x != scores[0]), "{scores:?}");
@@ -107,6 +107,6 @@ fn a_learned_reward_keeps_the_laws() {
         bias: 0.5,
     };
     std::fs::write(Normalization::path(&reward), scale.to_json()).unwrap();
-    let mut scaled = Learned::load(&reward, Backend::Engine).unwrap();
+    let mut scaled = Learned::load(&reward, Backend::F32).unwrap();
     laws::reward(&mut scaled, &batch()).unwrap();
 }

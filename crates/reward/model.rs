@@ -88,6 +88,14 @@ impl Normalization {
     }
 }
 
+/// How networks are loaded where nothing else is said.
+pub(crate) const FROZEN: LoadOptions = LoadOptions {
+    storage: Storage::Frozen,
+    heads: Heads::Score,
+    temperature: 1.0,
+    backend: Backend::F32,
+};
+
 /// A frozen reward model: a network with one score a response.
 pub struct Learned {
     model: Box<dyn Model>,
@@ -110,11 +118,14 @@ impl Learned {
     /// # Errors
     /// If it cannot be loaded, or is a language model.
     pub fn load(folder: &Path, backend: Backend) -> Result<Self> {
+        Self::load_as(folder, &LoadOptions { backend, ..FROZEN })
+    }
+
+    fn load_as(folder: &Path, networks: &LoadOptions) -> Result<Self> {
         let options = LoadOptions {
-            storage: Storage::Frozen,
             heads: Heads::Score,
             temperature: 1.0,
-            backend,
+            ..*networks
         };
         let model = rlhf_lm::load(folder, &options).map_err(|e| Error::Model(Box::new(e)))?;
         Ok(Self::new(model, Normalization::load(folder)?))
@@ -131,15 +142,15 @@ impl Learned {
     }
 
     /// As [`load`](Self::load), to judge a policy with this tokenizer: where its own is another, it
-    /// reads the text again.
+    /// reads the text again. It is loaded as `networks` says but for its heads and temperature.
     ///
     /// # Errors
     /// As there, or if there is no text because one of both has no tokenizer.
-    pub fn read_by(folder: &Path, policy: &Tokenizer) -> Result<Self> {
+    pub fn read_by(folder: &Path, policy: &Tokenizer, networks: &LoadOptions) -> Result<Self> {
         let rereading = Rereading::of(folder, policy)?;
         Ok(Self {
             rereading,
-            ..Self::load(folder, Backend::Engine)?
+            ..Self::load_as(folder, networks)?
         })
     }
 

@@ -3,9 +3,10 @@
 use crate::answer::Answer;
 use crate::ensemble::Ensemble;
 use crate::implicit::Implicit;
+use crate::model::FROZEN;
 use crate::{Command, Endpoint, Error, Learned, Lexicon, Result, Rule, Token};
 use regex::Regex;
-use rlhf_lm::Tokenizer;
+use rlhf_lm::{LoadOptions, Tokenizer};
 use rlhf_objective::{Finish, PerSeq, Response, Reward, Sequences, finite_scores};
 use std::fmt;
 use std::sync::Arc;
@@ -64,7 +65,15 @@ impl Rules {
     /// # Errors
     /// If a pattern, a file, a token or a number is bad; the message names it.
     pub fn new(rule: &Rule, reader: &Tokenizer) -> Result<Self> {
-        Compiled::new(rule, reader).map(Self)
+        Self::with(rule, reader, &FROZEN)
+    }
+
+    /// The same, its networks loaded as `networks` says but for their heads and temperature.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with(rule: &Rule, reader: &Tokenizer, networks: &LoadOptions) -> Result<Self> {
+        Compiled::new(rule, reader, networks).map(Self)
     }
 
     /// Whether every token that is counted is one of a vocabulary of `vocab` entries.
@@ -84,8 +93,8 @@ impl Reward for Rules {
 }
 
 impl Compiled {
-    fn new(rule: &Rule, reader: &Tokenizer) -> Result<Self> {
-        if let Some(judge) = judge(rule, reader)? {
+    fn new(rule: &Rule, reader: &Tokenizer, networks: &LoadOptions) -> Result<Self> {
+        if let Some(judge) = judge(rule, reader, networks)? {
             return Ok(Self::Judge(Judge(judge)));
         }
         Ok(match rule {
@@ -119,7 +128,7 @@ impl Compiled {
                 let part = |part: &crate::Weighted| -> Result<_> {
                     Ok((
                         finite("sum: weight", part.weight)?,
-                        Self::new(&part.rule, reader)?,
+                        Self::new(&part.rule, reader, networks)?,
                     ))
                 };
                 Self::Sum(rules.iter().map(part).collect::<Result<_>>()?)
@@ -132,7 +141,7 @@ impl Compiled {
                 }
                 Self::MissingEos {
                     penalty: *penalty,
-                    rule: Box::new(Self::new(rule, reader)?),
+                    rule: Box::new(Self::new(rule, reader, networks)?),
                 }
             }
             Rule::Model { .. }
@@ -208,15 +217,21 @@ impl Compiled {
 }
 
 /// A rule that is not a matter of the response's own text and tokens.
-fn judge(rule: &Rule, reader: &Tokenizer) -> Result<Option<Box<dyn Reward>>> {
+fn judge(
+    rule: &Rule,
+    reader: &Tokenizer,
+    networks: &LoadOptions,
+) -> Result<Option<Box<dyn Reward>>> {
     Ok(Some(match rule {
-        Rule::Model { folder } => Box::new(Learned::read_by(folder, reader)?),
-        Rule::Ensemble { folders, combine } => Box::new(Ensemble::load(folders, *combine, reader)?),
+        Rule::Model { folder } => Box::new(Learned::read_by(folder, reader, networks)?),
+        Rule::Ensemble { folders, combine } => {
+            Box::new(Ensemble::load(folders, *combine, reader, networks)?)
+        }
         Rule::Implicit {
             policy,
             prior,
             beta,
-        } => Box::new(Implicit::load(policy, prior, *beta, reader)?),
+        } => Box::new(Implicit::load([policy, prior], *beta, reader, networks)?),
         Rule::Answer { marker, field } => Box::new(Answer::new(marker, field)?),
         Rule::Command {
             program,

@@ -21,6 +21,7 @@ mod map;
 mod optim;
 mod parameters;
 mod rng;
+mod watch;
 
 pub use candle_core::{self, D, DType, Device, IndexOp, Tensor, Var, backprop::GradStore};
 pub use candle_nn;
@@ -31,3 +32,4 @@ pub use parameters::{
     Decay, Gradients, Init, ParameterId, ParameterSpec, Parameters, Storage, Weights,
 };
 pub use rng::{Rng, Stream};
+pub use watch::Watch;

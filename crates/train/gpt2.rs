@@ -40,7 +40,7 @@ fn model(folder: Option<&Path>, storage: Storage, heads: Heads) -> Box<dyn Model
         storage,
         heads,
         temperature: 1.5,
-        backend: Backend::Engine,
+        backend: Backend::F32,
     };
     if let Some(folder) = folder {
         return load(folder, &options).unwrap();

@@ -45,6 +45,22 @@ const MESSAGES: &[(&str, i32, &str)] = &[
         1,
         "good.jsonl:2: no field `label`",
     ),
+    (
+        "train --model model --set model.dtype=f16",
+        2,
+        "`model.dtype`: unknown variant `f16`, expected `f32` or `bf16`",
+    ),
+    (
+        "train --model model --dtype bf16 --set model.backend=plain",
+        2,
+        "model.dtype = \"bf16\": only model.backend = \"engine\" computes in it",
+    ),
+    (
+        "score --model model --input good.jsonl --backend plain --dtype bf16",
+        2,
+        "--dtype bf16: only --backend engine computes in it",
+    ),
+    ("bench --dtype f16", 2, "invalid value 'f16'"),
     ("train --objective dpi", 2, "invalid value 'dpi'"),
     ("train --resume --overwrite", 2, "cannot be used with"),
     (

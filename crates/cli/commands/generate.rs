@@ -1,13 +1,14 @@
 //! `rlhf generate`: draw responses.
 
 use crate::args::GenerateArgs;
+use crate::config::BackendName;
 use crate::dataset::rows;
 use crate::output::{Usage, log, print};
 use crate::resolve;
-use crate::wiring::Vocabulary;
+use crate::wiring::{Vocabulary, backend};
 use anyhow::{Result, anyhow};
 use rlhf_data::{Fields, Limits, Row};
-use rlhf_lm::{Backend, Heads, LoadOptions, load};
+use rlhf_lm::{Heads, LoadOptions, load};
 use rlhf_objective::Prompt;
 use rlhf_policy::{Draw, Sampled, Sampling, sample};
 use rlhf_tensor::Storage;
@@ -24,7 +25,7 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
         storage: Storage::Frozen,
         heads: Heads::Language,
         temperature: if greedy { 1.0 } else { args.temperature },
-        backend: Backend::Engine,
+        backend: backend(BackendName::Engine, args.dtype),
     };
     let folder = resolve::model(&args.model)?;
     let mut model = load(&folder, &options)?;

@@ -1,11 +1,12 @@
 //! `rlhf score`: the log-probs of completions, or what a reward model says of them.
 
 use crate::args::ScoreArgs;
+use crate::config::{BackendName, DtypeName};
 use crate::dataset::rows;
-use crate::output::print;
+use crate::output::{Usage, print};
 use crate::resolve;
 use crate::wiring::{Vocabulary, backend};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use rlhf_data::{Fields, Limits, Row};
 use rlhf_lm::{Heads, LoadOptions, load};
 use rlhf_objective::{Reward, Sequences, Want};
@@ -18,6 +19,10 @@ use std::path::Path;
 const TOKENS: usize = 4096;
 
 pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
+    if (args.backend, args.dtype) == (BackendName::Plain, DtypeName::Bf16) {
+        let message = "--dtype bf16: only --backend engine computes in it";
+        return Err(Usage(anyhow!(message)).into());
+    }
     match (&args.model, &args.reward) {
         (_, Some(reward)) => rewards(args, &resolve::model(reward)?),
         (Some(model), None) => log_probs(args, &resolve::model(model)?),
@@ -26,7 +31,7 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
 }
 
 fn rewards(args: &ScoreArgs, folder: &Path) -> Result<()> {
-    let mut reward = Learned::load(folder, backend(args.backend))?;
+    let mut reward = Learned::load(folder, backend(args.backend, args.dtype))?;
     let vocabulary = Vocabulary::load(folder)?;
     let (rows, sequences) = read(args, &vocabulary)?;
     for (index, row) in rows.iter().enumerate() {
@@ -61,7 +66,7 @@ fn log_probs(args: &ScoreArgs, folder: &Path) -> Result<()> {
         storage: Storage::Frozen,
         heads: Heads::Language,
         temperature: args.temperature,
-        backend: backend(args.backend),
+        backend: backend(args.backend, args.dtype),
     };
     let mut model = load(folder, &options)?;
     let mut vocabulary = Vocabulary::load(folder)?;

@@ -1,6 +1,6 @@
 //! What no run can do, or lacks.
 
-use super::{BetaSetting, Config, MethodName, PriorKind};
+use super::{BackendName, BetaSetting, Config, DtypeName, MethodName, PriorKind};
 use anyhow::{Result, bail, ensure};
 
 /// More threads than any machine has use for.
@@ -15,6 +15,10 @@ impl Config {
             self.train.device == "cpu",
             "train.device = \"{}\": not built in; the only device is \"cpu\"",
             self.train.device
+        );
+        ensure!(
+            (self.model.backend, self.model.dtype) != (BackendName::Plain, DtypeName::Bf16),
+            "model.dtype = \"bf16\": only model.backend = \"engine\" computes in it"
         );
         ensure!(
             self.model.adapter.is_none(),

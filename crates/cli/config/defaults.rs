@@ -1,8 +1,9 @@
 //! The one place of default values.
 
 use super::{
-    BackendName, BetaSetting, Config, Critic, DataSection, EvalSection, FitSection, MethodName,
-    ModelSection, ObjectiveName, OptimSection, PriorSection, SamplingSection, TrainSection,
+    BackendName, BetaSetting, Config, Critic, DataSection, DtypeName, EvalSection, FitSection,
+    MethodName, ModelSection, ObjectiveName, OptimSection, PriorSection, SamplingSection,
+    TrainSection,
 };
 use anyhow::Result;
 use rlhf_data::{Documents, OnBadRow, PairsOf};
@@ -27,6 +28,7 @@ impl Config {
                 path: None,
                 critic: (method == Ppo).then_some(Critic::Head),
                 backend: BackendName::Engine,
+                dtype: DtypeName::F32,
                 adapter: None,
             },
             prior: PriorSection::of(objective.prior()),

@@ -1,5 +1,6 @@
 //! Decoding with cached keys and values and weights packed for few rows at a time.
 
+use super::modules::Linear;
 use super::trunk::Batch;
 use super::{Gpt2, on_the_pool};
 use crate::asked::{check_rows, check_start, no_vocabulary};
@@ -21,6 +22,8 @@ pub(super) struct Gpt2Decoder<'a> {
     /// Caches that rows left behind.
     free: Vec<Cache>,
     scores: Vec<f32>,
+    /// The scores of prompts, before they are copied to their rows.
+    by_prompt: Vec<f32>,
     scratch: Scratch,
 }
 
@@ -60,7 +63,8 @@ impl<'a> Gpt2Decoder<'a> {
         // The trunk's memory is used to read prompts.
         network.last = None;
         let weights = network.parameters.weights();
-        let pack = |linear: &super::modules::Linear| PackedMatrix::new(linear.weight(weights));
+        let precision = network.readout.precision;
+        let pack = |linear: &Linear| PackedMatrix::new(precision, linear.weight(weights));
         let blocks = network.trunk.blocks.iter();
         let blocks = blocks.map(|block| PackedBlock {
             qkv: pack(&block.qkv),
@@ -70,11 +74,15 @@ impl<'a> Gpt2Decoder<'a> {
         });
         Ok(Self {
             blocks: blocks.collect(),
-            head: PackedMatrix::new(View::new(weights.get(head), network.config.width).t()),
+            head: PackedMatrix::new(
+                precision,
+                View::new(weights.get(head), network.config.width).t(),
+            ),
             network,
             rows: Vec::new(),
             free: Vec::new(),
             scores: Vec::new(),
+            by_prompt: Vec::new(),
             scratch: Scratch::default(),
         })
     }
@@ -151,7 +159,7 @@ impl<'a> Gpt2Decoder<'a> {
         block.norm_1.forward(weights, x, stats, normed);
         packed
             .qkv
-            .multiply(normed, with(block.qkv.0.bias, Write::Over), scratch, qkv);
+            .multiply(normed, with(block.qkv.ids.bias, Write::Over), scratch, qkv);
         for (row, qkv) in self.rows.iter_mut().zip(qkv.chunks_exact(3 * d)) {
             row.cache
                 .put(layer, row.tokens, &qkv[d..2 * d], &qkv[2 * d..]);
@@ -161,17 +169,17 @@ impl<'a> Gpt2Decoder<'a> {
             tokens: row.tokens + 1,
         });
         attend_cached(&cached.collect::<Vec<_>>(), layer, block.heads, qkv, mixed);
-        let out = with(block.attention_out.0.bias, Write::Add);
+        let out = with(block.attention_out.ids.bias, Write::Add);
         packed.attention_out.multiply(mixed, out, scratch, x);
         block.norm_2.forward(weights, x, stats, normed);
         packed.inner.multiply(
             normed,
-            with(block.inner.0.bias, Write::Over),
+            with(block.inner.ids.bias, Write::Over),
             scratch,
             inner,
         );
         activate(block.nonlinearity, inner, active);
-        let out = with(block.inner_out.0.bias, Write::Add);
+        let out = with(block.inner_out.ids.bias, Write::Add);
         packed.inner_out.multiply(active, out, scratch, x);
     }
 
@@ -238,11 +246,13 @@ impl Decoder for Gpt2Decoder<'_> {
         on_the_pool(|| self.prefill(&batch, &prompt_of, &mut rows));
         self.scratch.normed.clear();
         self.scratch.normed.extend(self.network.readout.hidden());
-        let mut by_prompt = vec![0.0; prompts.len() * vocab];
+        let mut by_prompt = std::mem::take(&mut self.by_prompt);
+        by_prompt.resize(prompts.len() * vocab, 0.0);
         self.score(&mut by_prompt);
         for prompt in prompt_of {
             self.scores.extend(&by_prompt[prompt * vocab..][..vocab]);
         }
+        self.by_prompt = by_prompt;
         self.rows.append(&mut rows);
         Ok(())
     }

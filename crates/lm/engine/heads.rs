@@ -4,8 +4,8 @@
 use super::modules::Norm;
 use crate::bodies::gpt2::Number;
 use rlhf_tensor::cpu::{
-    Buffer, RowGradient, RowStats, RowSummary, View, Write, dot_rows, log_softmax_backward,
-    log_softmax_rows, matmul, summarize_rows,
+    Buffer, Precision, RowGradient, RowStats, RowSummary, View, Write, dot_rows,
+    log_softmax_backward, log_softmax_rows, matmul, summarize_rows,
 };
 use rlhf_tensor::{Gradients, ParameterId, Weights};
 use std::ops::Range;
@@ -26,6 +26,8 @@ pub(super) struct Readout {
     pub(super) number: Option<Number>,
     pub(super) width: usize,
     pub(super) vocab: usize,
+    /// What the products of the vocabulary head are computed in.
+    pub(super) precision: Precision,
     /// What logits are multiplied by: 1 / temperature.
     pub(super) sharpness: f32,
     /// The residual stream of the rows that predict, [N, D], and its norm.
@@ -47,6 +49,7 @@ impl Readout {
         number: Option<Number>,
         (vocab, width): (usize, usize),
         temperature: f64,
+        precision: Precision,
     ) -> Self {
         Self {
             norm,
@@ -54,6 +57,7 @@ impl Readout {
             number,
             width,
             vocab,
+            precision,
             sharpness: (1.0 / temperature) as f32,
             stream: Buffer::default(),
             stats: Vec::new(),
@@ -64,6 +68,15 @@ impl Readout {
             summaries: Vec::new(),
             rows: 0,
             kept: false,
+        }
+    }
+
+    /// logits ← hidden·Wᵀ / temperature.
+    fn multiply(&self) -> impl Fn(&mut [f32], &[f32], &[f32]) + use<> {
+        let (precision, width, sharpness) = (self.precision, self.width, self.sharpness);
+        move |logits, hidden, weight| {
+            let (hidden, weight) = (View::new(hidden, width), View::new(weight, width).t());
+            matmul(precision, logits, Write::Over, sharpness, hidden, weight);
         }
     }
 
@@ -97,7 +110,7 @@ impl Readout {
         let Some(head) = self.vocabulary else {
             return vec![0.0; targets.len()];
         };
-        let (n, vocab) = (self.rows, self.vocab);
+        let (n, vocab, multiply) = (self.rows, self.vocab, self.multiply());
         self.kept = n * vocab <= KEPT;
         let step = self.chunk_rows();
         let size = if self.kept { n } else { step.min(n) } * vocab;
@@ -109,13 +122,7 @@ impl Readout {
             let at = if self.kept { start } else { 0 } * vocab;
             let logits = &mut all[at..at + rows.len() * vocab];
             let hidden = &self.hidden[rows.start * self.width..rows.end * self.width];
-            compute(
-                logits,
-                hidden,
-                weights.get(head),
-                self.width,
-                self.sharpness,
-            );
+            multiply(logits, hidden, weights.get(head));
             let summaries = &mut self.summaries[rows.clone()];
             summarize_rows(logits, vocab, summaries);
             let found = logits
@@ -153,13 +160,7 @@ impl Readout {
         } else {
             let mut logits = vec![0.0; range.len()];
             let hidden = &self.hidden[rows.start * self.width..rows.end * self.width];
-            compute(
-                &mut logits,
-                hidden,
-                weights.get(head),
-                self.width,
-                self.sharpness,
-            );
+            self.multiply()(&mut logits, hidden, weights.get(head));
             logits
         };
         log_softmax_rows(&mut logits, self.vocab, &self.summaries[rows]);
@@ -203,6 +204,7 @@ impl Readout {
     ) {
         let (n, vocab, width) = (self.rows, self.vocab, self.width);
         let (weight, step) = (weights.get(head), self.chunk_rows());
+        let multiply = self.multiply();
         let d_hidden = self.gradient.at_least(n * width);
         let d_weight = gradients.get_mut(head);
         for start in (0..n).step_by(step) {
@@ -211,27 +213,17 @@ impl Readout {
             let at = if self.kept { start } else { 0 } * vocab;
             let logits = &mut self.logits[at..at + rows.len() * vocab];
             if !self.kept {
-                compute(logits, hidden, weight, width, self.sharpness);
+                multiply(logits, hidden, weight);
             }
             let summaries = &self.summaries[rows.clone()];
             let of_rows = &of_rows[rows.clone()];
             log_softmax_backward(logits, vocab, summaries, of_rows, self.sharpness);
             let d_logits = View::new(logits, vocab);
             let d_hidden = &mut d_hidden[rows.start * width..rows.end * width];
-            matmul(
-                d_hidden,
-                Write::Over,
-                1.0,
-                d_logits,
-                View::new(weight, width),
-            );
-            matmul(
-                d_weight,
-                Write::Add,
-                1.0,
-                d_logits.t(),
-                View::new(hidden, width),
-            );
+            let (weight, hidden) = (View::new(weight, width), View::new(hidden, width));
+            let precision = self.precision;
+            matmul(precision, d_hidden, Write::Over, 1.0, d_logits, weight);
+            matmul(precision, d_weight, Write::Add, 1.0, d_logits.t(), hidden);
         }
         self.kept = false;
     }
@@ -264,10 +256,4 @@ impl Readout {
                 .for_each(|(d, h)| *d += g * h);
         }
     }
-}
-
-/// logits ← hidden·Wᵀ / temperature.
-fn compute(logits: &mut [f32], hidden: &[f32], weight: &[f32], width: usize, sharpness: f32) {
-    let (hidden, weight) = (View::new(hidden, width), View::new(weight, width).t());
-    matmul(logits, Write::Over, sharpness, hidden, weight);
 }

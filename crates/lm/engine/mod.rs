@@ -9,6 +9,8 @@ mod decoder;
 mod heads;
 mod modules;
 #[cfg(test)]
+mod precision_tests;
+#[cfg(test)]
 mod tests;
 mod trunk;
 
@@ -20,7 +22,7 @@ pub(crate) use heads::{CHUNK, KEPT};
 use rlhf_objective::{
     Decoder, Error, Network, OutputGrads, Outputs, Purpose, Result, Sequences, Want,
 };
-use rlhf_tensor::cpu::RowGradient;
+use rlhf_tensor::cpu::{Precision, RowGradient};
 use rlhf_tensor::{Device, Parameters, Tensor};
 use std::ops::Range;
 use trunk::{Batch, Trunk, norm};
@@ -45,16 +47,31 @@ struct Read {
 
 impl Gpt2 {
     /// A network over `parameters`, which were made from [`specs`](crate::bodies::gpt2::specs) with
-    /// the same configuration and heads. Logits are divided by `temperature` in every answer.
+    /// the same configuration and heads. Logits are divided by `temperature` in every answer; the
+    /// products of linear layers and of the vocabulary head are computed in `precision`, those of
+    /// attention in f32.
     #[must_use]
-    pub fn new(config: Gpt2Config, parameters: Parameters, heads: Heads, temperature: f64) -> Self {
+    pub fn new(
+        config: Gpt2Config,
+        parameters: Parameters,
+        heads: Heads,
+        temperature: f64,
+        precision: Precision,
+    ) -> Self {
         let ids = Gpt2Ids::new(&config, &parameters);
         let vocabulary = heads.has_vocabulary().then_some(ids.head);
         let sizes = (config.vocab, config.width);
         let last_norm = norm(&config, ids.norm);
         Self {
-            trunk: Trunk::new(&config, &ids),
-            readout: Readout::new(last_norm, vocabulary, ids.number, sizes, temperature),
+            trunk: Trunk::new(&config, &ids, precision),
+            readout: Readout::new(
+                last_norm,
+                vocabulary,
+                ids.number,
+                sizes,
+                temperature,
+                precision,
+            ),
             config,
             parameters,
             heads,

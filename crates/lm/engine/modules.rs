@@ -3,18 +3,25 @@
 
 use crate::bodies::gpt2::Affine;
 use rlhf_tensor::cpu::{
-    self, RowStats, View, Write, add_column_sums, add_to_rows, fill_rows, matmul,
+    self, Precision, RowStats, View, Write, add_column_sums, add_to_rows, fill_rows, matmul,
 };
 use rlhf_tensor::{Gradients, ParameterId, Weights};
 
 /// y = x·W + b, with W [in, out].
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Linear(pub(super) Affine);
+pub(super) struct Linear {
+    pub(super) ids: Affine,
+    /// What its three products are computed in.
+    pub(super) precision: Precision,
+}
 
 impl Linear {
     /// W, [in, out].
     pub(super) fn weight<'a>(&self, weights: Weights<'a>) -> View<'a> {
-        View::new(weights.get(self.0.weight), weights.get(self.0.bias).len())
+        View::new(
+            weights.get(self.ids.weight),
+            weights.get(self.ids.bias).len(),
+        )
     }
 
     /// `y` ← (`y` +) x·W + b.
@@ -22,20 +29,21 @@ impl Linear {
         if x.is_empty() {
             return;
         }
-        let bias = weights.get(self.0.bias);
+        let bias = weights.get(self.ids.bias);
         match write {
             Write::Over => fill_rows(y, bias),
             Write::Add => add_to_rows(y, bias),
         }
         let x = View::new(x, x.len() / (y.len() / bias.len()));
-        matmul(y, Write::Add, 1.0, x, self.weight(weights));
+        matmul(self.precision, y, Write::Add, 1.0, x, self.weight(weights));
     }
 
     /// `dx` ← dy·Wᵀ.
     pub(super) fn backward_input(&self, weights: Weights<'_>, dy: &[f32], dx: &mut [f32]) {
         let weight = self.weight(weights);
-        let outputs = weights.get(self.0.bias).len();
-        matmul(dx, Write::Over, 1.0, View::new(dy, outputs), weight.t());
+        let outputs = weights.get(self.ids.bias).len();
+        let dy = View::new(dy, outputs);
+        matmul(self.precision, dx, Write::Over, 1.0, dy, weight.t());
     }
 
     /// dW += xᵀ·dy, db += Σ dy.
@@ -43,12 +51,13 @@ impl Linear {
         if x.is_empty() {
             return;
         }
-        let bias = gradients.get_mut(self.0.bias);
+        let bias = gradients.get_mut(self.ids.bias);
         let outputs = bias.len();
         add_column_sums(dy, bias);
         let x = View::new(x, x.len() / (dy.len() / outputs));
-        let weight = gradients.get_mut(self.0.weight);
-        matmul(weight, Write::Add, 1.0, x.t(), View::new(dy, outputs));
+        let weight = gradients.get_mut(self.ids.weight);
+        let dy = View::new(dy, outputs);
+        matmul(self.precision, weight, Write::Add, 1.0, x.t(), dy);
     }
 }
 

@@ -6,6 +6,7 @@ use crate::{Gpt2Config, Heads, Plain};
 use rlhf_objective::{
     Finish, Network, OutputGrads, Outputs, Prompt, Response, Sequences, Start, Want,
 };
+use rlhf_tensor::cpu::Precision;
 use rlhf_tensor::{Init, Parameters, Rng, Storage, Stream};
 use serde_json::{Value, json};
 
@@ -37,7 +38,7 @@ fn parameters(config: &Gpt2Config, heads: Heads) -> Parameters {
 }
 
 /// A ragged batch: prompts of 1 to 6 tokens, shared by up to three responses of 1 to 9.
-fn batch(vocab: usize, seed: u64) -> Sequences {
+pub(super) fn batch(vocab: usize, seed: u64) -> Sequences {
     let mut rng = Rng::new(seed, Stream::Data, 0, 0);
     let mut ids = |most: usize| -> Vec<u32> {
         let n = 1 + rng.below(most);
@@ -53,7 +54,7 @@ fn batch(vocab: usize, seed: u64) -> Sequences {
     Sequences::new(prompts, responses).unwrap()
 }
 
-fn gradients(n: usize, outputs: &Outputs) -> OutputGrads {
+pub(super) fn gradients(n: usize, outputs: &Outputs) -> OutputGrads {
     let wave =
         |shift: f32| -> Vec<f32> { (0..n).map(|i| (i as f32 * 1.7 + shift).sin()).collect() };
     OutputGrads {
@@ -75,7 +76,7 @@ fn close(got: &[f32], want: &[f32], tolerance: f32, what: &str) {
 }
 
 /// All numbers of a read.
-fn numbers(outputs: &Outputs) -> Vec<Vec<f32>> {
+pub(super) fn numbers(outputs: &Outputs) -> Vec<Vec<f32>> {
     let all = [
         Some(&outputs.log_probs),
         outputs.entropy.as_ref(),
@@ -95,6 +96,7 @@ fn compare(changes: &Value, heads: Heads, temperature: f64) {
         parameters(&config, heads),
         heads,
         temperature,
+        Precision::F32,
     );
     let mut plain = Plain::new(
         config.clone(),
@@ -179,9 +181,13 @@ fn heads_and_temperatures_agree_with_the_plain_network() {
 }
 
 fn engine(heads: Heads) -> Gpt2 {
+    engine_in(Precision::F32, heads)
+}
+
+pub(super) fn engine_in(precision: Precision, heads: Heads) -> Gpt2 {
     let config = config(&json!({"n_embd": 40, "n_head": 2}));
     let parameters = parameters(&config, heads);
-    Gpt2::new(config, parameters, heads, 1.3)
+    Gpt2::new(config, parameters, heads, 1.3, precision)
 }
 
 #[test]
@@ -255,13 +261,13 @@ fn decoding_agrees_with_reading() {
 
 #[test]
 fn the_same_bytes_for_any_number_of_threads() {
-    let run = |threads| {
+    let run = |precision, threads| {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build()
             .unwrap();
         pool.install(|| {
-            let mut engine = engine(Heads::LanguageAndValue);
+            let mut engine = engine_in(precision, Heads::LanguageAndValue);
             let s = batch(61, 7);
             let outputs = engine.read(&s, Want::TRAIN.with_entropy()).unwrap();
             engine.backward(&gradients(s.tokens(), &outputs)).unwrap();
@@ -283,7 +289,9 @@ fn the_same_bytes_for_any_number_of_threads() {
             (numbers(&outputs), gradients, decoder.scores().to_vec())
         })
     };
-    assert_eq!(run(1), run(2));
+    for precision in [Precision::F32, Precision::Bf16] {
+        assert_eq!(run(precision, 1), run(precision, 2));
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::modules::{Embedding, Linear, Norm};
 use crate::bodies::gpt2::{BlockIds, Gpt2Ids};
 use crate::{Activation, Gpt2Config, Packed};
 use rlhf_objective::Purpose;
-use rlhf_tensor::cpu::{Buffer, Heads, Nonlinearity, Segments};
+use rlhf_tensor::cpu::{Buffer, Heads, Nonlinearity, Precision, Segments};
 use rlhf_tensor::{Gradients, Weights};
 
 /// The embedding, the blocks, and the memory they compute in, which only ever grows.
@@ -39,25 +39,26 @@ impl Batch {
 }
 
 impl Trunk {
-    pub(super) fn new(config: &Gpt2Config, ids: &Gpt2Ids) -> Self {
+    pub(super) fn new(config: &Gpt2Config, ids: &Gpt2Ids, precision: Precision) -> Self {
+        let linear = |ids| Linear { ids, precision };
         let block = |(layer, ids): (usize, &BlockIds)| Block {
             norm_1: norm(config, ids.norm_1),
-            qkv: Linear(ids.qkv),
+            qkv: linear(ids.qkv),
             heads: Heads {
                 count: config.heads,
                 width: config.width / config.heads,
                 scale: config.attention_scale(layer),
             },
-            attention_out: Linear(ids.attention_out),
+            attention_out: linear(ids.attention_out),
             norm_2: norm(config, ids.norm_2),
-            inner: Linear(ids.inner),
+            inner: linear(ids.inner),
             nonlinearity: match config.activation {
                 Activation::GeluNew => Nonlinearity::GeluNew,
                 Activation::Gelu => Nonlinearity::Gelu,
                 Activation::Relu => Nonlinearity::Relu,
                 Activation::Silu => Nonlinearity::Silu,
             },
-            inner_out: Linear(ids.inner_out),
+            inner_out: linear(ids.inner_out),
             inner_width: config.inner,
         };
         Self {

@@ -96,25 +96,47 @@ fn scores_body<const FUSED: bool>(query: &[f32], keys: &[f32], scale: f32, score
 }
 dispatch!(fn scores_of = scores_body(query: &[f32], keys: &[f32], scale: f32, scores: &mut [f32]));
 
+/// Columns of values that are summed side by side: enough sums to hide the time that one takes.
+const COLUMNS: usize = 4;
+
+/// `N` registers of columns from `first` on.
+#[inline(always)]
+fn mix_columns<const FUSED: bool, const N: usize>(
+    shares: &[f32],
+    values: &[f32],
+    first: usize,
+    output: &mut [f32],
+) {
+    let width = output.len();
+    let mut lanes = [[0.0; LANES]; N];
+    for (share, value) in shares.iter().zip(values.chunks_exact(width)) {
+        let value = value[first..first + N * LANES].as_chunks::<LANES>().0;
+        for j in 0..N {
+            for i in 0..LANES {
+                lanes[j][i] = fma::<FUSED>(*share, value[j][i], lanes[j][i]);
+            }
+        }
+    }
+    output[first..first + N * LANES].copy_from_slice(lanes.as_flattened());
+}
+
 #[inline(always)]
 fn mix_body<const FUSED: bool>(shares: &[f32], values: &[f32], output: &mut [f32]) {
     let width = output.len();
-    let whole = width / LANES * LANES;
-    for first in (0..whole).step_by(LANES) {
-        let mut lanes = [0.0; LANES];
-        for (share, value) in shares.iter().zip(values.chunks_exact(width)) {
-            let value = &value[first..first + LANES];
-            for i in 0..LANES {
-                lanes[i] = fma::<FUSED>(*share, value[i], lanes[i]);
-            }
-        }
-        output[first..first + LANES].copy_from_slice(&lanes);
+    let mut first = 0;
+    while width - first >= COLUMNS * LANES {
+        mix_columns::<FUSED, COLUMNS>(shares, values, first, output);
+        first += COLUMNS * LANES;
     }
-    let rest = &mut output[whole..];
+    while width - first >= LANES {
+        mix_columns::<FUSED, 1>(shares, values, first, output);
+        first += LANES;
+    }
+    let rest = &mut output[first..];
     rest.fill(0.0);
     if !rest.is_empty() {
         for (share, value) in shares.iter().zip(values.chunks_exact(width)) {
-            let rest = rest.iter_mut().zip(&value[whole..]);
+            let rest = rest.iter_mut().zip(&value[first..]);
             rest.for_each(|(sum, value)| *sum = fma::<FUSED>(*share, *value, *sum));
         }
     }

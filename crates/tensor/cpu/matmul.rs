@@ -1,5 +1,8 @@
-//! Matrix products on strided views, by the `gemm` crate.
+//! Matrix products on strided views: in f32 by the `gemm` crate, of bf16 operands by ours.
 
+use super::Precision;
+use super::matmul_bf16::matmul_bf16;
+use super::pack::Vectors;
 use gemm::Parallelism;
 
 /// A matrix to read: `rows` × `columns` with these strides, in floats.
@@ -37,6 +40,20 @@ impl<'a> View<'a> {
     /// The number of columns.
     pub(crate) fn columns(&self) -> usize {
         self.columns
+    }
+
+    /// One entry.
+    pub(crate) fn at(&self, row: usize, column: usize) -> f32 {
+        self.data[row * self.row_stride + column * self.column_stride]
+    }
+
+    /// Its rows as vectors.
+    pub(crate) fn vectors(&self) -> Vectors<'a> {
+        Vectors {
+            data: self.data,
+            apart: self.row_stride,
+            along: self.column_stride,
+        }
     }
 
     /// Copies `count` columns from `first` on to a row-major matrix of `width` columns.
@@ -83,12 +100,28 @@ pub enum Write {
 ///
 /// # Panics
 /// If the shapes do not fit.
-pub fn matmul(c: &mut [f32], into: Write, scale: f32, a: View<'_>, b: View<'_>) {
+pub fn matmul(
+    precision: Precision,
+    c: &mut [f32],
+    into: Write,
+    scale: f32,
+    a: View<'_>,
+    b: View<'_>,
+) {
     assert_eq!(a.columns, b.rows, "inner sizes of a product");
     assert_eq!(c.len(), a.rows * b.columns, "size of a product");
     if c.is_empty() {
         return;
     }
+    assert!(a.columns > 0, "a product of something");
+    match precision {
+        Precision::F32 => matmul_f32(c, into, scale, a, b),
+        Precision::Bf16 => matmul_bf16(c, into, scale, a, b),
+    }
+}
+
+/// [`matmul`] of operands as they are; sizes have been checked.
+pub(super) fn matmul_f32(c: &mut [f32], into: Write, scale: f32, a: View<'_>, b: View<'_>) {
     let threads = rayon::current_num_threads();
     let parallelism = if threads > 1 {
         Parallelism::Rayon(threads)
@@ -209,7 +242,7 @@ mod tests {
                 (Write::Add, View::new(&at, m).t()),
             ] {
                 let mut got = c.clone();
-                matmul(&mut got, into, 0.5, a_view, View::new(&b, n));
+                matmul_f32(&mut got, into, 0.5, a_view, View::new(&b, n));
                 for i in 0..m * n {
                     let (row, column) = (i / n, i % n);
                     let term = |j: usize| f64::from(a[row * k + j]) * f64::from(b[j * n + column]);
@@ -235,7 +268,9 @@ mod tests {
                 .build()
                 .unwrap();
             let mut c = vec![0.0; m * n];
-            pool.install(|| matmul(&mut c, Write::Over, 1.0, View::new(&a, k), View::new(&b, n)));
+            pool.install(|| {
+                matmul_f32(&mut c, Write::Over, 1.0, View::new(&a, k), View::new(&b, n))
+            });
             c
         };
         assert_eq!(run(1), run(2));

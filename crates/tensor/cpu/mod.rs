@@ -13,13 +13,19 @@ mod cache;
 mod kl;
 mod log_softmax;
 mod matmul;
+mod matmul_bf16;
 mod norm;
+mod pack;
+mod panel_sums;
 mod panels;
+mod precision;
 mod rows;
 mod sample;
 mod segments;
 mod simd;
 mod split;
+#[cfg(target_arch = "x86_64")]
+mod tiles_bf16;
 
 pub use activation::{Nonlinearity, activate, activate_backward};
 pub use attention::{Heads, attention};
@@ -35,6 +41,8 @@ pub use norm::{
     RowStats, add_column_sums, dot_rows, layer_norm, layer_norm_backward, layer_norm_stats,
 };
 pub use panels::{Epilogue, PackedMatrix};
+pub use precision::Precision;
 pub use rows::{add_to_rows, fill_rows};
 pub use sample::sample_row;
 pub use segments::Segments;
+pub use simd::{Isa, instruction_sets, use_at_most};

@@ -7,9 +7,14 @@
 /// Floats that kernels work on together: one AVX-512 or two AVX2 registers.
 pub(crate) const LANES: usize = 16;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 /// An instruction set that kernels are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Isa {
+pub enum Isa {
+    /// AVX-512 with products of bf16: the F, BW, VL and BF16 parts.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
     /// AVX-512F.
     #[cfg(target_arch = "x86_64")]
     Avx512,
@@ -20,15 +25,54 @@ pub(crate) enum Isa {
     Portable,
 }
 
-/// The best instruction set of this processor (the standard library remembers what it found).
+/// All of them, best first.
+#[cfg(target_arch = "x86_64")]
+const KNOWN: [Isa; 4] = [Isa::Avx512Bf16, Isa::Avx512, Isa::Avx2, Isa::Portable];
+#[cfg(not(target_arch = "x86_64"))]
+const KNOWN: [Isa; 1] = [Isa::Portable];
+
+/// The best one to use, as an index into `KNOWN`; what the processor has is another matter.
+static CEILING: AtomicUsize = AtomicUsize::new(0);
+
+/// Keeps this process from using more than `isa` from now on, to test and measure what lesser
+/// processors do. The f32 product of the `gemm` crate looks at the processor itself and is not kept.
+pub fn use_at_most(isa: Isa) {
+    let index = KNOWN.iter().position(|known| *known == isa);
+    CEILING.store(index.unwrap_or(0), Ordering::Relaxed);
+}
+
+/// What this processor has, best first.
+#[must_use]
+pub fn instruction_sets() -> Vec<Isa> {
+    let best = KNOWN.iter().position(|known| *known == detected());
+    KNOWN[best.unwrap_or(0)..].to_vec()
+}
+
+/// The best instruction set to use.
 #[inline]
 pub(crate) fn isa() -> Isa {
+    match CEILING.load(Ordering::Relaxed) {
+        0 => detected(),
+        ceiling => {
+            let detected = KNOWN.iter().position(|known| *known == detected());
+            KNOWN[ceiling.max(detected.unwrap_or(0))]
+        }
+    }
+}
+
+/// The best instruction set of this processor (the standard library remembers what it found).
+#[inline]
+fn detected() -> Isa {
     #[cfg(target_arch = "x86_64")]
     {
-        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma") {
-            return Isa::Avx512;
+        let has_fma = is_x86_feature_detected!("fma");
+        if is_x86_feature_detected!("avx512f") && has_fma {
+            let bf16 = is_x86_feature_detected!("avx512bf16")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl");
+            return if bf16 { Isa::Avx512Bf16 } else { Isa::Avx512 };
         }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        if is_x86_feature_detected!("avx2") && has_fma {
             return Isa::Avx2;
         }
     }
@@ -52,7 +96,9 @@ macro_rules! dispatch {
             match isa {
                 // SAFETY: `isa()` found these features, and tests ask only for what it finds.
                 #[cfg(target_arch = "x86_64")]
-                $crate::cpu::simd::Isa::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::cpu::simd::Isa::Avx512Bf16 | $crate::cpu::simd::Isa::Avx512 => unsafe {
+                    avx512($($arg),*)
+                },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::cpu::simd::Isa::Avx2 => unsafe { avx2($($arg),*) },
@@ -144,11 +190,11 @@ pub(crate) fn max(x: &[f32]) -> f32 {
     rest.iter().chain(&lanes).fold(f32::NEG_INFINITY, larger)
 }
 
-/// Asks for the cache line `ahead` floats behind the start of `x`; nothing happens where there is
+/// Asks for the cache line `ahead` entries behind the start of `x`; nothing happens where there is
 /// none.
 #[inline(always)]
 #[allow(unsafe_code, unused_variables)]
-pub(crate) fn prefetch(x: &[f32], ahead: usize) {
+pub(crate) fn prefetch<T>(x: &[T], ahead: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -157,22 +203,8 @@ pub(crate) fn prefetch(x: &[f32], ahead: usize) {
     }
 }
 
-/// Every instruction set this processor has, best first: what tests run on.
 #[cfg(test)]
-pub(crate) fn all() -> Vec<Isa> {
-    let mut found = Vec::new();
-    #[cfg(target_arch = "x86_64")]
-    {
-        if isa() == Isa::Avx512 {
-            found.push(Isa::Avx512);
-        }
-        if isa() != Isa::Portable {
-            found.push(Isa::Avx2);
-        }
-    }
-    found.push(Isa::Portable);
-    found
-}
+pub(crate) use instruction_sets as all;
 
 #[cfg(test)]
 mod tests {

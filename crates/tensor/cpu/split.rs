@@ -27,23 +27,23 @@ pub(crate) fn over_rows(x: &mut [f32], width: usize, task: impl Fn(usize, &mut [
 
 /// A slice that several threads write to, each in places of its own.
 #[derive(Clone, Copy)]
-pub(crate) struct Shared<'a> {
-    start: *mut f32,
+pub(crate) struct Shared<'a, T = f32> {
+    start: *mut T,
     length: usize,
-    lifetime: PhantomData<&'a mut [f32]>,
+    lifetime: PhantomData<&'a mut [T]>,
 }
 
 // SAFETY: all access is through `part` and `pointer`, whose callers promise not to overlap.
 #[allow(unsafe_code)]
-unsafe impl Send for Shared<'_> {}
+unsafe impl<T: Send> Send for Shared<'_, T> {}
 // SAFETY: as above.
 #[allow(unsafe_code)]
-unsafe impl Sync for Shared<'_> {}
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
 
 #[allow(unsafe_code)]
-impl<'a> Shared<'a> {
+impl<'a, T> Shared<'a, T> {
     /// Takes a slice for as long as it is shared.
-    pub(crate) fn new(slice: &'a mut [f32]) -> Self {
+    pub(crate) fn new(slice: &'a mut [T]) -> Self {
         Self {
             start: slice.as_mut_ptr(),
             length: slice.len(),
@@ -59,7 +59,7 @@ impl<'a> Shared<'a> {
     /// # Panics
     /// If it is out of range.
     #[allow(clippy::mut_from_ref)]
-    pub(crate) unsafe fn part(&self, range: Range<usize>) -> &'a mut [f32] {
+    pub(crate) unsafe fn part(&self, range: Range<usize>) -> &'a mut [T] {
         assert!(range.start <= range.end && range.end <= self.length);
         // SAFETY: in bounds, and alone by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
@@ -67,7 +67,7 @@ impl<'a> Shared<'a> {
 
     /// Where a strided view that starts at `offset` begins; a view's extent is checked by who
     /// makes it.
-    pub(crate) fn pointer(&self, offset: usize) -> *mut f32 {
+    pub(crate) fn pointer(&self, offset: usize) -> *mut T {
         assert!(offset <= self.length);
         self.start.wrapping_add(offset)
     }

@@ -63,11 +63,12 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::DtypeName;
 
     #[test]
     fn one_token_by_hand() {
         let folder = tempfile::tempdir().unwrap();
-        let size = super::super::size::Size::open("tiny", folder.path()).unwrap();
+        let size = super::super::size::Size::open("tiny", DtypeName::F32, folder.path()).unwrap();
         let one = Batch {
             count: 1,
             responses: 1,

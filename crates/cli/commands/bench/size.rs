@@ -1,5 +1,7 @@
 //! The networks that speed is measured on.
 
+use crate::config::{BackendName, DtypeName};
+use crate::wiring::backend;
 use anyhow::{Result, bail};
 use rlhf_lm::{Heads, LoadOptions, Model, Summary, inspect};
 use rlhf_tensor::{Rng, Storage, Stream};
@@ -17,6 +19,7 @@ const SIZES: [(&str, usize, usize, usize, usize); 3] = [
 /// A checkpoint folder, and its shape.
 #[derive(Debug)]
 pub(super) struct Size {
+    dtype: DtypeName,
     pub(super) folder: PathBuf,
     pub(super) shape: Summary,
 }
@@ -24,7 +27,7 @@ pub(super) struct Size {
 impl Size {
     /// The checkpoint of a size, with random weights, made in `scratch`; or a folder of the user's.
     /// Where it is made here it has no EOS, so every response grows to its greatest length.
-    pub(super) fn open(name: &str, scratch: &Path) -> Result<Self> {
+    pub(super) fn open(name: &str, dtype: DtypeName, scratch: &Path) -> Result<Self> {
         let folder = match SIZES.iter().find(|size| size.0 == name) {
             None if Path::new(name).is_dir() => PathBuf::from(name),
             None => bail!("--size {name}: there is no such folder; sizes are tiny, small and gpt2"),
@@ -40,7 +43,11 @@ impl Size {
             }
         };
         let shape = inspect(&folder)?;
-        Ok(Self { folder, shape })
+        Ok(Self {
+            dtype,
+            folder,
+            shape,
+        })
     }
 
     /// The network.
@@ -49,9 +56,14 @@ impl Size {
             storage,
             heads,
             temperature: 1.0,
-            backend: rlhf_lm::Backend::Engine,
+            backend: backend(BackendName::Engine, self.dtype),
         };
         Ok(rlhf_lm::load(&self.folder, &options)?)
+    }
+
+    /// What a run is told to compute in.
+    pub(super) fn setting(&self) -> String {
+        format!("model.dtype={}", self.dtype.name())
     }
 
     /// A reward model of the same size with a random head, in `folder`.

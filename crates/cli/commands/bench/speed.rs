@@ -6,9 +6,12 @@ use super::operations::Batch;
 use super::size::Size;
 use super::workloads::{self, Measured};
 use crate::args::{BenchArgs, Workload};
+use crate::config::BackendName;
 use crate::output::print;
+use crate::wiring::backend;
 use anyhow::{Context, Result, ensure};
-use rlhf_tensor::cpu::{View, Write, matmul};
+use rlhf_lm::Backend;
+use rlhf_tensor::cpu::{Precision, View, Write, matmul};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::process::Command;
@@ -35,7 +38,7 @@ fn all(args: &BenchArgs) -> Result<()> {
         command.args(["bench", "--workload", workload.name(), "--size", &args.size]);
         command.args(["--threads", &args.threads.to_string()]);
         command.args(["--repeats", &args.repeats.to_string()]);
-        command.args(["--critic", args.critic.name()]);
+        command.args(["--critic", args.critic.name(), "--dtype", args.dtype.name()]);
         if args.json {
             command.arg("--json");
         }
@@ -47,11 +50,15 @@ fn all(args: &BenchArgs) -> Result<()> {
 
 fn one(args: &BenchArgs, workload: Workload) -> Result<Value> {
     let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let size = Size::open(&args.size, scratch.path())?;
-    let before = matrix_peak();
+    let size = Size::open(&args.size, args.dtype, scratch.path())?;
+    let precision = match backend(BackendName::Engine, args.dtype) {
+        Backend::Engine(precision) => precision,
+        Backend::Plain => Precision::F32,
+    };
+    let before = matrix_peak(precision);
     let found = workloads::measure(workload, &size, args, scratch.path())?;
     // A machine that others use is at its best only now and then.
-    let peak = before.max(matrix_peak());
+    let peak = before.max(matrix_peak(precision));
     Ok(report(args, workload, &found, peak))
 }
 
@@ -80,7 +87,7 @@ fn report(args: &BenchArgs, workload: Workload, found: &Measured, peak: f64) -> 
     let critic = (workload == Workload::Ppo).then(|| args.critic.name());
     let gflops = rate(found.operations, seconds.median);
     json!({
-        "workload": workload.name(), "size": args.size, "dtype": "f32", "critic": critic,
+        "workload": workload.name(), "size": args.size, "dtype": args.dtype.name(), "critic": critic,
         "prompts": count, "responses": responses, "prompt": prompt, "response": response,
         "repeats": found.seconds.len(), "seconds": seconds,
         "tokens_per_second": found.tokens as f64 / seconds.median,
@@ -135,7 +142,7 @@ impl Spread {
 }
 
 /// The most floating-point operations a second, in 10⁹, of a large matrix product.
-fn matrix_peak() -> f64 {
+fn matrix_peak(precision: Precision) -> f64 {
     const SIDE: usize = 1024;
     let side = vec![0.5f32; SIDE * SIDE];
     let mut product = vec![0.0; SIDE * SIDE];
@@ -143,7 +150,7 @@ fn matrix_peak() -> f64 {
     for _ in 0..12 {
         let since = Instant::now();
         let view = || View::new(&side, SIDE);
-        rayon::scope(|_| matmul(&mut product, Write::Over, 1.0, view(), view()));
+        rayon::scope(|_| matmul(precision, &mut product, Write::Over, 1.0, view(), view()));
         best = best.min(since.elapsed().as_secs_f64());
     }
     2.0 * (SIDE as f64).powi(3) / best / 1e9

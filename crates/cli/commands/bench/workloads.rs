@@ -179,6 +179,7 @@ fn steps(scratch: &Path, size: &Size, repeats: usize, settings: &[&str]) -> Resu
         format!("model.path={}", size.folder.display()),
         "train.checkpoints=1".into(),
         "train.samples=0".into(),
+        size.setting(),
     ];
     let settings: Vec<_> = settings
         .iter()

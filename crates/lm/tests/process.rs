@@ -1,0 +1,164 @@
+//! What a process has one of: its allocator and its choice of instruction set.
+
+use rlhf_lm::bodies::gpt2;
+use rlhf_lm::engine::Gpt2;
+use rlhf_lm::{Gpt2Config, Heads};
+use rlhf_objective::{
+    Decoder, Finish, Network, OutputGrads, Prompt, Response, Sequences, Start, Want,
+};
+use rlhf_tensor::cpu::{Isa, Precision, instruction_sets, use_at_most};
+use rlhf_tensor::{AdamW, Parameters, Storage, Watch};
+use serde_json::json;
+use std::sync::Mutex;
+
+#[global_allocator]
+static WATCH: Watch = Watch::new();
+
+/// Held by the test that runs: both change what the whole process does.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Bytes that are no matter.
+const SMALL: usize = 64 << 10;
+
+const VOCAB: usize = 3000;
+const ROWS: usize = 16;
+
+fn network(precision: Precision) -> Gpt2 {
+    let config = Gpt2Config::from_json(json!({"model_type": "gpt2", "vocab_size": VOCAB,
+        "n_embd": 128, "n_head": 4, "n_layer": 2, "n_positions": 96}))
+    .unwrap();
+    let heads = Heads::LanguageAndValue;
+    let mut parameters = Parameters::new(gpt2::specs(&config, heads), Storage::Trainable);
+    gpt2::initialize(&config, &mut parameters, 1);
+    Gpt2::new(config, parameters, heads, 1.0, precision)
+}
+
+fn sequences() -> Sequences {
+    let ids = |n: usize, by: usize| (0..n).map(|i| (i * by % VOCAB) as u32).collect::<Vec<_>>();
+    let prompts = (0..ROWS)
+        .map(|row| Prompt::from_ids(ids(32, row + 3)))
+        .collect();
+    let responses = (0..ROWS).map(|row| Response::new(row, ids(64, row + 5), Finish::Length));
+    Sequences::new(prompts, responses.collect()).unwrap()
+}
+
+fn step(network: &mut Gpt2, sequences: &Sequences) {
+    let outputs = network.read(sequences, Want::TRAIN.with_entropy()).unwrap();
+    let ones = || Some(vec![1.0; sequences.tokens()]);
+    drop(outputs);
+    let gradients = OutputGrads {
+        log_probs: ones(),
+        entropy: ones(),
+        values: ones(),
+        scores: None,
+    };
+    network.backward(&gradients).unwrap();
+    for parameters in network.parameters_mut() {
+        let scale = 1.0 / parameters.gradient_norm();
+        parameters.adamw_step(&AdamW::default(), 1e-3, scale);
+    }
+}
+
+/// Sixteen responses of a few tokens.
+fn decode(decoder: &mut dyn Decoder, sequences: &Sequences) {
+    let prompts = sequences.prompts().iter();
+    let starts = prompts.map(|prompt| Start {
+        prompt: &prompt.ids,
+        samples: 1,
+        max_new_tokens: 8,
+    });
+    let starts: Vec<Start<'_>> = starts.collect();
+    decoder.start(&starts).unwrap();
+    for token in 0..5 {
+        decoder.step(&[token; ROWS]).unwrap();
+    }
+    decoder.retain(&[false; ROWS]).unwrap();
+}
+
+/// The product library takes its packing memory anew each time.
+fn check(what: &str, found: Vec<(usize, String)>) {
+    let own =
+        |(_, stack): &(usize, String)| !stack.contains("gemm_basic") && !stack.contains("gemm_f32");
+    let mut own = found.into_iter().filter(own);
+    if let Some((size, stack)) = own.next() {
+        panic!("{what}: {size} bytes from\n{stack}");
+    }
+}
+
+#[test]
+fn no_large_allocation_after_warm_up() {
+    let _alone = ALONE.lock().unwrap();
+    // One thread, so that its own memory is warm for certain.
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .build()
+        .unwrap();
+    pool.install(|| {
+        for precision in [Precision::F32, Precision::Bf16] {
+            let (mut network, sequences) = (network(precision), sequences());
+            let cold = WATCH.during(SMALL, || step(&mut network, &sequences));
+            assert!(cold.len() > 10, "the first step is watched too");
+            for round in 0..2 {
+                let found = WATCH.during(SMALL, || step(&mut network, &sequences));
+                check(&format!("step {round} in {precision:?}"), found);
+            }
+            let mut decoder = network.decoder().unwrap();
+            decode(&mut *decoder, &sequences);
+            let found = WATCH.during(SMALL, || decode(&mut *decoder, &sequences));
+            check(&format!("decoding in {precision:?}"), found);
+        }
+    });
+}
+
+/// Log-probs, some gradients, and scores of a decoding step.
+fn answers(isa: Isa, precision: Precision) -> [Vec<f32>; 3] {
+    use_at_most(isa);
+    let (mut network, sequences) = (network(precision), sequences());
+    let outputs = network.read(&sequences, Want::TRAIN).unwrap();
+    let ones = OutputGrads {
+        log_probs: Some(vec![1.0; sequences.tokens()]),
+        ..OutputGrads::default()
+    };
+    network.backward(&ones).unwrap();
+    let parameters = network.parameters()[0];
+    let gradients = parameters.ids().flat_map(|id| {
+        parameters
+            .gradient(id)
+            .unwrap()
+            .iter()
+            .take(50)
+            .copied()
+            .collect::<Vec<_>>()
+    });
+    let gradients = gradients.collect();
+    let log_probs = outputs.log_probs.to_vec().unwrap();
+    let mut decoder = network.decoder().unwrap();
+    let start = Start {
+        prompt: &sequences.prompts()[0].ids,
+        samples: 3,
+        max_new_tokens: 4,
+    };
+    decoder.start(&[start]).unwrap();
+    decoder.step(&[1, 2, 3]).unwrap();
+    [log_probs, gradients, decoder.scores().to_vec()]
+}
+
+/// Kernels of lesser processors answer as those of this one, to rounding.
+#[test]
+fn instruction_sets_agree() {
+    let _alone = ALONE.lock().unwrap();
+    let sets = instruction_sets();
+    for (precision, tolerance) in [(Precision::F32, 1e-4), (Precision::Bf16, 0.03)] {
+        let best = answers(sets[0], precision);
+        for isa in &sets[1..] {
+            for (got, want) in answers(*isa, precision).iter().zip(&best) {
+                let largest = want.iter().fold(0f32, |most, x| most.max(x.abs()));
+                for (got, want) in got.iter().zip(want) {
+                    let apart = (got - want).abs() / largest;
+                    assert!(apart < tolerance, "{isa:?} {precision:?}: {got} {want}");
+                }
+            }
+        }
+    }
+    use_at_most(sets[0]);
+}

@@ -1,0 +1,142 @@
+//! Matrix products of operands rounded to bf16, with f32 sums.
+//!
+//! With avx512_bf16 our own kernel computes them; elsewhere operands are rounded and the f32 product
+//! does the rest. Both round the same; their sums differ as f32 sums in another order do.
+
+use super::Buffer;
+use super::matmul::{View, Write, matmul_f32};
+use super::precision::bf16_round;
+use super::simd::{Isa, isa};
+use super::split::over_rows;
+use std::cell::RefCell;
+
+thread_local! {
+    /// Both operands, packed block by block or rounded whole.
+    static SCRATCH: RefCell<(Buffer, Buffer)> = RefCell::default();
+}
+
+/// `c` ← (`c` +) `scale`·`a`·`b`, of rounded operands; sizes have been checked.
+pub(super) fn matmul_bf16(c: &mut [f32], into: Write, scale: f32, a: View<'_>, b: View<'_>) {
+    multiply_on(isa(), c, into, scale, a, b);
+}
+
+fn multiply_on(isa: Isa, c: &mut [f32], into: Write, scale: f32, a: View<'_>, b: View<'_>) {
+    // Taken, not borrowed: while this thread waits for others it may begin another product.
+    let (mut left, mut right) = SCRATCH.take();
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Bf16 => {
+            super::tiles_bf16::multiply(c, into, scale, (a, &mut left), (b, &mut right));
+        }
+        _ => {
+            let (a, b) = (rounded(a, &mut left), rounded(b, &mut right));
+            matmul_f32(c, into, scale, a, b);
+        }
+    }
+    SCRATCH.set((left, right));
+}
+
+/// A row-major copy, rounded.
+fn rounded<'a>(x: View<'_>, to: &'a mut Buffer) -> View<'a> {
+    let (rows, columns) = (x.rows(), x.columns());
+    let to = to.at_least(rows * columns);
+    over_rows(to, columns, |first, to| {
+        for (i, to) in to.chunks_exact_mut(columns).enumerate() {
+            for (j, to) in to.iter_mut().enumerate() {
+                *to = bf16_round(x.at(first + i, j));
+            }
+        }
+    });
+    View::new(to, columns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::simd::all;
+
+    fn numbers(n: usize, seed: f32) -> Vec<f32> {
+        (0..n).map(|i| (i as f32 * 0.37 + seed).sin()).collect()
+    }
+
+    fn transposed(x: &[f32], columns: usize) -> Vec<f32> {
+        let rows = x.len() / columns;
+        (0..x.len())
+            .map(|i| x[i % rows * columns + i / rows])
+            .collect()
+    }
+
+    /// Sizes on both sides of tiles, panels and blocks.
+    const SIZES: [[usize; 3]; 8] = [
+        [1, 1, 1],
+        [3, 5, 7],
+        [9, 49, 33],
+        [17, 130, 65],
+        [1, 40, 9],
+        [130, 1, 513],
+        [140, 490, 1030],
+        [8, 48, 512],
+    ];
+
+    /// Every instruction set against the sums in f64 of rounded operands, to f32's rounding; and
+    /// against those of operands that were not, to bf16's.
+    #[test]
+    fn products_of_rounded_operands() {
+        for [m, n, k] in SIZES {
+            let (a, b) = (numbers(m * k, 0.1), numbers(k * n, 0.2));
+            let (at, bt) = (transposed(&a, k), transposed(&b, n));
+            let old = numbers(m * n, 0.3);
+            let views = [
+                (View::new(&a, k), View::new(&b, n), Write::Over),
+                (View::new(&at, m).t(), View::new(&b, n), Write::Add),
+                (View::new(&a, k), View::new(&bt, k).t(), Write::Add),
+                (View::new(&at, m).t(), View::new(&bt, k).t(), Write::Over),
+            ];
+            for (isa, (a_view, b_view, into)) in
+                all().into_iter().flat_map(|isa| views.map(|v| (isa, v)))
+            {
+                let mut c = old.clone();
+                multiply_on(isa, &mut c, into, 0.5, a_view, b_view);
+                for i in (0..m * n).step_by(1 + m * n / 700) {
+                    let before = if into == Write::Add { old[i] } else { 0.0 };
+                    let sum = |round: fn(f32) -> f32| -> (f64, f64) {
+                        let terms = (0..k).map(|j| {
+                            let (x, y) = (a[i / n * k + j], b[j * n + i % n]);
+                            f64::from(round(x)) * f64::from(round(y))
+                        });
+                        terms.fold((0.0, 0.0), |(sum, size), x| (sum + x, size + x.abs()))
+                    };
+                    let got = f64::from(c[i] - before);
+                    let (want, size) = sum(bf16_round);
+                    let error = (got - 0.5 * want).abs();
+                    assert!(
+                        error < 1e-6 * (1.0 + size),
+                        "{isa:?} {m} {n} {k}: {got} {want}"
+                    );
+                    // Two operands, each off by at most 2⁻⁸ of itself; half of the sum is kept.
+                    let (exact, size) = sum(|x| x);
+                    assert!((got - 0.5 * exact).abs() < 1e-6 + 0.5 * size * 2.01 / 256.0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_for_any_number_of_threads() {
+        let (m, n, k) = (150, 1000, 600);
+        let (a, b) = (numbers(m * k, 0.1), numbers(k * n, 0.2));
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            let mut c = vec![0.0; m * n];
+            pool.install(|| {
+                matmul_bf16(&mut c, Write::Over, 1.0, View::new(&a, k), View::new(&b, n));
+            });
+            c
+        };
+        assert_eq!(run(1), run(2));
+        assert_eq!(run(1), run(3));
+    }
+}

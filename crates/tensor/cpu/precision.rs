@@ -1,0 +1,61 @@
+//! What matrix products are computed in.
+
+/// What the operands of matrix products are rounded to. Sums are f32, and so is all between products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// Not rounded.
+    #[default]
+    F32,
+    /// Rounded to bf16: the range of f32 with 8 bits of precision, so each operand moves by at most
+    /// one part in 256. Fast where the processor has avx512_bf16; elsewhere operands are rounded and
+    /// then multiplied in f32.
+    Bf16,
+}
+
+/// The nearest bf16, ties to even, as the upper half of an f32.
+#[inline(always)]
+pub(crate) fn bf16_bits(x: f32) -> u32 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
+    // Rounding could carry a NaN to infinity.
+    if x.is_nan() {
+        (bits >> 16) | 0x40
+    } else {
+        rounded
+    }
+}
+
+/// The nearest bf16.
+#[inline(always)]
+pub(crate) fn bf16_round(x: f32) -> f32 {
+    f32::from_bits(bf16_bits(x) << 16)
+}
+
+/// Two numbers as bf16, the first in the lower half.
+#[inline(always)]
+pub(crate) fn pair(first: f32, second: f32) -> u32 {
+    bf16_bits(first) | (bf16_bits(second) << 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_as_the_library_does() {
+        let mut bits = 1u32;
+        for _ in 0..100_000 {
+            bits = bits.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let x = f32::from_bits(bits);
+            let want = half::bf16::from_f32(x).to_f32();
+            let got = bf16_round(x);
+            assert!(
+                got == want || got.is_nan() && want.is_nan(),
+                "{x} {got} {want}"
+            );
+        }
+        assert_eq!(bf16_round(f32::INFINITY), f32::INFINITY);
+        assert!(bf16_round(f32::from_bits(0x7f80_0001)).is_nan());
+        assert_eq!(pair(1.0, -2.0), 0xc000_3f80);
+    }
+}

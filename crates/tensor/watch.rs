@@ -1,0 +1,120 @@
+//! An allocator that remembers large allocations. A test that installs it can say of a training step
+//! that it made none.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::backtrace::Backtrace;
+use std::cell::Cell;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The system's allocator, watched. Install it with `#[global_allocator]`.
+#[derive(Debug)]
+pub struct Watch {
+    /// Allocations of more bytes than this are remembered.
+    most: AtomicUsize,
+    /// Their sizes, and from where they were made.
+    found: Mutex<Vec<(usize, String)>>,
+}
+
+thread_local! {
+    /// Whether this thread is writing down an allocation, which allocates.
+    static WRITING: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Watch {
+    /// Watches nothing yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            most: AtomicUsize::new(usize::MAX),
+            found: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// The allocations of more than `most` bytes that any thread makes while `work` runs: sizes, and
+    /// the stacks they were made from.
+    pub fn during(&self, most: usize, work: impl FnOnce()) -> Vec<(usize, String)> {
+        self.most.store(most, Ordering::SeqCst);
+        work();
+        self.most.store(usize::MAX, Ordering::SeqCst);
+        match self.found.lock() {
+            Ok(mut found) => std::mem::take(&mut *found),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    fn note(&self, size: usize) {
+        if size <= self.most.load(Ordering::Relaxed) || WRITING.replace(true) {
+            return;
+        }
+        let stack = Backtrace::force_capture().to_string();
+        if let Ok(mut found) = self.found.lock() {
+            found.push((size, stack));
+        }
+        WRITING.set(false);
+    }
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+// SAFETY: every call is the system allocator's own; nothing is done beside it but reading the size.
+#[allow(unsafe_code)]
+unsafe impl GlobalAlloc for Watch {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        self.note(layout.size());
+        // SAFETY: the caller's promise is what the system asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        self.note(layout.size());
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        self.note(size);
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(unsafe_code)]
+    fn remembers_large_allocations_alone() {
+        let watch = Watch::new();
+        let layout = |size| Layout::from_size_align(size, 64).unwrap();
+        let take = |size| {
+            // SAFETY: the layout has a size, and what was allocated is given back as it was.
+            unsafe {
+                let pointer = watch.realloc(watch.alloc(layout(8)), layout(8), size);
+                assert!(!pointer.is_null());
+                watch.dealloc(pointer, layout(size));
+                let pointer = watch.alloc_zeroed(layout(size));
+                assert_eq!(*pointer.add(size - 1), 0);
+                watch.dealloc(pointer, layout(size));
+            }
+        };
+        take(5000);
+        let found = watch.during(1000, || {
+            take(1000);
+            take(1001);
+        });
+        let sizes: Vec<usize> = found.iter().map(|(size, _)| *size).collect();
+        assert_eq!(sizes, [1001, 1001]);
+        assert!(watch.during(usize::MAX, || ()).is_empty());
+    }
+}

@@ -1,0 +1,45 @@
+//! Products of bf16, asked for by setting and by flag.
+
+use crate::program::{rlhf, text};
+use crate::{folder, metrics, small_run};
+use std::fs;
+
+/// A run says what it computes in, and computes in it: its numbers are near those of f32 and not the
+/// same; π is still p₀ at the start, to the last bit, whatever it is computed in.
+#[test]
+fn a_run_computes_in_what_it_says() {
+    let folder = folder();
+    let path = folder.path();
+    fs::write(path.join("bf16.toml"), "[model]\ndtype = \"bf16\"\n").unwrap();
+    let run = |more: &[&str]| {
+        let output = rlhf(path, &small_run("rloo", more));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let about = fs::read_to_string(path.join("run/run.json")).unwrap();
+        let about: serde_json::Value = serde_json::from_str(&about).unwrap();
+        let numbers = metrics(&path.join("run"));
+        (
+            text(&output.stderr).to_string(),
+            about["dtype"].clone(),
+            numbers,
+        )
+    };
+    let (said, dtype, exact) = run(&[]);
+    assert!(said.contains("products   in f32"), "{said}");
+    assert_eq!(dtype, "f32");
+    let (said, dtype, by_config) = run(&["--config", "bf16.toml"]);
+    assert!(said.contains("rounded to bf16, sums in f32"), "{said}");
+    assert_eq!(dtype, "bf16");
+    let (_, dtype, by_flag) = run(&["--dtype", "bf16"]);
+    assert_eq!(dtype, "bf16");
+    assert_eq!(by_config, by_flag);
+    let first = |metrics: &[serde_json::Value], name: &str| metrics[0][name].as_f64().unwrap();
+    for metrics in [&exact, &by_config] {
+        assert_eq!(first(metrics, "objective/kl"), 0.0);
+    }
+    let gap = |metrics: &[serde_json::Value]| first(metrics, "sampling/log_prob_gap");
+    assert!(gap(&exact) < 1e-5);
+    assert!(gap(&by_config) < 0.02);
+    let entropy = |metrics: &[serde_json::Value]| first(metrics, "objective/entropy");
+    assert_ne!(entropy(&exact), entropy(&by_config));
+    assert!((entropy(&exact) / entropy(&by_config) - 1.0).abs() < 0.2);
+}
