@@ -98,7 +98,7 @@ pub(crate) fn help() -> String {
         };
         line(loss.name(), loss.assumes(), &optimum);
     }
-    line("kto", &format!("{KTO}; an objective of its own"), "not π*");
+    line("kto", KTO, "an objective of its own; not π*");
     text += "Label smoothing (--set method.label_smoothing=ε) of sigmoid and aot takes a share ε of the\n\
              labels to be flipped and believes them so (not π*: that of the flipped labels); robust\n\
              undoes the flips. With --prior counting, sigmoid is CPO.\n\n\
