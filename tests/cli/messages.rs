@@ -178,7 +178,6 @@ const MESSAGES: &[(&str, i32, &str)] = &[
         1,
         "--size nowhere: there is no such folder",
     ),
-    ("bench --dtype bf16", 2, "[possible values: f32]"),
 ];
 
 #[test]
