@@ -41,7 +41,7 @@ pub fn growth_svg(points: &[GrowthPoint]) -> String {
         svg.dot(&class, (x + 15.0, 52.0), 4.0, workload);
         svg.text("", (x + 38.0, 57.0), "start", workload);
     }
-    let measures: [(&str, fn(&GrowthPoint) -> f64); 2] = [
+    let measures: [(&str, Measure); 2] = [
         ("tokens a second", |point| point.tokens_per_second),
         ("peak memory, MB", |point| point.peak_memory_mb),
     ];
