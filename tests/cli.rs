@@ -10,10 +10,10 @@ mod bench;
 mod check;
 #[path = "cli/configs.rs"]
 mod configs;
-#[path = "../crates/reward/server.rs"]
-mod endpoint;
 #[path = "cli/dtype.rs"]
 mod dtype;
+#[path = "../crates/reward/server.rs"]
+mod endpoint;
 #[path = "cli/exact.rs"]
 mod exact;
 #[path = "cli/help.rs"]

@@ -411,8 +411,14 @@ pub(crate) enum ModelCommand {
 )]
 pub(crate) struct BenchArgs {
     /// The suite; `acceptance` runs all of them.
-    #[arg(long, conflicts_with_all = ["workload", "size", "repeats", "critic"])]
+    #[arg(long, conflicts_with_all = ["workload", "size", "repeats", "critic", "growth"])]
     pub(crate) suite: Option<String>,
+    /// Draw how tokens/s and memory grow with batch, length, vocabulary, model and threads, into this
+    /// SVG file.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["workload", "size"])]
+    pub(crate) growth: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) shape: ShapeArgs,
     /// How many seeds a suite trains with, where it trains.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..), requires = "suite")]
     pub(crate) seeds: u32,
@@ -457,6 +463,26 @@ fn positive(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Another shape than the workload's own.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ShapeArgs {
+    /// Sequences at a time, instead of the workload's number.
+    #[arg(long)]
+    pub(crate) batch: Option<NonZeroUsize>,
+    /// Tokens of a prompt.
+    #[arg(long)]
+    pub(crate) prompt: Option<NonZeroUsize>,
+    /// Tokens of a response.
+    #[arg(long)]
+    pub(crate) response: Option<NonZeroUsize>,
+    /// Vocabulary of a network with random weights.
+    #[arg(long)]
+    pub(crate) vocab: Option<NonZeroUsize>,
+    /// What training keeps for the backward pass, as train.recompute: none or blocks.
+    #[arg(long, value_parser = ["none", "blocks"])]
+    pub(crate) recompute: Option<String>,
+}
+
 /// What is timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Workload {
@@ -472,6 +498,25 @@ pub(crate) enum Workload {
     Ppo,
     /// An iteration of RLOO: 4 responses to each of 4 prompts, a reward model of the same size.
     Rloo,
+}
+
+impl ShapeArgs {
+    /// The same on a command line.
+    pub(crate) fn typed(&self) -> Vec<String> {
+        let numbers = [
+            ("--batch", self.batch),
+            ("--prompt", self.prompt),
+            ("--response", self.response),
+            ("--vocab", self.vocab),
+        ];
+        let numbers = numbers.into_iter();
+        let numbers = numbers.filter_map(|(flag, number)| Some((flag, number?.to_string())));
+        let recompute = self.recompute.iter();
+        numbers
+            .chain(recompute.map(|name| ("--recompute", name.clone())))
+            .flat_map(|(flag, value)| [flag.to_string(), value])
+            .collect()
+    }
 }
 
 impl Workload {

@@ -12,6 +12,7 @@ pub(crate) use names::{MethodName, ObjectiveName};
 
 use anyhow::Result;
 use rlhf_data::{Documents, Format, OnBadRow, PairsOf};
+use rlhf_lm::Recompute;
 use rlhf_objective::Beta;
 use rlhf_reward::Rule;
 use rlhf_train::Decay;
@@ -294,7 +295,8 @@ pub(crate) struct TrainSection {
     pub(crate) epochs: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) batch_pairs: Option<usize>,
-    pub(crate) micro_batch_tokens: usize,
+    pub(crate) tokens_per_batch: usize,
+    pub(crate) recompute: Recompute,
     pub(crate) checkpoints: usize,
     pub(crate) samples: usize,
     pub(crate) threads: usize,

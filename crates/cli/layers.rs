@@ -253,6 +253,18 @@ mod tests {
                 vec!["train.sed=3"],
                 "--set train.sed=3: unknown key `train.sed`; did you mean `seed`?",
             ),
+            (
+                "[train]\nmicro_batch_tokens = 9",
+                vec![],
+                "run.toml:2: unknown key `train.micro_batch_tokens`: it is called \
+                 `train.tokens_per_batch` now",
+            ),
+            ("", vec!["train.recompute=block"], "did you mean `blocks`?"),
+            (
+                "[train]\nrecompute = \"blocks\"\n[model]\nbackend = \"plain\"",
+                vec![],
+                "train.recompute = \"blocks\": the plain network keeps everything",
+            ),
             ("", vec!["train"], "--set train: expected KEY=VALUE"),
             (
                 "[train]\nseed = \"x\"",

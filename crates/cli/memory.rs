@@ -3,7 +3,7 @@
 use crate::config::{Config, Critic, MethodName};
 use crate::wiring;
 use anyhow::Result;
-use rlhf_lm::{Summary, inspect};
+use rlhf_lm::{Recompute, Summary, inspect};
 use rlhf_objective::Purpose;
 
 /// What a network reads for one item of a data set, on average: a prompt, a pair, a demonstration.
@@ -48,7 +48,8 @@ pub(crate) fn estimate(config: &Config, item: PerItem) -> Result<String> {
         _ => 1,
     };
     let trained = networks * model.memory.trainable;
-    let mut activations = networks * model.read_bytes(tokens, rows, Purpose::Train);
+    let mut activations =
+        networks * model.read_bytes(tokens, rows, (Purpose::Train, config.train.recompute));
     let mut frozen = 0;
     if online {
         let priors = wiring::prior(config)?.folders;
@@ -56,7 +57,7 @@ pub(crate) fn estimate(config: &Config, item: PerItem) -> Result<String> {
         for folder in priors.iter().map(AsRef::as_ref).chain(rewards) {
             let other = inspect(folder)?;
             frozen += other.memory.frozen;
-            activations += other.read_bytes(tokens, rows, Purpose::Score);
+            activations += other.read_bytes(tokens, rows, (Purpose::Score, Recompute::None));
         }
     }
     let sampling = match online {
@@ -87,7 +88,7 @@ pub(crate) fn estimate(config: &Config, item: PerItem) -> Result<String> {
 
 /// Tokens and rows of the largest read of an update.
 fn one_read(config: &Config, item: PerItem) -> Result<(u64, u64)> {
-    let most = config.train.micro_batch_tokens as f64;
+    let most = config.train.tokens_per_batch as f64;
     let items = match config.objective.method() {
         MethodName::Sft => {
             let method: rlhf_sft::Config = config.method()?;

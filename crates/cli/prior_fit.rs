@@ -50,7 +50,8 @@ pub(crate) fn settings(section: &PriorSection, config: &Config) -> Result<Config
     settings.optim.learning_rate = fit.learning_rate;
     settings.train.seed = config.train.seed;
     settings.train.epochs = Some(fit.epochs);
-    settings.train.micro_batch_tokens = config.train.micro_batch_tokens;
+    settings.train.tokens_per_batch = config.train.tokens_per_batch;
+    settings.train.recompute = config.train.recompute;
     settings.train.threads = config.train.threads;
     settings.train.checkpoints = 1;
     settings.check().context("[prior.fit]")?;

@@ -157,7 +157,7 @@ impl Surroundings<'_> {
         let config = self.config;
         let pairs = wiring::pairs(config, &self.vocabulary)?;
         let mut penalty = self.penalty(policy)?;
-        let tokens = config.train.micro_batch_tokens;
+        let tokens = config.train.tokens_per_batch;
         let held_out = match pairs.held_out.count() == 0 {
             true => None,
             false => Some(penalty.with_prior(all_pairs(pairs.held_out)?, tokens)?),
@@ -181,7 +181,7 @@ impl Surroundings<'_> {
         let parts = wiring::opinions(config, &self.vocabulary)?;
         let mut penalty = self.penalty(policy)?;
         let context = wiring::context(config, &self.vocabulary);
-        let tokens = config.train.micro_batch_tokens;
+        let tokens = config.train.tokens_per_batch;
         let mut with_prior = |(answers, liked)| {
             rlhf_dpo::Opinions::new(answers, liked, &mut penalty, context, tokens)
         };
@@ -232,7 +232,7 @@ impl Surroundings<'_> {
         let held_out = held_out.transpose()?;
         let ended = self.offline(model, &learner, source, held_out.clone())?;
         if let (Ended::Done, Some(batch)) = (ended, held_out) {
-            let margins = batch.margins(model, config.train.micro_batch_tokens)?;
+            let margins = batch.margins(model, config.train.tokens_per_batch)?;
             self.journal.calibration(&held_out::calibration(&margins))?;
         }
         if ended == Ended::Done {
@@ -255,7 +255,7 @@ impl Surroundings<'_> {
         })?;
         if let (Ended::Done, Some(batch)) = (ended, held_out) {
             let items = learner.sequences(&batch).len() / learner.group();
-            let stats = evaluate(policy, learner, &batch, config.train.micro_batch_tokens)?;
+            let stats = evaluate(policy, learner, &batch, config.train.tokens_per_batch)?;
             self.journal.held_out(&held_out::numbers(&stats, items))?;
         }
         Ok(ended)
@@ -329,7 +329,7 @@ fn optim(config: &Config) -> Optim {
             warm_up: WarmUp::Fraction(optim.warmup),
         },
         clip: Some(optim.clip),
-        tokens_per_batch: config.train.micro_batch_tokens,
+        tokens_per_batch: config.train.tokens_per_batch,
     }
 }
 

@@ -78,6 +78,7 @@ pub(crate) fn network(
 fn options(config: &Config, storage: Storage, heads: Heads) -> LoadOptions {
     LoadOptions {
         storage,
+        recompute: config.train.recompute,
         heads,
         temperature: config.sampling.temperature,
         backend: backend(config.model.backend, config.model.dtype),

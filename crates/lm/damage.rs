@@ -1,7 +1,7 @@
 //! Checkpoint folders as they come: variants that must load alike, and damaged ones that must be
 //! refused by name.
 
-use crate::{Backend, Error, Heads, LoadOptions, init, inspect, load};
+use crate::{Backend, Error, Heads, LoadOptions, Recompute, init, inspect, load};
 use rlhf_objective::{Finish, Prompt, Response, Sequences, Want};
 use rlhf_tensor::Storage;
 use safetensors::tensor::TensorView;
@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 const OPTIONS: LoadOptions = LoadOptions {
     storage: Storage::Frozen,
+    recompute: Recompute::None,
     heads: Heads::Language,
     temperature: 1.0,
     backend: Backend::Plain,

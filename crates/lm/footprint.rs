@@ -1,7 +1,7 @@
 //! How much memory the engine will take, from a checkpoint's headers.
 
-use crate::Summary;
 use crate::engine::{CHUNK, KEPT};
+use crate::{Recompute, Summary};
 use rlhf_objective::Purpose;
 
 /// Bytes of a number.
@@ -9,14 +9,16 @@ const F32: u64 = 4;
 
 impl Summary {
     /// Bytes that a read of `tokens` tokens takes beside the weights, `rows` of which predict; to train,
-    /// with its backward pass. They stay allocated for the next read.
+    /// with its backward pass, which runs blocks again or not. They stay allocated for the next read.
     #[must_use]
-    pub fn read_bytes(&self, tokens: u64, rows: u64, purpose: Purpose) -> u64 {
-        let (width, inner) = (self.width as u64, self.inner as u64);
-        let block = 6 * width + inner + self.heads as u64;
-        let blocks = match purpose {
-            Purpose::Score => block + 2 * width + inner,
-            Purpose::Train => self.layers as u64 * block + 4 * width + inner + inner.max(3 * width),
+    pub fn read_bytes(&self, tokens: u64, rows: u64, reads: (Purpose, Recompute)) -> u64 {
+        let (width, inner, layers) = (self.width as u64, self.inner as u64, self.layers as u64);
+        let rest = 5 * width + inner + self.heads as u64;
+        let of_backward = 4 * width + inner + inner.max(3 * width);
+        let blocks = match reads {
+            (Purpose::Score, _) => 3 * width + rest + inner,
+            (Purpose::Train, Recompute::None) => layers * (width + rest) + of_backward,
+            (Purpose::Train, Recompute::Blocks) => layers * width + rest + of_backward,
         };
         F32 * (tokens * blocks + rows * 4 * width + self.logits(rows))
     }
@@ -49,5 +51,30 @@ impl Summary {
             .iter()
             .map(|t| t.shape.iter().product::<usize>());
         F32 * sizes.max().unwrap_or(0) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_that_run_again_keep_their_inputs_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let given = folder.path().join("given.json");
+        let config = r#"{"model_type": "gpt2", "vocab_size": 7, "n_positions": 1024, "n_embd": 96,
+            "n_layer": 12, "n_head": 12}"#;
+        std::fs::write(&given, config).unwrap();
+        let out = folder.path().join("out");
+        crate::init(&given, 1, &out).unwrap();
+        let summary = crate::inspect(&out).unwrap();
+        let tokens = 8 * 1024;
+        let bytes = |recompute| summary.read_bytes(tokens, 0, (Purpose::Train, recompute));
+        let saved = bytes(Recompute::None) - bytes(Recompute::Blocks);
+        // Queries, keys, values, what attention mixed, the stream between the two halves, the inner
+        // layer and a number a head, of eleven of the twelve blocks.
+        assert_eq!(saved, F32 * tokens * 11 * (9 * 96 + 12));
+        let score = summary.read_bytes(tokens, 0, (Purpose::Score, Recompute::None));
+        assert!(score < bytes(Recompute::Blocks));
     }
 }

@@ -1,6 +1,6 @@
 //! What must hold of every network, whichever implementation computes it.
 
-use crate::{Backend, Heads, LoadOptions, Model, Restricted, init, load};
+use crate::{Backend, Heads, LoadOptions, Model, Recompute, Restricted, init, load};
 use rlhf_objective::{
     Decoder, Finish, Network, OutputGrads, Prompt, Response, Sequences, Start, Want,
 };
@@ -24,6 +24,7 @@ fn network(config: &Value, backend: Backend, heads: Heads, temperature: f64) -> 
     init(&path, 1, folder.path()).unwrap();
     let options = LoadOptions {
         storage: Storage::Trainable,
+        recompute: Recompute::None,
         heads,
         temperature,
         backend,

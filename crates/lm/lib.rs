@@ -27,7 +27,7 @@ pub use bodies::table::{States, Table, TableConfig};
 pub use config::{Activation, Architecture, Gpt2Config};
 pub use error::{Error, Result};
 pub use inspect::{Memory, Summary, TensorSummary, inspect};
-pub use model::{Backend, Heads, LoadOptions, Model, init, load};
+pub use model::{Backend, Heads, LoadOptions, Model, Recompute, init, load};
 pub use packed::{Packed, Segment};
 pub use plain::Plain;
 pub use restricted::Restricted;

@@ -7,6 +7,7 @@ use crate::{Error, Gpt2Config, Plain, Result, Tokenizer, engine};
 use rlhf_objective::{Decoder, Network, OutputGrads, Outputs, Sequences, Want};
 use rlhf_tensor::cpu::Precision;
 use rlhf_tensor::{Parameters, Storage, Tensor};
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::path::Path;
 
@@ -49,11 +50,26 @@ impl Backend {
     pub const F32: Self = Self::Engine(Precision::F32);
 }
 
+/// What a training read keeps for the backward pass. Gradients are the same to the last bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Recompute {
+    /// All activations that it needs.
+    #[default]
+    None,
+    /// Each block's input alone: blocks run again in the backward pass (Chen et al. 2016, §3), for
+    /// a tenth of the memory and about two thirds of a forward pass more. The plain network keeps
+    /// everything in any case.
+    Blocks,
+}
+
 /// How to load a checkpoint folder.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LoadOptions {
     /// Frozen or trainable.
     pub storage: Storage,
+    /// What is kept to train.
+    pub recompute: Recompute,
     /// The heads.
     pub heads: Heads,
     /// What logits are divided by, in every answer and when decoding.
@@ -93,13 +109,12 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<Box<dyn Model>> {
     let companions = Companions::read(folder)?;
     let (config, parameters) = read_parameters(folder, config, options)?;
     let network: Box<dyn Network> = match options.backend {
-        Backend::Engine(precision) => Box::new(engine::Gpt2::new(
-            config.clone(),
-            parameters,
-            options.heads,
-            options.temperature,
-            precision,
-        )),
+        Backend::Engine(precision) => {
+            let (heads, temperature) = (options.heads, options.temperature);
+            let config = config.clone();
+            let network = engine::Gpt2::new(config, parameters, heads, temperature, precision);
+            Box::new(network.recomputing(options.recompute))
+        }
         Backend::Plain => Box::new(Plain::new(
             config.clone(),
             parameters,

@@ -2,7 +2,8 @@
 
 use crate::checkpoint::Tensors;
 use crate::{
-    Backend, Gpt2Config, Heads, LoadOptions, Packed, Plain, bodies::gpt2, load, test_data,
+    Backend, Gpt2Config, Heads, LoadOptions, Packed, Plain, Recompute, bodies::gpt2, load,
+    test_data,
 };
 use rlhf_objective::{Finish, OutputGrads, Prompt, Response, Sequences, Want};
 use rlhf_tensor::{AdamW, Storage};
@@ -211,6 +212,7 @@ const BACKENDS: [Backend; 2] = [Backend::Plain, Backend::F32];
 fn trainable(backend: Backend) -> LoadOptions {
     LoadOptions {
         storage: Storage::Trainable,
+        recompute: Recompute::None,
         heads: Heads::Language,
         temperature: 1.0,
         backend,

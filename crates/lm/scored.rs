@@ -1,7 +1,7 @@
 //! Reward models: against transformers' numbers, and what must hold of them.
 
 use crate::parity::{Golden, close, json, relative};
-use crate::{Backend, Heads, LoadOptions, Model, init, inspect, load};
+use crate::{Backend, Heads, LoadOptions, Model, Recompute, init, inspect, load};
 use rlhf_objective::{Finish, OutputGrads, Prompt, Response, Sequences, Want};
 use rlhf_tensor::Storage;
 use serde_json::json;
@@ -13,6 +13,7 @@ const MODELS: [&str; 3] = ["no-pad", "pad-is-eos", "pad-apart"];
 fn options(backend: Backend, storage: Storage) -> LoadOptions {
     LoadOptions {
         storage,
+        recompute: Recompute::None,
         heads: Heads::Score,
         temperature: 1.0,
         backend,

@@ -207,26 +207,64 @@ impl Sequences {
     pub fn micro_batches(&self, tokens: usize, group: usize) -> Vec<Range<usize>> {
         let mut ranges: Vec<Range<usize>> = Vec::new();
         let mut used = 0;
+        for unit in self.units(group) {
+            let cost = self.network_tokens(unit.clone());
+            match ranges.last_mut() {
+                Some(last) if used + cost <= tokens => {
+                    last.end = unit.end;
+                    used += cost;
+                }
+                _ => {
+                    ranges.push(unit);
+                    used = cost;
+                }
+            }
+        }
+        ranges
+    }
+
+    /// The same units in another order, for those to whom order means nothing: the longest first,
+    /// each into the first part that has room for it (first-fit decreasing, Johnson 1973), so that
+    /// parts are few and full. Within a part, indices of responses ascend.
+    ///
+    /// # Panics
+    /// If `group` is zero.
+    #[must_use]
+    pub fn sorted_micro_batches(&self, tokens: usize, group: usize) -> Vec<Vec<usize>> {
+        let mut units = self.units(group);
+        units.sort_by_key(|unit| std::cmp::Reverse(self.network_tokens(unit.clone())));
+        let mut parts: Vec<(usize, Vec<usize>)> = Vec::new();
+        for unit in units {
+            let cost = self.network_tokens(unit.clone());
+            match parts.iter_mut().find(|(used, _)| used + cost <= tokens) {
+                Some((used, part)) => {
+                    *used += cost;
+                    part.extend(unit);
+                }
+                None => parts.push((cost, unit.collect())),
+            }
+        }
+        let ascending = |(_, mut part): (usize, Vec<usize>)| {
+            part.sort_unstable();
+            part
+        };
+        parts.into_iter().map(ascending).collect()
+    }
+
+    /// Runs of responses that are never read apart: `group` of them, and neighbours that share a
+    /// prompt.
+    fn units(&self, group: usize) -> Vec<Range<usize>> {
+        let mut units: Vec<Range<usize>> = Vec::new();
         let mut start = 0;
         while start < self.len() {
             let mut end = (start + group).min(self.len());
             while end < self.len() && self.responses[end].prompt == self.responses[end - 1].prompt {
                 end = (end + group).min(self.len());
             }
-            let cost = self.network_tokens(start..end);
-            match ranges.last_mut() {
-                Some(last) if used + cost <= tokens => {
-                    last.end = end;
-                    used += cost;
-                }
-                _ => {
-                    ranges.push(start..end);
-                    used = cost;
-                }
-            }
+            units.push(start..end);
             start = end;
         }
-        ranges
+        units
     }
 
     /// How many tokens a network reads for these responses, a prompt shared by neighbours once.
@@ -295,5 +333,19 @@ mod tests {
         assert_eq!(apart.micro_batches(1, 2), [0..2, 2..4]);
         assert_eq!(apart.micro_batches(3, 1), [0..3, 3..4]);
         assert_eq!(apart.network_tokens(0..4), 4);
+    }
+
+    #[test]
+    fn sorted_micro_batches_are_few_and_whole() {
+        // As many tokens are read as the numbers say, the prompt's and one less than the response's.
+        let lengths = [3, 8, 5, 2, 7, 4];
+        let answers: Vec<_> = lengths.iter().enumerate().map(|(p, &n)| (p, n)).collect();
+        let s = sequences(&[1; 6], &answers);
+        assert_eq!(s.sorted_micro_batches(10, 1), [[1, 3], [0, 4], [2, 5]]);
+        assert_eq!(s.micro_batches(10, 1).len(), 5);
+        assert_eq!(s.sorted_micro_batches(29, 1), [[0, 1, 2, 3, 4, 5]]);
+        assert_eq!(s.sorted_micro_batches(1, 1).len(), 6);
+        let pairs = sequences(&[1, 1], &[(0, 2), (0, 3), (1, 4), (1, 5)]);
+        assert_eq!(pairs.sorted_micro_batches(1, 2), [[2, 3], [0, 1]]);
     }
 }

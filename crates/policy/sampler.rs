@@ -304,6 +304,51 @@ mod tests {
         assert_ne!(first.sequences.responses(), step.sequences.responses());
     }
 
+    /// How many rows each step read.
+    struct Counted<'a>(Box<dyn Decoder + 'a>, Vec<usize>);
+
+    impl Decoder for Counted<'_> {
+        fn vocab(&self) -> usize {
+            self.0.vocab()
+        }
+        fn start(&mut self, prompts: &[Start<'_>]) -> Result<()> {
+            self.0.start(prompts)
+        }
+        fn rows(&self) -> usize {
+            self.0.rows()
+        }
+        fn scores(&self) -> &[f32] {
+            self.0.scores()
+        }
+        fn step(&mut self, tokens: &[u32]) -> Result<()> {
+            self.1.push(tokens.len());
+            self.0.step(tokens)
+        }
+        fn retain(&mut self, keep: &[bool]) -> Result<()> {
+            self.0.retain(keep)
+        }
+    }
+
+    #[test]
+    fn finished_rows_leave_and_waiting_ones_enter() {
+        let mut network = Bigram::random(5, Storage::Frozen, 3);
+        let mut decoder = Counted(network.decoder().unwrap(), Vec::new());
+        let many = Sampling {
+            samples: 1,
+            rows: 4,
+            ..sampling()
+        };
+        let prompts = prompts(&[2; 40]);
+        let drawn = sample(&mut decoder, &prompts, &many, &|_| String::new()).unwrap();
+        // A response is read but for its last token, and none after it.
+        let read: usize = decoder.1.iter().sum();
+        assert_eq!(read, drawn.sequences.tokens() - 40);
+        // While prompts wait, the batch is filled again before each step: only rows that ended with
+        // their first token leave a place empty.
+        let full = decoder.1.iter().filter(|rows| **rows == 4).count();
+        assert!(2 * full > decoder.1.len(), "{:?}", decoder.1);
+    }
+
     #[test]
     fn responses_end_with_a_stop_token_or_at_a_limit() {
         let mut network = Bigram::random(5, Storage::Frozen, 3);

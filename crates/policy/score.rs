@@ -20,8 +20,9 @@ pub fn score(
     let sequences = sampled.sequences;
     let (mut log_probs, mut entropy, mut values) = (vec![], vec![], vec![]);
     let (mut prior_log_probs, mut kl) = (vec![], vec![]);
-    for range in sequences.micro_batches(tokens, group) {
-        let part = sequences.select(&range.collect::<Vec<_>>());
+    let parts = sequences.sorted_micro_batches(tokens, group);
+    for part in &parts {
+        let part = sequences.select(part);
         let outputs = policy.read(&part, Want::SCORE.with_entropy())?;
         log_probs.push(outputs.log_probs);
         entropy.extend(outputs.entropy);
@@ -29,14 +30,73 @@ pub fn score(
         prior_log_probs.push(prior.log_probs(&part)?);
         kl.push(exact_kl(policy, prior, &part)?);
     }
-    let values = (!values.is_empty()).then(|| PerToken::concat(&values));
+    let order = places(&parts);
+    let whole = |parts: &[PerToken]| PerToken::concat(parts)?.select(&order);
+    let values = (!values.is_empty()).then(|| whole(&values));
     Ok(Rollouts {
-        log_probs: PerToken::concat(&log_probs)?,
+        log_probs: whole(&log_probs)?,
         values: values.transpose()?,
-        entropy: PerToken::concat(&entropy)?,
-        prior_log_probs: PerToken::concat(&prior_log_probs)?,
-        kl: PerToken::concat(&kl)?,
+        entropy: whole(&entropy)?,
+        prior_log_probs: whole(&prior_log_probs)?,
+        kl: whole(&kl)?,
         sampled_log_probs: sampled.log_probs,
         sequences,
     })
+}
+
+/// Where each response is among the parts, one behind the other.
+fn places(parts: &[Vec<usize>]) -> Vec<usize> {
+    let read: Vec<usize> = parts.iter().flatten().copied().collect();
+    let mut places = vec![0; read.len()];
+    for (place, response) in read.into_iter().enumerate() {
+        places[response] = place;
+    }
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Bigram, sequences};
+    use rlhf_objective::{Decoder, Sequences};
+    use rlhf_tensor::{Storage, Tensor};
+    use std::ops::Range;
+
+    struct Frozen(Bigram);
+
+    impl Prior for Frozen {
+        fn log_probs(&mut self, sequences: &Sequences) -> Result<PerToken> {
+            Ok(self.0.read(sequences, Want::SCORE)?.log_probs)
+        }
+        fn log_dist(&mut self, _: &Sequences, rows: Range<usize>) -> Result<Tensor> {
+            self.0.log_dist(rows)
+        }
+        fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
+            self.0.decoder()
+        }
+    }
+
+    #[test]
+    fn what_is_read_in_parts_comes_back_in_order() {
+        let network = |seed| Bigram::random(5, Storage::Frozen, seed);
+        let numbers = |tokens: usize| {
+            let mut policy = network(1);
+            let outputs = policy.read(&sequences(), Want::SCORE).unwrap();
+            let sampled = Sampled {
+                sequences: sequences(),
+                log_probs: outputs.log_probs,
+            };
+            let scored = score(&mut policy, &mut Frozen(network(2)), sampled, tokens, 1).unwrap();
+            assert_eq!(
+                scored.log_probs.to_vec().unwrap(),
+                scored.sampled_log_probs.to_vec().unwrap()
+            );
+            let values = scored.values.unwrap();
+            let all = [values, scored.entropy, scored.prior_log_probs, scored.kl];
+            all.map(|part| part.to_vec().unwrap())
+        };
+        assert_eq!(sequences().sorted_micro_batches(1, 1).len(), 2);
+        assert_eq!(numbers(1), numbers(100));
+        assert_eq!(places(&[vec![1, 3], vec![0], vec![2]]), [2, 0, 3, 1]);
+    }
 }

@@ -14,7 +14,7 @@ const LABEL: usize = 48;
 
 /// Colours that people who see red and green alike can tell apart (Okabe & Ito 2008), light ground
 /// and dark.
-const STYLE: &str = "
+pub(crate) const STYLE: &str = "
 text{font-family:system-ui,sans-serif;font-size:16px;fill:#222}
 .title{font-size:19px;font-weight:600}
 .ground{fill:#fff}

@@ -19,9 +19,11 @@
 //! ```
 
 mod axis;
+mod growth;
 mod kl_reward;
 mod svg;
 mod table;
 
+pub use growth::{GrowthPoint, growth_svg};
 pub use kl_reward::kl_reward_svg;
 pub use table::table;

@@ -1,7 +1,7 @@
 //! What must hold of every reward holds of ours.
 
 use crate::{Learned, Normalization, RewardTable, Rule, Rules, Token, Weighted};
-use rlhf_lm::{Backend, Heads, LoadOptions, Tokenizer};
+use rlhf_lm::{Backend, Heads, LoadOptions, Recompute, Tokenizer};
 use rlhf_objective::{Finish, Prompt, Response, Sequences, laws};
 use rlhf_tensor::{Init, Rng, Storage, Stream};
 use std::collections::BTreeMap;
@@ -83,6 +83,7 @@ fn model(folder: &Path) {
     rlhf_lm::init(&folder.join("config.json"), 3, &language).unwrap();
     let options = LoadOptions {
         storage: Storage::Trainable,
+        recompute: Recompute::None,
         heads: Heads::Score,
         temperature: 1.0,
         backend: Backend::F32,

@@ -2,7 +2,7 @@
 
 use crate::rereading::Rereading;
 use crate::{Error, Result};
-use rlhf_lm::{Backend, Heads, LoadOptions, Model, Tokenizer};
+use rlhf_lm::{Backend, Heads, LoadOptions, Model, Recompute, Tokenizer};
 use rlhf_objective::{PerSeq, Reward, Sequences, Want};
 use rlhf_tensor::Storage;
 use serde::{Deserialize, Serialize};
@@ -91,6 +91,7 @@ impl Normalization {
 /// How networks are loaded where nothing else is said.
 pub(crate) const FROZEN: LoadOptions = LoadOptions {
     storage: Storage::Frozen,
+    recompute: Recompute::None,
     heads: Heads::Score,
     temperature: 1.0,
     backend: Backend::F32,

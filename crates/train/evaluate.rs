@@ -22,11 +22,11 @@ pub fn evaluate<L: Learner>(
     let prepared = learner.prepare(network, batch, tokens)?;
     let batch = prepared.as_ref().unwrap_or(batch);
     let mut stats = Stats::new();
-    let ranges = learner
+    let parts = learner
         .sequences(batch)
-        .micro_batches(tokens, learner.group());
-    for range in ranges {
-        let part = learner.select(batch, &range.collect::<Vec<_>>())?;
+        .sorted_micro_batches(tokens, learner.group());
+    for part in parts {
+        let part = learner.select(batch, &part)?;
         let outputs = network.read(learner.sequences(&part), want)?;
         stats.absorb(&learner.loss(&outputs, &part)?.stats);
     }

@@ -1,7 +1,7 @@
 //! Small random GPT-2 networks for the tests of the loops.
 
 use crate::toy::World;
-use rlhf_lm::{Backend, Heads, LoadOptions, Model, init, load};
+use rlhf_lm::{Backend, Heads, LoadOptions, Model, Recompute, init, load};
 use rlhf_objective::Network;
 use rlhf_policy::ActorCritic;
 use rlhf_tensor::Storage;
@@ -38,6 +38,7 @@ fn frozen() -> Box<dyn Network> {
 fn model(folder: Option<&Path>, storage: Storage, heads: Heads) -> Box<dyn Model> {
     let options = LoadOptions {
         storage,
+        recompute: Recompute::None,
         heads,
         temperature: 1.5,
         backend: Backend::F32,

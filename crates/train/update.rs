@@ -29,8 +29,8 @@ pub(crate) struct At {
     pub(crate) total: usize,
 }
 
-/// One optimizer step on the whole of `batch`, read in micro-batches whose losses and gradients add
-/// up; returns the batch's statistics, with `grad_norm` before clipping. The clock gets the seconds of
+/// One optimizer step on the whole of `batch`, read in micro-batches, sorted by length, whose losses
+/// and gradients add up; returns the batch's statistics, with `grad_norm` before clipping. The clock gets the seconds of
 /// each part of it.
 pub(crate) fn update<L: Learner>(
     policy: &mut dyn Network,
@@ -43,11 +43,11 @@ pub(crate) fn update<L: Learner>(
     let prepared = learner.prepare(policy, batch, optim.tokens_per_batch)?;
     let batch = prepared.as_ref().unwrap_or(batch);
     let mut stats = Stats::new();
-    let ranges = learner
+    let parts = learner
         .sequences(batch)
-        .micro_batches(optim.tokens_per_batch, learner.group());
-    for range in ranges {
-        let part = learner.select(batch, &range.collect::<Vec<_>>())?;
+        .sorted_micro_batches(optim.tokens_per_batch, learner.group());
+    for part in parts {
+        let part = learner.select(batch, &part)?;
         let outputs = policy.read(learner.sequences(&part), learner.want())?;
         clock.lap("seconds/forward");
         let loss = learner.loss(&outputs, &part)?;

@@ -46,7 +46,7 @@ fn every_loss_learns() {
     runs[1] += " method.label_smoothing=0.2";
     runs[5] += " method.label_smoothing=0.001";
     for run in [
-        "dpo certain.jsonl method.loss=aot train.micro_batch_tokens=1",
+        "dpo certain.jsonl method.loss=aot train.tokens_per_batch=1",
         "dpo pairs.jsonl method.loss=simpo prior.kind=counting",
         "dpo pairs.jsonl method.loss=orpo prior.kind=counting",
         "dpo pairs.jsonl method.divergence=forward-kl",
@@ -54,7 +54,7 @@ fn every_loss_learns() {
         "dpo pairs.jsonl method.divergence=alpha",
         "dpo pairs.jsonl prior.kind=counting",
         "kto opinions.jsonl method.desirable_weight=2.0",
-        "kto certain.jsonl train.micro_batch_tokens=1",
+        "kto certain.jsonl train.tokens_per_batch=1",
     ] {
         runs.push(run.into());
     }

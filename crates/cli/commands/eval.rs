@@ -283,7 +283,7 @@ fn trial<'a>(
         prompts,
         sampling,
         decode,
-        tokens: config.train.micro_batch_tokens,
+        tokens: config.train.tokens_per_batch,
     }
 }
 

@@ -106,7 +106,7 @@ impl Judge {
         }
         let longest = self.prompts.iter().map(|prompt| prompt.ids.len()).max();
         let longest = longest.unwrap_or(0) + length;
-        let batch = (config.train.micro_batch_tokens / longest).max(1);
+        let batch = (config.train.tokens_per_batch / longest).max(1);
         let reward = &mut *self.reward;
         Ok(Exact::new(&self.prompts, &listing, prior, reward, batch)?)
     }

@@ -8,7 +8,7 @@ use crate::resolve;
 use crate::wiring::{Vocabulary, backend};
 use anyhow::{Result, anyhow};
 use rlhf_data::{Fields, Limits, Row};
-use rlhf_lm::{Heads, LoadOptions, load};
+use rlhf_lm::{Heads, LoadOptions, Recompute, load};
 use rlhf_objective::Prompt;
 use rlhf_policy::{Draw, Sampled, Sampling, sample};
 use rlhf_tensor::Storage;
@@ -23,6 +23,7 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
     let greedy = args.temperature == 0.0;
     let options = LoadOptions {
         storage: Storage::Frozen,
+        recompute: Recompute::None,
         heads: Heads::Language,
         temperature: if greedy { 1.0 } else { args.temperature },
         backend: backend(BackendName::Engine, args.dtype),

@@ -8,7 +8,7 @@ use crate::resolve;
 use crate::wiring::{Vocabulary, backend};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rlhf_data::{Fields, Limits, Row};
-use rlhf_lm::{Heads, LoadOptions, load};
+use rlhf_lm::{Heads, LoadOptions, Recompute, load};
 use rlhf_objective::{Reward, Sequences, Want};
 use rlhf_reward::Learned;
 use rlhf_tensor::Storage;
@@ -64,6 +64,7 @@ fn read(args: &ScoreArgs, vocabulary: &Vocabulary) -> Result<(Vec<Row>, Sequence
 fn log_probs(args: &ScoreArgs, folder: &Path) -> Result<()> {
     let options = LoadOptions {
         storage: Storage::Frozen,
+        recompute: Recompute::None,
         heads: Heads::Language,
         temperature: args.temperature,
         backend: backend(args.backend, args.dtype),

@@ -2,6 +2,7 @@
 
 use super::{BackendName, BetaSetting, Config, DtypeName, MethodName, PriorKind};
 use anyhow::{Result, bail, ensure};
+use rlhf_lm::Recompute;
 
 /// More threads than any machine has use for.
 const MOST_THREADS: usize = 1024;
@@ -23,6 +24,11 @@ impl Config {
         ensure!(
             self.model.adapter.is_none(),
             "model.adapter: not built in; remove it"
+        );
+        ensure!(
+            self.train.recompute == Recompute::None || self.model.backend == BackendName::Engine,
+            "train.recompute = \"blocks\": the plain network keeps everything; remove it, or \
+             model.backend = \"plain\""
         );
         self.check_foreign()
     }
@@ -127,7 +133,7 @@ impl Config {
             ("train.iterations", self.train.iterations.unwrap_or(1)),
             ("train.epochs", self.train.epochs.unwrap_or(1)),
             ("train.batch_pairs", self.train.batch_pairs.unwrap_or(1)),
-            ("train.micro_batch_tokens", self.train.micro_batch_tokens),
+            ("train.tokens_per_batch", self.train.tokens_per_batch),
             ("train.checkpoints", self.train.checkpoints),
             ("eval.prompts", self.eval.prompts),
             ("eval.samples_per_prompt", self.eval.samples_per_prompt),

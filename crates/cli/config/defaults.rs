@@ -7,6 +7,7 @@ use super::{
 };
 use anyhow::Result;
 use rlhf_data::{Documents, OnBadRow, PairsOf};
+use rlhf_lm::Recompute;
 use rlhf_reinforce::{GradientConfig, MovingConfig, VarGradConfig};
 use rlhf_train::Decay;
 
@@ -78,7 +79,8 @@ impl Config {
                     _ => None,
                 },
                 batch_pairs: matches!(method, Dpo | Reward).then_some(16),
-                micro_batch_tokens: 4096,
+                tokens_per_batch: 4096,
+                recompute: Recompute::None,
                 checkpoints: 4,
                 samples: 4,
                 threads: 0,

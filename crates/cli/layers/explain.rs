@@ -5,6 +5,9 @@ use anyhow::anyhow;
 use std::fmt::Write;
 use std::path::Path;
 
+/// Keys that had another name once.
+const RENAMED: [(&str, &str); 1] = [("train.micro_batch_tokens", "train.tokens_per_batch")];
+
 impl Layers {
     /// An error of serde with its key, a suggestion, and where the key was given.
     pub(super) fn explain(&self, path: &str, message: &str) -> anyhow::Error {
@@ -27,7 +30,9 @@ impl Layers {
             let near = quoted
                 .map(|known| (strsim::normalized_damerau_levenshtein(name, known), known))
                 .max_by(|a, b| a.0.total_cmp(&b.0));
-            if let Some((_, known)) = near.filter(|(likeness, _)| *likeness > 0.5) {
+            if let Some((_, now)) = RENAMED.iter().find(|(old, _)| *old == key) {
+                let _ = write!(text, ": it is called `{now}` now");
+            } else if let Some((_, known)) = near.filter(|(likeness, _)| *likeness > 0.5) {
                 let _ = write!(text, "; did you mean `{known}`?");
             } else if let Some((_, expected)) = message.split_once(", expected ")
                 && message.starts_with("unknown field")

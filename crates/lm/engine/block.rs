@@ -22,11 +22,11 @@ pub(super) struct Block {
     pub(super) inner_width: usize,
 }
 
-/// What a block's backward pass needs: 10 floats a token and unit of width for GPT-2's sizes. The
-/// norms' and the nonlinearity's outputs are not among them: they are computed again.
+/// What a block's backward pass needs beside its input: 9 floats a token and unit of width for
+/// GPT-2's sizes. The norms' and the nonlinearity's outputs are not among them: they are computed
+/// again.
 #[derive(Debug, Default)]
 pub(super) struct Saved {
-    input: Buffer,
     stats_1: Vec<RowStats>,
     pub(super) qkv: Buffer,
     log_sums: Buffer,
@@ -58,49 +58,65 @@ impl Block {
         self.heads.count * self.heads.width
     }
 
-    /// `x` [n, D] in place, keeping what [`backward`](Self::backward) needs.
+    /// `x` [n, D] ← the output, keeping in `saved` what [`backward`](Self::backward) needs.
     pub(super) fn forward(
         &self,
         weights: Weights<'_>,
         segments: &Segments,
-        x: &mut [f32],
+        (input, x): (&[f32], &mut [f32]),
         saved: &mut Saved,
         scratch: &mut Scratch,
     ) {
-        let (n, size) = (segments.rows(), x.len());
+        self.save(weights, segments, input, saved, scratch);
+        x.copy_from_slice(&saved.middle[..x.len()]);
+        let wide = segments.rows() * self.inner_width;
+        let active = scratch.wide.at_least(wide);
+        activate(self.nonlinearity, &saved.inner[..wide], active);
+        self.inner_out.forward(weights, active, x, Write::Add);
+    }
+
+    /// All of [`forward`](Self::forward) but the output: what the backward pass needs, from the
+    /// block's input [n, D]. The same numbers each time.
+    pub(super) fn save(
+        &self,
+        weights: Weights<'_>,
+        segments: &Segments,
+        input: &[f32],
+        saved: &mut Saved,
+        scratch: &mut Scratch,
+    ) {
+        let (n, size) = (segments.rows(), input.len());
         let normed = scratch.normed.at_least(size);
-        saved.input.at_least(size).copy_from_slice(x);
         self.norm_1
-            .forward(weights, x, stats_of(&mut saved.stats_1, n), normed);
+            .forward(weights, input, stats_of(&mut saved.stats_1, n), normed);
         let qkv = saved.qkv.at_least(3 * size);
         self.qkv.forward(weights, normed, qkv, Write::Over);
         let mixed = saved.mixed.at_least(size);
         let log_sums = saved.log_sums.at_least(n * self.heads.count);
         attention(segments, self.heads, qkv, mixed, log_sums);
-        self.attention_out.forward(weights, mixed, x, Write::Add);
-
-        saved.middle.at_least(size).copy_from_slice(x);
+        let middle = saved.middle.at_least(size);
+        middle.copy_from_slice(input);
+        self.attention_out
+            .forward(weights, mixed, middle, Write::Add);
         self.norm_2
-            .forward(weights, x, stats_of(&mut saved.stats_2, n), normed);
+            .forward(weights, middle, stats_of(&mut saved.stats_2, n), normed);
         let inner = saved.inner.at_least(n * self.inner_width);
         self.inner.forward(weights, normed, inner, Write::Over);
-        let active = scratch.wide.at_least(n * self.inner_width);
-        activate(self.nonlinearity, inner, active);
-        self.inner_out.forward(weights, active, x, Write::Add);
     }
 
-    /// `dx` [n, D], the gradient of the output, becomes that of the input.
+    /// `dx` [n, D], the gradient of the output, becomes that of the input. `kept` are the input and
+    /// what was saved of it.
     pub(super) fn backward(
         &self,
         weights: Weights<'_>,
         gradients: &mut Gradients<'_>,
         segments: &Segments,
         dx: &mut [f32],
-        saved: &Saved,
+        kept: (&[f32], &Saved),
         scratch: &mut Scratch,
     ) {
-        self.backward_mlp(weights, gradients, segments.rows(), dx, saved, scratch);
-        self.backward_attention(weights, gradients, segments, dx, saved, scratch);
+        self.backward_mlp(weights, gradients, segments.rows(), dx, kept.1, scratch);
+        self.backward_attention(weights, gradients, segments, dx, kept, scratch);
     }
 
     fn backward_mlp(
@@ -139,7 +155,7 @@ impl Block {
         gradients: &mut Gradients<'_>,
         segments: &Segments,
         dx: &mut [f32],
-        saved: &Saved,
+        (input, saved): (&[f32], &Saved),
         scratch: &mut Scratch,
     ) {
         let (n, size) = (segments.rows(), dx.len());
@@ -158,7 +174,7 @@ impl Block {
         self.attention_out.backward_input(weights, dx, d_mixed);
         attention_backward(segments, self.heads, attended, d_mixed, d_qkv);
 
-        let (input, stats) = (&saved.input[..size], &saved.stats_1[..n]);
+        let stats = &saved.stats_1[..n];
         let d_normed = d_mixed;
         self.norm_1.again(weights, input, stats, normed);
         self.qkv.backward_weights(gradients, normed, d_qkv);

@@ -16,7 +16,7 @@ mod trunk;
 
 use crate::asked::{check_trainable, no_vocabulary, nothing_read, of_numbers};
 use crate::bodies::gpt2::Gpt2Ids;
-use crate::{Gpt2Config, Heads, Packed};
+use crate::{Gpt2Config, Heads, Packed, Recompute};
 use heads::Readout;
 pub(crate) use heads::{CHUNK, KEPT};
 use rlhf_objective::{
@@ -77,6 +77,13 @@ impl Gpt2 {
             heads,
             last: None,
         }
+    }
+
+    /// The same network, which keeps this much for its backward passes.
+    #[must_use]
+    pub fn recomputing(mut self, recompute: Recompute) -> Self {
+        self.trunk.recompute = recompute;
+        self
     }
 }
 

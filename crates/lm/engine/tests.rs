@@ -2,7 +2,7 @@
 
 use super::Gpt2;
 use crate::bodies::gpt2;
-use crate::{Gpt2Config, Heads, Plain};
+use crate::{Gpt2Config, Heads, Plain, Recompute};
 use rlhf_objective::{
     Finish, Network, OutputGrads, Outputs, Prompt, Response, Sequences, Start, Want,
 };
@@ -188,6 +188,80 @@ pub(super) fn engine_in(precision: Precision, heads: Heads) -> Gpt2 {
     let config = config(&json!({"n_embd": 40, "n_head": 2}));
     let parameters = parameters(&config, heads);
     Gpt2::new(config, parameters, heads, 1.3, precision)
+}
+
+#[test]
+fn micro_batches_add_up_to_the_batch() {
+    let s = batch(61, 5);
+    let mut whole = engine(Heads::LanguageAndValue);
+    let want = Want::TRAIN.with_entropy();
+    let outputs = whole.read(&s, want).unwrap();
+    let of_whole = gradients(s.tokens(), &outputs);
+    whole.backward(&of_whole).unwrap();
+    for tokens in [1, 20, 40] {
+        let mut parts = engine(Heads::LanguageAndValue);
+        let cut = s.sorted_micro_batches(tokens, 1);
+        assert!(cut.len() > 1);
+        for part in cut {
+            let offsets = s.offsets();
+            let of = |all: &Option<Vec<f32>>| {
+                let all = all.as_ref()?;
+                let of_response = |i: &usize| all[offsets[*i]..offsets[i + 1]].to_vec();
+                Some(part.iter().flat_map(of_response).collect())
+            };
+            parts.read(&s.select(&part), want).unwrap();
+            let gradients = OutputGrads {
+                log_probs: of(&of_whole.log_probs),
+                entropy: of(&of_whole.entropy),
+                values: of(&of_whole.values),
+                scores: None,
+            };
+            parts.backward(&gradients).unwrap();
+        }
+        for id in whole.parameters.ids() {
+            let of = |network: &Gpt2| network.parameters.gradient(id).unwrap().to_vec();
+            let largest = of(&whole).iter().fold(1f32, |m, x| m.max(x.abs()));
+            close(&of(&parts), &of(&whole), 1e-6 * largest, "accumulated");
+        }
+    }
+}
+
+/// Reads to train and to score in turn, and backward passes that repeat.
+#[test]
+fn blocks_that_run_again_leave_the_same_bits() {
+    for (precision, heads) in [
+        (Precision::F32, Heads::LanguageAndValue),
+        (Precision::Bf16, Heads::LanguageAndValue),
+        (Precision::F32, Heads::Value),
+        (Precision::F32, Heads::Score),
+    ] {
+        let [kept, again] = [Recompute::None, Recompute::Blocks].map(|recompute| {
+            let mut engine = engine_in(precision, heads).recomputing(recompute);
+            let mut said = Vec::new();
+            for seed in [5, 6, 5] {
+                let s = batch(61, seed);
+                let want = Want::TRAIN.with_entropy();
+                let outputs = engine.read(&s, want).unwrap();
+                let gradients = match heads {
+                    Heads::Score => OutputGrads {
+                        scores: Some((0..s.len()).map(|i| (i as f32).cos()).collect()),
+                        ..OutputGrads::default()
+                    },
+                    _ => gradients(s.tokens(), &outputs),
+                };
+                engine.backward(&gradients).unwrap();
+                engine.backward(&gradients).unwrap();
+                said.extend(numbers(&outputs));
+                engine.read(&batch(61, 7), Want::SCORE).unwrap();
+            }
+            let parameters = &engine.parameters;
+            let of = |id| parameters.gradient(id).unwrap().to_vec();
+            (said, parameters.ids().map(of).collect::<Vec<Vec<f32>>>())
+        });
+        let touched = kept.1.iter().flatten().filter(|g| **g != 0.0).count();
+        assert!(touched > kept.1.iter().map(Vec::len).sum::<usize>() / 2);
+        assert!(kept == again, "{heads:?}");
+    }
 }
 
 #[test]

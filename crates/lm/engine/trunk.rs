@@ -3,7 +3,7 @@
 use super::block::{Block, Saved, Scratch};
 use super::modules::{Embedding, Linear, Norm};
 use crate::bodies::gpt2::{BlockIds, Gpt2Ids};
-use crate::{Activation, Gpt2Config, Packed};
+use crate::{Activation, Gpt2Config, Packed, Recompute};
 use rlhf_objective::Purpose;
 use rlhf_tensor::cpu::{Buffer, Heads, Nonlinearity, Precision, Segments};
 use rlhf_tensor::{Gradients, Weights};
@@ -14,7 +14,12 @@ pub(super) struct Trunk {
     pub(super) embedding: Embedding,
     pub(super) blocks: Vec<Block>,
     pub(super) width: usize,
+    pub(super) recompute: Recompute,
+    /// The input of each block; to score, one serves them all.
+    inputs: Vec<Buffer>,
+    /// What else each block keeps; where blocks run again, one of them: `held`.
     saved: Vec<Saved>,
+    held: usize,
     scratch: Scratch,
     stream: Buffer,
     gradient: Buffer,
@@ -68,7 +73,10 @@ impl Trunk {
             },
             blocks: ids.blocks.iter().enumerate().map(block).collect(),
             width: config.width,
+            recompute: Recompute::None,
+            inputs: Vec::new(),
             saved: Vec::new(),
+            held: 0,
             scratch: Scratch::default(),
             stream: Buffer::default(),
             gradient: Buffer::default(),
@@ -76,7 +84,7 @@ impl Trunk {
     }
 
     /// Runs all blocks and answers the residual stream, [n, D]. `after` sees each block's queries,
-    /// keys and values [n, 3D]. To score, one block's memory serves them all.
+    /// keys and values [n, 3D].
     pub(super) fn forward(
         &mut self,
         weights: Weights<'_>,
@@ -89,15 +97,17 @@ impl Trunk {
         let (tokens, positions) = (&batch.packed.tokens, &batch.packed.positions);
         self.embedding.forward(weights, tokens, positions, x);
         for (layer, block) in self.blocks.iter().enumerate() {
-            let slot = match purpose {
-                Purpose::Score => 0,
-                Purpose::Train => layer,
+            let (of_input, of_rest) = match (purpose, self.recompute) {
+                (Purpose::Score, _) => (0, 0),
+                (Purpose::Train, Recompute::Blocks) => (layer, 0),
+                (Purpose::Train, Recompute::None) => (layer, layer),
             };
-            if self.saved.len() == slot {
-                self.saved.push(Saved::default());
-            }
-            let saved = &mut self.saved[slot];
-            block.forward(weights, &batch.segments, x, saved, &mut self.scratch);
+            let input = slot(&mut self.inputs, of_input).at_least(size);
+            input.copy_from_slice(x);
+            let saved = slot(&mut self.saved, of_rest);
+            let segments = &batch.segments;
+            block.forward(weights, segments, (input, x), saved, &mut self.scratch);
+            self.held = layer;
             after(layer, &saved.qkv[..3 * size]);
         }
         x
@@ -121,19 +131,32 @@ impl Trunk {
             let dx = &mut dx[row * width..][..width];
             dx.iter_mut().zip(d_row).for_each(|(sum, d)| *sum += d);
         }
-        for (block, saved) in self.blocks.iter().zip(&self.saved).rev() {
-            block.backward(
-                weights,
-                gradients,
-                &batch.segments,
-                dx,
-                saved,
-                &mut self.scratch,
-            );
+        let (segments, scratch) = (&batch.segments, &mut self.scratch);
+        for (layer, block) in self.blocks.iter().enumerate().rev() {
+            let input = &self.inputs[layer][..dx.len()];
+            let saved = match self.recompute {
+                Recompute::None => &self.saved[layer],
+                Recompute::Blocks => {
+                    if self.held != layer {
+                        block.save(weights, segments, input, &mut self.saved[0], scratch);
+                        self.held = layer;
+                    }
+                    &self.saved[0]
+                }
+            };
+            block.backward(weights, gradients, segments, dx, (input, saved), scratch);
         }
         let (tokens, positions) = (&batch.packed.tokens, &batch.packed.positions);
         self.embedding.backward(gradients, tokens, positions, dx);
     }
+}
+
+/// One of a list that grows by one at a time.
+fn slot<T: Default>(all: &mut Vec<T>, index: usize) -> &mut T {
+    if all.len() == index {
+        all.push(T::default());
+    }
+    &mut all[index]
 }
 
 /// A norm with this configuration's ε.

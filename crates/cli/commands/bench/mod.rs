@@ -6,6 +6,7 @@
 
 mod bag_of_words;
 mod demo;
+mod growth;
 mod harmless;
 mod machine;
 mod movies;
@@ -13,6 +14,7 @@ mod network_world;
 mod operations;
 mod optimum;
 mod polite;
+mod ragged;
 mod rewards;
 mod size;
 mod speed;
@@ -37,9 +39,10 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let chosen = chosen.map_err(Usage)?;
     let threads = rayon::ThreadPoolBuilder::new().num_threads(args.threads);
     threads.build_global().context("cannot start the threads")?;
-    match chosen {
-        Some(suites) => judge(&suites, args),
-        None => speed::run(args),
+    match (chosen, &args.growth) {
+        (Some(suites), _) => judge(&suites, args),
+        (None, Some(picture)) => growth::run(args, picture),
+        (None, None) => speed::run(args),
     }
 }
 

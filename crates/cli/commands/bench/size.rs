@@ -3,10 +3,11 @@
 use crate::config::{BackendName, DtypeName};
 use crate::wiring::backend;
 use anyhow::{Result, bail};
-use rlhf_lm::{Heads, LoadOptions, Model, Summary, inspect};
+use rlhf_lm::{Heads, LoadOptions, Model, Recompute, Summary, inspect};
 use rlhf_tensor::{Rng, Storage, Stream};
 use serde_json::json;
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 /// Names, layers, width, heads, vocabulary.
@@ -27,11 +28,20 @@ pub(super) struct Size {
 impl Size {
     /// The checkpoint of a size, with random weights, made in `scratch`; or a folder of the user's.
     /// Where it is made here it has no EOS, so every response grows to its greatest length.
-    pub(super) fn open(name: &str, dtype: DtypeName, scratch: &Path) -> Result<Self> {
+    /// `vocab` is another vocabulary than the size's.
+    pub(super) fn open(
+        (name, vocab): (&str, Option<NonZeroUsize>),
+        dtype: DtypeName,
+        scratch: &Path,
+    ) -> Result<Self> {
         let folder = match SIZES.iter().find(|size| size.0 == name) {
-            None if Path::new(name).is_dir() => PathBuf::from(name),
+            None if Path::new(name).is_dir() => match vocab {
+                None => PathBuf::from(name),
+                Some(_) => bail!("--vocab: a checkpoint has its own; remove it"),
+            },
             None => bail!("--size {name}: there is no such folder; sizes are tiny, small and gpt2"),
-            Some(&(_, layers, width, heads, vocab)) => {
+            Some(&(_, layers, width, heads, own)) => {
+                let vocab = vocab.map_or(own, NonZeroUsize::get);
                 let config = json!({"model_type": "gpt2", "n_layer": layers, "n_embd": width,
                     "n_head": heads, "vocab_size": vocab, "n_positions": 1024,
                     "bos_token_id": null, "eos_token_id": null});
@@ -54,6 +64,7 @@ impl Size {
     pub(super) fn load(&self, storage: Storage, heads: Heads) -> Result<Box<dyn Model>> {
         let options = LoadOptions {
             storage,
+            recompute: Recompute::None,
             heads,
             temperature: 1.0,
             backend: backend(BackendName::Engine, self.dtype),

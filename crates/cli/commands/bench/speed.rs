@@ -10,7 +10,7 @@ use crate::config::BackendName;
 use crate::output::print;
 use crate::wiring::backend;
 use anyhow::{Context, Result, ensure};
-use rlhf_lm::Backend;
+use rlhf_lm::{Backend, Summary};
 use rlhf_tensor::cpu::{Precision, View, Write, matmul};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -39,6 +39,7 @@ fn all(args: &BenchArgs) -> Result<()> {
         command.args(["--threads", &args.threads.to_string()]);
         command.args(["--repeats", &args.repeats.to_string()]);
         command.args(["--critic", args.critic.name(), "--dtype", args.dtype.name()]);
+        command.args(args.shape.typed());
         if args.json {
             command.arg("--json");
         }
@@ -50,7 +51,7 @@ fn all(args: &BenchArgs) -> Result<()> {
 
 fn one(args: &BenchArgs, workload: Workload) -> Result<Value> {
     let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let size = Size::open(&args.size, args.dtype, scratch.path())?;
+    let size = Size::open((&args.size, args.shape.vocab), args.dtype, scratch.path())?;
     let precision = match backend(BackendName::Engine, args.dtype) {
         Backend::Engine(precision) => precision,
         Backend::Plain => Precision::F32,
@@ -59,10 +60,15 @@ fn one(args: &BenchArgs, workload: Workload) -> Result<Value> {
     let found = workloads::measure(workload, &size, args, scratch.path())?;
     // A machine that others use is at its best only now and then.
     let peak = before.max(matrix_peak(precision));
-    Ok(report(args, workload, &found, peak))
+    Ok(report(args, (workload, &size.shape), &found, peak))
 }
 
-fn report(args: &BenchArgs, workload: Workload, found: &Measured, peak: f64) -> Value {
+fn report(
+    args: &BenchArgs,
+    (workload, shape): (Workload, &Summary),
+    found: &Measured,
+    peak: f64,
+) -> Value {
     let seconds = Spread::of(&found.seconds);
     let rate = |operations: f64, seconds: f64| operations / seconds / 1e9;
     let phases: serde_json::Map<_, _> = found
@@ -86,8 +92,10 @@ fn report(args: &BenchArgs, workload: Workload, found: &Measured, peak: f64) -> 
     } = found.batch;
     let critic = (workload == Workload::Ppo).then(|| args.critic.name());
     let gflops = rate(found.operations, seconds.median);
+    let recompute = args.shape.recompute.as_deref().unwrap_or("none");
     json!({
         "workload": workload.name(), "size": args.size, "dtype": args.dtype.name(), "critic": critic,
+        "vocab": shape.vocab, "parameters": shape.parameters, "recompute": recompute,
         "prompts": count, "responses": responses, "prompt": prompt, "response": response,
         "repeats": found.seconds.len(), "seconds": seconds,
         "tokens_per_second": found.tokens as f64 / seconds.median,

@@ -1,6 +1,6 @@
 //! What a suite is, and the list of them.
 
-use super::{demo, optimum, rewards, trees};
+use super::{demo, optimum, ragged, rewards, trees};
 use crate::commands::train;
 use crate::layers::Layers;
 use anyhow::{Context, Result};
@@ -11,12 +11,13 @@ use std::fmt;
 use std::path::Path;
 
 /// All suites, in the order in which they run.
-pub(super) const SUITES: [Suite; 5] = [
+pub(super) const SUITES: [Suite; 6] = [
     demo::SUITE,
     trees::SUITE,
     optimum::SUITE,
     rewards::SUITE,
     rewards::HARMLESS,
+    ragged::SUITE,
 ];
 
 /// Something that is claimed, and how it is measured.

@@ -4,7 +4,7 @@ use super::operations::{Batch, Reads};
 use super::size::Size;
 use super::suite::train;
 use super::timed::Timed;
-use crate::args::{BenchArgs, CriticName, Workload};
+use crate::args::{BenchArgs, CriticName, ShapeArgs, Workload};
 use anyhow::Result;
 use rlhf_lm::Heads;
 use rlhf_objective::{Beta, Finish, KlPenalty, Pairs, Prompt, Response, Sequences, Want};
@@ -13,6 +13,7 @@ use rlhf_tensor::{Rng, Storage, Stream};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -48,26 +49,28 @@ pub(super) fn measure(
     scratch: &Path,
 ) -> Result<Measured> {
     match workload {
-        Workload::Generate => generate(size, args.repeats),
-        Workload::Score => score(size, args.repeats),
-        Workload::Train => language(size, args.repeats, scratch),
-        Workload::Dpo => dpo(size, args.repeats, scratch),
+        Workload::Generate => generate(size, args),
+        Workload::Score => score(size, args),
+        Workload::Train => language(size, args, scratch),
+        Workload::Dpo => dpo(size, args, scratch),
         Workload::Ppo => ppo(size, args, scratch),
-        Workload::Rloo => rloo(size, args.repeats, scratch),
+        Workload::Rloo => rloo(size, args, scratch),
     }
 }
 
 /// Random tokens, so many of them.
-fn tokens(rng: &mut Rng, vocab: usize, count: usize) -> Vec<u32> {
+pub(super) fn tokens(rng: &mut Rng, vocab: usize, count: usize) -> Vec<u32> {
     (0..count).map(|_| rng.below(vocab) as u32).collect()
 }
 
-fn batch(prompts: usize, responses: usize) -> Batch {
+/// `sequences` of them, `responses` to each prompt, where nothing else is asked for.
+fn batch(sequences: usize, responses: usize, shape: &ShapeArgs) -> Batch {
+    let or = |asked: Option<NonZeroUsize>, own| asked.map_or(own, NonZeroUsize::get);
     Batch {
-        count: prompts,
+        count: or(shape.batch, sequences).div_ceil(responses),
         responses,
-        prompt: LENGTHS.0,
-        response: LENGTHS.1,
+        prompt: or(shape.prompt, LENGTHS.0),
+        response: or(shape.response, LENGTHS.1),
     }
 }
 
@@ -108,14 +111,14 @@ struct Times {
     phases: BTreeMap<String, Vec<f64>>,
 }
 
-fn generate(size: &Size, repeats: usize) -> Result<Measured> {
-    let batch = batch(ROWS, 1);
+fn generate(size: &Size, args: &BenchArgs) -> Result<Measured> {
+    let batch = batch(ROWS, 1, &args.shape);
     let mut model = size.load(Storage::Frozen, Heads::Language)?;
     let prompts: Vec<Arc<Prompt>> = random(&batch, size.shape.vocab)?.prompts().to_vec();
     let sampling = Sampling {
         samples: 1,
         max_new_tokens: batch.response,
-        rows: ROWS,
+        rows: batch.count,
         stop: size.shape.eos.into_iter().collect(),
         context: size.shape.context,
         draw: Draw::Sample,
@@ -123,7 +126,7 @@ fn generate(size: &Size, repeats: usize) -> Result<Measured> {
         step: 0,
     };
     let mut drawn = 0;
-    let times = repeat(repeats, || {
+    let times = repeat(args.repeats, || {
         let since = Instant::now();
         let mut decoder = Timed::new(model.decoder()?);
         let packing = since.elapsed().as_secs_f64();
@@ -154,11 +157,11 @@ fn generate(size: &Size, repeats: usize) -> Result<Measured> {
     })
 }
 
-fn score(size: &Size, repeats: usize) -> Result<Measured> {
-    let batch = batch(ROWS, 1);
+fn score(size: &Size, args: &BenchArgs) -> Result<Measured> {
+    let batch = batch(ROWS, 1, &args.shape);
     let mut model = size.load(Storage::Frozen, Heads::Language)?;
     let sequences = random(&batch, size.shape.vocab)?;
-    let times = repeat(repeats, || {
+    let times = repeat(args.repeats, || {
         model.read(&sequences, Want::SCORE)?;
         Ok(BTreeMap::new())
     })?;
@@ -173,13 +176,23 @@ fn score(size: &Size, repeats: usize) -> Result<Measured> {
 }
 
 /// The steps of a run of `rlhf train` in `scratch`, counted as in [`repeat`].
-fn steps(scratch: &Path, size: &Size, repeats: usize, settings: &[&str]) -> Result<Times> {
+fn steps(
+    scratch: &Path,
+    size: &Size,
+    (args, batch): (&BenchArgs, &Batch),
+    settings: &[&str],
+) -> Result<Times> {
     let folder = scratch.join("run");
+    let sequences = batch.count * batch.responses;
+    let read = sequences * (batch.prompt + batch.response);
+    let recompute = args.shape.recompute.as_deref().unwrap_or("none");
     let fixed = [
         format!("model.path={}", size.folder.display()),
         "train.checkpoints=1".into(),
         "train.samples=0".into(),
         size.setting(),
+        format!("train.tokens_per_batch={}", read.max(4096)),
+        format!("train.recompute={recompute}"),
     ];
     let settings: Vec<_> = settings
         .iter()
@@ -189,7 +202,7 @@ fn steps(scratch: &Path, size: &Size, repeats: usize, settings: &[&str]) -> Resu
     train(&folder, &settings)?;
     let mut times = Times::default();
     let rows = rlhf_journal::timing(&folder)?;
-    for row in rows.into_iter().skip(repeats.min(1)) {
+    for row in rows.into_iter().skip(args.repeats.min(1)) {
         for (name, seconds) in row.values {
             match name.strip_prefix("seconds/") {
                 Some(phase) => times.phases.entry(phase.into()).or_default().push(seconds),
@@ -222,21 +235,21 @@ fn data(scratch: &Path, size: &Size, rows: usize, fields: &[(&str, usize)]) -> R
 }
 
 /// Documents of 96 tokens, of 128 at GPT-2's size: the first token is given.
-fn language(size: &Size, repeats: usize, scratch: &Path) -> Result<Measured> {
+fn language(size: &Size, args: &BenchArgs, scratch: &Path) -> Result<Measured> {
     let (count, length) = if size.shape.width >= 768 {
         (8, 128)
     } else {
         (16, 96)
     };
-    let batch = Batch {
-        count,
-        responses: 1,
-        prompt: 1,
-        response: length - 1,
+    let shape = ShapeArgs {
+        prompt: args.shape.prompt.or(NonZeroUsize::new(1)),
+        response: args.shape.response.or(NonZeroUsize::new(length - 1)),
+        ..args.shape.clone()
     };
-    let fields = [("prompt", 1), ("completion", length - 1)];
-    let data = data(scratch, size, count * (repeats + 1), &fields)?;
-    let per_step = format!("method.per_step.sequences={count}");
+    let batch = batch(count, 1, &shape);
+    let fields = [("prompt", batch.prompt), ("completion", batch.response)];
+    let data = data(scratch, size, batch.count * (args.repeats + 1), &fields)?;
+    let per_step = format!("method.per_step.sequences={}", batch.count);
     let settings = [
         "objective=sft",
         &data,
@@ -244,11 +257,11 @@ fn language(size: &Size, repeats: usize, scratch: &Path) -> Result<Measured> {
         "train.epochs=1",
         &per_step,
     ];
-    let times = steps(scratch, size, repeats, &settings)?;
+    let times = steps(scratch, size, (args, &batch), &settings)?;
     let operations = batch.training(&size.shape, Reads::Language);
     Ok(Measured {
         batch,
-        tokens: count * length,
+        tokens: batch.count * (batch.prompt + batch.response),
         operations,
         seconds: times.seconds,
         phases: times.phases,
@@ -261,15 +274,15 @@ fn language(size: &Size, repeats: usize, scratch: &Path) -> Result<Measured> {
 }
 
 /// A step on pairs, and what the prior says of them, which is asked once before the first pass.
-fn dpo(size: &Size, repeats: usize, scratch: &Path) -> Result<Measured> {
-    let batch = batch(PAIRS, 2);
+fn dpo(size: &Size, args: &BenchArgs, scratch: &Path) -> Result<Measured> {
+    let batch = batch(2 * PAIRS, 2, &args.shape);
     let fields = [
         ("prompt", batch.prompt),
         ("chosen", batch.response),
         ("rejected", batch.response),
     ];
-    let data = data(scratch, size, PAIRS * (repeats + 1), &fields)?;
-    let pairs = format!("train.batch_pairs={PAIRS}");
+    let data = data(scratch, size, batch.count * (args.repeats + 1), &fields)?;
+    let pairs = format!("train.batch_pairs={}", batch.count);
     let settings = [
         "objective=dpo",
         &data,
@@ -277,12 +290,12 @@ fn dpo(size: &Size, repeats: usize, scratch: &Path) -> Result<Measured> {
         "train.epochs=1",
         &pairs,
     ];
-    let mut times = steps(scratch, size, repeats, &settings)?;
+    let mut times = steps(scratch, size, (args, &batch), &settings)?;
     let prior = size.load(Storage::Frozen, Heads::Language)?;
     let prior = Box::new(rlhf_prior::Frozen::new(prior)?);
     let mut penalty = KlPenalty::new(prior, Beta::Fixed(0.1));
     let sequences = random(&batch, size.shape.vocab)?;
-    let of_prior = repeat(repeats, || {
+    let of_prior = repeat(args.repeats, || {
         penalty.with_prior(Pairs::new(sequences.clone())?, usize::MAX)?;
         Ok(BTreeMap::new())
     })?;
@@ -293,7 +306,7 @@ fn dpo(size: &Size, repeats: usize, scratch: &Path) -> Result<Measured> {
     let forward = batch.forward(&size.shape, Reads::Language);
     Ok(Measured {
         batch,
-        tokens: 2 * PAIRS * (batch.prompt + batch.response),
+        tokens: batch.count * 2 * (batch.prompt + batch.response),
         operations: 4.0 * forward,
         seconds: times.seconds,
         phases: times.phases,
@@ -307,7 +320,7 @@ fn dpo(size: &Size, repeats: usize, scratch: &Path) -> Result<Measured> {
 }
 
 fn ppo(size: &Size, args: &BenchArgs, scratch: &Path) -> Result<Measured> {
-    let batch = batch(ROWS, 1);
+    let batch = batch(ROWS, 1, &args.shape);
     let epochs = format!("method.epochs={EPOCHS}");
     let critic = format!("model.critic={}", args.critic.name());
     let own = [
@@ -316,7 +329,7 @@ fn ppo(size: &Size, args: &BenchArgs, scratch: &Path) -> Result<Measured> {
         &epochs,
         "sampling.samples_per_prompt=1",
     ];
-    let times = online(size, &batch, args.repeats, scratch, &own)?;
+    let times = online(size, &batch, args, scratch, &own)?;
     let forward = batch.forward(&size.shape, Reads::Language);
     let of_critic = match args.critic {
         CriticName::Head => 0.0,
@@ -327,10 +340,10 @@ fn ppo(size: &Size, args: &BenchArgs, scratch: &Path) -> Result<Measured> {
     Ok(sampled(batch, times, [forward, scoring, update]))
 }
 
-fn rloo(size: &Size, repeats: usize, scratch: &Path) -> Result<Measured> {
-    let batch = batch(ROWS / GROUP, GROUP);
+fn rloo(size: &Size, args: &BenchArgs, scratch: &Path) -> Result<Measured> {
+    let batch = batch(ROWS, GROUP, &args.shape);
     let group = format!("sampling.samples_per_prompt={GROUP}");
-    let times = online(size, &batch, repeats, scratch, &["objective=rloo", &group])?;
+    let times = online(size, &batch, args, scratch, &["objective=rloo", &group])?;
     let forward = batch.forward(&size.shape, Reads::Language);
     let scoring = 2.0 * forward + batch.forward(&size.shape, Reads::Score);
     Ok(sampled(batch, times, [forward, scoring, 3.0 * forward]))
@@ -340,16 +353,17 @@ fn rloo(size: &Size, repeats: usize, scratch: &Path) -> Result<Measured> {
 fn online(
     size: &Size,
     batch: &Batch,
-    repeats: usize,
+    args: &BenchArgs,
     scratch: &Path,
     own: &[&str],
 ) -> Result<Times> {
+    let rows = batch.count * batch.responses;
     let reward = scratch.join("reward");
     size.reward_model(&reward)?;
     let data = data(
         scratch,
         size,
-        batch.count * (repeats + 1),
+        batch.count * (args.repeats + 1),
         &[("prompt", batch.prompt)],
     )?;
     let shared = [
@@ -358,16 +372,16 @@ fn online(
         format!("reward.folder={}", reward.display()),
         "data.held_out_fraction=0.0".into(),
         format!("sampling.max_new_tokens={}", batch.response),
-        format!("sampling.rollouts={ROWS}"),
-        format!("sampling.rows={ROWS}"),
-        format!("train.iterations={}", repeats + 1),
+        format!("sampling.rollouts={rows}"),
+        format!("sampling.rows={rows}"),
+        format!("train.iterations={}", args.repeats + 1),
     ];
     let settings: Vec<&str> = own
         .iter()
         .copied()
         .chain(shared.iter().map(String::as_str))
         .collect();
-    steps(scratch, size, repeats, &settings)
+    steps(scratch, size, (args, batch), &settings)
 }
 
 /// Operations of sampling, scoring and updating.

@@ -1,0 +1,245 @@
+//! What it is worth that nothing is padded: useful tokens a second with lengths spread from 8 to 64,
+//! against the same sequences all of 64.
+
+use super::size::Size;
+use super::suite::{Outcome, Required, Setting, Suite, Verdict};
+use super::workloads::tokens;
+use crate::config::DtypeName;
+use anyhow::Result;
+use rlhf_journal::Estimate;
+use rlhf_lm::{Heads, Model};
+use rlhf_objective::{
+    Decoder, Finish, OutputGrads, Prompt, Response, Result as Answer, Sequences, Start, Want,
+};
+use rlhf_policy::{Draw, Sampling, sample};
+use rlhf_tensor::{AdamW, Rng, Storage, Stream};
+use serde_json::json;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+pub(super) const SUITE: Suite = Suite {
+    name: "ragged",
+    about: "useful tokens a second with lengths spread from 8 to 64, against all padded to 64",
+    run,
+};
+
+/// The least and the greatest length.
+const LENGTHS: (usize, usize) = (8, 64);
+const SEQUENCES: usize = 64;
+/// Tokens of a prompt to sample from, and rows that grow at once.
+const PROMPT: usize = 32;
+const ROWS: usize = 16;
+/// Both are timed in turn so often. The least and the greatest of six independent ratios hold their
+/// median between them with probability 1 − 2⁻⁵ = 0.97.
+const ROUNDS: usize = 6;
+/// The token that ends a response.
+const STOP: u32 = 0;
+const REQUIRED: f64 = 1.3;
+
+fn run(setting: &Setting<'_>) -> Result<Outcome> {
+    let size = Size::open(("small", None), DtypeName::F32, setting.scratch)?;
+    let mut outcome = Outcome::default();
+    for (name, [ragged, padded]) in [("train", training(&size)?), ("generate", sampling(&size)?)] {
+        let ratios = ragged.iter().zip(&padded).map(|(a, b)| a / b);
+        let mut ratios: Vec<f64> = ratios.collect();
+        ratios.sort_by(f64::total_cmp);
+        outcome.rows.push(json!({"workload": name, "size": "small", "lengths": LENGTHS,
+            "sequences": SEQUENCES, "useful_tokens_per_second": {"ragged": ragged, "padded": padded}}));
+        outcome.verdicts.push(Verdict {
+            name: format!("{name}: useful tokens a second, ragged over padded"),
+            required: Required::AtLeast(REQUIRED),
+            reached: Estimate {
+                value: f64::midpoint(ratios[ROUNDS / 2 - 1], ratios[ROUNDS / 2]),
+                low: ratios[0],
+                high: ratios[ROUNDS - 1],
+            },
+        });
+    }
+    Ok(outcome)
+}
+
+/// Evenly spread lengths in a seeded order.
+fn lengths() -> Vec<usize> {
+    let spread = LENGTHS.1 - LENGTHS.0;
+    let mut lengths: Vec<usize> = (0..SEQUENCES)
+        .map(|i| LENGTHS.0 + i * spread / (SEQUENCES - 1))
+        .collect();
+    Rng::new(1, Stream::Data, 1, 0).shuffle(&mut lengths);
+    lengths
+}
+
+/// Useful tokens a second of each round, ragged and padded in turn, after a round that does not count.
+fn rounds(mut both: [&mut dyn FnMut() -> Result<usize>; 2]) -> Result<[Vec<f64>; 2]> {
+    let mut rates = [Vec::new(), Vec::new()];
+    for round in 0..=ROUNDS {
+        let mut useful = 0;
+        for (work, rates) in both.iter_mut().zip(&mut rates) {
+            let since = Instant::now();
+            // The first says how many are of use.
+            useful = work()?.max(useful);
+            if round > 0 {
+                rates.push(useful as f64 / since.elapsed().as_secs_f64());
+            }
+        }
+    }
+    Ok(rates)
+}
+
+/// Steps of supervised fine-tuning on documents: read, differentiated, updated.
+fn training(size: &Size) -> Result<[Vec<f64>; 2]> {
+    let model = std::cell::RefCell::new(size.load(Storage::Trainable, Heads::Language)?);
+    let documents = |of: fn(usize) -> usize| -> Result<Sequences> {
+        let mut rng = Rng::new(1, Stream::Data, 0, 0);
+        let responses = lengths().into_iter().enumerate().map(|(index, length)| {
+            let ids = tokens(&mut rng, size.shape.vocab, of(length) - 1);
+            Response::new(index, ids, Finish::Length)
+        });
+        let responses = responses.collect();
+        let prompts = (0..SEQUENCES).map(|_| Prompt::from_ids(vec![STOP]));
+        Ok(Sequences::new(prompts.collect(), responses)?)
+    };
+    let (ragged, padded) = (documents(|length| length)?, documents(|_| LENGTHS.1)?);
+    rounds([
+        &mut || step(&mut **model.borrow_mut(), &ragged).map(|()| lengths().iter().sum()),
+        &mut || step(&mut **model.borrow_mut(), &padded).map(|()| 0),
+    ])
+}
+
+fn step(model: &mut dyn Model, sequences: &Sequences) -> Result<()> {
+    model.read(sequences, Want::TRAIN)?;
+    let slope = -1.0 / sequences.tokens() as f32;
+    model.backward(&OutputGrads {
+        log_probs: Some(vec![slope; sequences.tokens()]),
+        ..OutputGrads::default()
+    })?;
+    for parameters in model.parameters_mut() {
+        parameters.adamw_step(&AdamW::default(), 1e-6, 1.0);
+    }
+    Ok(())
+}
+
+/// Responses that end at their lengths, leave the batch and let others in; and batches of rows that
+/// all run to the greatest length.
+fn sampling(size: &Size) -> Result<[Vec<f64>; 2]> {
+    let model = std::cell::RefCell::new(size.load(Storage::Frozen, Heads::Language)?);
+    let mut rng = Rng::new(1, Stream::Data, 0, 0);
+    let prompt = |_| Arc::new(Prompt::from_ids(tokens(&mut rng, size.shape.vocab, PROMPT)));
+    let prompts: Vec<_> = (0..SEQUENCES).map(prompt).collect();
+    let sampling = Sampling {
+        samples: 1,
+        max_new_tokens: LENGTHS.1,
+        rows: ROWS,
+        stop: vec![STOP],
+        context: size.shape.context,
+        draw: Draw::Sample,
+        seed: 1,
+        step: 0,
+    };
+    let endless = Sampling {
+        stop: Vec::new(),
+        ..sampling.clone()
+    };
+    rounds([
+        &mut || {
+            let mut model = model.borrow_mut();
+            let mut decoder = Ending::new(model.decoder()?);
+            let sampled = sample(&mut decoder, &prompts, &sampling, &|_| String::new())?;
+            Ok(sampled.sequences.tokens())
+        },
+        &mut || {
+            let mut model = model.borrow_mut();
+            let mut decoder = model.decoder()?;
+            for batch in prompts.chunks(ROWS) {
+                sample(&mut *decoder, batch, &endless, &|_| String::new())?;
+            }
+            Ok(0)
+        },
+    ])
+}
+
+/// A decoder whose rows say [`STOP`] at their lengths: a random network would not.
+struct Ending<'a> {
+    decoder: Box<dyn Decoder + 'a>,
+    waiting: VecDeque<usize>,
+    /// How many tokens each live row has left.
+    left: Vec<usize>,
+    /// The scores, where a row is at its end.
+    forced: Option<Vec<f32>>,
+}
+
+impl<'a> Ending<'a> {
+    fn new(decoder: Box<dyn Decoder + 'a>) -> Self {
+        Self {
+            decoder,
+            waiting: lengths().into(),
+            left: Vec::new(),
+            forced: None,
+        }
+    }
+
+    fn force(&mut self) {
+        self.forced = self.left.contains(&1).then(|| {
+            let mut scores = self.decoder.scores().to_vec();
+            let rows = scores.chunks_exact_mut(self.decoder.vocab());
+            for (row, _) in rows.zip(&self.left).filter(|(_, left)| **left == 1) {
+                row.fill(-1e9);
+                row[STOP as usize] = 0.0;
+            }
+            scores
+        });
+    }
+}
+
+impl Decoder for Ending<'_> {
+    fn vocab(&self) -> usize {
+        self.decoder.vocab()
+    }
+
+    fn start(&mut self, prompts: &[Start<'_>]) -> Answer<()> {
+        self.decoder.start(prompts)?;
+        let lengths = prompts.iter().filter_map(|_| self.waiting.pop_front());
+        self.left.extend(lengths);
+        self.force();
+        Ok(())
+    }
+
+    fn rows(&self) -> usize {
+        self.decoder.rows()
+    }
+
+    fn scores(&self) -> &[f32] {
+        match &self.forced {
+            Some(scores) => scores,
+            None => self.decoder.scores(),
+        }
+    }
+
+    fn step(&mut self, tokens: &[u32]) -> Answer<()> {
+        self.decoder.step(tokens)?;
+        self.left.iter_mut().for_each(|left| *left -= 1);
+        self.force();
+        Ok(())
+    }
+
+    fn retain(&mut self, keep: &[bool]) -> Answer<()> {
+        self.decoder.retain(keep)?;
+        let mut kept = keep.iter();
+        self.left.retain(|_| kept.next() == Some(&true));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_spread_evenly() {
+        let mut lengths = lengths();
+        lengths.sort_unstable();
+        assert_eq!((lengths[0], lengths[SEQUENCES - 1]), LENGTHS);
+        let mean = lengths.iter().sum::<usize>() as f64 / SEQUENCES as f64;
+        assert!((mean - 36.0).abs() < 0.6, "{mean}");
+    }
+}
