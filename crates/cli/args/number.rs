@@ -1,0 +1,16 @@
+//! Numbers in a range.
+
+pub(super) fn from_zero(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_string())?;
+    match number.is_finite() && number >= 0.0 {
+        true => Ok(number),
+        false => Err("must be a number from 0".into()),
+    }
+}
+
+pub(super) fn positive(text: &str) -> Result<f64, String> {
+    match from_zero(text)? {
+        0.0 => Err("must be a positive number".into()),
+        number => Ok(number),
+    }
+}
