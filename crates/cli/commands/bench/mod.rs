@@ -47,6 +47,8 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
 }
 
 fn judge(chosen: &[&Suite], args: &BenchArgs) -> Result<()> {
+    // Before anything runs: the sources may have moved on when the suites are done.
+    let machine = Machine::here();
     let reports: Vec<_> = chosen.iter().map(|suite| measure(suite, args)).collect();
     let verdicts = || reports.iter().flat_map(|report| report.verdicts());
     let (missed, failed) = (
@@ -58,7 +60,7 @@ fn judge(chosen: &[&Suite], args: &BenchArgs) -> Result<()> {
     );
     let requirements = verdicts().count();
     let report = Report {
-        machine: Machine::here(),
+        machine,
         seeds: args.seeds,
         pass: missed + failed == 0,
         suites: reports,
