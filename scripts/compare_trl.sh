@@ -45,10 +45,12 @@ for _ in $(seq "$rounds"); do
         case $workload in
         dpo)
             ours "rlhf" --workload dpo
+            ours "rlhf, bf16" --workload dpo --dtype bf16
             theirs "${TRL_PYTHON:?a Python with trl}" dpo.py
             ;;
         ppo)
             ours "rlhf, critic as head" --workload ppo --critic head
+            ours "rlhf, critic as head, bf16" --workload ppo --critic head --dtype bf16
             ours "rlhf, separate critic" --workload ppo --critic separate
             theirs "${TRL_PPO_PYTHON:?a Python with trl 1.12}" ppo.py
             ;;

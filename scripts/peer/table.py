@@ -7,7 +7,15 @@ import sys
 from pathlib import Path
 from statistics import median
 
-WHO = ["rlhf, critic as head", "rlhf, separate critic", "rlhf", "TRL", "TRL, tuned malloc"]
+WHO = [
+    "rlhf, critic as head",
+    "rlhf, critic as head, bf16",
+    "rlhf, separate critic",
+    "rlhf",
+    "rlhf, bf16",
+    "TRL",
+    "TRL, tuned malloc",
+]
 
 
 def main(lines, out):
