@@ -11,7 +11,7 @@ pub struct MappedDecoder<'a, F> {
 }
 
 impl<'a, F: FnMut(&mut [f32])> MappedDecoder<'a, F> {
-    /// `change` is given the scores of one row, [V].
+    /// `change` is given the scores of one row, `[V]`.
     pub fn new(decoder: Box<dyn Decoder + 'a>, change: F) -> Self {
         Self {
             decoder,
