@@ -131,7 +131,7 @@ fn panel(
 fn short(value: f64, label: &str) -> String {
     match value.abs() {
         1000.0.. if value % 1000.0 == 0.0 => format!("{}k", value / 1000.0),
-        1000.0.. => format!("{:.1}k", value / 1000.0),
+        10_000.0.. => format!("{:.1}k", value / 1000.0),
         _ => label.to_string(),
     }
 }
@@ -178,7 +178,8 @@ mod tests {
 
     #[test]
     fn thousands_are_short() {
-        assert_eq!(short(4096.0, "4096"), "4.1k");
+        assert_eq!(short(65536.0, "65536"), "65.5k");
+        assert_eq!(short(1024.0, "1024"), "1024");
         assert_eq!(short(50_000.0, "50000"), "50k");
         assert_eq!(short(64.0, "64"), "64");
     }
