@@ -58,8 +58,8 @@ pub enum Recompute {
     #[default]
     None,
     /// Each block's input alone: blocks run again in the backward pass (Chen et al. 2016, §3), for
-    /// a quarter of the memory at twelve blocks and about two thirds of a forward pass more. The plain network keeps
-    /// everything in any case.
+    /// a quarter of the memory at twelve blocks and about two thirds of a forward pass more. The plain
+    /// network keeps everything in any case.
     Blocks,
 }
 

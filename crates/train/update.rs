@@ -30,8 +30,8 @@ pub(crate) struct At {
 }
 
 /// One optimizer step on the whole of `batch`, read in micro-batches, sorted by length, whose losses
-/// and gradients add up; returns the batch's statistics, with `grad_norm` before clipping. The clock gets the seconds of
-/// each part of it.
+/// and gradients add up; returns the batch's statistics, with `grad_norm` before clipping. The clock
+/// gets the seconds of each part of it.
 pub(crate) fn update<L: Learner>(
     policy: &mut dyn Network,
     learner: &L,

@@ -1,5 +1,6 @@
 //! Attention against a loop over rows and keys.
 
+use super::split::on_threads;
 use super::{Attended, Heads, Segments, attention, attention_backward};
 
 type Tree = Vec<(std::ops::Range<usize>, Option<usize>)>;
@@ -126,11 +127,7 @@ fn the_same_for_any_number_of_threads() {
     let n = segments.rows();
     let (qkv, g) = (numbers(3 * n * 72, 0.0), numbers(n * 72, 1.0));
     let run = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
-        pool.install(|| {
+        on_threads(threads, || {
             let (mut output, mut log_sums) = (vec![0.0; n * 72], vec![0.0; n * 3]);
             attention(&segments, heads, &qkv, &mut output, &mut log_sums);
             let attended = Attended {

@@ -222,6 +222,7 @@ pub(crate) unsafe fn raw(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::split::on_threads;
 
     fn numbers(n: usize, seed: f32) -> Vec<f32> {
         (0..n).map(|i| (i as f32 * 0.37 + seed).sin()).collect()
@@ -263,12 +264,8 @@ mod tests {
         let (m, n, k) = (150, 170, 300);
         let (a, b) = (numbers(m * k, 0.1), numbers(k * n, 0.2));
         let run = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .unwrap();
             let mut c = vec![0.0; m * n];
-            pool.install(|| {
+            on_threads(threads, || {
                 matmul_f32(&mut c, Write::Over, 1.0, View::new(&a, k), View::new(&b, n))
             });
             c

@@ -54,6 +54,7 @@ fn rounded<'a>(x: View<'_>, to: &'a mut Buffer) -> View<'a> {
 mod tests {
     use super::*;
     use crate::cpu::simd::all;
+    use crate::cpu::split::on_threads;
 
     fn numbers(n: usize, seed: f32) -> Vec<f32> {
         (0..n).map(|i| (i as f32 * 0.37 + seed).sin()).collect()
@@ -126,12 +127,8 @@ mod tests {
         let (m, n, k) = (150, 1000, 600);
         let (a, b) = (numbers(m * k, 0.1), numbers(k * n, 0.2));
         let run = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .unwrap();
             let mut c = vec![0.0; m * n];
-            pool.install(|| {
+            on_threads(threads, || {
                 matmul_bf16(&mut c, Write::Over, 1.0, View::new(&a, k), View::new(&b, n));
             });
             c

@@ -73,6 +73,13 @@ impl<'a, T> Shared<'a, T> {
     }
 }
 
+/// What `work` answers on a pool of so many threads.
+#[cfg(test)]
+pub(crate) fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    pool.expect("a pool of threads").install(work)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@ use super::machine::Machine;
 use crate::args::BenchArgs;
 use crate::output::{log, print};
 use anyhow::{Context, Result, ensure};
+use rlhf_journal::write_atomic;
 use rlhf_report::{GrowthPoint, growth_svg};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -32,6 +33,8 @@ const WORKLOADS: [&str; 2] = ["train", "generate"];
 
 /// Measures every point in a process of its own, draws them and prints them.
 pub(super) fn run(args: &BenchArgs, picture: &Path) -> Result<()> {
+    // Before anything runs: the sources may have moved on when all is measured.
+    let machine = Machine::here();
     let mut lines = Vec::new();
     let threads = rayon::current_num_threads();
     for workload in WORKLOADS {
@@ -54,9 +57,8 @@ pub(super) fn run(args: &BenchArgs, picture: &Path) -> Result<()> {
         }
     }
     let points: Vec<GrowthPoint> = lines.iter().map(drawn).collect();
-    std::fs::write(picture, growth_svg(&points))
-        .with_context(|| format!("cannot write {}", picture.display()))?;
-    let report = json!({"machine": Machine::here(), "base": BASE, "points": lines});
+    write_atomic(picture, growth_svg(&points).as_bytes())?;
+    let report = json!({"machine": machine, "base": BASE, "points": lines});
     match args.json {
         true => print(serde_json::to_string_pretty(&report)?),
         false => print(picture.display()),
