@@ -6,12 +6,12 @@ use crate::wiring::Vocabulary;
 use anyhow::{Context, Result};
 use rlhf_data::{
     Chat, Corpus, Documents, Fields, Keys, Limits, OnBadRow, Reader, Reading, Row, Settings, Shape,
-    SharedStore, Source, Store, Template, Wanted,
+    SharedNotes, SharedStore, Source, Store, Template, Wanted,
 };
 use rlhf_objective::{Items, Pairs, Prompt, Sequences};
 use rlhf_tensor::{Rng, Stream};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Held-out items that are measured at the end of an offline run, at most.
 const HELD_OUT: usize = 20_000;
@@ -95,8 +95,10 @@ pub(crate) fn opinions(config: &Config, vocabulary: &Vocabulary) -> Result<Parts
 }
 
 /// All answers at once, and whether each was liked.
-pub(crate) fn all_opinions(mut corpus: Corpus) -> Result<(Sequences, Vec<bool>)> {
-    Ok(corpus.opinions(AT_ONCE)?)
+pub(crate) fn all_opinions(config: &Config, mut corpus: Corpus) -> Result<(Sequences, Vec<bool>)> {
+    let all = corpus.opinions(AT_ONCE)?;
+    say_later(config, &corpus.later());
+    Ok(all)
 }
 
 /// The demonstrations.
@@ -111,8 +113,10 @@ pub(crate) fn all_prompts(mut corpus: Corpus) -> Result<Vec<Arc<Prompt>>> {
 }
 
 /// All pairs at once: the methods whose loss compares a pair with all others hold them.
-pub(crate) fn all_pairs(mut corpus: Corpus) -> Result<Pairs> {
-    Ok(Pairs::new(corpus.all(AT_ONCE)?)?)
+pub(crate) fn all_pairs(config: &Config, mut corpus: Corpus) -> Result<Pairs> {
+    let all = corpus.all(AT_ONCE)?;
+    say_later(config, &corpus.later());
+    Ok(Pairs::new(all)?)
 }
 
 /// A random choice of held-out items of the seed of `[eval]`, as many as can be measured in a
@@ -199,10 +203,29 @@ fn read(
         ));
     }
     let held_out = Corpus::new(&store, &held_out, &mut reader, wanted)?;
+    if let Some((seen, all)) = train.sampled() {
+        log(format_args!(
+            "{}: {all} rows to train on are too many to look at before the first step; {seen} of them \
+             were, the others are read when a step needs them",
+            path.display()
+        ));
+    }
     for note in reader.notes.sentences() {
         log(format_args!("{}: {note}", path.display()));
     }
     Ok(Parts { train, held_out })
+}
+
+/// Says what was noted of rows that were not looked at before the first step.
+pub(crate) fn say_later(config: &Config, notes: &SharedNotes) {
+    let notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
+    let path = config.data.train.as_deref().unwrap_or(Path::new(""));
+    for note in notes.sentences() {
+        log(format_args!(
+            "{}: of rows read by steps: {note}",
+            path.display()
+        ));
+    }
 }
 
 /// The rows of a source, which of them have the same prompt, and the first.

@@ -1,7 +1,7 @@
 //! The objects of a run, put together and handed to a loop.
 
 use crate::config::{Config, MethodName};
-use crate::dataset::{all_opinions, all_pairs, some_held_out};
+use crate::dataset::{all_opinions, all_pairs, say_later, some_held_out};
 use crate::held_out;
 use crate::progress::Bar;
 use crate::reward_model;
@@ -119,6 +119,7 @@ impl Surroundings<'_> {
     fn online<M: Method>(&mut self, policy: &mut ActorCritic, mut method: M) -> Result<Ended> {
         let config = self.config;
         let mut prompts = wiring::prompts(config, &self.vocabulary)?.train;
+        let later = prompts.later();
         let penalty = self.penalty(policy)?;
         let reward = wiring::reward(config, &self.vocabulary.tokenizer)?;
         let mut objective = Objective::new(reward, penalty);
@@ -141,7 +142,7 @@ impl Surroundings<'_> {
             prompts: &mut prompts,
             decode: &decode,
         };
-        with_run(config, journal, *state, iterations, |run| {
+        let ended = with_run(config, journal, *state, iterations, |run| {
             Ok(online(
                 policy,
                 &mut objective,
@@ -150,7 +151,9 @@ impl Surroundings<'_> {
                 &settings,
                 run,
             )?)
-        })
+        });
+        say_later(config, &later);
+        ended
     }
 
     fn dpo(&mut self, policy: &mut ActorCritic) -> Result<Ended> {
@@ -160,9 +163,9 @@ impl Surroundings<'_> {
         let tokens = config.train.tokens_per_batch;
         let held_out = match pairs.held_out.count() == 0 {
             true => None,
-            false => Some(penalty.with_prior(all_pairs(pairs.held_out)?, tokens)?),
+            false => Some(penalty.with_prior(all_pairs(config, pairs.held_out)?, tokens)?),
         };
-        let pairs = penalty.with_prior(all_pairs(pairs.train)?, tokens)?;
+        let pairs = penalty.with_prior(all_pairs(config, pairs.train)?, tokens)?;
         // The prior has spoken; its memory is free for the policy.
         drop(penalty);
         let method: rlhf_dpo::Config = config.method()?;
@@ -188,9 +191,9 @@ impl Surroundings<'_> {
         // One answer alone has no other to say where its reference point is.
         let held_out = match parts.held_out.responses() {
             0 | 1 => None,
-            _ => Some(with_prior(all_opinions(parts.held_out)?)?),
+            _ => Some(with_prior(all_opinions(config, parts.held_out)?)?),
         };
-        let train = with_prior(all_opinions(parts.train)?)?;
+        let train = with_prior(all_opinions(config, parts.train)?)?;
         drop(penalty);
         let method: rlhf_dpo::KtoConfig = config.method()?;
         let epochs = config.train.epochs.context("no train.epochs")?;
@@ -205,12 +208,15 @@ impl Surroundings<'_> {
         let method: rlhf_sft::Config = config.method()?;
         let epochs = config.train.epochs.context("no train.epochs")?;
         let seed = config.train.seed;
+        let later = all.train.later();
         let (train, size) = (Box::new(all.train), method.per_step);
         let source = rlhf_sft::DemonstrationSource::new(train, size, epochs, seed)?;
         self.record(policy, Value::Null)?;
         let held_out = some_held_out(config, &mut all.held_out)?;
         let held_out = (!held_out.is_empty()).then(|| rlhf_sft::Batch::new(held_out));
-        self.offline(policy, &rlhf_sft::Sft, source, held_out.transpose()?)
+        let ended = self.offline(policy, &rlhf_sft::Sft, source, held_out.transpose()?);
+        say_later(config, &later);
+        ended
     }
 
     fn reward(&mut self, model: &mut ActorCritic) -> Result<Ended> {
@@ -224,13 +230,15 @@ impl Surroundings<'_> {
             .context("no train.batch_pairs or train.epochs")?;
         let first: Vec<usize> = (0..pairs.train.count().min(config.eval.prompts)).collect();
         let prompts = pairs.train.read(&first)?.prompts().to_vec();
-        let seed = config.train.seed;
+        let (seed, later) = (config.train.seed, pairs.train.later());
         let source = PairSource::new(Box::new(pairs.train), &method, batch, epochs, seed)?;
         self.record(model, Value::Null)?;
         let held_out = Pairs::new(some_held_out(config, &mut pairs.held_out)?)?;
         let held_out = (!held_out.is_empty()).then(|| PairBatch::new(held_out, &method));
         let held_out = held_out.transpose()?;
-        let ended = self.offline(model, &learner, source, held_out.clone())?;
+        let ended = self.offline(model, &learner, source, held_out.clone());
+        say_later(config, &later);
+        let ended = ended?;
         if let (Ended::Done, Some(batch)) = (ended, held_out) {
             let margins = batch.margins(model, config.train.tokens_per_batch)?;
             self.journal.calibration(&held_out::calibration(&margins))?;

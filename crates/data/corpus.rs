@@ -1,44 +1,72 @@
 //! A data set whose items are read when a step asks for them.
 
+use crate::pieces::{Documents, Spool};
 use crate::reader::{Item, together};
-use crate::store::temporary;
-use crate::{Error, Reader, Result, Row, Store, Wanted};
+use crate::{Error, Notes, Reader, Result, Row, Store, Wanted};
 use rlhf_objective::{Items, Prompt, Response, Sequences};
-use std::fs::File;
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How many rows are read at once when all are gone through.
 const AT_ONCE: usize = 1024;
 
+/// Rows of more bytes than this together are not all tokenized before the first step: at some 4 MB a
+/// second, a user would wait for half a minute and more.
+const AHEAD: u64 = 128 << 20;
+
+/// How many of such rows are, to know what the others are like.
+const SAMPLED: usize = 4096;
+
 /// A store that the training and the held-out part share.
 pub type SharedStore = Arc<Mutex<Store>>;
 
-/// Items of a store, in order. All rows are read and tokenized once when it is made, so that what is
-/// wrong with one is said before anything is trained; then 12 bytes an item stay in memory. An item is
-/// read and tokenized again when a step asks for it, except pieces of documents, whose tokens are kept
-/// in a temporary file, 4 bytes a token.
+/// What was noted of the rows that steps have read.
+pub type SharedNotes = Arc<Mutex<Notes>>;
+
+/// Items of a store, in order, read and tokenized when a step asks for them. Some 12 bytes an item stay
+/// in memory.
+///
+/// Up to 128 MiB of rows are all read and tokenized once when it is made, so that what is wrong with one
+/// is said before anything is trained, and every item is known; the tokens of documents' pieces are kept
+/// in a temporary file, 4 bytes a token. Of more rows, a sample is looked at. There a row is an item,
+/// with all pieces of its document and all pairs of its responses; costs are estimated from bytes; and
+/// where a row turns out to give nothing (its pair is of equal answers, or it is bad and to be skipped),
+/// the next one that does stands in for it.
 #[derive(Debug)]
 pub struct Corpus {
     store: SharedStore,
     reader: Reader,
     wanted: Wanted,
-    /// The row of each item, and which of the row's items it is.
-    rows: Vec<(u32, u32)>,
-    /// What each costs.
-    costs: Vec<u32>,
-    /// Response tokens, and responses, of all together.
-    predicted: u64,
-    responses: usize,
-    documents: Option<Documents>,
+    known: Known,
+    /// Of all rows, or of the sample.
+    seen: Seen,
+    later: SharedNotes,
 }
 
-/// The tokens of documents' pieces.
+/// What is known of the items before a step reads them.
 #[derive(Debug)]
-struct Documents {
-    file: File,
-    /// Where each piece starts: its prompt's one token, then the response's.
-    starts: Vec<u64>,
+enum Known {
+    /// Everything.
+    All {
+        /// The row of each item, and which of the row's items it is.
+        rows: Vec<(u32, u32)>,
+        /// What each costs.
+        costs: Vec<u32>,
+        documents: Option<Documents>,
+    },
+    /// The rows that they are in.
+    Rows(Vec<u32>),
+}
+
+/// Sums over rows that were read.
+#[derive(Debug, Default)]
+struct Seen {
+    rows: usize,
+    bytes: u64,
+    items: usize,
+    /// Tokens that a network reads, and that it predicts.
+    read: u64,
+    predicted: u64,
+    responses: usize,
 }
 
 impl Corpus {
@@ -52,40 +80,104 @@ impl Corpus {
         reader: &mut Reader,
         wanted: Wanted,
     ) -> Result<Self> {
+        Self::ahead(store, numbers, reader, wanted, AHEAD)
+    }
+
+    /// The same, where this many bytes are tokenized ahead of the first step.
+    pub(crate) fn ahead(
+        store: &SharedStore,
+        numbers: &[u32],
+        reader: &mut Reader,
+        wanted: Wanted,
+        bytes: u64,
+    ) -> Result<Self> {
         let mut corpus = Self {
             store: store.clone(),
-            reader: reader.fresh(),
+            reader: reader.unchecked(),
             wanted,
-            rows: Vec::new(),
-            costs: Vec::new(),
-            predicted: 0,
-            responses: 0,
-            documents: None,
+            known: Known::Rows(numbers.to_vec()),
+            seen: Seen::default(),
+            later: SharedNotes::default(),
         };
+        match corpus.bytes(numbers) > bytes {
+            true => corpus.sample(numbers, reader)?,
+            false => corpus.read_all(numbers, reader)?,
+        }
+        // The shape that all rows must have is known from the first.
+        corpus.reader = reader.unchecked();
+        Ok(corpus)
+    }
+
+    fn bytes(&self, numbers: &[u32]) -> u64 {
+        let store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        numbers.iter().map(|number| store.bytes(*number)).sum()
+    }
+
+    fn read_all(&mut self, numbers: &[u32], reader: &mut Reader) -> Result<()> {
+        let (mut rows, mut costs) = (Vec::new(), Vec::new());
         let mut spool = Spool::default();
-        for numbers in numbers.chunks(AT_ONCE) {
-            let rows = corpus.fetch(numbers)?;
-            let all = reader.items(&rows, wanted)?;
-            for (number, items) in numbers.iter().zip(all) {
-                for (item, index) in items.iter().zip(0..) {
-                    corpus.rows.push((*number, index));
-                    corpus.costs.push(cost(item)?);
-                    let lengths = item
-                        .responses
-                        .iter()
-                        .map(|response| response.ids.len() as u64);
-                    corpus.predicted += lengths.sum::<u64>();
-                    corpus.responses += item.responses.len();
-                    if wanted == Wanted::Demonstrations && is_piece(item) {
-                        spool.add(item)?;
-                    }
+        let may_be_pieces = self.wanted == Wanted::Demonstrations;
+        self.go_through(numbers, reader, |number, items| {
+            for (item, index) in items.iter().zip(0..) {
+                rows.push((number, index));
+                costs.push(cost(item)?);
+                if may_be_pieces && is_piece(item) {
+                    spool.add(item)?;
                 }
             }
+            Ok(())
+        })?;
+        let documents = spool.finish(rows.len())?;
+        self.known = Known::All {
+            rows,
+            costs,
+            documents,
+        };
+        Ok(())
+    }
+
+    /// Rows at equal distances, because a file may be sorted.
+    fn sample(&mut self, numbers: &[u32], reader: &mut Reader) -> Result<()> {
+        let apart = numbers.len().div_ceil(SAMPLED).max(1);
+        let sampled: Vec<u32> = numbers.iter().copied().step_by(apart).collect();
+        self.go_through(&sampled, reader, |_, _| Ok(()))
+    }
+
+    /// Reads all these rows, and sums up what they are.
+    fn go_through(
+        &mut self,
+        numbers: &[u32],
+        reader: &mut Reader,
+        mut each: impl FnMut(u32, &[Item]) -> Result<()>,
+    ) -> Result<()> {
+        for numbers in numbers.chunks(AT_ONCE) {
+            let rows = self.fetch(numbers)?;
+            let all = reader.items(&rows, self.wanted)?;
+            self.seen.rows += numbers.len();
+            self.seen.bytes += self.bytes(numbers);
+            for (number, items) in numbers.iter().zip(all) {
+                for item in &items {
+                    self.seen.add(item)?;
+                }
+                each(*number, &items)?;
+            }
         }
-        corpus.documents = spool.finish(corpus.rows.len())?;
-        // The shape that all rows must have is known from the first.
-        corpus.reader = reader.fresh();
-        Ok(corpus)
+        Ok(())
+    }
+
+    /// How many of the rows were looked at, where it was not all of them.
+    #[must_use]
+    pub fn sampled(&self) -> Option<(usize, usize)> {
+        match &self.known {
+            Known::All { .. } => None,
+            Known::Rows(rows) => Some((self.seen.rows, rows.len())),
+        }
+    }
+
+    /// What steps will have noted of the rows they read, where not all were looked at before.
+    #[must_use]
+    pub fn later(&self) -> SharedNotes {
+        self.later.clone()
     }
 
     /// All items at once, for a loss that compares each with all others; `at_once` are read together.
@@ -95,10 +187,15 @@ impl Corpus {
     /// If they cannot be read.
     pub fn all(&mut self, at_once: usize) -> Result<Sequences> {
         let fields = self.reader.settings().fields.clone();
-        let mut all = Vec::with_capacity(self.rows.len());
-        let items: Vec<usize> = (0..self.rows.len()).collect();
+        let mut all = Vec::with_capacity(self.count());
+        let items: Vec<usize> = (0..self.count()).collect();
         for items in items.chunks(at_once.max(1)) {
-            for mut item in self.collect(items)? {
+            let read = match &self.known {
+                Known::All { .. } => vec![self.collect(items)?],
+                // Here nothing stands in for a row that gives nothing.
+                Known::Rows(rows) => self.first(&rows[items[0]..=items[items.len() - 1]])?,
+            };
+            for mut item in read.into_iter().flatten() {
                 item.prompt.text = String::new();
                 item.prompt.fields.retain(|name, _| !fields.is_read(name));
                 for response in &mut item.responses {
@@ -131,19 +228,28 @@ impl Corpus {
         Ok((all, liked))
     }
 
-    /// How many responses all items have together.
+    /// How many responses all items have together: an estimate, where not all rows were looked at.
     #[must_use]
     pub fn responses(&self) -> usize {
-        self.responses
+        self.scaled(self.seen.responses as u64) as usize
     }
 
-    /// How many tokens a network reads for all items, and how many it predicts.
+    /// How many tokens a network reads for all items, and how many it predicts: estimates, where not
+    /// all rows were looked at.
     #[must_use]
     pub fn tokens(&self) -> (u64, u64) {
         (
-            self.costs.iter().map(|cost| u64::from(*cost)).sum(),
-            self.predicted,
+            self.scaled(self.seen.read),
+            self.scaled(self.seen.predicted),
         )
+    }
+
+    /// A sum over the rows that were looked at, as one over all.
+    fn scaled(&self, sum: u64) -> u64 {
+        match self.sampled() {
+            Some((seen, all)) => (sum as f64 * all as f64 / seen.max(1) as f64).round() as u64,
+            None => sum,
+        }
     }
 
     fn fetch(&self, numbers: &[u32]) -> Result<Vec<Row>> {
@@ -152,42 +258,105 @@ impl Corpus {
     }
 
     fn collect(&mut self, items: &[usize]) -> Result<Vec<Item>> {
-        if let Some(documents) = &mut self.documents {
+        if let Known::All {
+            costs,
+            documents: Some(documents),
+            ..
+        } = &mut self.known
+        {
             let vocabulary = &self.reader.settings().vocabulary;
-            let mut pieces = Vec::with_capacity(items.len());
-            for &item in items {
-                let ids = documents.read(item, self.costs[item])?;
+            let piece = |&item: &usize| {
+                let ids = documents.read(item, costs[item])?;
                 let response = ids[1..].to_vec();
                 let finish = vocabulary.finish(&response);
-                pieces.push(Item {
+                Ok(Item {
                     prompt: Prompt::from_ids(vec![ids[0]]),
                     responses: vec![Response::new(0, response, finish)],
-                });
-            }
-            return Ok(pieces);
+                })
+            };
+            return items.iter().map(piece).collect();
         }
-        let numbers: Vec<u32> = items.iter().map(|item| self.rows[*item].0).collect();
-        let rows = self.fetch(&numbers)?;
-        let read = self.reader.fresh().items(&rows, self.wanted)?;
+        match &self.known {
+            Known::All { rows, costs, .. } => self.again(items, rows, costs),
+            Known::Rows(rows) => self.or_next(items, rows),
+        }
+    }
+
+    /// Items that were read before, of these rows and costs.
+    fn again(&self, items: &[usize], rows: &[(u32, u32)], costs: &[u32]) -> Result<Vec<Item>> {
+        let numbers: Vec<u32> = items.iter().map(|item| rows[*item].0).collect();
+        let read = self.fetch(&numbers)?;
+        let found = self.reader.unchecked().items(&read, self.wanted)?;
         let mut chosen = Vec::with_capacity(items.len());
-        for ((of_row, &item), row) in read.into_iter().zip(items).zip(&rows) {
-            let found = of_row.into_iter().nth(self.rows[item].1 as usize);
-            match found {
-                Some(found) if cost(&found)? == self.costs[item] => chosen.push(found),
+        for ((of_row, &item), row) in found.into_iter().zip(items).zip(&read) {
+            match of_row.into_iter().nth(rows[item].1 as usize) {
+                Some(found) if cost(&found)? == costs[item] => chosen.push(found),
                 _ => return Err(row.error("the row was changed while it was in use: start again")),
             }
         }
         Ok(chosen)
     }
+
+    /// The items of each of these rows, which were not read before.
+    fn first(&self, numbers: &[u32]) -> Result<Vec<Vec<Item>>> {
+        let mut reader = self.reader.unchecked();
+        let found = reader.items(&self.fetch(numbers)?, self.wanted)?;
+        let mut later = self.later.lock().unwrap_or_else(PoisonError::into_inner);
+        later.absorb(reader.notes);
+        Ok(found)
+    }
+
+    /// The same of items that are rows, where the next row that gives something stands in for one that
+    /// gives nothing.
+    fn or_next(&self, items: &[usize], rows: &[u32]) -> Result<Vec<Item>> {
+        let numbers: Vec<u32> = items.iter().map(|item| rows[*item]).collect();
+        let mut all = Vec::with_capacity(items.len());
+        for (mut found, &item) in self.first(&numbers)?.into_iter().zip(items) {
+            let after = rows[item + 1..].iter().chain(&rows[..item]);
+            for &next in after {
+                if !found.is_empty() {
+                    break;
+                }
+                found = self.first(&[next])?.into_iter().flatten().collect();
+            }
+            all.extend(found);
+        }
+        Ok(all)
+    }
+}
+
+impl Seen {
+    fn add(&mut self, item: &Item) -> Result<()> {
+        let lengths = item.responses.iter();
+        self.items += 1;
+        self.read += u64::from(cost(item)?);
+        self.predicted += lengths
+            .map(|response| response.ids.len() as u64)
+            .sum::<u64>();
+        self.responses += item.responses.len();
+        Ok(())
+    }
 }
 
 impl Items for Corpus {
     fn count(&self) -> usize {
-        self.rows.len()
+        match &self.known {
+            Known::All { rows, .. } => rows.len(),
+            // None of a sample could be used: there is nothing to learn from.
+            Known::Rows(_) if self.seen.items == 0 => 0,
+            Known::Rows(rows) => rows.len(),
+        }
     }
 
     fn cost(&self, item: usize) -> usize {
-        self.costs[item] as usize
+        match &self.known {
+            Known::All { costs, .. } => costs[item] as usize,
+            Known::Rows(rows) => {
+                let bytes = self.bytes(&rows[item..=item]) as f64;
+                let tokens = bytes * self.seen.read as f64 / self.seen.bytes.max(1) as f64;
+                (tokens.round() as usize).max(1)
+            }
+        }
     }
 
     fn read(&mut self, items: &[usize]) -> rlhf_objective::Result<Sequences> {
@@ -208,55 +377,4 @@ fn cost(item: &Item) -> Result<u32> {
 /// Whether it is a document's: its prompt is one token without text.
 fn is_piece(item: &Item) -> bool {
     item.prompt.ids.len() == 1 && item.prompt.fields.is_empty()
-}
-
-/// The tokens of pieces on their way to the temporary file.
-#[derive(Default)]
-struct Spool {
-    file: Option<BufWriter<File>>,
-    starts: Vec<u64>,
-    end: u64,
-}
-
-impl Spool {
-    fn add(&mut self, item: &Item) -> Result<()> {
-        let file = match &mut self.file {
-            Some(file) => file,
-            None => {
-                let file = tempfile::tempfile().map_err(temporary)?;
-                self.file.insert(BufWriter::new(file))
-            }
-        };
-        self.starts.push(self.end);
-        for id in item.prompt.ids.iter().chain(&item.responses[0].ids) {
-            file.write_all(&id.to_le_bytes()).map_err(temporary)?;
-            self.end += 4;
-        }
-        Ok(())
-    }
-
-    fn finish(self, items: usize) -> Result<Option<Documents>> {
-        let Some(file) = self.file else {
-            return Ok(None);
-        };
-        debug_assert_eq!(items, self.starts.len(), "a data set has one shape");
-        let file = file.into_inner();
-        Ok(Some(Documents {
-            file: file.map_err(|error| temporary(error.into_error()))?,
-            starts: self.starts,
-        }))
-    }
-}
-
-impl Documents {
-    /// The tokens of a piece that costs so many: all but the last are read.
-    fn read(&mut self, item: usize, cost: u32) -> Result<Vec<u32>> {
-        let mut bytes = vec![0; 4 * (cost as usize + 1)];
-        let start = SeekFrom::Start(self.starts[item]);
-        self.file.seek(start).map_err(temporary)?;
-        self.file.read_exact(&mut bytes).map_err(temporary)?;
-        let words = bytes.chunks_exact(4);
-        let word = |word: &[u8]| u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
-        Ok(words.map(word).collect())
-    }
 }

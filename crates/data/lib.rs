@@ -29,6 +29,7 @@ mod formats;
 mod laws;
 mod limits;
 mod notes;
+mod pieces;
 mod reader;
 mod row;
 mod shapes;
@@ -38,7 +39,7 @@ mod store;
 
 pub use chat::Template;
 pub use check::{Check, Report};
-pub use corpus::{Corpus, SharedStore};
+pub use corpus::{Corpus, SharedNotes, SharedStore};
 pub use encode::Vocabulary;
 pub use error::{Error, Result};
 pub use fields::Fields;

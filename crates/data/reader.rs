@@ -83,8 +83,17 @@ pub struct Reader {
     writer: Writer,
     /// The shape of the first row, where all must have the same, and its place.
     first: Option<(Shape, String)>,
+    boundary: Boundary,
     /// What was done so far.
     pub notes: Notes,
+}
+
+/// Whether it is noted which completions have other tokens when tokenized together with their prompt.
+/// It costs as much again as reading them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Boundary {
+    Checked,
+    Unchecked,
 }
 
 impl Reader {
@@ -98,6 +107,7 @@ impl Reader {
             },
             settings: Arc::new(settings),
             first: None,
+            boundary: Boundary::Checked,
             notes: Notes::default(),
         }
     }
@@ -106,13 +116,15 @@ impl Reader {
         &self.settings
     }
 
-    /// Another one of the same settings, which has read nothing.
+    /// Another one of the same settings, which has read nothing, for rows whose boundaries were checked
+    /// before or are not to be.
     #[must_use]
-    pub(crate) fn fresh(&self) -> Self {
+    pub(crate) fn unchecked(&self) -> Self {
         Self {
             settings: self.settings.clone(),
             writer: self.writer.clone(),
             first: self.first.clone(),
+            boundary: Boundary::Unchecked,
             notes: Notes::default(),
         }
     }
@@ -274,9 +286,7 @@ impl Reader {
     fn example(&self, row: &Row, notes: &mut Notes) -> Result<Vec<Item>> {
         let written = self.writer.completion(row)?;
         let answers = [(self.writer.fields.completion.as_str(), 0)];
-        self.settings
-            .vocabulary
-            .note_boundary(row, &written, notes)?;
+        self.note_boundary(row, &written, notes)?;
         Ok(vec![self.item(row, &written, &answers, notes)?])
     }
 
@@ -309,11 +319,16 @@ impl Reader {
             items.push(item);
         }
         if !items.is_empty() {
-            self.settings
-                .vocabulary
-                .note_boundary(row, written, notes)?;
+            self.note_boundary(row, written, notes)?;
         }
         Ok(items)
+    }
+
+    fn note_boundary(&self, row: &Row, written: &Written, notes: &mut Notes) -> Result<()> {
+        match self.boundary {
+            Boundary::Checked => self.settings.vocabulary.note_boundary(row, written, notes),
+            Boundary::Unchecked => Ok(()),
+        }
     }
 
     fn refuse_apart(&self, row: &Row, written: &Written) -> Result<()> {

@@ -95,16 +95,32 @@ impl Store {
             .collect()
     }
 
-    fn row(&mut self, number: usize) -> Result<Row> {
+    /// How many bytes a row has where it stands.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    #[must_use]
+    pub fn bytes(&self, number: u32) -> u64 {
+        let (_, start, end) = self.place(number as usize);
+        end - start
+    }
+
+    /// The part that a row is in, and where it starts and ends there.
+    fn place(&self, number: usize) -> (usize, u64, u64) {
         let index = self.parts.partition_point(|part| part.first <= number) - 1;
         let next = self.offsets.get(number + 1);
         let last = self
             .parts
             .get(index + 1)
             .is_some_and(|part| part.first == number + 1);
+        let end = next.filter(|_| !last).copied();
+        let end = end.unwrap_or(self.parts[index].end);
+        (index, self.offsets[number], end)
+    }
+
+    fn row(&mut self, number: usize) -> Result<Row> {
+        let (index, start, end) = self.place(number);
         let part = &mut self.parts[index];
-        let start = self.offsets[number];
-        let end = next.filter(|_| !last).copied().unwrap_or(part.end);
         // What stands between two rows may be a line too long to be one.
         let length = (end - start).min(LONGEST_ROW as u64 + 2);
         let mut bytes = vec![0; length as usize];

@@ -6,11 +6,22 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 fn corpus(path: &Path, settings: Settings, wanted: Wanted) -> Result<(Corpus, Notes)> {
+    corpus_ahead(path, settings, wanted, u64::MAX)
+}
+
+/// The same, where so many bytes of rows are tokenized ahead.
+fn corpus_ahead(
+    path: &Path,
+    settings: Settings,
+    wanted: Wanted,
+    bytes: u64,
+) -> Result<(Corpus, Notes)> {
     let source = Source::new(path, None, Reading::default())?;
     let mut reader = Reader::new(settings);
     let store = Store::open(&source, &mut Err, &mut |_| {})?;
     let numbers: Vec<u32> = (0..store.len() as u32).collect();
-    let corpus = Corpus::new(&Arc::new(Mutex::new(store)), &numbers, &mut reader, wanted)?;
+    let store = Arc::new(Mutex::new(store));
+    let corpus = Corpus::ahead(&store, &numbers, &mut reader, wanted, bytes)?;
     Ok((corpus, reader.notes))
 }
 
@@ -99,4 +110,54 @@ fn threads_change_nothing() {
         })
     };
     assert_eq!(on(1), on(3));
+}
+
+/// Of a data set too large to be tokenized ahead, a row is an item, and the next one stands in for one
+/// that gives nothing.
+#[test]
+fn rows_of_a_large_set_are_read_late() {
+    let late = |rows: &[Value], wanted, settings| {
+        let (folder, path) = file("x.jsonl", lines(rows));
+        let (corpus, notes) = corpus_ahead(&path, settings, wanted, 0).unwrap();
+        (folder, corpus, notes)
+    };
+    let of = |on_bad_row| Settings {
+        limits: Limits::context(32),
+        on_bad_row,
+        ..settings(characters(), Some(1), Some(0))
+    };
+    let mut pairs: Vec<_> = (0..40)
+        .map(|i| json!({"prompt": format!("q{i:02}"), "chosen": "good", "rejected": if i % 5 == 4 { "good" } else { "bad" }}))
+        .collect();
+    let (_folder, mut corpus, notes) = late(&pairs, Wanted::Pairs, of(OnBadRow::Error));
+    assert_eq!((corpus.count(), corpus.sampled()), (40, Some((40, 40))));
+    assert_eq!((notes.identical_pairs, corpus.responses()), (8, 64));
+    let text = |corpus: &mut Corpus, items: &[usize]| {
+        let read = corpus.read(items).unwrap();
+        let text = |prompt: &Arc<Prompt>| prompt.text.clone();
+        read.prompts().iter().map(text).collect::<Vec<_>>()
+    };
+    assert_eq!(text(&mut corpus, &[4, 2, 39]), ["q05", "q02", "q00"]);
+    assert_eq!(corpus.later().lock().unwrap().identical_pairs, 2);
+    assert_eq!(corpus.all(7).unwrap().len(), 64);
+    // All rows are alike, so the estimate is near what a usable row costs, times how many are.
+    let (cost, exact) = (corpus.cost(0) as f64, (5 + 4 + 3) as f64);
+    assert!((cost / (0.8 * exact) - 1.0).abs() < 0.2, "{cost} {exact}");
+
+    // What is wrong with a row that was not in the sample is said by the step that reads it.
+    let many: Vec<_> = (0..9000).map(|i| pairs[i % 4].clone()).collect();
+    pairs = many;
+    pairs[7] = json!({"prompt": "q", "chosen": "good", "rejected": true});
+    let (_folder, mut corpus, _) = late(&pairs, Wanted::Pairs, of(OnBadRow::Error));
+    assert_eq!(corpus.sampled(), Some((3000, 9000)));
+    let error = corpus.read(&[7]).unwrap_err().to_string();
+    assert!(error.contains("x.jsonl:8"), "{error}");
+    let (_folder, mut corpus, _) = late(&pairs, Wanted::Pairs, of(OnBadRow::Skip));
+    assert_eq!(text(&mut corpus, &[7]), ["q00"]);
+    assert_eq!(corpus.later().lock().unwrap().skipped_rows, 1);
+
+    // A document comes whole.
+    let texts = [json!({"text": "x".repeat(70)}), json!({"text": "y"})];
+    let (_folder, mut corpus, _) = late(&texts, Wanted::Demonstrations, of(OnBadRow::Error));
+    assert_eq!((corpus.count(), corpus.read(&[0]).unwrap().len()), (2, 3));
 }
