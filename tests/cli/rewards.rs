@@ -1,6 +1,6 @@
 //! Every kind of reward in a run.
 
-use crate::program::{rlhf, text};
+use crate::program::{rlhf, rows, text};
 use crate::{endpoint, folder};
 use serde_json::Value;
 use std::fs;
@@ -162,6 +162,38 @@ fn every_kind_of_reward_trains() {
         let config = fs::read_to_string(folder.join("run/config.toml")).unwrap();
         assert!(config.contains("[reward]"), "{reward}");
     }
+}
+
+/// Any reward can be asked about responses that are there already.
+#[test]
+fn responses_are_scored_by_any_reward() {
+    let world = world();
+    let folder = world.path();
+    fs::write(folder.join("judge.sh"), "while read -r line; do echo 2; done").unwrap();
+    let answers = "{\"prompt\": \"1 2\", \"completion\": \"3 4\"}\n\
+                   {\"prompt\": \"2 3\", \"completion\": \"5\"}\n";
+    fs::write(folder.join("answers.jsonl"), answers).unwrap();
+    let scores = |arguments: &[&str]| {
+        let arguments = [&["score", "--input", "answers.jsonl"], arguments].concat();
+        let output = rlhf(folder, &arguments);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let lines = rows(&text(&output.stdout));
+        let score = |line: &Value| line["score"].as_f64().unwrap();
+        lines.iter().map(score).collect::<Vec<_>>()
+    };
+    let by = |rule| scores(&["--model", "model", "--reward", rule]);
+    assert_eq!(by("token-share:3"), [0.5, 0.0]);
+    assert_eq!(by("length:-0.5"), [-1.0, -0.5]);
+    assert_eq!(by("command:sh judge.sh"), [2.0, 2.0]);
+    let learned = scores(&["--reward", "one/final"]);
+    assert!(learned[0] > learned[1] || learned[0] < learned[1]);
+    assert_eq!(learned, by("one/final"));
+    let output = rlhf(
+        folder,
+        &["score", "--input", "answers.jsonl", "--reward", "length:1"],
+    );
+    let error = text(&output.stderr);
+    assert!(error.contains("needs --model too"), "{error}");
 }
 
 #[test]

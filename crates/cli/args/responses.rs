@@ -93,7 +93,7 @@ pub(crate) struct GenerateArgs {
     pub(crate) json: bool,
 }
 
-/// Scores completions: log-probs of a model, or what a reward model says.
+/// Scores completions: log-probs of a model, or what a reward says.
 ///
 /// Prints JSON lines in the order of the input; log-probs are in nats.
 #[derive(Debug, Args)]
@@ -106,12 +106,13 @@ pub(crate) struct GenerateArgs {
     log-probs; a reward model reads a completion given as text\nwith its EOS, as in training."
 )]
 pub(crate) struct ScoreArgs {
-    /// The language model, a folder or a repository of the hub, owner/name[@revision].
+    /// The language model, a folder or a repository of the hub, owner/name[@revision]; with --reward,
+    /// whose tokenizer the rule is to use.
     #[arg(long, required_unless_present = "reward")]
     pub(crate) model: Option<PathBuf>,
-    /// The reward model, as for --model.
-    #[arg(long, conflicts_with_all = ["model", "temperature"])]
-    pub(crate) reward: Option<PathBuf>,
+    /// A reward as for train: a reward model, or a rule, program or endpoint.
+    #[arg(long, conflicts_with = "temperature")]
+    pub(crate) reward: Option<String>,
     /// The file of prompts and completions, or a data set of the hub.
     #[arg(long)]
     pub(crate) input: PathBuf,

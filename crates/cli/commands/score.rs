@@ -1,16 +1,16 @@
-//! `rlhf score`: the log-probs of completions, or what a reward model says of them.
+//! `rlhf score`: the log-probs of completions, or what a reward says of them.
 
 use crate::args::ScoreArgs;
-use crate::config::{BackendName, DtypeName};
+use crate::config::{BackendName, Config, DtypeName, ObjectiveName};
 use crate::dataset::rows;
 use crate::output::{Usage, print};
-use crate::resolve;
-use crate::wiring::{Vocabulary, backend};
+use crate::resolve::{self, Missing, settle};
+use crate::wiring::{self, Vocabulary, backend};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rlhf_data::{Fields, Limits, Row};
 use rlhf_lm::{Heads, LoadOptions, Recompute, load};
-use rlhf_objective::{Reward, Sequences, Want};
-use rlhf_reward::Learned;
+use rlhf_objective::{Sequences, Want};
+use rlhf_reward::Rule;
 use rlhf_tensor::Storage;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -24,20 +24,37 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
         return Err(Usage(anyhow!(message)).into());
     }
     match (&args.model, &args.reward) {
-        (_, Some(reward)) => rewards(args, &resolve::model(reward)?),
+        (model, Some(reward)) => rewards(args, model.as_deref(), reward),
         (Some(model), None) => log_probs(args, &resolve::model(model)?),
         (None, None) => bail!("give --model or --reward"),
     }
 }
 
-fn rewards(args: &ScoreArgs, folder: &Path) -> Result<()> {
-    let mut reward = Learned::load(folder, backend(args.backend, args.dtype))?;
-    let vocabulary = Vocabulary::load(folder)?;
+/// A reward model reads with its own tokenizer; any other rule needs that of a model.
+fn rewards(args: &ScoreArgs, model: Option<&Path>, reward: &str) -> Result<()> {
+    let rule = resolve::reward(reward).map_err(Usage)?;
+    let mut config = Config::defaults(ObjectiveName::Sft)?;
+    config.model.path = match (model, &rule) {
+        (Some(path), _) => Some(path.into()),
+        (None, Rule::Model { folder }) => Some(folder.clone()),
+        (None, _) => {
+            let message = format!("--reward {reward} needs --model too, for its tokenizer");
+            return Err(Usage(anyhow!(message)).into());
+        }
+    };
+    (config.model.backend, config.model.dtype) = (args.backend, args.dtype);
+    config.reward = Some(rule);
+    let config = settle(config, Missing::Refuse)?.local;
+    let vocabulary = Vocabulary::load(wiring::model_path(&config)?)?;
+    wiring::check_reward(&config, &vocabulary)?;
+    let mut reward = wiring::reward(&config, &vocabulary.tokenizer)?;
     let (rows, sequences) = read(args, &vocabulary)?;
-    for (index, row) in rows.iter().enumerate() {
-        // A language model does not read the last token; a reward model does.
-        let length = sequences.network_tokens(index..index + 1) + 1;
-        check_length(row, length, vocabulary.context)?;
+    if model.is_none() {
+        for (index, row) in rows.iter().enumerate() {
+            // A language model does not read the last token; a reward model does.
+            let length = sequences.network_tokens(index..index + 1) + 1;
+            check_length(row, length, vocabulary.context)?;
+        }
     }
     for range in sequences.micro_batches(TOKENS, 1) {
         let part = sequences.select(&range.collect::<Vec<_>>());
