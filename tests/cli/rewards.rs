@@ -169,7 +169,11 @@ fn every_kind_of_reward_trains() {
 fn responses_are_scored_by_any_reward() {
     let world = world();
     let folder = world.path();
-    fs::write(folder.join("judge.sh"), "while read -r line; do echo 2; done").unwrap();
+    fs::write(
+        folder.join("judge.sh"),
+        "while read -r line; do echo 2; done",
+    )
+    .unwrap();
     let answers = "{\"prompt\": \"1 2\", \"completion\": \"3 4\"}\n\
                    {\"prompt\": \"2 3\", \"completion\": \"5\"}\n";
     fs::write(folder.join("answers.jsonl"), answers).unwrap();
