@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Whole programs beside TRL's on this machine, taking turns: ours, theirs, ours, theirs.
+# Whole programs beside TRL's, and parts of them beside torch and transformers, on this machine, taking
+# turns: ours, theirs, ours, theirs.
 #
-#   scripts/compare_trl.sh OUT SIZE [WORKLOAD…]     workloads: dpo, ppo (critic as head and separate)
+#   scripts/compare_trl.sh OUT SIZE [WORKLOAD…]     generate, train, dpo, ppo (critic as head and separate)
 #
 # writes OUT.json and OUT.md; lines gather in OUT.jsonl, so several sizes go into one table. It needs
-#   TRL_PYTHON       a Python with torch, transformers and trl (dpo)
+#   TRL_PYTHON       a Python with torch, transformers and trl (all but ppo)
 #   TRL_PPO_PYTHON   one with trl 1.12, the last that has PPO
 # and takes RLHF (target/release/rlhf), ROUNDS (2), REPEATS (2), THREADS (2) and WAIT, a command to run
 # each program under, such as one that waits until the machine is idle.
@@ -15,7 +16,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 rlhf=${RLHF:-$here/../target/release/rlhf}
 rounds=${ROUNDS:-2} repeats=${REPEATS:-2}
 export THREADS=${THREADS:-2}
-if [ $# -eq 0 ]; then set -- dpo ppo; fi
+if [ $# -eq 0 ]; then set -- generate train dpo ppo; fi
 
 # Adds one program's line of JSON to the table, with its name.
 line() {
@@ -29,33 +30,39 @@ line() {
     }
 }
 
+# In f32 and in bf16.
 ours() {
     line "$1" "$rlhf" bench --size "$size" --threads "$THREADS" --repeats "$repeats" --json "${@:2}"
+    line "$1, bf16" "$rlhf" bench --size "$size" --threads "$THREADS" --repeats "$repeats" --json "${@:2}" --dtype bf16
 }
 
 # glibc's malloc gives memory back after each tensor; torch is faster where it is told to keep it.
 theirs() {
-    line "TRL" "$1" "$here/peer/$2" "$size" "$repeats"
-    line "TRL, tuned malloc" env MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=99999999999 \
-        MALLOC_TOP_PAD_=268435456 "$1" "$here/peer/$2" "$size" "$repeats"
+    local python=$2 script=$here/peer/$3
+    local keep=(MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=99999999999 MALLOC_TOP_PAD_=268435456)
+    line "$1" "$python" "$script" "$size" "$repeats"
+    line "$1, tuned malloc" env "${keep[@]}" "$python" "$script" "$size" "$repeats"
+    line "$1, tuned malloc, bf16" env "${keep[@]}" DTYPE=bf16 "$python" "$script" "$size" "$repeats"
 }
 
 for _ in $(seq "$rounds"); do
     for workload in "$@"; do
         case $workload in
+        generate | train)
+            ours "rlhf" --workload "$workload"
+            theirs torch "${TRL_PYTHON:?a Python with torch and transformers}" "$workload.py"
+            ;;
         dpo)
             ours "rlhf" --workload dpo
-            ours "rlhf, bf16" --workload dpo --dtype bf16
-            theirs "${TRL_PYTHON:?a Python with trl}" dpo.py
+            theirs TRL "${TRL_PYTHON:?a Python with trl}" dpo.py
             ;;
         ppo)
             ours "rlhf, critic as head" --workload ppo --critic head
-            ours "rlhf, critic as head, bf16" --workload ppo --critic head --dtype bf16
             ours "rlhf, separate critic" --workload ppo --critic separate
-            theirs "${TRL_PPO_PYTHON:?a Python with trl 1.12}" ppo.py
+            theirs TRL "${TRL_PPO_PYTHON:?a Python with trl 1.12}" ppo.py
             ;;
         *)
-            echo "no workload is called $workload: dpo and ppo are" >&2
+            echo "no workload is called $workload: generate, train, dpo and ppo are" >&2
             exit 2
             ;;
         esac

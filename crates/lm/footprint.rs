@@ -28,8 +28,7 @@ impl Summary {
         let all = rows * self.vocab as u64;
         match self.reward_model {
             true => 0,
-            false if all <= KEPT as u64 => all,
-            false => all.min(CHUNK as u64),
+            false => all.min((KEPT + CHUNK) as u64),
         }
     }
 

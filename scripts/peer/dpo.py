@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 
-from shapes import FIRST, PAIRS, PROMPT, RESPONSE, network, report, tokenizer, vocabulary
+from shapes import DTYPE, FIRST, PAIRS, PROMPT, RESPONSE, network, report, tokenizer, vocabulary
 
 import trl
 from datasets import Dataset
@@ -51,7 +51,7 @@ arguments = trl.DPOConfig(
     max_length=None,
     beta=0.1,
     learning_rate=1e-5,
-    bf16=False,
+    bf16=DTYPE == "bf16",
     fp16=False,
     gradient_checkpointing=False,
     use_cpu=True,

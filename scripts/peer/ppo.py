@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 
-from shapes import FIRST, PROMPT, RESPONSE, ROWS, network, report, tokenizer, vocabulary
+from shapes import DTYPE, FIRST, PROMPT, RESPONSE, ROWS, network, report, tokenizer, vocabulary
 
 import trl
 from datasets import Dataset
@@ -58,7 +58,7 @@ arguments = PPOConfig(
     temperature=1.0,
     kl_coef=0.05,
     learning_rate=1e-5,
-    bf16=False,
+    bf16=DTYPE == "bf16",
     fp16=False,
     gradient_checkpointing=False,
     use_cpu=True,

@@ -8,6 +8,7 @@ import warnings
 from statistics import median
 
 THREADS = int(os.environ.get("THREADS", "2"))
+DTYPE = os.environ.get("DTYPE", "f32")
 os.environ.update(
     OMP_NUM_THREADS=str(THREADS),
     CUDA_VISIBLE_DEVICES="",
@@ -36,6 +37,8 @@ SIZES = {
     "gpt2": (12, 768, 12, 50257),
 }
 PROMPT, RESPONSE, ROWS, PAIRS = 32, 64, 16, 8
+# Documents of a training step, and their tokens.
+DOCUMENTS = {"tiny": (16, 96), "small": (16, 96), "gpt2": (8, 128)}
 # The ids below are special: no text has them.
 BOS, EOS, PAD, FIRST = 0, 1, 2, 3
 
@@ -86,7 +89,7 @@ def report(workload, seconds, **more):
     line = {
         "workload": workload,
         "size": sys.argv[1],
-        "dtype": "f32",
+        "dtype": DTYPE,
         "threads": THREADS,
         "repeats": len(seconds),
         "seconds": {

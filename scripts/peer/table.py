@@ -7,15 +7,13 @@ import sys
 from pathlib import Path
 from statistics import median
 
-WHO = [
-    "rlhf, critic as head",
-    "rlhf, critic as head, bf16",
-    "rlhf, separate critic",
-    "rlhf",
-    "rlhf, bf16",
-    "TRL",
-    "TRL, tuned malloc",
-]
+WHO = ["rlhf, critic as head", "rlhf, separate critic", "rlhf", "torch", "TRL"]
+
+
+def order(who):
+    """Ours first, each in f32 before what it is in bf16."""
+    name = next(name for name in WHO if who.startswith(name))
+    return WHO.index(name), len(who)
 
 
 def main(lines, out):
@@ -26,7 +24,7 @@ def main(lines, out):
     for row in rows:
         groups[row["workload"], row["size"], row["who"]].append(row)
     table = []
-    for (workload, size, who), runs in sorted(groups.items(), key=lambda group: (*group[0][:2], WHO.index(group[0][2]))):
+    for (workload, size, who), runs in sorted(groups.items(), key=lambda group: (*group[0][:2], order(group[0][2]))):
         table.append(
             {
                 "workload": workload,
@@ -42,15 +40,20 @@ def main(lines, out):
             }
         )
     for row in table:
-        theirs = [other for other in table if other["who"].startswith("TRL") and all(other[key] == row[key] for key in ("workload", "size"))]
-        if theirs and row["who"].startswith("rlhf"):
-            plain = next(other for other in theirs if other["who"] == "TRL")
-            row["times_faster"] = plain["seconds"] / row["seconds"]
-            row["times_faster_than_tuned"] = min(other["seconds"] for other in theirs) / row["seconds"]
-            row["share_of_memory"] = row["peak_memory_mb"] / plain["peak_memory_mb"]
+        if not row["who"].startswith("rlhf"):
+            continue
+        theirs = [other for other in table if not other["who"].startswith("rlhf") and all(other[key] == row[key] for key in ("workload", "size"))]
+        of = {other["who"].partition(", ")[2]: other for other in theirs}
+        if "" in of:
+            row["times_faster"] = of[""]["seconds"] / row["seconds"]
+            row["share_of_memory"] = row["peak_memory_mb"] / of[""]["peak_memory_mb"]
+        same = ["tuned malloc, bf16"] if row["who"].endswith("bf16") else ["", "tuned malloc"]
+        same = [of[name]["seconds"] for name in same if name in of]
+        if same:
+            row["times_faster_than_tuned"] = min(same) / row["seconds"]
     Path(out + ".json").write_text(json.dumps({"machine": machine, "rows": table, "runs": rows}, indent=1) + "\n")
     names = f"{machine['cpu']}, {machine['cores']} cores, {' '.join(machine['features'])}; rlhf {machine['commit'][:8]}; {machine['date']}"
-    text = [names, "", "| | | seconds | of all runs | peak memory, MB | faster than TRL | than the faster TRL | share of its memory |"]
+    text = [names, "", "| | | seconds | of all runs | peak memory, MB | faster than theirs in f32 | than their fastest of the same dtype | share of its memory |"]
     text.append("|---|---|---|---|---|---|---|---|")
     for row in table:
         ratios = ["{:.1f} ×".format(row[key]) if key in row else "" for key in ("times_faster", "times_faster_than_tuned")]

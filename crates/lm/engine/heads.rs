@@ -12,9 +12,10 @@ use std::ops::Range;
 
 /// Logits computed at a time, in floats (64 MiB).
 pub(crate) const CHUNK: usize = 1 << 24;
-/// Logits kept from the forward pass where the whole batch has no more, in floats (256 MiB): the
-/// loss, and so their gradient, is known only after it.
-pub(crate) const KEPT: usize = 1 << 26;
+/// Logits kept from the forward pass, in floats (384 MiB): the loss, and so their gradient, is known
+/// only after it. Those of rows beyond are computed again.
+pub(crate) const KEPT: usize = KEPT_CHUNKS * CHUNK;
+const KEPT_CHUNKS: usize = 6;
 
 /// The final norm and the heads, and the memory they compute in.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(super) struct Readout {
     pub(super) precision: Precision,
     /// What logits are multiplied by: 1 / temperature.
     pub(super) sharpness: f32,
+    /// Floats of logits computed at a time.
+    pub(super) chunk: usize,
     /// The residual stream of the rows that predict, [N, D], and its norm.
     stream: Buffer,
     stats: Vec<RowStats>,
@@ -39,7 +42,8 @@ pub(super) struct Readout {
     logits: Buffer,
     summaries: Vec<RowSummary>,
     rows: usize,
-    kept: bool,
+    /// How many of the rows, from the first on, have their logits kept.
+    kept: usize,
 }
 
 impl Readout {
@@ -59,6 +63,7 @@ impl Readout {
             vocab,
             precision,
             sharpness: (1.0 / temperature) as f32,
+            chunk: CHUNK,
             stream: Buffer::default(),
             stats: Vec::new(),
             hidden: Buffer::default(),
@@ -67,7 +72,7 @@ impl Readout {
             logits: Buffer::default(),
             summaries: Vec::new(),
             rows: 0,
-            kept: false,
+            kept: 0,
         }
     }
 
@@ -82,14 +87,23 @@ impl Readout {
 
     /// Rows of logits computed at a time.
     fn chunk_rows(&self) -> usize {
-        (CHUNK / self.vocab).max(1)
+        (self.chunk / self.vocab).max(1)
+    }
+
+    /// How many of `n` rows have their logits kept: all, or whole chunks.
+    fn keep(&self, n: usize) -> usize {
+        let most = KEPT_CHUNKS * self.chunk / self.vocab;
+        match n <= most {
+            true => n,
+            false => most / self.chunk_rows() * self.chunk_rows(),
+        }
     }
 
     /// Gathers these rows of the residual stream and normalizes them.
     pub(super) fn gather(&mut self, weights: Weights<'_>, stream: &[f32], rows: &[usize]) {
         let (width, size) = (self.width, rows.len() * self.width);
         self.rows = rows.len();
-        self.kept = false;
+        self.kept = 0;
         let gathered = self.stream.at_least(size);
         for (to, row) in gathered.chunks_exact_mut(width).zip(rows) {
             to.copy_from_slice(&stream[row * width..][..width]);
@@ -111,15 +125,15 @@ impl Readout {
             return vec![0.0; targets.len()];
         };
         let (n, vocab, multiply) = (self.rows, self.vocab, self.multiply());
-        self.kept = n * vocab <= KEPT;
-        let step = self.chunk_rows();
-        let size = if self.kept { n } else { step.min(n) } * vocab;
-        let all = self.logits.at_least(size);
+        let (step, kept) = (self.chunk_rows(), self.keep(n));
+        self.kept = kept;
+        // The chunks that are not kept take turns behind those that are.
+        let all = self.logits.at_least((kept + step.min(n - kept)) * vocab);
         self.summaries.resize(n, RowSummary::default());
         let mut log_probs = Vec::with_capacity(n);
         for start in (0..n).step_by(step) {
             let rows = start..(start + step).min(n);
-            let at = if self.kept { start } else { 0 } * vocab;
+            let at = start.min(kept) * vocab;
             let logits = &mut all[at..at + rows.len() * vocab];
             let hidden = &self.hidden[rows.start * self.width..rows.end * self.width];
             multiply(logits, hidden, weights.get(head));
@@ -155,7 +169,7 @@ impl Readout {
     pub(super) fn log_dist(&self, weights: Weights<'_>, rows: Range<usize>) -> Option<Vec<f32>> {
         let head = self.vocabulary?;
         let range = rows.start * self.vocab..rows.end * self.vocab;
-        let mut logits = if self.kept {
+        let mut logits = if rows.end <= self.kept {
             self.logits[range].to_vec()
         } else {
             let mut logits = vec![0.0; range.len()];
@@ -210,9 +224,9 @@ impl Readout {
         for start in (0..n).step_by(step) {
             let rows = start..(start + step).min(n);
             let hidden = &self.hidden[rows.start * width..rows.end * width];
-            let at = if self.kept { start } else { 0 } * vocab;
+            let at = start.min(self.kept) * vocab;
             let logits = &mut self.logits[at..at + rows.len() * vocab];
-            if !self.kept {
+            if start >= self.kept {
                 multiply(logits, hidden, weight);
             }
             let summaries = &self.summaries[rows.clone()];
@@ -225,7 +239,7 @@ impl Readout {
             matmul(precision, d_hidden, Write::Over, 1.0, d_logits, weight);
             matmul(precision, d_weight, Write::Add, 1.0, d_logits.t(), hidden);
         }
-        self.kept = false;
+        self.kept = 0;
     }
 
     /// Adds to the gradient of the hidden states.

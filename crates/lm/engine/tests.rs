@@ -89,6 +89,13 @@ pub(super) fn numbers(outputs: &Outputs) -> Vec<Vec<f32>> {
 }
 
 fn compare(changes: &Value, heads: Heads, temperature: f64) {
+    // All logits kept; the first twelve rows' alone.
+    for chunk in [None, Some(2)] {
+        compare_in(chunk, changes, heads, temperature);
+    }
+}
+
+fn compare_in(chunk: Option<usize>, changes: &Value, heads: Heads, temperature: f64) {
     let config = config(changes);
     let what = format!("{changes} {heads:?} {temperature}");
     let mut engine = Gpt2::new(
@@ -98,6 +105,9 @@ fn compare(changes: &Value, heads: Heads, temperature: f64) {
         temperature,
         Precision::F32,
     );
+    if let Some(rows) = chunk {
+        engine.readout.chunk = rows * config.vocab;
+    }
     let mut plain = Plain::new(
         config.clone(),
         parameters(&config, heads),
