@@ -22,6 +22,26 @@ pub(super) struct Block {
     pub(super) inner_width: usize,
 }
 
+/// Which tokens of a batch go on behind a block's attention: of the last block only those are asked
+/// about that predict something, and a token may be asked about several times.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Onward<'a> {
+    /// All, in order.
+    All,
+    /// The rows of these.
+    Rows(&'a [usize]),
+}
+
+impl Onward<'_> {
+    /// How many of `n` rows go on.
+    pub(super) fn count(&self, n: usize) -> usize {
+        match self {
+            Self::All => n,
+            Self::Rows(rows) => rows.len(),
+        }
+    }
+}
+
 /// What a block's backward pass needs beside its input: 9 floats a token and unit of width for
 /// GPT-2's sizes. The norms' and the nonlinearity's outputs are not among them: they are computed
 /// again.
@@ -31,6 +51,8 @@ pub(super) struct Saved {
     pub(super) qkv: Buffer,
     log_sums: Buffer,
     mixed: Buffer,
+    /// The rows of `mixed` that go on, where not all do.
+    chosen: Buffer,
     middle: Buffer,
     stats_2: Vec<RowStats>,
     inner: Buffer,
@@ -58,18 +80,20 @@ impl Block {
         self.heads.count * self.heads.width
     }
 
-    /// `x` [n, D] ← the output, keeping in `saved` what [`backward`](Self::backward) needs.
+    /// `x` [R, D] ← the output of the R rows that go on, keeping in `saved` what
+    /// [`backward`](Self::backward) needs.
     pub(super) fn forward(
         &self,
         weights: Weights<'_>,
         segments: &Segments,
+        onward: Onward<'_>,
         (input, x): (&[f32], &mut [f32]),
         saved: &mut Saved,
         scratch: &mut Scratch,
     ) {
-        self.save(weights, segments, input, saved, scratch);
+        self.save(weights, segments, onward, input, saved, scratch);
         x.copy_from_slice(&saved.middle[..x.len()]);
-        let wide = segments.rows() * self.inner_width;
+        let wide = onward.count(segments.rows()) * self.inner_width;
         let active = scratch.wide.at_least(wide);
         activate(self.nonlinearity, &saved.inner[..wide], active);
         self.inner_out.forward(weights, active, x, Write::Add);
@@ -81,6 +105,7 @@ impl Block {
         &self,
         weights: Weights<'_>,
         segments: &Segments,
+        onward: Onward<'_>,
         input: &[f32],
         saved: &mut Saved,
         scratch: &mut Scratch,
@@ -94,10 +119,24 @@ impl Block {
         let mixed = saved.mixed.at_least(size);
         let log_sums = saved.log_sums.at_least(n * self.heads.count);
         attention(segments, self.heads, qkv, mixed, log_sums);
+        let n = onward.count(n);
+        let size = n * self.width();
         let middle = saved.middle.at_least(size);
-        middle.copy_from_slice(input);
+        let mixed = match onward {
+            Onward::All => {
+                middle.copy_from_slice(input);
+                mixed
+            }
+            Onward::Rows(rows) => {
+                let chosen = saved.chosen.at_least(size);
+                gather(rows, mixed, chosen);
+                gather(rows, input, middle);
+                chosen
+            }
+        };
         self.attention_out
             .forward(weights, mixed, middle, Write::Add);
+        let normed = scratch.normed.at_least(size);
         self.norm_2
             .forward(weights, middle, stats_of(&mut saved.stats_2, n), normed);
         let inner = saved.inner.at_least(n * self.inner_width);
@@ -115,7 +154,32 @@ impl Block {
         kept: (&[f32], &Saved),
         scratch: &mut Scratch,
     ) {
+        let mixed = &kept.1.mixed[..dx.len()];
         self.backward_mlp(weights, gradients, segments.rows(), dx, kept.1, scratch);
+        self.backward_mixed(weights, gradients, mixed, dx, scratch);
+        self.backward_attention(weights, gradients, segments, dx, kept, scratch);
+    }
+
+    /// The same where `rows` went on: `d_rows` [R, D] is the gradient of their output, `dx` [n, D] ←
+    /// that of the input.
+    pub(super) fn backward_rows(
+        &self,
+        weights: Weights<'_>,
+        gradients: &mut Gradients<'_>,
+        segments: &Segments,
+        (rows, d_rows, dx): (&[usize], &mut [f32], &mut [f32]),
+        kept: (&[f32], &Saved),
+        scratch: &mut Scratch,
+    ) {
+        let mixed = &kept.1.chosen[..d_rows.len()];
+        self.backward_mlp(weights, gradients, rows.len(), d_rows, kept.1, scratch);
+        self.backward_mixed(weights, gradients, mixed, d_rows, scratch);
+        dx.fill(0.0);
+        scatter_add(rows, d_rows, dx);
+        let d_mixed = scratch.wide.at_least(dx.len());
+        d_mixed.fill(0.0);
+        scatter_add(rows, &scratch.gradient[..d_rows.len()], d_mixed);
+        scratch.gradient.at_least(dx.len()).copy_from_slice(d_mixed);
         self.backward_attention(weights, gradients, segments, dx, kept, scratch);
     }
 
@@ -149,6 +213,21 @@ impl Block {
             .backward((weights, gradients), (middle, stats), d_normed, dx);
     }
 
+    /// Leaves the gradient of what attention mixed in the scratch memory.
+    fn backward_mixed(
+        &self,
+        weights: Weights<'_>,
+        gradients: &mut Gradients<'_>,
+        mixed: &[f32],
+        dx: &[f32],
+        scratch: &mut Scratch,
+    ) {
+        let d_mixed = scratch.gradient.at_least(dx.len());
+        self.attention_out.backward_weights(gradients, mixed, dx);
+        self.attention_out.backward_input(weights, dx, d_mixed);
+    }
+
+    /// Adds to `dx` what comes through attention.
     fn backward_attention(
         &self,
         weights: Weights<'_>,
@@ -169,9 +248,6 @@ impl Block {
             output: &saved.mixed[..size],
             log_sums: &saved.log_sums[..n * self.heads.count],
         };
-        self.attention_out
-            .backward_weights(gradients, attended.output, dx);
-        self.attention_out.backward_input(weights, dx, d_mixed);
         attention_backward(segments, self.heads, attended, d_mixed, d_qkv);
 
         let stats = &saved.stats_1[..n];
@@ -181,5 +257,22 @@ impl Block {
         self.qkv.backward_input(weights, d_qkv, d_normed);
         self.norm_1
             .backward((weights, gradients), (input, stats), d_normed, dx);
+    }
+}
+
+/// `to` [R, D] ← these rows of `from` [n, D].
+fn gather(rows: &[usize], from: &[f32], to: &mut [f32]) {
+    let width = to.len() / rows.len().max(1);
+    for (row, to) in rows.iter().zip(to.chunks_exact_mut(width.max(1))) {
+        to.copy_from_slice(&from[row * width..][..width]);
+    }
+}
+
+/// Adds each row of `from` [R, D] to one of `to` [n, D].
+fn scatter_add(rows: &[usize], from: &[f32], to: &mut [f32]) {
+    let width = from.len() / rows.len().max(1);
+    for (row, from) in rows.iter().zip(from.chunks_exact(width.max(1))) {
+        let to = &mut to[row * width..][..width];
+        to.iter_mut().zip(from).for_each(|(sum, x)| *sum += x);
     }
 }

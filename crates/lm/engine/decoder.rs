@@ -120,7 +120,7 @@ impl<'a> Gpt2Decoder<'a> {
                         }
                     });
             });
-        network.readout.gather(weights, stream, &batch.packed.rows);
+        network.readout.take(weights, stream);
     }
 
     /// Scores of rows of final hidden states.

@@ -99,27 +99,23 @@ impl Readout {
         }
     }
 
-    /// Gathers these rows of the residual stream and normalizes them.
-    pub(super) fn gather(&mut self, weights: Weights<'_>, stream: &[f32], rows: &[usize]) {
-        let (width, size) = (self.width, rows.len() * self.width);
-        self.rows = rows.len();
+    /// Takes the residual stream of the rows that predict, [N, D], and normalizes it.
+    pub(super) fn take(&mut self, weights: Weights<'_>, stream: &[f32]) {
+        self.rows = stream.len() / self.width;
         self.kept = 0;
-        let gathered = self.stream.at_least(size);
-        for (to, row) in gathered.chunks_exact_mut(width).zip(rows) {
-            to.copy_from_slice(&stream[row * width..][..width]);
-        }
-        self.stats.resize(rows.len(), RowStats::default());
-        let hidden = self.hidden.at_least(size);
-        self.norm
-            .forward(weights, gathered, &mut self.stats, hidden);
+        let taken = self.stream.at_least(stream.len());
+        taken.copy_from_slice(stream);
+        self.stats.resize(self.rows, RowStats::default());
+        let hidden = self.hidden.at_least(stream.len());
+        self.norm.forward(weights, taken, &mut self.stats, hidden);
     }
 
-    /// The gathered rows after the norm, [N, D].
+    /// The rows after the norm, [N, D].
     pub(super) fn hidden(&self) -> &[f32] {
         &self.hidden[..self.rows * self.width]
     }
 
-    /// Summarizes every gathered row's distribution and answers the log-probs of `targets`.
+    /// Summarizes every row's distribution and answers the log-probs of `targets`.
     pub(super) fn log_probs(&mut self, weights: Weights<'_>, targets: &[u32]) -> Vec<f32> {
         let Some(head) = self.vocabulary else {
             return vec![0.0; targets.len()];
@@ -148,7 +144,7 @@ impl Readout {
         log_probs
     }
 
-    /// The entropy of each gathered row's distribution, after [`log_probs`](Self::log_probs).
+    /// The entropy of each row's distribution, after [`log_probs`](Self::log_probs).
     pub(super) fn entropies(&self) -> Vec<f32> {
         match self.vocabulary {
             Some(_) => self.summaries.iter().map(|row| row.entropy).collect(),
@@ -156,7 +152,7 @@ impl Readout {
         }
     }
 
-    /// The value or score of each gathered row, where there is a head for it.
+    /// The value or score of each row, where there is a head for it.
     pub(super) fn numbers(&self, weights: Weights<'_>) -> Option<Vec<f32>> {
         let head = self.number?;
         let weight = weights.get(head.weight);
@@ -165,7 +161,7 @@ impl Readout {
         Some(rows.map(|row| dot_rows(row, weight) + bias).collect())
     }
 
-    /// The log-distributions of some gathered rows, [rows, V]; `None` without a vocabulary head.
+    /// The log-distributions of some rows, [rows, V]; `None` without a vocabulary head.
     pub(super) fn log_dist(&self, weights: Weights<'_>, rows: Range<usize>) -> Option<Vec<f32>> {
         let head = self.vocabulary?;
         let range = rows.start * self.vocab..rows.end * self.vocab;
@@ -181,14 +177,14 @@ impl Readout {
         Some(logits)
     }
 
-    /// From the gradients of the outputs to that of the gathered rows of the stream, [N, D].
+    /// From the gradients of the outputs to that of the rows of the stream, [N, D].
     pub(super) fn backward(
         &mut self,
         weights: Weights<'_>,
         gradients: &mut Gradients<'_>,
         of_rows: Option<&[RowGradient]>,
         of_numbers: Option<&[f32]>,
-    ) -> &[f32] {
+    ) -> &mut [f32] {
         let size = self.rows * self.width;
         match (of_rows, self.vocabulary) {
             (Some(of_rows), Some(head)) => {

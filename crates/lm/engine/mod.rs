@@ -99,7 +99,7 @@ impl Network for Gpt2 {
         let (log_probs, numbers) = on_the_pool(|| {
             let weights = self.parameters.weights();
             let stream = self.trunk.forward(weights, &batch, want.purpose, |_, _| ());
-            self.readout.gather(weights, stream, &batch.packed.rows);
+            self.readout.take(weights, stream);
             let log_probs = self.readout.log_probs(weights, &batch.packed.targets);
             (log_probs, self.readout.numbers(weights))
         });
@@ -148,8 +148,7 @@ impl Network for Gpt2 {
             let (weights, mut into) = self.parameters.split();
             let readout = &mut self.readout;
             let d_rows = readout.backward(weights, &mut into, of_rows.as_deref(), of_numbers);
-            self.trunk
-                .backward(weights, &mut into, &read.batch, &packed.rows, d_rows);
+            self.trunk.backward(weights, &mut into, &read.batch, d_rows);
         });
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! From tokens to the residual stream after the last block, and back.
 
-use super::block::{Block, Saved, Scratch};
+use super::block::{Block, Onward, Saved, Scratch};
 use super::modules::{Embedding, Linear, Norm};
 use crate::bodies::gpt2::{BlockIds, Gpt2Ids};
 use crate::{Activation, Gpt2Config, Packed, Recompute};
@@ -83,8 +83,9 @@ impl Trunk {
         }
     }
 
-    /// Runs all blocks and answers the residual stream, [n, D]. `after` sees each block's queries,
-    /// keys and values [n, 3D].
+    /// Runs all blocks and answers the residual stream of the rows that predict, [N, D]; nothing that
+    /// only they need is computed for the others. `after` sees each block's queries, keys and values
+    /// [n, 3D].
     pub(super) fn forward(
         &mut self,
         weights: Weights<'_>,
@@ -93,9 +94,11 @@ impl Trunk {
         mut after: impl FnMut(usize, &[f32]),
     ) -> &[f32] {
         let size = batch.packed.tokens.len() * self.width;
-        let x = self.stream.at_least(size);
+        let of_rows = batch.packed.rows.len() * self.width;
+        let x = self.stream.at_least(size.max(of_rows));
         let (tokens, positions) = (&batch.packed.tokens, &batch.packed.positions);
-        self.embedding.forward(weights, tokens, positions, x);
+        self.embedding
+            .forward(weights, tokens, positions, &mut x[..size]);
         for (layer, block) in self.blocks.iter().enumerate() {
             let (of_input, of_rest) = match (purpose, self.recompute) {
                 (Purpose::Score, _) => (0, 0),
@@ -103,51 +106,70 @@ impl Trunk {
                 (Purpose::Train, Recompute::None) => (layer, layer),
             };
             let input = slot(&mut self.inputs, of_input).at_least(size);
-            input.copy_from_slice(x);
+            input.copy_from_slice(&x[..size]);
             let saved = slot(&mut self.saved, of_rest);
-            let segments = &batch.segments;
-            block.forward(weights, segments, (input, x), saved, &mut self.scratch);
+            let onward = onward(layer, self.blocks.len(), batch);
+            let out = &mut x[..onward.count(size / self.width) * self.width];
+            let scratch = &mut self.scratch;
+            block.forward(
+                weights,
+                &batch.segments,
+                onward,
+                (input, out),
+                saved,
+                scratch,
+            );
             self.held = layer;
             after(layer, &saved.qkv[..3 * size]);
         }
-        x
+        &x[..of_rows]
     }
 
-    /// From the gradient of some rows of the stream (`d_rows` [N, D], where they are: `rows`) to
-    /// those of the parameters. Rows that predict several tokens are listed as often; their
-    /// gradients add up.
+    /// From the gradient of the rows that predict (`d_rows` [N, D], which is used up) to those of the
+    /// parameters.
     pub(super) fn backward(
         &mut self,
         weights: Weights<'_>,
         gradients: &mut Gradients<'_>,
         batch: &Batch,
-        rows: &[usize],
-        d_rows: &[f32],
+        d_rows: &mut [f32],
     ) {
-        let width = self.width;
-        let dx = self.gradient.at_least(batch.packed.tokens.len() * width);
-        dx.fill(0.0);
-        for (row, d_row) in rows.iter().zip(d_rows.chunks_exact(width)) {
-            let dx = &mut dx[row * width..][..width];
-            dx.iter_mut().zip(d_row).for_each(|(sum, d)| *sum += d);
-        }
+        let packed = &batch.packed;
+        let dx = self.gradient.at_least(packed.tokens.len() * self.width);
         let (segments, scratch) = (&batch.segments, &mut self.scratch);
         for (layer, block) in self.blocks.iter().enumerate().rev() {
             let input = &self.inputs[layer][..dx.len()];
+            let onward = onward(layer, self.blocks.len(), batch);
             let saved = match self.recompute {
                 Recompute::None => &self.saved[layer],
                 Recompute::Blocks => {
                     if self.held != layer {
-                        block.save(weights, segments, input, &mut self.saved[0], scratch);
+                        let saved = &mut self.saved[0];
+                        block.save(weights, segments, onward, input, saved, scratch);
                         self.held = layer;
                     }
                     &self.saved[0]
                 }
             };
-            block.backward(weights, gradients, segments, dx, (input, saved), scratch);
+            let kept = (input, saved);
+            match onward {
+                Onward::All => block.backward(weights, gradients, segments, dx, kept, scratch),
+                Onward::Rows(rows) => {
+                    let of_rows = (rows, &mut *d_rows, &mut *dx);
+                    block.backward_rows(weights, gradients, segments, of_rows, kept, scratch);
+                }
+            }
         }
-        let (tokens, positions) = (&batch.packed.tokens, &batch.packed.positions);
+        let (tokens, positions) = (&packed.tokens, &packed.positions);
         self.embedding.backward(gradients, tokens, positions, dx);
+    }
+}
+
+/// Which tokens go on behind a block's attention: behind the last one's, those that predict.
+fn onward(layer: usize, layers: usize, batch: &Batch) -> Onward<'_> {
+    match layer + 1 == layers {
+        true => Onward::Rows(&batch.packed.rows),
+        false => Onward::All,
     }
 }
 
