@@ -20,15 +20,16 @@ impl Summary {
             (Purpose::Train, Recompute::None) => layers * (width + rest) + of_backward,
             (Purpose::Train, Recompute::Blocks) => layers * width + rest + of_backward,
         };
-        F32 * (tokens * blocks + rows * 4 * width + self.logits(rows))
+        F32 * (tokens * blocks + rows * 4 * width + self.logits(rows, reads.0))
     }
 
     /// Floats of logits held at once.
-    fn logits(&self, rows: u64) -> u64 {
+    fn logits(&self, rows: u64, purpose: Purpose) -> u64 {
         let all = rows * self.vocab as u64;
-        match self.reward_model {
-            true => 0,
-            false => all.min((KEPT + CHUNK) as u64),
+        match (self.reward_model, purpose) {
+            (true, _) => 0,
+            (false, Purpose::Score) if all > KEPT as u64 => all.min(CHUNK as u64),
+            (false, _) => all.min((KEPT + CHUNK) as u64),
         }
     }
 

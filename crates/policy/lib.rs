@@ -9,6 +9,7 @@ mod sampler;
 mod score;
 mod snapshot;
 pub mod testing;
+mod waiting;
 
 pub use actor_critic::ActorCritic;
 pub use sampler::{Draw, Sampled, Sampling, sample};

@@ -1,11 +1,11 @@
 //! The one sampler: it draws responses from any decoder, the policy's or a prior's.
 
+use crate::waiting::{Unit, Waiting};
 use rlhf_objective::{
     Decoder, Error, Finish, PerToken, Prompt, Response, Result, Sequences, Start,
 };
 use rlhf_tensor::{Rng, Stream, cpu};
 use serde::Serialize;
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// How a token is chosen from its distribution.
@@ -77,7 +77,7 @@ pub fn sample(
     decode: &dyn Fn(&[u32]) -> String,
 ) -> Result<Sampled> {
     check(prompts, sampling)?;
-    let mut waiting = units(prompts.len(), sampling);
+    let mut waiting = Waiting::new(prompts.len(), sampling.samples, sampling.rows);
     let mut live: Vec<Row> = Vec::new();
     let mut done: Vec<Option<Row>> = Vec::new();
     done.resize_with(prompts.len() * sampling.samples, || None);
@@ -131,31 +131,21 @@ fn check(prompts: &[Arc<Prompt>], sampling: &Sampling) -> Result<()> {
     Ok(())
 }
 
-/// (prompt, first sample, samples) to start together, so that the prompt is read once; more
-/// samples than rows are started in several parts.
-fn units(prompts: usize, sampling: &Sampling) -> VecDeque<(usize, usize, usize)> {
-    let parts = |prompt| {
-        (0..sampling.samples)
-            .step_by(sampling.rows)
-            .map(move |first| (prompt, first, sampling.rows.min(sampling.samples - first)))
-    };
-    (0..prompts).flat_map(parts).collect()
-}
-
-/// Lets waiting prompts in while there are rows for them.
+/// Lets waiting prompts in.
 fn enter(
     decoder: &mut dyn Decoder,
     prompts: &[Arc<Prompt>],
     sampling: &Sampling,
-    waiting: &mut VecDeque<(usize, usize, usize)>,
+    waiting: &mut Waiting,
     live: &mut Vec<Row>,
 ) -> Result<()> {
     let mut starts = Vec::new();
-    while let Some(&(prompt, first, samples)) = waiting.front() {
-        if live.len() + samples > sampling.rows {
-            break;
-        }
-        waiting.pop_front();
+    for Unit {
+        prompt,
+        first,
+        samples,
+    } in waiting.enter(live.len())
+    {
         let ids = &prompts[prompt].ids;
         let limit = sampling
             .max_new_tokens

@@ -2,6 +2,7 @@
 
 use crate::Sampled;
 use rlhf_objective::{Network, PerToken, Prior, Result, Rollouts, Want, exact_kl};
+use rlhf_tensor::Storage;
 
 /// One batched pass of the policy and the prior over what was drawn: log π_old, log p₀, values,
 /// entropies and exact KL. At most `tokens` network tokens are read at once, and `group`
@@ -21,9 +22,19 @@ pub fn score(
     let (mut log_probs, mut entropy, mut values) = (vec![], vec![], vec![]);
     let (mut prior_log_probs, mut kl) = (vec![], vec![]);
     let parts = sequences.sorted_micro_batches(tokens, group);
+    // The first update reads the same with the same weights: where one read holds everything, a
+    // network that can answer it from what it kept need not run again.
+    let trained = policy
+        .parameters()
+        .iter()
+        .all(|table| table.storage() == Storage::Trainable);
+    let want = match trained && parts.len() == 1 {
+        true => Want::TRAIN,
+        false => Want::SCORE,
+    };
     for part in &parts {
         let part = sequences.select(part);
-        let outputs = policy.read(&part, Want::SCORE.with_entropy())?;
+        let outputs = policy.read(&part, want.with_entropy())?;
         log_probs.push(outputs.log_probs);
         entropy.extend(outputs.entropy);
         values.extend(outputs.values);

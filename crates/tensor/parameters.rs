@@ -96,6 +96,7 @@ pub struct Parameters {
     entries: Vec<Entry>,
     index: HashMap<String, usize>,
     weights: Buffer,
+    version: u64,
     training: Option<Training>,
 }
 
@@ -180,6 +181,7 @@ impl Parameters {
             entries,
             index,
             weights: Buffer::zeroed(total),
+            version: 0,
             training,
         }
     }
@@ -231,8 +233,15 @@ impl Parameters {
         }
     }
 
+    /// How often the weights may have changed: where it is the same, they are.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     /// One parameter's weights, to write.
     pub fn weights_mut(&mut self, id: ParameterId) -> &mut [f32] {
+        self.version += 1;
         &mut self.weights[self.entries[id.0].range.clone()]
     }
 
@@ -332,6 +341,7 @@ impl Parameters {
         let Some(training) = &mut self.training else {
             return;
         };
+        self.version += 1;
         let groups = self
             .entries
             .iter()
@@ -433,8 +443,12 @@ mod tests {
         let mut p = parameters(Storage::Trainable);
         let before = p.checksum();
         assert_eq!(before, parameters(Storage::Frozen).checksum());
-        let a = p.id("a").unwrap();
+        let (a, version) = (p.id("a").unwrap(), p.version());
         p.weights_mut(a)[14] += 1e-6;
         assert_ne!(before, p.checksum());
+        assert_ne!(version, p.version());
+        let version = p.version();
+        p.adamw_step(&AdamW::default(), 0.0, 1.0);
+        assert_ne!(version, p.version());
     }
 }

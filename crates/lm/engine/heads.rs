@@ -3,6 +3,7 @@
 
 use super::modules::Norm;
 use crate::bodies::gpt2::Number;
+use rlhf_objective::Purpose;
 use rlhf_tensor::cpu::{
     Buffer, Precision, RowGradient, RowStats, RowSummary, View, Write, dot_rows,
     log_softmax_backward, log_softmax_rows, matmul, summarize_rows,
@@ -36,7 +37,7 @@ pub(super) struct Readout {
     /// The residual stream of the rows that predict, [N, D], and its norm.
     stream: Buffer,
     stats: Vec<RowStats>,
-    hidden: Buffer,
+    pub(super) hidden: Buffer,
     gradient: Buffer,
     stream_gradient: Buffer,
     logits: Buffer,
@@ -90,12 +91,13 @@ impl Readout {
         (self.chunk / self.vocab).max(1)
     }
 
-    /// How many of `n` rows have their logits kept: all, or whole chunks.
-    fn keep(&self, n: usize) -> usize {
+    /// How many of `n` rows have their logits kept: all, or to train whole chunks.
+    fn keep(&self, n: usize, purpose: Purpose) -> usize {
         let most = KEPT_CHUNKS * self.chunk / self.vocab;
-        match n <= most {
-            true => n,
-            false => most / self.chunk_rows() * self.chunk_rows(),
+        match purpose {
+            _ if n <= most => n,
+            Purpose::Train => most / self.chunk_rows() * self.chunk_rows(),
+            Purpose::Score => 0,
         }
     }
 
@@ -116,12 +118,17 @@ impl Readout {
     }
 
     /// Summarizes every row's distribution and answers the log-probs of `targets`.
-    pub(super) fn log_probs(&mut self, weights: Weights<'_>, targets: &[u32]) -> Vec<f32> {
+    pub(super) fn log_probs(
+        &mut self,
+        weights: Weights<'_>,
+        targets: &[u32],
+        purpose: Purpose,
+    ) -> Vec<f32> {
         let Some(head) = self.vocabulary else {
             return vec![0.0; targets.len()];
         };
         let (n, vocab, multiply) = (self.rows, self.vocab, self.multiply());
-        let (step, kept) = (self.chunk_rows(), self.keep(n));
+        let (step, kept) = (self.chunk_rows(), self.keep(n, purpose));
         self.kept = kept;
         // The chunks that are not kept take turns behind those that are.
         let all = self.logits.at_least((kept + step.min(n - kept)) * vocab);

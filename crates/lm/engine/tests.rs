@@ -449,3 +449,61 @@ fn questions_out_of_turn_are_refused() {
     };
     assert!(policy.backward(&short).is_err());
 }
+
+/// A batch that was read to train is not read again while no weight moves.
+#[test]
+fn the_same_read_twice_is_one() {
+    let config = config(&json!({}));
+    let heads = Heads::LanguageAndValue;
+    let new = || {
+        let parameters = parameters(&config, heads);
+        Gpt2::new(config.clone(), parameters, heads, 1.0, Precision::F32)
+    };
+    let (s, other) = (batch(config.vocab, 1), batch(config.vocab, 2));
+    let want = Want::TRAIN.with_entropy();
+    let mut engine = new();
+    let first = engine.read(&s, want).unwrap();
+    // What the answer does not need again is spoilt to see whether it is computed again.
+    let spoil = |engine: &mut Gpt2| engine.readout.hidden[0] = f32::NAN;
+    let ran = |engine: &mut Gpt2| engine.readout.hidden[0].is_finite();
+    let before = engine.readout.hidden[0];
+    spoil(&mut engine);
+    let second = engine.read(&s, want).unwrap();
+    assert!(!ran(&mut engine));
+    assert_eq!(numbers(&first), numbers(&second));
+    engine.readout.hidden[0] = before;
+    let g = gradients(s.tokens(), &second);
+    engine.backward(&g).unwrap();
+    let mut fresh = new();
+    fresh.read(&s, want).unwrap();
+    fresh.backward(&g).unwrap();
+    let sums = |engine: &Gpt2| -> Vec<f32> {
+        let ids = engine.parameters.ids();
+        let gradient = |id| engine.parameters.gradient(id).unwrap().to_vec();
+        ids.flat_map(gradient).collect()
+    };
+    assert_eq!(sums(&engine), sums(&fresh));
+    // After its backward pass, after another batch, a decoder or a move, it is.
+    type Between<'a> = &'a dyn Fn(&mut Gpt2);
+    let between: [Between; 4] = [
+        &|_| (),
+        &|engine| drop(engine.read(&other, want).unwrap()),
+        &|engine| drop(engine.decoder().unwrap()),
+        &|engine| {
+            engine.read(&s, want).unwrap();
+            let adamw = rlhf_tensor::AdamW::default();
+            engine.parameters.adamw_step(&adamw, 0.0, 1.0);
+        },
+    ];
+    for between in between {
+        between(&mut engine);
+        spoil(&mut engine);
+        engine.read(&s, want).unwrap();
+        assert!(ran(&mut engine));
+    }
+    // One that was read for its numbers alone kept too little.
+    engine.read(&other, Want::SCORE).unwrap();
+    spoil(&mut engine);
+    engine.read(&other, Want::TRAIN).unwrap();
+    assert!(ran(&mut engine));
+}

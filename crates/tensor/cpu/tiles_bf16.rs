@@ -19,7 +19,7 @@ const TILE_ROWS: usize = 8;
 const TILE_COLUMNS: usize = 3 * SIDE;
 /// Rows of one piece of work, and panels of columns, which stay in a core's cache.
 const TASK_ROWS: usize = 128;
-const TASK_PANELS: usize = 10;
+const TASK_PANELS: usize = 4;
 
 /// Ranges of `step` up to `end`.
 fn blocks(end: usize, step: usize) -> impl Iterator<Item = Range<usize>> {
@@ -174,6 +174,13 @@ mod native {
         /// touches, and the processor has these features.
         #[target_feature(enable = "avx512f,avx512bf16")]
         pub(super) unsafe fn multiply(&self) {
+            // The destination is far away, and asked for last.
+            for i in 0..self.rows {
+                for j in (0..self.columns).step_by(SIDE) {
+                    let at = self.c.wrapping_add(i * self.stride + j);
+                    _mm_prefetch::<_MM_HINT_T0>(at.cast_const().cast());
+                }
+            }
             let mut sums = [[_mm512_setzero_ps(); 3]; TILE_ROWS];
             for p in 0..self.words {
                 // SAFETY: the caller's promise.

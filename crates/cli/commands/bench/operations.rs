@@ -30,7 +30,8 @@ impl Batch {
         self.count * self.responses * self.response
     }
 
-    /// One forward pass, a prompt read once for all of its responses.
+    /// One forward pass, a prompt read once for all of its responses; behind the attention of the last
+    /// block, the rows that are asked about alone.
     pub(super) fn forward(&self, shape: &Summary, reads: Reads) -> f64 {
         let (width, inner) = (shape.width as f64, shape.inner as f64);
         let read = match reads {
@@ -45,13 +46,18 @@ impl Batch {
         let responses = prompts * self.responses as f64;
         let tokens = prompts * self.prompt as f64 + responses * read as f64;
         let pairs = prompts * attended(0, self.prompt) + responses * attended(self.prompt, read);
-        let linear = 2.0 * tokens * (4.0 * width * width + 2.0 * width * inner);
-        let attention = 4.0 * pairs * width;
+        let asked = match reads {
+            Reads::Language | Reads::Values => self.tokens() as f64,
+            Reads::Score => responses,
+        };
+        let of_all = 2.0 * tokens * 3.0 * width * width + 4.0 * pairs * width;
+        let of_asked = 2.0 * (width * width + 2.0 * width * inner);
+        let layers = shape.layers as f64;
         let head = match reads {
             Reads::Language => 2.0 * self.tokens() as f64 * width * shape.vocab as f64,
             Reads::Values | Reads::Score => 0.0,
         };
-        shape.layers as f64 * (linear + attention) + head
+        layers * of_all + ((layers - 1.0) * tokens + asked) * of_asked + head
     }
 
     /// A forward pass and the two products of each of its products' gradients.
@@ -80,10 +86,11 @@ mod tests {
         let (trunk, head) = (1_574_912.0, 1_048_576.0);
         assert_eq!(one.forward(&size.shape, Reads::Language), trunk + head);
         assert_eq!(one.forward(&size.shape, Reads::Values), trunk);
-        // The second token attends to two.
+        // The second token attends to two; the last block ends, 2·9·128², with it alone.
+        let end = 294_912.0;
         assert_eq!(
             one.forward(&size.shape, Reads::Score),
-            2.0 * trunk + 4.0 * 4.0 * 128.0
+            2.0 * trunk + 4.0 * 4.0 * 128.0 - end
         );
         let shared = Batch {
             responses: 3,
@@ -91,7 +98,7 @@ mod tests {
         };
         assert_eq!(
             shared.forward(&size.shape, Reads::Language),
-            trunk + 3.0 * head
+            trunk + 2.0 * end + 3.0 * head
         );
         assert_eq!(one.training(&size.shape, Reads::Values), 3.0 * trunk);
     }
