@@ -32,7 +32,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-const HELP: &str = "Example: a first look, in about a minute, with nothing to download
+const HELP: &str = "Example: a first look, in less than a minute, with nothing to download
   rlhf train --out first
   rlhf generate --model first/final --prompt 'the film was' -n 3
   rlhf eval first

@@ -203,7 +203,11 @@ pub(crate) fn make_folder_of(path: &Path) -> Result<&Path> {
 fn write_atomic(path: &Path, content: &[u8]) -> Result<()> {
     let folder = make_folder_of(path)?;
     let write = || {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        let mut builder = tempfile::Builder::new();
+        // A cache may be shared, as far as the user's mask allows.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut file = builder.tempfile_in(folder)?;
         file.write_all(content)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
