@@ -58,6 +58,16 @@ impl Deref for MappedFile {
 mod tests {
     use super::*;
 
+    /// KiB of a mapped file that are in memory.
+    #[cfg(target_os = "linux")]
+    fn resident(path: &Path) -> usize {
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let of_file = maps.split(path.to_str().unwrap()).nth(1).unwrap();
+        let line = of_file.lines().find(|line| line.starts_with("Rss:"));
+        let number = line.unwrap().split_whitespace().nth(1).unwrap();
+        number.parse().unwrap()
+    }
+
     #[test]
     fn maps_what_is_there() {
         let folder = tempfile::tempdir().unwrap();
@@ -73,6 +83,12 @@ mod tests {
         for range in [0..100_000, 5..20_000, 7..7, 90_000..200_000] {
             map.release(range);
             assert_eq!(&*map, long);
+        }
+        #[cfg(target_os = "linux")]
+        {
+            assert!(resident(&other) >= 96, "{} KiB", resident(&other));
+            map.release(0..100_000);
+            assert_eq!(resident(&other), 0);
         }
         std::fs::write(&path, b"").unwrap();
         assert!(MappedFile::open(&path).unwrap().is_empty());
