@@ -63,12 +63,14 @@ fn a_prior_is_held_in_what_the_run_says() {
     assert_eq!(exact_about["frozen_dtype"], "f32");
     let flag = ["--frozen-dtype", "bf16"];
     let (said, about, halves) = run(&flag);
-    let words = "weights held in bf16, those of model rounded to it: KL is not exactly 0";
-    assert!(said.contains(words), "{said}");
+    assert!(said.contains("frozen     weights held in bf16"), "{said}");
+    assert!(
+        said.contains("rounded to it: KL is not exactly 0"),
+        "{said}"
+    );
     assert_eq!(about["frozen_dtype"], "bf16");
     assert_eq!(about["model"], exact_about["model"]);
     let sum = |about: &serde_json::Value| about["prior"]["models"][0]["sha256"].clone();
-    assert_eq!(sum(&exact_about), about["model"]["sha256"]);
     assert_ne!(sum(&about), sum(&exact_about));
     let setting = ["--set", "model.frozen_dtype=bf16"];
     assert_eq!(run(&setting).2, halves);
