@@ -80,6 +80,8 @@ pub(crate) struct ModelSection {
     pub(crate) backend: BackendName,
     /// Of every network of the run.
     pub(crate) dtype: DtypeName,
+    /// What the weights of prior and reward models are held in.
+    pub(crate) frozen_dtype: DtypeName,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) adapter: Option<toml::Value>,
 }
@@ -104,7 +106,7 @@ pub(crate) enum BackendName {
     Plain,
 }
 
-/// What the operands of matrix products are rounded to.
+/// A type of number: what the operands of matrix products are rounded to, or weights held in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum DtypeName {

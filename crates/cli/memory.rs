@@ -1,6 +1,6 @@
 //! How much memory a run will take at its peak, from headers and the lengths of its data.
 
-use crate::config::{Config, Critic, MethodName};
+use crate::config::{Config, Critic, DtypeName, MethodName};
 use crate::wiring;
 use anyhow::Result;
 use rlhf_lm::{Recompute, Summary, inspect};
@@ -56,7 +56,10 @@ pub(crate) fn estimate(config: &Config, item: PerItem) -> Result<String> {
         let rewards = config.reward.iter().flat_map(|rule| rule.models());
         for folder in priors.iter().map(AsRef::as_ref).chain(rewards) {
             let other = inspect(folder)?;
-            frozen += other.memory.frozen;
+            frozen += match config.model.frozen_dtype {
+                DtypeName::F32 => other.memory.frozen,
+                DtypeName::Bf16 => other.memory.frozen_bf16,
+            };
             activations += other.read_bytes(tokens, rows, (Purpose::Score, Recompute::None));
         }
     }

@@ -8,6 +8,7 @@ use crate::target;
 use crate::wiring::{self, Vocabulary};
 use anyhow::{Result, ensure};
 use rlhf_data::Corpus;
+use rlhf_lm::inspect;
 use rlhf_objective::Items;
 use serde_json::{Map, Value};
 
@@ -31,6 +32,7 @@ pub(crate) fn plan(config: &Config) -> Result<Lines> {
     lines.push(("data", words));
     lines.push(("steps", steps(config)?));
     lines.push(("products", products(config)));
+    lines.extend(frozen(config)?.map(|words| ("frozen", words)));
     lines.push(("memory", memory::estimate(config, item)?));
     Ok(lines)
 }
@@ -44,6 +46,34 @@ fn products(config: &Config) -> String {
             "operands rounded to bf16, sums in f32; attention and weights in f32".into()
         }
     }
+}
+
+/// What is to be said of the weights that do not move, where they are not held in f32.
+fn frozen(config: &Config) -> Result<Option<String>> {
+    if config.model.frozen_dtype == DtypeName::F32 {
+        return Ok(None);
+    }
+    let priors = match config.objective {
+        ObjectiveName::Sft => Vec::new(),
+        _ => wiring::prior(config)?.folders,
+    };
+    let rewards = config.reward.iter().flat_map(|rule| rule.models());
+    let mut rounded = Vec::new();
+    let (mut any, priors) = (false, priors.iter().map(AsRef::as_ref));
+    for folder in priors.chain(rewards) {
+        any = true;
+        if inspect(folder)?.dtypes != ["BF16"] {
+            rounded.push(folder.display().to_string());
+        }
+    }
+    Ok(Some(match (any, rounded.is_empty()) {
+        (false, _) => "no network: neither the prior nor the reward is one".into(),
+        (true, true) => "weights held in bf16, as they are in the files".into(),
+        (true, false) => format!(
+            "weights held in bf16, those of {} rounded to it: KL is not exactly 0 at the start",
+            rounded.join(", ")
+        ),
+    }))
 }
 
 /// Prints lines for a person.

@@ -1,12 +1,11 @@
 //! What is known of a prior before it is loaded.
 
 use crate::config::{Config, MeanName, PriorSection};
-use crate::wiring::{model_path, network, prior_of};
+use crate::wiring::{frozen, model_path, network, prior_of};
 use anyhow::{Context, Result, bail, ensure};
 use rlhf_lm::{Heads, inspect};
 use rlhf_objective::Prior;
 use rlhf_prior::{Counting, Frozen, Mixture, Smoothed, Uniform};
-use rlhf_tensor::Storage;
 use std::path::{Path, PathBuf};
 
 /// p₀, and for each folder it reads the checksums of what is in it.
@@ -140,7 +139,7 @@ impl PriorPlan {
         );
         let config = config.clone();
         let load = move || -> Result<Loaded> {
-            let network = network(&folder, &config, Storage::Frozen, Heads::Language)?;
+            let network = network(&folder, &config, frozen(&config), Heads::Language)?;
             let prior = Frozen::new(network)?;
             let checksums = prior.checksums();
             Ok((Box::new(prior), vec![checksums]))

@@ -301,6 +301,7 @@ impl Surroundings<'_> {
             "objective": self.config.objective,
             "seed": self.config.train.seed,
             "dtype": self.config.model.dtype,
+            "frozen_dtype": self.config.model.frozen_dtype,
             "model": {"path": wiring::model_path(self.config)?, "sha256": model},
             "prior": prior,
             "repositories": self.repositories,

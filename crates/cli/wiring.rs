@@ -96,6 +96,14 @@ pub(crate) fn backend(name: BackendName, dtype: DtypeName) -> Backend {
     }
 }
 
+/// How the prior and reward models of the settings are stored.
+pub(crate) fn frozen(config: &Config) -> Storage {
+    match config.model.frozen_dtype {
+        DtypeName::F32 => Storage::Frozen,
+        DtypeName::Bf16 => Storage::FrozenBf16,
+    }
+}
+
 /// `[model] path`.
 pub(crate) fn model_path(config: &Config) -> Result<&Path> {
     config.model.path.as_deref().context("no model")
@@ -139,7 +147,7 @@ pub(crate) fn prior_of(section: &PriorSection, config: &Config) -> Result<PriorP
 /// r.
 pub(crate) fn reward(config: &Config, tokenizer: &Tokenizer) -> Result<Box<dyn Reward>> {
     let rule = config.reward.as_ref().context("no reward: give --reward")?;
-    let networks = options(config, Storage::Frozen, Heads::Score);
+    let networks = options(config, frozen(config), Heads::Score);
     Ok(Box::new(Rules::with(rule, tokenizer, &networks)?))
 }
 

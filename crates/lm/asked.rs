@@ -25,7 +25,7 @@ pub(crate) fn nothing_read() -> rlhf_objective::Error {
 
 /// Whether a backward pass may follow.
 pub(crate) fn check_trainable(purpose: Purpose, storage: Storage) -> Result<()> {
-    if purpose == Purpose::Score || storage == Storage::Frozen {
+    if purpose == Purpose::Score || !storage.is_trainable() {
         let why = "no backward pass: the batch was read to score, or the parameters are frozen";
         return Err(rlhf_objective::Error::Unsupported(why.into()));
     }

@@ -1,6 +1,7 @@
 //! Reading a checkpoint's tensors: one `model.safetensors`, or shards with an index.
 
 use crate::{Error, Result};
+use rlhf_tensor::cpu::NumbersMut;
 use rlhf_tensor::{MappedFile, ParameterSpec, Parameters, Storage};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -12,6 +13,8 @@ use std::path::{Path, PathBuf};
 pub(crate) const MODEL: &str = "model.safetensors";
 /// The file of the value head's.
 pub(crate) const CRITIC: &str = "critic.safetensors";
+/// Values read at a time.
+const PIECE: usize = 1 << 18;
 /// The types of number that are read.
 const READ: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::BF16];
 const INDEX: &str = "model.safetensors.index.json";
@@ -35,6 +38,13 @@ pub(crate) struct Entry {
     pub(crate) shape: Vec<usize>,
     file: usize,
     bytes: Range<usize>,
+}
+
+impl Entry {
+    /// How many values it has.
+    fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
 }
 
 impl Tensors {
@@ -214,30 +224,93 @@ impl Tensors {
         self.entries.contains_key(name)
     }
 
-    /// Copies a tensor as f32 into `into`, of the same number of values.
-    pub(crate) fn copy(&self, name: &str, into: &mut [f32]) -> Result<()> {
+    /// Copies a tensor into `into`, of the same number of values, to the nearest number there is.
+    /// Little of the file is in memory at a time, and none when it is done.
+    pub(crate) fn copy(&self, name: &str, mut into: NumbersMut<'_>) -> Result<()> {
+        let entry = self.entry(name, into.read().len())?;
+        let refuse = |message: String| {
+            let message = format!("tensor `{name}` has the value {message}");
+            Err(Error::invalid(&self.files[entry.file].0, message))
+        };
+        let halved = matches!(into, NumbersMut::Bf16(_));
+        self.pieces(entry, |start, values| {
+            if let Some(x) = values.iter().find(|x| !x.is_finite()) {
+                return refuse(format!(
+                    "{x}: this checkpoint is spoiled, take an earlier one"
+                ));
+            }
+            let beyond = |x: &&f32| !half::bf16::from_f32(**x).is_finite();
+            if let Some(x) = values.iter().find(beyond).filter(|_| halved) {
+                return refuse(format!(
+                    "{x:e}, which is beyond bf16: hold this network in f32"
+                ));
+            }
+            into.write(start, values);
+            Ok(())
+        })
+    }
+
+    /// Whether two tensors have the same values; they must have the same shape.
+    pub(crate) fn same(&self, one: &str, other: &str) -> Result<bool> {
+        let count = |name| self.entries.get(name).map_or(0, Entry::count);
+        let (one, other) = (self.entry(one, count(one))?, self.entry(other, count(one))?);
+        let (mut same, mut read) = (true, Vec::new());
+        self.pieces(one, |start, values| {
+            read.resize(values.len(), 0.0);
+            self.decode(other, start, &mut read)?;
+            same &= read == values;
+            Ok(())
+        })?;
+        Ok(same)
+    }
+
+    /// The tensor of this name, which has so many values.
+    fn entry(&self, name: &str, count: usize) -> Result<&Entry> {
         let Some(entry) = self.entries.get(name) else {
             let message = format!("has no tensor `{name}`");
             return Err(Error::invalid(&self.path, message));
         };
-        let (path, map) = &self.files[entry.file];
-        let bytes = &map[entry.bytes.clone()];
-        let refuse = |message: String| Err(Error::invalid(path, message));
-        if entry.shape.iter().product::<usize>() != into.len() {
-            return refuse(format!("tensor `{name}` has shape {:?}", entry.shape));
+        if entry.count() != count {
+            let message = format!("tensor `{name}` has shape {:?}", entry.shape);
+            return Err(Error::invalid(&self.files[entry.file].0, message));
         }
+        Ok(entry)
+    }
+
+    /// A tensor in f32, some values at a time: where they start, and what they are.
+    fn pieces(
+        &self,
+        entry: &Entry,
+        mut each: impl FnMut(usize, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        let count = entry.count();
+        let mut values = vec![0.0; PIECE.min(count)];
+        for start in (0..count).step_by(PIECE) {
+            let values = &mut values[..PIECE.min(count - start)];
+            self.decode(entry, start, values)?;
+            each(start, values)?;
+        }
+        Ok(())
+    }
+
+    /// The values of a tensor from `start` on. The pages that they were read from are given back.
+    fn decode(&self, entry: &Entry, start: usize, into: &mut [f32]) -> Result<()> {
+        let (path, map) = &self.files[entry.file];
+        let size = match entry.dtype {
+            Dtype::F32 => 4,
+            Dtype::F16 | Dtype::BF16 => 2,
+            _ => return Err(Error::invalid(path, unread(entry))),
+        };
+        let start = entry.bytes.start + size * start;
+        let range = start..start + size * into.len();
+        let bytes = &map[range.clone()];
         match entry.dtype {
             Dtype::F32 => convert(bytes, into, f32::from_le_bytes),
             Dtype::F16 => convert(bytes, into, |b| half::f16::from_le_bytes(b).to_f32()),
-            Dtype::BF16 => convert(bytes, into, |b| half::bf16::from_le_bytes(b).to_f32()),
-            _ => return refuse(unread(entry)),
+            _ => convert(bytes, into, |b| half::bf16::from_le_bytes(b).to_f32()),
         }
-        match into.iter().find(|x| !x.is_finite()) {
-            None => Ok(()),
-            Some(x) => refuse(format!(
-                "tensor `{name}` has the value {x}: this checkpoint is spoiled, take an earlier one"
-            )),
-        }
+        map.release(range);
+        Ok(())
     }
 
     /// New parameters filled from these tensors, once [`check`](Self::check)ed.
@@ -250,7 +323,7 @@ impl Tensors {
         for id in parameters.ids() {
             let name = parameters.spec(id).name.clone();
             if self.contains(&name) {
-                self.copy(&name, parameters.weights_mut(id))?;
+                self.copy(&name, parameters.numbers_mut(id))?;
             }
         }
         Ok(parameters)

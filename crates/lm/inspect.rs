@@ -2,6 +2,7 @@
 
 use crate::checkpoint::Tensors;
 use crate::{Activation, Gpt2Config, Heads, Result, Tokenizer, bodies};
+use rlhf_tensor::{ParameterSpec, Storage};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -52,6 +53,8 @@ pub struct Summary {
 pub struct Memory {
     /// Weights in f32: what a prior takes.
     pub frozen: u64,
+    /// Weights with matrices in bf16: what a prior takes that is held so.
+    pub frozen_bf16: u64,
     /// Weights, gradients and two moments in f32: what a policy in training takes.
     pub trainable: u64,
 }
@@ -95,10 +98,10 @@ pub fn inspect(folder: &Path) -> Result<Summary> {
         })
         .collect();
     let dtypes: BTreeSet<&String> = tensors.iter().map(|tensor| &tensor.dtype).collect();
-    let parameters = specs
-        .iter()
-        .map(|spec| spec.shape.iter().product::<usize>() as u64);
-    let parameters = parameters.sum();
+    let size = |spec: &ParameterSpec| spec.shape.iter().product::<usize>() as u64;
+    let parameters = specs.iter().map(size).sum();
+    let halved = specs.iter().filter(|spec| Storage::FrozenBf16.halves(spec));
+    let halved: u64 = halved.map(size).sum();
     Ok(Summary {
         architecture: "gpt2",
         parameters,
@@ -118,6 +121,7 @@ pub fn inspect(folder: &Path) -> Result<Summary> {
         dtypes: dtypes.into_iter().cloned().collect(),
         memory: Memory {
             frozen: 4 * parameters,
+            frozen_bf16: 4 * parameters - 2 * halved,
             trainable: 16 * parameters,
         },
         tensors,

@@ -9,6 +9,8 @@ mod damage;
 pub mod engine;
 mod error;
 mod footprint;
+#[cfg(test)]
+mod halves;
 mod inspect;
 #[cfg(test)]
 mod laws;

@@ -66,7 +66,8 @@ pub enum Recompute {
 /// How to load a checkpoint folder.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LoadOptions {
-    /// Frozen or trainable.
+    /// Frozen or trainable; frozen, in f32 or with matrices in bf16, which the plain network does not
+    /// hold.
     pub storage: Storage,
     /// What is kept to train.
     pub recompute: Recompute,
@@ -101,8 +102,13 @@ pub trait Model: Network {
 /// Loads the network of a checkpoint folder.
 ///
 /// # Errors
-/// If a file is missing or malformed, or its architecture is not supported.
+/// If a file is missing or malformed, its architecture is not supported, or the plain network is to
+/// hold it in bf16.
 pub fn load(folder: &Path, options: &LoadOptions) -> Result<Box<dyn Model>> {
+    if (options.backend, options.storage) == (Backend::Plain, Storage::FrozenBf16) {
+        let message = "is to be held in bf16, which the plain network does not: hold it in f32";
+        return Err(Error::invalid(folder, message));
+    }
     let config = Gpt2Config::load(folder)?;
     let end_of_text = Tokenizer::load(folder, config.vocab)?.end_of_text();
     let config = config.or_special(end_of_text);
@@ -162,7 +168,7 @@ fn read_parameters(
     let (config, new_head) = match options.heads {
         Heads::Score if !model.contains(SCORE_WEIGHT) => match options.storage {
             Storage::Trainable => (config.as_new_reward_model(), vec![SCORE_WEIGHT]),
-            Storage::Frozen => return Err(not_a_reward_model(folder)),
+            Storage::Frozen | Storage::FrozenBf16 => return Err(not_a_reward_model(folder)),
         },
         _ => (config, vec![]),
     };
@@ -175,7 +181,7 @@ fn read_parameters(
     model.check(&trunk, &[HEAD_WEIGHT])?;
     let mut parameters = model.parameters(specs, options.storage)?;
     if options.heads.has_vocabulary() && config.tied && model.contains(HEAD_WEIGHT) {
-        check_tied(folder, &model, &parameters)?;
+        check_tied(folder, &model)?;
     }
     if !value.is_empty()
         && new_head.is_empty()
@@ -184,7 +190,7 @@ fn read_parameters(
         critic.check(&value, &[])?;
         for spec in &value {
             if let Some(id) = parameters.id(&spec.name) {
-                critic.copy(&spec.name, parameters.weights_mut(id))?;
+                critic.copy(&spec.name, parameters.numbers_mut(id))?;
             }
         }
     }
@@ -198,14 +204,8 @@ fn not_a_reward_model(folder: &Path) -> Error {
 }
 
 /// Some files keep a second copy of the token embedding as the head.
-fn check_tied(folder: &Path, model: &Tensors, parameters: &Parameters) -> Result<()> {
-    let Some(id) = parameters.id("transformer.wte.weight") else {
-        return Ok(());
-    };
-    let embedding = parameters.weights().get(id);
-    let mut head = vec![0.0; embedding.len()];
-    model.copy(HEAD_WEIGHT, &mut head)?;
-    match head == embedding {
+fn check_tied(folder: &Path, model: &Tensors) -> Result<()> {
+    match model.same("transformer.wte.weight", HEAD_WEIGHT)? {
         true => Ok(()),
         false => Err(Error::invalid(
             &folder.join("config.json"),

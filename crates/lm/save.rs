@@ -3,6 +3,7 @@
 use crate::bodies::gpt2::{SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT};
 use crate::checkpoint::{CRITIC, MODEL};
 use crate::{Architecture, Error, Gpt2Config, Result};
+use rlhf_tensor::cpu::Numbers;
 use rlhf_tensor::{ParameterId, Parameters};
 use safetensors::{Dtype, View};
 use std::borrow::Cow;
@@ -86,7 +87,7 @@ pub(crate) fn tensors(path: &Path, parameters: &Parameters, ids: &[ParameterId])
     let views = ids.iter().map(|id| {
         let spec = parameters.spec(*id);
         let shape = &spec.shape;
-        let values = weights.get(*id);
+        let values = weights.matrix(*id);
         (spec.name.as_str(), Values { shape, values })
     });
     // What transformers looks for before it reads a file.
@@ -101,7 +102,7 @@ pub(crate) fn tensors(path: &Path, parameters: &Parameters, ids: &[ParameterId])
 
 struct Values<'a> {
     shape: &'a [usize],
-    values: &'a [f32],
+    values: Numbers<'a>,
 }
 
 impl View for Values<'_> {
@@ -115,11 +116,17 @@ impl View for Values<'_> {
 
     fn data(&self) -> Cow<'_, [u8]> {
         // The format is little-endian, whatever the machine.
-        Cow::Owned(self.values.iter().flat_map(|x| x.to_le_bytes()).collect())
+        Cow::Owned(match self.values {
+            Numbers::F32(values) => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Numbers::Bf16(words) => {
+                let values = words.iter().map(|word| u32::from(*word) << 16);
+                values.flat_map(|bits| bits.to_le_bytes()).collect()
+            }
+        })
     }
 
     fn data_len(&self) -> usize {
-        size_of_val(self.values)
+        size_of::<f32>() * self.values.len()
     }
 }
 

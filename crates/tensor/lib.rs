@@ -29,7 +29,7 @@ pub use error::{Error, Result};
 pub use map::MappedFile;
 pub use optim::{AdamW, Moments};
 pub use parameters::{
-    Decay, Gradients, Init, ParameterId, ParameterSpec, Parameters, Storage, Weights,
+    Decay, Gradients, Init, ParameterId, ParameterSpec, Parameters, Rounding, Storage, Weights,
 };
 pub use rng::{Rng, Stream};
 pub use watch::Watch;

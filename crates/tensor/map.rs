@@ -1,9 +1,11 @@
 //! Files mapped into memory.
 
 use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 use std::fs::File;
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::Path;
 
 /// A file's bytes, read by the system as they are touched.
@@ -27,6 +29,21 @@ impl MappedFile {
         let map = unsafe { Mmap::map(&file)? };
         Ok(Self(Some(map)))
     }
+
+    /// Says that these bytes are not needed soon: the system may take their pages back, and reads
+    /// them again should they be touched.
+    #[allow(unsafe_code)]
+    pub fn release(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if let Some(map) = &self.0
+            && range.end <= map.len()
+        {
+            let (advice, length) = (UncheckedAdvice::DontNeed, range.len());
+            // SAFETY: the map is of a file and was never written to, so what is dropped is on the disk
+            // as it was. That it fails costs memory and nothing else.
+            let _ = unsafe { map.unchecked_advise_range(advice, range.start, length) };
+        }
+    }
 }
 
 impl Deref for MappedFile {
@@ -41,12 +58,38 @@ impl Deref for MappedFile {
 mod tests {
     use super::*;
 
+    /// KiB of a mapped file that are in memory.
+    #[cfg(target_os = "linux")]
+    fn resident(path: &Path) -> usize {
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let of_file = maps.split(path.to_str().unwrap()).nth(1).unwrap();
+        let line = of_file.lines().find(|line| line.starts_with("Rss:"));
+        let number = line.unwrap().split_whitespace().nth(1).unwrap();
+        number.parse().unwrap()
+    }
+
     #[test]
     fn maps_what_is_there() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         std::fs::write(&path, b"bytes").unwrap();
         assert_eq!(&*MappedFile::open(&path).unwrap(), b"bytes");
+        // Released or not, they are read as they are.
+        let long: Vec<u8> = (0..100_000).map(|i| (i % 251) as u8).collect();
+        let other = folder.path().join("long");
+        std::fs::write(&other, &long).unwrap();
+        let map = MappedFile::open(&other).unwrap();
+        assert_eq!(&*map, long);
+        for range in [0..100_000, 5..20_000, 7..7, 90_000..200_000] {
+            map.release(range);
+            assert_eq!(&*map, long);
+        }
+        #[cfg(target_os = "linux")]
+        {
+            assert!(resident(&other) >= 96, "{} KiB", resident(&other));
+            map.release(0..100_000);
+            assert_eq!(resident(&other), 0);
+        }
         std::fs::write(&path, b"").unwrap();
         assert!(MappedFile::open(&path).unwrap().is_empty());
         assert!(MappedFile::open(&folder.path().join("none")).is_err());

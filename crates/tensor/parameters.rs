@@ -1,7 +1,8 @@
 //! A network's parameters: one flat buffer of weights and, where they are trained, one of
-//! gradients and two of moments, with a table of names and shapes.
+//! gradients and two of moments, with a table of names and shapes. Frozen matrices may lie in a
+//! buffer of bf16 words instead.
 
-use crate::cpu::Buffer;
+use crate::cpu::{Buffer, Numbers, NumbersMut};
 use crate::{AdamW, Error, Moments, Result, Rng};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -20,6 +21,16 @@ pub enum Decay {
     No,
 }
 
+/// Whether [`Storage::FrozenBf16`] holds a parameter in bf16.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rounding {
+    /// In f32 always: what is small, and added or scaled by.
+    Never,
+    /// In bf16: the operand of a matrix product, or a table of embeddings. It is read by
+    /// [`Weights::matrix`].
+    Allowed,
+}
+
 /// One parameter's name, shape and decay group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParameterSpec {
@@ -29,6 +40,8 @@ pub struct ParameterSpec {
     pub shape: Vec<usize>,
     /// Whether weight decay applies.
     pub decay: Decay,
+    /// Whether it may be held in bf16; not, unless [`may_round`](Self::may_round) says so.
+    pub rounding: Rounding,
 }
 
 impl ParameterSpec {
@@ -38,6 +51,7 @@ impl ParameterSpec {
             name: name.into(),
             shape: shape.to_vec(),
             decay: Decay::Yes,
+            rounding: Rounding::Never,
         }
     }
 
@@ -47,17 +61,44 @@ impl ParameterSpec {
             name: name.into(),
             shape: shape.to_vec(),
             decay: Decay::No,
+            rounding: Rounding::Never,
+        }
+    }
+
+    /// The same, which may be held in bf16.
+    #[must_use]
+    pub fn may_round(self) -> Self {
+        Self {
+            rounding: Rounding::Allowed,
+            ..self
         }
     }
 }
 
-/// How much is stored beside the weights.
+/// How weights are stored, and how much beside them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Storage {
     /// Weights only: a prior, a reward model, a policy that only answers.
     Frozen,
+    /// The same, with matrices (see [`Rounding`]) in bf16, to the nearest, ties to even: half the
+    /// memory.
+    FrozenBf16,
     /// Weights, gradients and two moments.
     Trainable,
+}
+
+impl Storage {
+    /// Whether there are gradients and moments.
+    #[must_use]
+    pub const fn is_trainable(self) -> bool {
+        matches!(self, Self::Trainable)
+    }
+
+    /// Whether a parameter of this spec is held in bf16.
+    #[must_use]
+    pub const fn halves(self, spec: &ParameterSpec) -> bool {
+        matches!((self, spec.rounding), (Self::FrozenBf16, Rounding::Allowed))
+    }
 }
 
 /// How to fill a parameter.
@@ -87,16 +128,31 @@ impl ParameterId {
 #[derive(Debug, Clone)]
 struct Entry {
     spec: ParameterSpec,
+    /// Of the floats, or of the words.
     range: Range<usize>,
+    held: Held,
 }
+
+/// Where a parameter is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    Floats,
+    Words,
+}
+
+/// Words of bf16 in a float's room.
+const WORDS: usize = 2;
 
 /// The parameters of one network.
 #[derive(Debug)]
 pub struct Parameters {
     entries: Vec<Entry>,
     index: HashMap<String, usize>,
+    storage: Storage,
     weights: Buffer,
     version: u64,
+    /// Those held in bf16, two in a float.
+    words: Buffer,
     training: Option<Training>,
 }
 
@@ -112,13 +168,30 @@ struct Training {
 pub struct Weights<'a> {
     entries: &'a [Entry],
     flat: &'a [f32],
+    words: &'a [u16],
 }
 
 impl<'a> Weights<'a> {
     /// The values of one parameter, row-major.
+    ///
+    /// # Panics
+    /// If it is held in bf16: what [may be](Rounding::Allowed) is read by [`matrix`](Self::matrix).
     #[must_use]
     pub fn get(&self, id: ParameterId) -> &'a [f32] {
-        &self.flat[self.entries[id.0].range.clone()]
+        match self.matrix(id) {
+            Numbers::F32(values) => values,
+            Numbers::Bf16(_) => panic!("`{}` is held in bf16", self.entries[id.0].spec.name),
+        }
+    }
+
+    /// The values of one parameter, row-major, as they are held.
+    #[must_use]
+    pub fn matrix(&self, id: ParameterId) -> Numbers<'a> {
+        let Entry { range, held, .. } = &self.entries[id.0];
+        match held {
+            Held::Floats => Numbers::F32(&self.flat[range.clone()]),
+            Held::Words => Numbers::Bf16(&self.words[range.clone()]),
+        }
     }
 }
 
@@ -158,10 +231,14 @@ impl Parameters {
     pub fn new(specs: Vec<ParameterSpec>, storage: Storage) -> Self {
         let mut entries = Vec::with_capacity(specs.len());
         let mut index = HashMap::with_capacity(specs.len());
-        let mut end: usize = 0;
+        let (mut floats, mut words) = (0, 0);
         for spec in specs {
-            let start = end.next_multiple_of(ALIGN);
-            end = start + spec.shape.iter().product::<usize>();
+            let (held, end, align) = match storage.halves(&spec) {
+                false => (Held::Floats, &mut floats, ALIGN),
+                true => (Held::Words, &mut words, WORDS * ALIGN),
+            };
+            let start = usize::next_multiple_of(*end, align);
+            *end = start + spec.shape.iter().product::<usize>();
             assert!(
                 index.insert(spec.name.clone(), entries.len()).is_none(),
                 "parameter `{}` is listed twice",
@@ -169,19 +246,22 @@ impl Parameters {
             );
             entries.push(Entry {
                 spec,
-                range: start..end,
+                range: start..*end,
+                held,
             });
         }
-        let total = end.next_multiple_of(ALIGN);
-        let training = (storage == Storage::Trainable).then(|| Training {
+        let total = floats.next_multiple_of(ALIGN);
+        let training = storage.is_trainable().then(|| Training {
             gradients: Buffer::zeroed(total),
             moments: Moments::new(total),
         });
         Self {
             entries,
             index,
+            storage,
             weights: Buffer::zeroed(total),
             version: 0,
+            words: Buffer::zeroed(words.div_ceil(WORDS)),
             training,
         }
     }
@@ -214,14 +294,10 @@ impl Parameters {
         &self.entries[id.0].spec
     }
 
-    /// Whether gradients and moments are held.
+    /// How they are stored.
     #[must_use]
     pub fn storage(&self) -> Storage {
-        if self.training.is_some() {
-            Storage::Trainable
-        } else {
-            Storage::Frozen
-        }
+        self.storage
     }
 
     /// All weights, to read.
@@ -230,6 +306,7 @@ impl Parameters {
         Weights {
             entries: &self.entries,
             flat: &self.weights,
+            words: bytemuck::cast_slice(&self.words),
         }
     }
 
@@ -240,9 +317,27 @@ impl Parameters {
     }
 
     /// One parameter's weights, to write.
+    ///
+    /// # Panics
+    /// If it is held in bf16: see [`numbers_mut`](Self::numbers_mut).
     pub fn weights_mut(&mut self, id: ParameterId) -> &mut [f32] {
+        let Entry { range, held, spec } = &self.entries[id.0];
+        assert_eq!(*held, Held::Floats, "`{}` is held in bf16", spec.name);
         self.version += 1;
-        &mut self.weights[self.entries[id.0].range.clone()]
+        &mut self.weights[range.clone()]
+    }
+
+    /// One parameter's weights, to write, as they are held.
+    pub fn numbers_mut(&mut self, id: ParameterId) -> NumbersMut<'_> {
+        self.version += 1;
+        let Entry { range, held, .. } = &self.entries[id.0];
+        match held {
+            Held::Floats => NumbersMut::F32(&mut self.weights[range.clone()]),
+            Held::Words => {
+                let words: &mut [u16] = bytemuck::cast_slice_mut(&mut self.words);
+                NumbersMut::Bf16(&mut words[range.clone()])
+            }
+        }
     }
 
     /// Copies `values` into the parameter called `name`.
@@ -262,14 +357,14 @@ impl Parameters {
                 got: values.len(),
             });
         }
-        self.weights_mut(id).copy_from_slice(values);
+        self.numbers_mut(id).write(0, values);
         Ok(())
     }
 
     /// Fills the parameter called `name`.
     ///
     /// # Panics
-    /// If there is none: an architecture's initialization is code, not input.
+    /// If there is none, or it is held in bf16: an architecture's initialization is code, not input.
     pub fn initialize(&mut self, name: &str, init: Init, rng: &mut Rng) {
         let id = self
             .id(name)
@@ -303,6 +398,7 @@ impl Parameters {
             Weights {
                 entries: &self.entries,
                 flat: &self.weights,
+                words: &[],
             },
             Gradients {
                 entries: &self.entries,
@@ -374,14 +470,27 @@ impl Parameters {
         self.entries[id.0].range.clone()
     }
 
-    /// SHA-256 over names, shapes and weights, as lower-case hexadecimal: equal if and only if the
-    /// parameters are.
+    /// SHA-256 over names, shapes and weights in f32, as lower-case hexadecimal: equal if and only if
+    /// the parameters are, however they are held. What is held in bf16 counts as the number that it is,
+    /// so that the sum is that of the weights computed with: another than the checkpoint's where those
+    /// were rounded, the same where they are bf16 already.
     #[must_use]
     pub fn checksum(&self) -> String {
         let mut hash = Sha256::new();
-        for entry in &self.entries {
+        let weights = self.weights();
+        let mut piece = [0.0; 1 << 10];
+        for (id, entry) in self.ids().zip(&self.entries) {
             hash.update(format!("{}{:?}", entry.spec.name, entry.spec.shape));
-            hash.update(bytemuck::cast_slice(&self.weights[entry.range.clone()]));
+            match weights.matrix(id) {
+                Numbers::F32(values) => hash.update(bytemuck::cast_slice(values)),
+                words => {
+                    for start in (0..words.len()).step_by(piece.len()) {
+                        let piece = &mut piece[..(words.len() - start).min(1 << 10)];
+                        words.copy(start, piece);
+                        hash.update(bytemuck::cast_slice(piece));
+                    }
+                }
+            }
         }
         hash.finalize()
             .iter()
@@ -424,6 +533,58 @@ mod tests {
                 .contains("`b` has shape [7]")
         );
         assert!(p.moments().is_none());
+    }
+
+    #[test]
+    fn matrices_in_bf16() {
+        let specs = |n: usize| {
+            vec![
+                ParameterSpec::matrix("a", &[n, 5]).may_round(),
+                ParameterSpec::undecayed("b", &[7]),
+                ParameterSpec::undecayed("c", &[2, 3]).may_round(),
+            ]
+        };
+        let n = 501;
+        let mut halves = Parameters::new(specs(n), Storage::FrozenBf16);
+        let mut floats = Parameters::new(specs(n), Storage::Frozen);
+        assert_eq!(halves.storage(), Storage::FrozenBf16);
+        assert!(!halves.storage().is_trainable() && halves.moments().is_none());
+        let values = |n: usize| (0..n).map(|i| (i as f32 * 0.37).sin()).collect::<Vec<_>>();
+        for (name, n) in [("a", 5 * n), ("b", 7), ("c", 6)] {
+            halves.set(name, &values(n)).unwrap();
+            floats.set(name, &values(n)).unwrap();
+        }
+        assert_eq!(halves.count(), floats.count());
+        assert_ne!(halves.checksum(), floats.checksum());
+        // Matrices are rounded, the rest is not.
+        for id in halves.ids() {
+            let held = halves.weights().matrix(id);
+            let name = &halves.spec(id).name;
+            assert_eq!(matches!(held, Numbers::Bf16(_)), name != "b");
+            let mut got = vec![0.0; held.len()];
+            held.copy(0, &mut got);
+            let rounded = floats.weights().get(id).iter();
+            let rounded = rounded.map(|x| half::bf16::from_f32(*x).to_f32());
+            assert_eq!(got == floats.weights().get(id), name == "b");
+            if name != "b" {
+                assert_eq!(got, rounded.collect::<Vec<_>>());
+            }
+            // The sum is of what is computed with, in either type of number.
+            floats.set(name, &got).unwrap();
+        }
+        assert_eq!(halves.checksum(), floats.checksum());
+        let last = halves.id("a").unwrap();
+        halves.numbers_mut(last).write(5 * n - 1, &[9.0]);
+        assert_ne!(halves.checksum(), floats.checksum());
+    }
+
+    #[test]
+    #[should_panic(expected = "`a` is held in bf16")]
+    fn words_are_no_floats() {
+        let specs = vec![ParameterSpec::matrix("a", &[3, 5]).may_round()];
+        let parameters = Parameters::new(specs, Storage::FrozenBf16);
+        let id = parameters.id("a").unwrap();
+        let _ = parameters.weights().get(id);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! An allocator that remembers large allocations. A test that installs it can say of a training step
-//! that it made none.
+//! An allocator that remembers large allocations, and how much was held at most. A test that installs
+//! it can say of a training step that it made none, and of loading that it takes no more than it keeps.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::backtrace::Backtrace;
@@ -14,6 +14,9 @@ pub struct Watch {
     most: AtomicUsize,
     /// Their sizes, and from where they were made.
     found: Mutex<Vec<(usize, String)>>,
+    /// Bytes that are held, and the most that were.
+    held: AtomicUsize,
+    peak: AtomicUsize,
 }
 
 thread_local! {
@@ -28,6 +31,8 @@ impl Watch {
         Self {
             most: AtomicUsize::new(usize::MAX),
             found: Mutex::new(Vec::new()),
+            held: AtomicUsize::new(0),
+            peak: AtomicUsize::new(0),
         }
     }
 
@@ -41,6 +46,24 @@ impl Watch {
             Ok(mut found) => std::mem::take(&mut *found),
             Err(_) => Vec::new(),
         }
+    }
+
+    /// The most bytes that all threads held while `work` ran, above those they held before.
+    pub fn peak(&self, work: impl FnOnce()) -> usize {
+        let before = self.held.load(Ordering::SeqCst);
+        self.peak.store(before, Ordering::SeqCst);
+        work();
+        self.peak.load(Ordering::SeqCst).saturating_sub(before)
+    }
+
+    fn took(&self, size: usize) {
+        let held = self.held.fetch_add(size, Ordering::Relaxed) + size;
+        self.peak.fetch_max(held, Ordering::Relaxed);
+        self.note(size);
+    }
+
+    fn gave(&self, size: usize) {
+        self.held.fetch_sub(size, Ordering::Relaxed);
     }
 
     fn note(&self, size: usize) {
@@ -61,28 +84,31 @@ impl Default for Watch {
     }
 }
 
-// SAFETY: every call is the system allocator's own; nothing is done beside it but reading the size.
+// SAFETY: every call is the system allocator's own; nothing is done beside it but counting sizes.
 #[allow(unsafe_code)]
 unsafe impl GlobalAlloc for Watch {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        self.note(layout.size());
+        self.took(layout.size());
         // SAFETY: the caller's promise is what the system asks for.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        self.note(layout.size());
+        self.took(layout.size());
         // SAFETY: as above.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        self.note(size);
+        // Where it moves, both are held for a moment.
+        self.took(size);
+        self.gave(layout.size());
         // SAFETY: as above.
         unsafe { System.realloc(pointer, layout, size) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        self.gave(layout.size());
         // SAFETY: as above.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -116,5 +142,8 @@ mod tests {
         let sizes: Vec<usize> = found.iter().map(|(size, _)| *size).collect();
         assert_eq!(sizes, [1001, 1001]);
         assert!(watch.during(usize::MAX, || ()).is_empty());
+        // Never two of them at a time, but for the moment when the first one grows.
+        assert_eq!(watch.peak(|| (0..3).for_each(|_| take(3000))), 3008);
+        assert_eq!(watch.peak(|| ()), 0);
     }
 }

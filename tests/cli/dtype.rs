@@ -43,3 +43,44 @@ fn a_run_computes_in_what_it_says() {
     assert_ne!(entropy(&exact), entropy(&by_config));
     assert!((entropy(&exact) / entropy(&by_config) - 1.0).abs() < 0.2);
 }
+
+/// A prior held in bf16 is another prior by a little, the same each time, and both the plan and the
+/// run's record say so.
+#[test]
+fn a_prior_is_held_in_what_the_run_says() {
+    let folder = folder();
+    let path = folder.path();
+    let run = |more: &[&str]| {
+        let output = rlhf(path, &small_run("ppo-kl", more));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let about = fs::read_to_string(path.join("run/run.json")).unwrap();
+        let about: serde_json::Value = serde_json::from_str(&about).unwrap();
+        let said = text(&output.stderr).to_string();
+        (said, about, metrics(&path.join("run")))
+    };
+    let (said, exact_about, exact) = run(&[]);
+    assert!(!said.contains("held in bf16"), "{said}");
+    assert_eq!(exact_about["frozen_dtype"], "f32");
+    let flag = ["--frozen-dtype", "bf16"];
+    let (said, about, halves) = run(&flag);
+    assert!(said.contains("frozen     weights held in bf16"), "{said}");
+    assert!(
+        said.contains("rounded to it: KL is not exactly 0"),
+        "{said}"
+    );
+    assert_eq!(about["frozen_dtype"], "bf16");
+    assert_eq!(about["model"], exact_about["model"]);
+    let sum = |about: &serde_json::Value| about["prior"]["models"][0]["sha256"].clone();
+    assert_ne!(sum(&about), sum(&exact_about));
+    let setting = ["--set", "model.frozen_dtype=bf16"];
+    assert_eq!(run(&setting).2, halves);
+    let kl = |metrics: &[serde_json::Value]| metrics[0]["objective/kl"].as_f64().unwrap();
+    assert_eq!(kl(&exact), 0.0);
+    assert!(
+        kl(&halves) != 0.0 && kl(&halves).abs() < 1e-2,
+        "{}",
+        kl(&halves)
+    );
+    let (said, ..) = run(&[&flag[..], &["--prior", "counting"]].concat());
+    assert!(said.contains("no network: neither the prior nor"), "{said}");
+}

@@ -56,6 +56,11 @@ const MESSAGES: &[(&str, i32, &str)] = &[
         "model.dtype = \"bf16\": only model.backend = \"engine\" computes in it",
     ),
     (
+        "train --model model --frozen-dtype bf16 --set model.backend=plain",
+        2,
+        "model.frozen_dtype = \"bf16\": only model.backend = \"engine\" holds weights in it",
+    ),
+    (
         "score --model model --input good.jsonl --backend plain --dtype bf16",
         2,
         "--dtype bf16: only --backend engine computes in it",

@@ -45,6 +45,9 @@ pub(crate) struct BenchArgs {
     /// What products are computed in, and the peak they are compared with.
     #[arg(long, value_enum, default_value_t = DtypeName::F32)]
     pub(crate) dtype: DtypeName,
+    /// What prior and reward models are held in.
+    #[arg(long, value_enum, default_value_t = DtypeName::F32)]
+    pub(crate) frozen_dtype: DtypeName,
     /// Threads; 0 takes as many as there are cores.
     #[arg(long, default_value_t = 0)]
     pub(crate) threads: usize,

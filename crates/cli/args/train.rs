@@ -51,6 +51,10 @@ pub(crate) struct TrainArgs {
     /// avx512_bf16 (model.dtype).
     #[arg(long, value_enum)]
     pub(crate) dtype: Option<DtypeName>,
+    /// What the weights of prior and reward models are held in: f32, or bf16, which halves their
+    /// memory and rounds what is not bf16 in the checkpoint (model.frozen_dtype).
+    #[arg(long, value_enum)]
+    pub(crate) frozen_dtype: Option<DtypeName>,
     /// The seed of everything random (train.seed).
     #[arg(long)]
     pub(crate) seed: Option<u32>,
@@ -65,7 +69,7 @@ pub(crate) struct TrainArgs {
         long,
         requires = "out",
         conflicts_with_all = ["overwrite", "dry_run", "objective", "config", "model", "prior", "reward",
-            "data", "beta", "dtype", "seed", "set"]
+            "data", "beta", "dtype", "frozen_dtype", "seed", "set"]
     )]
     pub(crate) resume: bool,
     /// Replace what is in the run folder.
@@ -110,8 +114,13 @@ impl TrainArgs {
         if let Some(beta) = self.beta {
             layers.put("--beta", "beta", beta);
         }
-        if let Some(dtype) = self.dtype {
-            layers.put("--dtype", "model.dtype", dtype.name());
+        for (flag, key, dtype) in [
+            ("--dtype", "model.dtype", self.dtype),
+            ("--frozen-dtype", "model.frozen_dtype", self.frozen_dtype),
+        ] {
+            if let Some(dtype) = dtype {
+                layers.put(flag, key, dtype.name());
+            }
         }
         if let Some(seed) = self.seed {
             layers.put("--seed", "train.seed", i64::from(seed));

@@ -78,7 +78,14 @@ fn describe(folder: &Path, summary: &Summary) -> Result<()> {
             ),
         ),
         ("stored as", summary.dtypes.join(", ")),
-        ("memory, frozen", gib(summary.memory.frozen)),
+        (
+            "memory, frozen",
+            format!(
+                "{}; held in bf16 {}",
+                gib(summary.memory.frozen),
+                gib(summary.memory.frozen_bf16)
+            ),
+        ),
         (
             "memory, training",
             format!("{}, activations apart", gib(summary.memory.trainable)),

@@ -22,6 +22,10 @@ impl Config {
             "model.dtype = \"bf16\": only model.backend = \"engine\" computes in it"
         );
         ensure!(
+            (self.model.backend, self.model.frozen_dtype) != (BackendName::Plain, DtypeName::Bf16),
+            "model.frozen_dtype = \"bf16\": only model.backend = \"engine\" holds weights in it"
+        );
+        ensure!(
             self.model.adapter.is_none(),
             "model.adapter: not built in; remove it"
         );

@@ -30,6 +30,7 @@ impl Config {
                 critic: (method == Ppo).then_some(Critic::Head),
                 backend: BackendName::Engine,
                 dtype: DtypeName::F32,
+                frozen_dtype: DtypeName::F32,
                 adapter: None,
             },
             prior: PriorSection::of(objective.prior()),

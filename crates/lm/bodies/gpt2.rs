@@ -19,7 +19,7 @@ pub const HEAD_WEIGHT: &str = "lm_head.weight";
 pub fn specs(config: &Gpt2Config, heads: Heads) -> Vec<ParameterSpec> {
     let (d, inner) = (config.width, config.inner);
     let mut specs = vec![
-        ParameterSpec::undecayed("transformer.wte.weight", &[config.vocab, d]),
+        ParameterSpec::undecayed("transformer.wte.weight", &[config.vocab, d]).may_round(),
         ParameterSpec::undecayed("transformer.wpe.weight", &[config.positions, d]),
     ];
     for layer in 0..config.layers {
@@ -43,7 +43,7 @@ pub fn specs(config: &Gpt2Config, heads: Heads) -> Vec<ParameterSpec> {
             ("mlp.c_proj", inner, d),
         ] {
             let weight = name(&format!("{part}.weight"));
-            specs.push(ParameterSpec::matrix(weight, &[inputs, outputs]));
+            specs.push(ParameterSpec::matrix(weight, &[inputs, outputs]).may_round());
             specs.push(ParameterSpec::undecayed(
                 name(&format!("{part}.bias")),
                 &[outputs],
@@ -53,7 +53,7 @@ pub fn specs(config: &Gpt2Config, heads: Heads) -> Vec<ParameterSpec> {
     specs.push(ParameterSpec::undecayed("transformer.ln_f.weight", &[d]));
     specs.push(ParameterSpec::undecayed("transformer.ln_f.bias", &[d]));
     if heads.has_vocabulary() && !config.tied {
-        specs.push(ParameterSpec::matrix(HEAD_WEIGHT, &[config.vocab, d]));
+        specs.push(ParameterSpec::matrix(HEAD_WEIGHT, &[config.vocab, d]).may_round());
     }
     match heads {
         Heads::Language => {}

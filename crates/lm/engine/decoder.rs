@@ -76,7 +76,7 @@ impl<'a> Gpt2Decoder<'a> {
             blocks: blocks.collect(),
             head: PackedMatrix::new(
                 precision,
-                View::new(weights.get(head), network.config.width).t(),
+                View::of(weights.matrix(head), network.config.width).t(),
             ),
             network,
             rows: Vec::new(),

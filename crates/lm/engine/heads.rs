@@ -5,7 +5,7 @@ use super::modules::Norm;
 use crate::bodies::gpt2::Number;
 use rlhf_objective::Purpose;
 use rlhf_tensor::cpu::{
-    Buffer, Precision, RowGradient, RowStats, RowSummary, View, Write, dot_rows,
+    Buffer, Numbers, Precision, RowGradient, RowStats, RowSummary, View, Write, dot_rows,
     log_softmax_backward, log_softmax_rows, matmul, summarize_rows,
 };
 use rlhf_tensor::{Gradients, ParameterId, Weights};
@@ -78,10 +78,10 @@ impl Readout {
     }
 
     /// logits ← hidden·Wᵀ / temperature.
-    fn multiply(&self) -> impl Fn(&mut [f32], &[f32], &[f32]) + use<> {
+    fn multiply(&self) -> impl Fn(&mut [f32], &[f32], Numbers<'_>) + use<> {
         let (precision, width, sharpness) = (self.precision, self.width, self.sharpness);
         move |logits, hidden, weight| {
-            let (hidden, weight) = (View::new(hidden, width), View::new(weight, width).t());
+            let (hidden, weight) = (View::new(hidden, width), View::of(weight, width).t());
             matmul(precision, logits, Write::Over, sharpness, hidden, weight);
         }
     }
@@ -139,7 +139,7 @@ impl Readout {
             let at = start.min(kept) * vocab;
             let logits = &mut all[at..at + rows.len() * vocab];
             let hidden = &self.hidden[rows.start * self.width..rows.end * self.width];
-            multiply(logits, hidden, weights.get(head));
+            multiply(logits, hidden, weights.matrix(head));
             let summaries = &mut self.summaries[rows.clone()];
             summarize_rows(logits, vocab, summaries);
             let found = logits
@@ -177,7 +177,7 @@ impl Readout {
         } else {
             let mut logits = vec![0.0; range.len()];
             let hidden = &self.hidden[rows.start * self.width..rows.end * self.width];
-            self.multiply()(&mut logits, hidden, weights.get(head));
+            self.multiply()(&mut logits, hidden, weights.matrix(head));
             logits
         };
         log_softmax_rows(&mut logits, self.vocab, &self.summaries[rows]);
@@ -220,7 +220,7 @@ impl Readout {
         of_rows: &[RowGradient],
     ) {
         let (n, vocab, width) = (self.rows, self.vocab, self.width);
-        let (weight, step) = (weights.get(head), self.chunk_rows());
+        let (weight, step) = (weights.matrix(head), self.chunk_rows());
         let multiply = self.multiply();
         let d_hidden = self.gradient.at_least(n * width);
         let d_weight = gradients.get_mut(head);
@@ -237,7 +237,7 @@ impl Readout {
             log_softmax_backward(logits, vocab, summaries, of_rows, self.sharpness);
             let d_logits = View::new(logits, vocab);
             let d_hidden = &mut d_hidden[rows.start * width..rows.end * width];
-            let (weight, hidden) = (View::new(weight, width), View::new(hidden, width));
+            let (weight, hidden) = (View::of(weight, width), View::new(hidden, width));
             let precision = self.precision;
             matmul(precision, d_hidden, Write::Over, 1.0, d_logits, weight);
             matmul(precision, d_weight, Write::Add, 1.0, d_logits.t(), hidden);

@@ -18,8 +18,8 @@ pub(super) struct Linear {
 impl Linear {
     /// W, [in, out].
     pub(super) fn weight<'a>(&self, weights: Weights<'a>) -> View<'a> {
-        View::new(
-            weights.get(self.ids.weight),
+        View::of(
+            weights.matrix(self.ids.weight),
             weights.get(self.ids.bias).len(),
         )
     }
@@ -118,14 +118,14 @@ impl Embedding {
         x: &mut [f32],
     ) {
         let width = x.len() / tokens.len().max(1);
-        let (by_token, by_position) = (weights.get(self.tokens), weights.get(self.positions));
+        let (by_token, by_position) = (weights.matrix(self.tokens), weights.get(self.positions));
         let rows = x.chunks_exact_mut(width.max(1)).zip(tokens).zip(positions);
         for ((x, token), position) in rows {
-            let token = &by_token[*token as usize * width..][..width];
+            by_token.copy(*token as usize * width, x);
             let position = &by_position[*position as usize * width..][..width];
-            for ((x, token), position) in x.iter_mut().zip(token).zip(position) {
-                *x = token + position;
-            }
+            x.iter_mut()
+                .zip(position)
+                .for_each(|(x, position)| *x += position);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use rlhf_lm::bodies::gpt2;
 use rlhf_lm::engine::Gpt2;
-use rlhf_lm::{Gpt2Config, Heads};
+use rlhf_lm::{Backend, Gpt2Config, Heads, LoadOptions, Recompute};
 use rlhf_objective::{
     Decoder, Finish, Network, OutputGrads, Prompt, Response, Sequences, Start, Want,
 };
@@ -23,10 +23,14 @@ const SMALL: usize = 64 << 10;
 const VOCAB: usize = 3000;
 const ROWS: usize = 16;
 
-fn network(precision: Precision) -> Gpt2 {
-    let config = Gpt2Config::from_json(json!({"model_type": "gpt2", "vocab_size": VOCAB,
+fn config() -> Gpt2Config {
+    Gpt2Config::from_json(json!({"model_type": "gpt2", "vocab_size": VOCAB,
         "n_embd": 128, "n_head": 4, "n_layer": 2, "n_positions": 96}))
-    .unwrap();
+    .unwrap()
+}
+
+fn network(precision: Precision) -> Gpt2 {
+    let config = config();
     let heads = Heads::LanguageAndValue;
     let mut parameters = Parameters::new(gpt2::specs(&config, heads), Storage::Trainable);
     gpt2::initialize(&config, &mut parameters, 1);
@@ -110,6 +114,99 @@ fn no_large_allocation_after_warm_up() {
     });
 }
 
+/// Loading a checkpoint takes what it keeps and a part of one tensor, whatever it is held in.
+#[test]
+fn loading_takes_no_more_than_the_largest_tensor() {
+    let _alone = ALONE.lock().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.json");
+    let json = json!({"model_type": "gpt2", "vocab_size": 9000, "n_embd": 128, "n_head": 4,
+        "n_layer": 2, "n_positions": 96});
+    std::fs::write(&config, json.to_string()).unwrap();
+    rlhf_lm::init(&config, 1, folder.path()).unwrap();
+    let summary = rlhf_lm::inspect(folder.path()).unwrap();
+    let peak = |storage| {
+        let options = LoadOptions {
+            storage,
+            recompute: Recompute::None,
+            heads: Heads::Language,
+            temperature: 1.0,
+            backend: Backend::F32,
+        };
+        let load = || drop(rlhf_lm::load(folder.path(), &options).unwrap());
+        load();
+        WATCH.peak(load) as u64
+    };
+    let memory = summary.memory;
+    for (storage, kept) in [
+        (Storage::Frozen, memory.frozen),
+        (Storage::FrozenBf16, memory.frozen_bf16),
+    ] {
+        let (peak, most) = (peak(storage), kept + summary.largest_tensor_bytes() / 2);
+        assert!(
+            (kept..most).contains(&peak),
+            "{storage:?}: {peak} of {most}"
+        );
+    }
+    assert!(memory.frozen_bf16 < memory.frozen * 51 / 100);
+}
+
+/// What is held in bf16 is read as the rounded numbers in f32 are, to the last bit.
+#[test]
+fn held_in_bf16_on_any_instruction_set() {
+    let _alone = ALONE.lock().unwrap();
+    let sets = instruction_sets();
+    let sequences = sequences();
+    for (isa, precision) in sets.iter().flat_map(|isa| BOTH.map(|p| (*isa, p))) {
+        use_at_most(isa);
+        let exact = network(precision);
+        let mut answers = [Storage::FrozenBf16, Storage::Frozen].map(|storage| {
+            let mut network = frozen(exact.parameters()[0], storage, precision);
+            let read = network.read(&sequences, Want::SCORE).unwrap();
+            (read.log_probs.to_vec().unwrap(), scores(&mut network))
+        });
+        let [held, rounded] = &mut answers;
+        assert!(held == rounded, "{isa:?} {precision:?}");
+    }
+    use_at_most(sets[0]);
+}
+
+const BOTH: [Precision; 2] = [Precision::F32, Precision::Bf16];
+
+/// The network of these weights rounded to bf16, stored so or in f32.
+fn frozen(from: &Parameters, storage: Storage, precision: Precision) -> Gpt2 {
+    let config = config();
+    let specs = gpt2::specs(&config, Heads::LanguageAndValue);
+    let mut halves = Parameters::new(specs.clone(), Storage::FrozenBf16);
+    for id in from.ids() {
+        let name = &from.spec(id).name;
+        halves.set(name, from.weights().get(id)).unwrap();
+    }
+    let mut parameters = Parameters::new(specs, storage);
+    for id in from.ids() {
+        let held = halves.weights().matrix(id);
+        let mut values = vec![0.0; held.len()];
+        held.copy(0, &mut values);
+        parameters.set(&from.spec(id).name, &values).unwrap();
+    }
+    assert_eq!(parameters.checksum(), halves.checksum());
+    Gpt2::new(config, parameters, Heads::LanguageAndValue, 1.0, precision)
+}
+
+/// Scores of a decoding step.
+fn scores(network: &mut Gpt2) -> Vec<f32> {
+    let mut decoder = network.decoder().unwrap();
+    let sequences = sequences();
+    let start = Start {
+        prompt: &sequences.prompts()[0].ids,
+        samples: 3,
+        max_new_tokens: 4,
+    };
+    decoder.start(&[start]).unwrap();
+    decoder.step(&[1, 2, 3]).unwrap();
+    decoder.scores().to_vec()
+}
+
 /// Log-probs, some gradients, and scores of a decoding step.
 fn answers(isa: Isa, precision: Precision) -> [Vec<f32>; 3] {
     use_at_most(isa);
@@ -132,15 +229,7 @@ fn answers(isa: Isa, precision: Precision) -> [Vec<f32>; 3] {
     });
     let gradients = gradients.collect();
     let log_probs = outputs.log_probs.to_vec().unwrap();
-    let mut decoder = network.decoder().unwrap();
-    let start = Start {
-        prompt: &sequences.prompts()[0].ids,
-        samples: 3,
-        max_new_tokens: 4,
-    };
-    decoder.start(&[start]).unwrap();
-    decoder.step(&[1, 2, 3]).unwrap();
-    [log_probs, gradients, decoder.scores().to_vec()]
+    [log_probs, gradients, scores(&mut network)]
 }
 
 /// Kernels of lesser processors answer as those of this one, to rounding.

@@ -1,14 +1,17 @@
 //! Matrix products on strided views: in f32 by the `gemm` crate, of bf16 operands by ours.
 
-use super::Precision;
 use super::matmul_bf16::matmul_bf16;
 use super::pack::Vectors;
+use super::precision::widen;
+use super::widened::{self, Layout};
+use super::{Numbers, Precision};
 use gemm::Parallelism;
+use std::ops::Range;
 
-/// A matrix to read: `rows` × `columns` with these strides, in floats.
+/// A matrix to read: `rows` × `columns` with these strides, in numbers.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
-    data: &'a [f32],
+    data: Numbers<'a>,
     rows: usize,
     columns: usize,
     row_stride: usize,
@@ -22,6 +25,15 @@ impl<'a> View<'a> {
     /// If the data is not a whole number of rows.
     #[must_use]
     pub fn new(data: &'a [f32], columns: usize) -> Self {
+        Self::of(Numbers::F32(data), columns)
+    }
+
+    /// A row-major matrix of either type of number.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    #[must_use]
+    pub fn of(data: Numbers<'a>, columns: usize) -> Self {
         assert_eq!(data.len() % columns, 0, "a matrix of whole rows");
         Self {
             data,
@@ -44,11 +56,42 @@ impl<'a> View<'a> {
 
     /// One entry.
     pub(crate) fn at(&self, row: usize, column: usize) -> f32 {
-        self.data[row * self.row_stride + column * self.column_stride]
+        self.data
+            .at(row * self.row_stride + column * self.column_stride)
+    }
+
+    /// What it is made of.
+    pub(crate) fn data(&self) -> Numbers<'a> {
+        self.data
+    }
+
+    /// Whether the entries of a column lie side by side, and not those of a row.
+    pub(crate) fn across(&self) -> bool {
+        self.column_stride != 1
+    }
+
+    /// Some of its rows.
+    pub(crate) fn some_rows(self, rows: &Range<usize>) -> Self {
+        Self {
+            data: self.data.from(rows.start * self.row_stride),
+            rows: rows.len(),
+            ..self
+        }
+    }
+
+    /// Copies a row.
+    pub(crate) fn copy_row(&self, row: usize, to: &mut [f32]) {
+        match self.across() {
+            false => self.data.copy(row * self.row_stride, to),
+            true => {
+                let to = to.iter_mut().enumerate();
+                to.for_each(|(column, to)| *to = self.at(row, column));
+            }
+        }
     }
 
     /// Its rows as vectors.
-    pub(crate) fn vectors(&self) -> Vectors<'a> {
+    pub(crate) fn vectors(&self) -> Vectors<Numbers<'a>> {
         Vectors {
             data: self.data,
             apart: self.row_stride,
@@ -61,14 +104,22 @@ impl<'a> View<'a> {
         if self.column_stride == 1 {
             for (row, to) in to.chunks_exact_mut(width).enumerate() {
                 let start = row * self.row_stride + first;
-                to[..count].copy_from_slice(&self.data[start..start + count]);
+                self.data.copy(start, &mut to[..count]);
             }
         } else {
             for column in 0..count {
-                let from = self.data[(first + column) * self.column_stride..].iter();
-                let from = from.step_by(self.row_stride);
+                let start = (first + column) * self.column_stride;
                 let to = to[column..].iter_mut().step_by(width);
-                to.zip(from).for_each(|(to, from)| *to = *from);
+                match self.data {
+                    Numbers::F32(all) => {
+                        let from = all[start..].iter().step_by(self.row_stride);
+                        to.zip(from).for_each(|(to, from)| *to = *from);
+                    }
+                    Numbers::Bf16(all) => {
+                        let from = all[start..].iter().step_by(self.row_stride);
+                        to.zip(from).for_each(|(to, from)| *to = widen(*from));
+                    }
+                }
             }
         }
     }
@@ -115,13 +166,23 @@ pub fn matmul(
     }
     assert!(a.columns > 0, "a product of something");
     match precision {
-        Precision::F32 => matmul_f32(c, into, scale, a, b),
+        Precision::F32 => widened::multiply(Layout::AsItWas, c, into, scale, a, b),
         Precision::Bf16 => matmul_bf16(c, into, scale, a, b),
     }
 }
 
-/// [`matmul`] of operands as they are; sizes have been checked.
-pub(super) fn matmul_f32(c: &mut [f32], into: Write, scale: f32, a: View<'_>, b: View<'_>) {
+/// [`matmul`] of f32 operands as they are; rows of `c` lie `c_stride` apart.
+///
+/// # Panics
+/// If `c` is too short, or an operand is held in bf16.
+pub(super) fn matmul_f32(
+    c: &mut [f32],
+    c_stride: usize,
+    into: Write,
+    scale: f32,
+    a: View<'_>,
+    b: View<'_>,
+) {
     let threads = rayon::current_num_threads();
     let parallelism = if threads > 1 {
         Parallelism::Rayon(threads)
@@ -129,20 +190,30 @@ pub(super) fn matmul_f32(c: &mut [f32], into: Write, scale: f32, a: View<'_>, b:
         Parallelism::None
     };
     let (m, n, k) = (a.rows, b.columns, a.columns);
-    let a = Operand {
-        start: a.data.as_ptr(),
-        row_stride: a.row_stride,
-        column_stride: a.column_stride,
+    assert!(n <= c_stride && (m - 1) * c_stride + n <= c.len());
+    let operand = |x: View<'_>| match x.data {
+        Numbers::F32(data) => Operand {
+            start: data.as_ptr(),
+            row_stride: x.row_stride,
+            column_stride: x.column_stride,
+        },
+        Numbers::Bf16(_) => unreachable!("widened before"),
     };
-    let b = Operand {
-        start: b.data.as_ptr(),
-        row_stride: b.row_stride,
-        column_stride: b.column_stride,
-    };
-    // SAFETY: the views cover their data exactly, `c` is m × n, and `&mut` keeps it apart.
+    let (a, b) = (operand(a), operand(b));
+    // SAFETY: the views lie within their data, `c` has m rows of n, and `&mut` keeps it apart.
     #[allow(unsafe_code)]
     unsafe {
-        raw(parallelism, [m, n, k], c.as_mut_ptr(), n, into, scale, a, b);
+        let sizes = [m, n, k];
+        raw(
+            parallelism,
+            sizes,
+            c.as_mut_ptr(),
+            c_stride,
+            into,
+            scale,
+            a,
+            b,
+        );
     }
 }
 
@@ -243,7 +314,7 @@ mod tests {
                 (Write::Add, View::new(&at, m).t()),
             ] {
                 let mut got = c.clone();
-                matmul_f32(&mut got, into, 0.5, a_view, View::new(&b, n));
+                matmul_f32(&mut got, n, into, 0.5, a_view, View::new(&b, n));
                 for i in 0..m * n {
                     let (row, column) = (i / n, i % n);
                     let term = |j: usize| f64::from(a[row * k + j]) * f64::from(b[j * n + column]);
@@ -266,7 +337,14 @@ mod tests {
         let run = |threads| {
             let mut c = vec![0.0; m * n];
             on_threads(threads, || {
-                matmul_f32(&mut c, Write::Over, 1.0, View::new(&a, k), View::new(&b, n))
+                matmul_f32(
+                    &mut c,
+                    n,
+                    Write::Over,
+                    1.0,
+                    View::new(&a, k),
+                    View::new(&b, n),
+                )
             });
             c
         };

@@ -3,11 +3,12 @@
 //! With avx512_bf16 our own kernel computes them; elsewhere operands are rounded and the f32 product
 //! does the rest. Both round the same; their sums differ as f32 sums in another order do.
 
-use super::Buffer;
-use super::matmul::{View, Write, matmul_f32};
+use super::matmul::{View, Write};
 use super::precision::bf16_round;
 use super::simd::{Isa, isa};
 use super::split::over_rows;
+use super::widened::{self, Layout};
+use super::{Buffer, Numbers};
 use std::cell::RefCell;
 
 thread_local! {
@@ -30,14 +31,17 @@ fn multiply_on(isa: Isa, c: &mut [f32], into: Write, scale: f32, a: View<'_>, b:
         }
         _ => {
             let (a, b) = (rounded(a, &mut left), rounded(b, &mut right));
-            matmul_f32(c, into, scale, a, b);
+            widened::multiply(Layout::ByRows, c, into, scale, a, b);
         }
     }
     SCRATCH.set((left, right));
 }
 
-/// A row-major copy, rounded.
-fn rounded<'a>(x: View<'_>, to: &'a mut Buffer) -> View<'a> {
+/// A row-major copy, rounded; what is held in bf16 stays as it is.
+fn rounded<'a>(x: View<'a>, to: &'a mut Buffer) -> View<'a> {
+    if let Numbers::Bf16(_) = x.data() {
+        return x;
+    }
     let (rows, columns) = (x.rows(), x.columns());
     let to = to.at_least(rows * columns);
     over_rows(to, columns, |first, to| {
@@ -53,6 +57,7 @@ fn rounded<'a>(x: View<'_>, to: &'a mut Buffer) -> View<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::precision::bf16_bits;
     use crate::cpu::simd::all;
     use crate::cpu::split::on_threads;
 
@@ -117,6 +122,42 @@ mod tests {
                     // Two operands, each off by at most 2⁻⁸ of itself; half of the sum is kept.
                     let (exact, size) = sum(|x| x);
                     assert!((got - 0.5 * exact).abs() < 1e-6 + 0.5 * size * 2.01 / 256.0);
+                }
+            }
+        }
+    }
+
+    /// Operands held in bf16, either way round: as of f32 ones, to the last bit.
+    #[test]
+    fn products_of_what_is_held_rounded() {
+        for [m, n, k] in SIZES {
+            let (a, b) = (numbers(m * k, 0.1), numbers(k * n, 0.2));
+            let (at, bt) = (transposed(&a, k), transposed(&b, n));
+            let old = numbers(m * n, 0.3);
+            let words = |x: &[f32]| x.iter().map(|x| bf16_bits(*x) as u16).collect::<Vec<_>>();
+            let held = [&a, &b, &at, &bt].map(|x| words(x));
+            let held = |i: usize| Numbers::Bf16(&held[i]);
+            let left = [
+                (View::new(&a, k), View::of(held(0), k)),
+                (View::new(&at, m).t(), View::of(held(2), m).t()),
+            ];
+            let right = [
+                (View::new(&b, n), View::of(held(1), n)),
+                (View::new(&bt, k).t(), View::of(held(3), k).t()),
+            ];
+            for isa in all() {
+                for (a, b) in left.iter().flat_map(|a| right.map(|b| (*a, b))) {
+                    for into in [Write::Over, Write::Add] {
+                        let run = |a, b| {
+                            let mut c = old.clone();
+                            multiply_on(isa, &mut c, into, 0.5, a, b);
+                            c
+                        };
+                        let want = run(a.0, b.0);
+                        assert!(run(a.0, b.1) == want, "{isa:?} {m} {n} {k}");
+                        assert!(run(a.1, b.0) == want, "{isa:?} {m} {n} {k}");
+                        assert!(run(a.1, b.1) == want, "{isa:?} {m} {n} {k}");
+                    }
                 }
             }
         }

@@ -15,6 +15,7 @@ mod log_softmax;
 mod matmul;
 mod matmul_bf16;
 mod norm;
+mod numbers;
 mod pack;
 mod panel_sums;
 mod panels;
@@ -26,6 +27,7 @@ mod simd;
 mod split;
 #[cfg(target_arch = "x86_64")]
 mod tiles_bf16;
+mod widened;
 
 pub use activation::{Nonlinearity, activate, activate_backward};
 pub use attention::{Heads, attention};
@@ -40,6 +42,7 @@ pub use matmul::{View, Write, matmul};
 pub use norm::{
     RowStats, add_column_sums, dot_rows, layer_norm, layer_norm_backward, layer_norm_stats,
 };
+pub use numbers::{Numbers, NumbersMut};
 pub use panels::{Epilogue, PackedMatrix};
 pub use precision::Precision;
 pub use rows::{add_to_rows, fill_rows};

@@ -5,7 +5,7 @@ use super::pack::{SIDE, Vectors, pack_on};
 use super::panel_sums::{Work, multiply_pairs, multiply_plain};
 use super::simd::{Isa, LANES, isa};
 use super::split::Shared;
-use super::{Buffer, Precision};
+use super::{Buffer, Numbers, Precision};
 use rayon::prelude::*;
 
 /// Panels that make one piece of work.
@@ -185,7 +185,7 @@ fn interleave_pairs<'a>(isa: Isa, x: &[f32], k: usize, packed: &'a mut Vec<f32>)
     for (block, packed) in packed.chunks_exact_mut(size.max(1)).enumerate() {
         let first = block * SIDE;
         let rows = Vectors {
-            data: &x[first * k..],
+            data: Numbers::F32(&x[first * k..]),
             apart: k,
             along: 1,
         };
@@ -198,7 +198,7 @@ fn interleave_pairs<'a>(isa: Isa, x: &[f32], k: usize, packed: &'a mut Vec<f32>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::precision::bf16_round;
+    use crate::cpu::precision::{bf16_bits, bf16_round};
     use crate::cpu::simd::all;
 
     fn numbers(n: usize, seed: f32) -> Vec<f32> {
@@ -252,14 +252,25 @@ mod tests {
             let rounded = PackedMatrix::new(Precision::F32, View::new(&round(&w), n));
             let mut transposed = vec![0.0; k * n];
             (0..k * n).for_each(|i| transposed[i % n * k + i / n] = w[i]);
+            let bits = |packed: &PackedMatrix| -> Vec<u32> {
+                packed.panels.iter().map(|x| x.to_bits()).collect()
+            };
             for isa in all() {
                 let packed = PackedMatrix::new_on(isa, Precision::Bf16, View::new(&w, n));
                 let same = View::new(&transposed, k).t();
                 let same = PackedMatrix::new_on(isa, Precision::Bf16, same);
-                let bits = |packed: &PackedMatrix| -> Vec<u32> {
-                    packed.panels.iter().map(|x| x.to_bits()).collect()
-                };
                 assert_eq!(bits(&packed), bits(&same));
+                let words = [&w, &transposed].map(|x| {
+                    let words = x.iter().map(|x| bf16_bits(*x) as u16);
+                    words.collect::<Vec<_>>()
+                });
+                let [held, turned] = [&words[0], &words[1]].map(|x| Numbers::Bf16(x));
+                for held in [View::of(held, n), View::of(turned, k).t()] {
+                    let same = PackedMatrix::new_on(isa, Precision::Bf16, held);
+                    assert_eq!(bits(&packed), bits(&same));
+                    let same = PackedMatrix::new_on(isa, Precision::F32, held);
+                    assert_eq!(bits(&rounded), bits(&same));
+                }
                 let mut scratch = Vec::new();
                 for m in (0..20).chain([31, 37]) {
                     let (x, old) = (numbers(m * k, 0.1), numbers(m * n, 0.2));

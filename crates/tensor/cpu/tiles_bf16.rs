@@ -1,10 +1,10 @@
 //! The avx512_bf16 product: blocks of both operands are packed for all threads, and tiles of 8 × 48
 //! sums stay in registers.
 
-use super::Buffer;
 use super::matmul::{View, Write};
 use super::pack::{SIDE, Vectors, pack_bf16};
 use super::split::Shared;
+use super::{Buffer, Numbers};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -64,7 +64,7 @@ pub(super) fn multiply(
 /// Packs some entries of some vectors into panels of `width` vectors, each [words, width].
 #[allow(unsafe_code)]
 fn pack<'a>(
-    x: Vectors<'_>,
+    x: Vectors<Numbers<'_>>,
     vectors: &Range<usize>,
     entries: &Range<usize>,
     width: usize,

@@ -74,7 +74,8 @@ mod tests {
     #[test]
     fn one_token_by_hand() {
         let folder = tempfile::tempdir().unwrap();
-        let size = super::super::size::Size::open(("tiny", None), DtypeName::F32, folder.path());
+        let size =
+            super::super::size::Size::open(("tiny", None), [DtypeName::F32; 2], folder.path());
         let size = size.unwrap();
         let one = Batch {
             count: 1,

@@ -43,7 +43,7 @@ fn run(setting: &Setting<'_>) -> Result<Outcome> {
     for name in SIZES {
         let scratch = setting.scratch.join(name);
         std::fs::create_dir(&scratch)?;
-        let size = Size::open((name, None), DtypeName::F32, &scratch)?;
+        let size = Size::open((name, None), [DtypeName::F32; 2], &scratch)?;
         measure(name, &size, &mut outcome)?;
     }
     Ok(outcome)

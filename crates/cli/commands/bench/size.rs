@@ -21,6 +21,7 @@ const SIZES: [(&str, usize, usize, usize, usize); 3] = [
 #[derive(Debug)]
 pub(super) struct Size {
     dtype: DtypeName,
+    frozen_dtype: DtypeName,
     pub(super) folder: PathBuf,
     pub(super) shape: Summary,
 }
@@ -31,7 +32,7 @@ impl Size {
     /// `vocab` is another vocabulary than the size's.
     pub(super) fn open(
         (name, vocab): (&str, Option<NonZeroUsize>),
-        dtype: DtypeName,
+        [dtype, frozen_dtype]: [DtypeName; 2],
         scratch: &Path,
     ) -> Result<Self> {
         let folder = match SIZES.iter().find(|size| size.0 == name) {
@@ -55,6 +56,7 @@ impl Size {
         let shape = inspect(&folder)?;
         Ok(Self {
             dtype,
+            frozen_dtype,
             folder,
             shape,
         })
@@ -72,9 +74,21 @@ impl Size {
         Ok(rlhf_lm::load(&self.folder, &options)?)
     }
 
-    /// What a run is told to compute in.
-    pub(super) fn setting(&self) -> String {
-        format!("model.dtype={}", self.dtype.name())
+    /// The network as a prior.
+    pub(super) fn prior(&self) -> Result<Box<dyn Model>> {
+        let storage = match self.frozen_dtype {
+            DtypeName::F32 => Storage::Frozen,
+            DtypeName::Bf16 => Storage::FrozenBf16,
+        };
+        self.load(storage, Heads::Language)
+    }
+
+    /// What a run is told to compute in, and to hold its frozen networks in.
+    pub(super) fn settings(&self) -> [String; 2] {
+        [
+            format!("model.dtype={}", self.dtype.name()),
+            format!("model.frozen_dtype={}", self.frozen_dtype.name()),
+        ]
     }
 
     /// A reward model of the same size with a random head, in `folder`.

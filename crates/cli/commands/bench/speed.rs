@@ -39,6 +39,7 @@ fn all(args: &BenchArgs) -> Result<()> {
         command.args(["--threads", &args.threads.to_string()]);
         command.args(["--repeats", &args.repeats.to_string()]);
         command.args(["--critic", args.critic.name(), "--dtype", args.dtype.name()]);
+        command.args(["--frozen-dtype", args.frozen_dtype.name()]);
         command.args(args.shape.typed());
         if args.json {
             command.arg("--json");
@@ -51,7 +52,11 @@ fn all(args: &BenchArgs) -> Result<()> {
 
 fn one(args: &BenchArgs, workload: Workload) -> Result<Value> {
     let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let size = Size::open((&args.size, args.shape.vocab), args.dtype, scratch.path())?;
+    let size = Size::open(
+        (&args.size, args.shape.vocab),
+        [args.dtype, args.frozen_dtype],
+        scratch.path(),
+    )?;
     let precision = match backend(BackendName::Engine, args.dtype) {
         Backend::Engine(precision) => precision,
         Backend::Plain => Precision::F32,
@@ -95,6 +100,7 @@ fn report(
     let recompute = args.shape.recompute.as_deref().unwrap_or("none");
     json!({
         "workload": workload.name(), "size": args.size, "dtype": args.dtype.name(), "critic": critic,
+        "frozen_dtype": args.frozen_dtype.name(),
         "vocab": shape.vocab, "parameters": shape.parameters, "recompute": recompute,
         "prompts": count, "responses": responses, "prompt": prompt, "response": response,
         "repeats": found.seconds.len(), "seconds": seconds,

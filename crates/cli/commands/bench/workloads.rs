@@ -190,7 +190,6 @@ fn steps(
         format!("model.path={}", size.folder.display()),
         "train.checkpoints=1".into(),
         "train.samples=0".into(),
-        size.setting(),
         format!("train.tokens_per_batch={}", read.max(4096)),
         format!("train.recompute={recompute}"),
     ];
@@ -198,6 +197,7 @@ fn steps(
         .iter()
         .map(ToString::to_string)
         .chain(fixed)
+        .chain(size.settings())
         .collect();
     train(&folder, &settings)?;
     let mut times = Times::default();
@@ -291,8 +291,7 @@ fn dpo(size: &Size, args: &BenchArgs, scratch: &Path) -> Result<Measured> {
         &pairs,
     ];
     let mut times = steps(scratch, size, (args, &batch), &settings)?;
-    let prior = size.load(Storage::Frozen, Heads::Language)?;
-    let prior = Box::new(rlhf_prior::Frozen::new(prior)?);
+    let prior = Box::new(rlhf_prior::Frozen::new(size.prior()?)?);
     let mut penalty = KlPenalty::new(prior, Beta::Fixed(0.1));
     let sequences = random(&batch, size.shape.vocab)?;
     let of_prior = repeat(args.repeats, || {
