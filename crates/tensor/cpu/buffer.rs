@@ -18,10 +18,9 @@ impl Buffer {
     /// `length` zeros; untouched pages cost no memory.
     #[must_use]
     pub fn zeroed(length: usize) -> Self {
-        Self {
-            lines: bytemuck::zeroed_vec(length.div_ceil(16)),
-            length,
-        }
+        let lines: Vec<Line> = bytemuck::zeroed_vec(length.div_ceil(16));
+        large_pages(&lines);
+        Self { lines, length }
     }
 
     /// The first `length` floats, after growing to that many where there are fewer: then all are
@@ -35,6 +34,25 @@ impl Buffer {
         &mut self[..length]
     }
 }
+
+/// Asks the system for pages of 2 MiB, where there is room for some: fewer are to be got, found and
+/// crossed, which is felt where weights are streamed.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+fn large_pages(lines: &[Line]) {
+    const PAGE: usize = 2 << 20;
+    let bytes = lines.as_ptr_range();
+    let start = (bytes.start as usize).next_multiple_of(PAGE);
+    let end = bytes.end as usize / PAGE * PAGE;
+    if start + PAGE <= end {
+        // SAFETY: the range is of live memory of ours, whose contents the advice leaves alone. That it
+        // fails costs time and nothing else.
+        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_HUGEPAGE) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn large_pages(_: &[Line]) {}
 
 impl Deref for Buffer {
     type Target = [f32];
@@ -60,6 +78,11 @@ mod tests {
         assert_eq!(buffer.as_ptr() as usize % 64, 0);
         assert_eq!(&*buffer, [0.0; 17]);
         assert!(Buffer::zeroed(0).is_empty());
+        // Large enough for large pages, and all of it ours to write.
+        let mut large = Buffer::zeroed((5 << 20) + 3);
+        assert!(large.iter().all(|x| *x == 0.0));
+        large.fill(1.0);
+        assert_eq!(large.iter().sum::<f32>() as usize, (5 << 20) + 3);
     }
 
     #[test]
