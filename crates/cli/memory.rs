@@ -52,10 +52,8 @@ pub(crate) fn estimate(config: &Config, item: PerItem) -> Result<String> {
         networks * model.read_bytes(tokens, rows, (Purpose::Train, config.train.recompute));
     let mut frozen = 0;
     if online {
-        let priors = wiring::prior(config)?.folders;
-        let rewards = config.reward.iter().flat_map(|rule| rule.models());
-        for folder in priors.iter().map(AsRef::as_ref).chain(rewards) {
-            let other = inspect(folder)?;
+        for folder in wiring::frozen_folders(config)? {
+            let other = inspect(&folder)?;
             frozen += match config.model.frozen_dtype {
                 DtypeName::F32 => other.memory.frozen,
                 DtypeName::Bf16 => other.memory.frozen_bf16,

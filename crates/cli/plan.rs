@@ -53,23 +53,17 @@ fn frozen(config: &Config) -> Result<Option<String>> {
     if config.model.frozen_dtype == DtypeName::F32 {
         return Ok(None);
     }
-    let priors = match config.objective {
-        ObjectiveName::Sft => Vec::new(),
-        _ => wiring::prior(config)?.folders,
-    };
-    let rewards = config.reward.iter().flat_map(|rule| rule.models());
+    let folders = wiring::frozen_folders(config)?;
     let mut rounded = Vec::new();
-    let (mut any, priors) = (false, priors.iter().map(AsRef::as_ref));
-    for folder in priors.chain(rewards) {
-        any = true;
+    for folder in &folders {
         if inspect(folder)?.dtypes != ["BF16"] {
             rounded.push(folder.display().to_string());
         }
     }
-    Ok(Some(match (any, rounded.is_empty()) {
-        (false, _) => "no network: neither the prior nor the reward is one".into(),
-        (true, true) => "weights held in bf16, as they are in the files".into(),
-        (true, false) => format!(
+    Ok(Some(match (folders.is_empty(), rounded.is_empty()) {
+        (true, _) => "no network: neither the prior nor the reward is one".into(),
+        (false, true) => "weights held in bf16, as they are in the files".into(),
+        (false, false) => format!(
             "weights held in bf16, those of {} rounded to it: KL is not exactly 0 at the start",
             rounded.join(", ")
         ),

@@ -139,7 +139,12 @@ impl PriorPlan {
         );
         let config = config.clone();
         let load = move || -> Result<Loaded> {
-            let network = network(&folder, &config, frozen(&config), Heads::Language)?;
+            let network = network(
+                &folder,
+                &config,
+                frozen(config.model.frozen_dtype),
+                Heads::Language,
+            )?;
             let prior = Frozen::new(network)?;
             let checksums = prior.checksums();
             Ok((Box::new(prior), vec![checksums]))

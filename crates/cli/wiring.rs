@@ -4,7 +4,9 @@ pub(crate) use crate::dataset::{
     context, demonstrations, held_out_prompts, limits, opinions, pairs, prompts, some_prompts,
 };
 
-use crate::config::{BackendName, Config, Critic, DtypeName, MethodName, PriorKind, PriorSection};
+use crate::config::{
+    BackendName, Config, Critic, DtypeName, MethodName, ObjectiveName, PriorKind, PriorSection,
+};
 use crate::prior_plan::PriorPlan;
 use anyhow::{Context, Result, ensure};
 use rlhf_data::Template;
@@ -96,9 +98,9 @@ pub(crate) fn backend(name: BackendName, dtype: DtypeName) -> Backend {
     }
 }
 
-/// How the prior and reward models of the settings are stored.
-pub(crate) fn frozen(config: &Config) -> Storage {
-    match config.model.frozen_dtype {
+/// How prior and reward models that are held in this type of number are stored.
+pub(crate) fn frozen(dtype: DtypeName) -> Storage {
+    match dtype {
         DtypeName::F32 => Storage::Frozen,
         DtypeName::Bf16 => Storage::FrozenBf16,
     }
@@ -147,8 +149,19 @@ pub(crate) fn prior_of(section: &PriorSection, config: &Config) -> Result<PriorP
 /// r.
 pub(crate) fn reward(config: &Config, tokenizer: &Tokenizer) -> Result<Box<dyn Reward>> {
     let rule = config.reward.as_ref().context("no reward: give --reward")?;
-    let networks = options(config, frozen(config), Heads::Score);
+    let networks = options(config, frozen(config.model.frozen_dtype), Heads::Score);
     Ok(Box::new(Rules::with(rule, tokenizer, &networks)?))
+}
+
+/// The folders of all networks that do not move: the prior's, if the objective has one, and the reward's.
+pub(crate) fn frozen_folders(config: &Config) -> Result<Vec<PathBuf>> {
+    let mut folders = match config.objective {
+        ObjectiveName::Sft => Vec::new(),
+        _ => prior(config)?.folders,
+    };
+    let rewards = config.reward.iter().flat_map(|rule| rule.models());
+    folders.extend(rewards.map(Path::to_path_buf));
+    Ok(folders)
 }
 
 /// Whether the reward can be made for the policy's tokens; of its models, only headers are read.

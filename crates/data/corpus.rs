@@ -103,7 +103,7 @@ impl Corpus {
             true => corpus.sample(numbers, reader)?,
             false => corpus.read_all(numbers, reader)?,
         }
-        // The shape that all rows must have is known from the first.
+        // It has learned from the first row which shape all must have.
         corpus.reader = reader.unchecked();
         Ok(corpus)
     }

@@ -118,10 +118,9 @@ impl View for Values<'_> {
         // The format is little-endian, whatever the machine.
         Cow::Owned(match self.values {
             Numbers::F32(values) => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Numbers::Bf16(words) => {
-                let values = words.iter().map(|word| u32::from(*word) << 16);
-                values.flat_map(|bits| bits.to_le_bytes()).collect()
-            }
+            words @ Numbers::Bf16(_) => (0..words.len())
+                .flat_map(|i| words.at(i).to_le_bytes())
+                .collect(),
         })
     }
 

@@ -2,7 +2,6 @@
 
 use crate::Sampled;
 use rlhf_objective::{Network, PerToken, Prior, Result, Rollouts, Want, exact_kl};
-use rlhf_tensor::Storage;
 
 /// One batched pass of the policy and the prior over what was drawn: log π_old, log p₀, values,
 /// entropies and exact KL. At most `tokens` network tokens are read at once, and `group`
@@ -24,10 +23,8 @@ pub fn score(
     let parts = sequences.sorted_micro_batches(tokens, group);
     // The first update reads the same with the same weights: where one read holds everything, a
     // network that can answer it from what it kept need not run again.
-    let trained = policy
-        .parameters()
-        .iter()
-        .all(|table| table.storage() == Storage::Trainable);
+    let tables = policy.parameters();
+    let trained = tables.iter().all(|table| table.storage().is_trainable());
     let want = match trained && parts.len() == 1 {
         true => Want::TRAIN,
         false => Want::SCORE,

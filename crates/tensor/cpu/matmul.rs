@@ -3,8 +3,9 @@
 use super::matmul_bf16::matmul_bf16;
 use super::pack::Vectors;
 use super::precision::widen;
+use super::split::over_rows;
 use super::widened::{self, Layout};
-use super::{Numbers, Precision};
+use super::{Buffer, Numbers, Precision};
 use gemm::Parallelism;
 use std::ops::Range;
 
@@ -79,8 +80,23 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Copies a row.
-    pub(crate) fn copy_row(&self, row: usize, to: &mut [f32]) {
+    /// A row-major copy in f32, of which `finish` makes each row what it is to be.
+    pub(crate) fn by_rows<'b>(
+        &self,
+        to: &'b mut Buffer,
+        finish: impl Fn(&mut [f32]) + Sync,
+    ) -> View<'b> {
+        let to = to.at_least(self.rows * self.columns);
+        over_rows(to, self.columns, |first, to| {
+            for (i, to) in to.chunks_exact_mut(self.columns).enumerate() {
+                self.copy_row(first + i, to);
+                finish(to);
+            }
+        });
+        View::new(to, self.columns)
+    }
+
+    fn copy_row(&self, row: usize, to: &mut [f32]) {
         match self.across() {
             false => self.data.copy(row * self.row_stride, to),
             true => {

@@ -6,7 +6,6 @@
 use super::matmul::{View, Write};
 use super::precision::bf16_round;
 use super::simd::{Isa, isa};
-use super::split::over_rows;
 use super::widened::{self, Layout};
 use super::{Buffer, Numbers};
 use std::cell::RefCell;
@@ -42,22 +41,13 @@ fn rounded<'a>(x: View<'a>, to: &'a mut Buffer) -> View<'a> {
     if let Numbers::Bf16(_) = x.data() {
         return x;
     }
-    let (rows, columns) = (x.rows(), x.columns());
-    let to = to.at_least(rows * columns);
-    over_rows(to, columns, |first, to| {
-        for (i, to) in to.chunks_exact_mut(columns).enumerate() {
-            for (j, to) in to.iter_mut().enumerate() {
-                *to = bf16_round(x.at(first + i, j));
-            }
-        }
-    });
-    View::new(to, columns)
+    x.by_rows(to, |row| row.iter_mut().for_each(|x| *x = bf16_round(*x)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::precision::bf16_bits;
+    use crate::cpu::numbers::words;
     use crate::cpu::simd::all;
     use crate::cpu::split::on_threads;
 
@@ -134,7 +124,6 @@ mod tests {
             let (a, b) = (numbers(m * k, 0.1), numbers(k * n, 0.2));
             let (at, bt) = (transposed(&a, k), transposed(&b, n));
             let old = numbers(m * n, 0.3);
-            let words = |x: &[f32]| x.iter().map(|x| bf16_bits(*x) as u16).collect::<Vec<_>>();
             let held = [&a, &b, &at, &bt].map(|x| words(x));
             let held = |i: usize| Numbers::Bf16(&held[i]);
             let left = [

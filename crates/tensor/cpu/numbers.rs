@@ -42,8 +42,13 @@ impl<'a> Numbers<'a> {
         }
     }
 
-    /// One of them.
-    pub(crate) fn at(self, index: usize) -> f32 {
+    /// One of them, in f32.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    #[inline]
+    pub fn at(self, index: usize) -> f32 {
         match self {
             Self::F32(all) => all[index],
             Self::Bf16(all) => widen(all[index]),
@@ -92,6 +97,14 @@ impl NumbersMut<'_> {
             }
         }
     }
+}
+
+/// These as bf16.
+#[cfg(test)]
+pub(crate) fn words(values: &[f32]) -> Vec<u16> {
+    let mut words = vec![0; values.len()];
+    NumbersMut::Bf16(&mut words).write(0, values);
+    words
 }
 
 #[cfg(test)]

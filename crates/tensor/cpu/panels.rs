@@ -198,7 +198,8 @@ fn interleave_pairs<'a>(isa: Isa, x: &[f32], k: usize, packed: &'a mut Vec<f32>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::precision::{bf16_bits, bf16_round};
+    use crate::cpu::numbers::words;
+    use crate::cpu::precision::bf16_round;
     use crate::cpu::simd::all;
 
     fn numbers(n: usize, seed: f32) -> Vec<f32> {
@@ -260,10 +261,7 @@ mod tests {
                 let same = View::new(&transposed, k).t();
                 let same = PackedMatrix::new_on(isa, Precision::Bf16, same);
                 assert_eq!(bits(&packed), bits(&same));
-                let words = [&w, &transposed].map(|x| {
-                    let words = x.iter().map(|x| bf16_bits(*x) as u16);
-                    words.collect::<Vec<_>>()
-                });
+                let words = [&w, &transposed].map(|x| words(x));
                 let [held, turned] = [&words[0], &words[1]].map(|x| Numbers::Bf16(x));
                 for held in [View::of(held, n), View::of(turned, k).t()] {
                     let same = PackedMatrix::new_on(isa, Precision::Bf16, held);

@@ -1,7 +1,6 @@
 //! Products in f32 of matrices held in bf16: widened a piece at a time, so that the memory is bounded.
 
 use super::matmul::{View, Write, matmul_f32};
-use super::split::over_rows;
 use super::{Buffer, Numbers};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -72,20 +71,14 @@ fn widen<'a>(layout: Layout, x: View<'a>, to: &'a mut Buffer) -> View<'a> {
     if layout == Layout::AsItWas && x.across() {
         return widen(layout, x.t(), to).t();
     }
-    let (rows, columns) = (x.rows(), x.columns());
-    let to = to.at_least(rows * columns);
-    over_rows(to, columns, |first, to| {
-        for (i, to) in to.chunks_exact_mut(columns).enumerate() {
-            x.copy_row(first + i, to);
-        }
-    });
-    View::new(to, columns)
+    x.by_rows(to, |_| ())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::precision::{bf16_bits, bf16_round};
+    use crate::cpu::numbers::words;
+    use crate::cpu::precision::bf16_round;
 
     fn numbers(n: usize, seed: f32) -> Vec<f32> {
         (0..n).map(|i| (i as f32 * 0.37 + seed).sin()).collect()
@@ -113,7 +106,6 @@ mod tests {
         for [m, n, k] in small.into_iter().chain(large) {
             let (a, b) = (numbers(m * k, 0.1), numbers(k * n, 0.2));
             let old = numbers(m * n, 0.3);
-            let words = |x: &[f32]| x.iter().map(|x| bf16_bits(*x) as u16).collect::<Vec<_>>();
             let rounded = |x: &[f32]| x.iter().map(|x| bf16_round(*x)).collect::<Vec<_>>();
             let (words, rounded) = ([&a, &b].map(|x| words(x)), [&a, &b].map(|x| rounded(x)));
             let [f32_a, f32_b] = [&rounded[0], &rounded[1]].map(|x| Numbers::F32(x));

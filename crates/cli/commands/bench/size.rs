@@ -1,7 +1,7 @@
 //! The networks that speed is measured on.
 
 use crate::config::{BackendName, DtypeName};
-use crate::wiring::backend;
+use crate::wiring::{backend, frozen};
 use anyhow::{Result, bail};
 use rlhf_lm::{Heads, LoadOptions, Model, Recompute, Summary, inspect};
 use rlhf_tensor::{Rng, Storage, Stream};
@@ -76,11 +76,7 @@ impl Size {
 
     /// The network as a prior.
     pub(super) fn prior(&self) -> Result<Box<dyn Model>> {
-        let storage = match self.frozen_dtype {
-            DtypeName::F32 => Storage::Frozen,
-            DtypeName::Bf16 => Storage::FrozenBf16,
-        };
-        self.load(storage, Heads::Language)
+        self.load(frozen(self.frozen_dtype), Heads::Language)
     }
 
     /// What a run is told to compute in, and to hold its frozen networks in.
