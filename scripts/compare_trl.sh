@@ -32,8 +32,9 @@ line() {
 
 # In f32, and in bf16 throughout: products, and what prior and reward models are held in.
 ours() {
-    line "$1" "$rlhf" bench --size "$size" --threads "$THREADS" --repeats "$repeats" --json "${@:2}"
-    line "$1, bf16" "$rlhf" bench --size "$size" --threads "$THREADS" --repeats "$repeats" --json "${@:2}" --dtype bf16 --frozen-dtype bf16
+    local bench=("$rlhf" bench --size "$size" --threads "$THREADS" --repeats "$repeats" --json "${@:2}")
+    line "$1" "${bench[@]}"
+    line "$1, bf16" "${bench[@]}" --dtype bf16 --frozen-dtype bf16
 }
 
 # glibc's malloc gives memory back after each tensor; torch is faster where it is told to keep it.

@@ -21,6 +21,8 @@ mod map;
 mod optim;
 mod parameters;
 mod rng;
+mod specs;
+mod views;
 mod watch;
 
 pub use candle_core::{self, D, DType, Device, IndexOp, Tensor, Var, backprop::GradStore};
@@ -28,8 +30,8 @@ pub use candle_nn;
 pub use error::{Error, Result};
 pub use map::MappedFile;
 pub use optim::{AdamW, Moments};
-pub use parameters::{
-    Decay, Gradients, Init, ParameterId, ParameterSpec, Parameters, Rounding, Storage, Weights,
-};
+pub use parameters::Parameters;
 pub use rng::{Rng, Stream};
+pub use specs::{Decay, Init, ParameterSpec, Rounding, Storage};
+pub use views::{Gradients, ParameterId, Weights};
 pub use watch::Watch;

@@ -3,142 +3,17 @@
 //! buffer of bf16 words instead.
 
 use crate::cpu::{Buffer, Numbers, NumbersMut};
-use crate::{AdamW, Error, Moments, Result, Rng};
+use crate::views::{Entry, Held};
+use crate::{
+    AdamW, Error, Gradients, Init, Moments, ParameterId, ParameterSpec, Result, Rng, Storage,
+    Weights,
+};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::ops::Range;
 
 /// Offsets are multiples of this many floats, so that every tensor starts on a cache line.
 const ALIGN: usize = 16;
-
-/// Whether AdamW's decoupled weight decay applies to a parameter (Loshchilov & Hutter 2017; as is
-/// usual: matrices yes; norms, biases and embeddings no).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decay {
-    /// Decayed.
-    Yes,
-    /// Not decayed.
-    No,
-}
-
-/// Whether [`Storage::FrozenBf16`] holds a parameter in bf16.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rounding {
-    /// In f32 always: what is small, and added or scaled by.
-    Never,
-    /// In bf16: the operand of a matrix product, or a table of embeddings. It is read by
-    /// [`Weights::matrix`].
-    Allowed,
-}
-
-/// One parameter's name, shape and decay group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ParameterSpec {
-    /// The name, as in the checkpoint file.
-    pub name: String,
-    /// The shape, row-major.
-    pub shape: Vec<usize>,
-    /// Whether weight decay applies.
-    pub decay: Decay,
-    /// Whether it may be held in bf16; not, unless [`may_round`](Self::may_round) says so.
-    pub rounding: Rounding,
-}
-
-impl ParameterSpec {
-    /// A matrix of a linear layer: decayed.
-    pub fn matrix(name: impl Into<String>, shape: &[usize]) -> Self {
-        Self {
-            name: name.into(),
-            shape: shape.to_vec(),
-            decay: Decay::Yes,
-            rounding: Rounding::Never,
-        }
-    }
-
-    /// A norm's scale, a bias or an embedding: not decayed.
-    pub fn undecayed(name: impl Into<String>, shape: &[usize]) -> Self {
-        Self {
-            name: name.into(),
-            shape: shape.to_vec(),
-            decay: Decay::No,
-            rounding: Rounding::Never,
-        }
-    }
-
-    /// The same, which may be held in bf16.
-    #[must_use]
-    pub fn may_round(self) -> Self {
-        Self {
-            rounding: Rounding::Allowed,
-            ..self
-        }
-    }
-}
-
-/// How weights are stored, and how much beside them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Storage {
-    /// Weights only: a prior, a reward model, a policy that only answers.
-    Frozen,
-    /// The same, with matrices (see [`Rounding`]) in bf16, to the nearest, ties to even: half the
-    /// memory.
-    FrozenBf16,
-    /// Weights, gradients and two moments.
-    Trainable,
-}
-
-impl Storage {
-    /// Whether there are gradients and moments.
-    #[must_use]
-    pub const fn is_trainable(self) -> bool {
-        matches!(self, Self::Trainable)
-    }
-
-    /// Whether a parameter of this spec is held in bf16.
-    #[must_use]
-    pub const fn halves(self, spec: &ParameterSpec) -> bool {
-        matches!((self, spec.rounding), (Self::FrozenBf16, Rounding::Allowed))
-    }
-}
-
-/// How to fill a parameter.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Init {
-    /// All values equal.
-    Constant(f32),
-    /// Independent normal values of mean 0.
-    Normal {
-        /// Standard deviation.
-        std: f64,
-    },
-}
-
-/// A parameter's index in its [`Parameters`]: cheap to copy and to look up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ParameterId(usize);
-
-impl ParameterId {
-    /// The place in the order of the specs.
-    #[must_use]
-    pub fn index(self) -> usize {
-        self.0
-    }
-}
-
-#[derive(Debug, Clone)]
-struct Entry {
-    spec: ParameterSpec,
-    /// Of the floats, or of the words.
-    range: Range<usize>,
-    held: Held,
-}
-
-/// Where a parameter is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Held {
-    Floats,
-    Words,
-}
 
 /// Words of bf16 in a float's room.
 const WORDS: usize = 2;
@@ -161,65 +36,6 @@ pub struct Parameters {
 struct Training {
     gradients: Buffer,
     moments: Moments,
-}
-
-/// A view of the weights by [`ParameterId`].
-#[derive(Debug, Clone, Copy)]
-pub struct Weights<'a> {
-    entries: &'a [Entry],
-    flat: &'a [f32],
-    words: &'a [u16],
-}
-
-impl<'a> Weights<'a> {
-    /// The values of one parameter, row-major.
-    ///
-    /// # Panics
-    /// If it is held in bf16: what [may be](Rounding::Allowed) is read by [`matrix`](Self::matrix).
-    #[must_use]
-    pub fn get(&self, id: ParameterId) -> &'a [f32] {
-        match self.matrix(id) {
-            Numbers::F32(values) => values,
-            Numbers::Bf16(_) => panic!("`{}` is held in bf16", self.entries[id.0].spec.name),
-        }
-    }
-
-    /// The values of one parameter, row-major, as they are held.
-    #[must_use]
-    pub fn matrix(&self, id: ParameterId) -> Numbers<'a> {
-        let Entry { range, held, .. } = &self.entries[id.0];
-        match held {
-            Held::Floats => Numbers::F32(&self.flat[range.clone()]),
-            Held::Words => Numbers::Bf16(&self.words[range.clone()]),
-        }
-    }
-}
-
-/// A view of the gradients by [`ParameterId`], to add to.
-#[derive(Debug)]
-pub struct Gradients<'a> {
-    entries: &'a [Entry],
-    flat: &'a mut [f32],
-}
-
-impl Gradients<'_> {
-    /// The gradient of one parameter, row-major, to accumulate into.
-    pub fn get_mut(&mut self, id: ParameterId) -> &mut [f32] {
-        &mut self.flat[self.entries[id.0].range.clone()]
-    }
-
-    /// The gradients of two parameters at once.
-    ///
-    /// # Panics
-    /// If they are the same.
-    pub fn get_two_mut(&mut self, a: ParameterId, b: ParameterId) -> (&mut [f32], &mut [f32]) {
-        let ranges = [a, b].map(|id| self.entries[id.0].range.clone());
-        let [a, b] = self
-            .flat
-            .get_disjoint_mut(ranges)
-            .expect("two different parameters");
-        (a, b)
-    }
 }
 
 impl Parameters {

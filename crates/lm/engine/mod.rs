@@ -7,6 +7,8 @@
 mod block;
 mod decoder;
 mod heads;
+#[cfg(test)]
+mod kept_tests;
 mod modules;
 #[cfg(test)]
 mod precision_tests;
