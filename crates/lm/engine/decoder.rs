@@ -2,7 +2,8 @@
 
 use super::modules::Linear;
 use super::trunk::Batch;
-use super::{Gpt2, on_the_pool};
+use super::Gpt2;
+use super::pass::on_the_pool;
 use crate::asked::{check_rows, check_start, no_vocabulary};
 use crate::{Error, Packed};
 use rayon::prelude::*;

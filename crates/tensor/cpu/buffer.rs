@@ -2,15 +2,16 @@
 
 use std::ops::{Deref, DerefMut};
 
-/// A line of sixteen floats, aligned as AVX-512 likes them.
-#[derive(Debug, Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
-#[repr(C, align(64))]
-struct Line([f32; 16]);
+/// Floats of a cache line.
+const LINE: usize = 16;
 
 /// Floats that start on a cache line. The length is fixed at creation.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Buffer {
-    lines: Vec<Line>,
+    /// A line more than is used: a vector of whole lines would be written to in order to be zero,
+    /// where this one is new memory, which is zero.
+    floats: Vec<f32>,
+    start: usize,
     length: usize,
 }
 
@@ -18,9 +19,15 @@ impl Buffer {
     /// `length` zeros; untouched pages cost no memory.
     #[must_use]
     pub fn zeroed(length: usize) -> Self {
-        let lines: Vec<Line> = bytemuck::zeroed_vec(length.div_ceil(16));
-        large_pages(&lines);
-        Self { lines, length }
+        let floats: Vec<f32> = bytemuck::zeroed_vec(length + LINE);
+        let start = floats.as_ptr().align_offset(LINE * size_of::<f32>());
+        assert!(start < LINE, "floats lie at whole floats");
+        large_pages(&floats);
+        Self {
+            floats,
+            start,
+            length,
+        }
     }
 
     /// The first `length` floats, after growing to that many where there are fewer: then all are
@@ -39,9 +46,9 @@ impl Buffer {
 /// crossed, which is felt where weights are streamed.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
-fn large_pages(lines: &[Line]) {
+fn large_pages(floats: &[f32]) {
     const PAGE: usize = 2 << 20;
-    let bytes = lines.as_ptr_range();
+    let bytes = floats.as_ptr_range();
     let start = (bytes.start as usize).next_multiple_of(PAGE);
     let end = bytes.end as usize / PAGE * PAGE;
     if start + PAGE <= end {
@@ -52,19 +59,27 @@ fn large_pages(lines: &[Line]) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn large_pages(_: &[Line]) {}
+fn large_pages(_: &[f32]) {}
+
+impl Clone for Buffer {
+    fn clone(&self) -> Self {
+        let mut copy = Self::zeroed(self.length);
+        copy.copy_from_slice(self);
+        copy
+    }
+}
 
 impl Deref for Buffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &bytemuck::cast_slice(&self.lines)[..self.length]
+        &self.floats[self.start..self.start + self.length]
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.length]
+        &mut self.floats[self.start..self.start + self.length]
     }
 }
 
@@ -78,6 +93,10 @@ mod tests {
         assert_eq!(buffer.as_ptr() as usize % 64, 0);
         assert_eq!(&*buffer, [0.0; 17]);
         assert!(Buffer::zeroed(0).is_empty());
+        let mut copied = buffer;
+        copied[16] = 2.0;
+        let copy = copied.clone();
+        assert_eq!((copy.as_ptr() as usize % 64, &copy[..]), (0, &copied[..]));
         // Large enough for large pages, and all of it ours to write.
         let mut large = Buffer::zeroed((5 << 20) + 3);
         assert!(large.iter().all(|x| *x == 0.0));

@@ -2,7 +2,6 @@
 
 use super::matmul_bf16::matmul_bf16;
 use super::pack::Vectors;
-use super::precision::widen;
 use super::split::over_rows;
 use super::widened::{self, Layout};
 use super::{Buffer, Numbers, Precision};
@@ -112,31 +111,6 @@ impl<'a> View<'a> {
             data: self.data,
             apart: self.row_stride,
             along: self.column_stride,
-        }
-    }
-
-    /// Copies `count` columns from `first` on to a row-major matrix of `width` columns.
-    pub(crate) fn copy_columns(&self, first: usize, count: usize, to: &mut [f32], width: usize) {
-        if self.column_stride == 1 {
-            for (row, to) in to.chunks_exact_mut(width).enumerate() {
-                let start = row * self.row_stride + first;
-                self.data.copy(start, &mut to[..count]);
-            }
-        } else {
-            for column in 0..count {
-                let start = (first + column) * self.column_stride;
-                let to = to[column..].iter_mut().step_by(width);
-                match self.data {
-                    Numbers::F32(all) => {
-                        let from = all[start..].iter().step_by(self.row_stride);
-                        to.zip(from).for_each(|(to, from)| *to = *from);
-                    }
-                    Numbers::Bf16(all) => {
-                        let from = all[start..].iter().step_by(self.row_stride);
-                        to.zip(from).for_each(|(to, from)| *to = widen(*from));
-                    }
-                }
-            }
         }
     }
 

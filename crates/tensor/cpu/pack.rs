@@ -1,9 +1,9 @@
-//! Matrices rounded to bf16 and laid out as avx512_bf16 reads them: two neighbours along the sum in
-//! one 32-bit word, sixteen vectors side by side.
+//! Matrices laid out as the kernels read them: sixteen vectors side by side in 32-bit words, of which
+//! each holds a number or, rounded to bf16, two neighbours along the sum.
 
-use super::Numbers;
-use super::precision::bf16_bits;
+use super::precision::{bf16_bits, widen};
 use super::simd::Isa;
+use super::{Numbers, Precision};
 
 /// Vectors packed side by side.
 pub(crate) const SIDE: usize = 16;
@@ -39,7 +39,20 @@ impl<'a> Vectors<Numbers<'a>> {
     }
 }
 
-impl<T> Vectors<&[T]> {
+impl<'a, T> Vectors<&'a [T]> {
+    /// What there is in f32 of entry `i` of vector `j`; zero beyond.
+    fn entries(
+        self,
+        count: usize,
+        length: usize,
+        number: impl Fn(&T) -> f32 + 'a,
+    ) -> impl Fn(usize, usize) -> f32 + 'a {
+        move |j, i| match j < count && i < length {
+            true => number(&self.data[j * self.apart + i * self.along]),
+            false => 0.0,
+        }
+    }
+
     /// Where an entry is.
     #[cfg(target_arch = "x86_64")]
     fn entry(self, vector: usize, entry: usize) -> *const T {
@@ -48,135 +61,213 @@ impl<T> Vectors<&[T]> {
     }
 }
 
-/// Packs the first `length` entries of `count` ≤ 16 vectors: word j of row p, at `to + p·stride + j`,
-/// holds entries 2p and 2p + 1 of vector j. What is beyond the vectors or their ends is zero.
+impl Precision {
+    /// How many entries of a vector one word holds.
+    fn entries(self) -> usize {
+        match self {
+            Self::F32 => 1,
+            Self::Bf16 => 2,
+        }
+    }
+
+    /// How many words hold so many entries of a vector.
+    pub(crate) fn words(self, entries: usize) -> usize {
+        entries.div_ceil(self.entries())
+    }
+}
+
+/// Where packed words go: line p, at `start + p·stride`, has one word of each vector, and as many as
+/// the stride leaves room for, at most 16.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lines {
+    pub(crate) start: *mut u32,
+    pub(crate) stride: usize,
+}
+
+impl Lines {
+    /// How many words of a line are written.
+    fn width(self) -> usize {
+        self.stride.min(SIDE)
+    }
+
+    /// Where a line starts.
+    fn line(self, p: usize) -> *mut u32 {
+        self.start.wrapping_add(p * self.stride)
+    }
+}
+
+/// Packs the first `length` entries of `count` ≤ 16 vectors: word j of a line is of vector j. In f32
+/// line p holds entry p, in bf16 entries 2p and 2p + 1. What is beyond the vectors or their ends is
+/// zero.
 ///
 /// # Safety
-/// ⌈length/2⌉ rows of 16 words are in bounds of live memory and written by nobody else.
+/// All these lines are in bounds of live memory and written by nobody else.
 #[allow(unsafe_code)]
 pub(crate) unsafe fn pack(
+    precision: Precision,
     x: Vectors<Numbers<'_>>,
     count: usize,
     length: usize,
-    to: *mut u32,
-    stride: usize,
+    to: Lines,
 ) {
+    let lines = precision.words(length);
     // SAFETY: the caller's promise.
     unsafe {
         match x.data {
-            Numbers::F32(data) => plain(x.of(data), count, length, to, stride, |x| bf16_bits(*x)),
-            Numbers::Bf16(data) => plain(x.of(data), count, length, to, stride, |x| u32::from(*x)),
+            Numbers::F32(data) => {
+                let entry = x.of(data).entries(count, length, |x| *x);
+                fill(precision, entry, lines, to);
+            }
+            Numbers::Bf16(data) => {
+                let entry = x.of(data).entries(count, length, |x| widen(*x));
+                fill(precision, entry, lines, to);
+            }
         }
     }
 }
 
+/// Writes lines of words made of the entries (vector, index).
+///
 /// # Safety
 /// As [`pack`].
 #[allow(unsafe_code)]
-unsafe fn plain<T>(
-    x: Vectors<&[T]>,
-    count: usize,
-    length: usize,
-    to: *mut u32,
-    stride: usize,
-    bits: impl Fn(&T) -> u32,
+unsafe fn fill(
+    precision: Precision,
+    entry: impl Fn(usize, usize) -> f32,
+    lines: usize,
+    to: Lines,
 ) {
-    for p in 0..length.div_ceil(2) {
-        for j in 0..SIDE {
-            let entry = |i: usize| match j < count && i < length {
-                true => bits(&x.data[j * x.apart + i * x.along]),
-                false => 0,
-            };
+    let word = |j: usize, p: usize| match precision {
+        Precision::F32 => entry(j, p).to_bits(),
+        Precision::Bf16 => {
+            let [low, high] = [2 * p, 2 * p + 1].map(|i| bf16_bits(entry(j, i)));
+            low | (high << 16)
+        }
+    };
+    for p in 0..lines {
+        for j in 0..to.width() {
             // SAFETY: the caller's promise.
-            unsafe { *to.add(p * stride + j) = entry(2 * p) | (entry(2 * p + 1) << 16) };
+            unsafe { *to.line(p).wrapping_add(j) = word(j, p) };
         }
     }
 }
 
-/// [`pack`] of rows that lie one behind the other, with what the processor has.
+/// [`pack`] of lines that lie one behind the other, with what the processor has.
 ///
 /// # Panics
 /// If an entry is out of bounds, or there are too few words.
 #[allow(unsafe_code)]
 pub(crate) fn pack_on(
     isa: Isa,
+    precision: Precision,
     x: Vectors<Numbers<'_>>,
-    count: usize,
-    length: usize,
+    [count, length]: [usize; 2],
     to: &mut [u32],
+    stride: usize,
 ) {
     let last = count.saturating_sub(1) * x.apart + length.saturating_sub(1) * x.along;
     assert!(count <= SIDE && (count == 0 || length == 0 || last < x.data.len()));
-    assert!(to.len() >= length.div_ceil(2) * SIDE);
-    match isa {
-        // SAFETY: the entries and words are there, and `isa()` found the features.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Bf16 => unsafe { pack_bf16(x, count, length, to.as_mut_ptr(), SIDE) },
-        // SAFETY: as above.
-        _ => unsafe { pack(x, count, length, to.as_mut_ptr(), SIDE) },
+    assert!(to.len() >= precision.words(length) * stride);
+    let to = Lines {
+        start: to.as_mut_ptr(),
+        stride,
+    };
+    // SAFETY: the entries and words are there.
+    unsafe { pack_with(isa, precision, x, count, length, to) };
+}
+
+/// [`pack`] with what the processor has.
+///
+/// # Safety
+/// As there; the entries are in bounds, and `isa` is one that `isa()` found.
+#[allow(unsafe_code)]
+pub(crate) unsafe fn pack_with(
+    isa: Isa,
+    precision: Precision,
+    x: Vectors<Numbers<'_>>,
+    count: usize,
+    length: usize,
+    to: Lines,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match (isa, precision) {
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512Bf16, Precision::Bf16) => pack_pairs(x, count, length, to),
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512Bf16 | Isa::Avx512, Precision::F32) => pack_numbers(x, count, length, to),
+            _ => pack(precision, x, count, length, to),
+        }
     }
 }
 
-/// [`pack`] with avx512_bf16.
+/// [`pack`] in bf16 with avx512_bf16.
 ///
 /// # Safety
 /// As there; the entries are in bounds, and the processor has these features.
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-pub(crate) unsafe fn pack_bf16(
-    x: Vectors<Numbers<'_>>,
-    count: usize,
-    length: usize,
-    to: *mut u32,
-    stride: usize,
-) {
+unsafe fn pack_pairs(x: Vectors<Numbers<'_>>, count: usize, length: usize, to: Lines) {
     // SAFETY: the caller's promise.
-    unsafe {
-        match (x.data, x.along == 1, x.apart == 1) {
-            (Numbers::F32(data), true, _) => {
-                native::pack_along(x.of(data), count, length, to, stride);
-            }
-            (Numbers::Bf16(data), true, _) => {
-                native::pack_along(x.of(data), count, length, to, stride);
-            }
-            (Numbers::F32(data), _, true) => {
-                native::pack_across(x.of(data), count, length, to, stride);
-            }
-            (Numbers::Bf16(data), _, true) => {
-                native::pack_across(x.of(data), count, length, to, stride);
-            }
-            _ => pack(x, count, length, to, stride),
-        }
-    }
+    unsafe { native::pack::<native::Pair>(x, count, length, to) };
+}
+
+/// [`pack`] in f32 with AVX-512.
+///
+/// # Safety
+/// As there; the entries are in bounds, and the processor has these features.
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+#[target_feature(enable = "avx512f")]
+unsafe fn pack_numbers(x: Vectors<Numbers<'_>>, count: usize, length: usize, to: Lines) {
+    // SAFETY: the caller's promise.
+    unsafe { native::pack::<native::Single>(x, count, length, to) };
 }
 
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 mod native {
-    use super::{SIDE, Vectors};
+    use super::{Lines, Numbers, Precision, SIDE, Vectors};
     use std::arch::x86_64::*;
     use std::mem::transmute;
 
     /// The lowest `count` of 32 lanes.
+    #[inline(always)]
     fn first(count: usize) -> __mmask32 {
         ((1u64 << count.min(32)) - 1) as __mmask32
     }
 
-    /// A number to pack, sixteen or thirty-two at once; rounded where it is not bf16 yet.
+    /// A number to pack.
     pub(super) trait Number: Copy {
+        /// Sixteen numbers in f32.
+        ///
+        /// # Safety
+        /// What the mask leaves is in bounds; the processor has AVX-512F.
+        unsafe fn load(mask: __mmask16, start: *const Self) -> __m512i;
+
+        /// Thirty-two numbers in bf16, rounded where they are not yet.
+        ///
         /// # Safety
         /// What the mask leaves is in bounds; the processor has avx512_bf16.
-        unsafe fn load_32(mask: __mmask32, start: *const Self) -> __m512i;
+        unsafe fn load_rounded(mask: __mmask32, start: *const Self) -> __m512i;
 
+        /// Sixteen of them.
+        ///
         /// # Safety
         /// As above.
-        unsafe fn load_16(mask: __mmask16, start: *const Self) -> __m256i;
+        unsafe fn load_half(mask: __mmask16, start: *const Self) -> __m256i;
     }
 
     impl Number for f32 {
         #[inline(always)]
-        unsafe fn load_32(mask: __mmask32, start: *const f32) -> __m512i {
+        unsafe fn load(mask: __mmask16, start: *const f32) -> __m512i {
+            // SAFETY: the caller's promise.
+            unsafe { _mm512_maskz_loadu_epi32(mask, start.cast()) }
+        }
+
+        #[inline(always)]
+        unsafe fn load_rounded(mask: __mmask32, start: *const f32) -> __m512i {
             // SAFETY: the caller's promise.
             unsafe {
                 let low = _mm512_maskz_loadu_ps(mask as __mmask16, start);
@@ -187,7 +278,7 @@ mod native {
         }
 
         #[inline(always)]
-        unsafe fn load_16(mask: __mmask16, start: *const f32) -> __m256i {
+        unsafe fn load_half(mask: __mmask16, start: *const f32) -> __m256i {
             // SAFETY: the caller's promise.
             unsafe {
                 let x = _mm512_maskz_loadu_ps(mask, start);
@@ -198,70 +289,183 @@ mod native {
 
     impl Number for u16 {
         #[inline(always)]
-        unsafe fn load_32(mask: __mmask32, start: *const u16) -> __m512i {
+        unsafe fn load(mask: __mmask16, start: *const u16) -> __m512i {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let words = match mask {
+                    0xffff => _mm256_loadu_si256(start.cast()),
+                    // Masks of 16-bit lanes are of AVX-512BW, which not all have.
+                    _ => {
+                        let mut words = [0u16; SIDE];
+                        let count = (mask.trailing_ones() as usize).min(SIDE);
+                        std::ptr::copy_nonoverlapping(start, words.as_mut_ptr(), count);
+                        _mm256_loadu_si256(words.as_ptr().cast())
+                    }
+                };
+                _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(words))
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn load_rounded(mask: __mmask32, start: *const u16) -> __m512i {
             // SAFETY: the caller's promise.
             unsafe { _mm512_maskz_loadu_epi16(mask, start.cast()) }
         }
 
         #[inline(always)]
-        unsafe fn load_16(mask: __mmask16, start: *const u16) -> __m256i {
+        unsafe fn load_half(mask: __mmask16, start: *const u16) -> __m256i {
             // SAFETY: the caller's promise.
             unsafe { _mm256_maskz_loadu_epi16(mask, start.cast()) }
         }
     }
 
-    /// Vectors whose entries lie side by side.
-    ///
+    /// What a word holds of a vector.
+    pub(super) trait Word {
+        /// What numbers are rounded to.
+        const PRECISION: Precision;
+        /// How many there are.
+        const ENTRIES: usize;
+
+        /// The words of the first entries of a vector, of which so many are left.
+        ///
+        /// # Safety
+        /// They are in bounds; the processor has the features.
+        unsafe fn along<T: Number>(start: *const T, left: usize) -> __m512i;
+
+        /// A word of each vector that the mask leaves: of lines of entries, `apart` from each other,
+        /// of which so many are left.
+        ///
+        /// # Safety
+        /// As above.
+        unsafe fn across<T: Number>(
+            mask: __mmask16,
+            start: *const T,
+            apart: usize,
+            left: usize,
+        ) -> __m512i;
+    }
+
+    /// A number in f32.
+    pub(super) struct Single;
+
+    impl Word for Single {
+        const PRECISION: Precision = Precision::F32;
+        const ENTRIES: usize = 1;
+
+        #[inline(always)]
+        unsafe fn along<T: Number>(start: *const T, left: usize) -> __m512i {
+            // SAFETY: the mask leaves out what is beyond the end.
+            unsafe { T::load(first(left) as __mmask16, start) }
+        }
+
+        #[inline(always)]
+        unsafe fn across<T: Number>(
+            mask: __mmask16,
+            start: *const T,
+            _: usize,
+            _: usize,
+        ) -> __m512i {
+            // SAFETY: the caller's promise.
+            unsafe { T::load(mask, start) }
+        }
+    }
+
+    /// Two numbers in bf16.
+    pub(super) struct Pair;
+
+    impl Word for Pair {
+        const PRECISION: Precision = Precision::Bf16;
+        const ENTRIES: usize = 2;
+
+        #[inline(always)]
+        unsafe fn along<T: Number>(start: *const T, left: usize) -> __m512i {
+            // SAFETY: the mask leaves out what is beyond the end.
+            unsafe { T::load_rounded(first(left), start) }
+        }
+
+        #[inline(always)]
+        unsafe fn across<T: Number>(
+            mask: __mmask16,
+            start: *const T,
+            apart: usize,
+            left: usize,
+        ) -> __m512i {
+            let entries = |i: usize| {
+                let mask = if i < left { mask } else { 0 };
+                // SAFETY: the mask leaves out vectors and entries that are not there.
+                unsafe { _mm512_cvtepu16_epi32(T::load_half(mask, start.wrapping_add(i * apart))) }
+            };
+            // SAFETY: the processor has the features.
+            unsafe { _mm512_or_si512(entries(0), _mm512_slli_epi32::<16>(entries(1))) }
+        }
+    }
+
     /// # Safety
-    /// As [`pack_bf16`](super::pack_bf16).
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-    pub(super) unsafe fn pack_along<T: Number>(
+    /// As of [`pack`](super::pack); entries are in bounds, and the processor has what the words need.
+    #[inline(always)]
+    pub(super) unsafe fn pack<W: Word>(
+        x: Vectors<Numbers<'_>>,
+        count: usize,
+        length: usize,
+        to: Lines,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match (x.data, x.along == 1, x.apart == 1) {
+                (Numbers::F32(data), true, _) => along::<W, f32>(x.of(data), count, length, to),
+                (Numbers::Bf16(data), true, _) => along::<W, u16>(x.of(data), count, length, to),
+                (Numbers::F32(data), _, true) => across::<W, f32>(x.of(data), count, length, to),
+                (Numbers::Bf16(data), _, true) => across::<W, u16>(x.of(data), count, length, to),
+                _ => super::pack(W::PRECISION, x, count, length, to),
+            }
+        }
+    }
+
+    /// Vectors whose entries lie side by side.
+    #[inline(always)]
+    unsafe fn along<W: Word, T: Number>(
         x: Vectors<&[T]>,
         count: usize,
         length: usize,
-        to: *mut u32,
-        stride: usize,
+        to: Lines,
     ) {
-        for done in (0..length).step_by(2 * SIDE) {
+        let mask = first(to.width()) as __mmask16;
+        for done in (0..length).step_by(W::ENTRIES * SIDE) {
             let left = length - done;
-            let mut rows = [_mm512_setzero_si512(); SIDE];
+            // SAFETY: the processor has the features.
+            let mut rows = [unsafe { _mm512_setzero_si512() }; SIDE];
             for (j, row) in rows.iter_mut().enumerate() {
                 if j < count {
-                    // SAFETY: the mask leaves out what is beyond the end.
-                    *row = unsafe { T::load_32(first(left), x.entry(j, done)) };
+                    // SAFETY: the caller's promise.
+                    *row = unsafe { W::along(x.entry(j, done), left) };
                 }
             }
-            let columns = transpose(rows);
-            for (p, column) in columns.iter().enumerate().take(left.div_ceil(2)) {
+            // SAFETY: the processor has the features.
+            let columns = unsafe { transpose(rows) };
+            let lines = left.div_ceil(W::ENTRIES);
+            for (p, column) in columns.iter().enumerate().take(lines) {
+                let to = to.line(done / W::ENTRIES + p);
                 // SAFETY: the caller's promise.
-                unsafe { _mm512_storeu_si512(to.add((done / 2 + p) * stride).cast(), *column) };
+                unsafe { _mm512_mask_storeu_epi32(to.cast(), mask, *column) };
             }
         }
     }
 
     /// Vectors that lie side by side.
-    ///
-    /// # Safety
-    /// As [`pack_bf16`](super::pack_bf16).
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-    pub(super) unsafe fn pack_across<T: Number>(
+    #[inline(always)]
+    unsafe fn across<W: Word, T: Number>(
         x: Vectors<&[T]>,
         count: usize,
         length: usize,
-        to: *mut u32,
-        stride: usize,
+        to: Lines,
     ) {
-        let mask = first(count) as __mmask16;
-        for p in 0..length.div_ceil(2) {
-            let entries = |i: usize| {
-                let mask = if i < length { mask } else { 0 };
-                // SAFETY: the mask leaves out vectors and entries that are not there.
-                _mm512_cvtepu16_epi32(unsafe { T::load_16(mask, x.entry(0, i)) })
-            };
-            let (even, odd) = (entries(2 * p), _mm512_slli_epi32::<16>(entries(2 * p + 1)));
+        let (there, written) = (first(count) as __mmask16, first(to.width()) as __mmask16);
+        for p in 0..length.div_ceil(W::ENTRIES) {
+            let entry = p * W::ENTRIES;
             // SAFETY: the caller's promise.
             unsafe {
-                _mm512_storeu_si512(to.add(p * stride).cast(), _mm512_or_si512(even, odd));
+                let words = W::across(there, x.entry(0, entry), x.along, length - entry);
+                _mm512_mask_storeu_epi32(to.line(p).cast(), written, words);
             }
         }
     }
@@ -313,54 +517,59 @@ mod native {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::precision::bf16_round;
     use crate::cpu::simd::all;
 
-    /// Both ways of packing, from each layout, for every count and odd lengths.
+    /// Each way of packing, from each layout, for every count and odd lengths.
     #[test]
-    #[cfg(target_arch = "x86_64")]
     #[allow(unsafe_code)]
     fn any_layout_packs_the_same() {
-        if !all().contains(&Isa::Avx512Bf16) {
-            return;
-        }
         for (count, length) in (1..=SIDE).flat_map(|c| [1, 2, 31, 32, 33, 70].map(|l| (c, l))) {
             let x: Vec<f32> = (0..count * length)
-                .map(|i| (i as f32 * 0.77).sin())
+                .map(|i| bf16_round((i as f32 * 0.77).sin()))
                 .collect();
             let mut across = vec![0.0; x.len()];
             (0..x.len()).for_each(|i| across[i % length * count + i / length] = x[i]);
             let spread: Vec<f32> = x.iter().flat_map(|x| [*x, 9.0]).collect();
-            let run = |x: Numbers<'_>, apart, along, native: bool| {
-                let x = Vectors {
-                    data: x,
-                    apart,
-                    along,
-                };
-                let mut to = vec![7; length.div_ceil(2) * 20];
-                // SAFETY: the sizes fit, and the processor has the features.
-                unsafe {
-                    match native {
-                        true => pack_bf16(x, count, length, to.as_mut_ptr(), 20),
-                        false => pack(x, count, length, to.as_mut_ptr(), 20),
+            for (precision, stride) in
+                [Precision::F32, Precision::Bf16].into_iter().flat_map(|p| [5, 20].map(|s| (p, s)))
+            {
+                let lines = precision.words(length);
+                let run = |isa: Option<Isa>, data: Numbers<'_>, apart, along| {
+                    let x = Vectors { data, apart, along };
+                    // Beyond the last line nothing is touched.
+                    let mut to = vec![7; lines * stride + 30];
+                    let lines = Lines {
+                        start: to.as_mut_ptr(),
+                        stride,
+                    };
+                    // SAFETY: the sizes fit, and the processor has what it says.
+                    unsafe {
+                        match isa {
+                            Some(isa) => pack_with(isa, precision, x, count, length, lines),
+                            None => pack(precision, x, count, length, lines),
+                        }
                     }
+                    to
+                };
+                let want = run(None, Numbers::F32(&x), length, 1);
+                assert!(want[lines * stride..].iter().all(|word| *word == 7));
+                assert!(stride == 5 || want[16..20] == [7; 4]);
+                match precision {
+                    Precision::F32 => assert_eq!(want[0], x[0].to_bits()),
+                    Precision::Bf16 => assert_eq!(want[0] & 0xffff, bf16_bits(x[0])),
                 }
-                to
-            };
-            // The last four words of a row are nobody's.
-            let mut want = run(Numbers::F32(&x), length, 1, false);
-            assert_eq!(want[16..20], [7; 4]);
-            assert_eq!(want[0] & 0xffff, bf16_bits(x[0]));
-            want.truncate(want.len() - 4);
-            for (x, apart, along) in [
-                (&x, length, 1),
-                (&across, 1, count),
-                (&spread, 2 * length, 2),
-            ] {
-                let words: Vec<u16> = x.iter().map(|x| bf16_bits(*x) as u16).collect();
-                for x in [Numbers::F32(x), Numbers::Bf16(&words)] {
-                    for native in [true, false] {
-                        let got = run(x, apart, along, native);
-                        assert_eq!(got[..want.len()], want, "{count} {length} {apart}");
+                for (x, apart, along) in [
+                    (&x, length, 1),
+                    (&across, 1, count),
+                    (&spread, 2 * length, 2),
+                ] {
+                    let words: Vec<u16> = x.iter().map(|x| bf16_bits(*x) as u16).collect();
+                    for data in [Numbers::F32(x), Numbers::Bf16(&words)] {
+                        for isa in all().into_iter().map(Some).chain([None]) {
+                            let got = run(isa, data, apart, along);
+                            assert_eq!(got, want, "{precision:?} {isa:?} {count} {length} {apart}");
+                        }
                     }
                 }
             }

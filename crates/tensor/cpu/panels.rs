@@ -1,15 +1,18 @@
 //! Products of few rows with a matrix packed once: what decoding spends its time on.
 
 use super::matmul::{View, Write};
-use super::pack::{SIDE, Vectors, pack_on};
+use super::pack::{Lines, SIDE, Vectors, pack_on, pack_with};
 use super::panel_sums::{Work, multiply_pairs, multiply_plain};
 use super::simd::{Isa, LANES, isa};
 use super::split::Shared;
 use super::{Buffer, Numbers, Precision};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Panels that make one piece of work.
 const PANELS: usize = 8;
+/// Rows that are packed at a time: an even number, so that pairs stay together.
+const BLOCK: usize = 16;
 
 /// A matrix [k, n] cut into panels of 16 columns, each row-major [k, 16] and zero beyond n, so that
 /// a product streams it once from front to back. In bf16 two rows share a line of 32-bit words.
@@ -41,20 +44,38 @@ impl PackedMatrix {
 
     fn new_on(isa: Isa, precision: Precision, matrix: View<'_>) -> Self {
         let (rows, columns) = (matrix.rows(), matrix.columns());
-        let lines = lines(precision, rows);
+        let lines = precision.words(rows);
         let mut panels = Buffer::zeroed(columns.div_ceil(LANES) * lines * LANES);
-        let each = panels.par_chunks_mut((lines * LANES).max(1)).enumerate();
-        each.for_each(|(panel, packed)| {
+        let words = Shared::new(bytemuck::cast_slice_mut(&mut panels));
+        let vectors = matrix.t().vectors();
+        let pack = |panel: usize, rows: Range<usize>| {
             let first = panel * LANES;
             let count = LANES.min(columns - first);
-            match precision {
-                Precision::F32 => matrix.copy_columns(first, count, packed, LANES),
-                Precision::Bf16 => {
-                    let columns = matrix.t().vectors().from(first, 0);
-                    pack_on(isa, columns, count, rows, bytemuck::cast_slice_mut(packed));
-                }
+            let to = Lines {
+                start: words.pointer((panel * lines + precision.words(rows.start)) * LANES),
+                stride: LANES,
+            };
+            // SAFETY: these lines are the panel's, and nobody else has these; the entries are the
+            // matrix's; `isa()` found the instruction set.
+            #[allow(unsafe_code)]
+            unsafe {
+                let vectors = vectors.from(first, rows.start);
+                pack_with(isa, precision, vectors, count, rows.len(), to);
             }
-        });
+        };
+        // In the order in which memory is read.
+        let panel_count = columns.div_ceil(LANES);
+        if matrix.across() {
+            (0..panel_count)
+                .into_par_iter()
+                .for_each(|panel| pack(panel, 0..rows));
+        } else {
+            let blocks = (0..rows.div_ceil(BLOCK)).into_par_iter();
+            blocks.for_each(|block| {
+                let rows = block * BLOCK..((block + 1) * BLOCK).min(rows);
+                (0..panel_count).for_each(|panel| pack(panel, rows.clone()));
+            });
+        }
         Self {
             panels,
             precision,
@@ -104,11 +125,11 @@ impl PackedMatrix {
         assert!(epilogue.bias.is_none_or(|bias| bias.len() == n));
         let groups = row_groups(isa, self.precision, m);
         let rows = match self.precision {
-            Precision::F32 => interleave(x, k, &groups, scratch),
+            Precision::F32 => interleave(isa, x, k, &groups, scratch),
             Precision::Bf16 => interleave_pairs(isa, x, k, scratch),
         };
         let c = Shared::new(c);
-        let line = lines(self.precision, k) * LANES;
+        let line = self.precision.words(k) * LANES;
         let panels = self.panels.par_chunks((line * PANELS).max(1)).enumerate();
         panels.for_each(|(task, panels)| {
             for (i, panel) in panels.chunks_exact(line).enumerate() {
@@ -133,14 +154,6 @@ impl PackedMatrix {
     }
 }
 
-/// Lines of 16 words in a panel of k rows.
-fn lines(precision: Precision, k: usize) -> usize {
-    match precision {
-        Precision::F32 => k,
-        Precision::Bf16 => k.div_ceil(2),
-    }
-}
-
 /// How many rows each call of the inner loop takes: as many as the registers hold.
 fn row_groups(isa: Isa, precision: Precision, m: usize) -> Vec<usize> {
     let sizes: &[usize] = match (isa, precision) {
@@ -162,37 +175,55 @@ fn row_groups(isa: Isa, precision: Precision, m: usize) -> Vec<usize> {
 }
 
 /// Packs `x` [m, k] group by group as [k, rows of the group].
-fn interleave<'a>(x: &[f32], k: usize, groups: &[usize], packed: &'a mut Vec<f32>) -> &'a [f32] {
+fn interleave<'a>(
+    isa: Isa,
+    x: &[f32],
+    k: usize,
+    groups: &[usize],
+    packed: &'a mut Vec<f32>,
+) -> &'a [f32] {
     packed.resize(x.len(), 0.0);
-    let mut start = 0;
+    let mut first = 0;
     for group in groups {
-        let range = start..start + group * k;
-        let into = &mut packed[range.clone()];
-        for (i, row) in x[range].chunks_exact(k.max(1)).enumerate() {
-            let slots = into[i..].iter_mut().step_by(*group);
-            slots.zip(row).for_each(|(slot, x)| *slot = *x);
-        }
-        start += group * k;
+        let words = &mut packed[first * k..(first + group) * k];
+        pack_rows(isa, Precision::F32, x, k, first..first + group, words);
+        first += group;
     }
     packed
 }
 
 /// Packs `x` [m, k] sixteen rows at a time, two neighbours a word: [⌈k/2⌉, 16] each.
 fn interleave_pairs<'a>(isa: Isa, x: &[f32], k: usize, packed: &'a mut Vec<f32>) -> &'a [f32] {
-    let size = lines(Precision::Bf16, k) * SIDE;
+    let size = Precision::Bf16.words(k) * SIDE;
     let m = x.len() / k.max(1);
     packed.resize(m.div_ceil(SIDE) * size, 0.0);
-    for (block, packed) in packed.chunks_exact_mut(size.max(1)).enumerate() {
+    for (block, words) in packed.chunks_exact_mut(size.max(1)).enumerate() {
         let first = block * SIDE;
-        let rows = Vectors {
-            data: Numbers::F32(&x[first * k..]),
-            apart: k,
-            along: 1,
-        };
-        let packed = bytemuck::cast_slice_mut(packed);
-        pack_on(isa, rows, SIDE.min(m - first), k, packed);
+        pack_rows(isa, Precision::Bf16, x, k, first..m.min(first + SIDE), words);
     }
     packed
+}
+
+/// Packs some rows of `x` [m, k] side by side: in f32 as many as there are, in bf16 sixteen.
+fn pack_rows(
+    isa: Isa,
+    precision: Precision,
+    x: &[f32],
+    k: usize,
+    rows: Range<usize>,
+    words: &mut [f32],
+) {
+    let vectors = Vectors {
+        data: Numbers::F32(&x[rows.start * k..]),
+        apart: k,
+        along: 1,
+    };
+    let stride = match precision {
+        Precision::F32 => rows.len(),
+        Precision::Bf16 => SIDE,
+    };
+    let words = bytemuck::cast_slice_mut(words);
+    pack_on(isa, precision, vectors, [rows.len(), k], words, stride);
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 //! sums stay in registers.
 
 use super::matmul::{View, Write};
-use super::pack::{SIDE, Vectors, pack_bf16};
+use super::pack::{Lines, SIDE, Vectors, pack_with};
+use super::simd::Isa;
 use super::split::Shared;
-use super::{Buffer, Numbers};
+use super::{Buffer, Numbers, Precision};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -81,7 +82,13 @@ fn pack<'a>(
         let x = x.from(vectors.start + first, entries.start);
         // SAFETY: no other task has these words; vectors and entries are the matrix's; only where
         // the features were found is anything packed.
-        unsafe { pack_bf16(x, count, entries.len(), words.pointer(at), width) };
+        unsafe {
+            let to = Lines {
+                start: words.pointer(at),
+                stride: width,
+            };
+            pack_with(Isa::Avx512Bf16, Precision::Bf16, x, count, entries.len(), to);
+        }
     });
     to
 }
