@@ -175,19 +175,18 @@ fn enter(
 
 /// Chooses and records a token for each live row.
 fn choose(scores: &[f32], vocab: usize, draw: Draw, live: &mut [Row]) -> Vec<u32> {
-    let choose = |(row, scores): (&mut Row, &[f32])| {
-        let (token, log_prob) = match draw {
-            Draw::Sample => cpu::sample_row(scores, row.rng.uniform()),
-            Draw::Greedy => greedy(scores),
-        };
-        row.ids.push(token);
-        row.log_probs.push(log_prob);
-        token
+    let chosen: Vec<(u32, f32)> = match draw {
+        Draw::Sample => {
+            let uniforms: Vec<f64> = live.iter_mut().map(|row| row.rng.uniform()).collect();
+            cpu::sample_rows(scores, &uniforms)
+        }
+        Draw::Greedy => scores.chunks_exact(vocab).map(greedy).collect(),
     };
-    live.iter_mut()
-        .zip(scores.chunks_exact(vocab))
-        .map(choose)
-        .collect()
+    for (row, (token, log_prob)) in live.iter_mut().zip(&chosen) {
+        row.ids.push(*token);
+        row.log_probs.push(*log_prob);
+    }
+    chosen.into_iter().map(|(token, _)| token).collect()
 }
 
 /// The most probable token of a row of scores, and its log-prob.

@@ -1,9 +1,9 @@
 //! Decoding with cached keys and values and weights packed for few rows at a time.
 
-use super::modules::Linear;
-use super::trunk::Batch;
 use super::Gpt2;
+use super::modules::Linear;
 use super::pass::on_the_pool;
+use super::trunk::Batch;
 use crate::asked::{check_rows, check_start, no_vocabulary};
 use crate::{Error, Packed};
 use rayon::prelude::*;
@@ -141,7 +141,6 @@ impl<'a> Gpt2Decoder<'a> {
         let network = &*self.network;
         let weights = network.parameters.weights();
         let (block, packed) = (&network.trunk.blocks[layer], &self.blocks[layer]);
-        let d = network.config.width;
         let Scratch {
             x,
             normed,
@@ -161,15 +160,12 @@ impl<'a> Gpt2Decoder<'a> {
         packed
             .qkv
             .multiply(normed, with(block.qkv.ids.bias, Write::Over), scratch, qkv);
-        for (row, qkv) in self.rows.iter_mut().zip(qkv.chunks_exact(3 * d)) {
-            row.cache
-                .put(layer, row.tokens, &qkv[d..2 * d], &qkv[2 * d..]);
-        }
-        let cached = self.rows.iter().map(|row| CachedRow {
-            cache: &row.cache,
-            tokens: row.tokens + 1,
+        let cached = self.rows.iter_mut().map(|row| CachedRow {
+            cache: &mut row.cache,
+            position: row.tokens,
         });
-        attend_cached(&cached.collect::<Vec<_>>(), layer, block.heads, qkv, mixed);
+        let mut cached: Vec<CachedRow<'_>> = cached.collect();
+        attend_cached(&mut cached, layer, block.heads, qkv, mixed);
         let out = with(block.attention_out.ids.bias, Write::Add);
         packed.attention_out.multiply(mixed, out, scratch, x);
         block.norm_2.forward(weights, x, stats, normed);

@@ -21,8 +21,8 @@ use crate::asked::{check_trainable, no_vocabulary, nothing_read, of_numbers};
 use crate::bodies::gpt2::Gpt2Ids;
 use crate::{Gpt2Config, Heads, Packed, Recompute};
 use heads::Readout;
-use pass::on_the_pool;
 pub(crate) use heads::{CHUNK, KEPT};
+use pass::on_the_pool;
 use rlhf_objective::{
     Decoder, Error, Network, OutputGrads, Outputs, Purpose, Result, Sequences, Want,
 };

@@ -20,12 +20,20 @@ pub(super) fn on_the_pool<T: Send>(pass: impl FnOnce() -> T + Send) -> T {
     })
 }
 
+/// How often a thread looks in vain before it lets other processes have the core.
+const LOOKS: usize = 1 << 8;
+
 /// Runs what other threads hand over until a pass is done.
 fn look_for_pieces(done: &AtomicBool) {
+    let mut in_vain = 0;
     while !done.load(Ordering::Acquire) && !LEADS.get() {
-        if rayon::yield_now() != Some(rayon::Yield::Executed) {
-            // Other processes want the core too.
-            std::thread::yield_now();
+        in_vain = match rayon::yield_now() {
+            Some(rayon::Yield::Executed) => 0,
+            _ => in_vain + 1,
+        };
+        match in_vain % LOOKS {
+            0 => std::thread::yield_now(),
+            _ => std::hint::spin_loop(),
         }
     }
 }

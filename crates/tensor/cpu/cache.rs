@@ -1,5 +1,6 @@
 //! Attention of one new token a row to the keys and values of the tokens before it.
 
+use super::Buffer;
 use super::attention::{Heads, softmax};
 use super::simd::{LANES, dispatch, fma, isa};
 use rayon::prelude::*;
@@ -16,8 +17,8 @@ thread_local! {
 /// width].
 #[derive(Debug)]
 pub struct Cache {
-    keys: Vec<f32>,
-    values: Vec<f32>,
+    keys: Buffer,
+    values: Buffer,
     heads: Heads,
     room: usize,
 }
@@ -29,8 +30,8 @@ impl Cache {
         let room = room.next_multiple_of(LANES);
         let size = layers * heads.count * heads.width * room;
         Self {
-            keys: vec![0.0; size],
-            values: vec![0.0; size],
+            keys: Buffer::zeroed(size),
+            values: Buffer::zeroed(size),
             heads,
             room,
         }
@@ -53,24 +54,36 @@ impl Cache {
     /// If they do not fit.
     pub fn put(&mut self, layer: usize, position: usize, key: &[f32], value: &[f32]) {
         let Heads { count, width, .. } = self.heads;
-        assert!(position < self.room && key.len() == count * width && value.len() == key.len());
-        for (head, (key, value)) in key.chunks(width).zip(value.chunks(width)).enumerate() {
-            let start = (layer * count + head) * self.head_size();
-            let block = start + position / LANES * LANES * width + position % LANES;
-            let slots = self.keys[block..].iter_mut().step_by(LANES);
-            slots.zip(key).for_each(|(slot, key)| *slot = *key);
-            self.values[start + position * width..][..width].copy_from_slice(value);
+        assert!(key.len() == count * width && value.len() == key.len());
+        let vectors = key.chunks(width).zip(value.chunks(width));
+        for (mut head, (key, value)) in self.heads_mut(layer).zip(vectors) {
+            head.put(position, key, value);
         }
     }
 
-    /// One head's keys and values.
-    fn head(&self, layer: usize, head: usize) -> (&[f32], &[f32]) {
+    /// The heads of one layer.
+    fn heads_mut(&mut self, layer: usize) -> impl Iterator<Item = CachedHead<'_>> {
         let size = self.head_size();
-        let start = (layer * self.heads.count + head) * size;
-        (
-            &self.keys[start..start + size],
-            &self.values[start..start + size],
-        )
+        let range = layer * self.heads.count * size..(layer + 1) * self.heads.count * size;
+        let keys = self.keys[range.clone()].chunks_exact_mut(size);
+        let both = keys.zip(self.values[range].chunks_exact_mut(size));
+        both.map(|(keys, values)| CachedHead { keys, values })
+    }
+}
+
+/// The keys and values of one head of one layer.
+struct CachedHead<'a> {
+    keys: &'a mut [f32],
+    values: &'a mut [f32],
+}
+
+impl CachedHead<'_> {
+    fn put(&mut self, position: usize, key: &[f32], value: &[f32]) {
+        let width = key.len();
+        let block = position / LANES * LANES * width + position % LANES;
+        let slots = self.keys[block..].iter_mut().step_by(LANES);
+        slots.zip(key).for_each(|(slot, key)| *slot = *key);
+        self.values[position * width..][..width].copy_from_slice(value);
     }
 }
 
@@ -143,22 +156,22 @@ fn mix_body<const FUSED: bool>(shares: &[f32], values: &[f32], output: &mut [f32
 }
 dispatch!(fn mix = mix_body(shares: &[f32], values: &[f32], output: &mut [f32]));
 
-/// A row to attend from: its cache, and how many of its tokens are there.
-#[derive(Debug, Clone, Copy)]
+/// A row to attend from.
+#[derive(Debug)]
 pub struct CachedRow<'a> {
-    /// Its keys and values.
-    pub cache: &'a Cache,
-    /// How many tokens to attend to, at least one.
-    pub tokens: usize,
+    /// The keys and values of the tokens before it.
+    pub cache: &'a mut Cache,
+    /// How many there are: the position of its newest token.
+    pub position: usize,
 }
 
-/// Attention of each row's query, the first D of its `qkv` [rows, 3D], to its cached tokens in
-/// `layer`: `output` [rows, D].
+/// Takes the key and value of each row's newest token from its `qkv` [rows, 3D] into the cache of
+/// `layer`, and attends with its query to it and all before it: `output` [rows, D].
 ///
 /// # Panics
 /// If the sizes do not fit.
 pub fn attend_cached(
-    rows: &[CachedRow<'_>],
+    rows: &mut [CachedRow<'_>],
     layer: usize,
     heads: Heads,
     qkv: &[f32],
@@ -175,22 +188,28 @@ pub fn attend_cached(
         (rows.len() * 3 * d, rows.len() * d)
     );
     let isa = isa();
-    let tasks = output
-        .par_chunks_mut(width)
-        .enumerate()
+    let cached = rows.iter_mut().enumerate().flat_map(|(row, cached)| {
+        let position = cached.position;
+        assert!(position < cached.cache.room, "a cache with room");
+        let heads = cached.cache.heads_mut(layer).enumerate();
+        heads.map(move |(head, cached)| (row * 3 * d + head * width, position, cached))
+    });
+    let mut cached: Vec<(usize, usize, CachedHead<'_>)> = cached.collect();
+    let tasks = cached
+        .par_iter_mut()
+        .zip(output.par_chunks_mut(width))
         .with_min_len(count.div_ceil(2));
-    tasks.for_each(|(task, output)| {
-        let (row, head) = (task / count, task % count);
-        let CachedRow { cache, tokens } = rows[row];
-        let query = &qkv[row * 3 * d + head * width..][..width];
-        let (keys, values) = cache.head(layer, head);
+    tasks.for_each(|((start, position, cached), output)| {
+        let [query, key, value] = [0, d, 2 * d].map(|part| &qkv[*start + part..][..width]);
+        cached.put(*position, key, value);
+        let tokens = *position + 1;
         SCORES.with_borrow_mut(|scores| {
-            scores.resize(scores.len().max(cache.room), 0.0);
             let blocks = tokens.div_ceil(LANES) * LANES;
-            scores_of(isa, query, keys, scale, &mut scores[..blocks]);
+            scores.resize(scores.len().max(blocks), 0.0);
+            scores_of(isa, query, cached.keys, scale, &mut scores[..blocks]);
             let shares = &mut scores[..tokens];
             softmax(isa, shares);
-            mix(isa, shares, values, output);
+            mix(isa, shares, cached.values, output);
         });
     });
 }
@@ -221,13 +240,19 @@ mod tests {
             let mut cache = Cache::new(2, heads, n);
             assert!(cache.room() >= n);
             for (t, row) in qkv.chunks(3 * d).enumerate() {
-                cache.put(1, t, &row[d..2 * d], &row[2 * d..]);
+                // The first tokens as of a prompt, and the last of those once more.
+                if t < n / 2 + 1 {
+                    cache.put(1, t, &row[d..2 * d], &row[2 * d..]);
+                }
+                if t < n / 2 {
+                    continue;
+                }
                 let mut got = vec![9.0; d];
-                let rows = [CachedRow {
-                    cache: &cache,
-                    tokens: t + 1,
+                let mut rows = [CachedRow {
+                    cache: &mut cache,
+                    position: t,
                 }];
-                attend_cached(&rows, 1, heads, row, &mut got);
+                attend_cached(&mut rows, 1, heads, row, &mut got);
                 for (got, want) in got.iter().zip(&want[t * d..]) {
                     assert!((got - want).abs() < 1e-5, "{got} {want}");
                 }

@@ -46,6 +46,6 @@ pub use numbers::{Numbers, NumbersMut};
 pub use panels::{Epilogue, PackedMatrix};
 pub use precision::Precision;
 pub use rows::{add_to_rows, fill_rows};
-pub use sample::sample_row;
+pub use sample::sample_rows;
 pub use segments::Segments;
 pub use simd::{Isa, instruction_sets, use_at_most};

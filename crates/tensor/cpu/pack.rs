@@ -131,12 +131,7 @@ pub(crate) unsafe fn pack(
 /// # Safety
 /// As [`pack`].
 #[allow(unsafe_code)]
-unsafe fn fill(
-    precision: Precision,
-    entry: impl Fn(usize, usize) -> f32,
-    lines: usize,
-    to: Lines,
-) {
+unsafe fn fill(precision: Precision, entry: impl Fn(usize, usize) -> f32, lines: usize, to: Lines) {
     let word = |j: usize, p: usize| match precision {
         Precision::F32 => entry(j, p).to_bits(),
         Precision::Bf16 => {
@@ -423,12 +418,7 @@ mod native {
 
     /// Vectors whose entries lie side by side.
     #[inline(always)]
-    unsafe fn along<W: Word, T: Number>(
-        x: Vectors<&[T]>,
-        count: usize,
-        length: usize,
-        to: Lines,
-    ) {
+    unsafe fn along<W: Word, T: Number>(x: Vectors<&[T]>, count: usize, length: usize, to: Lines) {
         let mask = first(to.width()) as __mmask16;
         for done in (0..length).step_by(W::ENTRIES * SIDE) {
             let left = length - done;
@@ -453,12 +443,7 @@ mod native {
 
     /// Vectors that lie side by side.
     #[inline(always)]
-    unsafe fn across<W: Word, T: Number>(
-        x: Vectors<&[T]>,
-        count: usize,
-        length: usize,
-        to: Lines,
-    ) {
+    unsafe fn across<W: Word, T: Number>(x: Vectors<&[T]>, count: usize, length: usize, to: Lines) {
         let (there, written) = (first(count) as __mmask16, first(to.width()) as __mmask16);
         for p in 0..length.div_ceil(W::ENTRIES) {
             let entry = p * W::ENTRIES;
@@ -531,8 +516,9 @@ mod tests {
             let mut across = vec![0.0; x.len()];
             (0..x.len()).for_each(|i| across[i % length * count + i / length] = x[i]);
             let spread: Vec<f32> = x.iter().flat_map(|x| [*x, 9.0]).collect();
-            for (precision, stride) in
-                [Precision::F32, Precision::Bf16].into_iter().flat_map(|p| [5, 20].map(|s| (p, s)))
+            for (precision, stride) in [Precision::F32, Precision::Bf16]
+                .into_iter()
+                .flat_map(|p| [5, 20].map(|s| (p, s)))
             {
                 let lines = precision.words(length);
                 let run = |isa: Option<Isa>, data: Numbers<'_>, apart, along| {

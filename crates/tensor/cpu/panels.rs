@@ -9,8 +9,6 @@ use super::{Buffer, Numbers, Precision};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Panels that make one piece of work.
-const PANELS: usize = 8;
 /// Rows that are packed at a time: an even number, so that pairs stay together.
 const BLOCK: usize = 16;
 
@@ -130,24 +128,21 @@ impl PackedMatrix {
         };
         let c = Shared::new(c);
         let line = self.precision.words(k) * LANES;
-        let panels = self.panels.par_chunks((line * PANELS).max(1)).enumerate();
-        panels.for_each(|(task, panels)| {
-            for (i, panel) in panels.chunks_exact(line).enumerate() {
-                let first = (task * PANELS + i) * LANES;
-                let work = Work {
-                    groups: &groups,
-                    columns: first..(first + LANES).min(n),
-                    epilogue,
-                    c,
-                    n,
-                };
-                match self.precision {
-                    Precision::F32 => multiply_plain(isa, &work, rows, panel),
-                    Precision::Bf16 => {
-                        let (rows, panel) =
-                            (bytemuck::cast_slice(rows), bytemuck::cast_slice(panel));
-                        multiply_pairs(isa, &work, rows, panel);
-                    }
+        let panels = self.panels.par_chunks_exact(line.max(1)).enumerate();
+        panels.for_each(|(panel, words)| {
+            let first = panel * LANES;
+            let work = Work {
+                groups: &groups,
+                columns: first..(first + LANES).min(n),
+                epilogue,
+                c,
+                n,
+            };
+            match self.precision {
+                Precision::F32 => multiply_plain(isa, &work, rows, words),
+                Precision::Bf16 => {
+                    let (rows, words) = (bytemuck::cast_slice(rows), bytemuck::cast_slice(words));
+                    multiply_pairs(isa, &work, rows, words);
                 }
             }
         });
@@ -199,7 +194,14 @@ fn interleave_pairs<'a>(isa: Isa, x: &[f32], k: usize, packed: &'a mut Vec<f32>)
     packed.resize(m.div_ceil(SIDE) * size, 0.0);
     for (block, words) in packed.chunks_exact_mut(size.max(1)).enumerate() {
         let first = block * SIDE;
-        pack_rows(isa, Precision::Bf16, x, k, first..m.min(first + SIDE), words);
+        pack_rows(
+            isa,
+            Precision::Bf16,
+            x,
+            k,
+            first..m.min(first + SIDE),
+            words,
+        );
     }
     packed
 }

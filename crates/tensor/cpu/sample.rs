@@ -1,6 +1,10 @@
-//! Drawing one entry of a row of scores.
+//! Drawing one entry of each row of scores.
 
 use super::simd::{LANES, dispatch, exp, isa, max, sum_lanes};
+use rayon::prelude::*;
+
+/// Scores that are worth handing to another thread.
+const MANY: usize = 1 << 17;
 
 /// Scores whose weights are summed before they are looked at one by one.
 const BLOCK: usize = 256;
@@ -64,17 +68,29 @@ fn body<const FUSED: bool>(scores: &[f32], u: f64) -> (usize, f64) {
 
 dispatch!(fn run = body(scores: &[f32], u: f64) -> (usize, f64));
 
-/// Draws an entry of a row of scores (log-probabilities up to a constant) by inverting the
-/// cumulative distribution at `u` ∈ [0, 1), and says its log-probability in nats. Scores of −∞ are
-/// never drawn. Blocks of 256 are summed first, so that few entries are looked at one by one.
+/// Draws an entry of each row of `scores` [uniforms, V] (log-probabilities up to a constant) by
+/// inverting the cumulative distribution at the row's uniform number in [0, 1), and says its
+/// log-probability in nats. Scores of −∞ are never drawn. Blocks of 256 are summed first, so that
+/// few entries are looked at one by one.
 ///
 /// # Panics
-/// If there is no score.
+/// If there are no scores, or they are not as many for each row.
 #[must_use]
-pub fn sample_row(scores: &[f32], u: f64) -> (u32, f32) {
-    assert!(!scores.is_empty(), "a row without scores");
-    let (token, log_prob) = run(isa(), scores, u);
-    (token as u32, log_prob as f32)
+pub fn sample_rows(scores: &[f32], uniforms: &[f64]) -> Vec<(u32, f32)> {
+    let vocab = scores.len() / uniforms.len().max(1);
+    assert!(vocab > 0 && scores.len() == vocab * uniforms.len());
+    let isa = isa();
+    let draw = |(scores, u): (&[f32], &f64)| {
+        let (token, log_prob) = run(isa, scores, *u);
+        (token as u32, log_prob as f32)
+    };
+    match scores.len() < MANY {
+        true => scores.chunks_exact(vocab).zip(uniforms).map(draw).collect(),
+        false => {
+            let rows = scores.par_chunks_exact(vocab).zip(uniforms);
+            rows.map(draw).collect()
+        }
+    }
 }
 
 #[cfg(test)]
@@ -110,9 +126,15 @@ mod tests {
         let mut scores = vec![inf; 600];
         (scores[3], scores[500]) = (0.0, 0.0);
         for (u, token) in [(0.0, 3), (0.49, 3), (0.51, 500), (1.0 - 1e-16, 500)] {
-            let (drawn, log_prob) = sample_row(&scores, u);
-            assert_eq!(drawn, token);
-            assert!((log_prob + std::f32::consts::LN_2).abs() < 1e-6);
+            // One row, and more than one thread takes.
+            for rows in [1, 2 * MANY / scores.len()] {
+                let drawn = sample_rows(&scores.repeat(rows), &vec![u; rows]);
+                assert_eq!(drawn.len(), rows);
+                for (drawn, log_prob) in drawn {
+                    assert_eq!(drawn, token);
+                    assert!((log_prob + std::f32::consts::LN_2).abs() < 1e-6);
+                }
+            }
         }
     }
 }

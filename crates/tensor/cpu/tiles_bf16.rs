@@ -87,7 +87,14 @@ fn pack<'a>(
                 start: words.pointer(at),
                 stride: width,
             };
-            pack_with(Isa::Avx512Bf16, Precision::Bf16, x, count, entries.len(), to);
+            pack_with(
+                Isa::Avx512Bf16,
+                Precision::Bf16,
+                x,
+                count,
+                entries.len(),
+                to,
+            );
         }
     });
     to
