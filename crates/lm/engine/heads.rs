@@ -91,6 +91,17 @@ impl Readout {
         (self.chunk / self.vocab).max(1)
     }
 
+    /// The rows whose logits are computed together: all that are kept, since a larger product is a
+    /// faster one, and chunks of those that are not.
+    fn pieces(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (n, kept, step) = (self.rows, self.kept, self.chunk_rows());
+        let kept_rows = (kept > 0).then_some(0..kept);
+        let chunks = (kept..n).step_by(step);
+        kept_rows
+            .into_iter()
+            .chain(chunks.map(move |start| start..(start + step).min(n)))
+    }
+
     /// How many of `n` rows have their logits kept: all, or to train whole chunks.
     fn keep(&self, n: usize, purpose: Purpose) -> usize {
         let most = KEPT_CHUNKS * self.chunk / self.vocab;
@@ -130,13 +141,13 @@ impl Readout {
         let (n, vocab, multiply) = (self.rows, self.vocab, self.multiply());
         let (step, kept) = (self.chunk_rows(), self.keep(n, purpose));
         self.kept = kept;
+        let pieces = self.pieces();
         // The chunks that are not kept take turns behind those that are.
         let all = self.logits.at_least((kept + step.min(n - kept)) * vocab);
         self.summaries.resize(n, RowSummary::default());
         let mut log_probs = Vec::with_capacity(n);
-        for start in (0..n).step_by(step) {
-            let rows = start..(start + step).min(n);
-            let at = start.min(kept) * vocab;
+        for rows in pieces {
+            let at = rows.start.min(kept) * vocab;
             let logits = &mut all[at..at + rows.len() * vocab];
             let hidden = &self.hidden[rows.start * self.width..rows.end * self.width];
             multiply(logits, hidden, weights.matrix(head));
@@ -220,16 +231,15 @@ impl Readout {
         of_rows: &[RowGradient],
     ) {
         let (n, vocab, width) = (self.rows, self.vocab, self.width);
-        let (weight, step) = (weights.matrix(head), self.chunk_rows());
-        let multiply = self.multiply();
+        let weight = weights.matrix(head);
+        let (multiply, pieces) = (self.multiply(), self.pieces());
         let d_hidden = self.gradient.at_least(n * width);
         let d_weight = gradients.get_mut(head);
-        for start in (0..n).step_by(step) {
-            let rows = start..(start + step).min(n);
+        for rows in pieces {
             let hidden = &self.hidden[rows.start * width..rows.end * width];
-            let at = start.min(self.kept) * vocab;
+            let at = rows.start.min(self.kept) * vocab;
             let logits = &mut self.logits[at..at + rows.len() * vocab];
-            if start >= self.kept {
+            if rows.start >= self.kept {
                 multiply(logits, hidden, weight);
             }
             let summaries = &self.summaries[rows.clone()];

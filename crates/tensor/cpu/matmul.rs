@@ -1,7 +1,9 @@
-//! Matrix products on strided views: in f32 by the `gemm` crate, of bf16 operands by ours.
+//! Matrix products on strided views: small ones, and those of lesser processors, by the `gemm` crate;
+//! large ones, and those of bf16 operands, by ours.
 
 use super::matmul_bf16::matmul_bf16;
 use super::pack::Vectors;
+use super::simd::{Isa, isa};
 use super::split::over_rows;
 use super::widened::{self, Layout};
 use super::{Buffer, Numbers, Precision};
@@ -156,8 +158,22 @@ pub fn matmul(
     }
     assert!(a.columns > 0, "a product of something");
     match precision {
-        Precision::F32 => widened::multiply(Layout::AsItWas, c, into, scale, a, b),
+        Precision::F32 => multiply_on(isa(), c, into, scale, a, b),
         Precision::Bf16 => matmul_bf16(c, into, scale, a, b),
+    }
+}
+
+/// Rows and terms from which on our product is as fast as that of `gemm` or faster: as fast where both
+/// operands lie row by row, by a quarter where the right one does not, which it packs as fast.
+const MANY: usize = 256;
+
+fn multiply_on(isa: Isa, c: &mut [f32], into: Write, scale: f32, a: View<'_>, b: View<'_>) {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Bf16 | Isa::Avx512 if a.rows >= MANY && a.columns >= MANY => {
+            super::tiles::multiply(Precision::F32, c, into, scale, a, b);
+        }
+        _ => widened::multiply(Layout::AsItWas, c, into, scale, a, b),
     }
 }
 

@@ -7,11 +7,11 @@ use super::matmul::{View, Write};
 use super::precision::bf16_round;
 use super::simd::{Isa, isa};
 use super::widened::{self, Layout};
-use super::{Buffer, Numbers};
+use super::{Buffer, Numbers, Precision};
 use std::cell::RefCell;
 
 thread_local! {
-    /// Both operands, packed block by block or rounded whole.
+    /// Both operands, rounded.
     static SCRATCH: RefCell<(Buffer, Buffer)> = RefCell::default();
 }
 
@@ -21,19 +21,17 @@ pub(super) fn matmul_bf16(c: &mut [f32], into: Write, scale: f32, a: View<'_>, b
 }
 
 fn multiply_on(isa: Isa, c: &mut [f32], into: Write, scale: f32, a: View<'_>, b: View<'_>) {
-    // Taken, not borrowed: while this thread waits for others it may begin another product.
-    let (mut left, mut right) = SCRATCH.take();
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Bf16 => {
-            super::tiles_bf16::multiply(c, into, scale, (a, &mut left), (b, &mut right));
-        }
+        Isa::Avx512Bf16 => super::tiles::multiply(Precision::Bf16, c, into, scale, a, b),
         _ => {
-            let (a, b) = (rounded(a, &mut left), rounded(b, &mut right));
-            widened::multiply(Layout::ByRows, c, into, scale, a, b);
+            // Taken, not borrowed: while this thread waits for others it may begin another product.
+            let (mut left, mut right) = SCRATCH.take();
+            let (x, y) = (rounded(a, &mut left), rounded(b, &mut right));
+            widened::multiply(Layout::ByRows, c, into, scale, x, y);
+            SCRATCH.set((left, right));
         }
     }
-    SCRATCH.set((left, right));
 }
 
 /// A row-major copy, rounded; what is held in bf16 stays as it is.

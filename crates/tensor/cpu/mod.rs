@@ -26,7 +26,7 @@ mod segments;
 mod simd;
 mod split;
 #[cfg(target_arch = "x86_64")]
-mod tiles_bf16;
+mod tiles;
 mod widened;
 
 pub use activation::{Nonlinearity, activate, activate_backward};

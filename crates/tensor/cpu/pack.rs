@@ -63,7 +63,7 @@ impl<'a, T> Vectors<&'a [T]> {
 
 impl Precision {
     /// How many entries of a vector one word holds.
-    fn entries(self) -> usize {
+    pub(crate) fn entries(self) -> usize {
         match self {
             Self::F32 => 1,
             Self::Bf16 => 2,

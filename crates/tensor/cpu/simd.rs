@@ -35,7 +35,8 @@ const KNOWN: [Isa; 1] = [Isa::Portable];
 static CEILING: AtomicUsize = AtomicUsize::new(0);
 
 /// Keeps this process from using more than `isa` from now on, to test and measure what lesser
-/// processors do. The f32 product of the `gemm` crate looks at the processor itself and is not kept.
+/// processors do. The products that the `gemm` crate computes are not kept: it looks at the processor
+/// itself.
 pub fn use_at_most(isa: Isa) {
     let index = KNOWN.iter().position(|known| *known == isa);
     CEILING.store(index.unwrap_or(0), Ordering::Relaxed);

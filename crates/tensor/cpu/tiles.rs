@@ -1,0 +1,530 @@
+//! Products with AVX-512, in f32 and of operands rounded to bf16: blocks of both operands are packed
+//! for all threads, and tiles of 8 × 48 sums stay in registers.
+
+use super::matmul::{View, Write};
+use super::pack::{Lines, SIDE, Vectors, pack_with};
+use super::simd::Isa;
+use super::split::Shared;
+use super::{Buffer, Numbers, Precision};
+use rayon::prelude::*;
+use std::cell::RefCell;
+use std::ops::Range;
+
+/// Rows and columns packed at a time: what bounds the memory.
+const ROWS: usize = 4096;
+const COLUMNS: usize = 128 * TILE_COLUMNS;
+/// The sums that stay in registers.
+const TILE_ROWS: usize = 8;
+const TILE_COLUMNS: usize = 3 * SIDE;
+
+/// How a product is cut, as was measured to be fast.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    /// Lines of words of one round of sums.
+    depth: usize,
+    /// Rows of one piece of work, and panels of columns, which stay in a core's cache.
+    rows: usize,
+    panels: usize,
+}
+
+impl Cut {
+    fn of(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self {
+                depth: 512,
+                rows: 256,
+                panels: 2,
+            },
+            Precision::Bf16 => Self {
+                depth: 256,
+                rows: 128,
+                panels: 4,
+            },
+        }
+    }
+}
+
+thread_local! {
+    /// Both operands, packed block by block.
+    static SCRATCH: RefCell<(Buffer, Buffer)> = RefCell::default();
+}
+
+/// Ranges of `step` up to `end`.
+fn blocks(end: usize, step: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..end)
+        .step_by(step)
+        .map(move |start| start..(start + step).min(end))
+}
+
+/// `c` ← (`c` +) `scale`·`a`·`b`, of operands rounded to `precision`, which the processor has
+/// instructions for. Every sum is taken in the same order whatever the number of threads.
+pub(super) fn multiply(
+    precision: Precision,
+    c: &mut [f32],
+    into: Write,
+    scale: f32,
+    a: View<'_>,
+    b: View<'_>,
+) {
+    // Taken, not borrowed: while this thread waits for others it may begin another product.
+    let (mut left, mut right) = SCRATCH.take();
+    let (m, n, k) = (a.rows(), b.columns(), a.columns());
+    let c = Shared::new(c);
+    let depth = precision.entries() * Cut::of(precision).depth;
+    for columns in blocks(n, COLUMNS) {
+        for terms in blocks(k, depth) {
+            let write = if terms.start == 0 { into } else { Write::Add };
+            let right = pack(
+                precision,
+                b.t().vectors(),
+                [&columns, &terms],
+                TILE_COLUMNS,
+                &mut right,
+            );
+            for rows in blocks(m, ROWS) {
+                let left = match as_it_is(precision, a.vectors(), [&rows, &terms]) {
+                    Some(rows) => rows,
+                    None => {
+                        let which = [&rows, &terms];
+                        Left::Panels(pack(precision, a.vectors(), which, SIDE, &mut left))
+                    }
+                };
+                let block = Block {
+                    precision,
+                    left,
+                    right,
+                    depth: precision.words(terms.len()),
+                    rows,
+                    columns: columns.clone(),
+                    c,
+                    stride: n,
+                    write,
+                    scale,
+                };
+                block.multiply();
+            }
+        }
+    }
+    SCRATCH.set((left, right));
+}
+
+/// The rows of a left operand.
+#[derive(Debug, Clone, Copy)]
+enum Left<'a> {
+    /// Packed, sixteen side by side.
+    Panels(&'a [u32]),
+    /// As they lie, so many words apart.
+    Rows(&'a [u32], usize),
+}
+
+/// Some entries of some rows whose entries lie side by side in f32: a number of them is spread over
+/// a register wherever it lies, so packing them gains nothing.
+fn as_it_is<'a>(
+    precision: Precision,
+    x: Vectors<Numbers<'a>>,
+    [rows, entries]: [&Range<usize>; 2],
+) -> Option<Left<'a>> {
+    let x = x.from(rows.start, entries.start);
+    match (precision, x.data, x.along) {
+        (Precision::F32, Numbers::F32(data), 1) => {
+            let words = (rows.len() - 1) * x.apart + entries.len();
+            Some(Left::Rows(bytemuck::cast_slice(&data[..words]), x.apart))
+        }
+        _ => None,
+    }
+}
+
+/// Packs some entries of some vectors into panels of `width` vectors, each [words, width].
+#[allow(unsafe_code)]
+fn pack<'a>(
+    precision: Precision,
+    x: Vectors<Numbers<'_>>,
+    [vectors, entries]: [&Range<usize>; 2],
+    width: usize,
+    to: &'a mut Buffer,
+) -> &'a [u32] {
+    let isa = match precision {
+        Precision::F32 => Isa::Avx512,
+        Precision::Bf16 => Isa::Avx512Bf16,
+    };
+    let (panels, depth) = (vectors.len().div_ceil(width), Cut::of(precision).depth);
+    let to: &mut [u32] = bytemuck::cast_slice_mut(to.at_least(panels * width * depth));
+    let words = Shared::new(to);
+    let groups = width / SIDE;
+    (0..panels * groups).into_par_iter().for_each(|task| {
+        let first = (task * SIDE).min(vectors.len());
+        let count = (vectors.len() - first).min(SIDE);
+        let at = task / groups * width * depth + task % groups * SIDE;
+        let x = x.from(vectors.start + first, entries.start);
+        let to = Lines {
+            start: words.pointer(at),
+            stride: width,
+        };
+        // SAFETY: no other task has these words; vectors and entries are the matrix's; only where
+        // the features were found is anything multiplied here.
+        unsafe { pack_with(isa, precision, x, count, entries.len(), to) };
+    });
+    to
+}
+
+/// A block of the sums, and what it is made of.
+struct Block<'a> {
+    precision: Precision,
+    left: Left<'a>,
+    /// Panels of 48 columns.
+    right: &'a [u32],
+    /// Words along the sum.
+    depth: usize,
+    rows: Range<usize>,
+    columns: Range<usize>,
+    c: Shared<'a>,
+    stride: usize,
+    write: Write,
+    scale: f32,
+}
+
+impl Block<'_> {
+    fn multiply(&self) {
+        let panels = self.columns.len().div_ceil(TILE_COLUMNS);
+        let cut = Cut::of(self.precision);
+        let across = panels.div_ceil(cut.panels);
+        let down = self.rows.len().div_ceil(cut.rows);
+        // Neighbouring tasks share their columns, which a core then has in its cache.
+        (0..across * down).into_par_iter().for_each(|task| {
+            let first = task / down * cut.panels;
+            let rows = task % down * cut.rows;
+            let rows = rows..(rows + cut.rows).min(self.rows.len());
+            for row in rows.step_by(TILE_ROWS) {
+                for panel in first..(first + cut.panels).min(panels) {
+                    self.tile(row, panel);
+                }
+            }
+        });
+    }
+
+    /// Eight rows from `row` on with one panel of columns.
+    #[allow(unsafe_code)]
+    fn tile(&self, row: usize, panel: usize) {
+        let (column, depth) = (panel * TILE_COLUMNS, Cut::of(self.precision).depth);
+        let (rows, columns) = (
+            (self.rows.len() - row).min(TILE_ROWS),
+            (self.columns.len() - column).min(TILE_COLUMNS),
+        );
+        let (left, across, along) = match self.left {
+            Left::Panels(words) => (&words[row / SIDE * SIDE * depth + row % SIDE..], 1, SIDE),
+            Left::Rows(words, apart) => (&words[row * apart..], apart, 1),
+        };
+        let right = &self.right[column * depth..];
+        assert!(right.len() >= self.depth * TILE_COLUMNS);
+        assert!(left.len() > (self.depth - 1) * along + (rows - 1) * across);
+        let at = (self.rows.start + row) * self.stride + self.columns.start + column;
+        let tile = native::Tile {
+            depth: self.depth,
+            left: left.as_ptr(),
+            across,
+            along,
+            right: right.as_ptr(),
+            c: self.c.pointer(at),
+            stride: self.stride,
+            rows,
+            columns,
+            write: self.write,
+            scale: self.scale,
+        };
+        // SAFETY: the operands were just checked; these sums are within `c`, whose size is
+        // checked, and no other task has them; the features were found.
+        unsafe {
+            match self.precision {
+                Precision::F32 => tile.multiply_numbers(),
+                Precision::Bf16 => tile.multiply_pairs(),
+            }
+        }
+    }
+}
+
+#[allow(unsafe_code)]
+mod native {
+    use super::{SIDE, TILE_COLUMNS, TILE_ROWS, Write};
+    use std::arch::x86_64::*;
+    use std::mem::transmute;
+
+    /// Sums of `rows` ≤ 8 rows and `columns` ≤ 48 columns.
+    pub(super) struct Tile {
+        pub(super) depth: usize,
+        pub(super) left: *const u32,
+        /// Words between rows and between the words of a row.
+        pub(super) across: usize,
+        pub(super) along: usize,
+        pub(super) right: *const u32,
+        pub(super) c: *mut f32,
+        pub(super) stride: usize,
+        pub(super) rows: usize,
+        pub(super) columns: usize,
+        pub(super) write: Write,
+        pub(super) scale: f32,
+    }
+
+    /// How words are multiplied.
+    trait Words {
+        /// Sixteen of them.
+        type Register: Copy;
+
+        /// # Safety
+        /// There are sixteen; the processor has what they need.
+        unsafe fn load(start: *const u32) -> Self::Register;
+
+        /// # Safety
+        /// There is one; the processor has what it needs.
+        unsafe fn spread(word: *const u32) -> Self::Register;
+
+        /// # Safety
+        /// The processor has what they need.
+        unsafe fn add(sum: __m512, left: Self::Register, right: Self::Register) -> __m512;
+    }
+
+    /// Numbers in f32.
+    struct Singles;
+
+    impl Words for Singles {
+        type Register = __m512;
+
+        #[inline(always)]
+        unsafe fn load(start: *const u32) -> __m512 {
+            // SAFETY: the caller's promise.
+            unsafe { _mm512_loadu_ps(start.cast()) }
+        }
+
+        #[inline(always)]
+        unsafe fn spread(word: *const u32) -> __m512 {
+            // SAFETY: the caller's promise.
+            unsafe { _mm512_set1_ps(*word.cast::<f32>()) }
+        }
+
+        #[inline(always)]
+        unsafe fn add(sum: __m512, left: __m512, right: __m512) -> __m512 {
+            // SAFETY: the caller's promise.
+            unsafe { _mm512_fmadd_ps(left, right, sum) }
+        }
+    }
+
+    /// Pairs in bf16.
+    struct Pairs;
+
+    impl Words for Pairs {
+        type Register = __m512bh;
+
+        #[inline(always)]
+        unsafe fn load(start: *const u32) -> __m512bh {
+            // SAFETY: the caller's promise.
+            unsafe { transmute::<__m512i, __m512bh>(_mm512_loadu_si512(start.cast())) }
+        }
+
+        #[inline(always)]
+        unsafe fn spread(word: *const u32) -> __m512bh {
+            // SAFETY: the caller's promise.
+            unsafe { transmute::<__m512i, __m512bh>(_mm512_set1_epi32((*word).cast_signed())) }
+        }
+
+        #[inline(always)]
+        unsafe fn add(sum: __m512, left: __m512bh, right: __m512bh) -> __m512 {
+            // SAFETY: the caller's promise.
+            unsafe { _mm512_dpbf16_ps(sum, left, right) }
+        }
+    }
+
+    impl Tile {
+        /// The product of numbers.
+        ///
+        /// # Safety
+        /// The operands have as many words, `c` as many rows and columns, which nobody else
+        /// touches, and the processor has AVX-512F.
+        #[target_feature(enable = "avx512f")]
+        pub(super) unsafe fn multiply_numbers(&self) {
+            // SAFETY: the caller's promise.
+            unsafe { self.multiply::<Singles>() };
+        }
+
+        /// The product of pairs in bf16.
+        ///
+        /// # Safety
+        /// As above, and the processor has avx512_bf16.
+        #[target_feature(enable = "avx512f,avx512bf16")]
+        pub(super) unsafe fn multiply_pairs(&self) {
+            // SAFETY: the caller's promise.
+            unsafe { self.multiply::<Pairs>() };
+        }
+
+        #[inline(always)]
+        unsafe fn multiply<W: Words>(&self) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                match self.columns.div_ceil(SIDE) {
+                    1 => self.registers::<W, 1>(),
+                    2 => self.registers::<W, 2>(),
+                    _ => self.registers::<W, 3>(),
+                }
+            }
+        }
+
+        /// The product of so many registers of columns.
+        #[inline(always)]
+        unsafe fn registers<W: Words, const N: usize>(&self) {
+            // SAFETY: the caller's promise; rows that are not there are the last one again.
+            unsafe {
+                self.ask();
+                let row = |i: usize| self.left.add(i.min(self.rows - 1) * self.across);
+                let rows: [*const u32; TILE_ROWS] = std::array::from_fn(row);
+                let mut sums = [[_mm512_setzero_ps(); N]; TILE_ROWS];
+                for p in 0..self.depth {
+                    let right = self.right.add(p * TILE_COLUMNS);
+                    let right: [W::Register; N] =
+                        std::array::from_fn(|i| W::load(right.add(i * SIDE)));
+                    for (row, sums) in rows.iter().zip(&mut sums) {
+                        let x = W::spread(row.add(p * self.along));
+                        for (sum, right) in sums.iter_mut().zip(right) {
+                            *sum = W::add(*sum, x, right);
+                        }
+                    }
+                }
+                self.write(&sums);
+            }
+        }
+
+        /// Asks for the destination, which is far away and needed last.
+        #[inline]
+        #[target_feature(enable = "avx512f")]
+        fn ask(&self) {
+            for i in 0..self.rows {
+                for j in (0..self.columns).step_by(SIDE) {
+                    let at = self.c.wrapping_add(i * self.stride + j);
+                    _mm_prefetch::<_MM_HINT_T0>(at.cast_const().cast());
+                }
+            }
+        }
+
+        /// Scales the sums and writes or adds them.
+        ///
+        /// # Safety
+        /// As above.
+        #[inline]
+        #[target_feature(enable = "avx512f")]
+        unsafe fn write<const N: usize>(&self, sums: &[[__m512; N]; TILE_ROWS]) {
+            let scale = _mm512_set1_ps(self.scale);
+            for (i, sums) in sums.iter().enumerate().take(self.rows) {
+                for (j, sum) in sums.iter().enumerate() {
+                    let left = self.columns.saturating_sub(j * SIDE).min(SIDE);
+                    let mask = ((1u32 << left) - 1) as __mmask16;
+                    let at = self.c.wrapping_add(i * self.stride + j * SIDE);
+                    // SAFETY: the mask leaves out what is beyond the columns.
+                    unsafe {
+                        let sum = match self.write {
+                            Write::Over => _mm512_mul_ps(*sum, scale),
+                            Write::Add => {
+                                let old = _mm512_maskz_loadu_ps(mask, at);
+                                _mm512_fmadd_ps(*sum, scale, old)
+                            }
+                        };
+                        _mm512_mask_storeu_ps(at, mask, sum);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::numbers::words;
+    use crate::cpu::precision::bf16_round;
+    use crate::cpu::simd::all;
+    use crate::cpu::split::on_threads;
+
+    fn numbers(n: usize, seed: f32) -> Vec<f32> {
+        let number = |i| bf16_round((i as f32 * 0.37 + seed).sin());
+        (0..n).map(number).collect()
+    }
+
+    fn transposed(x: &[f32], columns: usize) -> Vec<f32> {
+        let rows = x.len() / columns;
+        let entry = |i| x[i % rows * columns + i / rows];
+        (0..x.len()).map(entry).collect()
+    }
+
+    fn run(c: &[f32], into: Write, a: View<'_>, b: View<'_>) -> Vec<f32> {
+        let mut c = c.to_vec();
+        multiply(Precision::F32, &mut c, into, 0.5, a, b);
+        c
+    }
+
+    /// Sizes on both sides of tiles, panels, tasks and blocks; in f32 (those of pairs are tested with
+    /// their rounding).
+    #[test]
+    fn products_from_every_layout() {
+        if !all().contains(&Isa::Avx512) {
+            return;
+        }
+        for [m, n, k] in [
+            [1, 1, 1],
+            [9, 15, 7],
+            [16, 33, 513],
+            [300, 97, 512],
+            [257, 49, 1030],
+            [4100, 17, 3],
+            [3, 6200, 5],
+        ] {
+            let (a, b) = (numbers(m * k, 0.1), numbers(k * n, 0.2));
+            let (at, bt) = (transposed(&a, k), transposed(&b, n));
+            let held = [&a, &b, &at, &bt].map(|x| words(x));
+            let held = |i: usize| Numbers::Bf16(&held[i]);
+            let left = [
+                View::new(&a, k),
+                View::new(&at, m).t(),
+                View::of(held(0), k),
+                View::of(held(2), m).t(),
+            ];
+            let right = [
+                View::new(&b, n),
+                View::new(&bt, k).t(),
+                View::of(held(1), n),
+                View::of(held(3), k).t(),
+            ];
+            let old = numbers(m * n, 0.3);
+            for into in [Write::Over, Write::Add] {
+                let first = run(&old, into, left[0], right[0]);
+                for i in (0..m * n).step_by(1 + m * n / 500) {
+                    let terms = (0..k).map(|j| {
+                        let (x, y) = (a[i / n * k + j], b[j * n + i % n]);
+                        f64::from(x) * f64::from(y)
+                    });
+                    let (sum, size) =
+                        terms.fold((0.0, 0.0), |(sum, size), x| (sum + x, size + x.abs()));
+                    let before = if into == Write::Add { old[i] } else { 0.0 };
+                    let error = (f64::from(first[i] - before) - 0.5 * sum).abs();
+                    assert!(error < 1e-6 * (1.0 + size), "{m} {n} {k} {into:?}");
+                }
+                // However operands lie and are held, to the last bit.
+                for (a, b) in left.iter().flat_map(|a| right.map(|b| (*a, b))) {
+                    assert!(run(&old, into, a, b) == first, "{m} {n} {k} {a:?} {b:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_for_any_number_of_threads() {
+        if !all().contains(&Isa::Avx512) {
+            return;
+        }
+        let (m, n, k) = (600, 350, 700);
+        let (a, b) = (numbers(m * k, 0.1), numbers(k * n, 0.2));
+        let run = |threads| {
+            on_threads(threads, || {
+                let zeros = vec![0.0; m * n];
+                run(&zeros, Write::Over, View::new(&a, k), View::new(&b, n))
+            })
+        };
+        assert_eq!(run(1), run(2));
+        assert_eq!(run(1), run(3));
+    }
+}
