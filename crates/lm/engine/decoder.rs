@@ -1,9 +1,8 @@
 //! Decoding with cached keys and values and weights packed for few rows at a time.
 
-use super::Gpt2;
 use super::modules::Linear;
-use super::pass::on_the_pool;
 use super::trunk::Batch;
+use super::{Gpt2, on_the_pool};
 use crate::asked::{check_rows, check_start, no_vocabulary};
 use crate::{Error, Packed};
 use rayon::prelude::*;

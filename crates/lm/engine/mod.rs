@@ -10,7 +10,6 @@ mod heads;
 #[cfg(test)]
 mod kept_tests;
 mod modules;
-mod pass;
 #[cfg(test)]
 mod precision_tests;
 #[cfg(test)]
@@ -22,7 +21,6 @@ use crate::bodies::gpt2::Gpt2Ids;
 use crate::{Gpt2Config, Heads, Packed, Recompute};
 use heads::Readout;
 pub(crate) use heads::{CHUNK, KEPT};
-use pass::on_the_pool;
 use rlhf_objective::{
     Decoder, Error, Network, OutputGrads, Outputs, Purpose, Result, Sequences, Want,
 };
@@ -200,6 +198,12 @@ impl Network for Gpt2 {
     fn parameters_mut(&mut self) -> Vec<&mut Parameters> {
         vec![&mut self.parameters]
     }
+}
+
+/// Runs a whole pass on one of rayon's threads: handing it over once costs less than handing over
+/// each of its many small pieces.
+fn on_the_pool<T: Send>(pass: impl FnOnce() -> T + Send) -> T {
+    rayon::scope(|_| pass())
 }
 
 fn check_length(gradient: Option<&[f32]>, expected: usize) -> Result<()> {

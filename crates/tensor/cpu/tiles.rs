@@ -42,6 +42,18 @@ impl Cut {
             },
         }
     }
+
+    /// The same with smaller pieces where a block of rows and panels would make only a few, which
+    /// threads could not share evenly.
+    fn of_block(mut self, rows: usize, panels: usize) -> Self {
+        const PIECES: usize = 16;
+        while rows.div_ceil(self.rows) * panels.div_ceil(self.panels) < PIECES
+            && self.rows > 4 * TILE_ROWS
+        {
+            self.rows /= 2;
+        }
+        self
+    }
 }
 
 thread_local! {
@@ -186,7 +198,7 @@ struct Block<'a> {
 impl Block<'_> {
     fn multiply(&self) {
         let panels = self.columns.len().div_ceil(TILE_COLUMNS);
-        let cut = Cut::of(self.precision);
+        let cut = Cut::of(self.precision).of_block(self.rows.len(), panels);
         let across = panels.div_ceil(cut.panels);
         let down = self.rows.len().div_ceil(cut.rows);
         // Neighbouring tasks share their columns, which a core then has in its cache.
