@@ -253,22 +253,6 @@ fn many_leaves() {
 }
 
 #[test]
-#[ignore = "a measurement"]
-#[allow(clippy::print_stderr)]
-fn time_of_many_leaves() {
-    let start = std::time::Instant::now();
-    let problem = eight_tokens_and_six_steps();
-    let built = start.elapsed().as_secs_f64();
-    let value = problem.solve().value();
-    let solved = start.elapsed().as_secs_f64();
-    eprintln!(
-        "262,144 leaves: listed in {built:.3} s, V = {value:.3} in {:.3} s",
-        solved - built
-    );
-    assert!(solved < 2.0);
-}
-
-#[test]
 fn children_of_the_root() {
     let problem = gold_tree(1.0);
     assert_eq!(problem.tree().children(0)[2], Child::Response(0));

@@ -16,7 +16,7 @@ use rlhf_tensor::cpu::{
 pub(super) struct Gpt2Decoder<'a> {
     network: &'a mut Gpt2,
     blocks: Vec<PackedBlock>,
-    /// [D, V]
+    /// [D, V], in the memory that logits lie in while nothing is decoded.
     head: PackedMatrix,
     rows: Vec<Row>,
     /// Caches that rows left behind.
@@ -74,7 +74,8 @@ impl<'a> Gpt2Decoder<'a> {
         });
         Ok(Self {
             blocks: blocks.collect(),
-            head: PackedMatrix::new(
+            head: PackedMatrix::within(
+                std::mem::take(&mut network.readout.logits),
                 precision,
                 View::of(weights.matrix(head), network.config.width).t(),
             ),
@@ -212,6 +213,13 @@ impl<'a> Gpt2Decoder<'a> {
         scores.resize(n * vocab, 0.0);
         self.score(&mut scores);
         self.scores = scores;
+    }
+}
+
+impl Drop for Gpt2Decoder<'_> {
+    fn drop(&mut self) {
+        let head = std::mem::take(&mut self.head);
+        self.network.readout.logits = head.into_memory();
     }
 }
 

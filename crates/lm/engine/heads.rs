@@ -40,7 +40,7 @@ pub(super) struct Readout {
     pub(super) hidden: Buffer,
     gradient: Buffer,
     stream_gradient: Buffer,
-    logits: Buffer,
+    pub(super) logits: Buffer,
     summaries: Vec<RowSummary>,
     rows: usize,
     /// How many of the rows, from the first on, have their logits kept.
@@ -102,13 +102,16 @@ impl Readout {
             .chain(chunks.map(move |start| start..(start + step).min(n)))
     }
 
-    /// How many of `n` rows have their logits kept: all, or to train whole chunks.
+    /// How many of `n` rows have their logits kept: to train all, or whole chunks; else those of
+    /// few, for whom whole distributions may be asked.
     fn keep(&self, n: usize, purpose: Purpose) -> usize {
-        let most = KEPT_CHUNKS * self.chunk / self.vocab;
+        let most = |chunks: usize| chunks * self.chunk / self.vocab;
         match purpose {
-            _ if n <= most => n,
-            Purpose::Train => most / self.chunk_rows() * self.chunk_rows(),
-            Purpose::Score => 0,
+            Purpose::Train if n > most(KEPT_CHUNKS) => {
+                most(KEPT_CHUNKS) / self.chunk_rows() * self.chunk_rows()
+            }
+            Purpose::Score if n > most(2) => 0,
+            _ => n,
         }
     }
 

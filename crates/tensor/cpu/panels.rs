@@ -14,9 +14,9 @@ const BLOCK: usize = 16;
 
 /// A matrix [k, n] cut into panels of 16 columns, each row-major [k, 16] and zero beyond n, so that
 /// a product streams it once from front to back. In bf16 two rows share a line of 32-bit words.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct PackedMatrix {
-    panels: Buffer,
+    memory: Buffer,
     precision: Precision,
     rows: usize,
     columns: usize,
@@ -37,14 +37,26 @@ impl PackedMatrix {
     /// Packs a matrix [k, n].
     #[must_use]
     pub fn new(precision: Precision, matrix: View<'_>) -> Self {
-        Self::new_on(isa(), precision, matrix)
+        Self::within(Buffer::default(), precision, matrix)
     }
 
-    fn new_on(isa: Isa, precision: Precision, matrix: View<'_>) -> Self {
+    /// The same in memory that is there, which grows if it has to.
+    #[must_use]
+    pub fn within(memory: Buffer, precision: Precision, matrix: View<'_>) -> Self {
+        Self::within_on(isa(), memory, precision, matrix)
+    }
+
+    /// Gives back its memory, whatever it holds.
+    #[must_use]
+    pub fn into_memory(self) -> Buffer {
+        self.memory
+    }
+
+    fn within_on(isa: Isa, mut memory: Buffer, precision: Precision, matrix: View<'_>) -> Self {
         let (rows, columns) = (matrix.rows(), matrix.columns());
         let lines = precision.words(rows);
-        let mut panels = Buffer::zeroed(columns.div_ceil(LANES) * lines * LANES);
-        let words = Shared::new(bytemuck::cast_slice_mut(&mut panels));
+        let words = memory.at_least(columns.div_ceil(LANES) * lines * LANES);
+        let words = Shared::new(bytemuck::cast_slice_mut(words));
         let vectors = matrix.t().vectors();
         let pack = |panel: usize, rows: Range<usize>| {
             let first = panel * LANES;
@@ -75,11 +87,16 @@ impl PackedMatrix {
             });
         }
         Self {
-            panels,
+            memory,
             precision,
             rows,
             columns,
         }
+    }
+
+    fn panels(&self) -> &[f32] {
+        let lines = self.precision.words(self.rows);
+        &self.memory[..self.columns.div_ceil(LANES) * lines * LANES]
     }
 
     /// k, the number of inputs.
@@ -128,7 +145,7 @@ impl PackedMatrix {
         };
         let c = Shared::new(c);
         let line = self.precision.words(k) * LANES;
-        let panels = self.panels.par_chunks_exact(line.max(1)).enumerate();
+        let panels = self.panels().par_chunks_exact(line.max(1)).enumerate();
         panels.for_each(|(panel, words)| {
             let first = panel * LANES;
             let work = Work {
@@ -239,6 +256,13 @@ mod tests {
         (0..n).map(|i| (i as f32 * 0.37 + seed).sin()).collect()
     }
 
+    /// Memory that held something else.
+    fn used() -> Buffer {
+        let mut memory = Buffer::zeroed(1000);
+        memory.fill(9.0);
+        memory
+    }
+
     #[test]
     fn products_of_any_number_of_rows() {
         for [k, n] in [[1, 1], [7, 16], [33, 50], [20, 300]] {
@@ -247,7 +271,7 @@ mod tests {
             (0..k * n).for_each(|i| transposed[i % n * k + i / n] = w[i]);
             let packed = PackedMatrix::new(Precision::F32, View::new(&w, n));
             let same = PackedMatrix::new(Precision::F32, View::new(&transposed, k).t());
-            assert_eq!(*packed.panels, *same.panels);
+            assert_eq!(packed.panels(), same.panels());
             assert_eq!((packed.inputs(), packed.outputs()), (k, n));
             let mut scratch = Vec::new();
             for (m, isa) in (0..40).flat_map(|m| all().into_iter().map(move |isa| (m, isa))) {
@@ -287,19 +311,20 @@ mod tests {
             let mut transposed = vec![0.0; k * n];
             (0..k * n).for_each(|i| transposed[i % n * k + i / n] = w[i]);
             let bits = |packed: &PackedMatrix| -> Vec<u32> {
-                packed.panels.iter().map(|x| x.to_bits()).collect()
+                packed.panels().iter().map(|x| x.to_bits()).collect()
             };
             for isa in all() {
-                let packed = PackedMatrix::new_on(isa, Precision::Bf16, View::new(&w, n));
+                let packed =
+                    PackedMatrix::within_on(isa, used(), Precision::Bf16, View::new(&w, n));
                 let same = View::new(&transposed, k).t();
-                let same = PackedMatrix::new_on(isa, Precision::Bf16, same);
+                let same = PackedMatrix::within_on(isa, used(), Precision::Bf16, same);
                 assert_eq!(bits(&packed), bits(&same));
                 let words = [&w, &transposed].map(|x| words(x));
                 let [held, turned] = [&words[0], &words[1]].map(|x| Numbers::Bf16(x));
                 for held in [View::of(held, n), View::of(turned, k).t()] {
-                    let same = PackedMatrix::new_on(isa, Precision::Bf16, held);
+                    let same = PackedMatrix::within_on(isa, used(), Precision::Bf16, held);
                     assert_eq!(bits(&packed), bits(&same));
-                    let same = PackedMatrix::new_on(isa, Precision::F32, held);
+                    let same = PackedMatrix::within_on(isa, used(), Precision::F32, held);
                     assert_eq!(bits(&rounded), bits(&same));
                 }
                 let mut scratch = Vec::new();
