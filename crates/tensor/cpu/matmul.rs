@@ -163,14 +163,12 @@ pub fn matmul(
     }
 }
 
-/// Rows, columns and terms from which on our product is as fast as that of `gemm`, and by a quarter
-/// faster where the right operand does not lie row by row. Its rounds of packing cost smaller ones more.
-const MANY: usize = 256;
-
 fn multiply_on(isa: Isa, c: &mut [f32], into: Write, scale: f32, a: View<'_>, b: View<'_>) {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Bf16 | Isa::Avx512 if a.rows.min(a.columns).min(b.columns) >= MANY => {
+        Isa::Avx512Bf16 | Isa::Avx512
+            if a.rows.min(a.columns).min(b.columns) >= super::tiles::MANY =>
+        {
             super::tiles::multiply(Precision::F32, c, into, scale, a, b);
         }
         _ => widened::multiply(Layout::AsItWas, c, into, scale, a, b),

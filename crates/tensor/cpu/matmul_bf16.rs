@@ -7,7 +7,7 @@ use super::matmul::{View, Write};
 use super::precision::bf16_round;
 use super::simd::{Isa, isa};
 use super::widened::{self, Layout};
-use super::{Buffer, Numbers, Precision};
+use super::{Buffer, Numbers};
 use std::cell::RefCell;
 
 thread_local! {
@@ -23,7 +23,9 @@ pub(super) fn matmul_bf16(c: &mut [f32], into: Write, scale: f32, a: View<'_>, b
 fn multiply_on(isa: Isa, c: &mut [f32], into: Write, scale: f32, a: View<'_>, b: View<'_>) {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Bf16 => super::tiles::multiply(Precision::Bf16, c, into, scale, a, b),
+        Isa::Avx512Bf16 => {
+            super::tiles::multiply(super::Precision::Bf16, c, into, scale, a, b);
+        }
         _ => {
             // Taken, not borrowed: while this thread waits for others it may begin another product.
             let (mut left, mut right) = SCRATCH.take();

@@ -10,6 +10,9 @@ use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::Range;
 
+/// Rows, columns and terms from which on a product in f32 is as fast as that of `gemm`, and by a quarter
+/// faster where the right operand does not lie row by row. Rounds of packing cost smaller ones more.
+pub(super) const MANY: usize = 256;
 /// Rows and columns packed at a time: what bounds the memory.
 const ROWS: usize = 4096;
 const COLUMNS: usize = 128 * TILE_COLUMNS;
