@@ -8,9 +8,8 @@
 //!
 //! ```
 //! use rlhf::objective::laws::{self, Measure};
-//! use rlhf::objective::{Beta, Decoder, Error, KlPenalty, Objective, PerSeq, PerToken, Prior};
-//! use rlhf::objective::{Result, Reward, Sequences};
-//! use rlhf::tensor::{Device, Tensor};
+//! use rlhf::objective::{Beta, Decoder, Error, KlPenalty, LogDist, Objective, PerSeq, PerToken};
+//! use rlhf::objective::{Prior, Result, Reward, Sequences};
 //! use std::ops::Range;
 //!
 //! /// One for each even token of a response.
@@ -31,9 +30,8 @@
 //!         let tokens = s.responses().iter().flat_map(|y| &y.ids);
 //!         PerToken::from_vec(tokens.map(|&a| self.row[a as usize]).collect(), s.offsets())
 //!     }
-//!     fn log_dist(&mut self, _: &Sequences, rows: Range<usize>) -> Result<Tensor> {
-//!         let shape = (rows.len(), self.row.len());
-//!         Ok(Tensor::from_vec(self.row.repeat(rows.len()), shape, &Device::Cpu)?)
+//!     fn log_dist(&mut self, _: &Sequences, rows: Range<usize>) -> Result<LogDist<'_>> {
+//!         LogDist::of_log_probs(self.row.repeat(rows.len()), self.row.len())
 //!     }
 //!     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
 //!         Err(Error::Unsupported("nobody draws from this prior".into()))

@@ -3,10 +3,10 @@
 use crate::batch::tests::pairs;
 use crate::{Batch, Config, Dpo, Kto, KtoConfig, Opinions};
 use rlhf_objective::{
-    Beta, Decoder, KlPenalty, Network, OutputGrads, Outputs, PerSeq, PerToken, Prior, Result,
-    Sequences, Want,
+    Beta, Decoder, KlPenalty, LogDist, Network, OutputGrads, Outputs, PerSeq, PerToken, Prior,
+    Result, Sequences, Want,
 };
-use rlhf_tensor::{Parameters, Tensor};
+use rlhf_tensor::Parameters;
 use rlhf_train::Learner;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -80,7 +80,7 @@ impl Network for Given {
     fn read(&mut self, sequences: &Sequences, _: Want) -> Result<Outputs> {
         Outputs::new(sequences, self.answers(sequences), None, None)
     }
-    fn log_dist(&mut self, _: Range<usize>) -> Result<Tensor> {
+    fn log_dist(&mut self, _: Range<usize>) -> Result<LogDist<'_>> {
         unreachable!()
     }
     fn backward(&mut self, _: &OutputGrads) -> Result<()> {
@@ -101,7 +101,7 @@ impl Prior for Given {
     fn log_probs(&mut self, sequences: &Sequences) -> Result<PerToken> {
         PerToken::from_vec(self.answers(sequences), sequences.offsets())
     }
-    fn log_dist(&mut self, _: &Sequences, _: Range<usize>) -> Result<Tensor> {
+    fn log_dist(&mut self, _: &Sequences, _: Range<usize>) -> Result<LogDist<'_>> {
         unreachable!()
     }
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {

@@ -146,7 +146,7 @@ fn not_prepared() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rlhf_objective::{Beta, KlPenalty, PerToken};
+    use rlhf_objective::{Beta, KlPenalty, LogDist, PerToken};
     use rlhf_policy::testing::{Bigram, sequences};
     use rlhf_tensor::Storage;
     use rlhf_train::evaluate;
@@ -158,7 +158,7 @@ mod tests {
         fn log_probs(&mut self, s: &Sequences) -> Result<PerToken> {
             PerToken::from_vec(vec![-1.0; s.tokens()], s.offsets())
         }
-        fn log_dist(&mut self, _: &Sequences, _: std::ops::Range<usize>) -> Result<Tensor> {
+        fn log_dist(&mut self, _: &Sequences, _: std::ops::Range<usize>) -> Result<LogDist<'_>> {
             unreachable!()
         }
         fn decoder(&mut self) -> Result<Box<dyn rlhf_objective::Decoder + '_>> {

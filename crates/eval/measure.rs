@@ -242,7 +242,7 @@ mod tests {
             let one = rlhf_objective::Response::new(0, vec![0], rlhf_objective::Finish::Eos);
             let one = Sequences::new(vec![Prompt::from_ids(vec![last])], vec![one]).unwrap();
             network.read(&one, rlhf_objective::Want::SCORE).unwrap();
-            let log_dist = network.log_dist(0..1).unwrap().to_vec2::<f32>().unwrap();
+            let log_dist = network.log_dist(0..1).unwrap().to_rows();
             log_dist[0].iter().map(|&x| f64::from(x).exp()).collect()
         };
         let rows: Vec<Vec<f64>> = tree.prefixes().iter().map(row).collect();

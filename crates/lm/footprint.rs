@@ -1,6 +1,6 @@
 //! How much memory the engine will take, from a checkpoint's headers.
 
-use crate::engine::{CHUNK, KEPT};
+use crate::engine::{CHUNK, KEPT, SCORED_CHUNKS};
 use crate::{Recompute, Summary};
 use rlhf_objective::Purpose;
 
@@ -28,8 +28,8 @@ impl Summary {
         let all = rows * self.vocab as u64;
         match (self.reward_model, purpose) {
             (true, _) => 0,
-            (false, Purpose::Score) if all > KEPT as u64 => all.min(CHUNK as u64),
-            (false, _) => all.min((KEPT + CHUNK) as u64),
+            (false, Purpose::Score) => all.min((SCORED_CHUNKS * CHUNK) as u64),
+            (false, Purpose::Train) => all.min((KEPT + CHUNK) as u64),
         }
     }
 

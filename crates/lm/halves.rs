@@ -76,7 +76,7 @@ fn sequences() -> Sequences {
 fn answers(model: &mut dyn Model) -> [Vec<f32>; 3] {
     let s = sequences();
     let read = model.read(&s, Want::SCORE).unwrap();
-    let dist = model.log_dist(1..4).unwrap().flatten_all().unwrap();
+    let dist = model.log_dist(1..4).unwrap().to_vec();
     let mut decoder = model.decoder().unwrap();
     let start = Start {
         prompt: &s.prompts()[4].ids,
@@ -87,7 +87,7 @@ fn answers(model: &mut dyn Model) -> [Vec<f32>; 3] {
     decoder.step(&[7, 8]).unwrap();
     [
         read.log_probs.to_vec().unwrap(),
-        dist.to_vec1().unwrap(),
+        dist,
         decoder.scores().to_vec(),
     ]
 }

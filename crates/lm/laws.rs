@@ -59,8 +59,7 @@ fn sequences() -> Sequences {
 }
 
 fn dist(model: &mut dyn Network, rows: std::ops::Range<usize>) -> Vec<f32> {
-    let dist = model.log_dist(rows).unwrap().flatten_all().unwrap();
-    dist.to_vec1().unwrap()
+    model.log_dist(rows).unwrap().to_vec()
 }
 
 fn close(got: &[f32], expected: &[f32], tolerance: f32) {

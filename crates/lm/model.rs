@@ -4,9 +4,9 @@ use crate::bodies::gpt2::{self, HEAD_WEIGHT, SCORE_WEIGHT, VALUE_BIAS, VALUE_WEI
 use crate::checkpoint::Tensors;
 use crate::save::{self, Companions};
 use crate::{Error, Gpt2Config, Plain, Result, Tokenizer, engine};
-use rlhf_objective::{Decoder, Network, OutputGrads, Outputs, Sequences, Want};
+use rlhf_objective::{Decoder, LogDist, Network, OutputGrads, Outputs, Sequences, Visit, Want};
 use rlhf_tensor::cpu::Precision;
-use rlhf_tensor::{Parameters, Storage, Tensor};
+use rlhf_tensor::{Parameters, Storage};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::path::Path;
@@ -252,8 +252,16 @@ impl Network for Loaded {
         self.network.read(sequences, want)
     }
 
-    fn log_dist(&mut self, rows: Range<usize>) -> rlhf_objective::Result<Tensor> {
+    fn log_dist(&mut self, rows: Range<usize>) -> rlhf_objective::Result<LogDist<'_>> {
         self.network.log_dist(rows)
+    }
+
+    fn read_showing(
+        &mut self,
+        sequences: &Sequences,
+        each: &mut Visit<'_>,
+    ) -> rlhf_objective::Result<Outputs> {
+        self.network.read_showing(sequences, each)
     }
 
     fn backward(&mut self, gradients: &OutputGrads) -> rlhf_objective::Result<()> {

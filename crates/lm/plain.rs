@@ -8,7 +8,9 @@ use crate::asked::{check_language, check_trainable, nothing_read, of_numbers};
 use crate::bodies::gpt2::{Affine, BlockIds, Gpt2Ids};
 use crate::{Activation, Gpt2Config, Heads, Packed};
 use decoder::PlainDecoder;
-use rlhf_objective::{Decoder, Network, OutputGrads, Outputs, Purpose, Result, Sequences, Want};
+use rlhf_objective::{
+    Decoder, LogDist, Network, OutputGrads, Outputs, Purpose, Result, Sequences, Want,
+};
 use rlhf_tensor::candle_nn::ops;
 use rlhf_tensor::{D, Device, ParameterId, Parameters, Tensor, Var};
 use std::ops::Range;
@@ -282,11 +284,12 @@ impl Network for Plain {
         Ok(outputs)
     }
 
-    fn log_dist(&mut self, rows: Range<usize>) -> Result<Tensor> {
+    fn log_dist(&mut self, rows: Range<usize>) -> Result<LogDist<'_>> {
         check_language(self.heads)?;
         let read = self.last.as_ref().ok_or_else(nothing_read)?;
         let hidden = read.hidden.narrow(0, rows.start, rows.len())?;
-        Ok(ops::log_softmax(&self.head(&read.weights, &hidden)?, D::Minus1)?.detach())
+        let log_dist = ops::log_softmax(&self.head(&read.weights, &hidden)?, D::Minus1)?;
+        LogDist::of_log_probs(log_dist.flatten_all()?.to_vec1::<f32>()?, self.vocab())
     }
 
     fn backward(&mut self, gradients: &OutputGrads) -> Result<()> {

@@ -2,10 +2,10 @@
 
 use crate::{Model, Result};
 use rlhf_objective::{
-    Decoder, Error, Finish, MappedDecoder, Network, OutputGrads, Outputs, Prompt, Response,
-    Sequences, Want,
+    Decoder, Error, Finish, LogDist, MappedDecoder, Network, OutputGrads, Outputs, Prompt,
+    Response, Sequences, Want,
 };
-use rlhf_tensor::{Device, Parameters, Tensor};
+use rlhf_tensor::Parameters;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
@@ -143,7 +143,7 @@ impl Network for Restricted {
         outputs
     }
 
-    fn log_dist(&mut self, rows: Range<usize>) -> rlhf_objective::Result<Tensor> {
+    fn log_dist(&mut self, rows: Range<usize>) -> rlhf_objective::Result<LogDist<'_>> {
         let (vocab, size) = (self.vocab(), self.tokens.len());
         let read = self.last()?;
         let mut flat = vec![f32::NEG_INFINITY; rows.len() * vocab];
@@ -152,7 +152,7 @@ impl Network for Restricted {
                 out[token as usize] = log_prob;
             }
         }
-        Ok(Tensor::from_vec(flat, (rows.len(), vocab), &Device::Cpu)?)
+        LogDist::of_log_probs(flat, vocab)
     }
 
     fn backward(&mut self, gradients: &OutputGrads) -> rlhf_objective::Result<()> {

@@ -25,9 +25,11 @@ mod compare;
 
 use crate::{
     Finish, KlPenalty, Network, Objective, PerSeq, Prior, Prompt, Response, Result, Reward,
-    Rollouts, Scored, Sequences, Want, finite_scores,
+    Rollouts, Scored, Sequences, Want, exact_kl, finite_scores,
 };
-use compare::{decodes, detached, entropy_of, finite, gather, law, near, rows, same, sum_to_one};
+use compare::{
+    Shown, decodes, detached, entropy_of, finite, gather, law, near, rows, same, sum_to_one,
+};
 
 /// How far two numbers that should be equal may differ, relative to their size where that is above 1.
 pub const TOLERANCE: f64 = 1e-4;
@@ -102,6 +104,14 @@ pub fn prior(prior: &mut dyn Prior, s: &Sequences, measure: Measure) -> Result<(
         let law = "a response alone has the log-probs it has in a batch";
         near(law, &alone, &numbers[log_probs.range(index)])?;
     }
+    let mut shown = Shown::default();
+    let read = prior.log_probs_showing(s, &mut |rows, log_dist| shown.take(rows, &log_dist))?;
+    near(
+        "log-probs are the same where rows are shown on the way",
+        &read.to_vec()?,
+        &numbers,
+    )?;
+    shown.are(&whole)?;
     let again = prior.log_probs(s)?;
     near("asked twice, it says the same", &again.to_vec()?, &numbers)?;
     detached(&again)?;
@@ -159,6 +169,14 @@ pub fn network(network: &mut dyn Network, s: &Sequences) -> Result<()> {
         &taken,
     )?;
     sum_to_one(&whole)?;
+    let mut shown = Shown::default();
+    let outputs = network.read_showing(s, &mut |rows, log_dist| shown.take(rows, &log_dist))?;
+    near(
+        "log-probs are the same where rows are shown on the way",
+        &outputs.log_probs.to_vec()?,
+        &log_probs,
+    )?;
+    shown.are(&whole)?;
     let entropy = entropy.ok_or_else(|| law("entropies are answered where they are wanted", ""))?;
     let exact: Vec<f32> = whole.iter().map(|row| entropy_of(row)).collect();
     near(
@@ -249,23 +267,22 @@ pub fn rollouts(
     s: &Sequences,
 ) -> Result<Rollouts> {
     let read = policy.read(s, Want::SCORE.with_entropy())?;
-    let kl = penalty.exact_kl(policy, s)?;
+    let against = exact_kl(policy, penalty.prior(), s)?;
     Ok(Rollouts {
         sequences: s.clone(),
         entropy: read.entropy.unwrap_or_else(|| read.log_probs.clone()),
         sampled_log_probs: read.log_probs.clone(),
-        prior_log_probs: penalty.prior().log_probs(s)?,
+        prior_log_probs: against.prior_log_probs,
         log_probs: read.log_probs,
         values: read.values,
-        kl,
+        kl: against.kl,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Decoder, Error, PerToken};
-    use rlhf_tensor::Tensor;
+    use crate::{Decoder, Error, LogDist, PerToken};
     use std::ops::Range;
 
     /// A prior with rows of the same numbers, and one way to be wrong.
@@ -294,10 +311,8 @@ mod tests {
             PerToken::from_vec(vec![self.log_probs + extra; s.tokens()], s.offsets())
         }
 
-        fn log_dist(&mut self, _: &Sequences, rows: Range<usize>) -> Result<Tensor> {
-            let shape = (rows.len(), self.row.len());
-            let flat = self.row.repeat(rows.len());
-            Ok(Tensor::from_vec(flat, shape, &rlhf_tensor::Device::Cpu)?)
+        fn log_dist(&mut self, _: &Sequences, rows: Range<usize>) -> Result<LogDist<'_>> {
+            LogDist::of_log_probs(self.row.repeat(rows.len()), self.row.len())
         }
 
         fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {

@@ -1,6 +1,6 @@
 //! What a network must answer, and how it decodes.
 
-use crate::{Error, PerSeq, PerToken, Result, Sequences};
+use crate::{Error, LogDist, PerSeq, PerToken, Result, Sequences, Visit};
 use rlhf_tensor::{Parameters, Tensor, Var};
 use std::ops::Range;
 
@@ -156,7 +156,21 @@ pub trait Network {
     ///
     /// # Errors
     /// If nothing was read, or the range is beyond it.
-    fn log_dist(&mut self, rows: Range<usize>) -> Result<Tensor>;
+    fn log_dist(&mut self, rows: Range<usize>) -> Result<LogDist<'_>>;
+
+    /// [`read`](Self::read)s a batch to score it and shows `each` the log-distributions of all its
+    /// response tokens, in order, some at a time. A network that forgets them as it goes shows them
+    /// while they are there, rather than compute them twice.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read) and [`log_dist`](Self::log_dist), or if `each` fails.
+    fn read_showing(&mut self, sequences: &Sequences, each: &mut Visit<'_>) -> Result<Outputs> {
+        let outputs = self.read(sequences, Want::SCORE)?;
+        for rows in rows_at_once(sequences.tokens()) {
+            each(rows.clone(), self.log_dist(rows)?)?;
+        }
+        Ok(outputs)
+    }
 
     /// Adds the parameter gradients of a loss to [`parameters`](Self::parameters), given its
     /// gradient with respect to the outputs of the last read.
@@ -176,6 +190,15 @@ pub trait Network {
 
     /// The same, to train.
     fn parameters_mut(&mut self) -> Vec<&mut Parameters>;
+}
+
+/// All of `tokens` rows, as many at a time as are held beside those of another distribution: 64 rows
+/// of 50,257 numbers are 13 MB.
+pub fn rows_at_once(tokens: usize) -> impl Iterator<Item = Range<usize>> {
+    const ROWS: usize = 64;
+    (0..tokens)
+        .step_by(ROWS)
+        .map(move |start| start..(start + ROWS).min(tokens))
 }
 
 /// A prompt to decode from.

@@ -1,10 +1,9 @@
 //! J(π) = E[r] − β·KL(π ‖ p₀), as rewards per token.
 
 use crate::{
-    Beta, Decoder, Error, Network, Pairs, PairsWithPrior, PerSeq, PerToken, Result, Rollouts,
-    Scored, Sequences, exact_kl, tilt,
+    Beta, Decoder, Error, LogDist, Pairs, PairsWithPrior, PerSeq, PerToken, Result, Rollouts,
+    Scored, Sequences, Visit, network::rows_at_once, tilt,
 };
-use rlhf_tensor::Tensor;
 use std::ops::Range;
 
 /// p₀: the one thing that differs between maximum-entropy RL, RLHF and imitation-bootstrapped RL.
@@ -21,7 +20,25 @@ pub trait Prior {
     ///
     /// # Errors
     /// If the prior cannot read these tokens, or the range is beyond them.
-    fn log_dist(&mut self, sequences: &Sequences, rows: Range<usize>) -> Result<Tensor>;
+    fn log_dist(&mut self, sequences: &Sequences, rows: Range<usize>) -> Result<LogDist<'_>>;
+
+    /// [`log_probs`](Self::log_probs), and shows `each` the log-distributions of all N response
+    /// tokens, in order, some at a time. A prior that computes them on the way to the log-probs shows
+    /// them then, rather than compute them twice.
+    ///
+    /// # Errors
+    /// As [`log_probs`](Self::log_probs) and [`log_dist`](Self::log_dist), or if `each` fails.
+    fn log_probs_showing(
+        &mut self,
+        sequences: &Sequences,
+        each: &mut Visit<'_>,
+    ) -> Result<PerToken> {
+        let log_probs = self.log_probs(sequences)?;
+        for rows in rows_at_once(sequences.tokens()) {
+            each(rows.clone(), self.log_dist(sequences, rows)?)?;
+        }
+        Ok(log_probs)
+    }
 
     /// A decoder that draws from the prior.
     ///
@@ -94,14 +111,6 @@ impl KlPenalty {
     /// p₀.
     pub fn prior(&mut self) -> &mut dyn Prior {
         &mut *self.prior
-    }
-
-    /// The exact KL(π ‖ p₀) at each token of the batch that `policy` read last, nats.
-    ///
-    /// # Errors
-    /// As [`exact_kl`].
-    pub fn exact_kl(&mut self, policy: &mut dyn Network, s: &Sequences) -> Result<PerToken> {
-        exact_kl(policy, &mut *self.prior, s)
     }
 
     /// Adds to pairs what the prior says of them, reading at most `tokens` tokens at once: what

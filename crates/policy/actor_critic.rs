@@ -1,8 +1,8 @@
 //! A policy and its critic as one network.
 
 use rlhf_lm::Model;
-use rlhf_objective::{Decoder, Network, OutputGrads, Outputs, Result, Sequences, Want};
-use rlhf_tensor::{Parameters, Tensor};
+use rlhf_objective::{Decoder, LogDist, Network, OutputGrads, Outputs, Result, Sequences, Want};
+use rlhf_tensor::Parameters;
 use std::ops::Range;
 use std::path::Path;
 
@@ -79,7 +79,7 @@ impl Network for ActorCritic {
         Ok(Outputs { values, ..outputs })
     }
 
-    fn log_dist(&mut self, rows: Range<usize>) -> Result<Tensor> {
+    fn log_dist(&mut self, rows: Range<usize>) -> Result<LogDist<'_>> {
         self.policy.log_dist(rows)
     }
 

@@ -420,7 +420,7 @@ mod tests {
             counts[response.ids[0] as usize] += 1.0;
         }
         network.read(&drawn.sequences, Want::SCORE).unwrap();
-        let log_dist = network.log_dist(0..1).unwrap().to_vec2::<f32>().unwrap();
+        let log_dist = network.log_dist(0..1).unwrap().to_rows();
         for (count, log_prob) in counts.iter().zip(&log_dist[0]) {
             let p = f64::from(*log_prob).exp();
             let error = (p * (1.0 - p) / 20_000.0).sqrt();

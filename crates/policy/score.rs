@@ -35,8 +35,9 @@ pub fn score(
         log_probs.push(outputs.log_probs);
         entropy.extend(outputs.entropy);
         values.extend(outputs.values);
-        prior_log_probs.push(prior.log_probs(&part)?);
-        kl.push(exact_kl(policy, prior, &part)?);
+        let against = exact_kl(policy, prior, &part)?;
+        prior_log_probs.push(against.prior_log_probs);
+        kl.push(against.kl);
     }
     let order = places(&parts);
     let whole = |parts: &[PerToken]| PerToken::concat(parts)?.select(&order);
@@ -66,8 +67,8 @@ fn places(parts: &[Vec<usize>]) -> Vec<usize> {
 mod tests {
     use super::*;
     use crate::testing::{Bigram, sequences};
-    use rlhf_objective::{Decoder, Sequences};
-    use rlhf_tensor::{Storage, Tensor};
+    use rlhf_objective::{Decoder, LogDist, Sequences};
+    use rlhf_tensor::Storage;
     use std::ops::Range;
 
     struct Frozen(Bigram);
@@ -76,7 +77,7 @@ mod tests {
         fn log_probs(&mut self, sequences: &Sequences) -> Result<PerToken> {
             Ok(self.0.read(sequences, Want::SCORE)?.log_probs)
         }
-        fn log_dist(&mut self, _: &Sequences, rows: Range<usize>) -> Result<Tensor> {
+        fn log_dist(&mut self, _: &Sequences, rows: Range<usize>) -> Result<LogDist<'_>> {
             self.0.log_dist(rows)
         }
         fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {

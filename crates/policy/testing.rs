@@ -2,10 +2,10 @@
 
 use rlhf_lm::Model;
 use rlhf_objective::{
-    Decoder, Error, Finish, Network, OutputGrads, Outputs, Prompt, Purpose, Response, Result,
-    Sequences, Start, Want,
+    Decoder, Error, Finish, LogDist, Network, OutputGrads, Outputs, Prompt, Purpose, Response,
+    Result, Sequences, Start, Want,
 };
-use rlhf_tensor::{Device, Init, ParameterSpec, Parameters, Rng, Storage, Stream, Tensor};
+use rlhf_tensor::{Init, ParameterSpec, Parameters, Rng, Storage, Stream};
 use std::ops::Range;
 use std::path::Path;
 
@@ -126,14 +126,13 @@ impl Network for Bigram {
         outputs
     }
 
-    fn log_dist(&mut self, rows: Range<usize>) -> Result<Tensor> {
+    fn log_dist(&mut self, rows: Range<usize>) -> Result<LogDist<'_>> {
         let (pairs, _) = self.read.as_ref().ok_or_else(nothing_read)?;
-        let shape = (rows.len(), self.vocab);
         let flat: Vec<f32> = pairs[rows]
             .iter()
             .flat_map(|pair| self.row(pair.0))
             .collect();
-        Ok(Tensor::from_vec(flat, shape, &Device::Cpu)?)
+        LogDist::of_log_probs(flat, self.vocab)
     }
 
     fn backward(&mut self, gradients: &OutputGrads) -> Result<()> {

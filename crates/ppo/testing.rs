@@ -1,10 +1,9 @@
 //! Rollouts for tests.
 
 use rlhf_objective::{
-    Beta, Decoder, Error, Finish, KlPenalty, Objective, PerSeq, PerToken, Prior, Prompt, Response,
-    Result, Reward, Rollouts, Scored, Sequences,
+    Beta, Decoder, Error, Finish, KlPenalty, LogDist, Objective, PerSeq, PerToken, Prior, Prompt,
+    Response, Result, Reward, Rollouts, Scored, Sequences,
 };
-use rlhf_tensor::Tensor;
 use std::ops::Range;
 
 /// A prior that is never asked.
@@ -15,7 +14,7 @@ impl Prior for Silent {
         Err(Error::Unsupported("silent".into()))
     }
 
-    fn log_dist(&mut self, _: &Sequences, _: Range<usize>) -> Result<Tensor> {
+    fn log_dist(&mut self, _: &Sequences, _: Range<usize>) -> Result<LogDist<'_>> {
         Err(Error::Unsupported("silent".into()))
     }
 

@@ -1,8 +1,7 @@
 //! Every response weighs 1.
 
 use crate::flat::Flat;
-use rlhf_objective::{Decoder, Error, PerToken, Prior, Result, Sequences};
-use rlhf_tensor::Tensor;
+use rlhf_objective::{Decoder, Error, LogDist, PerToken, Prior, Result, Sequences};
 use std::ops::Range;
 
 /// The counting measure: log p₀(y|x) = 0 for every response, so the objective is E\[r\] + β·H(π),
@@ -31,7 +30,7 @@ impl Prior for Counting {
     }
 
     /// Rows of zeros, which do not sum to 1: Σ_v π·(log π − 0) is minus the entropy.
-    fn log_dist(&mut self, sequences: &Sequences, rows: Range<usize>) -> Result<Tensor> {
+    fn log_dist(&mut self, sequences: &Sequences, rows: Range<usize>) -> Result<LogDist<'_>> {
         self.0.log_dist(sequences, rows)
     }
 
@@ -58,7 +57,7 @@ mod tests {
         let (mut policy, s) = (Bigram::random(5, Storage::Frozen, 3), sequences());
         let entropy = policy.read(&s, Want::SCORE.with_entropy()).unwrap().entropy;
         let kl = exact_kl(&mut policy, &mut Counting::new(5), &s).unwrap();
-        let pairs = kl.to_vec().unwrap().into_iter();
+        let pairs = kl.kl.to_vec().unwrap().into_iter();
         for (kl, entropy) in pairs.zip(entropy.unwrap().to_vec().unwrap()) {
             assert!((kl + entropy).abs() < 1e-6 && kl < 0.0, "{kl} {entropy}");
         }

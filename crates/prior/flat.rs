@@ -1,7 +1,6 @@
 //! The same number for every token: what the priors without a model have in common.
 
-use rlhf_objective::{Error, PerToken, Result, Sequences};
-use rlhf_tensor::{Device, Tensor};
+use rlhf_objective::{Error, LogDist, PerToken, Result, Sequences};
 use std::ops::Range;
 
 /// One log-weight, nats, for each of V tokens after any prefix.
@@ -25,7 +24,11 @@ impl Flat {
         PerToken::from_vec(numbers, sequences.offsets())
     }
 
-    pub(crate) fn log_dist(self, sequences: &Sequences, rows: Range<usize>) -> Result<Tensor> {
+    pub(crate) fn log_dist(
+        self,
+        sequences: &Sequences,
+        rows: Range<usize>,
+    ) -> Result<LogDist<'static>> {
         if rows.end > sequences.tokens() {
             return Err(Error::Size {
                 what: "rows of a batch",
@@ -33,7 +36,6 @@ impl Flat {
                 got: rows.end,
             });
         }
-        let shape = (rows.len(), self.vocab);
-        Ok(Tensor::full(self.log_weight, shape, &Device::Cpu)?)
+        LogDist::of_log_probs(vec![self.log_weight; rows.len() * self.vocab], self.vocab)
     }
 }

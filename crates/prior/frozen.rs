@@ -1,7 +1,9 @@
 //! A network that does not move.
 
-use rlhf_objective::{Decoder, Error, Network, PerToken, Prior, Result, Sequences, Want};
-use rlhf_tensor::{Storage, Tensor};
+use rlhf_objective::{
+    Decoder, Error, LogDist, Network, Outputs, PerToken, Prior, Result, Sequences, Visit, Want,
+};
+use rlhf_tensor::Storage;
 use std::ops::Range;
 
 /// A frozen network as the prior. Asked for the log-probs and the log-distributions of one batch,
@@ -37,33 +39,46 @@ impl Frozen {
         tables.iter().map(|table| table.checksum()).collect()
     }
 
-    fn read(&mut self, sequences: &Sequences) -> Result<&PerToken> {
-        if self
-            .last
-            .as_ref()
-            .is_none_or(|(id, _)| *id != sequences.id())
+    /// The log-probs of a batch, which is read if it was not the last.
+    fn read_once(&mut self, sequences: &Sequences) -> Result<PerToken> {
+        if let Some((id, log_probs)) = &self.last
+            && *id == sequences.id()
         {
-            // Forgotten first: a read that fails leaves nothing behind.
-            self.last = None;
-            let read = self.network.read(sequences, Want::SCORE)?.log_probs;
-            let detached = PerToken::new(read.values().detach(), read.offsets())?;
-            self.last = Some((sequences.id(), detached));
+            return Ok(log_probs.clone());
         }
-        match &self.last {
-            Some((_, log_probs)) => Ok(log_probs),
-            None => Err(Error::Unsupported("the prior has read nothing".into())),
-        }
+        // Forgotten first: a read that fails leaves nothing behind.
+        self.last = None;
+        let outputs = self.network.read(sequences, Want::SCORE)?;
+        self.keep(sequences, &outputs)
+    }
+
+    /// What was read last, without gradient.
+    fn keep(&mut self, sequences: &Sequences, outputs: &Outputs) -> Result<PerToken> {
+        let read = &outputs.log_probs;
+        let detached = PerToken::new(read.values().detach(), read.offsets())?;
+        self.last = Some((sequences.id(), detached.clone()));
+        Ok(detached)
     }
 }
 
 impl Prior for Frozen {
     fn log_probs(&mut self, sequences: &Sequences) -> Result<PerToken> {
-        Ok(self.read(sequences)?.clone())
+        self.read_once(sequences)
     }
 
-    fn log_dist(&mut self, sequences: &Sequences, rows: Range<usize>) -> Result<Tensor> {
-        self.read(sequences)?;
-        Ok(self.network.log_dist(rows)?.detach())
+    fn log_dist(&mut self, sequences: &Sequences, rows: Range<usize>) -> Result<LogDist<'_>> {
+        self.read_once(sequences)?;
+        self.network.log_dist(rows)
+    }
+
+    fn log_probs_showing(
+        &mut self,
+        sequences: &Sequences,
+        each: &mut Visit<'_>,
+    ) -> Result<PerToken> {
+        self.last = None;
+        let outputs = self.network.read_showing(sequences, each)?;
+        self.keep(sequences, &outputs)
     }
 
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
@@ -76,7 +91,7 @@ impl Prior for Frozen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rlhf_objective::{OutputGrads, Outputs};
+    use rlhf_objective::OutputGrads;
     use rlhf_policy::testing::{Bigram, sequences};
     use rlhf_tensor::Parameters;
     use std::cell::Cell;
@@ -93,7 +108,7 @@ mod tests {
             self.1.set(self.1.get() + 1);
             self.0.read(sequences, want)
         }
-        fn log_dist(&mut self, rows: Range<usize>) -> Result<Tensor> {
+        fn log_dist(&mut self, rows: Range<usize>) -> Result<LogDist<'_>> {
             self.0.log_dist(rows)
         }
         fn backward(&mut self, gradients: &OutputGrads) -> Result<()> {
@@ -119,11 +134,11 @@ mod tests {
         let s = sequences();
         let log_probs = prior.log_probs(&s).unwrap();
         let log_dist = prior.log_dist(&s, 2..5).unwrap();
+        assert_eq!((log_dist.rows(), log_dist.vocab()), (3, 5));
         assert_eq!(
             prior.log_probs(&s.clone()).unwrap().to_vec().unwrap(),
             log_probs.to_vec().unwrap()
         );
-        assert_eq!(log_dist.dims(), [3, 5]);
         assert_eq!(reads.get(), 1);
         let other = s.select(&[2]);
         assert_eq!(

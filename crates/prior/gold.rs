@@ -2,10 +2,9 @@
 
 use crate::{Counting, Mixture, Uniform};
 use rlhf_objective::{
-    Decoder, Error, Finish, PerToken, Prior, Prompt, Response, Result, Sequences,
+    Decoder, Error, Finish, LogDist, PerToken, Prior, Prompt, Response, Result, Sequences,
 };
 use rlhf_oracle::{Optimum, Policy, Responses, Tree, gold_demonstrations, gold_tree};
-use rlhf_tensor::{Device, Tensor};
 use std::ops::Range;
 
 const BETA: f64 = 0.5;
@@ -38,14 +37,13 @@ impl Prior for Known {
         PerToken::from_vec(taken.collect(), s.offsets())
     }
 
-    fn log_dist(&mut self, s: &Sequences, rows: Range<usize>) -> Result<Tensor> {
-        let shape = (rows.len(), self.tree.vocab());
+    fn log_dist(&mut self, s: &Sequences, rows: Range<usize>) -> Result<LogDist<'_>> {
         let all = prefixes(s);
         let flat: Vec<f32> = all[rows]
             .iter()
             .flat_map(|prefix| self.row(prefix).iter().map(|&x| x as f32))
             .collect();
-        Ok(Tensor::from_vec(flat, shape, &Device::Cpu)?)
+        LogDist::of_log_probs(flat, self.tree.vocab())
     }
 
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {

@@ -3,12 +3,10 @@
 use crate::mean::Mean;
 use crate::mixture_decoder::MixtureDecoder;
 use rayon::prelude::*;
-use rlhf_objective::{Decoder, Error, PerToken, Prior, Result, Sequences};
-use rlhf_tensor::{Device, Tensor};
+use rlhf_objective::{
+    Decoder, Error, LogDist, PerToken, Prior, Result, Sequences, Visit, rows_at_once,
+};
 use std::ops::Range;
-
-/// Rows of [rows, V] held at once.
-const ROWS: usize = 64;
 
 /// A mean of two priors, each a distribution over tokens. There are two, and they differ:
 ///
@@ -103,7 +101,7 @@ impl Mixture {
         }
         let first = self.first.log_dist(sequences, rows.clone())?;
         let second = self.second.log_dist(sequences, rows.clone())?;
-        let (expected, got) = (first.dims2()?.1, second.dims2()?.1);
+        let (expected, got) = (first.vocab(), second.vocab());
         if expected != got {
             return Err(Error::Size {
                 what: "vocabulary entries of the second prior of a mixture",
@@ -111,8 +109,7 @@ impl Mixture {
                 got,
             });
         }
-        let flat = |tensor: Tensor| tensor.flatten_all()?.to_vec1::<f32>();
-        let (first, second) = (flat(first)?, flat(second)?);
+        let (first, second) = (first.to_vec(), second.to_vec());
         let means = &self.means(sequences)?[rows];
         let mut mixed = vec![0.0; first.len()];
         (
@@ -129,25 +126,29 @@ impl Mixture {
 
 impl Prior for Mixture {
     fn log_probs(&mut self, sequences: &Sequences) -> Result<PerToken> {
-        let tokens: Vec<u32> = sequences
-            .responses()
-            .iter()
-            .flat_map(|y| y.ids.clone())
-            .collect();
-        let mut log_probs = Vec::with_capacity(tokens.len());
-        for start in (0..tokens.len()).step_by(ROWS) {
-            let range = start..(start + ROWS).min(tokens.len());
-            let (rows, vocab) = self.rows(sequences, range.clone())?;
-            let taken = rows.chunks(vocab).zip(&tokens[range]);
-            log_probs.extend(taken.map(|(row, &token)| row[token as usize]));
-        }
-        PerToken::from_vec(log_probs, sequences.offsets())
+        self.log_probs_showing(sequences, &mut |_, _| Ok(()))
     }
 
-    fn log_dist(&mut self, sequences: &Sequences, rows: Range<usize>) -> Result<Tensor> {
-        let count = rows.len();
+    fn log_dist(&mut self, sequences: &Sequences, rows: Range<usize>) -> Result<LogDist<'_>> {
         let (rows, vocab) = self.rows(sequences, rows)?;
-        Ok(Tensor::from_vec(rows, (count, vocab), &Device::Cpu)?)
+        LogDist::of_log_probs(rows, vocab)
+    }
+
+    fn log_probs_showing(
+        &mut self,
+        sequences: &Sequences,
+        each: &mut Visit<'_>,
+    ) -> Result<PerToken> {
+        let responses = sequences.responses().iter();
+        let tokens: Vec<u32> = responses.flat_map(|y| y.ids.iter().copied()).collect();
+        let mut log_probs = Vec::with_capacity(tokens.len());
+        for range in rows_at_once(tokens.len()) {
+            let (rows, vocab) = self.rows(sequences, range.clone())?;
+            let taken = rows.chunks(vocab).zip(&tokens[range.clone()]);
+            log_probs.extend(taken.map(|(row, &token)| row[token as usize]));
+            each(range, LogDist::of_log_probs(rows, vocab)?)?;
+        }
+        PerToken::from_vec(log_probs, sequences.offsets())
     }
 
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {

@@ -1,8 +1,9 @@
 //! A prior that can say every token.
 
 use crate::mean::{log_add, normalize};
-use rlhf_objective::{Decoder, Error, MappedDecoder, PerToken, Prior, Result, Sequences};
-use rlhf_tensor::{Device, Tensor};
+use rlhf_objective::{
+    Decoder, Error, LogDist, MappedDecoder, PerToken, Prior, Result, Sequences, Visit,
+};
 use std::ops::Range;
 
 /// p₀(a|s) = (1 − ε)·p(a|s) + ε/V at every token: what label smoothing of weight ε fits (Szegedy et
@@ -60,21 +61,40 @@ impl Smooth {
     fn all(self, log_probs: &mut [f32]) {
         log_probs.iter_mut().for_each(|x| *x = self.log_prob(*x));
     }
+
+    fn of(self, log_probs: &PerToken) -> Result<PerToken> {
+        let mut numbers = log_probs.to_vec()?;
+        self.all(&mut numbers);
+        PerToken::from_vec(numbers, log_probs.offsets())
+    }
 }
 
 impl Prior for Smoothed {
     fn log_probs(&mut self, sequences: &Sequences) -> Result<PerToken> {
-        let mut log_probs = self.prior.log_probs(sequences)?.to_vec()?;
-        self.smooth().all(&mut log_probs);
-        PerToken::from_vec(log_probs, sequences.offsets())
+        let log_probs = self.prior.log_probs(sequences)?;
+        self.smooth().of(&log_probs)
     }
 
-    fn log_dist(&mut self, sequences: &Sequences, rows: Range<usize>) -> Result<Tensor> {
-        let shape = (rows.len(), self.vocab);
-        let rows = self.prior.log_dist(sequences, rows)?;
-        let mut flat = rows.flatten_all()?.to_vec1::<f32>()?;
+    fn log_dist(&mut self, sequences: &Sequences, rows: Range<usize>) -> Result<LogDist<'_>> {
+        let mut flat = self.prior.log_dist(sequences, rows)?.to_vec();
         self.smooth().all(&mut flat);
-        Ok(Tensor::from_vec(flat, shape, &Device::Cpu)?)
+        LogDist::of_log_probs(flat, self.vocab)
+    }
+
+    fn log_probs_showing(
+        &mut self,
+        sequences: &Sequences,
+        each: &mut Visit<'_>,
+    ) -> Result<PerToken> {
+        let (smooth, vocab) = (self.smooth(), self.vocab);
+        let log_probs = self
+            .prior
+            .log_probs_showing(sequences, &mut |rows, log_dist| {
+                let mut flat = log_dist.to_vec();
+                smooth.all(&mut flat);
+                each(rows, LogDist::of_log_probs(flat, vocab)?)
+            })?;
+        smooth.of(&log_probs)
     }
 
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
@@ -114,7 +134,7 @@ mod tests {
         let (mut policy, s) = (Bigram::random(5, Storage::Frozen, 2), sequences());
         policy.read(&s, rlhf_objective::Want::SCORE).unwrap();
         let kl = |prior: &mut dyn Prior, policy: &mut Bigram| -> Vec<f32> {
-            exact_kl(policy, prior, &s).unwrap().to_vec().unwrap()
+            exact_kl(policy, prior, &s).unwrap().kl.to_vec().unwrap()
         };
         assert!(
             kl(&mut *forbids(), &mut policy)

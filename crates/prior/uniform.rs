@@ -1,8 +1,7 @@
 //! Every token is as likely as every other.
 
 use crate::flat::Flat;
-use rlhf_objective::{Decoder, Error, PerToken, Prior, Result, Sequences, Start};
-use rlhf_tensor::Tensor;
+use rlhf_objective::{Decoder, Error, LogDist, PerToken, Prior, Result, Sequences, Start};
 use std::ops::Range;
 
 /// p₀(a | x, y₍<t₎) = 1/V: the objective is E\[r\] + β·(H(π) − E\[T\]·log V). At a fixed length that
@@ -27,7 +26,7 @@ impl Prior for Uniform {
         self.0.log_probs(sequences)
     }
 
-    fn log_dist(&mut self, sequences: &Sequences, rows: Range<usize>) -> Result<Tensor> {
+    fn log_dist(&mut self, sequences: &Sequences, rows: Range<usize>) -> Result<LogDist<'_>> {
         self.0.log_dist(sequences, rows)
     }
 

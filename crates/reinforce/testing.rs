@@ -1,10 +1,10 @@
 //! Rollouts for tests.
 
 use rlhf_objective::{
-    Beta, Decoder, Error, Finish, KlPenalty, PerSeq, PerToken, Prior, Prompt, Response, Result,
-    Rollouts, Scored, Sequences, tilt,
+    Beta, Decoder, Error, Finish, KlPenalty, LogDist, PerSeq, PerToken, Prior, Prompt, Response,
+    Result, Rollouts, Scored, Sequences, tilt,
 };
-use rlhf_tensor::{Rng, Stream, Tensor};
+use rlhf_tensor::{Rng, Stream};
 use std::ops::Range;
 
 /// A prior that is never asked.
@@ -15,7 +15,7 @@ impl Prior for Silent {
         Err(Error::Unsupported("silent".into()))
     }
 
-    fn log_dist(&mut self, _: &Sequences, _: Range<usize>) -> Result<Tensor> {
+    fn log_dist(&mut self, _: &Sequences, _: Range<usize>) -> Result<LogDist<'_>> {
         Err(Error::Unsupported("silent".into()))
     }
 

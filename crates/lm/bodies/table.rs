@@ -3,8 +3,8 @@
 use super::table_decoder::TableDecoder;
 use crate::checkpoint::{MODEL, Tensors};
 use crate::{Error, Model, Result, save};
-use rlhf_objective::{Decoder, Network, OutputGrads, Outputs, Purpose, Sequences, Want};
-use rlhf_tensor::{Device, ParameterSpec, Parameters, Storage, Tensor};
+use rlhf_objective::{Decoder, LogDist, Network, OutputGrads, Outputs, Purpose, Sequences, Want};
+use rlhf_tensor::{ParameterSpec, Parameters, Storage};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::Path;
@@ -216,7 +216,7 @@ impl Network for Table {
         outputs
     }
 
-    fn log_dist(&mut self, rows: Range<usize>) -> rlhf_objective::Result<Tensor> {
+    fn log_dist(&mut self, rows: Range<usize>) -> rlhf_objective::Result<LogDist<'_>> {
         let read = self
             .read
             .as_ref()
@@ -226,8 +226,7 @@ impl Network for Table {
         for (state, _) in &read.pairs[rows.clone()] {
             flat.extend_from_slice(&read.rows.0[state]);
         }
-        let shape = (rows.len(), self.config.vocab_size);
-        Ok(Tensor::from_vec(flat, shape, &Device::Cpu)?)
+        LogDist::of_log_probs(flat, self.config.vocab_size)
     }
 
     fn backward(&mut self, gradients: &OutputGrads) -> rlhf_objective::Result<()> {

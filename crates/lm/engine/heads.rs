@@ -3,16 +3,18 @@
 
 use super::modules::Norm;
 use crate::bodies::gpt2::Number;
-use rlhf_objective::Purpose;
+use rlhf_objective::{LogDist, Purpose, Result};
 use rlhf_tensor::cpu::{
     Buffer, Numbers, Precision, RowGradient, RowStats, RowSummary, View, Write, dot_rows,
-    log_softmax_backward, log_softmax_rows, matmul, summarize_rows,
+    log_softmax_backward, matmul, summarize_rows,
 };
-use rlhf_tensor::{Gradients, ParameterId, Weights};
+use rlhf_tensor::{Gradients, ParameterId, Storage, Weights};
 use std::ops::Range;
 
-/// Logits computed at a time, in floats (64 MiB).
+/// Logits computed at a time beside those that are kept, in floats (64 MiB).
 pub(crate) const CHUNK: usize = 1 << 24;
+/// Chunks that are kept of a read by a frozen network, or computed at a time.
+pub(crate) const SCORED_CHUNKS: usize = 2;
 /// Logits kept from the forward pass, in floats (384 MiB): the loss, and so their gradient, is known
 /// only after it. Those of rows beyond are computed again.
 pub(crate) const KEPT: usize = KEPT_CHUNKS * CHUNK;
@@ -34,6 +36,8 @@ pub(super) struct Readout {
     pub(super) sharpness: f32,
     /// Floats of logits computed at a time.
     pub(super) chunk: usize,
+    /// Chunks that may be kept of a read to score.
+    scored_chunks: usize,
     /// The residual stream of the rows that predict, [N, D], and its norm.
     stream: Buffer,
     stats: Vec<RowStats>,
@@ -45,6 +49,8 @@ pub(super) struct Readout {
     rows: usize,
     /// How many of the rows, from the first on, have their logits kept.
     kept: usize,
+    /// Of the others, how many have them computed together at most.
+    at_once: usize,
 }
 
 impl Readout {
@@ -55,6 +61,7 @@ impl Readout {
         (vocab, width): (usize, usize),
         temperature: f64,
         precision: Precision,
+        storage: Storage,
     ) -> Self {
         Self {
             norm,
@@ -65,6 +72,11 @@ impl Readout {
             precision,
             sharpness: (1.0 / temperature) as f32,
             chunk: CHUNK,
+            // What is trained has the memory anyway.
+            scored_chunks: match storage.is_trainable() {
+                true => KEPT_CHUNKS,
+                false => SCORED_CHUNKS,
+            },
             stream: Buffer::default(),
             stats: Vec::new(),
             hidden: Buffer::default(),
@@ -74,6 +86,7 @@ impl Readout {
             summaries: Vec::new(),
             rows: 0,
             kept: 0,
+            at_once: 1,
         }
     }
 
@@ -86,33 +99,42 @@ impl Readout {
         }
     }
 
-    /// Rows of logits computed at a time.
-    fn chunk_rows(&self) -> usize {
-        (self.chunk / self.vocab).max(1)
+    /// Rows whose logits are so many chunks.
+    fn rows_of(&self, chunks: usize) -> usize {
+        (chunks * self.chunk / self.vocab).max(1)
     }
 
     /// The rows whose logits are computed together: all that are kept, since a larger product is a
-    /// faster one, and chunks of those that are not.
-    fn pieces(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let (n, kept, step) = (self.rows, self.kept, self.chunk_rows());
+    /// faster one, and even shares of those that are not.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (n, kept) = (self.rows, self.kept);
+        let count = (n - kept).div_ceil(self.at_once);
+        let step = (n - kept).div_ceil(count.max(1)).max(1);
         let kept_rows = (kept > 0).then_some(0..kept);
-        let chunks = (kept..n).step_by(step);
+        let shares = (kept..n).step_by(step);
         kept_rows
             .into_iter()
-            .chain(chunks.map(move |start| start..(start + step).min(n)))
+            .chain(shares.map(move |start| start..(start + step).min(n)))
     }
 
-    /// How many of `n` rows have their logits kept: to train all, or whole chunks; else those of
-    /// few, for whom whole distributions may be asked.
-    fn keep(&self, n: usize, purpose: Purpose) -> usize {
-        let most = |chunks: usize| chunks * self.chunk / self.vocab;
-        match purpose {
-            Purpose::Train if n > most(KEPT_CHUNKS) => {
-                most(KEPT_CHUNKS) / self.chunk_rows() * self.chunk_rows()
+    /// Sees to it that there is room for the logits of the rows that were taken, and says which are
+    /// kept: to train the first of them, as many as there is room for; else those of few, of whom
+    /// whole distributions may be asked.
+    pub(super) fn make_room(&mut self, purpose: Purpose) {
+        let n = self.rows;
+        (self.kept, self.at_once) = match purpose {
+            Purpose::Train => (n.min(self.rows_of(KEPT_CHUNKS)), self.rows_of(1)),
+            Purpose::Score => {
+                let most = self.rows_of(self.scored_chunks);
+                (if n <= most { n } else { 0 }, most)
             }
-            Purpose::Score if n > most(2) => 0,
-            _ => n,
-        }
+        };
+        let largest = self.pieces().map(|rows| rows.len());
+        // Those that are not kept take turns behind those that are.
+        let turns = largest.skip(usize::from(self.kept > 0)).max();
+        let room = self.kept + turns.unwrap_or(0);
+        self.logits.at_least(room * self.vocab);
+        self.summaries.resize(n, RowSummary::default());
     }
 
     /// Takes the residual stream of the rows that predict, [N, D], and normalizes it.
@@ -141,28 +163,49 @@ impl Readout {
         let Some(head) = self.vocabulary else {
             return vec![0.0; targets.len()];
         };
-        let (n, vocab, multiply) = (self.rows, self.vocab, self.multiply());
-        let (step, kept) = (self.chunk_rows(), self.keep(n, purpose));
-        self.kept = kept;
-        let pieces = self.pieces();
-        // The chunks that are not kept take turns behind those that are.
-        let all = self.logits.at_least((kept + step.min(n - kept)) * vocab);
-        self.summaries.resize(n, RowSummary::default());
-        let mut log_probs = Vec::with_capacity(n);
-        for rows in pieces {
-            let at = rows.start.min(kept) * vocab;
-            let logits = &mut all[at..at + rows.len() * vocab];
-            let hidden = &self.hidden[rows.start * self.width..rows.end * self.width];
-            multiply(logits, hidden, weights.matrix(head));
-            let summaries = &mut self.summaries[rows.clone()];
-            summarize_rows(logits, vocab, summaries);
-            let found = logits
-                .chunks_exact(vocab)
-                .zip(summaries)
-                .zip(&targets[rows]);
-            log_probs.extend(found.map(|((x, row), target)| x[*target as usize] - row.log_sum));
+        self.make_room(purpose);
+        let mut log_probs = Vec::with_capacity(self.rows);
+        for rows in self.pieces() {
+            log_probs.extend(self.piece(weights.matrix(head), rows, targets));
         }
         log_probs
+    }
+
+    /// The log-probs of `targets` in one of the [`pieces`](Self::pieces), whose logits stay until the
+    /// next.
+    pub(super) fn piece(
+        &mut self,
+        head: Numbers<'_>,
+        rows: Range<usize>,
+        targets: &[u32],
+    ) -> Vec<f32> {
+        let (vocab, multiply, place) = (self.vocab, self.multiply(), self.place(&rows));
+        let logits = &mut self.logits[place];
+        let hidden = &self.hidden[rows.start * self.width..rows.end * self.width];
+        multiply(logits, hidden, head);
+        let summaries = &mut self.summaries[rows.clone()];
+        summarize_rows(logits, vocab, summaries);
+        let found = logits
+            .chunks_exact(vocab)
+            .zip(summaries)
+            .zip(&targets[rows]);
+        let log_prob = |((x, row), target): ((&[f32], &mut RowSummary), &u32)| {
+            x[*target as usize] - row.log_sum
+        };
+        found.map(log_prob).collect()
+    }
+
+    /// Where the logits of some rows lie, that are all kept or all one of the other pieces.
+    fn place(&self, rows: &Range<usize>) -> Range<usize> {
+        let start = rows.start.min(self.kept) * self.vocab;
+        start..start + rows.len() * self.vocab
+    }
+
+    /// The log-distributions of rows whose logits lie in their place, [rows, V].
+    pub(super) fn lent(&self, rows: Range<usize>) -> Result<LogDist<'_>> {
+        let logits = &self.logits[self.place(&rows)];
+        let log_sums = self.summaries[rows].iter().map(|row| row.log_sum);
+        LogDist::new(logits, log_sums.collect::<Vec<_>>(), self.vocab)
     }
 
     /// The entropy of each row's distribution, after [`log_probs`](Self::log_probs).
@@ -182,20 +225,16 @@ impl Readout {
         Some(rows.map(|row| dot_rows(row, weight) + bias).collect())
     }
 
-    /// The log-distributions of some rows, [rows, V]; `None` without a vocabulary head.
-    pub(super) fn log_dist(&self, weights: Weights<'_>, rows: Range<usize>) -> Option<Vec<f32>> {
-        let head = self.vocabulary?;
-        let range = rows.start * self.vocab..rows.end * self.vocab;
-        let mut logits = if rows.end <= self.kept {
-            self.logits[range].to_vec()
-        } else {
-            let mut logits = vec![0.0; range.len()];
-            let hidden = &self.hidden[rows.start * self.width..rows.end * self.width];
-            self.multiply()(&mut logits, hidden, weights.matrix(head));
-            logits
-        };
-        log_softmax_rows(&mut logits, self.vocab, &self.summaries[rows]);
-        Some(logits)
+    /// The log-distributions of some rows, [rows, V]: as they are kept, or computed again.
+    pub(super) fn log_dist(&self, head: Numbers<'_>, rows: Range<usize>) -> Result<LogDist<'_>> {
+        if rows.end <= self.kept {
+            return self.lent(rows);
+        }
+        let mut logits = vec![0.0; rows.len() * self.vocab];
+        let hidden = &self.hidden[rows.start * self.width..rows.end * self.width];
+        self.multiply()(&mut logits, hidden, head);
+        let log_sums = self.summaries[rows].iter().map(|row| row.log_sum);
+        LogDist::new(logits, log_sums.collect::<Vec<_>>(), self.vocab)
     }
 
     /// From the gradients of the outputs to that of the rows of the stream, [N, D].
@@ -233,15 +272,15 @@ impl Readout {
         head: ParameterId,
         of_rows: &[RowGradient],
     ) {
-        let (n, vocab, width) = (self.rows, self.vocab, self.width);
+        let (vocab, width) = (self.vocab, self.width);
         let weight = weights.matrix(head);
         let (multiply, pieces) = (self.multiply(), self.pieces());
-        let d_hidden = self.gradient.at_least(n * width);
+        self.gradient.at_least(self.rows * width);
         let d_weight = gradients.get_mut(head);
         for rows in pieces {
             let hidden = &self.hidden[rows.start * width..rows.end * width];
-            let at = rows.start.min(self.kept) * vocab;
-            let logits = &mut self.logits[at..at + rows.len() * vocab];
+            let place = self.place(&rows);
+            let logits = &mut self.logits[place];
             if rows.start >= self.kept {
                 multiply(logits, hidden, weight);
             }
@@ -249,7 +288,7 @@ impl Readout {
             let of_rows = &of_rows[rows.clone()];
             log_softmax_backward(logits, vocab, summaries, of_rows, self.sharpness);
             let d_logits = View::new(logits, vocab);
-            let d_hidden = &mut d_hidden[rows.start * width..rows.end * width];
+            let d_hidden = &mut self.gradient[rows.start * width..rows.end * width];
             let (weight, hidden) = (View::of(weight, width), View::new(hidden, width));
             let precision = self.precision;
             matmul(precision, d_hidden, Write::Over, 1.0, d_logits, weight);

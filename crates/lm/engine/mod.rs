@@ -20,12 +20,12 @@ use crate::asked::{check_trainable, no_vocabulary, nothing_read, of_numbers};
 use crate::bodies::gpt2::Gpt2Ids;
 use crate::{Gpt2Config, Heads, Packed, Recompute};
 use heads::Readout;
-pub(crate) use heads::{CHUNK, KEPT};
+pub(crate) use heads::{CHUNK, KEPT, SCORED_CHUNKS};
 use rlhf_objective::{
-    Decoder, Error, Network, OutputGrads, Outputs, Purpose, Result, Sequences, Want,
+    Decoder, Error, LogDist, Network, OutputGrads, Outputs, Purpose, Result, Sequences, Visit, Want,
 };
+use rlhf_tensor::Parameters;
 use rlhf_tensor::cpu::{Precision, RowGradient};
-use rlhf_tensor::{Device, Parameters, Tensor};
 use std::ops::Range;
 use trunk::{Batch, Trunk, norm};
 
@@ -88,6 +88,7 @@ impl Gpt2 {
                 sizes,
                 temperature,
                 precision,
+                parameters.storage(),
             ),
             config,
             parameters,
@@ -96,12 +97,18 @@ impl Gpt2 {
         }
     }
 
+    /// Runs all but the heads over a batch.
+    fn run_trunk(&mut self, batch: &Batch, purpose: Purpose) {
+        let weights = self.parameters.weights();
+        let stream = self.trunk.forward(weights, batch, purpose, |_, _| ());
+        self.readout.take(weights, stream);
+    }
+
     /// Runs the network over a batch.
     fn run(&mut self, batch: Batch, purpose: Purpose) -> Read {
         let (log_probs, numbers) = on_the_pool(|| {
+            self.run_trunk(&batch, purpose);
             let weights = self.parameters.weights();
-            let stream = self.trunk.forward(weights, &batch, purpose, |_, _| ());
-            self.readout.take(weights, stream);
             let log_probs = self
                 .readout
                 .log_probs(weights, &batch.packed.targets, purpose);
@@ -147,9 +154,10 @@ impl Network for Gpt2 {
         }
     }
 
-    fn log_dist(&mut self, rows: Range<usize>) -> Result<Tensor> {
+    fn log_dist(&mut self, rows: Range<usize>) -> Result<LogDist<'_>> {
         let read = self.last.as_ref().ok_or_else(nothing_read)?;
-        let (n, count) = (read.batch.packed.rows.len(), rows.len());
+        let head = self.readout.vocabulary.ok_or_else(no_vocabulary)?;
+        let n = read.batch.packed.rows.len();
         if rows.end > n {
             return Err(Error::Size {
                 what: "response tokens of the last read",
@@ -157,14 +165,36 @@ impl Network for Gpt2 {
                 got: rows.end,
             });
         }
+        let head = self.parameters.weights().matrix(head);
+        on_the_pool(|| self.readout.log_dist(head, rows))
+    }
+
+    fn read_showing(&mut self, sequences: &Sequences, each: &mut Visit<'_>) -> Result<Outputs> {
+        let packed = Packed::of(sequences, &self.config, self.heads)?;
+        let head = self.readout.vocabulary.ok_or_else(no_vocabulary)?;
+        self.last = None;
+        let (batch, purpose) = (Batch::new(packed), Purpose::Score);
+        on_the_pool(|| self.run_trunk(&batch, purpose));
+        self.readout.make_room(purpose);
         let weights = self.parameters.weights();
-        let log_dist = on_the_pool(|| self.readout.log_dist(weights, rows));
-        let log_dist = log_dist.ok_or_else(no_vocabulary)?;
-        Ok(Tensor::from_vec(
-            log_dist,
-            (count, self.config.vocab),
-            &Device::Cpu,
-        )?)
+        let mut log_probs = Vec::with_capacity(batch.packed.targets.len());
+        for rows in self.readout.pieces() {
+            let (readout, targets) = (&mut self.readout, &batch.packed.targets);
+            let piece = || readout.piece(weights.matrix(head), rows.clone(), targets);
+            log_probs.extend(on_the_pool(piece));
+            each(rows.clone(), self.readout.lent(rows)?)?;
+        }
+        let numbers = self.readout.numbers(weights);
+        let version = self.parameters.version();
+        self.last = Some(Read {
+            batch,
+            purpose,
+            log_probs: log_probs.clone(),
+            numbers: numbers.clone(),
+            version,
+            used: false,
+        });
+        Outputs::new(sequences, log_probs, None, numbers)
     }
 
     fn backward(&mut self, gradients: &OutputGrads) -> Result<()> {

@@ -69,7 +69,7 @@ fn decoding_stays_near_reading() {
     let s = batch(61, 6);
     engine.read(&s, Want::SCORE).unwrap();
     let dist = engine.log_dist(0..s.responses()[0].ids.len()).unwrap();
-    let dist = dist.to_vec2::<f32>().unwrap();
+    let dist = dist.to_rows();
     let mut decoder = engine.decoder().unwrap();
     let start = Start {
         prompt: &s.prompts()[0].ids,

@@ -4,7 +4,7 @@ use super::Gpt2;
 use crate::bodies::gpt2;
 use crate::{Gpt2Config, Heads, Plain};
 use rlhf_objective::{
-    Finish, Network, OutputGrads, Outputs, Prompt, Response, Sequences, Start, Want,
+    Finish, LogDist, Network, OutputGrads, Outputs, Prompt, Response, Sequences, Start, Want,
 };
 use rlhf_tensor::cpu::Precision;
 use rlhf_tensor::{Init, Parameters, Rng, Storage, Stream};
@@ -134,10 +134,8 @@ fn compare_in(chunk: Option<usize>, changes: &Value, heads: Heads, temperature: 
             for (got, expected) in numbers(&got).iter().zip(&numbers(&expected)) {
                 close(got, expected, 1e-5, &what);
             }
-            let dist = |network: &mut dyn Network| {
-                let dist = network.log_dist(1..s.tokens() - 1).unwrap();
-                dist.flatten_all().unwrap().to_vec1::<f32>().unwrap()
-            };
+            let dist =
+                |network: &mut dyn Network| network.log_dist(1..s.tokens() - 1).unwrap().to_vec();
             close(&dist(&mut engine), &dist(&mut plain), 2e-5, &what);
         }
         let mut g = gradients(s.tokens(), &got);
@@ -237,6 +235,39 @@ fn micro_batches_add_up_to_the_batch() {
 }
 
 #[test]
+fn rows_are_shown_while_they_are_there() {
+    let mut engine = engine(Heads::LanguageAndValue);
+    // Of more than twelve rows none is kept, and twelve at most are there at once.
+    engine.readout.chunk = 2 * 61;
+    let s = batch(61, 6);
+    assert!(s.tokens() > 24);
+    let read = engine.read(&s, Want::SCORE).unwrap();
+    let dist = engine.log_dist(0..s.tokens()).unwrap().to_vec();
+    let (mut shown, mut counts) = (Vec::new(), Vec::new());
+    let take = &mut |rows: std::ops::Range<usize>, log_dist: LogDist<'_>| {
+        assert_eq!(rows.start, counts.iter().sum::<usize>());
+        counts.push(rows.len());
+        shown.extend(log_dist.to_vec());
+        Ok(())
+    };
+    let outputs = engine.read_showing(&s, take).unwrap();
+    assert!(counts.len() > 2 && counts.iter().all(|count| *count <= 12));
+    assert_eq!(counts.iter().sum::<usize>(), s.tokens());
+    close(&shown, &dist, 1e-5, "shown");
+    assert_eq!(
+        outputs.log_probs.to_vec().unwrap(),
+        read.log_probs.to_vec().unwrap()
+    );
+    let values = |outputs: &Outputs| outputs.values.as_ref().unwrap().to_vec().unwrap();
+    assert_eq!(values(&outputs), values(&read));
+    rlhf_objective::laws::network(&mut engine, &s).unwrap();
+    // Who is shown them may stop.
+    let stop = &mut |_: std::ops::Range<usize>, _: LogDist<'_>| Err(crate::asked::nothing_read());
+    assert!(engine.read_showing(&s, stop).is_err());
+    assert!(engine.log_dist(0..1).is_err());
+}
+
+#[test]
 fn packed_equals_one_at_a_time() {
     let mut engine = engine(Heads::LanguageAndValue);
     let s = batch(61, 5);
@@ -258,12 +289,7 @@ fn decoding_agrees_with_reading() {
     let s = batch(61, 6);
     let vocab = 61;
     engine.read(&s, Want::SCORE).unwrap();
-    let dist = engine
-        .log_dist(0..s.tokens())
-        .unwrap()
-        .flatten_all()
-        .unwrap();
-    let dist = dist.to_vec1::<f32>().unwrap();
+    let dist = engine.log_dist(0..s.tokens()).unwrap().to_vec();
     let mut decoder = engine.decoder().unwrap();
     // Prompts 0 and 2 with all their responses first; those of 1 and 3 enter after two steps.
     let start = |prompt: usize, samples| Start {
@@ -375,6 +401,13 @@ fn the_whole_context_and_nothing_more() {
 fn questions_out_of_turn_are_refused() {
     let mut critic = engine(Heads::Value);
     assert!(critic.log_dist(0..0).is_err());
+    let shown = critic.read_showing(&batch(61, 9), &mut |_, _| Ok(()));
+    assert!(
+        shown
+            .unwrap_err()
+            .to_string()
+            .contains("numbers, not tokens")
+    );
     assert!(critic.backward(&OutputGrads::default()).is_err());
     assert!(critic.decoder().is_err());
     let s = batch(61, 9);

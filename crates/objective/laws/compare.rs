@@ -1,8 +1,8 @@
 //! How numbers are compared, and what is said where they differ.
 
 use super::TOLERANCE;
-use crate::{Decoder, Error, PerToken, Result, Sequences, Start};
-use rlhf_tensor::Tensor;
+use crate::{Decoder, Error, LogDist, PerToken, Result, Sequences, Start};
+use std::ops::Range;
 
 pub(super) fn law(law: &'static str, found: impl Into<String>) -> Error {
     Error::Law {
@@ -41,10 +41,29 @@ pub(super) fn finite(name: &'static str, numbers: &[f32]) -> Result<()> {
     }
 }
 
-pub(super) fn rows(log_dist: &Tensor, expected: usize) -> Result<Vec<Vec<f32>>> {
-    let rows = log_dist.to_vec2::<f32>()?;
+pub(super) fn rows(log_dist: &LogDist<'_>, expected: usize) -> Result<Vec<Vec<f32>>> {
+    let rows = log_dist.to_rows();
     same("one row a response token", expected, rows.len())?;
     Ok(rows)
+}
+
+/// The rows that were shown as a batch was read.
+#[derive(Default)]
+pub(super) struct Shown(Vec<Vec<f32>>);
+
+impl Shown {
+    pub(super) fn take(&mut self, rows: Range<usize>, log_dist: &LogDist<'_>) -> Result<()> {
+        let law = "rows are shown in order, each once";
+        same(law, self.0.len(), rows.start)?;
+        same(law, rows.len(), log_dist.rows())?;
+        self.0.extend(log_dist.to_rows());
+        Ok(())
+    }
+
+    pub(super) fn are(&self, whole: &[Vec<f32>]) -> Result<()> {
+        let law = "rows that are shown on the way are those that are answered";
+        near(law, &self.0.concat(), &whole.concat())
+    }
 }
 
 /// What each row gives the token taken.

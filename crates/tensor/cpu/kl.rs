@@ -11,37 +11,41 @@ fn term<const FUSED: bool>(p: f32, q: f32) -> f64 {
     if weight == 0.0 { 0.0 } else { product }
 }
 
+/// Of scores and what they exceed log-probabilities by.
 #[inline(always)]
-fn body<const FUSED: bool>(p: &[f32], q: &[f32]) -> f64 {
+fn body<const FUSED: bool>(p: &[f32], q: &[f32], [p_sum, q_sum]: [f32; 2]) -> f64 {
     let ((p, p_rest), (q, q_rest)) = (p.as_chunks::<LANES>(), q.as_chunks::<LANES>());
     let mut lanes = [0.0; LANES];
     for (p, q) in p.iter().zip(q) {
         for i in 0..LANES {
-            lanes[i] += term::<FUSED>(p[i], q[i]);
+            lanes[i] += term::<FUSED>(p[i] - p_sum, q[i] - q_sum);
         }
     }
-    let rest = p_rest
-        .iter()
-        .zip(q_rest)
-        .map(|(p, q)| term::<FUSED>(*p, *q));
-    lanes.iter().sum::<f64>() + rest.sum::<f64>()
+    let mut total = lanes.iter().sum::<f64>();
+    for (p, q) in p_rest.iter().zip(q_rest) {
+        total += term::<FUSED>(p - p_sum, q - q_sum);
+    }
+    total
 }
 
-dispatch!(fn kl_row = body(p: &[f32], q: &[f32]) -> f64);
+dispatch!(fn kl_row = body(p: &[f32], q: &[f32], sums: [f32; 2]) -> f64);
 
-/// Σ_v exp(p)·(p − q) for each row of two row-major [rows, `vocab`] log-distributions, in nats,
-/// accumulated in f64. A token with p = −∞ adds nothing; one that only q excludes makes it +∞.
+/// Σ_v exp(p)·(p − q) for each row of two log-distributions, in nats, accumulated in f64. Each is
+/// given as scores [rows, `vocab`] and what a row's scores exceed log-probabilities by, \[rows\]. A
+/// token with p = −∞ adds nothing; one that only q excludes makes it +∞.
 ///
 /// # Panics
-/// If the lengths differ or are no multiple of `vocab`.
+/// If the lengths differ.
 #[must_use]
-pub fn kl_rows(p: &[f32], q: &[f32], vocab: usize) -> Vec<f32> {
-    assert_eq!(p.len(), q.len());
-    assert_eq!(p.len() % vocab, 0);
+pub fn kl_rows(p: (&[f32], &[f32]), q: (&[f32], &[f32]), vocab: usize) -> Vec<f32> {
+    assert_eq!((p.0.len(), p.1.len()), (q.0.len(), q.1.len()));
+    assert_eq!(p.0.len(), p.1.len() * vocab);
     let isa = isa();
-    p.par_chunks(vocab)
-        .zip(q.par_chunks(vocab))
-        .map(|(p, q)| kl_row(isa, p, q) as f32)
+    let scores = p.0.par_chunks(vocab).zip(q.0.par_chunks(vocab));
+    let sums = p.1.par_iter().zip(q.1);
+    scores
+        .zip(sums)
+        .map(|((p, q), (p_sum, q_sum))| kl_row(isa, p, q, [*p_sum, *q_sum]) as f32)
         .collect()
 }
 
@@ -53,10 +57,15 @@ mod tests {
     fn golden_pair_in_both_directions() {
         let log = |p: [f32; 3]| p.map(f32::ln);
         let (p, q) = (log([0.5, 0.3, 0.2]), log([0.1, 0.6, 0.3]));
-        let kl = kl_rows(&[p, q].concat(), &[q, p].concat(), 3);
+        let (pq, qp) = ([p, q].concat(), [q, p].concat());
+        let kl = kl_rows((&pq, &[0.0; 2]), (&qp, &[0.0; 2]), 3);
         assert!((kl[0] - 0.515_681_8).abs() < 1e-6);
         assert!((kl[1] - 0.376_584_06).abs() < 1e-6);
-        assert_eq!(kl_rows(&p, &p, 3), [0.0]);
+        assert_eq!(kl_rows((&p, &[0.0]), (&p, &[0.0]), 3), [0.0]);
+        // The same with scores that are higher.
+        let higher = qp.iter().map(|x| x + 2.0).collect::<Vec<f32>>();
+        let again = kl_rows((&pq, &[0.0; 2]), (&higher, &[2.0; 2]), 3);
+        assert!(again.iter().zip(&kl).all(|(a, b)| (a - b).abs() < 1e-6));
     }
 
     #[test]
@@ -75,15 +84,16 @@ mod tests {
             .map(|(&p, &q)| f64::from(p).exp() * f64::from(p - q))
             .sum();
         for isa in crate::cpu::simd::all() {
-            assert!((kl_row(isa, &p, &q) - want).abs() < 1e-6 * want);
-            assert_eq!(kl_row(isa, &p, &p), 0.0);
+            assert!((kl_row(isa, &p, &q, [0.0; 2]) - want).abs() < 1e-6 * want);
+            assert_eq!(kl_row(isa, &p, &p, [0.0; 2]), 0.0);
         }
     }
 
     #[test]
     fn zero_probabilities() {
         let inf = f32::NEG_INFINITY;
-        assert_eq!(kl_rows(&[0.0, inf], &[0.0, -5.0], 2), [0.0]);
-        assert_eq!(kl_rows(&[-0.5, -0.9], &[0.0, inf], 2), [f32::INFINITY]);
+        let kl = |p: [f32; 2], q: [f32; 2]| kl_rows((&p, &[0.0]), (&q, &[0.0]), 2);
+        assert_eq!(kl([0.0, inf], [0.0, -5.0]), [0.0]);
+        assert_eq!(kl([-0.5, -0.9], [0.0, inf]), [f32::INFINITY]);
     }
 }

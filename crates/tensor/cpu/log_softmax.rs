@@ -64,16 +64,6 @@ pub fn summarize_rows(logits: &[f32], vocab: usize, summaries: &mut [RowSummary]
     });
 }
 
-/// Turns each row of logits [rows, `vocab`] into log-probabilities, given its summary.
-///
-/// # Panics
-/// If the sizes do not fit.
-pub fn log_softmax_rows(logits: &mut [f32], vocab: usize, summaries: &[RowSummary]) {
-    assert_eq!(logits.len(), vocab * summaries.len());
-    let rows = logits.par_chunks_mut(vocab).zip(summaries);
-    rows.for_each(|(row, summary)| row.iter_mut().for_each(|x| *x -= summary.log_sum));
-}
-
 /// The gradient of a loss with respect to what a row of logits says.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct RowGradient {
@@ -176,10 +166,8 @@ mod tests {
         let logits: Vec<f32> = (0..300).map(|i| (i as f32).sin()).collect();
         let mut summaries = vec![RowSummary::default(); 30];
         summarize_rows(&logits, 10, &mut summaries);
-        let mut rows = logits.clone();
-        log_softmax_rows(&mut rows, 10, &summaries);
-        for row in rows.chunks(10) {
-            let total: f32 = row.iter().map(|x| x.exp()).sum();
+        for (row, summary) in logits.chunks(10).zip(&summaries) {
+            let total: f32 = row.iter().map(|x| (x - summary.log_sum).exp()).sum();
             assert!((total - 1.0).abs() < 1e-6);
         }
         let mut gradients = vec![RowGradient::default(); 30];

@@ -35,9 +35,7 @@ pub use attention_backward::{Attended, attention_backward};
 pub use buffer::Buffer;
 pub use cache::{Cache, CachedRow, attend_cached};
 pub use kl::kl_rows;
-pub use log_softmax::{
-    RowGradient, RowSummary, log_softmax_backward, log_softmax_rows, summarize_rows,
-};
+pub use log_softmax::{RowGradient, RowSummary, log_softmax_backward, summarize_rows};
 pub use matmul::{View, Write, matmul};
 pub use norm::{
     RowStats, add_column_sums, dot_rows, layer_norm, layer_norm_backward, layer_norm_stats,

@@ -124,8 +124,7 @@ fn a_saved_table_is_read_back_and_decodes_as_it_reads() {
     let s = sequences(&[&[0, 1, 0], &[1, 1, 2]]);
     table.read(&s, Want::SCORE).unwrap();
     let read = |table: &mut Table, row: usize| -> Vec<f32> {
-        let rows = table.log_dist(row..row + 1).unwrap();
-        rows.flatten_all().unwrap().to_vec1().unwrap()
+        table.log_dist(row..row + 1).unwrap().to_vec()
     };
     let expected: Vec<Vec<f32>> = (0..6).map(|row| read(&mut table, row)).collect();
     assert!(table.log_dist(5..7).is_err());
