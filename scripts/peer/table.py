@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from statistics import median
 
-WHO = ["rlhf, critic as head", "rlhf, separate critic", "rlhf", "torch", "TRL"]
+WHO = ["rlhf, critic as head", "rlhf, separate critic", "rlhf, prior known", "rlhf", "torch", "TRL"]
 
 
 def order(who):
@@ -16,9 +16,20 @@ def order(who):
     return WHO.index(name), len(who)
 
 
+def prior_known(row):
+    """A step of DPO after the first epoch, in which the prior has read every pair; TRL has it read them each time."""
+    prior = row.get("phases", {}).get("prior")
+    if row["workload"] != "dpo" or prior is None:
+        return []
+    who = row["who"].replace("rlhf", "rlhf, prior known", 1)
+    seconds = {name: number - prior["seconds"] for name, number in row["seconds"].items()}
+    return [row | {"who": who, "seconds": seconds}]
+
+
 def main(lines, out):
     """Groups the lines by program, and compares the groups of a workload and a size."""
-    rows = [json.loads(line) for line in Path(lines).read_text().splitlines()]
+    runs = [json.loads(line) for line in Path(lines).read_text().splitlines()]
+    rows = [row for run in runs for row in [run, *prior_known(run)]]
     machine = next(row["machine"] for row in rows if "machine" in row)
     groups = collections.defaultdict(list)
     for row in rows:
@@ -51,7 +62,7 @@ def main(lines, out):
         same = [of[name]["seconds"] for name in same if name in of]
         if same:
             row["times_faster_than_tuned"] = min(same) / row["seconds"]
-    Path(out + ".json").write_text(json.dumps({"machine": machine, "rows": table, "runs": rows}, indent=1) + "\n")
+    Path(out + ".json").write_text(json.dumps({"machine": machine, "rows": table, "runs": runs}, indent=1) + "\n")
     names = f"{machine['cpu']}, {machine['cores']} cores, {' '.join(machine['features'])}; rlhf {machine['commit'][:8]}; {machine['date']}"
     text = [names, "", "| | | seconds | of all runs | peak memory, MB | faster than theirs in f32 | than their fastest of the same dtype | share of its memory |"]
     text.append("|---|---|---|---|---|---|---|---|")

@@ -146,13 +146,16 @@ impl Tile {
     }
 
     /// Asks for the destination, which is far away and needed last.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn ask(&self) {
+    ///
+    /// # Safety
+    /// The processor has AVX-512F.
+    #[inline(always)]
+    unsafe fn ask(&self) {
         for i in 0..self.rows {
             for j in (0..self.columns).step_by(SIDE) {
                 let at = self.c.wrapping_add(i * self.stride + j);
-                _mm_prefetch::<_MM_HINT_T0>(at.cast_const().cast());
+                // SAFETY: asking touches nothing.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast_const().cast()) };
             }
         }
     }
@@ -161,10 +164,10 @@ impl Tile {
     ///
     /// # Safety
     /// As above.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
+    #[inline(always)]
     unsafe fn write<const N: usize>(&self, sums: &[[__m512; N]; TILE_ROWS]) {
-        let scale = _mm512_set1_ps(self.scale);
+        // SAFETY: the caller's promise.
+        let scale = unsafe { _mm512_set1_ps(self.scale) };
         for (i, sums) in sums.iter().enumerate().take(self.rows) {
             for (j, sum) in sums.iter().enumerate() {
                 let left = self.columns.saturating_sub(j * SIDE).min(SIDE);
