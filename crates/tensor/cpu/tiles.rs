@@ -20,43 +20,23 @@ const COLUMNS: usize = 128 * TILE_COLUMNS;
 const TILE_ROWS: usize = 8;
 const TILE_COLUMNS: usize = 3 * SIDE;
 
-/// How a product is cut, as was measured to be fast.
-#[derive(Debug, Clone, Copy)]
-struct Cut {
-    /// Lines of words of one round of sums.
-    depth: usize,
-    /// Rows of one piece of work, and panels of columns, which stay in a core's cache.
-    rows: usize,
-    panels: usize,
-}
+/// Lines of words of one round of sums: 512 numbers, or 1024 in bf16. As these, the next two were
+/// measured to be fast.
+const DEPTH: usize = 512;
+/// Rows of one piece of work, and the panels of columns of one: a core's cache holds both.
+const PIECE_ROWS: usize = 128;
+const PIECE_PANELS: usize = 4;
 
-impl Cut {
-    fn of(precision: Precision) -> Self {
-        match precision {
-            Precision::F32 => Self {
-                depth: 512,
-                rows: 256,
-                panels: 2,
-            },
-            Precision::Bf16 => Self {
-                depth: 256,
-                rows: 128,
-                panels: 4,
-            },
-        }
+/// Rows of a piece of a block of so many rows and panels: fewer where there would be only a few
+/// pieces, which threads could not share evenly.
+fn piece_rows(rows: usize, panels: usize) -> usize {
+    const PIECES: usize = 16;
+    let across = panels.div_ceil(PIECE_PANELS);
+    let mut piece = PIECE_ROWS;
+    while rows.div_ceil(piece) * across < PIECES && piece > 4 * TILE_ROWS {
+        piece /= 2;
     }
-
-    /// The same with smaller pieces where a block of rows and panels would make only a few, which
-    /// threads could not share evenly.
-    fn of_block(mut self, rows: usize, panels: usize) -> Self {
-        const PIECES: usize = 16;
-        while rows.div_ceil(self.rows) * panels.div_ceil(self.panels) < PIECES
-            && self.rows > 4 * TILE_ROWS
-        {
-            self.rows /= 2;
-        }
-        self
-    }
+    piece
 }
 
 thread_local! {
@@ -85,7 +65,7 @@ pub(super) fn multiply(
     let (mut left, mut right) = SCRATCH.take();
     let (m, n, k) = (a.rows(), b.columns(), a.columns());
     let c = Shared::new(c);
-    let depth = precision.entries() * Cut::of(precision).depth;
+    let depth = precision.entries() * DEPTH;
     for columns in blocks(n, COLUMNS) {
         for terms in blocks(k, depth) {
             let write = if terms.start == 0 { into } else { Write::Add };
@@ -162,14 +142,14 @@ fn pack<'a>(
         Precision::F32 => Isa::Avx512,
         Precision::Bf16 => Isa::Avx512Bf16,
     };
-    let (panels, depth) = (vectors.len().div_ceil(width), Cut::of(precision).depth);
-    let to: &mut [u32] = bytemuck::cast_slice_mut(to.at_least(panels * width * depth));
+    let panels = vectors.len().div_ceil(width);
+    let to: &mut [u32] = bytemuck::cast_slice_mut(to.at_least(panels * width * DEPTH));
     let words = Shared::new(to);
     let groups = width / SIDE;
     (0..panels * groups).into_par_iter().for_each(|task| {
         let first = (task * SIDE).min(vectors.len());
         let count = (vectors.len() - first).min(SIDE);
-        let at = task / groups * width * depth + task % groups * SIDE;
+        let at = task / groups * width * DEPTH + task % groups * SIDE;
         let x = x.from(vectors.start + first, entries.start);
         let to = Lines {
             start: words.pointer(at),
@@ -201,16 +181,17 @@ struct Block<'a> {
 impl Block<'_> {
     fn multiply(&self) {
         let panels = self.columns.len().div_ceil(TILE_COLUMNS);
-        let cut = Cut::of(self.precision).of_block(self.rows.len(), panels);
-        let across = panels.div_ceil(cut.panels);
-        let down = self.rows.len().div_ceil(cut.rows);
-        // Neighbouring tasks share their columns, which a core then has in its cache.
+        let piece = piece_rows(self.rows.len(), panels);
+        let across = panels.div_ceil(PIECE_PANELS);
+        let down = self.rows.len().div_ceil(piece);
+        // Neighbouring tasks share their rows, which a core then has in its cache: where there are
+        // many of them, reading them again and again is what memory is slowest at.
         (0..across * down).into_par_iter().for_each(|task| {
-            let first = task / down * cut.panels;
-            let rows = task % down * cut.rows;
-            let rows = rows..(rows + cut.rows).min(self.rows.len());
+            let first = task % across * PIECE_PANELS;
+            let rows = task / across * piece;
+            let rows = rows..(rows + piece).min(self.rows.len());
             for row in rows.step_by(TILE_ROWS) {
-                for panel in first..(first + cut.panels).min(panels) {
+                for panel in first..(first + PIECE_PANELS).min(panels) {
                     self.tile(row, panel);
                 }
             }
@@ -220,16 +201,16 @@ impl Block<'_> {
     /// Eight rows from `row` on with one panel of columns.
     #[allow(unsafe_code)]
     fn tile(&self, row: usize, panel: usize) {
-        let (column, depth) = (panel * TILE_COLUMNS, Cut::of(self.precision).depth);
+        let column = panel * TILE_COLUMNS;
         let (rows, columns) = (
             (self.rows.len() - row).min(TILE_ROWS),
             (self.columns.len() - column).min(TILE_COLUMNS),
         );
         let (left, across, along) = match self.left {
-            Left::Panels(words) => (&words[row / SIDE * SIDE * depth + row % SIDE..], 1, SIDE),
+            Left::Panels(words) => (&words[row / SIDE * SIDE * DEPTH + row % SIDE..], 1, SIDE),
             Left::Rows(words, apart) => (&words[row * apart..], apart, 1),
         };
-        let right = &self.right[column * depth..];
+        let right = &self.right[column * DEPTH..];
         assert!(right.len() >= self.depth * TILE_COLUMNS);
         assert!(left.len() > (self.depth - 1) * along + (rows - 1) * across);
         let at = (self.rows.start + row) * self.stride + self.columns.start + column;
