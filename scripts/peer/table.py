@@ -28,8 +28,8 @@ def prior_known(row):
 
 def main(lines, out):
     """Groups the lines by program, and compares the groups of a workload and a size."""
-    runs = [json.loads(line) for line in Path(lines).read_text().splitlines()]
-    rows = [row for run in runs for row in [run, *prior_known(run)]]
+    lines = [json.loads(line) for line in Path(lines).read_text().splitlines()]
+    rows = [row for line in lines for row in [line, *prior_known(line)]]
     machine = next(row["machine"] for row in rows if "machine" in row)
     groups = collections.defaultdict(list)
     for row in rows:
@@ -62,7 +62,7 @@ def main(lines, out):
         same = [of[name]["seconds"] for name in same if name in of]
         if same:
             row["times_faster_than_tuned"] = min(same) / row["seconds"]
-    Path(out + ".json").write_text(json.dumps({"machine": machine, "rows": table, "runs": runs}, indent=1) + "\n")
+    Path(out + ".json").write_text(json.dumps({"machine": machine, "rows": table, "runs": lines}, indent=1) + "\n")
     names = f"{machine['cpu']}, {machine['cores']} cores, {' '.join(machine['features'])}; rlhf {machine['commit'][:8]}; {machine['date']}"
     text = [names, "", "| | | seconds | of all runs | peak memory, MB | faster than theirs in f32 | than their fastest of the same dtype | share of its memory |"]
     text.append("|---|---|---|---|---|---|---|---|")

@@ -298,10 +298,7 @@ pub(crate) unsafe fn raw(
 mod tests {
     use super::*;
     use crate::cpu::split::on_threads;
-
-    fn numbers(n: usize, seed: f32) -> Vec<f32> {
-        (0..n).map(|i| (i as f32 * 0.37 + seed).sin()).collect()
-    }
+    use crate::cpu::testing::numbers;
 
     #[test]
     fn products_of_odd_sizes_and_transposes() {

@@ -50,17 +50,7 @@ mod tests {
     use crate::cpu::numbers::words;
     use crate::cpu::simd::all;
     use crate::cpu::split::on_threads;
-
-    fn numbers(n: usize, seed: f32) -> Vec<f32> {
-        (0..n).map(|i| (i as f32 * 0.37 + seed).sin()).collect()
-    }
-
-    fn transposed(x: &[f32], columns: usize) -> Vec<f32> {
-        let rows = x.len() / columns;
-        (0..x.len())
-            .map(|i| x[i % rows * columns + i / rows])
-            .collect()
-    }
+    use crate::cpu::testing::{numbers, transposed};
 
     /// Sizes on both sides of tiles, panels and blocks.
     const SIZES: [[usize; 3]; 8] = [

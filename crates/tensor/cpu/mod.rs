@@ -25,6 +25,8 @@ mod sample;
 mod segments;
 mod simd;
 mod split;
+#[cfg(test)]
+mod testing;
 #[cfg(target_arch = "x86_64")]
 mod tiles;
 mod widened;

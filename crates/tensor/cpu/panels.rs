@@ -251,10 +251,7 @@ mod tests {
     use crate::cpu::numbers::words;
     use crate::cpu::precision::bf16_round;
     use crate::cpu::simd::all;
-
-    fn numbers(n: usize, seed: f32) -> Vec<f32> {
-        (0..n).map(|i| (i as f32 * 0.37 + seed).sin()).collect()
-    }
+    use crate::cpu::testing::numbers;
 
     /// Memory that held something else.
     fn used() -> Buffer {

@@ -248,16 +248,12 @@ mod tests {
     use crate::cpu::precision::bf16_round;
     use crate::cpu::simd::all;
     use crate::cpu::split::on_threads;
+    use crate::cpu::testing::{self, transposed};
 
+    /// Numbers that bf16 has.
     fn numbers(n: usize, seed: f32) -> Vec<f32> {
-        let number = |i| bf16_round((i as f32 * 0.37 + seed).sin());
-        (0..n).map(number).collect()
-    }
-
-    fn transposed(x: &[f32], columns: usize) -> Vec<f32> {
-        let rows = x.len() / columns;
-        let entry = |i| x[i % rows * columns + i / rows];
-        (0..x.len()).map(entry).collect()
+        let numbers = testing::numbers(n, seed).into_iter();
+        numbers.map(bf16_round).collect()
     }
 
     fn run(c: &[f32], into: Write, a: View<'_>, b: View<'_>) -> Vec<f32> {

@@ -79,10 +79,7 @@ mod tests {
     use super::*;
     use crate::cpu::numbers::words;
     use crate::cpu::precision::bf16_round;
-
-    fn numbers(n: usize, seed: f32) -> Vec<f32> {
-        (0..n).map(|i| (i as f32 * 0.37 + seed).sin()).collect()
-    }
+    use crate::cpu::testing::numbers;
 
     /// A matrix that lies row by row, or column by column.
     fn turned(x: Numbers<'_>, [rows, columns]: [usize; 2], transposed: bool) -> View<'_> {
