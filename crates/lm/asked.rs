@@ -32,9 +32,33 @@ pub(crate) fn check_trainable(purpose: Purpose, storage: Storage) -> Result<()> 
     Ok(())
 }
 
+/// Whether a range of response tokens is among the `n` of the last read.
+pub(crate) fn check_range(rows: &std::ops::Range<usize>, n: usize) -> Result<()> {
+    match rows.start <= rows.end && rows.end <= n {
+        true => Ok(()),
+        false => Err(rlhf_objective::Error::Size {
+            what: "response tokens of the last read",
+            expected: n,
+            got: rows.end.max(rows.start),
+        }),
+    }
+}
+
+/// Whether the weights are those that the last read saw.
+pub(crate) fn check_weights(read: u64, now: u64) -> Result<()> {
+    match read == now {
+        true => Ok(()),
+        false => {
+            let why = "the weights have moved since the batch was read: read it again";
+            Err(rlhf_objective::Error::Unsupported(why.into()))
+        }
+    }
+}
+
 /// Whether a prompt and what it may grow to fit.
 pub(crate) fn check_start(start: &Start<'_>, context: usize) -> Result<()> {
-    let read = start.prompt.len() + start.max_new_tokens.saturating_sub(1);
+    let new = start.max_new_tokens.saturating_sub(1);
+    let read = start.prompt.len().saturating_add(new);
     if start.prompt.is_empty() || read > context {
         return Err(Error::Batch(format!(
             "a prompt of {} tokens with {} new ones does not fit the context of {context}: lower \

@@ -109,6 +109,9 @@ impl Packed {
         let mut packed = Self::empty();
         for (index, row) in rows.iter().enumerate() {
             check(index, row, &[], 0, (vocab, context))?;
+            if row.is_empty() {
+                return Err(Error::Batch(format!("history {index} has no tokens")));
+            }
             let segment = packed.push(row, None, 0);
             packed.rows.push(packed.segments[segment].range.end - 1);
         }

@@ -1,5 +1,6 @@
 //! A network that says some tokens only.
 
+use crate::asked::check_range;
 use crate::{Model, Result};
 use rlhf_objective::{
     Decoder, Error, Finish, LogDist, MappedDecoder, Network, OutputGrads, Outputs, Prompt,
@@ -107,7 +108,8 @@ fn normalize(row: &mut [f32]) {
 }
 
 fn entropy(row: &[f32]) -> f32 {
-    -row.iter().map(|x| x.exp() * x).sum::<f32>()
+    let some = row.iter().filter(|x| **x > f32::NEG_INFINITY);
+    -some.map(|x| x.exp() * x).sum::<f32>()
 }
 
 impl Network for Restricted {
@@ -146,6 +148,7 @@ impl Network for Restricted {
     fn log_dist(&mut self, rows: Range<usize>) -> rlhf_objective::Result<LogDist<'_>> {
         let (vocab, size) = (self.vocab(), self.tokens.len());
         let read = self.last()?;
+        check_range(&rows, read.taken.len())?;
         let mut flat = vec![f32::NEG_INFINITY; rows.len() * vocab];
         for (out, &(prefix, _)) in flat.chunks_mut(vocab).zip(&read.taken[rows.clone()]) {
             for (&token, &log_prob) in self.tokens.iter().zip(read.row(prefix, size)) {
@@ -168,6 +171,9 @@ impl Network for Restricted {
             inside[prefix * size + place] += slope;
             for (d, &log_prob) in inside[prefix * size..].iter_mut().zip(row) {
                 let p = log_prob.exp();
+                if p == 0.0 {
+                    continue;
+                }
                 *d -= p * (slope + of_entropy * (log_prob + entropy));
             }
             if let Some(of_values) = &mut of_values {

@@ -8,16 +8,16 @@ pub struct AgainstPrior {
     /// log p₀(yₜ | x, y₍<t₎), nats.
     pub prior_log_probs: PerToken,
     /// KL( π(·|x,y₍<t₎) ‖ p₀(·|x,y₍<t₎) ), nats. Its sum over a response sampled from π is the
-    /// Rao–Blackwell estimate of the sequence KL (Amini et al. 2025): unbiased, non-negative, and of
-    /// less variance than log(π/p₀).
+    /// Rao–Blackwell estimate of the sequence KL (Amini et al. 2025): unbiased, non-negative where p₀
+    /// is a distribution, and of less variance than log(π/p₀).
     pub kl: PerToken,
 }
 
 /// Has the prior read the batch that `policy` read last, which must be `sequences`, and compares the
-/// two at each response token, over the whole vocabulary.
+/// two at each response token, over the whole vocabulary. Of another batch the numbers would be wrong.
 ///
 /// # Errors
-/// If the policy has not read `sequences`, or the prior cannot.
+/// If the policy has read nothing or less, or the prior cannot.
 pub fn exact_kl(
     policy: &mut dyn Network,
     prior: &mut dyn Prior,

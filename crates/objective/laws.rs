@@ -28,7 +28,8 @@ use crate::{
     Rollouts, Scored, Sequences, Want, exact_kl, finite_scores,
 };
 use compare::{
-    Shown, decodes, detached, entropy_of, finite, gather, law, near, rows, same, sum_to_one,
+    Shown, decodes, detached, entropy_of, finite, gather, law, near, refused, rows, same,
+    sum_to_one,
 };
 
 /// How far two numbers that should be equal may differ, relative to their size where that is above 1.
@@ -169,6 +170,7 @@ pub fn network(network: &mut dyn Network, s: &Sequences) -> Result<()> {
         &taken,
     )?;
     sum_to_one(&whole)?;
+    refused(network.log_dist(0..s.tokens() + 1).is_err())?;
     let mut shown = Shown::default();
     let outputs = network.read_showing(s, &mut |rows, log_dist| shown.take(rows, &log_dist))?;
     near(
@@ -282,7 +284,7 @@ pub fn rollouts(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Decoder, Error, LogDist, PerToken};
+    use crate::{Decoder, Error, LogDist, PerToken, Visit};
     use std::ops::Range;
 
     /// A prior with rows of the same numbers, and one way to be wrong.
@@ -291,6 +293,8 @@ mod tests {
         log_probs: f32,
         row: Vec<f32>,
         last: Option<usize>,
+        /// Rows that are left out when rows are shown, and what is added to them.
+        shown: (usize, f32),
     }
 
     impl Wrong {
@@ -300,6 +304,7 @@ mod tests {
                 log_probs: log_prob,
                 row: vec![log_prob; 11],
                 last: None,
+                shown: (0, 0.0),
             }
         }
     }
@@ -313,6 +318,15 @@ mod tests {
 
         fn log_dist(&mut self, _: &Sequences, rows: Range<usize>) -> Result<LogDist<'_>> {
             LogDist::of_log_probs(self.row.repeat(rows.len()), self.row.len())
+        }
+
+        fn log_probs_showing(&mut self, s: &Sequences, each: &mut Visit<'_>) -> Result<PerToken> {
+            let (from, extra) = self.shown;
+            let rows = from..s.tokens();
+            let row: Vec<f32> = self.row.iter().map(|x| x + extra).collect();
+            let shown = LogDist::of_log_probs(row.repeat(rows.len()), row.len())?;
+            each(rows, shown)?;
+            self.log_probs(s)
         }
 
         fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
@@ -343,6 +357,12 @@ mod tests {
         let mut wrong = right.clone();
         wrong.row.truncate(3);
         assert!(check(wrong, Distribution).contains("has an entry"));
+        let mut wrong = right.clone();
+        wrong.shown = (1, 0.0);
+        assert!(check(wrong, Weights).contains("shown in order"));
+        let mut wrong = right.clone();
+        wrong.shown = (0, 0.5);
+        assert!(check(wrong, Weights).contains("shown on the way are those"));
         let mut wrong = right;
         wrong.last = Some(0);
         assert!(check(wrong, Weights).contains("alone"));

@@ -22,15 +22,15 @@ impl<'a> LogDist<'a> {
     /// minus its row's log Σ exp(score), nats.
     ///
     /// # Errors
-    /// If there are not V scores a row.
+    /// If there are not V scores a row, or V is 0.
     pub fn new(
         scores: impl Into<Cow<'a, [f32]>>,
         log_sums: impl Into<Cow<'a, [f32]>>,
         vocab: usize,
     ) -> Result<Self> {
         let (scores, log_sums) = (scores.into(), log_sums.into());
-        let (expected, got) = (log_sums.len() * vocab, scores.len());
-        match expected == got {
+        let (expected, got) = (log_sums.len().saturating_mul(vocab), scores.len());
+        match expected == got && vocab > 0 {
             true => Ok(Self {
                 scores,
                 log_sums,
@@ -134,6 +134,7 @@ mod tests {
     fn what_does_not_fit_is_refused() {
         assert!(LogDist::of_log_probs(vec![0.0; 5], 2).is_err());
         assert!(LogDist::of_log_probs(vec![0.0; 5], 0).is_err());
+        assert!(LogDist::of_log_probs(vec![], 0).is_err());
         assert!(LogDist::new(vec![0.0; 4], vec![0.0; 3], 2).is_err());
         let two = LogDist::of_log_probs(vec![0.0; 4], 2).unwrap();
         let wide = LogDist::of_log_probs(vec![0.0; 6], 3).unwrap();

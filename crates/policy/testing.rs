@@ -128,7 +128,9 @@ impl Network for Bigram {
 
     fn log_dist(&mut self, rows: Range<usize>) -> Result<LogDist<'_>> {
         let (pairs, _) = self.read.as_ref().ok_or_else(nothing_read)?;
-        let flat: Vec<f32> = pairs[rows]
+        let flat: Vec<f32> = pairs
+            .get(rows)
+            .ok_or_else(nothing_read)?
             .iter()
             .flat_map(|pair| self.row(pair.0))
             .collect();

@@ -6,8 +6,8 @@ use rlhf_objective::{
 use rlhf_tensor::Storage;
 use std::ops::Range;
 
-/// A frozen network as the prior. Asked for the log-probs and the log-distributions of one batch,
-/// it reads the batch once.
+/// A frozen network as the prior. Asked for the log-probs and for ranges of the log-distributions of
+/// one batch, it reads the batch once.
 pub struct Frozen {
     network: Box<dyn Network>,
     /// The batch read last, by its id, and its log-probs.
@@ -77,6 +77,7 @@ impl Prior for Frozen {
         each: &mut Visit<'_>,
     ) -> Result<PerToken> {
         self.last = None;
+        // What it forgets as it goes is shown while it is there, so this reads whatever was read last.
         let outputs = self.network.read_showing(sequences, each)?;
         self.keep(sequences, &outputs)
     }

@@ -174,6 +174,16 @@ mod tests {
         let mut uneven = Mixture::arithmetic_over_sequences(uniform(5), uniform(6), 0.5).unwrap();
         assert!(uneven.log_dist(&sequences(), 0..1).is_err());
         assert!(uneven.decoder().is_err());
+        let mut even = Mixture::arithmetic_over_sequences(uniform(5), uniform(5), 0.5).unwrap();
+        let mut decoder = even.decoder().unwrap();
+        let start = rlhf_objective::Start {
+            prompt: &[1],
+            samples: 1,
+            max_new_tokens: 2,
+        };
+        decoder.start(&[start]).unwrap();
+        assert!(decoder.step(&[5]).is_err());
+        drop(decoder);
         let counting = Box::new(Counting::new(5));
         let mut counting = Mixture::geometric_per_token(counting, uniform(5), 0.5).unwrap();
         assert!(counting.decoder().is_err());

@@ -46,6 +46,18 @@ impl Smoothed {
     }
 }
 
+/// Whether the prior inside speaks of as many tokens.
+fn fits(expected: usize, got: usize) -> Result<()> {
+    match got == expected {
+        true => Ok(()),
+        false => Err(Error::Size {
+            what: "vocabulary entries of a prior that is smoothed",
+            expected,
+            got,
+        }),
+    }
+}
+
 /// log(1 − ε) and log(ε/V), nats.
 #[derive(Clone, Copy)]
 struct Smooth {
@@ -76,9 +88,11 @@ impl Prior for Smoothed {
     }
 
     fn log_dist(&mut self, sequences: &Sequences, rows: Range<usize>) -> Result<LogDist<'_>> {
-        let mut flat = self.prior.log_dist(sequences, rows)?.to_vec();
+        let inside = self.prior.log_dist(sequences, rows)?;
+        let (vocab, mut flat) = (inside.vocab(), inside.to_vec());
+        fits(self.vocab, vocab)?;
         self.smooth().all(&mut flat);
-        LogDist::of_log_probs(flat, self.vocab)
+        LogDist::of_log_probs(flat, vocab)
     }
 
     fn log_probs_showing(
@@ -90,6 +104,7 @@ impl Prior for Smoothed {
         let log_probs = self
             .prior
             .log_probs_showing(sequences, &mut |rows, log_dist| {
+                fits(vocab, log_dist.vocab())?;
                 let mut flat = log_dist.to_vec();
                 smooth.all(&mut flat);
                 each(rows, LogDist::of_log_probs(flat, vocab)?)
@@ -100,6 +115,7 @@ impl Prior for Smoothed {
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
         let smooth = self.smooth();
         let decoder = self.prior.decoder()?;
+        fits(self.vocab, decoder.vocab())?;
         Ok(Box::new(MappedDecoder::new(decoder, move |row| {
             normalize(row);
             smooth.all(row);
@@ -155,6 +171,15 @@ mod tests {
             forbidden += usize::from(plain == f32::NEG_INFINITY);
         }
         assert_eq!(forbidden, 2);
+    }
+
+    #[test]
+    fn a_vocabulary_of_another_size_is_refused() {
+        let mut wrong = Smoothed::new(forbids(), 1, 1e-3).unwrap();
+        let s = sequences();
+        assert!(wrong.log_dist(&s, 0..1).is_err());
+        assert!(wrong.log_probs_showing(&s, &mut |_, _| Ok(())).is_err());
+        assert!(wrong.decoder().is_err());
     }
 
     #[test]

@@ -79,7 +79,14 @@ impl Decoder for FlatDecoder {
     }
 
     fn step(&mut self, tokens: &[u32]) -> Result<()> {
-        self.expect("tokens of a step", tokens.len())
+        self.expect("tokens of a step", tokens.len())?;
+        match tokens.iter().find(|token| **token as usize >= self.vocab) {
+            None => Ok(()),
+            Some(token) => Err(Error::Unsupported(format!(
+                "token {token} is not among the {} entries of the uniform prior",
+                self.vocab
+            ))),
+        }
     }
 
     fn retain(&mut self, keep: &[bool]) -> Result<()> {

@@ -1,6 +1,7 @@
 //! A network of one row a state: what a policy is on a problem small enough to enumerate.
 
 use super::table_decoder::TableDecoder;
+use crate::asked::check_range;
 use crate::checkpoint::{MODEL, Tensors};
 use crate::{Error, Model, Result, save};
 use rlhf_objective::{Decoder, LogDist, Network, OutputGrads, Outputs, Purpose, Sequences, Want};
@@ -115,21 +116,30 @@ impl Table {
     }
 
     /// Where a response to this prompt begins.
-    pub(super) fn start(&self, prompt: &[u32]) -> usize {
-        match self.config.states {
-            States::Prefixes(_) => 0,
-            States::LastToken => prompt.last().map_or(0, |&token| token as usize),
+    pub(super) fn start(&self, prompt: &[u32]) -> Result<usize> {
+        match (&self.config.states, prompt.last()) {
+            (States::Prefixes(_), _) | (States::LastToken, None) => Ok(0),
+            (States::LastToken, Some(&token)) => {
+                self.check(token)?;
+                Ok(token as usize)
+            }
+        }
+    }
+
+    fn check(&self, token: u32) -> Result<()> {
+        let vocab = self.config.vocab_size;
+        match (token as usize) < vocab {
+            true => Ok(()),
+            false => Err(Error::Batch(format!(
+                "token {token} is not in the vocabulary of {vocab}"
+            ))),
         }
     }
 
     /// Where a token leads; nowhere if it completes the response.
     pub(super) fn step(&self, state: usize, token: u32) -> Result<Option<usize>> {
-        let vocab = self.config.vocab_size;
-        if token as usize >= vocab {
-            let message = format!("token {token} is not in the vocabulary of {vocab}");
-            return Err(Error::Batch(message));
-        }
-        let next = self.next[state * vocab + token as usize];
+        self.check(token)?;
+        let next = self.next[state * self.config.vocab_size + token as usize];
         Ok((next != COMPLETE).then_some(next as usize))
     }
 
@@ -157,7 +167,7 @@ impl Table {
                     let message = format!("token {token} of a prompt is not in the vocabulary");
                     return Err(Error::Batch(message));
                 }
-                None => Some(self.start(prompt)),
+                None => Some(self.start(prompt)?),
             };
             for &token in &response.ids {
                 let Some(at) = state else {
@@ -217,11 +227,8 @@ impl Network for Table {
     }
 
     fn log_dist(&mut self, rows: Range<usize>) -> rlhf_objective::Result<LogDist<'_>> {
-        let read = self
-            .read
-            .as_ref()
-            .filter(|read| rows.end <= read.pairs.len());
-        let read = read.ok_or_else(nothing_read)?;
+        let read = self.read.as_ref().ok_or_else(nothing_read)?;
+        check_range(&rows, read.pairs.len())?;
         let mut flat = Vec::with_capacity(rows.len() * self.config.vocab_size);
         for (state, _) in &read.pairs[rows.clone()] {
             flat.extend_from_slice(&read.rows.0[state]);

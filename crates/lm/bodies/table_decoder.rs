@@ -49,7 +49,7 @@ impl Decoder for TableDecoder<'_> {
 
     fn start(&mut self, prompts: &[Start<'_>]) -> Result<()> {
         for start in prompts {
-            let state = self.table.start(start.prompt);
+            let state = self.table.start(start.prompt)?;
             self.states
                 .extend(std::iter::repeat_n(state, start.samples));
         }

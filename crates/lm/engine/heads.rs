@@ -3,12 +3,13 @@
 
 use super::modules::Norm;
 use crate::bodies::gpt2::Number;
-use rlhf_objective::{LogDist, Purpose, Result};
+use rlhf_objective::{LogDist, Result};
 use rlhf_tensor::cpu::{
     Buffer, Numbers, Precision, RowGradient, RowStats, RowSummary, View, Write, dot_rows,
     log_softmax_backward, matmul, summarize_rows,
 };
 use rlhf_tensor::{Gradients, ParameterId, Storage, Weights};
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Logits computed at a time beside those that are kept, in floats (64 MiB).
@@ -34,10 +35,10 @@ pub(super) struct Readout {
     pub(super) precision: Precision,
     /// What logits are multiplied by: 1 / temperature.
     pub(super) sharpness: f32,
-    /// Floats of logits computed at a time.
+    /// Floats of a chunk of logits.
     pub(super) chunk: usize,
-    /// Chunks that may be kept of a read to score.
-    scored_chunks: usize,
+    /// Whether this network is trained, and so reads to train.
+    pub(super) trained: bool,
     /// The residual stream of the rows that predict, [N, D], and its norm.
     stream: Buffer,
     stats: Vec<RowStats>,
@@ -72,11 +73,7 @@ impl Readout {
             precision,
             sharpness: (1.0 / temperature) as f32,
             chunk: CHUNK,
-            // What is trained has the memory anyway.
-            scored_chunks: match storage.is_trainable() {
-                true => KEPT_CHUNKS,
-                false => SCORED_CHUNKS,
-            },
+            trained: storage.is_trainable(),
             stream: Buffer::default(),
             stats: Vec::new(),
             hidden: Buffer::default(),
@@ -118,14 +115,14 @@ impl Readout {
     }
 
     /// Sees to it that there is room for the logits of the rows that were taken, and says which are
-    /// kept: to train the first of them, as many as there is room for; else those of few, of whom
-    /// whole distributions may be asked.
-    pub(super) fn make_room(&mut self, purpose: Purpose) {
+    /// kept. Of a network that is trained the first of them, as many as there is room for, also where it
+    /// only scores, so that both cut its products alike; of a frozen one those of few.
+    pub(super) fn make_room(&mut self) {
         let n = self.rows;
-        (self.kept, self.at_once) = match purpose {
-            Purpose::Train => (n.min(self.rows_of(KEPT_CHUNKS)), self.rows_of(1)),
-            Purpose::Score => {
-                let most = self.rows_of(self.scored_chunks);
+        (self.kept, self.at_once) = match self.trained {
+            true => (n.min(self.rows_of(KEPT_CHUNKS)), self.rows_of(1)),
+            false => {
+                let most = self.rows_of(SCORED_CHUNKS);
                 (if n <= most { n } else { 0 }, most)
             }
         };
@@ -154,16 +151,11 @@ impl Readout {
     }
 
     /// Summarizes every row's distribution and answers the log-probs of `targets`.
-    pub(super) fn log_probs(
-        &mut self,
-        weights: Weights<'_>,
-        targets: &[u32],
-        purpose: Purpose,
-    ) -> Vec<f32> {
+    pub(super) fn log_probs(&mut self, weights: Weights<'_>, targets: &[u32]) -> Vec<f32> {
         let Some(head) = self.vocabulary else {
             return vec![0.0; targets.len()];
         };
-        self.make_room(purpose);
+        self.make_room();
         let mut log_probs = Vec::with_capacity(self.rows);
         for rows in self.pieces() {
             log_probs.extend(self.piece(weights.matrix(head), rows, targets));
@@ -204,6 +196,10 @@ impl Readout {
     /// The log-distributions of rows whose logits lie in their place, [rows, V].
     pub(super) fn lent(&self, rows: Range<usize>) -> Result<LogDist<'_>> {
         let logits = &self.logits[self.place(&rows)];
+        self.dist(logits.into(), rows)
+    }
+
+    fn dist<'a>(&self, logits: Cow<'a, [f32]>, rows: Range<usize>) -> Result<LogDist<'a>> {
         let log_sums = self.summaries[rows].iter().map(|row| row.log_sum);
         LogDist::new(logits, log_sums.collect::<Vec<_>>(), self.vocab)
     }
@@ -233,8 +229,7 @@ impl Readout {
         let mut logits = vec![0.0; rows.len() * self.vocab];
         let hidden = &self.hidden[rows.start * self.width..rows.end * self.width];
         self.multiply()(&mut logits, hidden, head);
-        let log_sums = self.summaries[rows].iter().map(|row| row.log_sum);
-        LogDist::new(logits, log_sums.collect::<Vec<_>>(), self.vocab)
+        self.dist(logits.into(), rows)
     }
 
     /// From the gradients of the outputs to that of the rows of the stream, [N, D].

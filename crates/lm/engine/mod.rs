@@ -16,7 +16,9 @@ mod precision_tests;
 mod tests;
 mod trunk;
 
-use crate::asked::{check_trainable, no_vocabulary, nothing_read, of_numbers};
+use crate::asked::{
+    check_range, check_trainable, check_weights, no_vocabulary, nothing_read, of_numbers,
+};
 use crate::bodies::gpt2::Gpt2Ids;
 use crate::{Gpt2Config, Heads, Packed, Recompute};
 use heads::Readout;
@@ -109,9 +111,7 @@ impl Gpt2 {
         let (log_probs, numbers) = on_the_pool(|| {
             self.run_trunk(&batch, purpose);
             let weights = self.parameters.weights();
-            let log_probs = self
-                .readout
-                .log_probs(weights, &batch.packed.targets, purpose);
+            let log_probs = self.readout.log_probs(weights, &batch.packed.targets);
             (log_probs, self.readout.numbers(weights))
         });
         Read {
@@ -138,9 +138,9 @@ impl Network for Gpt2 {
     }
 
     fn read(&mut self, sequences: &Sequences, want: Want) -> Result<Outputs> {
+        let last = self.last.take();
         let packed = Packed::of(sequences, &self.config, self.heads)?;
         let version = self.parameters.version();
-        let last = self.last.take();
         let read = match last.filter(|last| last.answers(&packed, want, version)) {
             Some(last) => last,
             None => self.run(Batch::new(packed), want.purpose),
@@ -157,25 +157,19 @@ impl Network for Gpt2 {
     fn log_dist(&mut self, rows: Range<usize>) -> Result<LogDist<'_>> {
         let read = self.last.as_ref().ok_or_else(nothing_read)?;
         let head = self.readout.vocabulary.ok_or_else(no_vocabulary)?;
-        let n = read.batch.packed.rows.len();
-        if rows.end > n {
-            return Err(Error::Size {
-                what: "response tokens of the last read",
-                expected: n,
-                got: rows.end,
-            });
-        }
+        check_range(&rows, read.batch.packed.rows.len())?;
+        check_weights(read.version, self.parameters.version())?;
         let head = self.parameters.weights().matrix(head);
         on_the_pool(|| self.readout.log_dist(head, rows))
     }
 
     fn read_showing(&mut self, sequences: &Sequences, each: &mut Visit<'_>) -> Result<Outputs> {
+        self.last = None;
         let packed = Packed::of(sequences, &self.config, self.heads)?;
         let head = self.readout.vocabulary.ok_or_else(no_vocabulary)?;
-        self.last = None;
         let (batch, purpose) = (Batch::new(packed), Purpose::Score);
         on_the_pool(|| self.run_trunk(&batch, purpose));
-        self.readout.make_room(purpose);
+        self.readout.make_room();
         let weights = self.parameters.weights();
         let mut log_probs = Vec::with_capacity(batch.packed.targets.len());
         for rows in self.readout.pieces() {
@@ -200,6 +194,7 @@ impl Network for Gpt2 {
     fn backward(&mut self, gradients: &OutputGrads) -> Result<()> {
         let read = self.last.as_mut().ok_or_else(nothing_read)?;
         check_trainable(read.purpose, self.parameters.storage())?;
+        check_weights(read.version, self.parameters.version())?;
         let packed = &read.batch.packed;
         let of_rows = match self.heads {
             Heads::Score => None,

@@ -236,34 +236,66 @@ fn micro_batches_add_up_to_the_batch() {
 
 #[test]
 fn rows_are_shown_while_they_are_there() {
-    let mut engine = engine(Heads::LanguageAndValue);
-    // Of more than twelve rows none is kept, and twelve at most are there at once.
-    engine.readout.chunk = 2 * 61;
     let s = batch(61, 6);
     assert!(s.tokens() > 24);
-    let read = engine.read(&s, Want::SCORE).unwrap();
-    let dist = engine.log_dist(0..s.tokens()).unwrap().to_vec();
-    let (mut shown, mut counts) = (Vec::new(), Vec::new());
-    let take = &mut |rows: std::ops::Range<usize>, log_dist: LogDist<'_>| {
-        assert_eq!(rows.start, counts.iter().sum::<usize>());
-        counts.push(rows.len());
-        shown.extend(log_dist.to_vec());
-        Ok(())
+    // Of a trained network twelve rows are kept and two more are there at once; of a frozen one none,
+    // and four.
+    for (trained, largest) in [(true, 12), (false, 4)] {
+        let mut engine = engine(Heads::LanguageAndValue);
+        (engine.readout.chunk, engine.readout.trained) = (2 * 61, trained);
+        let read = engine.read(&s, Want::SCORE).unwrap();
+        let dist = engine.log_dist(0..s.tokens()).unwrap().to_vec();
+        let (mut shown, mut counts) = (Vec::new(), Vec::new());
+        let take = &mut |rows: std::ops::Range<usize>, log_dist: LogDist<'_>| {
+            assert_eq!(rows.start, counts.iter().sum::<usize>());
+            counts.push(rows.len());
+            shown.extend(log_dist.to_vec());
+            Ok(())
+        };
+        let outputs = engine.read_showing(&s, take).unwrap();
+        assert!(counts.len() > 2);
+        assert_eq!(counts.iter().max(), Some(&largest));
+        assert_eq!(counts.iter().sum::<usize>(), s.tokens());
+        close(&shown, &dist, 1e-5, "shown");
+        let numbers = |outputs: &Outputs| {
+            let values = outputs.values.as_ref().unwrap();
+            [&outputs.log_probs, values].map(|x| x.to_vec().unwrap())
+        };
+        assert_eq!(numbers(&outputs), numbers(&read));
+        rlhf_objective::laws::network(&mut engine, &s).unwrap();
+        // Who is shown them may stop.
+        let stop =
+            &mut |_: std::ops::Range<usize>, _: LogDist<'_>| Err(crate::asked::nothing_read());
+        assert!(engine.read_showing(&s, stop).is_err());
+        assert!(engine.log_dist(0..1).is_err());
+    }
+}
+
+#[test]
+fn what_was_read_of_other_weights_answers_nothing() {
+    let mut engine = engine(Heads::Language);
+    let s = batch(61, 6);
+    let outputs = engine.read(&s, Want::TRAIN).unwrap();
+    let g = OutputGrads {
+        log_probs: Some(vec![1.0; s.tokens()]),
+        ..OutputGrads::default()
     };
-    let outputs = engine.read_showing(&s, take).unwrap();
-    assert!(counts.len() > 2 && counts.iter().all(|count| *count <= 12));
-    assert_eq!(counts.iter().sum::<usize>(), s.tokens());
-    close(&shown, &dist, 1e-5, "shown");
-    assert_eq!(
-        outputs.log_probs.to_vec().unwrap(),
-        read.log_probs.to_vec().unwrap()
+    engine.backward(&g).unwrap();
+    let adamw = rlhf_tensor::AdamW::default();
+    engine.parameters.adamw_step(&adamw, 1e-3, 1.0);
+    let moved = |error: rlhf_objective::Error| error.to_string().contains("read it again");
+    assert!(moved(engine.log_dist(0..1).unwrap_err()));
+    assert!(moved(engine.backward(&g).unwrap_err()));
+    let again = engine.read(&s, Want::TRAIN).unwrap();
+    assert_ne!(
+        again.log_probs.to_vec().unwrap(),
+        outputs.log_probs.to_vec().unwrap()
     );
-    let values = |outputs: &Outputs| outputs.values.as_ref().unwrap().to_vec().unwrap();
-    assert_eq!(values(&outputs), values(&read));
-    rlhf_objective::laws::network(&mut engine, &s).unwrap();
-    // Who is shown them may stop.
-    let stop = &mut |_: std::ops::Range<usize>, _: LogDist<'_>| Err(crate::asked::nothing_read());
-    assert!(engine.read_showing(&s, stop).is_err());
+    engine.backward(&g).unwrap();
+    // A batch that is refused leaves nothing behind.
+    let far = Response::new(0, vec![61], Finish::Length);
+    let far = Sequences::new(vec![Prompt::from_ids(vec![1])], vec![far]).unwrap();
+    assert!(engine.read(&far, Want::TRAIN).is_err());
     assert!(engine.log_dist(0..1).is_err());
 }
 

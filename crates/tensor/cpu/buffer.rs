@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 /// Floats of a cache line.
 const LINE: usize = 16;
 
-/// Floats that start on a cache line. The length is fixed at creation.
+/// Floats that start on a cache line. It grows when it is asked to, and never shrinks.
 #[derive(Debug, Default)]
 pub struct Buffer {
     /// A line more than is used: a vector of whole lines would be written to in order to be zero,

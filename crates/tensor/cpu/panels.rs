@@ -99,18 +99,6 @@ impl PackedMatrix {
         &self.memory[..self.columns.div_ceil(LANES) * lines * LANES]
     }
 
-    /// k, the number of inputs.
-    #[must_use]
-    pub fn inputs(&self) -> usize {
-        self.rows
-    }
-
-    /// n, the number of outputs.
-    #[must_use]
-    pub fn outputs(&self) -> usize {
-        self.columns
-    }
-
     /// `c` [m, n] ← (`c` +) scale·`x`·matrix + bias, for `x` [m, k]. `scratch` is reused between
     /// calls.
     ///
@@ -269,7 +257,7 @@ mod tests {
             let packed = PackedMatrix::new(Precision::F32, View::new(&w, n));
             let same = PackedMatrix::new(Precision::F32, View::new(&transposed, k).t());
             assert_eq!(packed.panels(), same.panels());
-            assert_eq!((packed.inputs(), packed.outputs()), (k, n));
+            assert_eq!((packed.rows, packed.columns), (k, n));
             let mut scratch = Vec::new();
             for (m, isa) in (0..40).flat_map(|m| all().into_iter().map(move |isa| (m, isa))) {
                 let (x, old) = (numbers(m * k, 0.1), numbers(m * n, 0.2));

@@ -1,5 +1,6 @@
 //! Products with AVX-512, in f32 and of operands rounded to bf16: blocks of both operands are packed
-//! for all threads, and tiles of 8 × 48 sums stay in registers.
+//! for all threads, but for a left one in f32 that lies row by row, and tiles of 8 × 48 sums stay in
+//! registers.
 
 use super::matmul::{View, Write};
 use super::pack::{Lines, SIDE, Vectors, pack_with};

@@ -110,6 +110,10 @@ impl Tile {
         unsafe { self.multiply::<Pairs>() };
     }
 
+    /// The product of words.
+    ///
+    /// # Safety
+    /// As above, for these words.
     #[inline(always)]
     unsafe fn multiply<W: Words>(&self) {
         // SAFETY: the caller's promise.
@@ -123,6 +127,9 @@ impl Tile {
     }
 
     /// The product of so many registers of columns.
+    ///
+    /// # Safety
+    /// As above.
     #[inline(always)]
     unsafe fn registers<W: Words, const N: usize>(&self) {
         // SAFETY: the caller's promise; rows that are not there are the last one again.
