@@ -4,7 +4,8 @@
 #
 #   scripts/compare_trl.sh OUT SIZE [WORKLOAD…]     generate, train, dpo, ppo (critic as head and separate)
 #
-# writes OUT.json and OUT.md; lines gather in OUT.jsonl, so several sizes go into one table. It needs
+# writes OUT.json and OUT.md; lines gather in OUT.jsonl, so several sizes go into one table: delete
+# it to begin anew. It needs
 #   TRL_PYTHON       a Python with torch, transformers and trl (all but ppo)
 #   TRL_PPO_PYTHON   one with trl 1.12, the last that has PPO
 # and takes RLHF (target/release/rlhf), ROUNDS (2), REPEATS (2), THREADS (2) and WAIT, a command to run

@@ -151,3 +151,29 @@ fn the_kind_of_prior_is_matched_once() {
         .collect();
     assert_eq!(names, ["cli/wiring.rs"]);
 }
+
+/// Every page that is written by hand, and where its links lead.
+#[test]
+fn links_lead_somewhere() {
+    let root = crates().parent().unwrap().to_path_buf();
+    let mut count = 0;
+    for page in [
+        "README.md",
+        "CHANGELOG.md",
+        "crates/README.md",
+        "crates/tensor/LOG.md",
+    ] {
+        let path = root.join(page);
+        let text = fs::read_to_string(&path).unwrap();
+        for link in text.split("](").skip(1) {
+            let target = link.split([')', '#']).next().unwrap();
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            let found = path.parent().unwrap().join(target);
+            assert!(found.exists(), "{page} links to {target}");
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count} links");
+}

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
-/// Names of objectives that have a place in the design and no code yet.
+/// Names of objectives that are planned.
 const NOT_YET: [&str; 2] = ["sac", "softq"];
 
 /// What the user gave, later entries winning.

@@ -101,6 +101,7 @@ fn one_read(config: &Config, item: PerItem) -> Result<(u64, u64)> {
         method if method.online() => {
             config.sampling.rollouts as f64 / config.sampling.samples_per_prompt as f64
         }
+        MethodName::Kto => config.method::<rlhf_dpo::KtoConfig>()?.answers_per_step as f64,
         _ => config.train.batch_pairs.unwrap_or(1) as f64,
     };
     // A single item is never cut.

@@ -40,8 +40,8 @@ pub(crate) struct TrainArgs {
     /// http://…, and more: see below with --help.
     #[arg(long)]
     pub(crate) reward: Option<String>,
-    /// The data file, JSONL, a JSON array or plain text, or a data set of the hub,
-    /// owner/name[@revision] (data.train).
+    /// The data: a file (JSONL, a JSON array, CSV, TSV, text, Parquet; also .gz, .zst), a folder of
+    /// them, or a data set of the hub, owner/name[@revision] (data.train).
     #[arg(long)]
     pub(crate) data: Option<String>,
     /// The price of a nat of KL, in units of the reward.
