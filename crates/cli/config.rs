@@ -112,7 +112,7 @@ pub(crate) enum BackendName {
 pub(crate) enum DtypeName {
     /// Not rounded.
     F32,
-    /// To bf16, with sums in f32: faster where the processor has avx512_bf16.
+    /// Rounded to bf16; sums stay in f32.
     Bf16,
 }
 

@@ -122,7 +122,10 @@ fn data(config: &Config, vocabulary: &Vocabulary) -> Result<(String, PerItem)> {
 }
 
 fn steps(config: &Config) -> Result<String> {
-    let epochs = config.train.epochs.unwrap_or(1);
+    let epochs = match config.train.epochs.unwrap_or(1) {
+        1 => "1 epoch".to_owned(),
+        count => format!("{count} epochs"),
+    };
     let online = |updates: usize| {
         let iterations = config.train.iterations.unwrap_or(1);
         let rollouts = config.sampling.rollouts;
@@ -140,12 +143,12 @@ fn steps(config: &Config) -> Result<String> {
         MethodName::Rloo | MethodName::Reinforce | MethodName::Grpo => online(1),
         MethodName::Dpo | MethodName::Reward => {
             let pairs = config.train.batch_pairs.unwrap_or(1);
-            format!("{epochs} epochs in batches of {pairs} pairs")
+            format!("{epochs} in batches of {pairs} pairs")
         }
         MethodName::Kto => {
             let method: rlhf_dpo::KtoConfig = config.method()?;
             let answers = method.answers_per_step;
-            format!("{epochs} epochs in batches of {answers} answers")
+            format!("{epochs} in batches of {answers} answers")
         }
         MethodName::Sft => {
             let method: rlhf_sft::Config = config.method()?;
@@ -153,7 +156,7 @@ fn steps(config: &Config) -> Result<String> {
                 rlhf_sft::PerStep::Sequences(number) => format!("{number} sequences"),
                 rlhf_sft::PerStep::Tokens(number) => format!("{number} tokens"),
             };
-            format!("{epochs} epochs in batches of {size}")
+            format!("{epochs} in batches of {size}")
         }
     })
 }
