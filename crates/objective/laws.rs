@@ -28,8 +28,7 @@ use crate::{
     Rollouts, Scored, Sequences, Want, exact_kl, finite_scores,
 };
 use compare::{
-    Shown, decodes, detached, entropy_of, finite, gather, law, near, refused, rows, same,
-    sum_to_one,
+    Shown, decodes, detached, entropy_of, finite, gather, law, near, rows, same, sum_to_one,
 };
 
 /// How far two numbers that should be equal may differ, relative to their size where that is above 1.
@@ -170,7 +169,8 @@ pub fn network(network: &mut dyn Network, s: &Sequences) -> Result<()> {
         &taken,
     )?;
     sum_to_one(&whole)?;
-    refused(network.log_dist(0..s.tokens() + 1).is_err())?;
+    let beyond = network.log_dist(0..s.tokens() + 1);
+    same("a range beyond the batch is refused", true, beyond.is_err())?;
     let mut shown = Shown::default();
     let outputs = network.read_showing(s, &mut |rows, log_dist| shown.take(rows, &log_dist))?;
     near(

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 #[derive(Debug, Clone)]
 pub struct LogDist<'a> {
     scores: Cow<'a, [f32]>,
-    log_sums: Cow<'a, [f32]>,
+    log_sums: Vec<f32>,
     vocab: usize,
 }
 
@@ -25,10 +25,10 @@ impl<'a> LogDist<'a> {
     /// If there are not V scores a row, or V is 0.
     pub fn new(
         scores: impl Into<Cow<'a, [f32]>>,
-        log_sums: impl Into<Cow<'a, [f32]>>,
+        log_sums: Vec<f32>,
         vocab: usize,
     ) -> Result<Self> {
-        let (scores, log_sums) = (scores.into(), log_sums.into());
+        let scores = scores.into();
         let (expected, got) = (log_sums.len().saturating_mul(vocab), scores.len());
         match expected == got && vocab > 0 {
             true => Ok(Self {
@@ -69,7 +69,7 @@ impl<'a> LogDist<'a> {
     /// The log-probabilities of every row, one row behind the other: [rows, V], nats.
     #[must_use]
     pub fn to_vec(&self) -> Vec<f32> {
-        let rows = self.scores.chunks_exact(self.vocab).zip(&*self.log_sums);
+        let rows = self.scores.chunks_exact(self.vocab).zip(&self.log_sums);
         rows.flat_map(|(row, log_sum)| row.iter().map(move |x| x - log_sum))
             .collect()
     }
@@ -99,8 +99,8 @@ impl<'a> LogDist<'a> {
             }
         }
         let (p, q) = (
-            (&*self.scores, &*self.log_sums),
-            (&*other.scores, &*other.log_sums),
+            (&*self.scores, &self.log_sums[..]),
+            (&*other.scores, &other.log_sums[..]),
         );
         Ok(cpu::kl_rows(p, q, self.vocab))
     }

@@ -201,7 +201,7 @@ impl Readout {
 
     fn dist<'a>(&self, logits: Cow<'a, [f32]>, rows: Range<usize>) -> Result<LogDist<'a>> {
         let log_sums = self.summaries[rows].iter().map(|row| row.log_sum);
-        LogDist::new(logits, log_sums.collect::<Vec<_>>(), self.vocab)
+        LogDist::new(logits, log_sums.collect(), self.vocab)
     }
 
     /// The entropy of each row's distribution, after [`log_probs`](Self::log_probs).

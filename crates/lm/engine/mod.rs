@@ -108,17 +108,21 @@ impl Gpt2 {
 
     /// Runs the network over a batch.
     fn run(&mut self, batch: Batch, purpose: Purpose) -> Read {
-        let (log_probs, numbers) = on_the_pool(|| {
+        let log_probs = on_the_pool(|| {
             self.run_trunk(&batch, purpose);
             let weights = self.parameters.weights();
-            let log_probs = self.readout.log_probs(weights, &batch.packed.targets);
-            (log_probs, self.readout.numbers(weights))
+            self.readout.log_probs(weights, &batch.packed.targets)
         });
+        self.found(batch, purpose, log_probs)
+    }
+
+    /// What was read, once all rows are behind the heads.
+    fn found(&self, batch: Batch, purpose: Purpose, log_probs: Vec<f32>) -> Read {
         Read {
             batch,
             purpose,
             log_probs,
-            numbers,
+            numbers: self.readout.numbers(self.parameters.weights()),
             version: self.parameters.version(),
             used: false,
         }
@@ -178,16 +182,9 @@ impl Network for Gpt2 {
             log_probs.extend(on_the_pool(piece));
             each(rows.clone(), self.readout.lent(rows)?)?;
         }
-        let numbers = self.readout.numbers(weights);
-        let version = self.parameters.version();
-        self.last = Some(Read {
-            batch,
-            purpose,
-            log_probs: log_probs.clone(),
-            numbers: numbers.clone(),
-            version,
-            used: false,
-        });
+        let read = self.found(batch, purpose, log_probs);
+        let (log_probs, numbers) = (read.log_probs.clone(), read.numbers.clone());
+        self.last = Some(read);
         Outputs::new(sequences, log_probs, None, numbers)
     }
 

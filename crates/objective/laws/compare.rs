@@ -34,14 +34,6 @@ pub(super) fn near(name: &'static str, got: &[f32], expected: &[f32]) -> Result<
     Ok(())
 }
 
-pub(super) fn refused(was: bool) -> Result<()> {
-    let name = "a range beyond the batch is refused";
-    match was {
-        true => Ok(()),
-        false => Err(law(name, "it was answered")),
-    }
-}
-
 pub(super) fn finite(name: &'static str, numbers: &[f32]) -> Result<()> {
     match numbers.iter().position(|x| !x.is_finite()) {
         None => Ok(()),
