@@ -1,0 +1,1 @@
+//! How many responses, pairs and rows a step learns from.

@@ -1,0 +1,1 @@
+//! What a row of data says, and what is made of it.

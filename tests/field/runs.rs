@@ -1,0 +1,1 @@
+//! Runs that are stopped, resumed, locked, or whose reward fails.
