@@ -15,7 +15,7 @@ const LINES: [&str; 3] = ["metrics.jsonl", "timing.jsonl", "samples.jsonl"];
 /// The lines that most runs have none of.
 const WARNINGS: &str = "warnings.jsonl";
 /// Everything else a run leaves.
-const OTHERS: [&str; 13] = [
+const OTHERS: [&str; 14] = [
     WARNINGS,
     "config.toml",
     "run.json",
@@ -27,6 +27,7 @@ const OTHERS: [&str; 13] = [
     "before_after.jsonl",
     "checkpoints",
     "prior",
+    "prior_log_probs",
     "final",
     "world",
 ];

@@ -221,4 +221,24 @@ impl Rule {
             | Self::Length { .. } => vec![],
         }
     }
+
+    /// The programs that it runs, each with its arguments.
+    #[must_use]
+    pub fn programs(&self) -> Vec<&[String]> {
+        match self {
+            Self::Command { program, .. } => vec![program],
+            Self::Sum { rules } => rules.iter().flat_map(|part| part.rule.programs()).collect(),
+            Self::MissingEos { rule, .. } => rule.programs(),
+            Self::TokenShare { .. }
+            | Self::Contains { .. }
+            | Self::Regex { .. }
+            | Self::Lexicon { .. }
+            | Self::Model { .. }
+            | Self::Ensemble { .. }
+            | Self::Implicit { .. }
+            | Self::Answer { .. }
+            | Self::Http { .. }
+            | Self::Length { .. } => vec![],
+        }
+    }
 }
