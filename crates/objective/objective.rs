@@ -132,12 +132,36 @@ impl KlPenalty {
     /// # Errors
     /// If the prior cannot read a response.
     pub fn prior_log_probs(&mut self, sequences: &Sequences, tokens: usize) -> Result<PerSeq> {
-        let mut sums = Vec::with_capacity(sequences.len());
+        self.continue_prior_log_probs(sequences, tokens, Vec::new(), &mut |_, _| Ok(()))
+    }
+
+    /// [`prior_log_probs`](Self::prior_log_probs), where those of the first responses are `known` from
+    /// an earlier call that was cut: the batches that are read, and so the numbers, are the same. `each`
+    /// is shown the responses of every further batch and their numbers, as soon as there are any, and
+    /// may end it with an error.
+    ///
+    /// # Errors
+    /// If the prior cannot read a response, or `each` fails.
+    pub fn continue_prior_log_probs<E: From<Error>>(
+        &mut self,
+        sequences: &Sequences,
+        tokens: usize,
+        known: Vec<f32>,
+        each: &mut dyn FnMut(Range<usize>, &[f32]) -> std::result::Result<(), E>,
+    ) -> std::result::Result<PerSeq, E> {
+        let mut sums = known;
         for range in sequences.micro_batches(tokens, 1) {
-            let part = sequences.select(&range.collect::<Vec<_>>());
-            sums.extend(self.prior.log_probs(&part)?.sums()?.to_vec()?);
+            if range.end <= sums.len() {
+                continue;
+            }
+            // Half of a batch is of no use: it is read as a whole.
+            sums.truncate(range.start);
+            let part = sequences.select(&range.clone().collect::<Vec<_>>());
+            let read = self.prior.log_probs(&part)?.sums()?.to_vec()?;
+            each(range, &read)?;
+            sums.extend(read);
         }
-        PerSeq::from_vec(sums)
+        Ok(PerSeq::from_vec(sums)?)
     }
 }
 
