@@ -2,6 +2,7 @@
 
 use crate::config::{Config, DataSection, MethodName};
 use crate::output::log;
+use crate::progress::Busy;
 use crate::wiring::Vocabulary;
 use anyhow::{Context, Result};
 use rlhf_data::{
@@ -96,6 +97,7 @@ pub(crate) fn opinions(config: &Config, vocabulary: &Vocabulary) -> Result<Parts
 
 /// All answers at once, and whether each was liked.
 pub(crate) fn all_opinions(config: &Config, mut corpus: Corpus) -> Result<(Sequences, Vec<bool>)> {
+    let _busy = Busy::new("tokenizing all answers");
     let all = corpus.opinions(AT_ONCE)?;
     say_later(config, &corpus.later());
     Ok(all)
@@ -114,6 +116,7 @@ pub(crate) fn all_prompts(mut corpus: Corpus) -> Result<Vec<Arc<Prompt>>> {
 
 /// All pairs at once: the methods whose loss compares a pair with all others hold them.
 pub(crate) fn all_pairs(config: &Config, mut corpus: Corpus) -> Result<Pairs> {
+    let _busy = Busy::new("tokenizing all pairs");
     let all = corpus.all(AT_ONCE)?;
     say_later(config, &corpus.later());
     Ok(Pairs::new(all)?)
@@ -167,6 +170,7 @@ fn read(
 ) -> Result<Parts<Corpus>> {
     let data = &config.data;
     let path = data.train.as_deref().context("no data")?;
+    let _busy = Busy::new(format!("reading {}", path.display()));
     let settings = settings(data, vocabulary, limits(config, vocabulary))?;
     let mut reader = Reader::new(settings);
     let (store, keys, first) = open(

@@ -1,6 +1,7 @@
 //! What a run is going to do, from its settings, its data and the headers of its checkpoints.
 
 use crate::config::{BackendName, Config, DtypeName, MethodName, ObjectiveName};
+use crate::dataset::Parts;
 use crate::memory::{self, PerItem};
 use crate::output::log;
 use crate::prior_fit;
@@ -28,8 +29,13 @@ pub(crate) fn plan(config: &Config) -> Result<Lines> {
     }
     let mut lines = target::describe(config)?;
     lines.extend(rereading.map(|words| ("judges", words)));
-    let (words, item) = data(config, &vocabulary)?;
+    let Data {
+        words,
+        item,
+        prior_reads,
+    } = data(config, &vocabulary)?;
     lines.push(("data", words));
+    lines.extend(prior_reads.map(|words| ("prior reads", words)));
     lines.push(("steps", steps(config)?));
     lines.push(("products", products(config)));
     lines.extend(frozen(config)?.map(|words| ("frozen", words)));
@@ -73,7 +79,7 @@ fn frozen(config: &Config) -> Result<Option<String>> {
 /// Prints lines for a person.
 pub(crate) fn show(lines: &Lines) {
     for (name, line) in lines {
-        log(format_args!("{name:<11}{line}"));
+        log(format_args!("{name:<10} {line}"));
     }
 }
 
@@ -85,8 +91,16 @@ pub(crate) fn json(lines: &Lines) -> Value {
     Value::Object(Map::from_iter(fields))
 }
 
-/// What there is to learn from, in words, and what a network reads for one item of it.
-fn data(config: &Config, vocabulary: &Vocabulary) -> Result<(String, PerItem)> {
+/// What there is to learn from.
+struct Data {
+    words: String,
+    /// What a network reads for one item of it.
+    item: PerItem,
+    /// What a prior that is a network reads before the first step, where the method asks it then.
+    prior_reads: Option<String>,
+}
+
+fn data(config: &Config, vocabulary: &Vocabulary) -> Result<Data> {
     let method = config.objective.method();
     let (what, parts) = match method {
         MethodName::Dpo | MethodName::Reward => ("pairs", wiring::pairs(config, vocabulary)?),
@@ -117,8 +131,33 @@ fn data(config: &Config, vocabulary: &Vocabulary) -> Result<(String, PerItem)> {
         train > 0,
         "the data file leaves no {what} to train on: lower data.held_out_fraction"
     );
-    let words = format!("{train} {what} to train on, {held_out} held out");
-    Ok((words, item))
+    Ok(Data {
+        words: format!("{train} {what} to train on, {held_out} held out"),
+        item,
+        prior_reads: prior_reads(config, &parts)?,
+    })
+}
+
+fn prior_reads(config: &Config, parts: &Parts<Corpus>) -> Result<Option<String>> {
+    // KTO asks about the answers of other rows too, which are as many and about as long.
+    let times = match config.objective.method() {
+        MethodName::Dpo => 1,
+        MethodName::Kto => 2,
+        _ => return Ok(None),
+    };
+    if wiring::prior(config)?.folders.is_empty() {
+        return Ok(None);
+    }
+    let both = [&parts.train, &parts.held_out];
+    let tokens: u64 = both.iter().map(|part| times * part.tokens().0).sum();
+    let responses: u64 = both
+        .iter()
+        .map(|part| times * part.responses() as u64)
+        .sum();
+    Ok(Some(format!(
+        "{tokens} tokens of {responses} responses before the first step; what it says is kept in the \
+         run folder"
+    )))
 }
 
 fn steps(config: &Config) -> Result<String> {

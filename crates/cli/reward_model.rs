@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::output::log;
+use crate::progress::Busy;
 use crate::run::sampling;
 use crate::wiring::{self, Vocabulary};
 use anyhow::Result;
@@ -31,6 +32,7 @@ pub(crate) fn normalize(
         return Ok(());
     }
     let (mut prior, _) = plan.load()?;
+    let _busy = Busy::new("drawing from the prior to scale the scores");
     let sampling = sampling(config, vocabulary);
     let sampling = Sampling {
         samples: config.eval.samples_per_prompt,

@@ -8,6 +8,7 @@ use crate::config::{
     BackendName, Config, Critic, DtypeName, MethodName, ObjectiveName, PriorKind, PriorSection,
 };
 use crate::prior_plan::PriorPlan;
+use crate::progress::Busy;
 use anyhow::{Context, Result, ensure};
 use rlhf_data::Template;
 use rlhf_lm::{Backend, Heads, LoadOptions, Model, Restricted, Tokenizer, inspect, load};
@@ -65,6 +66,7 @@ pub(crate) fn network(
     heads: Heads,
 ) -> Result<Box<dyn Model>> {
     let options = options(config, storage, heads);
+    let _busy = Busy::new(format!("loading {}", folder.display()));
     let model = load(folder, &options);
     let model = model.with_context(|| format!("cannot load {}", folder.display()))?;
     Ok(match &config.sampling.tokens {
@@ -149,6 +151,7 @@ pub(crate) fn prior_of(section: &PriorSection, config: &Config) -> Result<PriorP
 /// r.
 pub(crate) fn reward(config: &Config, tokenizer: &Tokenizer) -> Result<Box<dyn Reward>> {
     let rule = config.reward.as_ref().context("no reward: give --reward")?;
+    let _busy = Busy::new("loading the reward");
     let networks = options(config, frozen(config.model.frozen_dtype), Heads::Score);
     Ok(Box::new(Rules::with(rule, tokenizer, &networks)?))
 }

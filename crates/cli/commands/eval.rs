@@ -2,11 +2,13 @@
 
 use crate::args::EvalArgs;
 use crate::commands::exact;
-use crate::commands::train::{check_paths, settings_of};
+use crate::commands::train::{check_paths, settled_of};
 use crate::config::{Config, MethodName};
 use crate::dataset::rows;
 use crate::output::{Usage, log, print};
-use crate::resolve::{self, Missing, settle};
+use crate::progress::Busy;
+use crate::record::say_changes;
+use crate::resolve::{self, Missing, Settled, settle};
 use crate::run::sampling;
 use crate::wiring::{self, Vocabulary};
 use anyhow::{Context, Result, ensure};
@@ -67,8 +69,10 @@ pub(crate) struct Judge {
 
 impl Judge {
     pub(crate) fn new(first: &Path, args: &EvalArgs) -> Result<Self> {
-        let mut config = settings_of(first)?;
-        measurable(first, &config)?;
+        let settled = settled_of(first)?;
+        let (stored, own) = (settled.kept.stored_in(first)?, settled.local);
+        measurable(first, &own)?;
+        let mut config = own.clone();
         if let Some(reward) = &args.reward {
             config.reward = Some(resolve::reward(reward).map_err(Usage)?);
             config = settle(config, Missing::Leave)?.local;
@@ -81,6 +85,11 @@ impl Judge {
         );
         check_paths(&config, first, |key| {
             !key.starts_with("data.") || args.prompts.is_none()
+        })?;
+        // What belongs to each run is compared with the run.
+        say_changes(first, &stored, &own, |setting| {
+            (setting.starts_with("reward") && args.reward.is_none())
+                || (setting.starts_with("data.") && args.prompts.is_none())
         })?;
         let vocabulary = Vocabulary::load(wiring::model_path(&config)?)?;
         wiring::check_reward(&config, &vocabulary)?;
@@ -130,11 +139,15 @@ impl Judge {
 
     /// Refuses a run that does not belong on the same axes.
     pub(super) fn comparable(&self, run: &Path) -> Result<Config> {
-        let config = settings_of(run)?;
+        let Settled {
+            kept,
+            local: config,
+            ..
+        } = settled_of(run)?;
         measurable(run, &config)?;
-        check_paths(&config, run, |key| {
-            key == "model.path" || key.starts_with("prior.")
-        })?;
+        let own = |key: &str| key == "model.path" || key.starts_with("prior.");
+        check_paths(&config, run, own)?;
+        say_changes(run, &kept.stored_in(run)?, &config, own)?;
         let own = Vocabulary::load(wiring::model_path(&config)?)?;
         ensure!(
             own.size == self.vocabulary.size,
@@ -185,7 +198,9 @@ impl Judge {
             let mut policy = wiring::network(&path, config, storage, heads)?;
             let decode = |ids: &[u32]| self.vocabulary.tokenizer.decode(ids);
             let trial = trial(&self.prompts, &sampling, &decode, config);
+            let busy = Busy::new(format!("measuring {name}, step {step}"));
             let measured = measure(&mut *policy, &mut *prior, &mut *self.reward, &trial)?;
+            drop(busy);
             if !measured.kl_agrees() {
                 log(format_args!(
                     "{name}, step {step}: two estimates of the KL disagree"
@@ -223,6 +238,7 @@ impl Judge {
         let sampling = self.sampling(samples);
         let decode = |ids: &[u32]| self.vocabulary.tokenizer.decode(ids);
         let trial = trial(&self.prompts, &sampling, &decode, &self.config);
+        let _busy = Busy::new("drawing from the prior and scoring that");
         Ok(prior_rewards(&mut *prior, &mut *self.reward, &trial)?)
     }
 

@@ -3,6 +3,7 @@
 use crate::commands::eval::{Judge, name_of, stages};
 use crate::config::{BetaSetting, Config};
 use crate::output::print;
+use crate::progress::Busy;
 use crate::wiring;
 use anyhow::{Result, bail};
 use rlhf_eval::{Exact, Listing, Standing};
@@ -51,6 +52,7 @@ pub(crate) fn of_run(judge: &mut Judge, run: &Path) -> Result<Vec<Row>> {
     let mut policies = Vec::new();
     for stage in stages(run, &config)? {
         let mut policy = wiring::network(&stage.path, &config, Storage::Frozen, Heads::Language)?;
+        let _busy = Busy::new(format!("measuring {}, step {}", name_of(run), stage.step));
         policies.push((stage.step, exact.measure(&mut *policy)?));
     }
     // A β that moved has no optimum to be far from: such a run is a curve on the plane.
@@ -108,6 +110,7 @@ impl Judge {
         let longest = longest.unwrap_or(0) + length;
         let batch = (config.train.tokens_per_batch / longest).max(1);
         let reward = &mut *self.reward;
+        let _busy = Busy::new("listing and scoring every response");
         Ok(Exact::new(&self.prompts, &listing, prior, reward, batch)?)
     }
 }

@@ -8,6 +8,7 @@ use crate::layers::Layers;
 use crate::output::{Interrupted, Usage, log, print};
 use crate::plan::{Lines, json, plan, show};
 use crate::prior_fit;
+use crate::record::{Changes, Record, check};
 use crate::resolve::{Missing, Settled, settle};
 use crate::run::{Start, execute, start_threads};
 use anyhow::{Context, Result, ensure};
@@ -61,10 +62,11 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         demo::write(&folder)?;
     }
     show(&lines);
-    let stored = toml::to_string(&kept.stored_in(&folder)?)?;
-    journal.config(&format!("{STORED}{stored}"))?;
-    let start = Start::fresh(&local)?.with(repositories);
-    let (config, ended) = go(local, &mut journal, &start)?;
+    let stored = kept.stored_in(&folder)?;
+    journal.config(&format!("{STORED}{}", toml::to_string(&stored)?))?;
+    let record = Record::start(&folder, &stored, &local, repositories)?;
+    let start = Start::fresh(&local)?;
+    let (config, ended) = go(local, &mut journal, record, &start)?;
     finish(args, &config, &folder, ended)?;
     if world.is_some() && config.reward.is_some() {
         eval::picture(&folder)?;
@@ -73,35 +75,47 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
 }
 
 /// Runs what has a folder: first what the prior is fitted to, if it is.
-fn go(mut config: Config, journal: &mut Journal, start: &Start) -> Result<(Config, Ended)> {
+fn go(
+    mut config: Config,
+    journal: &mut Journal,
+    mut record: Record,
+    start: &Start,
+) -> Result<(Config, Ended)> {
     config.prior.locate(&std::path::absolute(journal.folder())?);
     prior_fit::fit(&config)?;
-    let ended = execute(&config, journal, start)?;
+    record.add_fitted(&config, journal.folder())?;
+    let ended = execute(&config, journal, &record, start)?;
     Ok((config, ended))
 }
 
 /// A run without questions, in a folder that is nobody else's: one that was interrupted goes on.
 pub(crate) fn fit(config: &Config, folder: &Path) -> Result<()> {
-    let (mut journal, start) = match last_checkpoint(folder) {
-        Ok(last) => (Journal::resume(folder, last.step)?, Start::at(&last.path)),
+    let (mut journal, record, start) = match last_checkpoint(folder) {
+        Ok(last) => {
+            // What its run is made of was compared when that was resumed.
+            let checked = check(folder, config, config, last.step, Changes::Accept)?;
+            let journal = Journal::resume(folder, last.step)?;
+            let record = match checked {
+                Some(checked) => checked.go_on(folder, last.step)?,
+                None => Record::start(folder, config, config, Vec::new())?,
+            };
+            (journal, record, Start::at(&last.path))
+        }
         Err(_) => {
             let journal = Journal::create(folder, Existing::Overwrite)?;
             journal.config(&toml::to_string(config)?)?;
-            (journal, Start::fresh(config)?)
+            let record = Record::start(folder, config, config, Vec::new())?;
+            (journal, record, Start::fresh(config)?)
         }
     };
-    match go(config.clone(), &mut journal, &start)? {
+    match go(config.clone(), &mut journal, record, &start)? {
         (_, Ended::Done) => Ok(()),
         (_, Ended::Interrupted) => Err(Interrupted.into()),
     }
 }
 
-/// The settings that the run in `folder` was started with, everything in them on this machine.
-pub(crate) fn settings_of(folder: &Path) -> Result<Config> {
-    Ok(settled_of(folder)?.local)
-}
-
-fn settled_of(folder: &Path) -> Result<Settled> {
+/// The settings that the run in `folder` was started with.
+pub(crate) fn settled_of(folder: &Path) -> Result<Settled> {
     let path = folder.join("config.toml");
     if !path.exists() {
         return Err(rlhf_journal::Error::NoRun(folder.into(), "config.toml").into());
@@ -136,14 +150,23 @@ fn resume(args: &TrainArgs) -> Result<()> {
         .clone()
         .context("--resume needs --out, the run folder to continue");
     let folder = folder.map_err(Usage)?;
-    let settled = settled_of(&folder)?;
-    let config = settled.local;
+    let Settled {
+        kept,
+        local: config,
+        repositories,
+    } = settled_of(&folder)?;
     check_paths(&config, &folder, |_| true)?;
     // A run that was stopped before its first checkpoint starts again from the beginning.
     let (step, start) = match checkpoints(&folder)?.pop() {
         Some(last) => (last.step, Start::at(&last.path)),
-        None => (0, Start::fresh(&config)?.with(settled.repositories)),
+        None => (0, Start::fresh(&config)?),
     };
+    let changes = match args.accept_changes {
+        true => Changes::Accept,
+        false => Changes::Refuse,
+    };
+    let stored = kept.stored_in(&folder)?;
+    let checked = check(&folder, &stored, &config, step, changes)?;
     log(format_args!(
         "run folder {}, from step {step}",
         folder.display()
@@ -151,7 +174,11 @@ fn resume(args: &TrainArgs) -> Result<()> {
     start_threads(&config)?;
     show(&plan(&config)?);
     let mut journal = Journal::resume(&folder, step)?;
-    let (config, ended) = go(config, &mut journal, &start)?;
+    let record = match checked {
+        Some(checked) => checked.go_on(&folder, step)?,
+        None => Record::start(&folder, &stored, &config, repositories)?,
+    };
+    let (config, ended) = go(config, &mut journal, record, &start)?;
     finish(args, &config, &folder, ended)
 }
 
