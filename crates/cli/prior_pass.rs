@@ -23,7 +23,6 @@ pub(crate) struct PriorPass {
     prior: Option<String>,
     folder: PathBuf,
     tokens: usize,
-    signals: Signals,
 }
 
 impl PriorPass {
@@ -42,7 +41,6 @@ impl PriorPass {
             prior: networks.then(|| described(checksums, config)),
             folder: folder.join(FOLDER),
             tokens: config.train.tokens_per_batch,
-            signals: Signals::watch()?,
         })
     }
 
@@ -68,7 +66,7 @@ impl PriorPass {
         let total = sequences.network_tokens(0..sequences.len());
         let name = format!("prior reads {part}");
         let mut phase = Phase::new(&name, "tokens", total as u64, done as u64);
-        let signals = &self.signals;
+        let signals = Signals::watch()?;
         let read = self.penalty.continue_prior_log_probs(
             sequences,
             self.tokens,
@@ -168,6 +166,7 @@ fn identity(prior: &str, sequences: &Sequences) -> String {
             ids(&sequences.prompts()[response.prompt].ids);
             last = Some(response.prompt);
         }
+        // No response is empty: this ends the prompt or the response before.
         ids(&[]);
         ids(&response.ids);
     }

@@ -134,6 +134,7 @@ impl Record {
         let accepted = accept(&changes, self.changes, folder, self.step)?;
         let mut content = self.shared.lock();
         content.note(accepted);
+        content.forget(&changes);
         self.hashing.extend(self.shared.put(&mut content, present));
         self.shared.write(&content)
     }
@@ -232,6 +233,15 @@ impl Content {
         }
     }
 
+    /// Does not ask again for what is gone by the user's leave.
+    fn forget(&mut self, accepted: &[InputChange]) {
+        let gone = |file: &InputFile| {
+            let mut gone = accepted.iter().filter(|change| change.present.is_none());
+            gone.any(|change| change.recorded.as_ref() == Some(file))
+        };
+        self.files.retain(|file| !gone(file));
+    }
+
     /// What a run folder has; nothing where it has no such file.
     fn read(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join(FILE);
@@ -284,12 +294,7 @@ pub(crate) fn check(
     }
     let mut content = content;
     content.about.insert(SETTINGS.into(), settings);
-    // What is gone by the user's leave is not asked for again.
-    let gone = |file: &InputFile| {
-        let mut gone = found.iter().filter(|change| change.present.is_none());
-        gone.any(|change| change.recorded.as_ref() == Some(file))
-    };
-    content.files.retain(|file| !gone(file));
+    content.forget(&found);
     Ok(Some(Checked {
         content,
         present,

@@ -181,8 +181,8 @@ impl Surroundings<'_> {
             let beta = pass.penalty.beta().value();
             rlhf_dpo::Opinions::with_prior(answers, liked, beta, context, &mut |of, sequences| {
                 match of {
-                    rlhf_dpo::Asked::Answers => pass.log_probs(part, sequences),
-                    rlhf_dpo::Asked::Mismatched => {
+                    rlhf_dpo::AnswerSet::Answers => pass.log_probs(part, sequences),
+                    rlhf_dpo::AnswerSet::Mismatched => {
                         pass.log_probs(&format!("{part}-mismatched"), sequences)
                     }
                 }

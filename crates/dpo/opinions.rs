@@ -26,7 +26,7 @@ pub struct Opinions {
 
 /// Which responses the prior is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
+pub enum AnswerSet {
     /// The answers themselves.
     Answers,
     /// The answers of other rows to the same prompts.
@@ -64,13 +64,13 @@ impl Opinions {
         liked: Vec<bool>,
         beta: f64,
         context: usize,
-        prior: &mut dyn FnMut(Asked, &Sequences) -> std::result::Result<PerSeq, E>,
+        prior: &mut dyn FnMut(AnswerSet, &Sequences) -> std::result::Result<PerSeq, E>,
     ) -> std::result::Result<Self, E> {
         check(&answers, &liked, beta)?;
         let mismatched = mismatched(&answers, context)?;
-        let prior_log_probs = prior(Asked::Answers, &answers)?;
+        let prior_log_probs = prior(AnswerSet::Answers, &answers)?;
         possible(&prior_log_probs)?;
-        let mismatched_prior = prior(Asked::Mismatched, &mismatched)?;
+        let mismatched_prior = prior(AnswerSet::Mismatched, &mismatched)?;
         possible(&mismatched_prior)?;
         Ok(Self {
             weight: 1.0 / answers.len() as f64,

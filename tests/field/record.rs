@@ -4,7 +4,8 @@ use crate::program::{rlhf, rows, text};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// A folder with a tiny random checkpoint without a tokenizer in `model`, another one in `other`,
 /// prompts and pairs.
@@ -228,6 +229,36 @@ fn a_tokenizer_or_eos_file_that_appears_is_a_change() {
 }
 
 #[test]
+fn a_file_was_added_to_a_folder_of_data() {
+    let folder = world();
+    let folder = folder.path();
+    let (data, out) = (folder.join("data"), folder.join("run"));
+    fs::create_dir(&data).unwrap();
+    fs::rename(folder.join("prompts.jsonl"), data.join("train-0.jsonl")).unwrap();
+    fs::write(data.join("test-0.jsonl"), "{\"prompt\": \"1\"}\n").unwrap();
+    let line = PPO.replace("prompts.jsonl", "data");
+    done(
+        folder,
+        &format!("{line} --set data.held_out_split=test --out run"),
+    );
+    unfinish(&out);
+    fs::write(data.join("README.md"), "not read").unwrap();
+    done(folder, RESUME);
+    for (name, setting) in [
+        ("train-1.jsonl", "data.train"),
+        ("test-1.jsonl", "data.held_out_split"),
+    ] {
+        unfinish(&out);
+        fs::write(data.join(name), "{\"prompt\": \"2\"}\n").unwrap();
+        let (code, said) = run(folder, RESUME);
+        let expected = format!("{name} ({setting}): not what the run in run was started with");
+        assert!(code == Some(1) && said.contains(&expected), "{said}");
+        fs::remove_file(data.join(name)).unwrap();
+        done(folder, RESUME);
+    }
+}
+
+#[test]
 fn files_and_folders_that_were_moved_are_the_same() {
     let folder = world();
     let folder = folder.path();
@@ -364,36 +395,28 @@ const DPO: &str = "train --objective dpo --model model --prior other --data pair
 const KTO: &str = "train --objective kto --model model --prior other --data pairs.jsonl \
     --set train.epochs=1 --set method.answers_per_step=100";
 
-/// A slow pass: a batch is a pair, so that there are many to be stopped between.
-fn slow(folder: &Path, line: &str, out: &str) -> std::process::Child {
-    let line = format!("{line} --set train.tokens_per_batch=8 --out {out}");
-    Command::new(env!("CARGO_BIN_EXE_rlhf"))
-        .args(line.split_whitespace())
-        .current_dir(folder)
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap()
-}
+/// Most of the pairs are held out and a batch is a pair, so that the prior's pass is most of the run and
+/// there are many batches to be stopped between.
+const SLOW: &str = "--set data.held_out_fraction=0.95 --set train.tokens_per_batch=8";
 
-/// Signals a run as soon as the prior has read so many batches of the training part.
+/// Signals a run as soon as the prior has read some batches of what is held out, so many bytes of them.
 fn stopped_in_the_pass(
     folder: &Path,
-    out: &str,
     line: &str,
-    signal: &str,
-    batches: usize,
+    out: &str,
+    (signal, bytes): (&str, u64),
 ) -> (Option<i32>, String) {
-    let mut child = slow(folder, line, out);
-    let kept = folder.join(out).join("prior_log_probs/train.jsonl");
-    let lines = || {
-        fs::read_to_string(&kept)
-            .unwrap_or_default()
-            .lines()
-            .count()
-    };
-    while lines() <= batches && child.try_wait().unwrap().is_none() {
-        std::hint::spin_loop();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_rlhf"))
+        .args(format!("{line} {SLOW} --out {out}").split_whitespace())
+        .current_dir(folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let kept = folder.join(out).join("prior_log_probs/held-out.jsonl");
+    let size = || fs::metadata(&kept).map_or(0, |metadata| metadata.len());
+    while size() < bytes && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_micros(100));
     }
     let id = child.id().to_string();
     Command::new("kill").args([signal, &id]).status().unwrap();
@@ -402,32 +425,42 @@ fn stopped_in_the_pass(
 }
 
 #[test]
-fn two_hundred_pairs_whose_prior_pass_is_interrupted() {
+fn two_thousand_pairs_whose_prior_pass_is_interrupted() {
     let folder = world();
     let folder = folder.path();
-    for (name, objective) in [("dpo", DPO), ("kto", KTO)] {
+    // A slower network and many pairs that no step trains on: the pass is most of the run.
+    let config = fs::read_to_string(folder.join("config.json")).unwrap();
+    let wide = config.replace("\"n_embd\": 8", "\"n_embd\": 64");
+    fs::write(folder.join("config.json"), wide).unwrap();
+    for name in ["model", "other"] {
+        fs::remove_dir_all(folder.join(name)).unwrap();
+        done(folder, &format!("model init config.json {name} --seed 5"));
+    }
+    let pairs = fs::read_to_string(folder.join("pairs.jsonl")).unwrap();
+    fs::write(folder.join("pairs.jsonl"), pairs.repeat(10)).unwrap();
+    for (name, objective, stops) in [
+        ("dpo", DPO, &[("-INT", 5000), ("-KILL", 500)][..]),
+        ("kto", KTO, &[("-TERM", 1000)]),
+    ] {
         let whole = format!("{name}-whole");
-        let line = format!("{objective} --set train.tokens_per_batch=8 --out {whole}");
-        let said = done(folder, &line);
+        let said = done(folder, &format!("{objective} {SLOW} --out {whole}"));
         assert!(said.contains("prior reads "), "{said}");
         let whole = bytes(&folder.join(whole));
         assert_eq!(whole.len(), 5);
-        for (signal, batches) in [("-INT", 3), ("-TERM", 40), ("-KILL", 17)] {
-            let out = format!("{name}{signal}");
-            let (code, said) = stopped_in_the_pass(folder, &out, objective, signal, batches);
+        for stop in stops {
+            let out = format!("{name}{}", stop.0);
+            let (code, said) = stopped_in_the_pass(folder, objective, &out, *stop);
             let run = folder.join(&out);
-            let kept = fs::read_to_string(run.join("prior_log_probs/train.jsonl")).unwrap();
-            assert!(kept.lines().count() > batches, "{said}");
             assert!(
-                !run.join("final").exists(),
+                !run.join("prior_log_probs/train.jsonl").exists(),
                 "it was stopped in the pass: {said}"
             );
-            if signal != "-KILL" {
+            if stop.0 != "-KILL" {
                 assert_eq!(code, Some(130), "{said}");
                 assert!(said.ends_with("continue with --resume\n"), "{said}");
             }
             let said = done(folder, &format!("train --resume --out {out}"));
-            assert!(said.contains("responses is known"), "{said}");
+            assert!(said.contains("prior_log_probs/held-out.jsonl"), "{said}");
             assert!(bytes(&run) == whole, "{out}");
         }
     }
@@ -440,7 +473,7 @@ fn numbers_of_the_prior_that_are_damaged_or_of_another_prior_are_read_again() {
     let out = folder.join("run");
     done(
         folder,
-        &format!("{DPO} --set train.tokens_per_batch=400 --out run"),
+        &format!("{DPO} --set train.tokens_per_batch=30 --out run"),
     );
     let whole = bytes(&out);
     let path = out.join("prior_log_probs/train.jsonl");
