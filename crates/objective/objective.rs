@@ -84,6 +84,9 @@ pub fn finite_scores(reward: &mut dyn Reward, sequences: &Sequences) -> Result<P
     Ok(scores)
 }
 
+/// Sees which responses of a data set a batch was, and their log-probs, nats: \[responses\].
+pub type SeenBatch<'a, E> = dyn FnMut(Range<usize>, &[f32]) -> std::result::Result<(), E> + 'a;
+
 /// The prior and its price: everything of the objective but the reward.
 pub struct KlPenalty {
     prior: Box<dyn Prior>,
@@ -147,7 +150,7 @@ impl KlPenalty {
         sequences: &Sequences,
         tokens: usize,
         known: Vec<f32>,
-        each: &mut dyn FnMut(Range<usize>, &[f32]) -> std::result::Result<(), E>,
+        each: &mut SeenBatch<'_, E>,
     ) -> std::result::Result<PerSeq, E> {
         let mut sums = known;
         for range in sequences.micro_batches(tokens, 1) {
