@@ -1,6 +1,7 @@
 //! The `rlhf` command.
 
 mod args;
+mod changes;
 mod commands;
 mod config;
 mod dataset;

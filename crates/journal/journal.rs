@@ -139,14 +139,6 @@ impl Journal {
         write_atomic(&self.folder.join("config.toml"), toml.as_bytes())
     }
 
-    /// Writes `run.json`.
-    ///
-    /// # Errors
-    /// If it cannot be written.
-    pub fn run(&self, run: &impl Serialize) -> Result<()> {
-        self.whole("run.json", run)
-    }
-
     /// Writes `held_out.json`: the numbers on data that no step saw.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! `rlhf train`: one run.
 
 use crate::args::TrainArgs;
+use crate::changes::Changes;
 use crate::commands::demo::Staged;
 use crate::commands::{before_after, demo, eval};
 use crate::config::{Config, ObjectiveName};
@@ -8,7 +9,7 @@ use crate::layers::Layers;
 use crate::output::{Interrupted, Usage, log, print};
 use crate::plan::{Lines, json, plan, show};
 use crate::prior_fit;
-use crate::record::{Changes, Record, check};
+use crate::record::{Record, check};
 use crate::resolve::{Missing, Settled, settle};
 use crate::run::{Start, execute, start_threads};
 use anyhow::{Context, Result, ensure};
