@@ -21,6 +21,7 @@ mod resolve;
 mod reward_model;
 mod run;
 mod signals;
+mod steps;
 mod tabular;
 mod target;
 mod wiring;

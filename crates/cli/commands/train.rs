@@ -11,6 +11,7 @@ use crate::prior_fit;
 use crate::record::{Changes, Record, check};
 use crate::resolve::{Missing, Settled, settle};
 use crate::run::{Start, execute, start_threads};
+use crate::wiring;
 use anyhow::{Context, Result, ensure};
 use rlhf_journal::{Existing, Journal, checkpoints, last_checkpoint, next_free};
 use rlhf_train::Ended;
@@ -35,6 +36,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         .and_then(|config| config.require().map(|()| config))
         .map_err(Usage)?;
     let mut settled = settle(config, Missing::Refuse)?;
+    wiring::check_beta(&settled.local).map_err(Usage)?;
     let folder = folder(args, settled.local.objective);
     let existing = match args.overwrite {
         true => Existing::Overwrite,
