@@ -15,7 +15,8 @@ use serde::Serialize;
 pub struct Online {
     /// Iterations of sampling and learning.
     pub iterations: usize,
-    /// Prompts in each, drawn in a new random order every time all have been used.
+    /// Prompts in each, always as many: drawn in a new random order every time all have been used, and
+    /// none twice in an iteration where there are enough.
     pub prompts: usize,
     /// How responses are drawn. Its seed is the run's; its step is set to the iteration.
     pub sampling: Sampling,
@@ -61,9 +62,7 @@ pub fn online<M: Method>(
     let total = settings.iterations;
     run.drive(policy, total, |policy, journal, step| {
         let mut clock = Clock::new();
-        let count = prompts.prompts.count();
-        let items = order.items(step).iter().map(|item| item % count);
-        let read = prompts.prompts.read(&items.collect::<Vec<_>>())?;
+        let read = prompts.prompts.read(order.items(step))?;
         let chosen = read.prompts();
         let of_step = Sampling {
             step: step as u64,
@@ -113,8 +112,8 @@ pub fn online<M: Method>(
         }
         metrics.extend(updates.iter());
         objective.observe(metrics["objective/kl"], episodes);
-        let before: usize = (0..=step).map(|step| order.items(step).len()).sum();
-        metrics.insert("episode", (before * sampling.samples) as f64);
+        let responses = settings.prompts * sampling.samples;
+        metrics.insert("episode", ((step + 1) * responses) as f64);
         clock.lap("seconds/update");
         Ok(Done {
             metrics,
@@ -126,21 +125,20 @@ pub fn online<M: Method>(
     })
 }
 
-/// Which prompts each iteration takes. An iteration never mixes two passes over the data, so where
-/// there are fewer prompts than it takes, a pass goes over each several times.
+/// Which prompts each iteration takes.
 pub(crate) fn prompt_order(prompts: usize, settings: &Online) -> Result<Epochs> {
     if prompts == 0 || settings.prompts == 0 {
         return Err(Error::Empty("there are no prompts to sample from"));
     }
-    let items = prompts * settings.prompts.div_ceil(prompts);
-    let passes = settings
-        .iterations
-        .div_ceil(items.div_ceil(settings.prompts));
-    let costs = vec![1; items];
-    Ok(Epochs::new(
-        &costs,
-        settings.prompts,
-        passes,
+    let Online {
+        iterations,
+        prompts: size,
+        ..
+    } = *settings;
+    Ok(Epochs::filled(
+        prompts,
+        size,
+        iterations,
         settings.sampling.seed,
     ))
 }
