@@ -22,6 +22,7 @@ mod resolve;
 mod reward_model;
 mod run;
 mod signals;
+mod steps;
 mod tabular;
 mod target;
 mod wiring;

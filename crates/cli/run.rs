@@ -120,7 +120,7 @@ impl Surroundings<'_> {
         let iterations = config.train.iterations.context("no train.iterations")?;
         let settings = Online {
             iterations,
-            prompts: config.sampling.rollouts / config.sampling.samples_per_prompt,
+            prompts: config.prompts(),
             sampling: sampling(config, &self.vocabulary),
             optim: optim(config),
             log_samples: config.train.samples,

@@ -5,7 +5,8 @@ pub(crate) use crate::dataset::{
 };
 
 use crate::config::{
-    BackendName, Config, Critic, DtypeName, MethodName, ObjectiveName, PriorKind, PriorSection,
+    BackendName, BetaSetting, Config, Critic, DtypeName, MethodName, ObjectiveName, PriorKind,
+    PriorSection,
 };
 use crate::prior_plan::PriorPlan;
 use crate::progress::Busy;
@@ -145,6 +146,14 @@ pub(crate) fn prior_of(section: &PriorSection, config: &Config) -> Result<PriorP
         PriorKind::Reference => PriorPlan::reference(section, config),
         PriorKind::Demonstrations => PriorPlan::demonstrations(section, config),
         PriorKind::Mixture => PriorPlan::mixture(section, config),
+    }
+}
+
+/// Refuses a β that would hold what its prior does not give.
+pub(crate) fn check_beta(config: &Config) -> Result<()> {
+    match config.beta {
+        BetaSetting::Fixed(_) => Ok(()),
+        BetaSetting::Adaptive(_) => prior(config)?.check_beta(config.beta),
     }
 }
 

@@ -162,6 +162,10 @@ mod tests {
         fn log_dist(&mut self, _: &Sequences, _: std::ops::Range<usize>) -> Result<LogDist<'_>> {
             unreachable!()
         }
+        fn is_normalized(&self) -> bool {
+            false
+        }
+
         fn decoder(&mut self) -> Result<Box<dyn rlhf_objective::Decoder + '_>> {
             unreachable!()
         }

@@ -48,7 +48,7 @@ mod rollouts;
 mod sequences;
 mod tilt;
 
-pub use beta::Beta;
+pub use beta::{Adaptive, Beta, Bound, Observed, Target};
 pub use error::{Error, Result};
 pub use estimators::{k1, k2, k3, kl_of_rows, rao_blackwell};
 pub use items::Items;

@@ -90,6 +90,15 @@ impl Epochs {
         all
     }
 
+    /// How many batches `epochs` passes over `count` items that cost 1 each have.
+    #[must_use]
+    pub fn steps_of(count: usize, size: usize, epochs: usize) -> usize {
+        match size.min(count) {
+            0 => 0,
+            size => (count * epochs).div_ceil(size),
+        }
+    }
+
     fn none() -> Self {
         Self {
             items: Vec::new(),
@@ -233,8 +242,8 @@ pub struct Passes {
     pub minibatches: usize,
 }
 
-/// The batches of all passes over one rollout: its `items` cut into parts as equal as can be, drawn
-/// anew in each pass; `part` makes a batch of some of them. One mini-batch a pass is `whole` in its
+/// The batches of all passes over one rollout: its `items` cut into parts, drawn anew in each pass. Parts are
+/// of one size where their number divides that of the items, and differ by one item at most elsewhere; `part` makes a batch of some of them. One mini-batch a pass is `whole` in its
 /// own order, read as it was when it was scored, so that the first ratio is exactly 1.
 ///
 /// # Errors
@@ -330,6 +339,7 @@ mod tests {
                 let full = epochs.steps() - 1;
                 assert!(sizes(&epochs)[..full].iter().all(|&n| n == size));
                 assert_eq!(epochs.steps(), (count * passes).div_ceil(size));
+                assert_eq!(epochs.steps(), Epochs::steps_of(count, size, passes));
                 assert!((0..=full).all(|step| !twice(epochs.items(step))));
                 assert_eq!(epochs, Epochs::new(&vec![1; count], size, passes, seed));
             }
@@ -353,6 +363,10 @@ mod tests {
     fn where_a_batch_has_room_for_all_it_is_a_pass() {
         let epochs = Epochs::new(&[1; 3], 16, 4, 7);
         assert_eq!(sizes(&epochs), [3; 4]);
+        assert_eq!(
+            (Epochs::steps_of(3, 16, 4), Epochs::steps_of(0, 16, 4)),
+            (4, 0)
+        );
         assert!((0..4).all(|step| epochs.share(step) == 1.0 && !twice(epochs.items(step))));
     }
 

@@ -13,6 +13,7 @@ mod clock;
 mod epochs;
 mod error;
 mod evaluate;
+mod fallen;
 mod learner;
 mod metrics;
 mod offline;

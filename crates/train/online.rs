@@ -5,7 +5,7 @@ use crate::metrics::{cut_off, log_samples, measure};
 use crate::run::Done;
 use crate::update::{At, update};
 use crate::{Ended, Epochs, Error, Method, Optim, Result, Run, Stats};
-use rlhf_objective::{Items, Network, Objective};
+use rlhf_objective::{Beta, Bound, Items, Network, Objective, Observed};
 use rlhf_policy::{ActorCritic, Sampling, sample, score};
 use rlhf_tensor::{Rng, Stream};
 use serde::Serialize;
@@ -39,7 +39,7 @@ pub struct Prompts<'a> {
 /// the method's batches, update.
 ///
 /// # Errors
-/// If there are no prompts, something cannot be read, a number is not finite, or the run folder
+/// If there are no prompts, an adaptive β holds what its prior does not give, something cannot be read, a number is not finite, or the run folder
 /// cannot be written. The last checkpoint is then whole.
 pub fn online<M: Method>(
     policy: &mut ActorCritic,
@@ -50,8 +50,9 @@ pub fn online<M: Method>(
     run: &mut Run<'_>,
 ) -> Result<Ended> {
     let order = prompt_order(prompts.prompts.count(), settings)?;
-    if let Some(beta) = run.start.beta {
-        objective.penalty().set_beta(beta);
+    objective.penalty().check()?;
+    if let Some(beta) = &run.start.beta {
+        objective.penalty().resume_beta(beta);
     }
     if let Some(memory) = run.start.memory {
         method.recall(memory);
@@ -111,7 +112,15 @@ pub fn online<M: Method>(
             }
         }
         metrics.extend(updates.iter());
-        objective.observe(metrics["objective/kl"], episodes);
+        objective.observe(Observed {
+            kl: metrics["objective/kl"],
+            entropy: metrics["objective/entropy"],
+            episodes,
+        });
+        let beta = *objective.penalty().beta();
+        if beta.target().is_some() {
+            metrics.insert("objective/beta_bound", at_bound(&beta));
+        }
         let responses = settings.prompts * sampling.samples;
         metrics.insert("episode", ((step + 1) * responses) as f64);
         clock.lap("seconds/update");
@@ -119,10 +128,19 @@ pub fn online<M: Method>(
             metrics,
             seconds: clock.laps().into_iter().chain(parts.laps()).collect(),
             tokens,
-            beta: Some(*objective.penalty().beta()),
+            beta: Some(beta),
             memory: method.memory(),
         })
     })
+}
+
+/// −1 where β has reached its lowest value, 1 where it has reached its greatest.
+fn at_bound(beta: &Beta) -> f64 {
+    match beta.bound() {
+        Some(Bound::Lowest) => -1.0,
+        Some(Bound::Greatest) => 1.0,
+        None => 0.0,
+    }
 }
 
 /// Which prompts each iteration takes.

@@ -3,7 +3,7 @@
 use crate::online::prompt_order;
 use crate::toy::{TABLE, World, settings, train};
 use crate::{Ended, Online, gpt2};
-use rlhf_objective::Beta;
+use rlhf_objective::{Adaptive, Beta, Target};
 use std::path::Path;
 
 const NEVER: usize = usize::MAX;
@@ -96,11 +96,7 @@ fn the_reward_rises() {
 }
 
 fn resumed_is_uninterrupted(world: &World, stops: &[usize]) {
-    let beta = Beta::Adaptive {
-        beta: 0.1,
-        target_kl: 0.5,
-        horizon: 100.0,
-    };
+    let beta = Beta::Adaptive(Adaptive::new(0.1, Target::Kl(0.5), 100.0));
     let whole = tempfile::tempdir().unwrap();
     train(world, whole.path(), &settings(), beta, NEVER, false)
         .0

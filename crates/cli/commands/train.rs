@@ -12,6 +12,7 @@ use crate::prior_fit;
 use crate::record::{Record, check};
 use crate::resolve::{Missing, Settled, settle};
 use crate::run::{Start, execute, start_threads};
+use crate::wiring;
 use anyhow::{Context, Result, ensure};
 use rlhf_journal::{Existing, Journal, checkpoints, last_checkpoint, next_free};
 use rlhf_train::Ended;
@@ -36,6 +37,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         .and_then(|config| config.require().map(|()| config))
         .map_err(Usage)?;
     let mut settled = settle(config, Missing::Refuse)?;
+    wiring::check_beta(&settled.local).map_err(Usage)?;
     let folder = folder(args, settled.local.objective);
     let existing = match args.overwrite {
         true => Existing::Overwrite,

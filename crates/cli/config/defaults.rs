@@ -111,6 +111,17 @@ impl Default for FitSection {
     }
 }
 
+impl BetaSetting {
+    /// Says within which bounds it moves.
+    pub(crate) fn complete(&mut self) {
+        if let Self::Adaptive(of) = self {
+            let adaptive = of.adaptive();
+            of.min = Some(adaptive.lowest);
+            of.max = Some(adaptive.greatest);
+        }
+    }
+}
+
 impl PriorSection {
     /// Says what was left to defaults, so that the settings of a run are all written down.
     pub(crate) fn complete(&mut self) {
