@@ -267,7 +267,7 @@ fn a_prior_fitted_to_ten_demonstrations_at_four_a_step() {
 #[test]
 fn minibatches_that_do_not_divide_the_rollout() {
     let folder = folder();
-    data(folder.path(), 10);
+    data(folder.path(), 70);
     let output = rlhf(folder.path(), &sample("ppo-kl", &["method.minibatches=5"]));
     let said = text(&output.stderr);
     assert!(
