@@ -358,6 +358,11 @@ mod tests {
                 "beta.horizon = 12: a step of 64 responses would take more from beta than there is",
             ),
             (
+                "objective = \"rloo\"",
+                vec!["sampling.rollouts=30"],
+                "sampling.rollouts = 30 is not a multiple of samples_per_prompt = 4",
+            ),
+            (
                 "",
                 vec!["method.minibatches=3"],
                 "method.minibatches = 3 does not divide the 64 responses of an iteration",

@@ -111,6 +111,42 @@ fn two_hundred_prompts_at_64_rollouts() {
     assert!(taken.values().all(|times| (2..=3).contains(times)));
 }
 
+/// Seven prompts at three an iteration: a pass ends inside the third iteration and the fifth.
+#[test]
+fn seven_prompts_at_three_an_iteration_with_every_method_that_samples() {
+    let folder = folder();
+    data(folder.path(), 7);
+    for (objective, samples) in [
+        ("ppo-kl", 1),
+        ("reinforce", 2),
+        ("rloo", 4),
+        ("grpo", 4),
+        ("vargrad", 4),
+    ] {
+        let rollouts = format!("sampling.rollouts={}", 3 * samples);
+        let each = format!("sampling.samples_per_prompt={samples}");
+        let all = ["train.samples=99", "train.iterations=7", &rollouts, &each];
+        done(folder.path(), &sample(objective, &all));
+        let mut prompts: BTreeMap<u64, BTreeMap<String, usize>> = BTreeMap::new();
+        for row in lines(folder.path(), "run/samples.jsonl") {
+            let step = prompts.entry(row["step"].as_u64().unwrap()).or_default();
+            *step.entry(row["prompt"].to_string()).or_default() += 1;
+        }
+        let mut taken: BTreeMap<&str, usize> = BTreeMap::new();
+        for (step, prompts) in &prompts {
+            assert_eq!(prompts.len(), 3, "{objective}, step {step}");
+            assert!(prompts.values().all(|&times| times == samples));
+            for prompt in prompts.keys() {
+                *taken.entry(prompt).or_default() += 1;
+            }
+        }
+        // Seven iterations of three are three passes.
+        assert!(taken.len() == 7 && taken.values().all(|&times| times == 3));
+        let last = lines(folder.path(), "run/metrics.jsonl").pop().unwrap();
+        assert_eq!(last["episode"], (21 * samples) as f64, "{objective}");
+    }
+}
+
 /// Passes over 20 prompts end inside iterations of 8; the run stops at one of them, wherever that is.
 #[test]
 fn a_run_stopped_in_the_middle_of_a_pass_and_resumed() {
