@@ -30,7 +30,7 @@ fn data(folder: &Path, count: usize) {
     let row = |i: usize| {
         json!({
             "prompt": format!("{} {} {}", i / 100, i / 10 % 10, i % 10),
-            "completion": "3 4", "chosen": "3", "rejected": "4 5", "label": i % 2 == 0,
+            "completion": "3 4", "chosen": "3", "rejected": "4 5", "label": i.is_multiple_of(2),
         })
     };
     write(
