@@ -192,6 +192,37 @@ fn a_policy_that_a_step_has_begun_to_change_is_not_saved() {
     );
 }
 
+/// Weights that grow without bounds after some steps: their checkpoint is not written, the one before
+/// keeps its optimizer, and the error names it.
+#[test]
+fn a_policy_that_diverges_is_not_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    run(folder, faulty(5, None), &mut Gradient, false).unwrap_err();
+    let mut steep = settings();
+    steep.optim.learning_rate = 1e39;
+    let reward = faulty(NEVER, None);
+    let (ended, _) = train_for(
+        reward,
+        &mut Gradient,
+        &TABLE,
+        folder,
+        (&steep, ADAPTIVE),
+        NEVER,
+        true,
+    );
+    let said = ended.unwrap_err().to_string();
+    assert!(
+        said.starts_with("in step 6 of 6: ") && said.contains("has diverged"),
+        "{said}"
+    );
+    let last = folder.join("checkpoints/step-4");
+    let left = format!("; the last checkpoint before it is {}", last.display());
+    assert!(said.ends_with(&left), "{said}");
+    assert_eq!(steps(folder), [4]);
+    assert!(last.join("optimizer.safetensors").exists());
+}
+
 #[test]
 fn a_checkpoint_that_cannot_be_written_leaves_the_one_before() {
     let folder = tempfile::tempdir().unwrap();

@@ -249,14 +249,13 @@ impl Run<'_> {
 
     fn left(&self, policy: &ActorCritic, finished: &Finished, source: &Error) -> String {
         let step = finished.state.step;
+        if matches!(source, Error::Diverged { .. }) {
+            // The weights that the step began with, or those that it has made of them.
+            let diverged = step + usize::from(!finished.is_whole(policy));
+            return self.before(diverged);
+        }
         if finished.saved {
             return self.last_whole();
-        }
-        if matches!(source, Error::Diverged { .. }) {
-            return format!(
-                "the policy after step {step} is not saved; {}",
-                self.last_whole()
-            );
         }
         if !finished.is_whole(policy) {
             return format!(
@@ -275,6 +274,17 @@ impl Run<'_> {
                 "the policy after step {step} cannot be saved ({error}); {}",
                 self.last_whole()
             ),
+        }
+    }
+
+    /// What there is from before the policy of a step, which is of no use. A run that goes on from there
+    /// with the same settings comes to the same end.
+    fn before(&self, step: usize) -> String {
+        let all = rlhf_journal::checkpoints(self.journal.folder()).unwrap_or_default();
+        match all.iter().rfind(|checkpoint| checkpoint.step < step) {
+            Some(last) => format!("the last checkpoint before it is {}", last.path.display()),
+            None if all.is_empty() => self.last_whole(),
+            None => "there is no checkpoint from before".into(),
         }
     }
 

@@ -51,7 +51,7 @@ fn finite(policy: &ActorCritic) -> Result<()> {
             for (what, values) in [weights, first, second] {
                 if let Some(value) = values.iter().find(|value| !value.is_finite()) {
                     return Err(Error::Diverged {
-                        what: format!("a {what} of {}", table.spec(id).name),
+                        what: format!("the {what} {}", table.spec(id).name),
                         value: f64::from(*value),
                     });
                 }
