@@ -44,12 +44,11 @@ pub fn offline<L: Learner, S: Source<Batch = L::Batch>>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Epochs;
     use crate::toy::{Likelihood, Seen, TABLE, Weighted, begun, optim, weighted};
+    use crate::{Epochs, Interrupt};
     use rlhf_policy::testing::sequences;
     use std::path::Path;
     use std::sync::Arc;
-    use std::sync::atomic::AtomicBool;
 
     struct Three(Epochs);
 
@@ -68,7 +67,7 @@ mod tests {
     fn train(folder: &Path, epochs: usize, stop_after: usize, resume: bool) -> Result<Ended> {
         let mut source = Three(Epochs::new(&[1; 3], 2, epochs, 1));
         let (mut policy, start, mut journal) = begun(&TABLE, folder, resume);
-        let flag = Arc::new(AtomicBool::new(false));
+        let flag = Arc::new(Interrupt::new());
         let mut seen = Seen {
             metrics: vec![],
             stop_after,

@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::metrics::{cut_off, log_samples, measure};
 use crate::run::Done;
-use crate::update::{At, update};
+use crate::update::{At, finite, sound, update};
 use crate::{Ended, Epochs, Error, Method, Optim, Result, Run, Stats};
 use rlhf_objective::{Beta, Bound, Items, Network, Objective, Observed};
 use rlhf_policy::{ActorCritic, Sampling, sample, score};
@@ -80,11 +80,21 @@ pub fn online<M: Method>(
             optim.tokens_per_batch,
             method.group(),
         )?;
+        // Before a reward is asked about what a spoiled policy drew.
+        let values = rollouts.values.as_ref().map(|values| ("value", values));
+        let answers = [
+            ("log-prob", &rollouts.log_probs),
+            ("entropy", &rollouts.entropy),
+        ];
+        sound(answers.into_iter().chain(values))?;
         let scored = objective.rewards(rollouts)?;
         let mut metrics = measure(&scored)?;
         if !sampling.stop.is_empty() {
             // Where nothing ends a response but its length, none is cut off.
             metrics.insert("completions/clipped_ratio", cut_off(&scored));
+        }
+        for (name, value) in &metrics {
+            finite(name, *value)?;
         }
         log_samples(journal, step, &scored, settings.log_samples)?;
         let (episodes, tokens) = (

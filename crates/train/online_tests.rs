@@ -24,7 +24,7 @@ fn bytes(folder: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 /// The same, with paths relative to the folder.
-fn relative(folder: &Path) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn relative(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let root = folder.display().to_string();
     let all = bytes(folder).into_iter();
     all.map(|(path, bytes)| (path.replace(&root, ""), bytes))
