@@ -4,7 +4,9 @@ use crate::toy::{Gradient, Likelihood, Seen, TABLE, Twos, Weighted, begun, optim
 use crate::toy::{train_for, weighted};
 use crate::{Ended, Epochs, Error, Interrupt, Learner, Loss, Method, Result, Run, Source, Stats};
 use crate::{offline, online_tests::relative};
-use rlhf_objective::{Beta, KlPenalty, Outputs, PerSeq, PerToken, Reward, Scored, Sequences};
+use rlhf_objective::{
+    Adaptive, Beta, KlPenalty, Outputs, PerSeq, PerToken, Reward, Scored, Sequences, Target,
+};
 use rlhf_policy::testing::sequences;
 use rlhf_tensor::Rng;
 use std::fs;
@@ -13,11 +15,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 const NEVER: usize = usize::MAX;
-const ADAPTIVE: Beta = Beta::Adaptive {
+const ADAPTIVE: Beta = Beta::Adaptive(Adaptive {
     beta: 0.1,
-    target_kl: 0.5,
+    target: Target::Kl(0.5),
     horizon: 100.0,
-};
+    lowest: 1e-4,
+    greatest: 100.0,
+});
 
 /// [`Twos`], but something else the so manieth time that it is asked.
 struct Faulty {
