@@ -12,7 +12,8 @@ fn prompts_keep_their_fields_and_their_end() {
     assert_eq!(prompts[0].fields["answer"], 5);
     assert_eq!(prompts[1].ids, [8]);
     assert_eq!((notes.cut_prompts, notes.empty_prompts), (1, 1));
-    assert_eq!(notes.sentences().len(), 2);
+    assert_eq!(notes.sentences().len(), 3);
+    assert!(notes.sentences()[2].contains("`answer`"));
     let (error, _) = with(content, NONE, 9, |reader, rows| reader.prompts(rows));
     let error = error.unwrap_err().to_string();
     assert!(
