@@ -134,7 +134,7 @@ def texts():
                 "name": name, "layout": layout, "config": config, "prefix_space": more.get("prefix_space", False),
                 "others": more.get("others", {}), "eos": known.eos_token, "bos": known.bos_token,
                 "texts": [[text, encode(text, False)] for text in TEXTS],
-                "start": encode("a", True)[: -1],
+                "start": encode("a", True)[: len(encode("a", True)) - len(encode("a", False))],
             })
     return rows
 

@@ -26,7 +26,7 @@ fn write(folder: &Path, name: &str, value: &Value) {
     let text = value
         .as_str()
         .map_or_else(|| value.to_string(), str::to_owned);
-    fs::write(folder.join(name), text + "\n").unwrap();
+    fs::write(folder.join(name), text.trim_end().to_owned() + "\n").unwrap();
 }
 
 /// A folder with a tiny random network in `model`, with the tokenizer of the golden file; `network` and
