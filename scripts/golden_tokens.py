@@ -162,9 +162,11 @@ def chats():
         "a prompt to be continued, trimmed": (CHATML.replace("m.content", "m.content | trim"), {},
                                               [user, reply], None),
     }
+    blank = "a blank before texts"
+    shapes[blank] = (CHATML, {}, [user], [reply])
     rows = []
     for name, (template, columns, prompt, completion) in shapes.items():
-        settings = config | {"chat_template": template}
+        settings = config | {"chat_template": template} | ({"add_prefix_space": True} if name == blank else {})
         known = tokenizer(files("vocab.json", settings))
         extra = dict(columns.get("chat_template_kwargs", {}))
         tools = columns.get("tools")

@@ -10,7 +10,7 @@ use std::path::Path;
 /// The tokens of one checkpoint.
 ///
 /// A prompt and its completion are tokenized apart, because sampling starts where the prompt's tokens
-/// end. A completion ends with an end-of-sequence token exactly once. Special tokens that the tokenizer puts before a
+/// end; a completion has no blank before it where texts have one. A completion ends with an end-of-sequence token exactly once. Special tokens that the tokenizer puts before a
 /// text go before a prompt, unless it starts with them already; what a chat template wrote is left as
 /// it is.
 #[derive(Debug, Clone)]
@@ -40,6 +40,15 @@ pub enum Append {
     Nothing,
 }
 
+/// Where a text stands.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Place {
+    /// Nothing is before it.
+    First,
+    /// Behind a prompt.
+    Continuing,
+}
+
 /// A piece of a row as tokens, and its text.
 pub(crate) struct Encoded {
     pub(crate) ids: Vec<u32>,
@@ -48,7 +57,7 @@ pub(crate) struct Encoded {
 
 impl Vocabulary {
     /// The tokens of a piece; `name` is the field it comes from.
-    fn encode(&self, row: &Row, name: &str, piece: &Piece) -> Result<Encoded> {
+    fn encode(&self, row: &Row, name: &str, piece: &Piece, place: Place) -> Result<Encoded> {
         let Some(text) = piece.text() else {
             let Piece::Ids(ids) = piece else {
                 return Err(row.error("neither text nor ids"));
@@ -66,13 +75,16 @@ impl Vocabulary {
             });
         };
         Ok(Encoded {
-            ids: self.raw(row, text)?,
+            ids: self.raw(row, text, place)?,
             text: text.to_string(),
         })
     }
 
-    fn raw(&self, row: &Row, text: &str) -> Result<Vec<u32>> {
-        let ids = self.tokenizer.encode(text);
+    fn raw(&self, row: &Row, text: &str, place: Place) -> Result<Vec<u32>> {
+        let ids = match place {
+            Place::First => self.tokenizer.encode(text),
+            Place::Continuing => self.tokenizer.encode_continuing(text),
+        };
         ids.map_err(|error| row.error(error.to_string()))
     }
 
@@ -84,7 +96,7 @@ impl Vocabulary {
         piece: &Piece,
         notes: &mut Notes,
     ) -> Result<Encoded> {
-        let mut encoded = self.encode(row, name, piece)?;
+        let mut encoded = self.encode(row, name, piece, Place::First)?;
         let prefix = self.tokenizer.prefix();
         if matches!(piece, Piece::Text(_)) && !encoded.ids.starts_with(prefix) {
             encoded.ids.splice(0..0, prefix.iter().copied());
@@ -107,7 +119,7 @@ impl Vocabulary {
         piece: &Piece,
         notes: &mut Notes,
     ) -> Result<Encoded> {
-        let mut encoded = self.encode(row, name, piece)?;
+        let mut encoded = self.encode(row, name, piece, Place::Continuing)?;
         if matches!(piece, Piece::Rendered(_)) {
             self.cut_after_eos(&mut encoded.ids);
             encoded.text = self.tokenizer.decode(&encoded.ids);
@@ -125,7 +137,7 @@ impl Vocabulary {
     /// A document, from its bos token, where there is one, to its EOS. A conversation starts as its
     /// template writes it, with a bos token or without.
     pub(crate) fn document(&self, row: &Row, name: &str, piece: &Piece) -> Result<Vec<u32>> {
-        let mut ids = self.encode(row, name, piece)?.ids;
+        let mut ids = self.encode(row, name, piece, Place::First)?.ids;
         let rendered = matches!(piece, Piece::Rendered(_));
         if rendered {
             self.cut_after_eos(&mut ids);
@@ -194,7 +206,7 @@ impl Vocabulary {
         let messages = [said("user", "a question"), said("assistant", ANSWER)];
         let text = template.render(&row, &messages, false).ok()?;
         let (_, end) = text.rsplit_once(ANSWER)?;
-        let ids = self.tokenizer.encode(end).ok()?;
+        let ids = self.tokenizer.encode_continuing(end).ok()?;
         let open = !end.trim().is_empty() && !ids.iter().any(|id| self.is_end(*id));
         open.then(|| end.to_string())
     }
@@ -214,10 +226,11 @@ impl Vocabulary {
         if self.tokenizer.is_ids() {
             return Ok(());
         }
-        let start = self.raw(row, prompt)?;
+        let start = self.raw(row, prompt, Place::First)?;
         for answer in written.answers.iter().filter_map(Piece::text) {
-            let apart = [start.clone(), self.raw(row, answer)?].concat();
-            let together = |text: String| -> Result<bool> { Ok(self.raw(row, &text)? == apart) };
+            let apart = [start.clone(), self.raw(row, answer, Place::Continuing)?].concat();
+            let together =
+                |text: String| -> Result<bool> { Ok(self.raw(row, &text, Place::First)? == apart) };
             if !together(format!("{prompt}{answer}"))? && !together(format!("{prompt} {answer}"))? {
                 notes.boundary_mismatches += 1;
                 let place = || crate::error::place(&row.path, row.line);

@@ -25,6 +25,8 @@ const FOREIGN: [&str; 4] = [
 pub struct Tokenizer {
     vocab: usize,
     library: Option<Arc<Library>>,
+    /// The same without the blank that it puts before a text, if it puts one.
+    continuing: Option<Arc<Library>>,
     prefix: Arc<[u32]>,
     eos: Option<u32>,
     notes: Arc<[String]>,
@@ -43,6 +45,7 @@ impl Tokenizer {
             return Ok(Self {
                 vocab,
                 library: None,
+                continuing: None,
                 prefix: [].into(),
                 eos: None,
                 notes: [].into(),
@@ -62,7 +65,7 @@ impl Tokenizer {
         let notes = tokenizer_rules::apply(&config, &mut library, layout, vocab)?;
         let prefix = match layout {
             Layout::Whole => prefix(&library),
-            Layout::Gpt2 if config.add_bos => {
+            Layout::Gpt2 if config.add_bos == Some(true) => {
                 let bos = config.by_default().find(|name| *name == "bos_token");
                 let bos = config.token("bos_token").or(bos.map(|_| END_OF_TEXT));
                 bos.and_then(|bos| library.token_to_id(bos))
@@ -79,6 +82,7 @@ impl Tokenizer {
             vocab,
             prefix: prefix.into(),
             eos: eos.and_then(|eos| library.token_to_id(eos)),
+            continuing: tokenizer_rules::without_prefix_space(&library).map(Arc::new),
             library: Some(Arc::new(library)),
             notes: notes.into(),
         })
@@ -89,7 +93,21 @@ impl Tokenizer {
     /// # Errors
     /// If the text cannot be encoded.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let Some(library) = &self.library else {
+        self.encode_by(self.library.as_deref(), text)
+    }
+
+    /// The ids of a text that goes on where another one ended: where the tokenizer puts a blank before a
+    /// text, there is none.
+    ///
+    /// # Errors
+    /// If the text cannot be encoded.
+    pub fn encode_continuing(&self, text: &str) -> Result<Vec<u32>> {
+        let library = self.continuing.as_deref().or(self.library.as_deref());
+        self.encode_by(library, text)
+    }
+
+    fn encode_by(&self, library: Option<&Library>, text: &str) -> Result<Vec<u32>> {
+        let Some(library) = library else {
             return self.parse_ids(text);
         };
         let encoding = library
@@ -204,7 +222,7 @@ fn numbers(ids: &[u32]) -> String {
 }
 
 /// What a text gains at its start when special tokens are added.
-fn prefix(library: &Library) -> Vec<u32> {
+pub(crate) fn prefix(library: &Library) -> Vec<u32> {
     let encode = |special| library.encode_fast("a", special);
     let (Ok(whole), Ok(plain)) = (encode(true), encode(false)) else {
         return Vec::new();

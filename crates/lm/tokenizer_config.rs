@@ -40,7 +40,7 @@ pub(crate) struct TokenizerConfig {
     /// Whether a text is read as if it began with a blank.
     pub(crate) prefix_space: Option<bool>,
     /// Whether a text starts with the bos token.
-    pub(crate) add_bos: bool,
+    pub(crate) add_bos: Option<bool>,
     /// Whether special tokens that stand in a text are read as ordinary characters.
     pub(crate) split_special: bool,
     /// Tokens with the id that the file gives them, by id.
@@ -63,7 +63,7 @@ impl TokenizerConfig {
         let mut config = Self {
             class: file.text(&keys, "tokenizer_class")?,
             prefix_space: file.flag(&keys, "add_prefix_space")?,
-            add_bos: file.flag(&keys, "add_bos_token")?.unwrap_or(false),
+            add_bos: file.flag(&keys, "add_bos_token")?,
             split_special: file.flag(&keys, "split_special_tokens")?.unwrap_or(false),
             ..Self::default()
         };

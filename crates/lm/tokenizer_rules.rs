@@ -44,6 +44,7 @@ pub(crate) fn apply(
     }
     notes.extend(other_splitting(config, library, layout));
     notes.extend(set_prefix_space(config, library, layout));
+    notes.extend(other_start(config, library, layout));
     let mut tokens = Tokens::of(library, vocab);
     for (stated, token) in &config.added {
         tokens.add(config, token, Some(*stated), &mut notes)?;
@@ -95,6 +96,20 @@ fn other_splitting(config: &TokenizerConfig, library: &Library, layout: Layout) 
     })
 }
 
+/// Whether a class that puts a bos token before texts itself is told otherwise than the file.
+fn other_start(config: &TokenizerConfig, library: &Library, layout: Layout) -> Option<String> {
+    let asked = config.add_bos?;
+    let by_class = layout == Layout::Whole
+        && (config.class.as_deref()).is_some_and(|class| !BYTE_LEVEL.contains(&class));
+    let does = !crate::tokenizer::prefix(library).is_empty();
+    (by_class && does != asked).then(|| {
+        format!(
+            "{FILE}: `add_bos_token` = {asked} is not applied: tokenizer.json says which tokens stand \
+             before a text, and is followed"
+        )
+    })
+}
+
 /// Makes a byte-level tokenizer read texts with a blank before them, or not.
 fn set_prefix_space(
     config: &TokenizerConfig,
@@ -120,6 +135,19 @@ fn set_prefix_space(
     bytes.add_prefix_space = asked;
     library.with_pre_tokenizer(Some(bytes));
     None
+}
+
+/// The same tokenizer without a blank before texts, if it puts one there.
+pub(crate) fn without_prefix_space(library: &Library) -> Option<Library> {
+    match library.get_pre_tokenizer() {
+        Some(PreTokenizerWrapper::ByteLevel(bytes)) if bytes.add_prefix_space => {
+            let (mut other, mut bytes) = (library.clone(), *bytes);
+            bytes.add_prefix_space = false;
+            other.with_pre_tokenizer(Some(bytes));
+            Some(other)
+        }
+        _ => None,
+    }
 }
 
 /// A tokenizer that tokens are added to.

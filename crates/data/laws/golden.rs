@@ -111,7 +111,7 @@ fn whole(sequences: &Sequences, index: usize) -> Vec<u32> {
 fn conversations_have_the_tokens_of_transformers() {
     let golden = golden();
     let cases = golden["chats"].as_array().unwrap();
-    assert_eq!(cases.len(), 10);
+    assert_eq!(cases.len(), 11);
     for case in cases {
         let name = case["name"].as_str().unwrap();
         let settings = chatting(&golden, case);
