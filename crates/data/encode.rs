@@ -158,7 +158,9 @@ impl Vocabulary {
 
     /// A template writes a line break, or so, behind the EOS, which sampling never reaches.
     pub(crate) fn cut_after_eos(&self, ids: &mut Vec<u32>) {
-        let last = ids.iter().rposition(|id| self.is_end(*id));
+        // What is to be read as it was given keeps it.
+        let cut = self.append != Append::Nothing;
+        let last = ids.iter().rposition(|id| cut && self.is_end(*id));
         if let Some(last) = last
             && self.tokenizer.decode(&ids[last + 1..]).trim().is_empty()
         {

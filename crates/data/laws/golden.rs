@@ -149,7 +149,7 @@ fn conversations_have_the_tokens_of_transformers() {
         .concat();
         let document = row(case, json!({"messages": messages}));
         let read_document = |reader: &mut Reader, rows: &[Row]| reader.demonstrations(rows);
-        let (document, _) = read(settings.clone(), &[document.clone()], read_document);
+        let (document, _) = read(settings, &[document], read_document);
         let document = document.unwrap();
         assert_eq!(document.prompts()[0].ids, ids[..1], "{name}");
         assert_eq!(whole(&document, 0), ids, "{name}");
