@@ -11,7 +11,7 @@ mod names;
 pub(crate) use names::{MethodName, ObjectiveName};
 
 use anyhow::Result;
-use rlhf_data::{Documents, Format, OnBadRow, PairsOf};
+use rlhf_data::{Documents, Format, LossOn, OnBadRow, PairsOf};
 use rlhf_lm::Recompute;
 use rlhf_objective::{Adaptive, Beta, Target};
 use rlhf_reward::Rule;
@@ -274,6 +274,8 @@ pub(crate) struct DataSection {
     /// Another chat template than the checkpoint's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) chat_template: Option<PathBuf>,
+    /// Which tokens of a conversation sft learns.
+    pub(crate) loss_on: LossOn,
     /// Which pairs scored responses make, and by how much more than `min_margin` they differ.
     pub(crate) pairs: PairsOf,
     pub(crate) min_margin: f64,

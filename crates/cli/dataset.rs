@@ -56,6 +56,7 @@ pub(crate) fn settings(
         on_bad_row: data.on_bad_row,
         pairs_of: data.pairs,
         min_margin: data.min_margin,
+        loss_on: data.loss_on,
         ..vocabulary.settings(limits)
     };
     if let Some(path) = &data.chat_template {

@@ -1,7 +1,7 @@
 //! What a run is going to do, from its settings, its data and the headers of its checkpoints.
 
 use crate::config::{BackendName, Config, DtypeName, MethodName, ObjectiveName};
-use crate::dataset::Parts;
+use crate::dataset::{self, Parts};
 use crate::memory::{self, PerItem};
 use crate::output::log;
 use crate::prior_fit;
@@ -9,7 +9,7 @@ use crate::steps;
 use crate::target;
 use crate::wiring::{self, Vocabulary};
 use anyhow::{Result, ensure};
-use rlhf_data::Corpus;
+use rlhf_data::{Chat, Corpus, Limits, LossOn};
 use rlhf_lm::inspect;
 use serde_json::{Map, Value};
 
@@ -36,6 +36,7 @@ pub(crate) fn plan(config: &Config) -> Result<Lines> {
         item,
         prior_reads,
     } = data(config, &vocabulary)?;
+    lines.extend(tokens(config, &vocabulary)?);
     lines.push(("data", words));
     lines.extend(prior_reads.map(|words| ("prior reads", words)));
     lines.push(("steps", steps::describe(config, &train)?));
@@ -43,6 +44,42 @@ pub(crate) fn plan(config: &Config) -> Result<Lines> {
     lines.extend(frozen(config)?.map(|words| ("frozen", words)));
     lines.push(("memory", memory::estimate(config, item)?));
     Ok(lines)
+}
+
+/// What is to be said of tokens: which end a response, how the files were read, which are learned.
+fn tokens(config: &Config, vocabulary: &Vocabulary) -> Result<Lines> {
+    let mut lines = vec![("ends", vocabulary.stops.clone())];
+    if !vocabulary.notes.is_empty() {
+        lines.push(("tokens", vocabulary.notes.join("; ")));
+    }
+    if config.objective.method() == MethodName::Sft {
+        lines.push(("loss on", loss_on(config, vocabulary)?));
+    }
+    Ok(lines)
+}
+
+/// Which tokens of a conversation are learned.
+fn loss_on(config: &Config, vocabulary: &Vocabulary) -> Result<String> {
+    let chat = dataset::settings(&config.data, vocabulary, Limits::context(1))?.chat;
+    let marked = match &chat {
+        Chat::Template(template) => template.marks_answers(),
+        _ => false,
+    };
+    Ok(match (config.data.loss_on, marked) {
+        (LossOn::All, _) => {
+            "completions; of documents and conversations every token (data.loss_on = \"assistant\" or \
+             \"last\" for what the assistant says)"
+        }
+        (LossOn::Assistant, true) => {
+            "what the assistant says: the chat template's {% generation %} blocks (data.loss_on)"
+        }
+        (LossOn::Assistant, false) => {
+            "what the assistant says: each turn of its role, by the chat template, which has no \
+             {% generation %} blocks (data.loss_on)"
+        }
+        (LossOn::Last, _) => "the assistant's last turn (data.loss_on)",
+    }
+    .into())
 }
 
 /// What the networks compute with.

@@ -307,7 +307,7 @@ pub(crate) fn sampling(config: &Config, vocabulary: &Vocabulary) -> Sampling {
         samples: config.sampling.samples_per_prompt,
         max_new_tokens: config.sampling.max_new_tokens,
         rows: config.sampling.rows,
-        stop: vocabulary.eos.into_iter().collect(),
+        stop: vocabulary.ends.clone(),
         context: wiring::context(config, vocabulary),
         draw: Draw::Sample,
         seed: config.train.seed,

@@ -7,7 +7,7 @@ use crate::output::{Usage, print};
 use crate::resolve::{self, Missing, settle};
 use crate::wiring::{self, Vocabulary, backend};
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use rlhf_data::{Fields, Limits, Row};
+use rlhf_data::{Append, Fields, Limits, Row};
 use rlhf_lm::{Heads, LoadOptions, Recompute, load};
 use rlhf_objective::{Sequences, Want};
 use rlhf_reward::Rule;
@@ -45,7 +45,8 @@ fn rewards(args: &ScoreArgs, model: Option<&Path>, reward: &str) -> Result<()> {
     (config.model.backend, config.model.dtype) = (args.backend, args.dtype);
     config.reward = Some(rule);
     let config = settle(config, Missing::Refuse)?.local;
-    let vocabulary = Vocabulary::load(wiring::model_path(&config)?)?;
+    let mut vocabulary = Vocabulary::load(wiring::model_path(&config)?)?;
+    vocabulary.append = Append::Text;
     wiring::check_reward(&config, &vocabulary)?;
     let mut reward = wiring::reward(&config, &vocabulary.tokenizer)?;
     let (rows, sequences) = read(args, &vocabulary)?;
@@ -89,7 +90,7 @@ fn log_probs(args: &ScoreArgs, folder: &Path) -> Result<()> {
     let mut model = load(folder, &options)?;
     let mut vocabulary = Vocabulary::load(folder)?;
     // What is scored is what was given.
-    vocabulary.eos = None;
+    vocabulary.append = Append::Nothing;
     let (rows, sequences) = read(args, &vocabulary)?;
     for (index, row) in rows.iter().enumerate() {
         let length = sequences.network_tokens(index..index + 1);

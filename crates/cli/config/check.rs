@@ -2,6 +2,7 @@
 
 use super::{AdaptiveBeta, BackendName, BetaSetting, Config, DtypeName, MethodName, PriorKind};
 use anyhow::{Result, bail, ensure};
+use rlhf_data::LossOn;
 use rlhf_lm::Recompute;
 use rlhf_objective::Adaptive;
 
@@ -244,6 +245,12 @@ impl Config {
                 self.train.batch_pairs.is_some(),
                 matches!(method, MethodName::Dpo | MethodName::Reward),
                 "dpo and reward",
+            ),
+            (
+                "data.loss_on",
+                self.data.loss_on != LossOn::All,
+                method == MethodName::Sft,
+                "sft",
             ),
         ] {
             if given && !means {

@@ -6,7 +6,7 @@ use super::{
     TrainSection,
 };
 use anyhow::Result;
-use rlhf_data::{Documents, OnBadRow, PairsOf};
+use rlhf_data::{Documents, LossOn, OnBadRow, PairsOf};
 use rlhf_lm::Recompute;
 use rlhf_reinforce::{GradientConfig, MovingConfig, VarGradConfig};
 use rlhf_train::Decay;
@@ -48,6 +48,7 @@ impl Config {
                 chat_template: None,
                 pairs: PairsOf::BestWorst,
                 min_margin: 0.0,
+                loss_on: LossOn::All,
                 max_prompt_tokens: None,
                 max_completion_tokens: None,
                 fields: rlhf_data::Fields::default(),

@@ -12,6 +12,7 @@ use crate::reader::mixed;
 use crate::shapes::{Shape, Writer, Written};
 use crate::source::Visitor;
 use crate::split::hash;
+use crate::unused::{self, Unused};
 use crate::{Chat, Error, Fields, Limits, Result, Row, Source};
 use report::Shown;
 use sample::Sample;
@@ -56,6 +57,7 @@ impl Check {
             hashes: Vec::new(),
             documents: source.reading.documents,
             rows_before: 0,
+            unused: Unused::default(),
             draw,
         };
         source.visit(&mut visit)?;
@@ -73,6 +75,7 @@ struct Visit<'a> {
     hashes: Vec<u64>,
     documents: Documents,
     rows_before: usize,
+    unused: Unused,
     draw: &'a mut dyn FnMut(usize) -> usize,
 }
 
@@ -149,6 +152,7 @@ impl Visit<'_> {
             self.report.guessed = guess::fields(&mut self.writer.fields, &row);
             self.report.fields = self.writer.fields.clone();
         }
+        self.unused.visit(&row, &self.writer.fields);
         let found = Shape::of(&row, &self.writer.fields);
         let shape = match (&self.first, found) {
             (None, None) => {
@@ -196,6 +200,8 @@ impl Visit<'_> {
         let same = self.hashes.windows(2).filter(|two| two[0] == two[1]);
         self.report.duplicates = same.count();
         self.sample.finish(&self.writer, &mut self.report)?;
+        let unused = unused::sentence(&self.unused.names);
+        self.report.remarks.extend(unused);
         Ok(self.report)
     }
 }
