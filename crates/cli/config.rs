@@ -258,6 +258,8 @@ pub(crate) struct DataSection {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) held_out: Option<PathBuf>,
     pub(crate) held_out_fraction: f64,
+    /// How many distinct prompts are held out at least, where any are.
+    pub(crate) held_out_at_least: usize,
     /// Which part of a folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) split: Option<String>,

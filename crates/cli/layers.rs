@@ -85,6 +85,12 @@ impl Layers {
         });
     }
 
+    /// Whether the file gives this key of a section.
+    pub(crate) fn says(&self, section: &str, key: &str) -> bool {
+        let table = self.file.as_ref().and_then(|file| file.table.get(section));
+        table.is_some_and(|section| section.get(key).is_some())
+    }
+
     /// The kind of prior, as far as the file or the objective says it.
     pub(crate) fn prior_kind(&self) -> Result<PriorKind> {
         let of_file = self.file.as_ref().and_then(|file| file.table.get("prior"));

@@ -1,7 +1,7 @@
 //! What a run is going to do, from its settings, its data and the headers of its checkpoints.
 
 use crate::config::{BackendName, Config, DtypeName, MethodName, ObjectiveName};
-use crate::dataset::{self, Parts};
+use crate::dataset::{self, Parts, Size};
 use crate::memory::{self, PerItem};
 use crate::output::log;
 use crate::prior_fit;
@@ -167,8 +167,9 @@ fn data(config: &Config, vocabulary: &Vocabulary) -> Result<Data> {
         train > 0,
         "the data file leaves no {what} to train on: lower data.held_out_fraction"
     );
+    let [of_train, of_held_out] = parts.sizes.map(|size| repeated(method, size));
     Ok(Data {
-        words: format!("{train} {what} to train on, {held_out} held out"),
+        words: format!("{train} {what} to train on{of_train}, {held_out} held out{of_held_out}"),
         item,
         prior_reads: prior_reads(config, &parts)?,
         train: parts.train,
@@ -195,4 +196,16 @@ fn prior_reads(config: &Config, parts: &Parts<Corpus>) -> Result<Option<String>>
         "{tokens} tokens of {responses} responses before the first step; what it says is kept in the \
          run folder"
     )))
+}
+
+/// How many distinct prompts there are, where rows repeat them. A document has no prompt.
+fn repeated(method: MethodName, Size { rows, prompts }: Size) -> String {
+    let what = match method.online() {
+        true => "distinct",
+        false => "distinct prompts",
+    };
+    match prompts < rows {
+        true => format!(" ({prompts} {what})"),
+        false => String::new(),
+    }
 }

@@ -4,6 +4,7 @@ use crate::config::{Config, MethodName};
 use crate::dataset::{all_opinions, all_pairs, say_later, some_held_out};
 use crate::held_out;
 use crate::interrupt::Running;
+use crate::output::log;
 use crate::prior_pass::PriorPass;
 use crate::progress::{Bar, Busy};
 use crate::record::Record;
@@ -11,7 +12,7 @@ use crate::reward_model;
 use crate::wiring::{self, Vocabulary};
 use anyhow::{Context, Result};
 use rlhf_journal::Journal;
-use rlhf_objective::{Items, KlPenalty, Objective, Pairs};
+use rlhf_objective::{Items, KlPenalty, Objective, Pairs, Prompt};
 use rlhf_policy::{ActorCritic, Draw, Sampling};
 use rlhf_ppo::Ppo;
 use rlhf_reinforce::{Baseline, GradientConfig, MovingConfig, PolicyGradient, VarGrad};
@@ -234,22 +235,44 @@ impl Surroundings<'_> {
         let prompts = pairs.train.read(&first)?.prompts().to_vec();
         let (seed, later) = (config.train.seed, pairs.train.later());
         let source = PairSource::new(Box::new(pairs.train), &method, batch, epochs, seed)?;
+        let steps = source.steps();
         let held_out = Pairs::new(some_held_out(config, &mut pairs.held_out)?)?;
         let held_out = (!held_out.is_empty()).then(|| PairBatch::new(held_out, &method));
         let held_out = held_out.transpose()?;
         let ended = self.offline(model, &learner, source, held_out.clone());
         say_later(config, &later);
         let ended = ended?;
-        if let (Ended::Done, Some(batch)) = (ended, held_out) {
-            let _busy = Busy::new("measuring the margins of what was held out");
-            let margins = batch.margins(model, config.train.tokens_per_batch)?;
-            self.journal.calibration(&held_out::calibration(&margins))?;
-        }
         if ended == Ended::Done {
-            let folder = self.journal.folder().join("final");
-            reward_model::normalize(config, &self.vocabulary, &prompts, &folder)?;
+            self.after_reward(model, held_out.as_ref(), &prompts, steps)?;
         }
         Ok(ended)
+    }
+
+    /// What there is to know of a reward model that is fitted: its calibration, its scale, and whether it
+    /// tells anything apart.
+    fn after_reward(
+        &mut self,
+        model: &mut ActorCritic,
+        held_out: Option<&PairBatch>,
+        prompts: &[Arc<Prompt>],
+        steps: usize,
+    ) -> Result<()> {
+        let mut accuracy = None;
+        if let Some(batch) = held_out {
+            let _busy = Busy::new("measuring the margins of what was held out");
+            let margins = batch.margins(model, self.config.train.tokens_per_batch)?;
+            let found = held_out::calibration(&margins);
+            self.journal.calibration(&found)?;
+            let right = found.accuracy();
+            accuracy = Some(held_out::accuracy(right, batch.sequences().prompts()));
+        }
+        let folder = self.journal.folder().join("final");
+        let gain = reward_model::normalize(self.config, &self.vocabulary, prompts, &folder)?;
+        for doubt in reward_model::doubts(accuracy.as_ref(), gain) {
+            log(format_args!("warning: {doubt}"));
+            self.journal.warning(steps, &doubt)?;
+        }
+        Ok(())
     }
 
     fn offline<L: Learner, S: Source<Batch = L::Batch>>(
@@ -265,9 +288,11 @@ impl Surroundings<'_> {
         })?;
         if let (Ended::Done, Some(batch)) = (ended, held_out) {
             let _busy = Busy::new("measuring what was held out");
-            let items = learner.sequences(&batch).len() / learner.group();
+            let sequences = learner.sequences(&batch);
+            let (items, prompts) = (sequences.len() / learner.group(), sequences.prompts());
             let stats = evaluate(policy, learner, &batch, config.train.tokens_per_batch)?;
-            self.journal.held_out(&held_out::numbers(&stats, items))?;
+            self.journal
+                .held_out(&held_out::numbers(&stats, items, prompts))?;
         }
         Ok(ended)
     }

@@ -53,6 +53,6 @@ pub use reader::{OnBadRow, Reader, Settings, Wanted};
 pub use row::Row;
 pub use shapes::{Chat, PairsOf, Shape};
 pub use source::{Source, rows};
-pub use split::Keys;
+pub use split::{HeldOut, Keys, Split};
 pub use store::Store;
 pub use turns::LossOn;

@@ -58,7 +58,9 @@ pub use local::LocalKl;
 pub use log_dist::{LogDist, Visit};
 pub use mapped::MappedDecoder;
 pub use network::{Decoder, Network, OutputGrads, Outputs, Purpose, Start, Want, rows_at_once};
-pub use objective::{KlPenalty, Objective, Prior, Reward, SeenBatch, finite_scores};
+pub use objective::{
+    KlPenalty, Objective, Prior, Reward, SeenBatch, finite_opinions, finite_scores,
+};
 pub use pairs::{Pairs, PairsWithPrior};
 pub use ragged::{PerSeq, PerToken};
 pub use rollouts::{Rollouts, Scored};

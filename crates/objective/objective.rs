@@ -58,25 +58,36 @@ pub trait Reward {
     /// # Errors
     /// If the reward cannot be computed for one of them.
     fn score(&mut self, sequences: &Sequences) -> Result<PerSeq>;
+
+    /// The same, where a reward may have no opinion of a response: `None`, which is not a number that
+    /// is bad but no number. A reward that can be without an opinion implements this, and its
+    /// [`score`](Self::score) is an error there.
+    ///
+    /// # Errors
+    /// If the reward cannot be computed for one of them.
+    fn opinions(&mut self, sequences: &Sequences) -> Result<Vec<Option<f32>>> {
+        let scores = self.score(sequences)?.to_vec()?;
+        Ok(scores.into_iter().map(Some).collect())
+    }
 }
 
-/// The scores of a batch, one finite number a response.
+/// What a reward says of each response of a batch: a finite number, or nothing.
 ///
 /// # Errors
 /// If the reward fails or yields anything else.
-pub fn finite_scores(reward: &mut dyn Reward, sequences: &Sequences) -> Result<PerSeq> {
-    let scores = reward.score(sequences)?;
-    let numbers = scores.to_vec()?;
+pub fn finite_opinions(reward: &mut dyn Reward, sequences: &Sequences) -> Result<Vec<Option<f32>>> {
+    let scores = reward.opinions(sequences)?;
     let expected = sequences.len();
-    if numbers.len() != expected {
+    if scores.len() != expected {
         return Err(Error::Size {
             what: "scores",
             expected,
-            got: numbers.len(),
+            got: scores.len(),
         });
     }
-    if let Some(sequence) = numbers.iter().position(|score| !score.is_finite()) {
-        let value = f64::from(numbers[sequence]);
+    let bad = |score: &Option<f32>| score.is_some_and(|score| !score.is_finite());
+    if let Some(sequence) = scores.iter().position(bad) {
+        let value = f64::from(scores[sequence].unwrap_or(f32::NAN));
         let fix = "look at the reward on that response";
         return Err(Error::NotFinite {
             what: "the score",
@@ -86,6 +97,23 @@ pub fn finite_scores(reward: &mut dyn Reward, sequences: &Sequences) -> Result<P
         });
     }
     Ok(scores)
+}
+
+/// The scores of a batch, one finite number a response.
+///
+/// # Errors
+/// If the reward fails, yields anything else, or has no opinion of a response.
+pub fn finite_scores(reward: &mut dyn Reward, sequences: &Sequences) -> Result<PerSeq> {
+    let opinions = finite_opinions(reward, sequences)?;
+    let said = opinions.into_iter().enumerate();
+    let scores = said.map(|(index, score)| {
+        score.ok_or_else(|| {
+            Error::Unsupported(format!(
+                "the reward has no opinion of response {index}, and all must have a score here"
+            ))
+        })
+    });
+    PerSeq::from_vec(scores.collect::<Result<_>>()?)
 }
 
 /// Sees which responses of a data set a batch was, and their log-probs, nats: \[responses\].

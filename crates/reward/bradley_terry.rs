@@ -119,6 +119,12 @@ impl PairBatch {
         Ok(margins)
     }
 
+    /// The responses of the pairs, with their prompts.
+    #[must_use]
+    pub fn sequences(&self) -> &Sequences {
+        self.pairs.sequences()
+    }
+
     /// These pairs, at the weight they have here.
     fn part(&self, pairs: &[usize]) -> Self {
         Self {

@@ -12,7 +12,10 @@ use crate::resolve::{self, Missing, Settled, settle};
 use crate::run::sampling;
 use crate::wiring::{self, Vocabulary};
 use anyhow::{Context, Result, ensure};
-use rlhf_eval::{Bootstrap, Trial, best_of_n_points, measure, optimal_points, prior_rewards};
+use rlhf_eval::{
+    Bootstrap, Distinct, Draws, LEAST_PROMPTS, Trial, best_of_n_points, measure, optimal_points,
+    prior_rewards,
+};
 use rlhf_journal::{Checkpoint, FrontierPoint, checkpoints, write_atomic};
 use rlhf_lm::Heads;
 use rlhf_objective::{Prompt, Reward};
@@ -107,7 +110,7 @@ impl Judge {
         };
         ensure!(
             !prompts.is_empty(),
-            "{} held out no prompts: give --prompts",
+            "{} held out no prompts: give --prompts a file of five or more",
             first.display()
         );
         let bootstrap = Bootstrap {
@@ -126,12 +129,15 @@ impl Judge {
     /// What everything is measured by, where that is not clear from one run.
     fn say(&self, args: &EvalArgs) {
         let first = args.runs[0].display();
+        let distinct = Distinct::of(&self.prompts);
+        if distinct.count() < LEAST_PROMPTS || distinct.count() < self.prompts.len() {
+            log(format_args!("measured on {distinct}"));
+        }
         if args.runs.len() > 1 {
             let of = |given: bool| if given { "given" } else { "of the first run" };
             log(format_args!(
-                "all runs are measured by the reward {} on {} prompts {}, with the sampling of {first}",
+                "all runs are measured by the reward {} on {distinct} {}, with the sampling of {first}",
                 of(args.reward.is_some()),
-                self.prompts.len(),
                 of(args.prompts.is_some()),
             ));
         }
@@ -226,14 +232,14 @@ impl Judge {
             log(format_args!("the best possible policy is not drawn: {why}"));
             return Ok(Vec::new());
         }
-        let rewards = self.prior_rewards(samples)?;
-        let mut points = self.optimum(&rewards);
-        points.extend(best_of_n_points(PRIOR, &rewards, &self.bootstrap));
+        let draws = self.prior_rewards(samples)?;
+        let mut points = self.optimum(&draws);
+        points.extend(best_of_n_points(PRIOR, &draws, &self.bootstrap));
         Ok(points)
     }
 
     /// The rewards of so many responses of the first run's prior to each prompt.
-    pub(super) fn prior_rewards(&mut self, samples: usize) -> Result<Vec<Vec<f64>>> {
+    pub(super) fn prior_rewards(&mut self, samples: usize) -> Result<Draws> {
         let (mut prior, _) = wiring::prior(&self.config)?.load()?;
         let sampling = self.sampling(samples);
         let decode = |ids: &[u32]| self.vocabulary.tokenizer.decode(ids);
@@ -243,8 +249,8 @@ impl Judge {
     }
 
     /// The best that any policy does, as far as these rewards of the prior show it.
-    pub(super) fn optimum(&self, prior_rewards: &[Vec<f64>]) -> Vec<FrontierPoint> {
-        optimal_points(PRIOR, prior_rewards, &self.bootstrap)
+    pub(super) fn optimum(&self, draws: &Draws) -> Vec<FrontierPoint> {
+        optimal_points(PRIOR, draws, &self.bootstrap)
     }
 
     /// The same random numbers for every checkpoint, so that differences are not noise.

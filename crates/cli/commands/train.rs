@@ -143,7 +143,12 @@ fn stored_in(folder: &Path) -> Result<PathBuf> {
 /// The settings that the run in `folder` was started with.
 pub(crate) fn settled_of(folder: &Path) -> Result<Settled> {
     let path = stored_in(folder)?;
-    let config = Layers::new(Some(&path))?.resolve()?.read_from(folder)?;
+    let mut layers = Layers::new(Some(&path))?;
+    if !layers.says("data", "held_out_at_least") {
+        // Its rows were cut by a version that held out one prompt at least.
+        layers.set("data.held_out_at_least=1")?;
+    }
+    let config = layers.resolve()?.read_from(folder)?;
     let mut settled = settle(config, Missing::Leave)?;
     settled.local.prior.locate(&std::path::absolute(folder)?);
     Ok(settled)

@@ -200,6 +200,7 @@ impl Config {
             ("train.batch_pairs", self.train.batch_pairs.unwrap_or(1)),
             ("train.tokens_per_batch", self.train.tokens_per_batch),
             ("train.checkpoints", self.train.checkpoints),
+            ("data.held_out_at_least", self.data.held_out_at_least),
             ("eval.prompts", self.eval.prompts),
             ("eval.samples_per_prompt", self.eval.samples_per_prompt),
         ] {

@@ -39,6 +39,7 @@ impl Config {
                 train: None,
                 held_out: None,
                 held_out_fraction: 0.1,
+                held_out_at_least: rlhf_eval::LEAST_PROMPTS,
                 split: None,
                 held_out_split: None,
                 format: None,

@@ -16,7 +16,7 @@ use crate::unused::{self, Unused};
 use crate::{Chat, Error, Fields, Limits, Result, Row, Source};
 use report::Shown;
 use sample::Sample;
-use std::hash::{DefaultHasher, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 /// How many rows are shown, and how many places of a fault are named.
@@ -55,6 +55,7 @@ impl Check {
             writer: Writer { fields, chat },
             sample: Sample::new(vocabulary, limits),
             hashes: Vec::new(),
+            prompts: Vec::new(),
             documents: source.reading.documents,
             rows_before: 0,
             unused: Unused::default(),
@@ -73,6 +74,8 @@ struct Visit<'a> {
     writer: Writer,
     sample: Sample,
     hashes: Vec<u64>,
+    /// Of the prompts of the rows that have one.
+    prompts: Vec<u64>,
     documents: Documents,
     rows_before: usize,
     unused: Unused,
@@ -175,6 +178,14 @@ impl Visit<'_> {
     }
 
     fn count(&mut self, row: &Row, shape: Shape, written: &Written) {
+        if let Some(prompt) = &written.prompt {
+            let mut hasher = DefaultHasher::new();
+            match prompt.text() {
+                Some(text) => text.hash(&mut hasher),
+                None => prompt.hash(&mut hasher),
+            }
+            self.prompts.push(hasher.finish());
+        }
         let report = &mut self.report;
         report.empty_answers += written.empty_answers();
         report.turns = report.turns.max(written.turns);
@@ -199,6 +210,10 @@ impl Visit<'_> {
         self.hashes.sort_unstable();
         let same = self.hashes.windows(2).filter(|two| two[0] == two[1]);
         self.report.duplicates = same.count();
+        self.report.prompts = self.prompts.len();
+        self.prompts.sort_unstable();
+        self.prompts.dedup();
+        self.report.distinct_prompts = self.prompts.len();
         self.sample.finish(&self.writer, &mut self.report)?;
         let unused = unused::sentence(&self.unused.names);
         self.report.remarks.extend(unused);

@@ -82,7 +82,7 @@ pub(crate) fn has(row: &Row, name: &str) -> bool {
 }
 
 /// A part of a row on its way to tokens.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Piece {
     /// Tokens as they are.
     Ids(Vec<u32>),
