@@ -252,9 +252,25 @@ impl Objective {
     /// eq. 2): the placement whose optimum is π*.
     ///
     /// # Errors
-    /// If the reward fails, or a score is not a finite number.
+    /// If the reward fails or has no opinion of a response, or a score is not a finite number.
     pub fn rewards(&mut self, rollouts: Rollouts) -> Result<Scored> {
         let scores = finite_scores(&mut *self.reward, &rollouts.sequences)?;
+        self.rewards_of(rollouts, scores)
+    }
+
+    /// The same with scores that the reward gave before, one a response.
+    ///
+    /// # Errors
+    /// If there are not as many scores as responses.
+    pub fn rewards_of(&self, rollouts: Rollouts, scores: PerSeq) -> Result<Scored> {
+        let (expected, got) = (rollouts.sequences.len(), scores.values().dims1()?);
+        if expected != got {
+            return Err(Error::Size {
+                what: "scores",
+                expected,
+                got,
+            });
+        }
         let beta = self.penalty.beta.value();
         let (log_probs, prior) = (&rollouts.log_probs, &rollouts.prior_log_probs);
         let tilted = tilt(log_probs.values(), prior.values(), beta)?;

@@ -99,6 +99,9 @@ pub enum Rule {
         /// How long it may take for them.
         #[serde(default = "seconds")]
         seconds: f64,
+        /// What an answer of `null` is.
+        #[serde(default, skip_serializing_if = "OnNull::is_default")]
+        on_null: OnNull,
     },
     /// What an HTTP endpoint of your own says; see [`Endpoint`](crate::Endpoint).
     Http {
@@ -110,8 +113,12 @@ pub enum Rule {
         /// How long it may take for them.
         #[serde(default = "seconds")]
         seconds: f64,
+        /// What an answer of `null` is.
+        #[serde(default, skip_serializing_if = "OnNull::is_default")]
+        on_null: OnNull,
     },
-    /// The weighted sum of other rules.
+    /// The weighted sum of other rules; no opinion where one of them has none, because a sum of the others
+    /// is on another scale.
     Sum {
         /// The rules.
         rules: Vec<Weighted>,
@@ -123,6 +130,26 @@ pub enum Rule {
         /// The other rule.
         rule: Box<Self>,
     },
+}
+
+/// What it is when a program or an endpoint answers `null` instead of a score.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnNull {
+    /// No opinion: the response is left out of what is learned and of the statistics of scores, and
+    /// counted.
+    #[default]
+    LeaveOut,
+    /// An error.
+    Error,
+}
+
+impl OnNull {
+    // The form that serde asks for.
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What is made of the scores of an ensemble.

@@ -15,6 +15,7 @@ mod error;
 mod evaluate;
 mod fallen;
 mod interrupt;
+mod judged;
 mod learner;
 mod metrics;
 mod offline;

@@ -1,11 +1,12 @@
 //! The loop that learns from the policy's own samples.
 
 use crate::clock::Clock;
+use crate::judged::judged;
 use crate::metrics::{cut_off, log_samples, measure};
 use crate::run::Done;
 use crate::update::{At, finite, sound, update};
 use crate::{Ended, Epochs, Error, Method, Optim, Result, Run, Stats};
-use rlhf_objective::{Beta, Bound, Items, Network, Objective, Observed};
+use rlhf_objective::{Beta, Bound, Items, Network, Objective, Observed, finite_opinions};
 use rlhf_policy::{ActorCritic, Sampling, sample, score};
 use rlhf_tensor::{Rng, Stream};
 use serde::Serialize;
@@ -87,24 +88,28 @@ pub fn online<M: Method>(
             ("entropy", &rollouts.entropy),
         ];
         sound(answers.into_iter().chain(values))?;
-        let scored = objective.rewards(rollouts)?;
-        let mut metrics = measure(&scored)?;
+        let opinions = finite_opinions(objective.reward(), &rollouts.sequences)?;
+        let beta = objective.penalty().beta().value();
+        let mut metrics = measure(&rollouts, &opinions, beta)?;
         if !sampling.stop.is_empty() {
             // Where nothing ends a response but its length, none is cut off.
-            metrics.insert("completions/clipped_ratio", cut_off(&scored));
+            metrics.insert("completions/clipped_ratio", cut_off(&rollouts));
         }
         for (name, value) in &metrics {
             finite(name, *value)?;
         }
-        log_samples(journal, step, &scored, settings.log_samples)?;
-        let (episodes, tokens) = (
-            scored.rollouts.sequences.len(),
-            scored.rollouts.sequences.tokens(),
-        );
+        log_samples(journal, step, (&rollouts, &opinions), settings.log_samples)?;
+        let (episodes, tokens) = (rollouts.sequences.len(), rollouts.sequences.tokens());
+        let judged = judged(rollouts, &opinions, method.least_responses())?;
+        let scored = judged.map(|(rollouts, scores)| objective.rewards_of(rollouts, scores));
         clock.lap("seconds/score");
 
         let rng = Rng::new(sampling.seed, Stream::Minibatch, step as u64, 0);
-        let batches = method.batches(scored, objective.penalty(), rng)?;
+        let batches = match scored.transpose()? {
+            Some(scored) => method.batches(scored, objective.penalty(), rng)?,
+            // Nothing is learned where the reward has no opinion of anything.
+            None => Vec::new(),
+        };
         let mut updates = Stats::new();
         let mut parts = Clock::new();
         for batch in batches {

@@ -36,7 +36,7 @@ struct Condition {
     sentence: fn(first: &Metrics<'_>, now: &Metrics<'_>) -> Option<String>,
 }
 
-const CONDITIONS: [Condition; 9] = [
+const CONDITIONS: [Condition; 10] = [
     Condition {
         holds: |first, now| {
             let start = kl_per_token(first)?;
@@ -152,6 +152,19 @@ const CONDITIONS: [Condition; 9] = [
                 "{:.0} % of the responses are cut off at their greatest length: raise \
                  sampling.max_new_tokens, or take a penalty for it into the reward (missing-eos)",
                 100.0 * now.get("completions/clipped_ratio")?
+            ))
+        },
+    },
+    Condition {
+        holds: |_, now| {
+            Some(now.contains_key("objective/no_opinion") && !now.contains_key("objective/scores"))
+        },
+        steps: 1,
+        sentence: |_, now| {
+            Some(format!(
+                "the reward has no opinion of any response of this step ({} of them), so nothing is \
+                 learned from it: look at [reward]",
+                now.get("objective/no_opinion")?
             ))
         },
     },
@@ -341,6 +354,20 @@ mod tests {
             assert_eq!(said[0].0, first, "{said:?}");
             assert!(said[0].1.contains(words), "{said:?}");
         }
+    }
+
+    #[test]
+    fn no_opinion_of_anything_is_told_and_none_of_some_is_not() {
+        let seen = |scores: bool| {
+            let mut metrics = with(&[("objective/no_opinion", 31.0)]);
+            if !scores {
+                metrics.remove("objective/scores");
+                metrics.remove("objective/scores_se");
+            }
+            Warnings::default().see(&metrics)
+        };
+        assert!(seen(true).is_empty());
+        assert!(seen(false)[0].contains("no opinion of any response of this step (31 of them)"));
     }
 
     #[test]

@@ -222,3 +222,121 @@ fn a_reward_model_that_has_learnt_nothing() {
         (&60.into(), &30.into())
     );
 }
+
+/// A program that has no opinion of answers which start with an odd number, and pays for those with a 2.
+const JUDGE: &str = r#"while read -r line; do
+  case "$line" in
+    *'"completion":"'[13579]*) echo null ;;
+    *'"completion":"2'*) echo 1 ;;
+    *) echo 0 ;;
+  esac
+done
+"#;
+
+/// A run of two iterations with such a program as its reward, whatever comes of it.
+fn judged(folder: &Path, objective: &str, settings: &[&str]) -> std::process::Output {
+    prompts(folder, "train.jsonl", 8, 1);
+    prompts(folder, "held.jsonl", 6, 1);
+    let common = [
+        "sampling.rollouts=32",
+        "train.iterations=2",
+        "train.samples=32",
+    ];
+    let compared = ["sampling.samples_per_prompt=4", "data.held_out=held.jsonl"];
+    let settings = [&common[..], &compared, settings].concat();
+    let mut arguments = train(objective, "train.jsonl", &settings);
+    arguments.extend(["--reward", "command:sh judge.sh"]);
+    rlhf(folder, &arguments)
+}
+
+#[test]
+fn a_judge_that_has_no_opinion_of_half_the_answers() {
+    let folder = folder();
+    fs::write(folder.path().join("judge.sh"), JUDGE).unwrap();
+    let lines = |name: &str| rows(&fs::read_to_string(folder.path().join(name)).unwrap());
+    for objective in ["ppo-kl", "rloo", "grpo", "reinforce", "vargrad"] {
+        let output = judged(folder.path(), objective, &[]);
+        assert!(
+            output.status.success(),
+            "{objective}\n{}",
+            text(&output.stderr)
+        );
+        let samples = lines("run/samples.jsonl");
+        assert_eq!(samples.len(), 64);
+        for (step, row) in lines("run/metrics.jsonl").iter().enumerate() {
+            let of_step = samples.iter().filter(|sample| sample["step"] == step);
+            let scores: Vec<Option<f64>> = of_step.map(|sample| sample["score"].as_f64()).collect();
+            let said: Vec<f64> = scores.iter().flatten().copied().collect();
+            assert!(said.len() < 32 && said.len() > 4, "{scores:?}");
+            assert_eq!(
+                row["objective/no_opinion"],
+                (32 - said.len()) as f64,
+                "{row}"
+            );
+            let mean = said.iter().sum::<f64>() / said.len() as f64;
+            let found = row["objective/scores"].as_f64().unwrap();
+            assert!(
+                (found - mean).abs() < 1e-12,
+                "{objective}: {found}, not {mean}"
+            );
+        }
+        let changed = fs::read(folder.path().join("run/final/model.safetensors")).unwrap();
+        assert_ne!(
+            changed,
+            fs::read(folder.path().join("model/model.safetensors")).unwrap()
+        );
+    }
+    for point in rows(&done(folder.path(), &["eval", "run", "--json"])) {
+        assert!(point["no_opinion"].as_u64().unwrap() > 0, "{point}");
+    }
+    let table = done(folder.path(), &["eval", "run"]);
+    assert!(table.contains(" without opinion"), "{table}");
+    let answers = "{\"prompt\": \"1\", \"completion\": \"2 4\"}\n{\"prompt\": \"1\", \"completion\": \"3\"}\n";
+    fs::write(folder.path().join("answers.jsonl"), answers).unwrap();
+    let score = [
+        "score",
+        "--model",
+        "model",
+        "--reward",
+        "command:sh judge.sh",
+    ];
+    let input = ["--input", "answers.jsonl"];
+    let said = done(folder.path(), &[&score[..], &input].concat());
+    assert_eq!(said, "{\"score\":1.0}\n{\"score\":null}\n");
+}
+
+#[test]
+fn a_judge_that_has_no_opinion_of_anything() {
+    let folder = folder();
+    let never = "while read -r line; do echo null; done\n";
+    fs::write(folder.path().join("judge.sh"), never).unwrap();
+    let output = judged(folder.path(), "rloo", &[]);
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("no opinion of any response"), "{said}");
+    let metrics = fs::read_to_string(folder.path().join("run/metrics.jsonl")).unwrap();
+    for row in rows(&metrics) {
+        assert_eq!(row["objective/no_opinion"], 32.0);
+        assert_eq!(row.get("objective/scores"), None);
+    }
+    // Nothing was learned.
+    let read = |path: &str| fs::read(folder.path().join(path).join("model.safetensors")).unwrap();
+    assert!(read("model") == read("run/final"));
+    let output = rlhf(folder.path(), &["eval", "run"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains("no opinion of any of 24 responses"), "{said}");
+}
+
+#[test]
+fn a_judge_that_must_have_an_opinion() {
+    let folder = folder();
+    fs::write(folder.path().join("judge.sh"), JUDGE).unwrap();
+    let output = judged(folder.path(), "ppo-kl", &["reward.on_null=error"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("of its answers is null, and on_null = \"error\""),
+        "{said}"
+    );
+}

@@ -9,7 +9,7 @@ use crate::wiring::{self, Vocabulary, backend};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rlhf_data::{Append, Fields, Limits, Row};
 use rlhf_lm::{Heads, LoadOptions, Recompute, load};
-use rlhf_objective::{Sequences, Want};
+use rlhf_objective::{Sequences, Want, finite_opinions};
 use rlhf_reward::Rule;
 use rlhf_tensor::Storage;
 use serde_json::{Value, json};
@@ -59,12 +59,8 @@ fn rewards(args: &ScoreArgs, model: Option<&Path>, reward: &str) -> Result<()> {
     }
     for range in sequences.micro_batches(TOKENS, 1) {
         let part = sequences.select(&range.collect::<Vec<_>>());
-        for score in reward.score(&part)?.to_vec()? {
-            ensure!(
-                score.is_finite(),
-                "a score is not finite: the checkpoint holds bad numbers"
-            );
-            print(json!({"score": f64::from(score)}))?;
+        for score in finite_opinions(&mut *reward, &part)? {
+            print(json!({"score": score.map(f64::from)}))?;
         }
     }
     Ok(())
