@@ -24,6 +24,7 @@ use rlhf_train::{
 };
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where a run starts.
 pub(crate) struct Start {
