@@ -11,6 +11,7 @@ use rlhf_objective::{Prompt, Sequences, finite_opinions};
 use rlhf_policy::{Sampling, sample};
 use rlhf_tensor::Storage;
 use serde_json::json;
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -34,6 +35,9 @@ pub(crate) fn show(config: &Config, run: &Path) -> Result<()> {
     let start = wiring::model_path(config)?;
     let vocabulary = Vocabulary::load(start)?;
     let mut prompts = wiring::held_out_prompts(config, &vocabulary)?;
+    // A prompt that is listed often is shown once.
+    let mut seen = HashSet::new();
+    prompts.retain(|prompt| seen.insert(prompt.ids.clone()));
     prompts.truncate(PROMPTS);
     if prompts.is_empty() {
         return Ok(());
