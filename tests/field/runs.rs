@@ -332,7 +332,7 @@ fn ctrl_c_while_the_trained_model_is_shown() {
     let folder = folder.path();
     let run = folder.join("run");
     // A second process of the reward is started for the table; it never answers.
-    let program = "#!/bin/sh\nif [ -e started ]; then touch again; while read -r line; do :; done; fi\n\
+    let program = "#!/bin/sh\nif [ -e started ]; then touch again; while read -r line; do :; done; exit; fi\n\
                    touch started\nwhile read -r line; do echo 1; done\n";
     let path = folder.join("judge");
     fs::write(&path, program).unwrap();
