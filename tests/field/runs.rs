@@ -152,39 +152,35 @@ fn same(run: &Path, but: &str, uninterrupted: &Path) {
     }
 }
 
-/// A program that scores by the length of what it is asked, or says something else when it is asked for
-/// the 50th time, in the seventh step, as long as there is no file `mended`.
-fn faulty_reward(folder: &Path, says: &str) {
-    let program = format!(
-        "#!/bin/sh\nn=0\nwhile read -r line; do n=$((n+1))\n\
-         if [ $n -eq 50 ] && [ ! -e mended ]; then {says}; else echo \"${{#line}}\"; fi\ndone\n"
-    );
-    let path = folder.join("judge");
-    fs::write(&path, program).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-}
+/// A program that scores by the length of what it is asked. As long as there is no file `mended`, it
+/// answers `None` when it is asked for the 50th time, in the seventh step, or, where there is a file
+/// `dies`, ends then and whenever it is started again.
+const JUDGE: &str = "#!/bin/sh
+if [ -e broken ] && [ ! -e mended ]; then exit 1; fi
+n=0
+while read -r line; do n=$((n+1))
+if [ $n -ne 50 ] || [ -e mended ]; then echo \"${#line}\"
+elif [ -e dies ]; then touch broken; exit 1
+else echo None; fi
+done
+";
 
 #[test]
 fn the_reward_answers_none_once_in_step_seven() {
     let folder = tiny();
     let folder = folder.path();
+    let judge = folder.join("judge");
+    fs::write(&judge, JUDGE).unwrap();
+    fs::set_permissions(&judge, fs::Permissions::from_mode(0o755)).unwrap();
+    let mended = folder.join("mended");
+    fs::write(&mended, "").unwrap();
     let more = "--reward command:./judge --set train.iterations=9 --set train.checkpoints=2 --out";
-    fs::write(folder.join("mended"), "").unwrap();
-    faulty_reward(folder, "echo None");
     let whole = train(folder, &format!("{more} whole"));
     assert!(whole.status.success(), "{}", text(&whole.stderr));
-    for (run, says) in [("none", "echo None"), ("dies", "exit 1")] {
-        let _ = fs::remove_file(folder.join("mended"));
-        faulty_reward(folder, says);
-        // A program that dies is started again, and counts from one: it must die at once then.
-        if says == "exit 1" {
-            let text = fs::read_to_string(folder.join("judge")).unwrap();
-            let text = text.replace("exit 1;", "touch broken; exit 1;");
-            let text = text.replace(
-                "n=0\n",
-                "n=0\nif [ -e broken ] && [ ! -e mended ]; then exit 1; fi\n",
-            );
-            fs::write(folder.join("judge"), text).unwrap();
+    for run in ["none", "died"] {
+        fs::remove_file(&mended).unwrap();
+        if run == "died" {
+            fs::write(folder.join("dies"), "").unwrap();
         }
         let output = train(folder, &format!("{more} {run}"));
         let said = text(&output.stderr);
@@ -196,7 +192,7 @@ fn the_reward_answers_none_once_in_step_seven() {
         );
         let left = format!("; {run}/checkpoints/step-6 is whole: continue with --resume");
         assert!(last.ends_with(&left), "{said}");
-        fs::write(folder.join("mended"), "").unwrap();
+        fs::write(&mended, "").unwrap();
         let resumed = resume(folder, run);
         assert!(resumed.status.success(), "{}", text(&resumed.stderr));
         same(&folder.join(run), "step-6", &folder.join("whole"));
@@ -336,7 +332,7 @@ fn ctrl_c_while_the_trained_model_is_shown() {
     let folder = folder.path();
     let run = folder.join("run");
     // A second process of the reward is started for the table; it never answers.
-    let program = "#!/bin/sh\nif [ -e started ]; then touch again; while read -r line; do :; done; fi\n\
+    let program = "#!/bin/sh\nif [ -e started ]; then touch again; while read -r line; do :; done; exit; fi\n\
                    touch started\nwhile read -r line; do echo 1; done\n";
     let path = folder.join("judge");
     fs::write(&path, program).unwrap();
