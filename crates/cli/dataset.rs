@@ -1,13 +1,15 @@
 //! From `[data]` to data sets.
 
 use crate::config::{Config, DataSection, MethodName};
+use crate::lengths::limits;
+use crate::needs;
 use crate::output::log;
 use crate::progress::Busy;
 use crate::wiring::Vocabulary;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rlhf_data::{
-    Chat, Corpus, Documents, Fields, Keys, Limits, OnBadRow, Reader, Reading, Row, Settings, Shape,
-    SharedNotes, SharedStore, Source, Store, Template, Wanted,
+    Chat, Corpus, Documents, Doubt, Fields, Keys, Labels, Limits, Mapped, OnBadRow, Reader,
+    Reading, Row, Settings, Shape, SharedNotes, SharedStore, Source, Store, Template, Wanted,
 };
 use rlhf_objective::{Items, Pairs, Prompt, Sequences};
 use rlhf_tensor::{Rng, Stream};
@@ -27,6 +29,11 @@ pub(crate) struct Parts<T> {
 }
 
 impl Vocabulary {
+    /// The text of the EOS, where it is a special token: it parts the documents of plain text.
+    pub(crate) fn eos_text(&self) -> Option<String> {
+        self.tokenizer.special(self.eos?)
+    }
+
     /// How rows become tokens of this checkpoint, with the checkpoint's own chat template.
     pub(crate) fn settings(&self, limits: Limits) -> Settings {
         let mut settings = Settings::new(self.tokens(), limits);
@@ -56,6 +63,11 @@ pub(crate) fn settings(
         on_bad_row: data.on_bad_row,
         pairs_of: data.pairs,
         min_margin: data.min_margin,
+        labels: Labels {
+            values: data.label.clone(),
+            annotators: data.annotators,
+            doubt: Doubt::Kept,
+        },
         ..vocabulary.settings(limits)
     };
     if let Some(path) = &data.chat_template {
@@ -65,12 +77,35 @@ pub(crate) fn settings(
     Ok(settings)
 }
 
+/// A reader of the rows of a run. Those whom the reward could not judge are bad rows.
+pub(crate) fn reader(config: &Config, vocabulary: &Vocabulary) -> Result<Reader> {
+    let mut settings = settings(&config.data, vocabulary, limits(config, vocabulary)?)?;
+    settings.needs = needs::of_reward(config)?;
+    if config.objective.method() == MethodName::Kto {
+        settings.labels.doubt = Doubt::Refused;
+    }
+    Ok(Reader::new(settings))
+}
+
 /// Where the rows of a path are, by the settings.
-pub(crate) fn source(data: &DataSection, path: &Path, split: Option<&str>) -> Result<Source> {
+pub(crate) fn source(
+    data: &DataSection,
+    path: &Path,
+    split: Option<&str>,
+    vocabulary: Option<&Vocabulary>,
+) -> Result<Source> {
+    let separator = vocabulary.and_then(Vocabulary::eos_text);
+    if data.documents == Documents::Eos && separator.is_none() {
+        bail!(
+            "data.documents = \"eos\": there is no checkpoint whose EOS is a special token, to part \
+             documents by; part them by blank lines (\"paragraphs\") or lines (\"lines\")"
+        );
+    }
     let reading = Reading {
         format: data.format,
         columns: data.columns.clone(),
         documents: data.documents,
+        separator,
     };
     Ok(Source::new(path, split, reading)?)
 }
@@ -171,13 +206,22 @@ fn read(
     let data = &config.data;
     let path = data.train.as_deref().context("no data")?;
     let _busy = Busy::new(format!("reading {}", path.display()));
-    let settings = settings(data, vocabulary, limits(config, vocabulary))?;
-    let mut reader = Reader::new(settings);
-    let (store, keys, first) = open(
-        &source(data, path, data.split.as_deref())?,
-        data,
+    let mut reader = reader(config, vocabulary)?;
+    let opened = open(
+        &source(data, path, data.split.as_deref(), Some(vocabulary))?,
+        path,
+        (data, wanted),
         &mut reader,
     )?;
+    let Opened {
+        store,
+        keys,
+        wanted: kind,
+        first,
+    } = opened;
+    if let Some(row) = &first {
+        say_unused(config, path, row);
+    }
     let own = data.held_out.is_some() || data.held_out_split.is_some();
     let (train, held_out) = match own {
         true => (keys.split(0.0, |_| {}).0, None),
@@ -189,15 +233,15 @@ fn read(
             (train, Some((store.clone(), held_out)))
         }
     };
-    let wanted = first.as_ref().map_or(Wanted::Prompts, wanted);
-    let train = Corpus::new(&store, &train, &mut reader, wanted)?;
+    let train = Corpus::new(&store, &train, &mut reader, kind)?;
     let (store, held_out) = match held_out {
         Some(held_out) => held_out,
         None => {
             let path = data.held_out.as_deref().unwrap_or(path);
-            let source = source(data, path, data.held_out_split.as_deref())?;
-            let (store, keys, _) = open(&source, data, &mut reader)?;
-            (store, keys.split(0.0, |_| {}).0)
+            let split = data.held_out_split.as_deref();
+            let source = source(data, path, split, Some(vocabulary))?;
+            let opened = open(&source, path, (data, &|_| kind), &mut reader)?;
+            (opened.store, opened.keys.split(0.0, |_| {}).0)
         }
     };
     if held_out.is_empty() && !own && data.held_out_fraction > 0.0 {
@@ -206,7 +250,7 @@ fn read(
             path.display()
         ));
     }
-    let held_out = Corpus::new(&store, &held_out, &mut reader, wanted)?;
+    let held_out = Corpus::new(&store, &held_out, &mut reader, kind)?;
     if let Some((seen, all)) = train.sampled() {
         log(format_args!(
             "{}: {all} rows to train on are too many to look at before the first step; {seen} of them \
@@ -218,6 +262,31 @@ fn read(
         log(format_args!("{}: {note}", path.display()));
     }
     Ok(Parts { train, held_out })
+}
+
+/// The numbers of a pair's row that another objective uses, and this one does not.
+fn say_unused(config: &Config, path: &Path, row: &Row) {
+    let method = config.objective.method();
+    for (field, users) in [
+        ("weight", &[MethodName::Dpo][..]),
+        ("margin", &[MethodName::Reward]),
+    ] {
+        let other = matches!(
+            method,
+            MethodName::Dpo | MethodName::Reward | MethodName::Kto
+        );
+        if other && !users.contains(&method) && row.get(field).is_some() {
+            let user = match users[0] {
+                MethodName::Dpo => "dpo",
+                _ => "reward",
+            };
+            log(format_args!(
+                "{}: the field `{field}` is not used by {}: it means something to {user} alone",
+                path.display(),
+                config.objective
+            ));
+        }
+    }
 }
 
 /// Says what was noted of rows that were not looked at before the first step.
@@ -232,13 +301,23 @@ pub(crate) fn say_later(config: &Config, notes: &SharedNotes) {
     }
 }
 
-/// The rows of a source, which of them have the same prompt, and the first.
+/// The rows of a source, which of them have the same prompt, and what is wanted of them.
+struct Opened {
+    store: SharedStore,
+    keys: Keys,
+    wanted: Wanted,
+    first: Option<Row>,
+}
+
+/// Goes through the rows of `path` once.
 fn open(
     source: &Source,
-    data: &DataSection,
+    path: &Path,
+    (data, wanted): (&DataSection, &dyn Fn(&Row) -> Wanted),
     reader: &mut Reader,
-) -> Result<(SharedStore, Keys, Option<Row>)> {
-    let (mut keys, mut first) = (Keys::default(), None);
+) -> Result<Opened> {
+    let mut keys = Keys::default();
+    let mut first: Option<(Row, Wanted, Mapped)> = None;
     let mut bad = |error| match data.on_bad_row {
         OnBadRow::Error => Err(error),
         OnBadRow::Skip => {
@@ -248,42 +327,29 @@ fn open(
     };
     let mut visit = |row: &Row| {
         keys.push(row, &data.fields);
-        if first.is_none() {
-            first = Some(row.clone());
-        }
+        let (_, _, mapped) = first.get_or_insert_with(|| {
+            let wanted = wanted(row);
+            let mapped = Mapped::new(&data.fields, wanted, row);
+            (row.clone(), wanted, mapped)
+        });
+        mapped.see(row);
     };
     let store = Store::open(source, &mut bad, &mut visit)?;
-    Ok((Arc::new(Mutex::new(store)), keys, first))
-}
-
-/// How much of a prompt and its response is read, at most. A language model never reads the last
-/// token; a reward model does, and takes one from the room there is.
-pub(crate) fn context(config: &Config, vocabulary: &Vocabulary) -> usize {
-    let judged = config
-        .reward
-        .as_ref()
-        .is_some_and(|rule| !rule.models().is_empty());
-    let read_to_the_end = judged || config.objective.method() == MethodName::Reward;
-    (vocabulary.context - usize::from(read_to_the_end)).max(1)
-}
-
-/// Prompts that are to be continued leave room for the longest response.
-pub(crate) fn limits(config: &Config, vocabulary: &Vocabulary) -> Limits {
-    let context = context(config, vocabulary);
-    let room = match config.objective.method().online() {
-        true => config.sampling.max_new_tokens.min(context),
-        false => 1,
-    };
-    let longest = context + 1 - room;
-    Limits {
-        context,
-        prompt: config
-            .data
-            .max_prompt_tokens
-            .unwrap_or(longest)
-            .min(longest),
-        completion: config.data.max_completion_tokens.unwrap_or(usize::MAX),
+    for remark in store.remarks(&data.fields) {
+        log(remark);
     }
+    if let Some((.., mapped)) = &first {
+        mapped.check(path)?;
+    }
+    let wanted = first
+        .as_ref()
+        .map_or(Wanted::Prompts, |(_, wanted, _)| *wanted);
+    Ok(Opened {
+        store: Arc::new(Mutex::new(store)),
+        keys,
+        wanted,
+        first: first.map(|(row, ..)| row),
+    })
 }
 
 /// The rows of a file of a few, for commands that take one.

@@ -237,11 +237,13 @@ fn judge(
             program,
             batch,
             seconds,
+            ..
         } => Box::new(Command::new(program, *batch, *seconds)?),
         Rule::Http {
             url,
             batch,
             seconds,
+            ..
         } => Box::new(Endpoint::new(url, *batch, *seconds)?),
         _ => return Ok(None),
     }))

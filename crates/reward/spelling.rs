@@ -91,11 +91,13 @@ impl FromStr for Rule {
                 program: argument.split_whitespace().map(Into::into).collect(),
                 batch: crate::rule::responses(),
                 seconds: crate::rule::seconds(),
+                fields: Vec::new(),
             },
             "http" | "https" => Self::Http {
                 url: text.into(),
                 batch: crate::rule::responses(),
                 seconds: crate::rule::seconds(),
+                fields: Vec::new(),
             },
             _ => return Err(unknown(text)),
         })

@@ -3,8 +3,9 @@
 use crate::Result;
 use crate::run::Metrics;
 use rlhf_journal::Journal;
-use rlhf_objective::{Finish, PerToken, Scored};
+use rlhf_objective::{Finish, PerToken, Response, Scored};
 use serde::Serialize;
+use std::sync::Arc;
 
 /// The numbers of a rollout: KL in nats per sequence, exact over the vocabulary
 /// (`objective/kl`) and as the mean of log(π/p₀) (`objective/kl_k1`); entropy in nats per sequence;
@@ -49,6 +50,14 @@ pub(crate) fn cut_off(scored: &Scored) -> f64 {
     let responses = scored.rollouts.sequences.responses();
     let cut = responses.iter().filter(|r| r.finish == Finish::Length);
     cut.count() as f64 / responses.len() as f64
+}
+
+/// The share of responses that end because prompt and response fill the context, before the greatest
+/// length that was asked for.
+pub(crate) fn out_of_context(scored: &Scored, max_new_tokens: usize) -> f64 {
+    let responses = scored.rollouts.sequences.responses();
+    let full = |r: &&Arc<Response>| r.finish == Finish::Length && r.ids.len() < max_new_tokens;
+    responses.iter().filter(full).count() as f64 / responses.len() as f64
 }
 
 /// A line of `samples.jsonl`.

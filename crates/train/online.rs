@@ -1,7 +1,7 @@
 //! The loop that learns from the policy's own samples.
 
 use crate::clock::Clock;
-use crate::metrics::{cut_off, log_samples, measure};
+use crate::metrics::{cut_off, log_samples, measure, out_of_context};
 use crate::run::Done;
 use crate::update::{At, update};
 use crate::{Ended, Epochs, Error, Method, Optim, Result, Run, Stats};
@@ -85,6 +85,8 @@ pub fn online<M: Method>(
         if !sampling.stop.is_empty() {
             // Where nothing ends a response but its length, none is cut off.
             metrics.insert("completions/clipped_ratio", cut_off(&scored));
+            let full = out_of_context(&scored, sampling.max_new_tokens);
+            metrics.insert("completions/context_ratio", full);
         }
         log_samples(journal, step, &scored, settings.log_samples)?;
         let (episodes, tokens) = (

@@ -100,15 +100,27 @@ const CONDITIONS: [Condition; 6] = [
     Condition {
         holds: |_, now| Some(*now.get("completions/clipped_ratio")? > CUT_OFF),
         steps: 3,
-        sentence: |_, now| {
-            Some(format!(
-                "{:.0} % of the responses are cut off at their greatest length: raise \
-                 sampling.max_new_tokens, or take a penalty for it into the reward (missing-eos)",
-                100.0 * now.get("completions/clipped_ratio")?
-            ))
-        },
+        sentence: |_, now| Some(cut_off(100.0 * now.get("completions/clipped_ratio")?, now)),
     },
 ];
+
+/// That so many percent of the responses are cut off, and what can be done: more tokens may be asked
+/// for only where the context has room for them.
+fn cut_off(percent: f64, now: &Metrics<'_>) -> String {
+    let full = 100.0 * now.get("completions/context_ratio").unwrap_or(&0.0);
+    let penalty = "take a penalty for it into the reward (missing-eos)";
+    if full > 0.5 * percent {
+        return format!(
+            "{percent:.0} % of the responses are cut off, {full:.0} % because they fill the context, where \
+             more sampling.max_new_tokens change nothing: shorten the prompts (data.max_prompt_tokens), \
+             or {penalty}"
+        );
+    }
+    format!(
+        "{percent:.0} % of the responses are cut off at their greatest length: raise \
+         sampling.max_new_tokens, or {penalty}"
+    )
+}
 
 fn a_token(metrics: &Metrics<'_>, name: &str) -> Option<f64> {
     Some(metrics.get(name)? / metrics.get("completions/mean_length")?)
@@ -248,7 +260,15 @@ mod tests {
             (
                 &[("completions/clipped_ratio", 0.75)],
                 7,
-                "75 % of the responses are cut off",
+                "75 % of the responses are cut off at their greatest length: raise",
+            ),
+            (
+                &[
+                    ("completions/clipped_ratio", 0.75),
+                    ("completions/context_ratio", 0.7),
+                ],
+                7,
+                "75 % of the responses are cut off, 70 % because they fill the context, where more",
             ),
         ] {
             let said = told(changes, &[5..60]);
