@@ -3,18 +3,19 @@
 use crate::config::{Config, DataSection, MethodName};
 use crate::lengths::limits;
 use crate::needs;
+use crate::opened::{Opened, open};
 use crate::output::log;
 use crate::progress::Busy;
 use crate::wiring::Vocabulary;
 use anyhow::{Context, Result, bail};
 use rlhf_data::{
-    Chat, Corpus, Documents, Doubt, Fields, Keys, Labels, Limits, Mapped, OnBadRow, Reader,
-    Reading, Row, Settings, Shape, SharedNotes, SharedStore, Source, Store, Template, Wanted,
+    Chat, Corpus, Documents, Doubt, Fields, Labels, Limits, Reader, Reading, Row, Settings, Shape,
+    SharedNotes, Source, Template, Wanted,
 };
 use rlhf_objective::{Items, Pairs, Prompt, Sequences};
 use rlhf_tensor::{Rng, Stream};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 /// Held-out items that are measured at the end of an offline run, at most.
 const HELD_OUT: usize = 20_000;
@@ -207,21 +208,15 @@ fn read(
     let path = data.train.as_deref().context("no data")?;
     let _busy = Busy::new(format!("reading {}", path.display()));
     let mut reader = reader(config, vocabulary)?;
-    let opened = open(
-        &source(data, path, data.split.as_deref(), Some(vocabulary))?,
-        path,
-        (data, wanted),
-        &mut reader,
-    )?;
+    let rows = source(data, path, data.split.as_deref(), Some(vocabulary))?;
+    let opened = open(&rows, path, (data, wanted), &mut reader)?;
+    opened.say_unused(config, path);
     let Opened {
         store,
         keys,
         wanted: kind,
-        first,
+        ..
     } = opened;
-    if let Some(row) = &first {
-        say_unused(config, path, row);
-    }
     let own = data.held_out.is_some() || data.held_out_split.is_some();
     let (train, held_out) = match own {
         true => (keys.split(0.0, |_| {}).0, None),
@@ -264,31 +259,6 @@ fn read(
     Ok(Parts { train, held_out })
 }
 
-/// The numbers of a pair's row that another objective uses, and this one does not.
-fn say_unused(config: &Config, path: &Path, row: &Row) {
-    let method = config.objective.method();
-    for (field, users) in [
-        ("weight", &[MethodName::Dpo][..]),
-        ("margin", &[MethodName::Reward]),
-    ] {
-        let other = matches!(
-            method,
-            MethodName::Dpo | MethodName::Reward | MethodName::Kto
-        );
-        if other && !users.contains(&method) && row.get(field).is_some() {
-            let user = match users[0] {
-                MethodName::Dpo => "dpo",
-                _ => "reward",
-            };
-            log(format_args!(
-                "{}: the field `{field}` is not used by {}: it means something to {user} alone",
-                path.display(),
-                config.objective
-            ));
-        }
-    }
-}
-
 /// Says what was noted of rows that were not looked at before the first step.
 pub(crate) fn say_later(config: &Config, notes: &SharedNotes) {
     let notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -299,57 +269,6 @@ pub(crate) fn say_later(config: &Config, notes: &SharedNotes) {
             path.display()
         ));
     }
-}
-
-/// The rows of a source, which of them have the same prompt, and what is wanted of them.
-struct Opened {
-    store: SharedStore,
-    keys: Keys,
-    wanted: Wanted,
-    first: Option<Row>,
-}
-
-/// Goes through the rows of `path` once.
-fn open(
-    source: &Source,
-    path: &Path,
-    (data, wanted): (&DataSection, &dyn Fn(&Row) -> Wanted),
-    reader: &mut Reader,
-) -> Result<Opened> {
-    let mut keys = Keys::default();
-    let mut first: Option<(Row, Wanted, Mapped)> = None;
-    let mut bad = |error| match data.on_bad_row {
-        OnBadRow::Error => Err(error),
-        OnBadRow::Skip => {
-            reader.skip(&error);
-            Ok(())
-        }
-    };
-    let mut visit = |row: &Row| {
-        keys.push(row, &data.fields);
-        let (_, _, mapped) = first.get_or_insert_with(|| {
-            let wanted = wanted(row);
-            let mapped = Mapped::new(&data.fields, wanted, row);
-            (row.clone(), wanted, mapped)
-        });
-        mapped.see(row);
-    };
-    let store = Store::open(source, &mut bad, &mut visit)?;
-    for remark in store.remarks(&data.fields) {
-        log(remark);
-    }
-    if let Some((.., mapped)) = &first {
-        mapped.check(path)?;
-    }
-    let wanted = first
-        .as_ref()
-        .map_or(Wanted::Prompts, |(_, wanted, _)| *wanted);
-    Ok(Opened {
-        store: Arc::new(Mutex::new(store)),
-        keys,
-        wanted,
-        first: first.map(|(row, ..)| row),
-    })
 }
 
 /// The rows of a file of a few, for commands that take one.

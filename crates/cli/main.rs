@@ -12,6 +12,7 @@ mod layers;
 mod lengths;
 mod memory;
 mod needs;
+mod opened;
 mod output;
 mod plan;
 mod prior_fit;

@@ -119,7 +119,7 @@ impl Rooms {
             false => format!(", after the longest prompt {least}"),
         };
         format!(
-            "up to {most} tokens{after}: context {} less prompts of {prompts} (asked for: {}); \
+            "up to {most} tokens{after}: context {} less prompts of {prompts} (sampling.max_new_tokens = {}); \
              data.max_prompt_tokens leaves more",
             limits.context, limits.response
         )
@@ -167,7 +167,7 @@ mod tests {
         let rooms = Rooms::of(limits, 4);
         assert_eq!(
             rooms.sentence(),
-            "up to 45 tokens: context 48 less prompts of 4 (asked for: 64); data.max_prompt_tokens \
+            "up to 45 tokens: context 48 less prompts of 4 (sampling.max_new_tokens = 64); data.max_prompt_tokens \
              leaves more"
         );
         let rooms = rooms.and(3).and(20);

@@ -82,7 +82,7 @@ fn more_new_tokens_than_the_context_holds() {
     assert!(output.status.success(), "{said}");
     assert_eq!(trained_on(folder), ["the cast felt", "the film was"]);
     assert!(
-        said.contains("responses  up to 46 tokens: context 48 less prompts of 3 (asked for: 64)"),
+        said.contains("responses  up to 46 tokens: context 48 less prompts of 3 (sampling.max_new_tokens = 64)"),
         "{said}"
     );
     assert!(!said.contains("only their end is kept"), "{said}");
@@ -521,5 +521,70 @@ fn documents_parted_by_the_eos_text() {
         ],
         1,
         &["data.documents = \"eos\": there is no checkpoint"],
+    );
+}
+
+/// What one objective reads and another does not is said by the one that does not.
+#[test]
+fn fields_that_the_objective_does_not_use() {
+    let folder = folder();
+    let folder = folder.path();
+    let extra = "\"weight\": 2, \"margin\": 1, \"label\": true";
+    write(
+        folder,
+        "pairs.jsonl",
+        &vec![pair(" great .", " bad .", extra); 4],
+    );
+    for (objective, unused) in [("dpo", "margin"), ("reward", "weight")] {
+        let output = rlhf(
+            folder,
+            &small_pairs(objective, "pairs.jsonl", &["--dry-run"]),
+        );
+        let said = text(&output.stderr);
+        let words = format!("the field `{unused}` is not used by {objective}");
+        assert!(said.contains(&words), "{said}");
+        assert_eq!(said.matches("is not used by").count(), 1, "{said}");
+    }
+}
+
+/// A table of one's own says what the values of a label mean, and a run keeps it.
+#[test]
+fn labels_in_words_of_ones_own() {
+    let folder = folder();
+    let folder = folder.path();
+    write(
+        folder,
+        "x.csv",
+        &[
+            "prompt,completion,verdict",
+            "the film was, great .,good",
+            "the cast felt, bad .,bad",
+            "the plot was, fine .,good",
+        ],
+    );
+    let settings = "objective = \"kto\"\n[data]\nheld_out_fraction = 0.0\n\
+        label = { yes = \"good\", no = \"bad\" }\nfields = { label = \"verdict\" }\n";
+    fs::write(folder.join("kto.toml"), settings).unwrap();
+    let train = [
+        "train", "--config", "kto.toml", "--model", "model", "--data", "x.csv", "--out", "run",
+    ];
+    done(folder, &train);
+    let kept = fs::read_to_string(folder.join("run/config.toml")).unwrap();
+    assert!(kept.contains("yes = \"good\""), "{kept}");
+    done(folder, &["train", "--resume", "--out", "run"]);
+    fs::remove_dir_all(folder.join("run")).unwrap();
+    let other = ["--set", "data.label={ yes = 1, no = \"1.0\" }"];
+    refused(
+        folder,
+        &[&train[..], &other].concat(),
+        2,
+        &["data.label: `1` cannot mean two things"],
+    );
+    let other = ["--set", "data.label=A/B"];
+    refused(
+        folder,
+        &[&train[..], &other].concat(),
+        1,
+        &["x.csv:2: field `verdict` is \"good\", not A or B (data.label = \"A/B\")"],
     );
 }
