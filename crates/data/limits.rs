@@ -118,9 +118,14 @@ impl Rooms {
             true => String::new(),
             false => format!(", after the longest prompt {least}"),
         };
+        // Where prompts take most of the context, shorter ones would help.
+        let advice = match least < limits.context / 2 {
+            true => "; data.max_prompt_tokens leaves more",
+            false => "",
+        };
         format!(
-            "up to {most} tokens{after}: context {} less prompts of {prompts} (sampling.max_new_tokens = {}); \
-             data.max_prompt_tokens leaves more",
+            "up to {most} tokens{after}: context {} less prompts of {prompts} (sampling.max_new_tokens = \
+             {}){advice}",
             limits.context, limits.response
         )
     }
@@ -167,14 +172,18 @@ mod tests {
         let rooms = Rooms::of(limits, 4);
         assert_eq!(
             rooms.sentence(),
-            "up to 45 tokens: context 48 less prompts of 4 (sampling.max_new_tokens = 64); data.max_prompt_tokens \
-             leaves more"
+            "up to 45 tokens: context 48 less prompts of 4 (sampling.max_new_tokens = 64)"
         );
         let rooms = rooms.and(3).and(20);
         assert_eq!((rooms.shortest, rooms.longest, rooms.crowded), (3, 20, 3));
         let said = rooms.sentence();
         assert!(
             said.starts_with("up to 46 tokens, after the longest prompt 29: context 48 less"),
+            "{said}"
+        );
+        let said = rooms.and(40).sentence();
+        assert!(
+            said.contains("after the longest prompt 9:") && said.ends_with("leaves more"),
             "{said}"
         );
         let roomy = Limits {
