@@ -32,7 +32,7 @@ pub(crate) struct Parts<T> {
 impl Vocabulary {
     /// The text of the EOS, where it is a special token: it parts the documents of plain text.
     pub(crate) fn eos_text(&self) -> Option<String> {
-        self.tokenizer.special(self.eos?)
+        self.tokenizer.special(*self.ends.first()?)
     }
 
     /// How rows become tokens of this checkpoint, with the checkpoint's own chat template.
@@ -69,6 +69,7 @@ pub(crate) fn settings(
             annotators: data.annotators,
             doubt: Doubt::Kept,
         },
+        loss_on: data.loss_on,
         ..vocabulary.settings(limits)
     };
     if let Some(path) = &data.chat_template {

@@ -1,16 +1,16 @@
 //! What a run is going to do, from its settings, its data and the headers of its checkpoints.
 
 use crate::config::{BackendName, Config, DtypeName, MethodName, ObjectiveName};
-use crate::dataset::Parts;
+use crate::dataset::{self, Parts};
 use crate::memory::{self, PerItem};
 use crate::output::log;
 use crate::prior_fit;
+use crate::steps;
 use crate::target;
 use crate::wiring::{self, Vocabulary};
 use anyhow::{Result, ensure};
-use rlhf_data::{Corpus, Rooms};
+use rlhf_data::{Chat, Corpus, Limits, LossOn, Rooms};
 use rlhf_lm::inspect;
-use rlhf_objective::Items;
 use serde_json::{Map, Value};
 
 /// Named lines, in order.
@@ -21,26 +21,65 @@ pub(crate) fn plan(config: &Config) -> Result<Lines> {
     let vocabulary = Vocabulary::load(wiring::model_path(config)?)?;
     if config.objective != ObjectiveName::Sft {
         wiring::prior(config)?.check(vocabulary.size)?;
-        prior_fit::check(config, &vocabulary)?;
     }
+    let fits = prior_fit::check(config, &vocabulary)?;
     let rereading = wiring::rereading(config, &vocabulary.tokenizer)?;
     if config.reward.is_some() {
         wiring::check_reward(config, &vocabulary)?;
     }
     let mut lines = target::describe(config)?;
     lines.extend(rereading.map(|words| ("judges", words)));
+    lines.extend(fits.into_iter().map(|words| ("fit", words)));
     let Data {
+        train,
         words,
         item,
         prior_reads,
     } = data(config, &vocabulary)?;
+    lines.extend(tokens(config, &vocabulary)?);
     lines.extend(words);
     lines.extend(prior_reads.map(|words| ("prior reads", words)));
-    lines.push(("steps", steps(config)?));
+    lines.push(("steps", steps::describe(config, &train)?));
     lines.push(("products", products(config)));
     lines.extend(frozen(config)?.map(|words| ("frozen", words)));
     lines.push(("memory", memory::estimate(config, item)?));
     Ok(lines)
+}
+
+/// What is to be said of tokens: which end a response, how the files were read, which are learned.
+fn tokens(config: &Config, vocabulary: &Vocabulary) -> Result<Lines> {
+    let mut lines = vec![("ends", vocabulary.stops.clone())];
+    if !vocabulary.notes.is_empty() {
+        lines.push(("tokens", vocabulary.notes.join("; ")));
+    }
+    if config.objective.method() == MethodName::Sft {
+        lines.push(("loss on", loss_on(config, vocabulary)?));
+    }
+    Ok(lines)
+}
+
+/// Which tokens of a conversation are learned.
+fn loss_on(config: &Config, vocabulary: &Vocabulary) -> Result<String> {
+    let chat = dataset::settings(&config.data, vocabulary, Limits::context(1))?.chat;
+    let marked = match &chat {
+        Chat::Template(template) => template.marks_answers(),
+        _ => false,
+    };
+    Ok(match (config.data.loss_on, marked) {
+        (LossOn::All, _) => {
+            "completions; of documents and conversations every token (data.loss_on = \"assistant\" or \
+             \"last\" for what the assistant says)"
+        }
+        (LossOn::Assistant, true) => {
+            "what the assistant says: the chat template's {% generation %} blocks (data.loss_on)"
+        }
+        (LossOn::Assistant, false) => {
+            "what the assistant says: each turn of its role, by the chat template, which has no \
+             {% generation %} blocks (data.loss_on)"
+        }
+        (LossOn::Last, _) => "the assistant's last turn (data.loss_on)",
+    }
+    .into())
 }
 
 /// What the networks compute with.
@@ -93,6 +132,7 @@ pub(crate) fn json(lines: &Lines) -> Value {
 
 /// What there is to learn from.
 struct Data {
+    train: Corpus,
     words: Lines,
     /// What a network reads for one item of it.
     item: PerItem,
@@ -111,11 +151,7 @@ fn data(config: &Config, vocabulary: &Vocabulary) -> Result<Data> {
         ),
         _ => ("prompts", wiring::prompts(config, vocabulary)?),
     };
-    let count = |corpus: &Corpus| match method {
-        // A pair is two of them.
-        MethodName::Kto => corpus.responses(),
-        _ => corpus.count(),
-    };
+    let count = |corpus| steps::items(method, corpus);
     let (train, held_out) = (count(&parts.train), count(&parts.held_out));
     ensure!(
         method != MethodName::Kto || train > 1,
@@ -142,6 +178,7 @@ fn data(config: &Config, vocabulary: &Vocabulary) -> Result<Data> {
         words: [("data", words)].into_iter().chain(responses).collect(),
         item,
         prior_reads: prior_reads(config, &parts)?,
+        train: parts.train,
     })
 }
 
@@ -174,44 +211,4 @@ fn prior_reads(config: &Config, parts: &Parts<Corpus>) -> Result<Option<String>>
         "{tokens} tokens of {responses} responses before the first step; what it says is kept in the \
          run folder"
     )))
-}
-
-fn steps(config: &Config) -> Result<String> {
-    let epochs = match config.train.epochs.unwrap_or(1) {
-        1 => "1 epoch".to_owned(),
-        count => format!("{count} epochs"),
-    };
-    let online = |updates: usize| {
-        let iterations = config.train.iterations.unwrap_or(1);
-        let rollouts = config.sampling.rollouts;
-        format!("{iterations} iterations of {rollouts} responses, {updates} updates each")
-    };
-    Ok(match config.objective.method() {
-        MethodName::Ppo => {
-            let method: rlhf_ppo::Config = config.method()?;
-            online(method.epochs * method.minibatches)
-        }
-        MethodName::Vargrad => {
-            let method: rlhf_reinforce::VarGradConfig = config.method()?;
-            online(method.epochs * method.minibatches)
-        }
-        MethodName::Rloo | MethodName::Reinforce | MethodName::Grpo => online(1),
-        MethodName::Dpo | MethodName::Reward => {
-            let pairs = config.train.batch_pairs.unwrap_or(1);
-            format!("{epochs} in batches of {pairs} pairs")
-        }
-        MethodName::Kto => {
-            let method: rlhf_dpo::KtoConfig = config.method()?;
-            let answers = method.answers_per_step;
-            format!("{epochs} in batches of {answers} answers")
-        }
-        MethodName::Sft => {
-            let method: rlhf_sft::Config = config.method()?;
-            let size = match method.per_step {
-                rlhf_sft::PerStep::Sequences(number) => format!("{number} sequences"),
-                rlhf_sft::PerStep::Tokens(number) => format!("{number} tokens"),
-            };
-            format!("{epochs} in batches of {size}")
-        }
-    })
 }

@@ -2,9 +2,9 @@
 //! numbers are kept in the run folder.
 
 use crate::config::Config;
+use crate::interrupt::Running;
 use crate::output::{Interrupted, log};
 use crate::progress::Phase;
-use crate::signals::Signals;
 use anyhow::Result;
 use rlhf_journal::{Dropped, Kept, KeptNumbers, hexadecimal};
 use rlhf_objective::{Error, KlPenalty, Pairs, PairsWithPrior, PerSeq, Sequences};
@@ -66,7 +66,7 @@ impl PriorPass {
         let total = sequences.network_tokens(0..sequences.len());
         let name = format!("prior reads {part}");
         let mut phase = Phase::new(&name, "tokens", total as u64, done as u64);
-        let signals = Signals::watch()?;
+        let running = Running::begin();
         let read = self.penalty.continue_prior_log_probs(
             sequences,
             self.tokens,
@@ -75,13 +75,17 @@ impl PriorPass {
                 possible(range.start, numbers)?;
                 file.append(numbers)?;
                 phase.advance(sequences.network_tokens(range) as u64);
-                if signals.raised() {
+                if running.interrupt().asked() {
                     return Err(anyhow::Error::from(Interrupted));
                 }
                 Ok(())
             },
         );
         phase.finish();
+        // A signal behind the last batch ends the run too.
+        if running.end() && read.is_ok() {
+            return Err(Interrupted.into());
+        }
         read
     }
 }

@@ -3,11 +3,11 @@
 //! Checksums are taken in a thread of their own while the run does its work. Until they are known, the
 //! sizes and times of the files stand for them.
 
+use crate::changes::{Changes, accept, compare, settings_changes, told};
 use crate::config::Config;
 use crate::inputs::{fitted, inputs};
 use crate::output::log;
-use crate::progress::Phase;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use rlhf_journal::{Input, InputChange, InputFile, Stamp, input_changes, sha256};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -22,31 +22,6 @@ const ACCEPTED: &str = "accepted_changes";
 
 /// How long the end of a run waits for checksums before it says so.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// Settings whose values are paths, by the last part of their keys: where a file is may change, what is
-/// in it may not.
-const PATHS: [&str; 11] = [
-    "path",
-    "train",
-    "held_out",
-    "chat_template",
-    "model",
-    "data",
-    "file",
-    "folder",
-    "folders",
-    "policy",
-    "prior",
-];
-
-/// What to do with a run whose files changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Changes {
-    /// Leave it as it is, and fail.
-    Refuse,
-    /// Note them in `run.json`, and go on.
-    Accept,
-}
 
 /// `run.json` of a run that is under way.
 pub(crate) struct Record {
@@ -350,121 +325,4 @@ pub(crate) fn say_changes(
         ));
     }
     Ok(())
-}
-
-/// The changes, with a bar where files must be read for them.
-fn compare(recorded: &[InputFile], present: &mut [Input]) -> Result<Vec<InputChange>> {
-    let total = present.iter().map(|input| input.file.stamp.size).sum();
-    let mut phase = Phase::new("checking files", "bytes", total, 0);
-    let changes = input_changes(recorded, present, &mut |bytes| phase.advance(bytes))?;
-    phase.finish();
-    Ok(changes)
-}
-
-/// What `run.json` is told of changes that are accepted.
-fn accept(
-    found: &[InputChange],
-    changes: Changes,
-    folder: &Path,
-    step: usize,
-) -> Result<Vec<Value>> {
-    for change in found {
-        log(format_args!("changed: {}", told(change)));
-    }
-    if let (Changes::Refuse, Some(first)) = (changes, found.first().and_then(InputChange::file)) {
-        let others = match found.len() {
-            1 => String::new(),
-            count => format!(" and {} more", count - 1),
-        };
-        bail!(
-            "{} ({}){others}: not what the run in {} was started with. Put it back, or go on with \
-             --accept-changes, which notes the change in {FILE}",
-            first.path,
-            first.setting,
-            folder.display()
-        );
-    }
-    let of = |file: &Option<InputFile>| match file {
-        None => Value::Null,
-        Some(file) => json!({"size": file.stamp.size, "sha256": file.sha256}),
-    };
-    let entry = |change: &InputChange| {
-        let file = change.file();
-        json!({
-            "step": step,
-            "setting": file.map(|file| &file.setting),
-            "path": file.map(|file| &file.path),
-            "from": of(&change.recorded),
-            "to": of(&change.present),
-        })
-    };
-    Ok(found.iter().map(entry).collect())
-}
-
-/// A change in words.
-fn told(change: &InputChange) -> String {
-    let side = |file: &Option<InputFile>, none: &str, when: &str| match file {
-        None => none.to_string(),
-        Some(file) => {
-            let sum = file.sha256.as_deref().unwrap_or("not known");
-            format!("sha256 {sum}, {} bytes {when}", file.stamp.size)
-        }
-    };
-    let file = change.file();
-    format!(
-        "{} ({}): {}; {}",
-        file.map_or("", |file| &file.path),
-        file.map_or("", |file| &file.setting),
-        side(&change.recorded, "not there at the start", "at the start"),
-        side(&change.present, "not there now", "now")
-    )
-}
-
-/// Settings that were changed by hand, which is no mistake, but is said and noted.
-fn settings_changes(before: &Value, now: &Value, folder: &Path, step: usize) -> Vec<Value> {
-    let (mut old, mut new) = (Map::new(), Map::new());
-    leaves("", before, &mut old);
-    leaves("", now, &mut new);
-    let mut keys: Vec<&String> = old.keys().collect();
-    keys.extend(new.keys().filter(|key| !old.contains_key(*key)));
-    let mut changes = Vec::new();
-    for key in keys {
-        let (from, to) = (old.get(key), new.get(key));
-        let last = key.rsplit('.').next().unwrap_or(key);
-        if from == to || PATHS.contains(&last) {
-            continue;
-        }
-        let shown = |value: Option<&Value>| value.map_or("not set".into(), Value::to_string);
-        log(format_args!(
-            "{}: {key} is {}; the run was started with {}",
-            folder.join("config.toml").display(),
-            shown(to),
-            shown(from)
-        ));
-        changes.push(json!({"step": step, "setting": key, "from": from, "to": to}));
-    }
-    changes
-}
-
-/// Every value that is no table, by its key.
-fn leaves(prefix: &str, value: &Value, into: &mut Map<String, Value>) {
-    let key = |name: &str| match prefix {
-        "" => name.to_string(),
-        _ => format!("{prefix}.{name}"),
-    };
-    match value {
-        Value::Object(table) => {
-            for (name, value) in table {
-                leaves(&key(name), value, into);
-            }
-        }
-        Value::Array(items) if items.iter().any(Value::is_object) => {
-            for (index, value) in items.iter().enumerate() {
-                leaves(&key(&index.to_string()), value, into);
-            }
-        }
-        value => {
-            into.insert(prefix.into(), value.clone());
-        }
-    }
 }

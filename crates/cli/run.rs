@@ -3,11 +3,11 @@
 use crate::config::{Config, MethodName};
 use crate::dataset::{all_opinions, all_pairs, say_later, some_held_out};
 use crate::held_out;
+use crate::interrupt::Running;
 use crate::prior_pass::PriorPass;
 use crate::progress::{Bar, Busy};
 use crate::record::Record;
 use crate::reward_model;
-use crate::signals::Signals;
 use crate::wiring::{self, Vocabulary};
 use anyhow::{Context, Result};
 use rlhf_journal::Journal;
@@ -120,7 +120,7 @@ impl Surroundings<'_> {
         let iterations = config.train.iterations.context("no train.iterations")?;
         let settings = Online {
             iterations,
-            prompts: config.sampling.rollouts / config.sampling.samples_per_prompt,
+            prompts: config.prompts(),
             sampling: sampling(config, &self.vocabulary)?,
             optim: optim(config),
             log_samples: config.train.samples,
@@ -308,7 +308,7 @@ pub(crate) fn sampling(config: &Config, vocabulary: &Vocabulary) -> Result<Sampl
         samples: config.sampling.samples_per_prompt,
         max_new_tokens: wiring::max_new_tokens(config, vocabulary)?,
         rows: config.sampling.rows,
-        stop: vocabulary.eos.into_iter().collect(),
+        stop: vocabulary.ends.clone(),
         context: wiring::context(config, vocabulary)?,
         draw: Draw::Sample,
         seed: config.train.seed,
@@ -335,7 +335,7 @@ fn optim(config: &Config) -> Optim {
     }
 }
 
-/// Hands a loop its surroundings: progress, checkpoints, and a flag that Ctrl-C raises.
+/// Hands a loop its surroundings: progress, checkpoints, and how a signal ends it.
 fn with_run(
     config: &Config,
     journal: &mut Journal,
@@ -343,15 +343,19 @@ fn with_run(
     steps: usize,
     work: impl FnOnce(&mut Run<'_>) -> Result<Ended>,
 ) -> Result<Ended> {
-    let signals = Signals::watch()?;
+    let running = Running::begin();
     let mut bar = Bar::new(config.objective, steps, start.step);
     let ended = work(&mut Run {
         journal,
         watch: &mut bar,
-        interrupt: signals.flag(),
+        interrupt: running.interrupt(),
         start,
         save_every: Some(steps.div_ceil(config.train.checkpoints).max(1)),
     });
     bar.finish();
-    ended
+    match (running.end(), ended) {
+        // Nobody waits for what comes after the steps who asked for the end in the last of them.
+        (true, Ok(Ended::Done)) => Ok(Ended::Interrupted),
+        (_, ended) => ended,
+    }
 }

@@ -2,8 +2,9 @@
 
 use crate::encode::{Vocabulary, prompt_of};
 use crate::judged::Judged;
-use crate::shapes::{Piece, Shape, Writer, Written};
-use crate::{Chat, Error, Fields, Labels, Limits, Need, Notes, PairsOf, Result, Row};
+use crate::shapes::{Piece, Said, Shape, Writer, Written, has};
+use crate::unused::Unused;
+use crate::{Chat, Error, Fields, Labels, Limits, LossOn, Need, Notes, PairsOf, Result, Row};
 use rayon::prelude::*;
 use rlhf_objective::{Pairs, Prompt, Response, Sequences};
 use serde::{Deserialize, Serialize};
@@ -68,6 +69,8 @@ pub struct Settings {
     pub labels: Labels,
     /// What else a row must have, for those who use it.
     pub needs: Vec<Arc<dyn Need>>,
+    /// Which tokens of a conversation are learned from.
+    pub loss_on: LossOn,
 }
 
 impl Settings {
@@ -84,6 +87,7 @@ impl Settings {
             min_margin: 0.0,
             labels: Labels::default(),
             needs: Vec::new(),
+            loss_on: LossOn::All,
         }
     }
 }
@@ -105,6 +109,7 @@ pub struct Reader {
     /// The shape of the first row, where all must have the same, and its place.
     first: Option<(Shape, String)>,
     boundary: Boundary,
+    unused: Unused,
     /// What was done so far.
     pub notes: Notes,
 }
@@ -129,12 +134,17 @@ impl Reader {
             settings: Arc::new(settings),
             first: None,
             boundary: Boundary::Checked,
+            unused: Unused::default(),
             notes: Notes::default(),
         }
     }
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    pub(crate) fn writer(&self) -> &Writer {
+        &self.writer
     }
 
     /// Another one of the same settings, which has read nothing, for rows whose boundaries were checked
@@ -146,6 +156,7 @@ impl Reader {
             writer: self.writer.clone(),
             first: self.first.clone(),
             boundary: Boundary::Unchecked,
+            unused: self.unused.clone(),
             notes: Notes::default(),
         }
     }
@@ -210,6 +221,10 @@ impl Reader {
         {
             self.first = Some((shape, crate::error::place(&row.path, row.line)));
         }
+        for row in rows {
+            self.unused.visit(row, &self.writer.fields);
+        }
+        self.notes.unused_fields.append(&mut self.unused.names);
         let read = |row: &Row| {
             let mut notes = Notes::default();
             let items = self.read(row, wanted, &mut notes);
@@ -270,6 +285,9 @@ impl Reader {
                 let written = self.writer.pair(row)?;
                 self.pairs_of(row, &written, notes)
             }
+            (Wanted::Demonstrations, _) if self.settings.loss_on != LossOn::All => {
+                self.answers(row, shape, notes)
+            }
             (Wanted::Demonstrations, Some(Shape::Text)) => {
                 let written = self.writer.text(row)?;
                 self.document(row, &written.answers[0])
@@ -314,6 +332,31 @@ impl Reader {
             responses: Vec::new(),
             liked: None,
         })
+    }
+
+    /// What the assistant says in a demonstration.
+    fn answers(&self, row: &Row, shape: Option<Shape>, notes: &mut Notes) -> Result<Vec<Item>> {
+        let fields = &self.writer.fields;
+        if shape == Some(Shape::Text) {
+            let said = match has(row, &fields.text) {
+                true => None,
+                false => Said::of(row, &fields.messages)?,
+            };
+            return match said {
+                Some(Said::Chat(messages)) => self.turns(row, (&messages, 0), notes),
+                _ => Err(row.error(
+                    "no conversation in which somebody speaks: data.loss_on must be \"all\" for texts",
+                )),
+            };
+        }
+        let completion = Said::of(row, &fields.completion)?;
+        match (Said::of(row, &fields.prompt)?, completion) {
+            (Some(Said::Chat(prompt)), Some(Said::Chat(answer))) if answer.len() > 1 => {
+                let whole = [prompt.clone(), answer].concat();
+                self.turns(row, (&whole, prompt.len()), notes)
+            }
+            _ => self.example(row, notes),
+        }
     }
 
     fn example(&self, row: &Row, notes: &mut Notes) -> Result<Vec<Item>> {
@@ -362,7 +405,12 @@ impl Reader {
         Ok(items)
     }
 
-    fn note_boundary(&self, row: &Row, written: &Written, notes: &mut Notes) -> Result<()> {
+    pub(crate) fn note_boundary(
+        &self,
+        row: &Row,
+        written: &Written,
+        notes: &mut Notes,
+    ) -> Result<()> {
         match self.boundary {
             Boundary::Checked => self.settings.vocabulary.note_boundary(row, written, notes),
             Boundary::Unchecked => Ok(()),
@@ -380,7 +428,7 @@ impl Reader {
     }
 
     /// The prompt and these answers to it (field, index), cut to fit together.
-    fn item(
+    pub(crate) fn item(
         &self,
         row: &Row,
         written: &Written,

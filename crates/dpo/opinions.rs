@@ -179,7 +179,8 @@ pub struct OpinionSource {
 }
 
 impl OpinionSource {
-    /// `epochs` passes in batches of `per_step` answers.
+    /// `epochs` passes in batches of `per_step` answers. The last has what is left, and its answers weigh
+    /// what those of a full one do.
     ///
     /// # Errors
     /// If `per_step` or `epochs` is zero.
@@ -204,7 +205,7 @@ impl Source for OpinionSource {
     fn batch(&mut self, step: usize) -> Result<Opinions> {
         let items = self.epochs.items(step);
         Ok(Opinions {
-            weight: 1.0 / items.len() as f64,
+            weight: self.epochs.share(step) / items.len() as f64,
             ..self.all.part(items)?
         })
     }

@@ -14,23 +14,27 @@
 //!   held_out.json     numbers on data that no step saw, where there is such data
 //!   calibration.json  of a reward model on such pairs: its confidence, and how right it was
 //!   frontier.jsonl    reward and KL of the checkpoints, once evaluated
+//!   .lock             held while a process writes here; empty otherwise
 //! ```
 //!
 //! Lines are appended and flushed as they happen; whole files and folders appear under their names
 //! only when complete.
 
+mod claim;
 mod error;
 mod files;
 mod frontier;
 mod inputs;
 mod journal;
+mod lock;
 mod numbers;
 mod read;
 
+pub use claim::{Claim, next_free};
 pub use error::{Error, Result};
 pub use files::write_atomic;
 pub use frontier::{Estimate, FrontierPoint, Point};
 pub use inputs::{Input, InputChange, InputFile, Stamp, hexadecimal, input_changes, sha256};
-pub use journal::{Existing, Journal, next_free};
+pub use journal::{Existing, Journal};
 pub use numbers::{Dropped, Kept, KeptNumbers};
 pub use read::{Checkpoint, Row, checkpoints, last_checkpoint, lines, metrics, timing};

@@ -48,7 +48,7 @@ mod rollouts;
 mod sequences;
 mod tilt;
 
-pub use beta::Beta;
+pub use beta::{Adaptive, Beta, Bound, Observed, Target};
 pub use error::{Error, Result};
 pub use estimators::{k1, k2, k3, kl_of_rows, rao_blackwell};
 pub use items::Items;
@@ -58,7 +58,7 @@ pub use local::LocalKl;
 pub use log_dist::{LogDist, Visit};
 pub use mapped::MappedDecoder;
 pub use network::{Decoder, Network, OutputGrads, Outputs, Purpose, Start, Want, rows_at_once};
-pub use objective::{KlPenalty, Objective, Prior, Reward, finite_scores};
+pub use objective::{KlPenalty, Objective, Prior, Reward, SeenBatch, finite_scores};
 pub use pairs::{Pairs, PairsWithPrior};
 pub use ragged::{PerSeq, PerToken};
 pub use rollouts::{Rollouts, Scored};

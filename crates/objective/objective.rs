@@ -1,8 +1,8 @@
 //! J(π) = E[r] − β·KL(π ‖ p₀), as rewards per token.
 
 use crate::{
-    Beta, Decoder, Error, LogDist, Pairs, PairsWithPrior, PerSeq, PerToken, Result, Rollouts,
-    Scored, Sequences, Visit, network::rows_at_once, tilt,
+    Beta, Decoder, Error, LogDist, Observed, Pairs, PairsWithPrior, PerSeq, PerToken, Result,
+    Rollouts, Scored, Sequences, Target, Visit, network::rows_at_once, tilt,
 };
 use std::ops::Range;
 
@@ -39,6 +39,10 @@ pub trait Prior {
         }
         Ok(log_probs)
     }
+
+    /// Whether it is a distribution: Σ p₀(· | x, y₍<t₎) = 1 at every token. Only then is the KL to it
+    /// never negative, and something to hold; to the counting prior it is minus the entropy.
+    fn is_normalized(&self) -> bool;
 
     /// A decoder that draws from the prior.
     ///
@@ -84,6 +88,18 @@ pub fn finite_scores(reward: &mut dyn Reward, sequences: &Sequences) -> Result<P
     Ok(scores)
 }
 
+/// Sees which responses of a data set a batch was, and their log-probs, nats: \[responses\].
+pub type SeenBatch<'a, E> = dyn FnMut(Range<usize>, &[f32]) -> std::result::Result<(), E> + 'a;
+
+/// Why β cannot hold a KL to a prior that is no distribution.
+const NO_KL: &str = "beta.target_kl: this prior is not a distribution, so the KL to it is not one \
+    to hold: to the counting prior it is minus the entropy of the policy. Give beta.target_entropy, nats \
+    a sequence, in its place";
+
+/// Why β holds no entropy where the prior is a distribution.
+const NO_ENTROPY: &str = "beta.target_entropy: this prior is a distribution, so β prices the KL to \
+    it, and not the entropy of the policy. Give beta.target_kl, nats a sequence, in its place";
+
 /// The prior and its price: everything of the objective but the reward.
 pub struct KlPenalty {
     prior: Box<dyn Prior>,
@@ -103,9 +119,24 @@ impl KlPenalty {
         &self.beta
     }
 
-    /// β, to restore it when a run resumes.
-    pub fn set_beta(&mut self, beta: Beta) {
-        self.beta = beta;
+    /// Gives an adaptive β the value of another, as when a run resumes. What it holds, and within which
+    /// bounds, stays.
+    pub fn resume_beta(&mut self, other: &Beta) {
+        self.beta.take_value(other);
+    }
+
+    /// Whether an adaptive β holds what there is to hold: a KL where the prior is a distribution, an
+    /// entropy where it is not.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn check(&self) -> Result<()> {
+        let message = match (self.beta.target(), self.prior.is_normalized()) {
+            (Some(Target::Kl(_)), false) => NO_KL,
+            (Some(Target::Entropy(_)), true) => NO_ENTROPY,
+            _ => return Ok(()),
+        };
+        Err(Error::Unsupported(message.into()))
     }
 
     /// p₀.
@@ -147,7 +178,7 @@ impl KlPenalty {
         sequences: &Sequences,
         tokens: usize,
         known: Vec<f32>,
-        each: &mut dyn FnMut(Range<usize>, &[f32]) -> std::result::Result<(), E>,
+        each: &mut SeenBatch<'_, E>,
     ) -> std::result::Result<PerSeq, E> {
         let mut sums = known;
         for range in sequences.micro_batches(tokens, 1) {
@@ -212,8 +243,8 @@ impl Objective {
         })
     }
 
-    /// Tells an adaptive β the KL (nats per sequence) of an iteration of `episodes` responses.
-    pub fn observe(&mut self, kl: f64, episodes: usize) {
-        self.penalty.beta.observe(kl, episodes);
+    /// Tells an adaptive β what an iteration saw.
+    pub fn observe(&mut self, seen: Observed) {
+        self.penalty.beta.observe(seen);
     }
 }

@@ -82,6 +82,10 @@ impl Prior for Frozen {
         self.keep(sequences, &outputs)
     }
 
+    fn is_normalized(&self) -> bool {
+        true
+    }
+
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
         // A decoder may use the buffers that the last read left.
         self.last = None;

@@ -103,7 +103,7 @@ pub(crate) struct GenerateArgs {
     the input is {\"prompt\": …, \"completion\": …} or {\"prompt_ids\": […], \
     \"completion_ids\": […]};\neach line of the output {\"log_probs\": […], \"log_prob\": their \
     sum, \"tokens\": their number},\nor {\"score\": …} with --reward, scaled by its reward.json if it has one.\nNo EOS is appended to score \
-    log-probs; a reward model reads a completion given as text\nwith its EOS, as in training."
+    log-probs; a reward reads a completion given as text with an EOS,\nas in training, and completion_ids as they are."
 )]
 pub(crate) struct ScoreArgs {
     /// The language model, a folder or a repository of the hub, owner/name[@revision]; with --reward,

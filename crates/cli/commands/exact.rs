@@ -86,7 +86,7 @@ impl Judge {
     fn exact(&mut self, prior: &mut dyn rlhf_objective::Prior, config: &Config) -> Result<Exact> {
         let all = || (0..self.vocabulary.size as u32).collect();
         let tokens: Vec<u32> = config.sampling.tokens.clone().unwrap_or_else(all);
-        let stop: Vec<u32> = self.vocabulary.eos.into_iter().collect();
+        let stop = self.vocabulary.ends.clone();
         let decode = |ids: &[u32]| self.vocabulary.tokenizer.decode(ids);
         let longest = self.prompts.iter().map(|prompt| prompt.ids.len()).max();
         let longest = longest.unwrap_or(0);

@@ -8,7 +8,7 @@ use crate::output::{Usage, print};
 use crate::resolve::{self, Missing, settle};
 use crate::wiring::{self, Vocabulary, backend};
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use rlhf_data::{Limits, Need, Reader, Row, Settings};
+use rlhf_data::{Append, Limits, Need, Reader, Row, Settings};
 use rlhf_lm::{Heads, LoadOptions, Recompute, load};
 use rlhf_objective::{Sequences, Want};
 use rlhf_reward::Rule;
@@ -47,7 +47,8 @@ fn rewards(args: &ScoreArgs, model: Option<&Path>, reward: &str) -> Result<()> {
     (config.model.backend, config.model.dtype) = (args.backend, args.dtype);
     config.reward = Some(rule);
     let config = settle(config, Missing::Refuse)?.local;
-    let vocabulary = Vocabulary::load(wiring::model_path(&config)?)?;
+    let mut vocabulary = Vocabulary::load(wiring::model_path(&config)?)?;
+    vocabulary.append = Append::Text;
     wiring::check_reward(&config, &vocabulary)?;
     let mut reward = wiring::reward(&config, &vocabulary.tokenizer)?;
     let (rows, sequences) = read(args, &vocabulary, needs::of_reward(&config)?)?;
@@ -97,7 +98,7 @@ fn log_probs(args: &ScoreArgs, folder: &Path) -> Result<()> {
     let mut model = load(folder, &options)?;
     let mut vocabulary = Vocabulary::load(folder)?;
     // What is scored is what was given.
-    vocabulary.eos = None;
+    vocabulary.append = Append::Nothing;
     let (rows, sequences) = read(args, &vocabulary, Vec::new())?;
     for (index, row) in rows.iter().enumerate() {
         let length = sequences.network_tokens(index..index + 1);

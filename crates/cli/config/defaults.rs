@@ -6,7 +6,7 @@ use super::{
     TrainSection,
 };
 use anyhow::Result;
-use rlhf_data::{Annotators, Documents, LabelValues, OnBadRow, PairsOf};
+use rlhf_data::{Annotators, Documents, LabelValues, LossOn, OnBadRow, PairsOf};
 use rlhf_lm::Recompute;
 use rlhf_reinforce::{GradientConfig, MovingConfig, VarGradConfig};
 use rlhf_train::Decay;
@@ -50,6 +50,7 @@ impl Config {
                 min_margin: 0.0,
                 label: LabelValues::default(),
                 annotators: Annotators::Mean,
+                loss_on: LossOn::All,
                 max_prompt_tokens: None,
                 max_completion_tokens: None,
                 fields: rlhf_data::Fields::default(),
@@ -109,6 +110,17 @@ impl Default for FitSection {
             learning_rate: 2e-5,
             epochs: 3,
             per_step: rlhf_sft::Config::default().per_step,
+        }
+    }
+}
+
+impl BetaSetting {
+    /// Says within which bounds it moves.
+    pub(crate) fn complete(&mut self) {
+        if let Self::Adaptive(of) = self {
+            let adaptive = of.adaptive();
+            of.min = Some(adaptive.lowest);
+            of.max = Some(adaptive.greatest);
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::remarks;
 use crate::shapes::{Shape, Writer, Written};
 use crate::source::Visitor;
 use crate::split::hash;
+use crate::unused::{self, Unused};
 use crate::{Chat, Error, Fields, Labels, Limits, Mapped, Need, Result, Row, Source, Wanted};
 use report::Shown;
 use sample::Sample;
@@ -72,6 +73,7 @@ impl Check {
             hashes: Vec::new(),
             documents: source.reading.documents,
             rows_before: 0,
+            unused: Unused::default(),
             draw,
         };
         source.visit(&mut visit)?;
@@ -93,6 +95,7 @@ struct Visit<'a> {
     hashes: Vec<u64>,
     documents: Documents,
     rows_before: usize,
+    unused: Unused,
     draw: &'a mut dyn FnMut(usize) -> usize,
 }
 
@@ -170,6 +173,7 @@ impl Visit<'_> {
             self.report.guessed = guess::fields(&mut self.writer.fields, &row, self.wanted);
             self.report.fields = self.writer.fields.clone();
         }
+        self.unused.visit(&row, &self.writer.fields);
         let prompts = self.wanted == Some(Wanted::Prompts);
         let found = match prompts {
             // Whatever else a row holds.
@@ -252,6 +256,8 @@ impl Visit<'_> {
         let same = self.hashes.windows(2).filter(|two| two[0] == two[1]);
         self.report.duplicates = same.count();
         self.sample.finish(&self.writer, &mut self.report)?;
+        let unused = unused::sentence(&self.unused.names);
+        self.report.remarks.extend(unused);
         Ok(self.report)
     }
 }

@@ -10,8 +10,9 @@ mod text;
 pub use conversation::Chat;
 pub use scored::PairsOf;
 
+pub(crate) use conversation::{Said, is_assistant};
+
 use crate::{Fields, Result, Row};
-use conversation::Said;
 use serde::Serialize;
 
 /// What a row holds.
