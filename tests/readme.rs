@@ -86,4 +86,22 @@ fn the_readme_does_what_it_says() {
             String::from_utf8_lossy(&output.stderr)
         );
     }
+    trained_on_whole_prompts(&folder.path().join("third"));
+}
+
+/// The run on a model and prompts of one's own learned from responses to the prompts as they are.
+fn trained_on_whole_prompts(run: &Path) {
+    let samples = fs::read_to_string(run.join("samples.jsonl")).unwrap();
+    let samples = samples.lines().map(|line| {
+        let sample: serde_json::Value = serde_json::from_str(line).unwrap();
+        sample["prompt"].as_str().unwrap().to_string()
+    });
+    let prompts: Vec<String> = samples.collect();
+    assert!(!prompts.is_empty());
+    for prompt in prompts {
+        assert!(
+            ["the film was", "the cast felt"].contains(&prompt.as_str()),
+            "{prompt:?}"
+        );
+    }
 }

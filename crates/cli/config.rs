@@ -11,7 +11,7 @@ mod names;
 pub(crate) use names::{MethodName, ObjectiveName};
 
 use anyhow::Result;
-use rlhf_data::{Documents, Format, LossOn, OnBadRow, PairsOf};
+use rlhf_data::{Annotators, Documents, Format, LabelValues, LossOn, OnBadRow, PairsOf};
 use rlhf_lm::Recompute;
 use rlhf_objective::{Adaptive, Beta, Target};
 use rlhf_reward::Rule;
@@ -281,6 +281,9 @@ pub(crate) struct DataSection {
     /// Which pairs scored responses make, and by how much more than `min_margin` they differ.
     pub(crate) pairs: PairsOf,
     pub(crate) min_margin: f64,
+    /// What the values of labels mean, and what is made of those of several annotators.
+    pub(crate) label: LabelValues,
+    pub(crate) annotators: Annotators,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) max_prompt_tokens: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -296,7 +299,9 @@ pub(crate) struct SamplingSection {
     /// The tokens that policy and prior may say, if not all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tokens: Option<Vec<u32>>,
-    pub(crate) max_new_tokens: usize,
+    /// None where it was not given: 64, or what a limit of the prompts leaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) max_new_tokens: Option<usize>,
     pub(crate) rollouts: usize,
     pub(crate) samples_per_prompt: usize,
     pub(crate) rows: usize,

@@ -1,18 +1,21 @@
 //! From `[data]` to data sets.
 
 use crate::config::{Config, DataSection, MethodName};
+use crate::lengths::limits;
+use crate::needs;
+use crate::opened::{Opened, open};
 use crate::output::log;
 use crate::progress::Busy;
 use crate::wiring::Vocabulary;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rlhf_data::{
-    Chat, Corpus, Documents, Fields, HeldOut, Keys, Limits, OnBadRow, Reader, Reading, Row,
-    Settings, Shape, SharedNotes, SharedStore, Source, Store, Template, Wanted,
+    Chat, Corpus, Documents, Doubt, Fields, HeldOut, Labels, Limits, Reader, Reading, Row,
+    Settings, Shape, SharedNotes, Source, Template, Wanted,
 };
 use rlhf_objective::{Items, Pairs, Prompt, Sequences};
 use rlhf_tensor::{Rng, Stream};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 /// Held-out items that are measured at the end of an offline run, at most.
 const HELD_OUT: usize = 20_000;
@@ -36,6 +39,11 @@ pub(crate) struct Size {
 }
 
 impl Vocabulary {
+    /// The text of the EOS, where it is a special token: it parts the documents of plain text.
+    pub(crate) fn eos_text(&self) -> Option<String> {
+        self.tokenizer.special(*self.ends.first()?)
+    }
+
     /// How rows become tokens of this checkpoint, with the checkpoint's own chat template.
     pub(crate) fn settings(&self, limits: Limits) -> Settings {
         let mut settings = Settings::new(self.tokens(), limits);
@@ -65,6 +73,11 @@ pub(crate) fn settings(
         on_bad_row: data.on_bad_row,
         pairs_of: data.pairs,
         min_margin: data.min_margin,
+        labels: Labels {
+            values: data.label.clone(),
+            annotators: data.annotators,
+            doubt: Doubt::Kept,
+        },
         loss_on: data.loss_on,
         ..vocabulary.settings(limits)
     };
@@ -75,12 +88,35 @@ pub(crate) fn settings(
     Ok(settings)
 }
 
+/// A reader of the rows of a run. Those whom the reward could not judge are bad rows.
+pub(crate) fn reader(config: &Config, vocabulary: &Vocabulary) -> Result<Reader> {
+    let mut settings = settings(&config.data, vocabulary, limits(config, vocabulary)?)?;
+    settings.needs = needs::of_reward(config)?;
+    if config.objective.method() == MethodName::Kto {
+        settings.labels.doubt = Doubt::Refused;
+    }
+    Ok(Reader::new(settings))
+}
+
 /// Where the rows of a path are, by the settings.
-pub(crate) fn source(data: &DataSection, path: &Path, split: Option<&str>) -> Result<Source> {
+pub(crate) fn source(
+    data: &DataSection,
+    path: &Path,
+    split: Option<&str>,
+    vocabulary: Option<&Vocabulary>,
+) -> Result<Source> {
+    let separator = vocabulary.and_then(Vocabulary::eos_text);
+    if data.documents == Documents::Eos && separator.is_none() {
+        bail!(
+            "data.documents = \"eos\": there is no checkpoint whose EOS is a special token, to part \
+             documents by; part them by blank lines (\"paragraphs\") or lines (\"lines\")"
+        );
+    }
     let reading = Reading {
         format: data.format,
         columns: data.columns.clone(),
         documents: data.documents,
+        separator,
     };
     Ok(Source::new(path, split, reading)?)
 }
@@ -181,13 +217,16 @@ fn read(
     let data = &config.data;
     let path = data.train.as_deref().context("no data")?;
     let _busy = Busy::new(format!("reading {}", path.display()));
-    let settings = settings(data, vocabulary, limits(config, vocabulary))?;
-    let mut reader = Reader::new(settings);
-    let (store, keys, first) = open(
-        &source(data, path, data.split.as_deref())?,
-        data,
-        &mut reader,
-    )?;
+    let mut reader = reader(config, vocabulary)?;
+    let rows = source(data, path, data.split.as_deref(), Some(vocabulary))?;
+    let opened = open(&rows, path, (data, wanted), &mut reader)?;
+    opened.say_unused(config, path);
+    let Opened {
+        store,
+        keys,
+        wanted: kind,
+        ..
+    } = opened;
     let own = data.held_out.is_some() || data.held_out_split.is_some();
     let (split, held_out) = match own {
         true => (keys.split(HeldOut::NOTHING, |_| {}), None),
@@ -204,20 +243,20 @@ fn read(
             (split, Some((store.clone(), held_out, prompts)))
         }
     };
-    let wanted = first.as_ref().map_or(Wanted::Prompts, wanted);
     let of_train = Size {
         rows: split.train.len(),
         prompts: split.prompts[0],
     };
-    let train = Corpus::new(&store, &split.train, &mut reader, wanted)?;
+    let train = Corpus::new(&store, &split.train, &mut reader, kind)?;
     let (store, held_out, prompts) = match held_out {
         Some(held_out) => held_out,
         None => {
             let path = data.held_out.as_deref().unwrap_or(path);
-            let source = source(data, path, data.held_out_split.as_deref())?;
-            let (store, keys, _) = open(&source, data, &mut reader)?;
-            let split = keys.split(HeldOut::NOTHING, |_| {});
-            (store, split.train, split.prompts[0])
+            let split = data.held_out_split.as_deref();
+            let source = source(data, path, split, Some(vocabulary))?;
+            let opened = open(&source, path, (data, &|_| kind), &mut reader)?;
+            let split = opened.keys.split(HeldOut::NOTHING, |_| {});
+            (opened.store, split.train, split.prompts[0])
         }
     };
     if held_out.is_empty() && !own && data.held_out_fraction > 0.0 {
@@ -231,7 +270,7 @@ fn read(
         rows: held_out.len(),
         prompts,
     };
-    let held_out = Corpus::new(&store, &held_out, &mut reader, wanted)?;
+    let held_out = Corpus::new(&store, &held_out, &mut reader, kind)?;
     if let Some((seen, all)) = train.sampled() {
         log(format_args!(
             "{}: {all} rows to train on are too many to look at before the first step; {seen} of them \
@@ -272,60 +311,6 @@ pub(crate) fn say_later(config: &Config, notes: &SharedNotes) {
             "{}: of rows read by steps: {note}",
             path.display()
         ));
-    }
-}
-
-/// The rows of a source, which of them have the same prompt, and the first.
-fn open(
-    source: &Source,
-    data: &DataSection,
-    reader: &mut Reader,
-) -> Result<(SharedStore, Keys, Option<Row>)> {
-    let (mut keys, mut first) = (Keys::default(), None);
-    let mut bad = |error| match data.on_bad_row {
-        OnBadRow::Error => Err(error),
-        OnBadRow::Skip => {
-            reader.skip(&error);
-            Ok(())
-        }
-    };
-    let mut visit = |row: &Row| {
-        keys.push(row, &data.fields);
-        if first.is_none() {
-            first = Some(row.clone());
-        }
-    };
-    let store = Store::open(source, &mut bad, &mut visit)?;
-    Ok((Arc::new(Mutex::new(store)), keys, first))
-}
-
-/// How much of a prompt and its response is read, at most. A language model never reads the last
-/// token; a reward model does, and takes one from the room there is.
-pub(crate) fn context(config: &Config, vocabulary: &Vocabulary) -> usize {
-    let judged = config
-        .reward
-        .as_ref()
-        .is_some_and(|rule| !rule.models().is_empty());
-    let read_to_the_end = judged || config.objective.method() == MethodName::Reward;
-    (vocabulary.context - usize::from(read_to_the_end)).max(1)
-}
-
-/// Prompts that are to be continued leave room for the longest response.
-pub(crate) fn limits(config: &Config, vocabulary: &Vocabulary) -> Limits {
-    let context = context(config, vocabulary);
-    let room = match config.objective.method().online() {
-        true => config.sampling.max_new_tokens.min(context),
-        false => 1,
-    };
-    let longest = context + 1 - room;
-    Limits {
-        context,
-        prompt: config
-            .data
-            .max_prompt_tokens
-            .unwrap_or(longest)
-            .min(longest),
-        completion: config.data.max_completion_tokens.unwrap_or(usize::MAX),
     }
 }
 

@@ -61,8 +61,8 @@ fn words(accuracy: &Estimate, prompts: usize) -> String {
 }
 
 /// How sure a reward model is on held-out pairs, and how right; the log says it in a line.
-pub(crate) fn calibration(margins: &[f32]) -> Calibration {
-    let found = Calibration::of(margins);
+pub(crate) fn calibration(margins: &[f32], labels: &[f32]) -> Calibration {
+    let found = Calibration::labelled(margins, labels);
     let points = found.bins.iter();
     let points: Vec<_> = points
         .map(|bin| {

@@ -103,8 +103,10 @@ impl Layers {
     /// The whole configuration, checked.
     pub(crate) fn resolve(&self) -> Result<Config> {
         let mut table = Table::try_from(Config::defaults(self.objective()?)?)?;
+        let mut given = Table::new();
         if let Some(file) = &self.file {
             merge(&mut table, &file.table);
+            merge(&mut given, &file.table);
         }
         for set in &self.sets {
             let nested = set.path.iter().rev().fold(set.value.clone(), |value, key| {
@@ -114,8 +116,16 @@ impl Layers {
                 bail!("{}: expected KEY=VALUE", set.typed);
             };
             merge(&mut table, &nested);
+            merge(&mut given, &nested);
         }
         let mut config: Config = self.typed(Value::Table(table), "")?;
+        let fields = given.get("data").and_then(|data| data.get("fields"));
+        let named = |key: &str| fields.is_some_and(|fields| fields.get(key).is_some());
+        config
+            .data
+            .fields
+            .settle(named)
+            .map_err(anyhow::Error::msg)?;
         config.prior.complete();
         config.beta.complete();
         config.check()?;

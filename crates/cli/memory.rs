@@ -26,11 +26,8 @@ impl PerItem {
     }
 
     /// Of prompts with so many tokens each, and the longest responses there may be.
-    pub(crate) fn sampled(prompt: f64, config: &Config) -> Self {
-        let (samples, length) = (
-            config.sampling.samples_per_prompt as f64,
-            config.sampling.max_new_tokens as f64,
-        );
+    pub(crate) fn sampled(prompt: f64, length: f64, config: &Config) -> Self {
+        let samples = config.sampling.samples_per_prompt as f64;
         Self {
             tokens: prompt + samples * (length - 1.0),
             rows: samples * length,
@@ -114,7 +111,7 @@ fn sampling(config: &Config, model: &Summary, item: PerItem) -> u64 {
     let rows = config.sampling.rows.min(config.sampling.rollouts);
     let samples = config.sampling.samples_per_prompt as f64;
     let prompt = item.tokens - item.rows + samples;
-    let length = prompt + config.sampling.max_new_tokens as f64;
+    let length = prompt + item.rows / samples;
     model.decoder_bytes(rows as u64, length.ceil() as u64)
 }
 

@@ -9,7 +9,7 @@ use crate::steps;
 use crate::target;
 use crate::wiring::{self, Vocabulary};
 use anyhow::{Result, ensure};
-use rlhf_data::{Chat, Corpus, Limits, LossOn};
+use rlhf_data::{Chat, Corpus, Limits, LossOn, Rooms};
 use rlhf_lm::inspect;
 use serde_json::{Map, Value};
 
@@ -37,7 +37,7 @@ pub(crate) fn plan(config: &Config) -> Result<Lines> {
         prior_reads,
     } = data(config, &vocabulary)?;
     lines.extend(tokens(config, &vocabulary)?);
-    lines.push(("data", words));
+    lines.extend(words);
     lines.extend(prior_reads.map(|words| ("prior reads", words)));
     lines.push(("steps", steps::describe(config, &train)?));
     lines.push(("products", products(config)));
@@ -133,7 +133,7 @@ pub(crate) fn json(lines: &Lines) -> Value {
 /// What there is to learn from.
 struct Data {
     train: Corpus,
-    words: String,
+    words: Lines,
     /// What a network reads for one item of it.
     item: PerItem,
     /// What a prior that is a network reads before the first step, where the method asks it then.
@@ -159,21 +159,37 @@ fn data(config: &Config, vocabulary: &Vocabulary) -> Result<Data> {
          prompt"
     );
     let (tokens, rows) = parts.train.tokens();
-    let item = match method.online() {
-        true => PerItem::sampled(tokens as f64 / train.max(1) as f64, config),
-        false => PerItem::of(tokens, rows, train),
+    let rooms = parts.train.rooms().filter(|_| method.online());
+    let item = match rooms {
+        Some(rooms) => {
+            let prompt = tokens as f64 / train.max(1) as f64;
+            let length = rooms.limits.room(prompt as usize) as f64;
+            PerItem::sampled(prompt, length, config)
+        }
+        None => PerItem::of(tokens, rows, train),
     };
     ensure!(
         train > 0,
         "the data file leaves no {what} to train on: lower data.held_out_fraction"
     );
     let [of_train, of_held_out] = parts.sizes.map(|size| repeated(method, size));
+    let words = format!("{train} {what} to train on{of_train}, {held_out} held out{of_held_out}");
+    let responses = rooms.map(|rooms| ("responses", responses(&rooms, parts.train.sampled())));
     Ok(Data {
-        words: format!("{train} {what} to train on{of_train}, {held_out} held out{of_held_out}"),
+        words: [("data", words)].into_iter().chain(responses).collect(),
         item,
         prior_reads: prior_reads(config, &parts)?,
         train: parts.train,
     })
+}
+
+/// The greatest response length in force.
+fn responses(rooms: &Rooms, sampled: Option<(usize, usize)>) -> String {
+    let of = match sampled {
+        Some((seen, _)) => format!(", as {seen} prompts that were looked at show"),
+        None => String::new(),
+    };
+    format!("{}{of}", rooms.sentence())
 }
 
 fn prior_reads(config: &Config, parts: &Parts<Corpus>) -> Result<Option<String>> {

@@ -77,7 +77,7 @@ pub(crate) fn normalize(
     }
     let (mut prior, _) = plan.load()?;
     let _busy = Busy::new("drawing from the prior to scale the scores");
-    let sampling = sampling(config, vocabulary);
+    let sampling = sampling(config, vocabulary)?;
     let sampling = Sampling {
         samples: config.eval.samples_per_prompt,
         seed: config.eval.seed,

@@ -123,7 +123,7 @@ impl Surroundings<'_> {
         let settings = Online {
             iterations,
             prompts: config.prompts(),
-            sampling: sampling(config, &self.vocabulary),
+            sampling: sampling(config, &self.vocabulary)?,
             optim: optim(config),
             log_samples: config.train.samples,
         };
@@ -178,7 +178,7 @@ impl Surroundings<'_> {
         let config = self.config;
         let parts = wiring::opinions(config, &self.vocabulary)?;
         let mut pass = self.prior_pass()?;
-        let context = wiring::context(config, &self.vocabulary);
+        let context = wiring::context(config, &self.vocabulary)?;
         let mut with_prior = |part: &str, (answers, liked)| {
             let beta = pass.penalty.beta().value();
             rlhf_dpo::Opinions::with_prior(answers, liked, beta, context, &mut |of, sequences| {
@@ -262,7 +262,7 @@ impl Surroundings<'_> {
         if let Some(batch) = held_out {
             let _busy = Busy::new("measuring the margins of what was held out");
             let margins = batch.margins(model, self.config.train.tokens_per_batch)?;
-            let found = held_out::calibration(&margins);
+            let found = held_out::calibration(&margins, batch.labels());
             self.journal.calibration(&found)?;
             let right = found.accuracy();
             accuracy = Some(held_out::accuracy(right, batch.sequences().prompts()));
@@ -328,17 +328,17 @@ impl Surroundings<'_> {
 }
 
 /// How the run's responses are drawn.
-pub(crate) fn sampling(config: &Config, vocabulary: &Vocabulary) -> Sampling {
-    Sampling {
+pub(crate) fn sampling(config: &Config, vocabulary: &Vocabulary) -> Result<Sampling> {
+    Ok(Sampling {
         samples: config.sampling.samples_per_prompt,
-        max_new_tokens: config.sampling.max_new_tokens,
+        max_new_tokens: wiring::max_new_tokens(config, vocabulary)?,
         rows: config.sampling.rows,
         stop: vocabulary.ends.clone(),
-        context: wiring::context(config, vocabulary),
+        context: wiring::context(config, vocabulary)?,
         draw: Draw::Sample,
         seed: config.train.seed,
         step: 0,
-    }
+    })
 }
 
 fn optim(config: &Config) -> Optim {

@@ -1,8 +1,9 @@
 //! From settings to objects. Here alone the kind of prior is matched.
 
 pub(crate) use crate::dataset::{
-    context, demonstrations, held_out_prompts, limits, opinions, pairs, prompts, some_prompts,
+    demonstrations, held_out_prompts, opinions, pairs, prompts, some_prompts,
 };
+pub(crate) use crate::lengths::{context, limits, max_new_tokens};
 
 use crate::config::{
     BackendName, BetaSetting, Config, Critic, DtypeName, MethodName, ObjectiveName, PriorKind,

@@ -1,8 +1,8 @@
 //! A data set whose items are read when a step asks for them.
 
 use crate::pieces::{Documents, Spool};
-use crate::reader::{Item, together};
-use crate::{Error, Notes, Reader, Result, Row, Store, Wanted};
+use crate::reader::{Item, liked, together};
+use crate::{Error, Limits, Notes, Reader, Result, Rooms, Row, Store, Wanted};
 use rlhf_objective::{Items, Prompt, Response, Sequences};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -67,6 +67,7 @@ struct Seen {
     read: u64,
     predicted: u64,
     responses: usize,
+    rooms: Option<Rooms>,
 }
 
 impl Corpus {
@@ -157,7 +158,7 @@ impl Corpus {
             self.seen.bytes += self.bytes(numbers);
             for (number, items) in numbers.iter().zip(all) {
                 for item in &items {
-                    self.seen.add(item)?;
+                    self.seen.add(item, reader.settings().limits)?;
                 }
                 each(*number, &items)?;
             }
@@ -186,6 +187,19 @@ impl Corpus {
     /// # Errors
     /// If they cannot be read.
     pub fn all(&mut self, at_once: usize) -> Result<Sequences> {
+        together(self.all_items(at_once)?.into_iter())
+    }
+
+    /// All answers at once, as [`all`](Self::all), and whether each was liked: as its row's label says,
+    /// or as the chosen one of a pair was and the rejected one was not.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn opinions(&mut self, at_once: usize) -> Result<(Sequences, Vec<bool>)> {
+        liked(self.all_items(at_once)?)
+    }
+
+    fn all_items(&mut self, at_once: usize) -> Result<Vec<Item>> {
         let fields = self.reader.settings().fields.clone();
         let mut all = Vec::with_capacity(self.count());
         let items: Vec<usize> = (0..self.count()).collect();
@@ -204,34 +218,20 @@ impl Corpus {
                 all.push(item);
             }
         }
-        together(all.into_iter())
-    }
-
-    /// All answers at once, as [`all`](Self::all), and whether each was liked: as its row's label says,
-    /// or as the chosen one of a pair was and the rejected one was not.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn opinions(&mut self, at_once: usize) -> Result<(Sequences, Vec<bool>)> {
-        let all = self.all(at_once)?;
-        let label = &self.reader.settings().fields.label;
-        let liked = (0..all.len()).map(|index| match self.wanted {
-            Wanted::Pairs => Ok(index % 2 == 0),
-            _ => Row {
-                path: std::path::Path::new("the data").into(),
-                line: index + 1,
-                fields: all.prompt_of(index).fields.clone(),
-            }
-            .label(label),
-        });
-        let liked = liked.collect::<Result<_>>()?;
-        Ok((all, liked))
+        Ok(all)
     }
 
     /// How many responses all items have together: an estimate, where not all rows were looked at.
     #[must_use]
     pub fn responses(&self) -> usize {
         self.scaled(self.seen.responses as u64) as usize
+    }
+
+    /// How long the prompts are that were looked at, and what room they leave to responses; none where
+    /// there was no prompt.
+    #[must_use]
+    pub fn rooms(&self) -> Option<Rooms> {
+        self.seen.rooms
     }
 
     /// How many tokens a network reads for all items, and how many it predicts: estimates, where not
@@ -272,6 +272,7 @@ impl Corpus {
                 Ok(Item {
                     prompt: Prompt::from_ids(vec![ids[0]]),
                     responses: vec![Response::new(0, response, finish)],
+                    liked: None,
                 })
             };
             return items.iter().map(piece).collect();
@@ -326,7 +327,10 @@ impl Corpus {
 }
 
 impl Seen {
-    fn add(&mut self, item: &Item) -> Result<()> {
+    fn add(&mut self, item: &Item, limits: Limits) -> Result<()> {
+        let prompt = item.prompt.ids.len();
+        let rooms = self.rooms.map(|rooms| rooms.and(prompt));
+        self.rooms = Some(rooms.unwrap_or_else(|| Rooms::of(limits, prompt)));
         let lengths = item.responses.iter();
         self.items += 1;
         self.read += u64::from(cost(item)?);

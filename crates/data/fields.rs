@@ -1,6 +1,8 @@
 //! What the fields of a row are called.
 
+use crate::{Error, Result, Row, Wanted};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// The names of the fields of a row. Ids are read from the field of the same name with `_ids` at
 /// its end, and win over text.
@@ -55,6 +57,76 @@ impl Default for Fields {
 }
 
 impl Fields {
+    /// Each field with the key of its setting.
+    fn named(&self) -> [(&'static str, &String); 10] {
+        [
+            ("prompt", &self.prompt),
+            ("input", &self.input),
+            ("chosen", &self.chosen),
+            ("rejected", &self.rejected),
+            ("completion", &self.completion),
+            ("text", &self.text),
+            ("messages", &self.messages),
+            ("label", &self.label),
+            ("responses", &self.responses),
+            ("scores", &self.scores),
+        ]
+    }
+
+    fn named_mut(&mut self) -> [(&'static str, &mut String); 10] {
+        [
+            ("prompt", &mut self.prompt),
+            ("input", &mut self.input),
+            ("chosen", &mut self.chosen),
+            ("rejected", &mut self.rejected),
+            ("completion", &mut self.completion),
+            ("text", &mut self.text),
+            ("messages", &mut self.messages),
+            ("label", &mut self.label),
+            ("responses", &mut self.responses),
+            ("scores", &mut self.scores),
+        ]
+    }
+
+    /// Gives no column two roles. Where a name that was given is that of another role by default, the
+    /// other role has no column: its name becomes empty. `given` says which keys were given.
+    ///
+    /// # Errors
+    /// If one name was given for two roles; the message names both.
+    pub fn settle(&mut self, given: impl Fn(&str) -> bool) -> std::result::Result<(), String> {
+        let all = self.named().map(|(key, name)| (key, name.clone()));
+        let mut empty = Vec::new();
+        for (index, (key, name)) in all.iter().enumerate() {
+            for (other, same) in &all[..index] {
+                if name != same || name.is_empty() {
+                    continue;
+                }
+                match (given(other), given(key)) {
+                    (true, true) => {
+                        return Err(format!(
+                            "data.fields.{other} and data.fields.{key} are both `{name}`: a column has \
+                             one role; name another, or none (data.fields.{key} = \"\")"
+                        ));
+                    }
+                    (false, true) => empty.push(*other),
+                    _ => empty.push(*key),
+                }
+            }
+        }
+        for (key, name) in self.named_mut() {
+            if empty.contains(&key) {
+                name.clear();
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a column, or one of ids, has a role.
+    pub(crate) fn has_name(&self, name: &str) -> bool {
+        let name = name.strip_suffix("_ids").unwrap_or(name);
+        !name.is_empty() && self.named().iter().any(|(_, known)| *known == name)
+    }
+
     /// Whether a field is one that becomes tokens.
     pub(crate) fn is_read(&self, name: &str) -> bool {
         let name = name.strip_suffix("_ids").unwrap_or(name);
@@ -69,5 +141,117 @@ impl Fields {
             &self.responses,
         ]
         .contains(&&name.to_string())
+    }
+}
+
+/// Looks for the columns that settings name. One that no row has is an error of the settings: without
+/// it, rows would be read as if it had not been named.
+#[derive(Debug)]
+pub struct Mapped {
+    /// Key and name of those that no row had so far.
+    missing: Vec<(&'static str, String)>,
+    /// The columns of the first row.
+    columns: Vec<String>,
+}
+
+impl Mapped {
+    /// The columns that were named for what is wanted; none of those left at their default.
+    #[must_use]
+    pub fn new(fields: &Fields, wanted: Wanted, first: &Row) -> Self {
+        let roles: &[&str] = match wanted {
+            Wanted::Prompts => &["prompt", "input"],
+            Wanted::Pairs => &[
+                "prompt",
+                "input",
+                "chosen",
+                "rejected",
+                "label",
+                "responses",
+                "scores",
+            ],
+            Wanted::Demonstrations => &["prompt", "input", "completion", "text", "messages"],
+            Wanted::Completions => &["prompt", "input", "completion"],
+            Wanted::Unpaired => &["prompt", "input", "completion", "label"],
+        };
+        let default = Fields::default();
+        let named = fields.named().into_iter().zip(default.named());
+        let missing = named.filter(|((key, name), (_, default))| {
+            roles.contains(key) && name != default && !name.is_empty()
+        });
+        Self {
+            missing: missing
+                .map(|((key, name), _)| (key, name.clone()))
+                .collect(),
+            columns: first.fields.keys().cloned().collect(),
+        }
+    }
+
+    /// Sees a row.
+    pub fn see(&mut self, row: &Row) {
+        if !self.missing.is_empty() {
+            let column = |name: &str| row.fields.contains_key(name);
+            self.missing
+                .retain(|(_, name)| !column(name) && !column(&format!("{name}_ids")));
+        }
+    }
+
+    /// That no row of this file or folder has a column that was named, if so.
+    ///
+    /// # Errors
+    /// If so; the message names the setting and the columns there are.
+    pub fn check(&self, path: &Path) -> Result<()> {
+        let Some((key, name)) = self.missing.first() else {
+            return Ok(());
+        };
+        let columns = self.columns.iter().map(|column| format!("`{column}`"));
+        let columns = columns.collect::<Vec<_>>().join(", ");
+        Err(Error::file(
+            path,
+            format!(
+                "no row has the field that data.fields.{key} = \"{name}\" names; the first has {columns}"
+            ),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settled(names: &[(&str, &str)]) -> std::result::Result<Fields, String> {
+        let mut fields = Fields::default();
+        for (key, name) in fields.named_mut() {
+            if let Some((_, given)) = names.iter().find(|(known, _)| *known == key) {
+                *name = (*given).to_string();
+            }
+        }
+        let given = |key: &str| names.iter().any(|(known, _)| *known == key);
+        fields.settle(given).map(|()| fields)
+    }
+
+    #[test]
+    fn no_column_has_two_roles() {
+        let fields = settled(&[("prompt", "input")]).unwrap();
+        assert_eq!(
+            (fields.prompt.as_str(), fields.input.as_str()),
+            ("input", "")
+        );
+        let fields = settled(&[("text", "prompt")]).unwrap();
+        assert_eq!(
+            (fields.text.as_str(), fields.prompt.as_str()),
+            ("prompt", "")
+        );
+        let fields = settled(&[("completion", "text"), ("text", "body")]).unwrap();
+        assert_eq!(
+            (fields.completion.as_str(), fields.text.as_str()),
+            ("text", "body")
+        );
+        assert_eq!(settled(&[]).unwrap(), Fields::default());
+        assert_eq!(settled(&[("input", ""), ("label", "")]).unwrap().label, "");
+        let error = settled(&[("prompt", "input"), ("input", "input")]).unwrap_err();
+        assert!(
+            error.starts_with("data.fields.prompt and data.fields.input are both `input`"),
+            "{error}"
+        );
     }
 }

@@ -15,6 +15,8 @@ pub struct Notes {
     pub identical_pairs: usize,
     /// Rows of scored responses left out because no two scores are far enough apart.
     pub level_scores: usize,
+    /// Rows left out because their label says neither yes nor no, where it must.
+    pub undecided: usize,
     /// Empty prompts that became the beginning-of-sequence token.
     pub empty_prompts: usize,
     /// Completions that say nothing.
@@ -41,6 +43,7 @@ impl Notes {
         self.cut_completions += next.cut_completions;
         self.identical_pairs += next.identical_pairs;
         self.level_scores += next.level_scores;
+        self.undecided += next.undecided;
         self.empty_prompts += next.empty_prompts;
         self.empty_completions += next.empty_completions;
         self.boundary_mismatches += next.boundary_mismatches;
@@ -84,6 +87,10 @@ impl Notes {
             (
                 self.level_scores,
                 "rows left out: no two of their scores are far enough apart",
+            ),
+            (
+                self.undecided,
+                "rows left out: their label says neither yes nor no",
             ),
             (
                 self.empty_prompts,

@@ -1,9 +1,10 @@
 //! Rows to sequences.
 
 use crate::encode::{Vocabulary, prompt_of};
+use crate::judged::Judged;
 use crate::shapes::{Piece, Said, Shape, Writer, Written, has};
 use crate::unused::Unused;
-use crate::{Chat, Error, Fields, Limits, LossOn, Notes, PairsOf, Result, Row};
+use crate::{Chat, Error, Fields, Labels, Limits, LossOn, Need, Notes, PairsOf, Result, Row};
 use rayon::prelude::*;
 use rlhf_objective::{Pairs, Prompt, Response, Sequences};
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,18 @@ pub enum Wanted {
     Unpaired,
 }
 
+impl Wanted {
+    /// What rows of a shape are for, where nothing else is said.
+    pub(crate) fn of(shape: Shape) -> Self {
+        match shape {
+            Shape::Text | Shape::Completion => Self::Demonstrations,
+            Shape::Prompt => Self::Prompts,
+            Shape::Preference | Shape::ImplicitPreference | Shape::Scored => Self::Pairs,
+            Shape::Unpaired => Self::Unpaired,
+        }
+    }
+}
+
 /// How rows become tokens.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -52,6 +65,10 @@ pub struct Settings {
     pub pairs_of: PairsOf,
     /// By how much more than this their scores must differ.
     pub min_margin: f64,
+    /// How labels are read.
+    pub labels: Labels,
+    /// What else a row must have, for those who use it.
+    pub needs: Vec<Arc<dyn Need>>,
     /// Which tokens of a conversation are learned from.
     pub loss_on: LossOn,
 }
@@ -68,6 +85,8 @@ impl Settings {
             on_bad_row: OnBadRow::Error,
             pairs_of: PairsOf::BestWorst,
             min_margin: 0.0,
+            labels: Labels::default(),
+            needs: Vec::new(),
             loss_on: LossOn::All,
         }
     }
@@ -78,6 +97,8 @@ impl Settings {
 pub(crate) struct Item {
     pub(crate) prompt: Prompt,
     pub(crate) responses: Vec<Response>,
+    /// Of a completion that is judged by itself: whether it was liked.
+    pub(crate) liked: Option<bool>,
 }
 
 /// Turns rows into tokens of one checkpoint.
@@ -184,14 +205,8 @@ impl Reader {
     /// # Errors
     /// If a row lacks one of the three, or cannot be encoded.
     pub fn unpaired(&mut self, rows: &[Row]) -> Result<(Sequences, Vec<bool>)> {
-        let items = self.items(rows, Wanted::Unpaired)?;
-        let read = rows
-            .iter()
-            .zip(&items)
-            .filter(|(_, items)| !items.is_empty());
-        let labels = read.map(|(row, _)| row.label(&self.writer.fields.label));
-        let labels = labels.collect::<Result<_>>()?;
-        Ok((together(items.into_iter().flatten())?, labels))
+        let items = self.items(rows, Wanted::Unpaired)?.into_iter().flatten();
+        liked(items.collect())
     }
 
     fn sequences(&mut self, rows: &[Row], wanted: Wanted) -> Result<Sequences> {
@@ -253,7 +268,9 @@ impl Reader {
         {
             return Err(mixed(row, shape, *first, place));
         }
-        let fields = &self.writer.fields;
+        for need in &self.settings.needs {
+            need.check(&row.fields).map_err(|what| row.error(what))?;
+        }
         match (wanted, shape) {
             (Wanted::Prompts, _) => {
                 let written = self.writer.prompt(row)?;
@@ -275,12 +292,27 @@ impl Reader {
                 let written = self.writer.text(row)?;
                 self.document(row, &written.answers[0])
             }
-            (Wanted::Unpaired, _) => {
-                row.label(&fields.label)?;
-                self.example(row, notes)
-            }
+            (Wanted::Unpaired, _) => match self.judged().liked(row)? {
+                Some(liked) => {
+                    let mut items = self.example(row, notes)?;
+                    for item in &mut items {
+                        item.liked = Some(liked);
+                    }
+                    Ok(items)
+                }
+                None => {
+                    notes.undecided += 1;
+                    Ok(Vec::new())
+                }
+            },
             (Wanted::Demonstrations | Wanted::Completions, _) => self.example(row, notes),
         }
+    }
+
+    /// What rows say of their answers.
+    fn judged(&self) -> Judged<'_> {
+        let Settings { labels, fields, .. } = &*self.settings;
+        Judged { labels, fields }
     }
 
     fn prompt(&self, row: &Row, written: &Written, notes: &mut Notes) -> Result<Item> {
@@ -293,11 +325,12 @@ impl Reader {
             .ok_or_else(|| row.error("no prompt"))?;
         let name = &self.writer.fields.prompt;
         let mut prompt = prompt_of(row, vocabulary.prompt(row, name, piece, notes)?);
-        let (keep, _) = limits.fit(prompt.ids.len(), 1);
+        let keep = limits.to_answer(prompt.ids.len());
         vocabulary.cut_prompt(&mut prompt, keep, notes);
         Ok(Item {
             prompt,
             responses: Vec::new(),
+            liked: None,
         })
     }
 
@@ -341,6 +374,10 @@ impl Reader {
             fields,
             ..
         } = &*self.settings;
+        let Some(judgement) = self.judged().of_pair(row, written)? else {
+            notes.undecided += 1;
+            return Ok(Vec::new());
+        };
         let (pairs, names) = match written.scores.is_empty() {
             true => (vec![(0, 1)], [&fields.chosen, &fields.rejected]),
             false => {
@@ -353,7 +390,8 @@ impl Reader {
         for (better, worse) in pairs {
             let mut of_pair = Notes::default();
             let answers = [(names[0].as_str(), better), (names[1].as_str(), worse)];
-            let item = self.item(row, written, &answers, &mut of_pair)?;
+            let mut item = self.item(row, written, &answers, &mut of_pair)?;
+            judgement.apply(&mut item);
             if item.responses[0].ids == item.responses[1].ids {
                 notes.identical_pairs += 1;
                 continue;
@@ -424,6 +462,7 @@ impl Reader {
         Ok(Item {
             responses: responses.collect(),
             prompt,
+            liked: None,
         })
     }
 
@@ -435,6 +474,7 @@ impl Reader {
         let item = |(first, ids): (u32, &[u32])| Item {
             prompt: Prompt::from_ids(vec![first]),
             responses: vec![Response::new(0, ids.to_vec(), vocabulary.finish(ids))],
+            liked: None,
         };
         Ok(limits.pieces(&ids).map(item).collect())
     }
@@ -446,6 +486,19 @@ pub(crate) fn mixed(row: &Row, shape: Shape, first: Shape, place: &str) -> Error
     row.error(format!(
         "holds {this}, and {place} {first}: a data set has one shape"
     ))
+}
+
+/// Answers that are judged one by one, or as pairs, and whether each was liked: the chosen one of a pair
+/// was, the rejected one was not.
+pub(crate) fn liked(items: Vec<Item>) -> Result<(Sequences, Vec<bool>)> {
+    let mut all = Vec::with_capacity(items.len());
+    for item in &items {
+        match item.liked {
+            Some(liked) => all.push(liked),
+            None => all.extend((0..item.responses.len()).map(|index| index == 0)),
+        }
+    }
+    Ok((together(items.into_iter())?, all))
 }
 
 /// Items as sequences, each with a prompt of its own.

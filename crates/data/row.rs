@@ -27,7 +27,9 @@ impl Row {
     /// A field, unless it is missing or null.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.fields.get(name).filter(|value| !value.is_null())
+        // A column without a name is nobody's: an empty setting says that there is no such field.
+        let value = self.fields.get(name).filter(|_| !name.is_empty());
+        value.filter(|value| !value.is_null())
     }
 
     /// A field that must be a string, if the row has it.
@@ -56,22 +58,21 @@ impl Row {
             .transpose()
     }
 
-    /// A field that must say yes or no: a boolean, 0 or 1, or such a word where a format has nothing
-    /// but text.
+    /// A field that must be a number, or a text that is one where a format has nothing but text, if the
+    /// row has it; an empty cell of a table is none.
     ///
     /// # Errors
-    /// If it is missing or something else.
-    pub fn label(&self, name: &str) -> Result<bool> {
-        match self.get(name) {
-            None => Err(self.error(format!("no field `{name}` (true or false)"))),
-            Some(Value::Bool(label)) => Ok(*label),
-            Some(Value::Number(number)) if number.as_f64() == Some(1.0) => Ok(true),
-            Some(Value::Number(number)) if number.as_f64() == Some(0.0) => Ok(false),
-            Some(Value::String(word)) if matches!(word.as_str(), "true" | "True" | "1") => Ok(true),
-            Some(Value::String(word)) if matches!(word.as_str(), "false" | "False" | "0") => {
-                Ok(false)
-            }
-            Some(other) => Err(self.wrong(name, "true or false", other)),
+    /// If it is something else.
+    pub fn number(&self, name: &str, expected: &str) -> Result<Option<f64>> {
+        let found = match self.get(name) {
+            None => return Ok(None),
+            Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
+            Some(Value::String(text)) => text.trim().parse().ok(),
+            Some(value) => value.as_f64(),
+        };
+        match found.filter(|number| number.is_finite()) {
+            Some(number) => Ok(Some(number)),
+            None => Err(self.wrong(name, expected, &self.fields[name])),
         }
     }
 
@@ -87,12 +88,16 @@ impl Row {
     pub(crate) fn lacks(&self, names: &[&str]) -> Error {
         let mut message = names
             .iter()
+            .filter(|name| !name.is_empty() && **name != "_ids")
             .map(|name| match self.fields.contains_key(*name) {
                 true => format!("field `{name}` is null"),
                 false => format!("no field `{name}`"),
             })
             .collect::<Vec<_>>()
             .join(" and ");
+        if message.is_empty() {
+            message = "a field that is needed has no name (data.fields)".into();
+        }
         let others: Vec<_> = self.fields.keys().map(|key| format!("`{key}`")).collect();
         message += &match others.is_empty() {
             true => " in this row, which has none".to_string(),

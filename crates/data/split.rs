@@ -65,7 +65,10 @@ impl Keys {
         if has(row, &fields.prompt) {
             let ids = format!("{}_ids", fields.prompt);
             for name in [&ids, &fields.prompt, &fields.input] {
-                hash(row.fields.get(name), &mut hasher);
+                hash(
+                    row.fields.get(name).filter(|_| !name.is_empty()),
+                    &mut hasher,
+                );
             }
         } else if !implied(row, fields, &mut hasher) {
             ("row", self.0.len()).hash(&mut hasher);

@@ -1,8 +1,8 @@
 //! Rows by their number, read when they are asked for.
 
-use crate::formats::{Documents, Facts, Format, LONGEST_ROW, Located, Opened, document, parse};
+use crate::formats::{Ends, Facts, Format, LONGEST_ROW, Located, Opened, document, parse};
 use crate::source::Visitor;
-use crate::{Error, Result, Row, Source};
+use crate::{Error, Fields, Result, Row, Source, remarks};
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -33,15 +33,16 @@ struct Part {
     end: u64,
     /// When it was changed last; `None` of a copy, which is ours.
     modified: Option<SystemTime>,
+    facts: Facts,
 }
 
 /// How a part's rows are written down.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 enum Writing {
     /// One JSON object a line.
     Json,
     /// Plain text.
-    Text(Documents),
+    Text(Ends),
 }
 
 impl Store {
@@ -57,13 +58,22 @@ impl Store {
     ) -> Result<Self> {
         let mut builder = Builder {
             store: Self::default(),
-            documents: source.reading.documents,
+            ends: Ends::new(&source.reading),
             copy: None,
             bad,
             visit,
         };
         source.visit(&mut builder)?;
         Ok(builder.store)
+    }
+
+    /// What a person should know of the files, where their fields have these names.
+    #[must_use]
+    pub fn remarks(&self, fields: &Fields) -> Vec<String> {
+        let parts = self.parts.iter();
+        parts
+            .flat_map(|part| remarks::of(&part.path, &part.facts, fields))
+            .collect()
     }
 
     /// The number of rows.
@@ -130,12 +140,9 @@ impl Store {
         };
         read().map_err(|source| Error::io(&part.path, source))?;
         let line = self.lines[number] as usize;
-        match part.writing {
+        match &part.writing {
             Writing::Json => parse(&part.path, line, first_line(&bytes)),
-            Writing::Text(Documents::Lines) => document(&part.path, line, first_line(&bytes)),
-            Writing::Text(Documents::Paragraphs) => {
-                document(&part.path, line, &first_paragraph(&bytes))
-            }
+            Writing::Text(ends) => document(&part.path, line, &ends.first(&bytes)),
         }
     }
 }
@@ -166,19 +173,10 @@ fn first_line(bytes: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-fn first_paragraph(bytes: &[u8]) -> Vec<u8> {
-    let lines = bytes.split(|byte| *byte == b'\n');
-    let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    let lines: Vec<_> = lines
-        .take_while(|line| !line.trim_ascii().is_empty())
-        .collect();
-    lines.join(&b'\n')
-}
-
 /// Takes down where rows stand.
 struct Builder<'a> {
     store: Store,
-    documents: Documents,
+    ends: Ends,
     /// Where the rows of the file go, if they cannot be read where they stand.
     copy: Option<BufWriter<File>>,
     bad: &'a mut dyn FnMut(Error) -> Result<()>,
@@ -191,7 +189,7 @@ impl Visitor for Builder<'_> {
         let (file, writing) = match opened.in_place {
             true => {
                 let writing = match opened.format {
-                    Format::Text => Writing::Text(self.documents),
+                    Format::Text => Writing::Text(self.ends.clone()),
                     _ => Writing::Json,
                 };
                 (File::open(path).map_err(error)?, writing)
@@ -211,6 +209,7 @@ impl Visitor for Builder<'_> {
             end: metadata.len(),
             modified: metadata.modified().ok().filter(|_| opened.in_place),
             file,
+            facts: Facts::default(),
         });
         Ok(())
     }
@@ -239,7 +238,10 @@ impl Visitor for Builder<'_> {
         Ok(())
     }
 
-    fn close(&mut self, _: Facts) -> Result<()> {
+    fn close(&mut self, facts: Facts) -> Result<()> {
+        if let Some(part) = self.store.parts.last_mut() {
+            part.facts = facts;
+        }
         match self.copy.take() {
             Some(mut copy) => copy.flush().map_err(temporary),
             None => Ok(()),

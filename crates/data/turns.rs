@@ -83,6 +83,7 @@ impl Reader {
             items.push(Item {
                 prompt,
                 responses: vec![response],
+                liked: None,
             });
         }
         match items.is_empty() {

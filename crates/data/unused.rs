@@ -78,7 +78,10 @@ fn is_used(row: &Row, fields: &Fields, name: &str) -> bool {
     if is(&fields.input) {
         return matches!(prompt, Some(Value::String(_)));
     }
-    fields.is_read(name) || is(&fields.label) || is(&fields.scores) || name == "margin"
+    fields.is_read(name)
+        || is(&fields.label)
+        || is(&fields.scores)
+        || matches!(name, "margin" | "weight")
 }
 
 fn is_conversation(value: &Value) -> bool {

@@ -160,6 +160,17 @@ impl Tokenizer {
         self.library.as_ref()?.token_to_id(token)
     }
 
+    /// The text of a special token, such as the one that ends a text; none of a token that ordinary text
+    /// may hold.
+    #[must_use]
+    pub fn special(&self, id: u32) -> Option<String> {
+        let library = self.library.as_ref()?;
+        let text = library.id_to_token(id)?;
+        let added = library.get_added_tokens_decoder();
+        let special = added.get(&id).is_some_and(|token| token.special);
+        (special || text == END_OF_TEXT).then_some(text)
+    }
+
     /// A token's text as it stands in the vocabulary; its number where there is no tokenizer.
     #[must_use]
     pub fn token(&self, id: u32) -> String {

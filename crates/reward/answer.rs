@@ -39,7 +39,7 @@ impl Answer {
     }
 
     /// What the row says: a number, or a text whose answer is behind a marker if it has one.
-    fn of_row(&self, value: &Value) -> Option<f64> {
+    pub(crate) fn of_row(&self, value: &Value) -> Option<f64> {
         match value {
             Value::Number(number) => number.as_f64(),
             Value::String(text) if text.contains(&self.marker) => self.of_response(text),
@@ -70,7 +70,7 @@ impl Reward for Answer {
             let row = &sequences.prompt_of(index).fields;
             let value = row.get(&self.field);
             let right = value.and_then(|value| self.of_row(value)).ok_or_else(|| {
-                let says = value.map_or_else(|| "nothing".into(), |value| format!("{value:.60}"));
+                let says = value.map_or_else(|| "nothing".into(), shown);
                 Failure::Unsupported(format!(
                     "reward answer: the row's field `{}` must hold a number, and holds {says}",
                     self.field
@@ -85,6 +85,11 @@ impl Reward for Answer {
                 .collect::<rlhf_objective::Result<_>>()?,
         )
     }
+}
+
+/// A value of a row, where it is not long.
+pub(crate) fn shown(value: &Value) -> String {
+    format!("{value:.60}")
 }
 
 #[cfg(test)]

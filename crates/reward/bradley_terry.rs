@@ -4,6 +4,7 @@ use rlhf_objective::{Error, Items, Network, Outputs, Pairs, Result, Sequences, W
 use rlhf_tensor::{Device, Tensor};
 use rlhf_train::{Epochs, Learner, Loss, Source, Stats};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Settings of [`BradleyTerry`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -43,9 +44,10 @@ impl BradleyTerryConfig {
 
 /// Fits r(x, y) to preferences: the mean over pairs of
 ///
-/// −log σ(r(x, y₊) − r(x, y₋) − m) + c·(r(x, y₊) + r(x, y₋))²
+/// −p·log σ(r(x, y₊) − r(x, y₋) − m) − (1 − p)·log σ(r(x, y₋) − r(x, y₊) − m) + c·(r(x, y₊) + r(x, y₋))²
 ///
-/// (Ouyang et al. 2022, eq. 1, one pair a prompt), in nats.
+/// (Ouyang et al. 2022, eq. 1, one pair a prompt, in expectation over the label: p is the probability
+/// that y₊ is the better one, 1 where a row does not say), in nats.
 #[derive(Debug, Clone, Copy)]
 pub struct BradleyTerry {
     centring: f64,
@@ -64,28 +66,31 @@ impl BradleyTerry {
     }
 }
 
-/// Pairs with the margin of each, and the weight each has in the loss.
+/// Pairs with the margin and the label of each, and the weight each has in the loss.
 #[derive(Debug, Clone)]
 pub struct PairBatch {
     pairs: Pairs,
     /// \[pairs\]
     margins: Vec<f32>,
+    /// The probability that the first response of a pair is the better one: \[pairs\].
+    labels: Vec<f32>,
     weight: f64,
 }
 
 impl PairBatch {
     /// A whole batch: each pair weighs 1/pairs. A margin is the prompt's field `margin` where it
-    /// has a number there, else that of the settings.
+    /// has a number there, else that of the settings; a label is its field `label`, a probability or
+    /// true or false, else 1.
     ///
     /// # Errors
-    /// If there is no pair, or a margin is negative or not finite.
+    /// If there is no pair, a margin is negative or not finite, or a label no probability.
     pub fn new(pairs: Pairs, config: &BradleyTerryConfig) -> Result<Self> {
         if pairs.is_empty() {
             return Err(Error::Empty("there are no preference pairs".into()));
         }
         let margin = |pair| {
             let field = pairs.sequences().prompt_of(2 * pair).fields.get("margin");
-            let margin = field.and_then(serde_json::Value::as_f64);
+            let margin = field.and_then(Value::as_f64);
             let margin = margin.unwrap_or(config.margin);
             match margin.is_finite() && margin >= 0.0 {
                 true => Ok(margin as f32),
@@ -94,12 +99,35 @@ impl PairBatch {
                 ))),
             }
         };
+        let label = |pair| {
+            let field = pairs.sequences().prompt_of(2 * pair).fields.get("label");
+            match field {
+                None | Some(Value::Null) => Ok(1.0),
+                Some(Value::Bool(yes)) => Ok(f32::from(u8::from(*yes))),
+                Some(value) => value
+                    .as_f64()
+                    .filter(|label| (0.0..=1.0).contains(label))
+                    .map(|label| label as f32)
+                    .ok_or_else(|| {
+                        let need = "which must be a probability in [0, 1]";
+                        Error::Unsupported(format!("pair {pair}: its label is {value}, {need}"))
+                    }),
+            }
+        };
         let margins: Result<_> = (0..pairs.len()).map(margin).collect();
+        let labels: Result<_> = (0..pairs.len()).map(label).collect();
         Ok(Self {
             margins: margins?,
+            labels: labels?,
             weight: 1.0 / pairs.len() as f64,
             pairs,
         })
+    }
+
+    /// The probability that the first response of each pair is the better one: \[pairs\].
+    #[must_use]
+    pub fn labels(&self) -> &[f32] {
+        &self.labels
     }
 
     /// r(x, y₊) − r(x, y₋) by a network that answers scores, \[pairs\]; it reads at most `tokens`
@@ -130,6 +158,7 @@ impl PairBatch {
         Self {
             pairs: self.pairs.select(pairs),
             margins: pairs.iter().map(|&pair| self.margins[pair]).collect(),
+            labels: pairs.iter().map(|&pair| self.labels[pair]).collect(),
             weight: self.weight,
         }
     }
@@ -210,10 +239,17 @@ impl Learner for BradleyTerry {
         let columns = scores.reshape((pairs, 2))?;
         let (chosen, rejected) = (columns.narrow(1, 0, 1)?, columns.narrow(1, 1, 1)?);
         let margins = Tensor::from_slice(&batch.margins, (pairs, 1), &Device::Cpu)?;
-        let losses = log_sigmoid(&((&chosen - &rejected)? - margins)?)?.neg()?;
+        let difference = (&chosen - &rejected)?;
+        let mut losses = log_sigmoid(&(&difference - &margins)?)?.neg()?;
+        if batch.labels.iter().any(|&label| label != 1.0) {
+            let labels = Tensor::from_slice(&batch.labels, (pairs, 1), &Device::Cpu)?;
+            let exchanged = log_sigmoid(&(difference.neg()? - &margins)?)?.neg()?;
+            losses = ((&losses * &labels)? + (exchanged * labels.affine(-1.0, 1.0)?)?)?;
+        }
         let sums = (&chosen + &rejected)?;
         let losses = (losses + (sums.sqr()? * self.centring)?)?;
-        let stats = statistics(&losses.flatten_all()?.to_vec1()?, &scores.to_vec1()?);
+        let losses_of_pairs: Vec<f32> = losses.flatten_all()?.to_vec1()?;
+        let stats = statistics(&losses_of_pairs, &scores.to_vec1()?, &batch.labels);
         let value = (losses.sum_all()? * batch.weight)?;
         Ok(Loss { value, stats })
     }
@@ -223,35 +259,43 @@ fn no_scores() -> Error {
     Error::Unsupported("a reward model's loss needs a network that answers scores".into())
 }
 
-/// Means over the pairs. `confidence` is the probability the model itself gives to its guess of
-/// which response was chosen: where it is calibrated, the accuracy is the same.
-fn statistics(losses: &[f32], scores: &[f32]) -> Stats {
+/// Means over the pairs, and over their labels. `confidence` is the probability the model itself gives to
+/// its guess of which response was chosen: where it is calibrated, the accuracy is the same.
+fn statistics(losses: &[f32], scores: &[f32], labels: &[f32]) -> Stats {
     let pairs = losses.len() as f64;
     let mut stats = Stats::new();
     let mut mean = |name, of: &mut dyn Iterator<Item = f64>| stats.mean(name, of.sum(), pairs);
     let wide = |x: f32| f64::from(x);
-    let margins = || {
-        scores
-            .chunks_exact(2)
-            .map(|pair| wide(pair[0]) - wide(pair[1]))
+    // The better response of a pair, in expectation, and the other one.
+    let chosen = |pair: usize| {
+        let p = wide(labels[pair]);
+        p * wide(scores[2 * pair]) + (1.0 - p) * wide(scores[2 * pair + 1])
     };
+    let rejected = |pair: usize| wide(scores[2 * pair]) + wide(scores[2 * pair + 1]) - chosen(pair);
+    let margin = |pair: usize| wide(scores[2 * pair]) - wide(scores[2 * pair + 1]);
+    let all = || 0..labels.len();
     mean("loss", &mut losses.iter().map(|&x| wide(x)));
-    mean("rewards/margins", &mut margins());
-    // A tie is a guess.
-    let right =
-        |margin: f64| 0.5 + 0.5 * margin.partial_cmp(&0.0).map_or(0.0, |o| f64::from(o as i8));
-    mean("rewards/accuracies", &mut margins().map(right));
+    mean(
+        "rewards/margins",
+        &mut all().map(|pair| (2.0 * wide(labels[pair]) - 1.0) * margin(pair)),
+    );
+    let accuracy = |pair: usize| right(margin(pair), wide(labels[pair]));
+    mean("rewards/accuracies", &mut all().map(accuracy));
     let sure = |margin: f64| 1.0 / (1.0 + (-margin.abs()).exp());
-    mean("confidence", &mut margins().map(sure));
-    mean(
-        "rewards/chosen",
-        &mut scores.iter().step_by(2).map(|&x| wide(x)),
-    );
-    mean(
-        "rewards/rejected",
-        &mut scores[1..].iter().step_by(2).map(|&x| wide(x)),
-    );
+    mean("confidence", &mut all().map(|pair| sure(margin(pair))));
+    mean("rewards/chosen", &mut all().map(chosen));
+    mean("rewards/rejected", &mut all().map(rejected));
     stats
+}
+
+/// The probability that a guess by this margin is right where the first response is the better one with
+/// probability `label`; a tie is a guess.
+pub(crate) fn right(margin: f64, label: f64) -> f64 {
+    match margin {
+        margin if margin > 0.0 => label,
+        margin if margin < 0.0 => 1.0 - label,
+        _ => 0.5,
+    }
 }
 
 #[cfg(test)]
@@ -311,6 +355,61 @@ mod tests {
         let sure = |margin: f64| 1.0 / (1.0 + (-margin).exp());
         let confidence = (sure(0.7) + sure(0.5) + 0.5) / 3.0;
         assert!((stat("confidence") - confidence).abs() < 1e-6);
+    }
+
+    /// −p·log σ(d − m) − (1 − p)·log σ(−d − m) + c·(sum)²: a label of 0 is the pair the other way round,
+    /// and one half pulls the scores of a pair together.
+    #[test]
+    fn labels_are_probabilities() {
+        let config = config(0.25, 0.02);
+        let learner = BradleyTerry::new(&config).unwrap();
+        let labelled = |labels: &[f64]| {
+            let mut prompts = Vec::new();
+            for label in labels {
+                let mut prompt = Prompt::from_ids(vec![1]);
+                prompt.fields.insert("label".into(), (*label).into());
+                prompts.push(prompt);
+            }
+            let answer = |i| Response::new(i / 2, vec![2; i % 2 + 1], Finish::Eos);
+            let answers = (0..2 * labels.len()).map(answer).collect();
+            let pairs = Pairs::new(Sequences::new(prompts, answers).unwrap()).unwrap();
+            PairBatch::new(pairs, &config)
+        };
+        let labels = [1.0, 0.0, 0.3, 0.5];
+        let scores = [0.3f32, -0.4, 1.0, 1.5, -0.2, 0.7, 0.9, 0.1];
+        let batch = labelled(&labels).unwrap();
+        let outputs = read(&batch, &scores);
+        let loss = learner.loss(&outputs, &batch).unwrap();
+        let gradients = outputs.gradients(&loss.value).unwrap().scores.unwrap();
+        let log_sigmoid = |x: f64| -(1.0 + (-x).exp()).ln();
+        let of = |scores: &[f64]| {
+            let pairs = labels.iter().zip(scores.chunks_exact(2));
+            let losses = pairs.map(|(p, pair)| {
+                let (d, sum) = (pair[0] - pair[1], pair[0] + pair[1]);
+                -p * log_sigmoid(d - 0.25) - (1.0 - p) * log_sigmoid(-d - 0.25) + 0.02 * sum * sum
+            });
+            losses.sum::<f64>() / 4.0
+        };
+        let wide: Vec<f64> = scores.iter().map(|&x| f64::from(x)).collect();
+        let value = f64::from(loss.value.to_scalar::<f32>().unwrap());
+        assert!((value - of(&wide)).abs() < 1e-6);
+        for (index, gradient) in gradients.iter().enumerate() {
+            let mut moved = [wide.clone(), wide.clone()];
+            moved[0][index] += 1e-4;
+            moved[1][index] -= 1e-4;
+            let slope = (of(&moved[0]) - of(&moved[1])) / 2e-4;
+            assert!((f64::from(*gradient) - slope).abs() < 1e-6, "{index}");
+        }
+        let stat = |name| loss.stats.get(name).unwrap();
+        // Margins 0.7, -0.5 (so the second is better, rightly), -0.9 of 0.3, and 0.8 of one half.
+        let right = (1.0 + 1.0 + 0.7 + 0.5) / 4.0;
+        assert!((stat("rewards/accuracies") - right).abs() < 1e-6);
+        assert!((stat("rewards/margins") - (0.7 + 0.5 + 0.4 * 0.9) / 4.0).abs() < 1e-6);
+        let bad = labelled(&[1.0, 1.5]).unwrap_err().to_string();
+        assert!(
+            bad.contains("pair 1: its label is 1.5, which must be a probability"),
+            "{bad}"
+        );
     }
 
     /// Five pairs at two a step: the pair that is left weighs half, as each did in the steps before.

@@ -1,5 +1,6 @@
 //! Whether a reward model is as sure as it is right.
 
+use crate::bradley_terry::right;
 use serde::Serialize;
 
 /// How many bins the probabilities from 0 to 1 are cut into. A guess is never surer of the other
@@ -33,14 +34,18 @@ impl Calibration {
     /// fitted: the probability that y₊ is chosen is σ(margin).
     #[must_use]
     pub fn of(margins: &[f32]) -> Self {
+        Self::labelled(margins, &vec![1.0; margins.len()])
+    }
+
+    /// The same of pairs whose first response is the better one with these probabilities, one a margin:
+    /// a guess of it is right with that probability.
+    #[must_use]
+    pub fn labelled(margins: &[f32], labels: &[f32]) -> Self {
         let mut sums = [(0, 0.0, 0.0); BINS];
-        for margin in margins.iter().map(|&margin| f64::from(margin)) {
+        for (margin, label) in margins.iter().zip(labels) {
+            let (margin, label) = (f64::from(*margin), f64::from(*label));
             let confidence = 1.0 / (1.0 + (-margin.abs()).exp());
-            let right = match margin {
-                margin if margin > 0.0 => 1.0,
-                margin if margin < 0.0 => 0.0,
-                _ => 0.5,
-            };
+            let right = right(margin, label);
             let place = (confidence * BINS as f64) as usize;
             let (pairs, sure, correct) = &mut sums[place.min(BINS - 1)];
             *pairs += 1;
@@ -78,6 +83,16 @@ impl Calibration {
 mod tests {
     use super::*;
     use rlhf_tensor::{Rng, Stream};
+
+    /// A guess of a pair that is 0.8 to 0.2 is right with one of the two.
+    #[test]
+    fn labels_leave_a_doubt() {
+        let found = Calibration::labelled(&[1.0, -1.0], &[0.8, 0.8]);
+        assert_eq!(found.bins.len(), 1);
+        assert!((found.bins[0].accuracy - 0.5).abs() < 1e-7);
+        let sure = Calibration::labelled(&[1.0], &[1.0]);
+        assert_eq!(sure, Calibration::of(&[1.0]));
+    }
 
     #[test]
     fn known_pairs() {

@@ -25,6 +25,7 @@ mod command;
 mod endpoint;
 mod ensemble;
 mod error;
+mod field;
 mod implicit;
 #[cfg(test)]
 mod laws;
@@ -45,6 +46,7 @@ pub use calibration::{Bin, Calibration};
 pub use command::Command;
 pub use endpoint::Endpoint;
 pub use error::{Error, Result};
+pub use field::Field;
 pub use lexicon::Lexicon;
 pub use model::{Learned, Normalization};
 pub use rule::{Combine, OnNull, Rule, Token, Weighted};

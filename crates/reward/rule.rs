@@ -102,6 +102,9 @@ pub enum Rule {
         /// What an answer of `null` is.
         #[serde(default, skip_serializing_if = "OnNull::is_default")]
         on_null: OnNull,
+        /// The fields of a data row that it reads; every row must have them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        fields: Vec<String>,
     },
     /// What an HTTP endpoint of your own says; see [`Endpoint`](crate::Endpoint).
     Http {
@@ -116,6 +119,9 @@ pub enum Rule {
         /// What an answer of `null` is.
         #[serde(default, skip_serializing_if = "OnNull::is_default")]
         on_null: OnNull,
+        /// The fields of a data row that it reads; every row must have them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        fields: Vec<String>,
     },
     /// The weighted sum of other rules; no opinion where one of them has none, because a sum of the others
     /// is on another scale.
@@ -226,6 +232,29 @@ impl Rule {
                 rule: Box::new(rule.without_models()),
             },
             other => other.clone(),
+        }
+    }
+
+    /// The folders of the language models whose log-probs it asks for.
+    #[must_use]
+    pub fn language_models(&self) -> Vec<&Path> {
+        match self {
+            Self::Implicit { policy, prior, .. } => vec![policy, prior],
+            Self::Sum { rules } => rules
+                .iter()
+                .flat_map(|part| part.rule.language_models())
+                .collect(),
+            Self::MissingEos { rule, .. } => rule.language_models(),
+            Self::TokenShare { .. }
+            | Self::Contains { .. }
+            | Self::Regex { .. }
+            | Self::Lexicon { .. }
+            | Self::Model { .. }
+            | Self::Ensemble { .. }
+            | Self::Answer { .. }
+            | Self::Command { .. }
+            | Self::Http { .. }
+            | Self::Length { .. } => vec![],
         }
     }
 

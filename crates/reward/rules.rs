@@ -256,12 +256,14 @@ fn judge(
             batch,
             seconds,
             on_null,
+            ..
         } => Box::new(Command::new(program, *batch, *seconds)?.on_null(*on_null)),
         Rule::Http {
             url,
             batch,
             seconds,
             on_null,
+            ..
         } => Box::new(Endpoint::new(url, *batch, *seconds)?.on_null(*on_null)),
         _ => return Ok(None),
     }))

@@ -92,12 +92,14 @@ impl FromStr for Rule {
                 batch: crate::rule::responses(),
                 seconds: crate::rule::seconds(),
                 on_null: OnNull::default(),
+                fields: Vec::new(),
             },
             "http" | "https" => Self::Http {
                 url: text.into(),
                 batch: crate::rule::responses(),
                 seconds: crate::rule::seconds(),
                 on_null: OnNull::default(),
+                fields: Vec::new(),
             },
             _ => return Err(unknown(text)),
         })

@@ -3,8 +3,9 @@
 use crate::Result;
 use crate::run::Metrics;
 use rlhf_journal::Journal;
-use rlhf_objective::{Finish, PerToken, Rollouts};
+use rlhf_objective::{Finish, PerToken, Response, Rollouts};
 use serde::Serialize;
+use std::sync::Arc;
 
 /// The numbers of a rollout at this β: KL in nats per sequence, exact over the vocabulary
 /// (`objective/kl`) and as the mean of log(π/p₀) (`objective/kl_k1`); entropy in nats per sequence;
@@ -59,6 +60,14 @@ pub(crate) fn cut_off(rollouts: &Rollouts) -> f64 {
     let responses = rollouts.sequences.responses();
     let cut = responses.iter().filter(|r| r.finish == Finish::Length);
     cut.count() as f64 / responses.len() as f64
+}
+
+/// The share of responses that end because prompt and response fill the context, before the greatest
+/// length that was asked for.
+pub(crate) fn out_of_context(rollouts: &Rollouts, max_new_tokens: usize) -> f64 {
+    let responses = rollouts.sequences.responses();
+    let full = |r: &&Arc<Response>| r.finish == Finish::Length && r.ids.len() < max_new_tokens;
+    responses.iter().filter(full).count() as f64 / responses.len() as f64
 }
 
 /// A line of `samples.jsonl`.

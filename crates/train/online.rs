@@ -2,7 +2,7 @@
 
 use crate::clock::Clock;
 use crate::judged::judged;
-use crate::metrics::{cut_off, log_samples, measure};
+use crate::metrics::{cut_off, log_samples, measure, out_of_context};
 use crate::run::Done;
 use crate::update::{At, finite, sound, update};
 use crate::{Ended, Epochs, Error, Method, Optim, Result, Run, Stats};
@@ -94,6 +94,8 @@ pub fn online<M: Method>(
         if !sampling.stop.is_empty() {
             // Where nothing ends a response but its length, none is cut off.
             metrics.insert("completions/clipped_ratio", cut_off(&rollouts));
+            let full = out_of_context(&rollouts, sampling.max_new_tokens);
+            metrics.insert("completions/context_ratio", full);
         }
         for (name, value) in &metrics {
             finite(name, *value)?;

@@ -147,13 +147,7 @@ const CONDITIONS: [Condition; 10] = [
     Condition {
         holds: |_, now| Some(*now.get("completions/clipped_ratio")? > CUT_OFF),
         steps: 3,
-        sentence: |_, now| {
-            Some(format!(
-                "{:.0} % of the responses are cut off at their greatest length: raise \
-                 sampling.max_new_tokens, or take a penalty for it into the reward (missing-eos)",
-                100.0 * now.get("completions/clipped_ratio")?
-            ))
-        },
+        sentence: |_, now| Some(cut_off(100.0 * now.get("completions/clipped_ratio")?, now)),
     },
     Condition {
         holds: |_, now| {
@@ -169,6 +163,24 @@ const CONDITIONS: [Condition; 10] = [
         },
     },
 ];
+
+/// That so many percent of the responses are cut off, and what can be done: more tokens may be asked
+/// for only where the context has room for them.
+fn cut_off(percent: f64, now: &Metrics<'_>) -> String {
+    let full = 100.0 * now.get("completions/context_ratio").unwrap_or(&0.0);
+    let penalty = "take a penalty for it into the reward (missing-eos)";
+    if full > 0.5 * percent {
+        return format!(
+            "{percent:.0} % of the responses are cut off, {full:.0} % because they fill the context, where \
+             more sampling.max_new_tokens change nothing: shorten the prompts (data.max_prompt_tokens), \
+             or {penalty}"
+        );
+    }
+    format!(
+        "{percent:.0} % of the responses are cut off at their greatest length: raise \
+         sampling.max_new_tokens, or {penalty}"
+    )
+}
 
 /// How many responses a step has: as many as were drawn by the end of the first.
 fn responses(first: &Metrics<'_>) -> Option<f64> {
@@ -346,7 +358,15 @@ mod tests {
             (
                 &[("completions/clipped_ratio", 0.75)],
                 7,
-                "75 % of the responses are cut off",
+                "75 % of the responses are cut off at their greatest length: raise",
+            ),
+            (
+                &[
+                    ("completions/clipped_ratio", 0.75),
+                    ("completions/context_ratio", 0.7),
+                ],
+                7,
+                "75 % of the responses are cut off, 70 % because they fill the context, where more",
             ),
         ] {
             let said = told(changes, &[5..60]);

@@ -18,7 +18,8 @@ pub(crate) enum DataCommand {
     sample of at most 20,000 rows, in tokens where there is a model, else in characters. How rows\n\
     are read is set as for train: --set data.fields.prompt=question, --set data.format=tsv,\n\
     --set 'data.columns=[\"id\", \"text\"]', --set data.documents=lines, --set data.split=test (or\n\
-    a folder of the folder, =harmless-base, =harmless-base/test)."
+    a folder of the folder, =harmless-base, =harmless-base/test). What labels mean is set too:\n\
+    --set data.label=1/2 (=A/B, =-1/1, =0/1, ='{ yes = \"good\", no = \"bad\" }')."
 )]
 pub(crate) struct CheckArgs {
     /// A file, a folder, or a data set of the hub, owner/name[@revision].
@@ -26,7 +27,8 @@ pub(crate) struct CheckArgs {
     /// The checkpoint whose tokenizer, chat template and context count, a folder or a repository.
     #[arg(long)]
     pub(crate) model: Option<PathBuf>,
-    /// A TOML file of settings, of which [data] counts.
+    /// A TOML file of settings: rows are checked for what its objective, its reward and its lengths want
+    /// of them. Its model counts where it is a folder here and --model is not given.
     #[arg(long)]
     pub(crate) config: Option<PathBuf>,
     /// Any setting, as for train. May be repeated.

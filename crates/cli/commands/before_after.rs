@@ -92,7 +92,7 @@ fn answers(
     let sampling = Sampling {
         samples: 1,
         seed: config.eval.seed,
-        ..sampling(config, vocabulary)
+        ..sampling(config, vocabulary)?
     };
     let decode = |ids: &[u32]| vocabulary.tokenizer.decode(ids);
     Ok(sample(&mut *model.decoder()?, prompts, &sampling, &decode)?.sequences)

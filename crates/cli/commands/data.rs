@@ -1,41 +1,37 @@
 //! `rlhf data`: look at a data set.
 
 use crate::args::CheckArgs;
-use crate::config::Config;
+use crate::config::{Config, MethodName};
 use crate::dataset;
 use crate::layers::Layers;
+use crate::needs;
 use crate::output::{Usage, print};
 use crate::resolve;
-use crate::wiring::Vocabulary;
+use crate::wiring::{self, Vocabulary};
 use anyhow::{Context, Result, ensure};
-use rlhf_data::{Chat, Check, Limits, OnBadRow, Report, Template};
+use rlhf_data::{Chat, Check, Doubt, Labels, Limits, OnBadRow, Report, Template, Wanted};
 use rlhf_tensor::{Rng, Stream};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub(crate) fn check(args: &CheckArgs) -> Result<()> {
-    let config = settings(args).map_err(Usage)?;
-    let data = &config.data;
-    let mut check = Check {
-        fields: data.fields.clone(),
-        chat: Chat::Contents,
-        vocabulary: None,
-        limits: None,
-    };
-    if let Some(model) = &args.model {
-        let vocabulary = Vocabulary::load(&resolve::model(model)?)?;
-        let limits = Limits {
-            prompt: data.max_prompt_tokens.unwrap_or(usize::MAX),
-            completion: data.max_completion_tokens.unwrap_or(usize::MAX),
-            ..Limits::context(vocabulary.context)
-        };
-        check.chat = dataset::settings(data, &vocabulary, limits)?.chat;
+    let mut config = settings(args).map_err(Usage)?;
+    let model = model(args, &config)?;
+    let mut check = checked(args, &config)?;
+    let vocabulary = model.as_deref().map(Vocabulary::load).transpose()?;
+    if let (Some(model), Some(vocabulary)) = (model, &vocabulary) {
+        config.model.path = Some(model);
+        let limits = limits(args, &config, vocabulary)?;
+        check.chat = dataset::settings(&config.data, vocabulary, limits)?.chat;
         check.vocabulary = Some(vocabulary.tokens());
         check.limits = Some(limits);
-    } else if let Some(path) = &data.chat_template {
+    } else if let Some(path) = &config.data.chat_template {
         let folder = path.parent().unwrap_or(path);
         check.chat = Chat::Template(Arc::new(Template::from_file(path, folder)?));
     }
-    let source = dataset::source(data, &resolve::data(&args.data)?, data.split.as_deref())?;
+    let data = &config.data;
+    let path = resolve::data(&args.data)?;
+    let source = dataset::source(data, &path, data.split.as_deref(), vocabulary.as_ref())?;
     let mut rng = Rng::new(config.train.seed, Stream::Data, 0, 0);
     let mut report = check.run(&source, &mut |below| rng.below(below))?;
     if args.no_preview {
@@ -54,6 +50,52 @@ pub(crate) fn check(args: &CheckArgs) -> Result<()> {
         report.rows
     );
     Ok(())
+}
+
+/// The checkpoint that was given, or that of the config file where it is on this machine.
+fn model(args: &CheckArgs, config: &Config) -> Result<Option<PathBuf>> {
+    let of_config = config.model.path.as_ref().filter(|path| path.exists());
+    match args.model.as_ref().or(of_config) {
+        Some(model) => Ok(Some(resolve::model(model)?)),
+        None => Ok(None),
+    }
+}
+
+/// What rows must be like, whatever the checkpoint: by what they hold, or, with a config file, by what its
+/// objective wants of them.
+fn checked(args: &CheckArgs, config: &Config) -> Result<Check> {
+    let (data, method) = (&config.data, config.objective.method());
+    let of_config = args.config.is_some();
+    Ok(Check {
+        fields: data.fields.clone(),
+        chat: Chat::Contents,
+        vocabulary: None,
+        limits: None,
+        wanted: (of_config && method.online()).then_some(Wanted::Prompts),
+        labels: Labels {
+            values: data.label.clone(),
+            annotators: data.annotators,
+            doubt: match of_config && method == MethodName::Kto {
+                true => Doubt::Refused,
+                false => Doubt::Kept,
+            },
+        },
+        needs: needs::of_reward(config)?,
+    })
+}
+
+/// The greatest lengths: those of a run with these settings, or, where there is no config file, what the
+/// checkpoint reads.
+fn limits(args: &CheckArgs, config: &Config, vocabulary: &Vocabulary) -> Result<Limits> {
+    match args.config.is_some() || config.sampling.max_new_tokens.is_some() {
+        true => wiring::limits(config, vocabulary),
+        false => Ok(Limits {
+            prompt: config.data.max_prompt_tokens.unwrap_or(usize::MAX),
+            completion: config.data.max_completion_tokens.unwrap_or(usize::MAX),
+            response: wiring::max_new_tokens(config, vocabulary)?,
+            ..Limits::context(vocabulary.context)
+        }),
+    }
 }
 
 fn settings(args: &CheckArgs) -> Result<Config> {

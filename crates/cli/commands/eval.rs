@@ -4,7 +4,7 @@ use crate::args::EvalArgs;
 use crate::commands::exact;
 use crate::commands::train::{check_paths, settled_of};
 use crate::config::{Config, MethodName};
-use crate::dataset::rows;
+use crate::dataset::{self, rows};
 use crate::output::{Usage, log, print};
 use crate::progress::Busy;
 use crate::record::say_changes;
@@ -100,10 +100,11 @@ impl Judge {
         let prompts = match &args.prompts {
             Some(path) => {
                 let rows = rows(&resolve::data(path)?)?;
-                let limits = wiring::limits(&config, &vocabulary);
-                let mut prompts = vocabulary
-                    .reader(limits, config.data.fields.clone())
-                    .prompts(&rows)?;
+                let mut reader = dataset::reader(&config, &vocabulary)?;
+                let mut prompts = reader.prompts(&rows)?;
+                for note in reader.notes.sentences() {
+                    log(format_args!("{}: {note}", path.display()));
+                }
                 wiring::some_prompts(&config, &mut prompts)?
             }
             None => wiring::held_out_prompts(&config, &vocabulary)?,
@@ -197,7 +198,7 @@ impl Judge {
     pub(super) fn of_run(&mut self, run: &Path, config: &Config) -> Result<Vec<FrontierPoint>> {
         let (mut prior, _) = wiring::prior(config)?.load()?;
         let name = name_of(run);
-        let sampling = self.sampling(self.config.eval.samples_per_prompt);
+        let sampling = self.sampling(self.config.eval.samples_per_prompt)?;
         let mut points = Vec::new();
         for Checkpoint { step, path } in stages(run, config)? {
             let (storage, heads) = (Storage::Frozen, Heads::Language);
@@ -241,7 +242,7 @@ impl Judge {
     /// The rewards of so many responses of the first run's prior to each prompt.
     pub(super) fn prior_rewards(&mut self, samples: usize) -> Result<Draws> {
         let (mut prior, _) = wiring::prior(&self.config)?.load()?;
-        let sampling = self.sampling(samples);
+        let sampling = self.sampling(samples)?;
         let decode = |ids: &[u32]| self.vocabulary.tokenizer.decode(ids);
         let trial = trial(&self.prompts, &sampling, &decode, &self.config);
         let _busy = Busy::new("drawing from the prior and scoring that");
@@ -254,12 +255,12 @@ impl Judge {
     }
 
     /// The same random numbers for every checkpoint, so that differences are not noise.
-    fn sampling(&self, samples: usize) -> Sampling {
-        Sampling {
+    fn sampling(&self, samples: usize) -> Result<Sampling> {
+        Ok(Sampling {
             samples,
             seed: self.config.eval.seed,
-            ..sampling(&self.config, &self.vocabulary)
-        }
+            ..sampling(&self.config, &self.vocabulary)?
+        })
     }
 }
 

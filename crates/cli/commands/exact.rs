@@ -5,7 +5,7 @@ use crate::config::{BetaSetting, Config};
 use crate::output::print;
 use crate::progress::Busy;
 use crate::wiring;
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use rlhf_eval::{Exact, Listing, Standing};
 use rlhf_lm::Heads;
 use rlhf_tensor::Storage;
@@ -88,7 +88,16 @@ impl Judge {
         let tokens: Vec<u32> = config.sampling.tokens.clone().unwrap_or_else(all);
         let stop = self.vocabulary.ends.clone();
         let decode = |ids: &[u32]| self.vocabulary.tokenizer.decode(ids);
-        let length = config.sampling.max_new_tokens;
+        let longest = self.prompts.iter().map(|prompt| prompt.ids.len()).max();
+        let longest = longest.unwrap_or(0);
+        let length = wiring::max_new_tokens(config, &self.vocabulary)?;
+        let context = wiring::context(config, &self.vocabulary)?;
+        ensure!(
+            longest + length <= context + 1,
+            "the longest prompt has {longest} tokens and leaves {} of the context to a response, fewer than \
+             the {length} that are listed: train with fewer sampling.max_new_tokens, or leave out --exact",
+            (context + 1).saturating_sub(longest)
+        );
         let listing = Listing {
             tokens: &tokens,
             stop: &stop,
@@ -106,9 +115,7 @@ impl Judge {
                 tokens.len()
             ),
         }
-        let longest = self.prompts.iter().map(|prompt| prompt.ids.len()).max();
-        let longest = longest.unwrap_or(0) + length;
-        let batch = (config.train.tokens_per_batch / longest).max(1);
+        let batch = (config.train.tokens_per_batch / (longest + length)).max(1);
         let reward = &mut *self.reward;
         let _busy = Busy::new("listing and scoring every response");
         Ok(Exact::new(&self.prompts, &listing, prior, reward, batch)?)

@@ -76,7 +76,7 @@ fn prompts(args: &GenerateArgs, vocabulary: &Vocabulary) -> Result<Vec<Arc<Promp
     };
     // A prompt is kept whole where it can be; then the response stops at the end of the context.
     let limits = Limits {
-        prompt: vocabulary.context,
+        response: args.max_new_tokens.get(),
         ..Limits::context(vocabulary.context)
     };
     let mut reader = vocabulary.reader(limits, Fields::default());

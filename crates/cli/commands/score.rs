@@ -3,17 +3,19 @@
 use crate::args::ScoreArgs;
 use crate::config::{BackendName, Config, DtypeName, ObjectiveName};
 use crate::dataset::rows;
+use crate::needs;
 use crate::output::{Usage, print};
 use crate::resolve::{self, Missing, settle};
 use crate::wiring::{self, Vocabulary, backend};
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use rlhf_data::{Append, Fields, Limits, Row};
+use rlhf_data::{Append, Limits, Need, Reader, Row, Settings};
 use rlhf_lm::{Heads, LoadOptions, Recompute, load};
 use rlhf_objective::{Sequences, Want, finite_opinions};
 use rlhf_reward::Rule;
 use rlhf_tensor::Storage;
 use serde_json::{Value, json};
 use std::path::Path;
+use std::sync::Arc;
 
 /// How many tokens are read at once.
 const TOKENS: usize = 4096;
@@ -49,7 +51,7 @@ fn rewards(args: &ScoreArgs, model: Option<&Path>, reward: &str) -> Result<()> {
     vocabulary.append = Append::Text;
     wiring::check_reward(&config, &vocabulary)?;
     let mut reward = wiring::reward(&config, &vocabulary.tokenizer)?;
-    let (rows, sequences) = read(args, &vocabulary)?;
+    let (rows, sequences) = read(args, &vocabulary, needs::of_reward(&config)?)?;
     if model.is_none() {
         for (index, row) in rows.iter().enumerate() {
             // A language model does not read the last token; a reward model does.
@@ -66,12 +68,18 @@ fn rewards(args: &ScoreArgs, model: Option<&Path>, reward: &str) -> Result<()> {
     Ok(())
 }
 
-fn read(args: &ScoreArgs, vocabulary: &Vocabulary) -> Result<(Vec<Row>, Sequences)> {
+/// The rows of the input and their completions; each must have what those who judge it need.
+fn read(
+    args: &ScoreArgs,
+    vocabulary: &Vocabulary,
+    needs: Vec<Arc<dyn Need>>,
+) -> Result<(Vec<Row>, Sequences)> {
     let rows = rows(&resolve::data(&args.input)?)?;
-    let limits = Limits::context(usize::MAX - 1);
-    let sequences = vocabulary
-        .reader(limits, Fields::default())
-        .completions(&rows)?;
+    let settings = Settings {
+        needs,
+        ..vocabulary.settings(Limits::context(usize::MAX - 1))
+    };
+    let sequences = Reader::new(settings).completions(&rows)?;
     Ok((rows, sequences))
 }
 
@@ -87,7 +95,7 @@ fn log_probs(args: &ScoreArgs, folder: &Path) -> Result<()> {
     let mut vocabulary = Vocabulary::load(folder)?;
     // What is scored is what was given.
     vocabulary.append = Append::Nothing;
-    let (rows, sequences) = read(args, &vocabulary)?;
+    let (rows, sequences) = read(args, &vocabulary, Vec::new())?;
     for (index, row) in rows.iter().enumerate() {
         let length = sequences.network_tokens(index..index + 1);
         check_length(row, length, vocabulary.context)?;

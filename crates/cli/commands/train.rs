@@ -13,7 +13,7 @@ use crate::prior_fit;
 use crate::record::{Record, check};
 use crate::resolve::{Missing, Settled, settle};
 use crate::run::{Start, execute, start_threads};
-use crate::wiring;
+use crate::wiring::{self, Vocabulary};
 use anyhow::{Context, Result, ensure};
 use rlhf_journal::{Claim, Existing, Journal, checkpoints, last_checkpoint, next_free};
 use rlhf_train::Ended;
@@ -77,7 +77,9 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         demo::write(&folder)?;
     }
     show(&lines);
-    let stored = kept.stored_in(&folder)?;
+    let mut stored = kept.stored_in(&folder)?;
+    // What a default came to is a setting of the run.
+    stored.sampling.max_new_tokens = Some(response_limit(&local)?);
     journal.config(&format!("{STORED}{}", toml::to_string(&stored)?))?;
     let record = Record::start(&folder, &stored, &local, repositories)?;
     interrupt::resumable();
@@ -89,6 +91,12 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
             .context("all steps are done and the model is whole, but there is no picture of it")?;
     }
     Ok(())
+}
+
+/// The greatest length of a response, whether it was given or is a default.
+fn response_limit(config: &Config) -> Result<usize> {
+    let vocabulary = Vocabulary::load(wiring::model_path(config)?)?;
+    wiring::max_new_tokens(config, &vocabulary)
 }
 
 /// Runs what has a folder: first what the prior is fitted to, if it is.

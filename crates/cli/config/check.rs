@@ -177,6 +177,9 @@ impl Config {
                 "{key} = {number}: must be in [0, 1)"
             );
         }
+        if let Err(why) = self.data.label.check() {
+            bail!("data.label: {why}");
+        }
         let margin = self.data.min_margin;
         ensure!(
             margin.is_finite() && margin >= 0.0,
@@ -188,7 +191,18 @@ impl Config {
             "optim.weight_decay = {decay}: from 0"
         );
         for (key, number) in [
-            ("sampling.max_new_tokens", self.sampling.max_new_tokens),
+            (
+                "sampling.max_new_tokens",
+                self.sampling.max_new_tokens.unwrap_or(1),
+            ),
+            (
+                "data.max_prompt_tokens",
+                self.data.max_prompt_tokens.unwrap_or(1),
+            ),
+            (
+                "data.max_completion_tokens",
+                self.data.max_completion_tokens.unwrap_or(1),
+            ),
             ("sampling.rollouts", self.sampling.rollouts),
             (
                 "sampling.samples_per_prompt",

@@ -6,7 +6,7 @@ use super::{
     TrainSection,
 };
 use anyhow::Result;
-use rlhf_data::{Documents, LossOn, OnBadRow, PairsOf};
+use rlhf_data::{Annotators, Documents, LabelValues, LossOn, OnBadRow, PairsOf};
 use rlhf_lm::Recompute;
 use rlhf_reinforce::{GradientConfig, MovingConfig, VarGradConfig};
 use rlhf_train::Decay;
@@ -49,6 +49,8 @@ impl Config {
                 chat_template: None,
                 pairs: PairsOf::BestWorst,
                 min_margin: 0.0,
+                label: LabelValues::default(),
+                annotators: Annotators::Mean,
                 loss_on: LossOn::All,
                 max_prompt_tokens: None,
                 max_completion_tokens: None,
@@ -58,7 +60,7 @@ impl Config {
             sampling: SamplingSection {
                 temperature: 1.0,
                 tokens: None,
-                max_new_tokens: 64,
+                max_new_tokens: None,
                 rollouts: 64,
                 samples_per_prompt: if method.compares() { 4 } else { 1 },
                 rows: 64,

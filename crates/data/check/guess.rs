@@ -1,7 +1,7 @@
 //! Fields by names that data sets are known to use.
 
 use crate::shapes::has;
-use crate::{Fields, Row};
+use crate::{Fields, Row, Wanted};
 
 const PROMPTS: [&str; 6] = [
     "instruction",
@@ -24,7 +24,7 @@ const TEXTS: [&str; 3] = ["content", "document", "conversations"];
 
 /// Names the fields that a row lacks under their default names and has under another that is common;
 /// returns what was named, as settings.
-pub(super) fn fields(fields: &mut Fields, row: &Row) -> Vec<String> {
+pub(super) fn fields(fields: &mut Fields, row: &Row, wanted: Option<Wanted>) -> Vec<String> {
     let known = Fields::default();
     let mut named = Vec::new();
     let mut name = |field: &mut String, default: &String, key: &str, others: &[&str]| {
@@ -37,6 +37,9 @@ pub(super) fn fields(fields: &mut Fields, row: &Row) -> Vec<String> {
         }
     };
     name(&mut fields.prompt, &known.prompt, "prompt", &PROMPTS);
+    if wanted == Some(Wanted::Prompts) {
+        return named;
+    }
     if has(row, &fields.prompt) && !has(row, &fields.chosen) {
         let completion = &mut fields.completion;
         name(completion, &known.completion, "completion", &COMPLETIONS);

@@ -8,16 +8,19 @@ pub use report::Report;
 
 use crate::encode::Vocabulary;
 use crate::formats::{Documents, Facts, Format, Located, Opened};
+use crate::judged::Judged;
 use crate::reader::mixed;
+use crate::remarks;
 use crate::shapes::{Shape, Writer, Written};
 use crate::source::Visitor;
 use crate::split::hash;
 use crate::unused::{self, Unused};
-use crate::{Chat, Error, Fields, Limits, Result, Row, Source};
+use crate::{Chat, Error, Fields, Labels, Limits, Mapped, Need, Result, Row, Source, Wanted};
 use report::Shown;
 use sample::Sample;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
+use std::sync::Arc;
 
 /// How many rows are shown, and how many places of a fault are named.
 const SHOWN: usize = 3;
@@ -34,6 +37,12 @@ pub struct Check {
     pub vocabulary: Option<Vocabulary>,
     /// The greatest lengths, to say what would be cut.
     pub limits: Option<Limits>,
+    /// What is wanted of rows, where it is known; else what the first row holds.
+    pub wanted: Option<Wanted>,
+    /// How labels are read.
+    pub labels: Labels,
+    /// What else a row must have.
+    pub needs: Vec<Arc<dyn Need>>,
 }
 
 impl Check {
@@ -48,12 +57,19 @@ impl Check {
             chat,
             vocabulary,
             limits,
+            wanted,
+            labels,
+            needs,
         } = self;
         let mut visit = Visit {
             report: Report::new(fields.clone()),
             first: None,
             writer: Writer { fields, chat },
-            sample: Sample::new(vocabulary, limits),
+            sample: Sample::new(vocabulary, limits, wanted),
+            wanted,
+            labels,
+            needs,
+            mapped: None,
             hashes: Vec::new(),
             prompts: Vec::new(),
             documents: source.reading.documents,
@@ -73,6 +89,10 @@ struct Visit<'a> {
     first: Option<(Shape, String)>,
     writer: Writer,
     sample: Sample,
+    wanted: Option<Wanted>,
+    labels: Labels,
+    needs: Vec<Arc<dyn Need>>,
+    mapped: Option<Mapped>,
     hashes: Vec<u64>,
     /// Of the prompts of the rows that have one.
     prompts: Vec<u64>,
@@ -137,6 +157,7 @@ impl Visitor for Visit<'_> {
                 ));
             }
         }
+        remarks.extend(remarks::of(path, &facts, &self.writer.fields));
         self.report.remarks.extend(remarks);
         Ok(())
     }
@@ -152,11 +173,22 @@ impl Visit<'_> {
         self.hashes.push(hasher.finish());
         if self.report.columns.is_empty() {
             self.report.columns = row.fields.keys().cloned().collect();
-            self.report.guessed = guess::fields(&mut self.writer.fields, &row);
+            self.report.guessed = guess::fields(&mut self.writer.fields, &row, self.wanted);
             self.report.fields = self.writer.fields.clone();
         }
         self.unused.visit(&row, &self.writer.fields);
-        let found = Shape::of(&row, &self.writer.fields);
+        let prompts = self.wanted == Some(Wanted::Prompts);
+        let found = match prompts {
+            // Whatever else a row holds.
+            true => Some(Shape::Prompt),
+            false => Shape::of(&row, &self.writer.fields),
+        };
+        let (wanted, fields) = (self.wanted, &self.writer.fields);
+        let mapped = self.mapped.get_or_insert_with(|| {
+            let wanted = wanted.or(found.map(Wanted::of)).unwrap_or(Wanted::Prompts);
+            Mapped::new(fields, wanted, &row)
+        });
+        mapped.see(&row);
         let shape = match (&self.first, found) {
             (None, None) => {
                 let fields = &self.writer.fields;
@@ -172,9 +204,31 @@ impl Visit<'_> {
             }
             (Some((first, _)), _) => *first,
         };
+        for need in &self.needs {
+            need.check(&row.fields).map_err(|what| row.error(what))?;
+        }
         let written = self.writer.write(&row, shape)?;
+        self.judge(&row, shape, &written)?;
         self.count(&row, shape, &written);
         self.sample.offer(row, shape, written, self.draw)
+    }
+
+    /// Reads what a row says of its answers, where they are what is wanted.
+    fn judge(&self, row: &Row, shape: Shape, written: &Written) -> Result<()> {
+        if self.wanted == Some(Wanted::Prompts) {
+            return Ok(());
+        }
+        let judged = Judged {
+            labels: &self.labels,
+            fields: &self.writer.fields,
+        };
+        match shape {
+            Shape::Unpaired => judged.liked(row).map(|_| ()),
+            Shape::Preference | Shape::ImplicitPreference | Shape::Scored => {
+                judged.of_pair(row, written).map(|_| ())
+            }
+            Shape::Text | Shape::Prompt | Shape::Completion => Ok(()),
+        }
     }
 
     fn count(&mut self, row: &Row, shape: Shape, written: &Written) {
@@ -190,16 +244,15 @@ impl Visit<'_> {
         report.empty_answers += written.empty_answers();
         report.turns = report.turns.max(written.turns);
         report.conversations |= !written.said.is_empty();
-        if matches!(shape, Shape::Preference | Shape::ImplicitPreference) {
-            if written.apart {
-                report.apart += 1;
-                if report.apart_places.len() < NAMED {
-                    let place = crate::error::place(&row.path, row.line);
-                    report.apart_places.push(place);
-                }
-            } else if written.answers[0] == written.answers[1] {
-                report.identical += 1;
+        let pair = matches!(shape, Shape::Preference | Shape::ImplicitPreference);
+        if written.apart {
+            report.apart += 1;
+            if report.apart_places.len() < NAMED {
+                let place = crate::error::place(&row.path, row.line);
+                report.apart_places.push(place);
             }
+        } else if pair && written.answers[0] == written.answers[1] {
+            report.identical += 1;
         }
         if report.preview.len() < SHOWN {
             report.preview.push(Shown::of(row, written));
@@ -207,6 +260,9 @@ impl Visit<'_> {
     }
 
     fn finish(mut self) -> Result<Report> {
+        if let (Some(mapped), Some((path, _))) = (&self.mapped, self.report.files.first()) {
+            mapped.check(path)?;
+        }
         self.hashes.sort_unstable();
         let same = self.hashes.windows(2).filter(|two| two[0] == two[1]);
         self.report.duplicates = same.count();

@@ -56,6 +56,8 @@ pub struct Report {
     pub lengths: Vec<Lengths>,
     /// The context that rows must fit, where it is known.
     pub context: Option<usize>,
+    /// How long responses to the prompts in the sample may be, in words.
+    pub responses: Option<String>,
     /// Prompts in the sample that would lose their start.
     pub cut_prompts: usize,
     /// Completions in the sample that would lose their end.
@@ -175,6 +177,7 @@ impl Report {
             unit: "characters",
             lengths: Vec::new(),
             context: None,
+            responses: None,
             cut_prompts: 0,
             cut_completions: 0,
             cut_documents: 0,
@@ -208,6 +211,8 @@ impl Report {
             let text = format!("{min} to {max} {unit}, median {median}, 90 % {p90}, 99 % {p99}");
             lines.push((part.clone(), text));
         }
+        let responses = self.responses.iter();
+        lines.extend(responses.map(|words| ("responses".to_string(), words.clone())));
         for (name, count, words) in self.faults() {
             if count > 0 {
                 lines.push((name.into(), format!("{count} {words}")));

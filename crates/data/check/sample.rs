@@ -3,7 +3,7 @@
 use super::report::{Lengths, Report};
 use crate::encode::Vocabulary;
 use crate::shapes::{Piece, Shape, Writer, Written};
-use crate::{Limits, Notes, Result, Row};
+use crate::{Limits, Notes, Result, Rooms, Row, Wanted};
 use rayon::prelude::*;
 
 /// Rows in the sample, at most.
@@ -18,6 +18,7 @@ const BYTES: usize = 8 << 20;
 pub(super) struct Sample {
     vocabulary: Option<Vocabulary>,
     limits: Option<Limits>,
+    wanted: Option<Wanted>,
     seen: usize,
     slots: Vec<Measured>,
     waiting: Vec<(usize, Row, Shape, Written)>,
@@ -35,10 +36,15 @@ struct Measured {
 }
 
 impl Sample {
-    pub(super) fn new(vocabulary: Option<Vocabulary>, limits: Option<Limits>) -> Self {
+    pub(super) fn new(
+        vocabulary: Option<Vocabulary>,
+        limits: Option<Limits>,
+        wanted: Option<Wanted>,
+    ) -> Self {
         Self {
             vocabulary,
             limits,
+            wanted,
             seen: 0,
             slots: Vec::new(),
             waiting: Vec::new(),
@@ -139,6 +145,9 @@ impl Sample {
     /// What would be cut.
     fn cuts(&self, limits: Limits, shape: Shape, report: &mut Report) {
         report.context = Some(limits.context);
+        // Responses are drawn to prompts, whatever else their rows hold.
+        let drawn = shape == Shape::Prompt || self.wanted == Some(Wanted::Prompts);
+        let mut rooms: Option<Rooms> = None;
         for slot in &self.slots {
             let longest = slot.answers.iter().max().copied().unwrap_or(1);
             if shape == Shape::Text {
@@ -146,10 +155,18 @@ impl Sample {
                 continue;
             }
             let prompt = slot.prompt.unwrap_or(0);
+            if drawn {
+                let keep = limits.to_answer(prompt);
+                report.cut_prompts += usize::from(prompt > keep);
+                let more = |rooms: Rooms| rooms.and(keep);
+                rooms = Some(rooms.map_or_else(|| Rooms::of(limits, keep), more));
+                continue;
+            }
             let (keep, most) = limits.fit(prompt, longest);
             report.cut_prompts += usize::from(prompt > keep);
             report.cut_completions += slot.answers.iter().filter(|length| **length > most).count();
         }
+        report.responses = rooms.map(|rooms| rooms.sentence());
     }
 }
 

@@ -88,7 +88,7 @@ impl Input {
     }
 
     pub(crate) fn facts(&self) -> Facts {
-        self.facts
+        self.facts.clone()
     }
 
     /// The line of the byte that comes next.

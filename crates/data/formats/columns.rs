@@ -13,6 +13,8 @@ pub(crate) struct Columns {
     reader: Reader<Input>,
     path: Arc<Path>,
     names: Vec<String>,
+    /// Whether the names are those of the first line.
+    heading: bool,
     record: ByteRecord,
     over: bool,
 }
@@ -32,7 +34,8 @@ impl Columns {
             .from_reader(input);
         let mut record = ByteRecord::new();
         let mut names = names.to_vec();
-        if names.is_empty() {
+        let heading = names.is_empty();
+        if heading {
             reader
                 .read_byte_record(&mut record)
                 .map_err(|error| broken(&path, error))?;
@@ -54,6 +57,7 @@ impl Columns {
             reader,
             path,
             names,
+            heading,
             record,
             over: false,
         })
@@ -112,7 +116,10 @@ impl RowReader for Columns {
     }
 
     fn facts(&self) -> Facts {
-        self.reader.get_ref().facts()
+        Facts {
+            heading: self.heading.then(|| self.names.clone()),
+            ..self.reader.get_ref().facts()
+        }
     }
 }
 

@@ -9,7 +9,7 @@ mod parquet;
 mod text;
 
 pub(crate) use json_lines::parse;
-pub(crate) use text::document;
+pub(crate) use text::{Ends, document};
 
 use crate::{Error, Result, Row};
 use bytes::Input;
@@ -46,6 +46,8 @@ pub enum Documents {
     Paragraphs,
     /// Each line that is not blank.
     Lines,
+    /// What stands between two EOS texts, blank lines and all.
+    Eos,
 }
 
 /// How files are to be read, where their names do not say it.
@@ -57,10 +59,13 @@ pub struct Reading {
     pub columns: Vec<String>,
     /// What one document of a plain text file is.
     pub documents: Documents,
+    /// A text that ends a document of a plain text file wherever it stands, and is no part of it, such
+    /// as that of the EOS token.
+    pub separator: Option<String>,
 }
 
 /// What was seen of a file besides its rows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Facts {
     /// It starts with a byte-order mark.
     pub(crate) bom: bool,
@@ -70,6 +75,12 @@ pub(crate) struct Facts {
     pub(crate) lines: usize,
     /// Of plain text: the number of tabs in each of them, where it is the same.
     pub(crate) tabs: Option<usize>,
+    /// Of a table: the names of its columns, where its first line gave them.
+    pub(crate) heading: Option<Vec<String>>,
+    /// Of plain text: how often the separator of documents was found, and how many documents a blank
+    /// line ended.
+    pub(crate) separators: usize,
+    pub(crate) breaks: usize,
 }
 
 /// A row and the byte at which it starts in the file, uncompressed.
@@ -129,7 +140,7 @@ pub(crate) fn open(path: &Path, reading: &Reading) -> Result<Opened> {
     let mut in_place = plain;
     let (rows, format): (Box<dyn RowReader>, _) = match format.unwrap_or(Format::Jsonl) {
         Format::Text => {
-            let documents = text::Documented::new(input, reading.documents);
+            let documents = text::Documented::new(input, Ends::new(reading));
             (Box::new(documents), Format::Text)
         }
         format @ (Format::Csv | Format::Tsv) => {

@@ -1,27 +1,122 @@
 //! Plain text as documents.
 
 use crate::formats::bytes::{Input, utf8};
-use crate::formats::{Documents, Facts, LONGEST_ROW, Located, RowReader};
+use crate::formats::{Documents, Facts, LONGEST_ROW, Located, Reading, RowReader};
 use crate::{Error, Result, Row};
 use serde_json::Map;
 use std::path::Path;
 use std::sync::Arc;
 
+/// Where documents end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ends {
+    documents: Documents,
+    /// A text that ends a document wherever it stands, and is no part of it.
+    separator: Option<Arc<[u8]>>,
+}
+
+impl Ends {
+    pub(crate) fn new(reading: &Reading) -> Self {
+        let separator = reading.separator.as_ref();
+        Self {
+            documents: reading.documents,
+            separator: separator
+                .filter(|text| !text.is_empty())
+                .map(|text| text.as_bytes().into()),
+        }
+    }
+
+    /// Where the first separator of a line starts and ends.
+    fn find(&self, line: &[u8]) -> Option<(usize, usize)> {
+        let separator = self.separator.as_deref()?;
+        let start = line
+            .windows(separator.len())
+            .position(|window| window == separator)?;
+        Some((start, start + separator.len()))
+    }
+
+    /// The document at the start of these bytes, as the reader of the file found it.
+    pub(crate) fn first(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut document = Gathered::new(self.documents);
+        for line in bytes.split(|byte| *byte == b'\n') {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            let found = self.find(line);
+            let end = found.map_or(line.len(), |(start, _)| start);
+            if document.take(&line[..end], found.is_some()) == Step::Over {
+                break;
+            }
+        }
+        document.finish().unwrap_or_default()
+    }
+}
+
+/// A document that is being put together of lines.
+struct Gathered {
+    documents: Documents,
+    text: Option<Vec<u8>>,
+}
+
+/// Whether a document goes on.
+#[derive(PartialEq)]
+enum Step {
+    More,
+    Over,
+}
+
+impl Gathered {
+    fn new(documents: Documents) -> Self {
+        Self {
+            documents,
+            text: None,
+        }
+    }
+
+    /// Takes a line, or what of it stands before a separator.
+    fn take(&mut self, line: &[u8], ended: bool) -> Step {
+        let blank = line.trim_ascii().is_empty();
+        match &mut self.text {
+            None if blank => return Step::More,
+            None => self.text = Some(line.to_vec()),
+            Some(_) if blank && self.documents != Documents::Eos => return Step::Over,
+            Some(text) => {
+                text.push(b'\n');
+                text.extend_from_slice(line);
+            }
+        }
+        match ended || self.documents == Documents::Lines {
+            true => Step::Over,
+            false => Step::More,
+        }
+    }
+
+    /// The document, if there is one; blank lines at its end are none of it.
+    fn finish(self) -> Option<Vec<u8>> {
+        let mut text = self.text?;
+        if self.documents == Documents::Eos {
+            text.truncate(text.trim_ascii_end().len());
+        }
+        Some(text)
+    }
+}
+
 /// The documents of a plain text file.
 pub(crate) struct Documented {
     input: Input,
-    documents: Documents,
+    ends: Ends,
     facts: Facts,
     line: Vec<u8>,
+    /// What stands behind a separator: the number of its line, the byte it starts at, and itself.
+    rest: Option<(usize, u64, Vec<u8>)>,
 }
 
 impl Documented {
-    pub(crate) fn new(input: Input, documents: Documents) -> Self {
+    pub(crate) fn new(input: Input, ends: Ends) -> Self {
         Self {
             input,
-            documents,
+            ends,
             facts: Facts::default(),
             line: Vec::new(),
+            rest: None,
         }
     }
 
@@ -32,44 +127,63 @@ impl Documented {
         self.facts.lines += 1;
     }
 
+    /// The next line, or what of it stands before a separator, into `line`: its number, the byte it
+    /// starts at, and whether a separator follows.
+    fn piece(&mut self) -> Option<Result<(usize, u64, bool)>> {
+        let (number, offset) = match self.rest.take() {
+            Some((number, offset, rest)) => {
+                self.line = rest;
+                (number, offset)
+            }
+            None => match self.input.next_line(&mut self.line)? {
+                Err(error) => return Some(Err(error)),
+                Ok(line) => (line.number, line.offset),
+            },
+        };
+        let found = self.ends.find(&self.line);
+        if let Some((start, end)) = found {
+            let rest = self.line[end..].to_vec();
+            self.rest = Some((number, offset + end as u64, rest));
+            self.line.truncate(start);
+            self.facts.separators += 1;
+        }
+        Some(Ok((number, offset, found.is_some())))
+    }
+
     /// The bytes of the next document, its lines parted by LF.
     fn gather(&mut self) -> Option<Result<(usize, u64, Vec<u8>)>> {
-        let mut found: Option<(usize, u64, Vec<u8>)> = None;
+        let mut document = Gathered::new(self.ends.documents);
+        let mut start = None;
         loop {
-            let line = match self.input.next_line(&mut self.line) {
-                None => return found.map(Ok),
+            let (number, offset, ended) = match self.piece() {
+                None => break,
                 Some(Err(error)) => return Some(Err(error)),
-                Some(Ok(line)) => line,
+                Some(Ok(piece)) => piece,
             };
-            if self.line.trim_ascii().is_empty() {
-                match found {
-                    Some(found) => return Some(Ok(found)),
-                    None => continue,
-                }
+            let before = document.text.as_ref().map_or(0, Vec::len);
+            if before + self.line.len() > LONGEST_ROW {
+                let path = self.input.path();
+                return Some(Err(endless(path, start.map_or(number, |(line, _)| line))));
             }
-            self.count();
-            match &mut found {
-                None => found = Some((line.number, line.offset, self.line.clone())),
-                Some((number, _, text)) => {
-                    if text.len() + self.line.len() > LONGEST_ROW {
-                        let path = self.input.path();
-                        return Some(Err(endless(path, *number)));
-                    }
-                    text.push(b'\n');
-                    text.extend_from_slice(&self.line);
-                }
+            let blank = self.line.trim_ascii().is_empty();
+            if !blank {
+                start.get_or_insert((number, offset));
+                self.count();
             }
-            if self.documents == Documents::Lines {
-                return found.map(Ok);
+            if document.take(&self.line, ended) == Step::Over {
+                self.facts.breaks += usize::from(blank && !ended);
+                break;
             }
         }
+        let (number, offset) = start?;
+        document.finish().map(|text| Ok((number, offset, text)))
     }
 }
 
-/// A paragraph without end is no row's error: the file is not made of paragraphs.
+/// A document without end is no row's error: the file is not made of such documents.
 fn endless(path: &Path, line: usize) -> Error {
     let message = format!(
-        "the paragraph that starts in line {line} is longer than {} MiB: set \
+        "the document that starts in line {line} is longer than {} MiB: set \
          data.documents = \"lines\", or part documents by blank lines",
         LONGEST_ROW >> 20
     );
@@ -91,7 +205,7 @@ impl RowReader for Documented {
         Facts {
             bom,
             crlf,
-            ..self.facts
+            ..self.facts.clone()
         }
     }
 }

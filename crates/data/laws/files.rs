@@ -95,3 +95,69 @@ fn a_table_without_a_heading_has_its_columns_named() {
         (Some("\"quoted"), 2)
     );
 }
+
+/// The EOS text ends a document wherever it stands, and a row is read again as it was read first.
+#[test]
+fn plain_text_is_parted_by_the_eos() {
+    let content =
+        "<|end|>one\n\n two \n<|end|>\n\nthree<|end|>four\r\nfive<|end|><|end|>\n  <|end|>six\n";
+    let texts = |documents, name: &str| -> Vec<(usize, String)> {
+        let (_folder, path) = match name.ends_with(".gz") {
+            false => file(name, content),
+            true => {
+                let level = flate2::Compression::default();
+                let mut gzip = flate2::write::GzEncoder::new(Vec::new(), level);
+                std::io::Write::write_all(&mut gzip, content.as_bytes()).unwrap();
+                file(name, gzip.finish().unwrap())
+            }
+        };
+        let reading = Reading {
+            documents,
+            separator: Some("<|end|>".into()),
+            ..Reading::default()
+        };
+        let source = Source::new(&path, None, reading).unwrap();
+        let mut found = Vec::new();
+        let mut store = Store::open(&source, &mut Err, &mut |row| found.push(row.clone())).unwrap();
+        for (row, number) in found.iter().zip(0..) {
+            assert_eq!(store.rows(&[number]).unwrap(), [row.clone()]);
+        }
+        let text = |row: &Row| row.text("text").unwrap().unwrap().to_string();
+        found.iter().map(|row| (row.line, text(row))).collect()
+    };
+    let of = |expected: &[(usize, &str)]| -> Vec<(usize, String)> {
+        let owned = |(line, text): &(usize, &str)| (*line, (*text).to_string());
+        expected.iter().map(owned).collect()
+    };
+    for name in ["x.txt", "x.txt.gz"] {
+        let parts = [
+            (1, "one"),
+            (3, " two "),
+            (6, "three"),
+            (6, "four\nfive"),
+            (8, "six"),
+        ];
+        assert_eq!(texts(Documents::Paragraphs, name), of(&parts));
+        let whole = [
+            (1, "one\n\n two"),
+            (6, "three"),
+            (6, "four\nfive"),
+            (8, "six"),
+        ];
+        assert_eq!(texts(Documents::Eos, name), of(&whole));
+        let lines = [
+            (1, "one"),
+            (3, " two "),
+            (6, "three"),
+            (6, "four"),
+            (7, "five"),
+            (8, "six"),
+        ];
+        assert_eq!(texts(Documents::Lines, name), of(&lines));
+    }
+    let (_folder, path) = file("x.txt", content);
+    assert_eq!(
+        rows(&path, Documents::Lines).unwrap()[0].fields["text"],
+        "<|end|>one"
+    );
+}

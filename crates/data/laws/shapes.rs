@@ -12,7 +12,7 @@ fn labels_are_true_or_false() {
     for (label, expected) in [
         (
             "\"label\": 2",
-            "x.jsonl:1: field `label` must be true or false",
+            "x.jsonl:1: field `label` is 2, not true, false, or a probability from 0 to 1",
         ),
         ("\"label\": null", "x.jsonl:1: no field `label`"),
         ("\"good\": true", "x.jsonl:1: no field `label`"),
@@ -116,5 +116,133 @@ fn scores_make_pairs() {
     assert!(
         error.contains("`responses` has 2 items and `scores` has 1"),
         "{error}"
+    );
+}
+
+/// Whatever a label is called and however it is written, the better answer comes first, and a doubt is
+/// the field `label` of the prompt.
+#[test]
+fn labels_of_pairs_put_the_better_answer_first() {
+    let row = |label: Value| json!({"prompt": "q", "chosen": "a", "rejected": "b", "which": label});
+    let content = [
+        row(json!(1)),
+        row(json!("2")),
+        row(json!([2, 2, 1, 2])),
+        row(json!(null)),
+    ];
+    let mut base = settings(characters(), Some(1), None);
+    base.fields.label = "which".into();
+    base.labels.values = LabelValues::Named(LabelName::OneTwo);
+    let (pairs, _) = read(base.clone(), &content, |reader, rows| reader.pairs(rows));
+    let pairs = pairs.unwrap();
+    let answers: String = texts(pairs.sequences())
+        .into_iter()
+        .map(|(_, text)| text)
+        .collect();
+    assert_eq!(answers, "abbabaab");
+    let labels: Vec<_> = (0..4)
+        .map(|pair| {
+            pairs
+                .sequences()
+                .prompt_of(2 * pair)
+                .fields
+                .get("label")
+                .cloned()
+        })
+        .collect();
+    assert_eq!(labels, [None, None, Some(json!(0.75)), None]);
+    // Those who take yes or no alone leave out what is neither.
+    base.labels.doubt = Doubt::Refused;
+    let (pairs, notes) = read(
+        base.clone(),
+        &[row(json!([1, 2])), row(json!(1))],
+        |reader, rows| reader.pairs(rows),
+    );
+    assert_eq!((pairs.unwrap().len(), notes.undecided), (1, 1));
+    let both = [json!({"prompt": "q", "responses": ["a", "b"], "scores": [1, 2], "which": 1})];
+    let (error, _) = read(base, &both, |reader, rows| reader.pairs(rows));
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("x.jsonl:1: has `scores` and a label, `which`"),
+        "{error}"
+    );
+}
+
+/// A table has nothing but texts.
+#[test]
+fn numbers_of_pairs_may_be_texts() {
+    let row = |key: &str, value: Value| {
+        let mut row = json!({"prompt": "q", "chosen": "a", "rejected": "b"});
+        row[key] = value;
+        row
+    };
+    let good = [
+        row("weight", json!("2.5")),
+        row("margin", json!("")),
+        row("margin", json!(1)),
+    ];
+    let settings = || settings(characters(), Some(1), None);
+    let (pairs, _) = read(settings(), &good, |reader, rows| reader.pairs(rows));
+    let pairs = pairs.unwrap();
+    let of = |pair: usize, key: &str| {
+        pairs
+            .sequences()
+            .prompt_of(2 * pair)
+            .fields
+            .get(key)
+            .cloned()
+    };
+    assert_eq!(of(0, "weight"), Some(json!(2.5)));
+    assert_eq!((of(1, "margin"), of(2, "margin")), (None, Some(json!(1.0))));
+    for (key, value) in [
+        ("weight", json!(0)),
+        ("weight", json!("much")),
+        ("margin", json!("-1")),
+    ] {
+        let (error, _) = read(settings(), &[row(key, value)], |reader, rows| {
+            reader.pairs(rows)
+        });
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("x.jsonl:1: field `{key}` must be")),
+            "{error}"
+        );
+    }
+}
+
+/// What somebody who uses a row needs of it is checked as its shape is.
+#[test]
+fn rows_without_what_is_needed_are_bad_rows() {
+    #[derive(Debug)]
+    struct Topic;
+    impl Need for Topic {
+        fn check(
+            &self,
+            fields: &serde_json::Map<String, Value>,
+        ) -> std::result::Result<(), String> {
+            fields
+                .get("topic")
+                .map(|_| ())
+                .ok_or_else(|| "no topic".into())
+        }
+    }
+    let content = [json!({"prompt": "a", "topic": 1}), json!({"prompt": "b"})];
+    let mut base = settings(characters(), Some(1), None);
+    base.needs = vec![std::sync::Arc::new(Topic)];
+    let (error, _) = read(base.clone(), &content, |reader, rows| reader.prompts(rows));
+    assert!(
+        error
+            .unwrap_err()
+            .to_string()
+            .ends_with("x.jsonl:2: no topic")
+    );
+    base.on_bad_row = OnBadRow::Skip;
+    let (prompts, notes) = read(base, &content, |reader, rows| reader.prompts(rows));
+    assert_eq!((prompts.unwrap().len(), notes.skipped_rows), (1, 1));
+    assert!(
+        notes
+            .first_skipped
+            .unwrap()
+            .ends_with("x.jsonl:2: no topic")
     );
 }

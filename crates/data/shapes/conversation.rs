@@ -133,6 +133,9 @@ pub(crate) enum Said {
 impl Said {
     /// A field or its ids, if the row has it.
     pub(crate) fn of(row: &Row, name: &str) -> Result<Option<Self>> {
+        if name.is_empty() {
+            return Ok(None);
+        }
         if let Some(ids) = row.ids(&format!("{name}_ids"))? {
             return Ok(Some(Self::Ids(ids)));
         }

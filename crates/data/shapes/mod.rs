@@ -78,7 +78,7 @@ impl Shape {
 
 /// Whether a row has a field or its ids.
 pub(crate) fn has(row: &Row, name: &str) -> bool {
-    row.get(name).is_some() || row.get(&format!("{name}_ids")).is_some()
+    row.get(name).is_some() || (!name.is_empty() && row.get(&format!("{name}_ids")).is_some())
 }
 
 /// A part of a row on its way to tokens.
@@ -164,10 +164,7 @@ impl Writer {
             Shape::Text => self.text(row),
             Shape::Prompt => self.prompt(row),
             Shape::Completion => self.completion(row),
-            Shape::Unpaired => {
-                row.label(&self.fields.label)?;
-                self.completion(row)
-            }
+            Shape::Unpaired => self.completion(row),
             Shape::Preference => self.pair(row),
             Shape::ImplicitPreference => self.implicit_pair(row),
             Shape::Scored => self.scored(row),

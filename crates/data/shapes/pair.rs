@@ -78,10 +78,11 @@ impl Writer {
 
     /// A row may say by how much the chosen response should win.
     fn check_margin(&self, row: &Row) -> Result<()> {
-        match row.get("margin") {
-            None => Ok(()),
-            Some(value) if value.as_f64().is_some_and(|m| m.is_finite() && m >= 0.0) => Ok(()),
-            Some(value) => Err(row.wrong("margin", "a number from 0", value)),
+        match row.number("margin", "a number from 0")? {
+            Some(margin) if margin < 0.0 => {
+                Err(row.wrong("margin", "a number from 0", &row.fields["margin"]))
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -134,10 +134,10 @@ impl World {
         let mut network = wiring::network(&self.model, &config, Storage::Frozen, Heads::Language)?;
         let sampling = Sampling {
             samples,
-            max_new_tokens: config.sampling.max_new_tokens,
+            max_new_tokens: wiring::max_new_tokens(&config, &vocabulary)?,
             rows: config.sampling.rows,
             stop: vocabulary.ends.clone(),
-            context: wiring::context(&config, &vocabulary),
+            context: wiring::context(&config, &vocabulary)?,
             draw: Draw::Sample,
             seed,
             step: u64::MAX,

@@ -1,0 +1,128 @@
+//! How long prompts and responses may be: what the context leaves, and what the settings say.
+
+use crate::config::{Config, MethodName, ObjectiveName};
+use crate::output::Usage;
+use crate::wiring::{self, Vocabulary};
+use anyhow::{Result, anyhow};
+use rlhf_data::Limits;
+use rlhf_lm::inspect;
+use rlhf_reward::Learned;
+
+/// The greatest length of a response where nothing is said.
+const MAX_NEW_TOKENS: usize = 64;
+
+/// How much of a prompt and its response is read, at most, by every network of the run. A language
+/// model never reads the last token; a reward model does, and takes one from the room there is.
+pub(crate) fn context(config: &Config, vocabulary: &Vocabulary) -> Result<usize> {
+    let mut context =
+        vocabulary.context - usize::from(config.objective.method() == MethodName::Reward);
+    if let Some(rule) = &config.reward {
+        for folder in rule.models().into_iter().filter(|folder| folder.exists()) {
+            let its = inspect(folder)?.context;
+            // One with a tokenizer of its own cuts the text itself.
+            if its >= vocabulary.context || !Learned::rereads(folder, &vocabulary.tokenizer)? {
+                context = context.min(its.min(vocabulary.context) - 1);
+            }
+        }
+        for folder in rule
+            .language_models()
+            .into_iter()
+            .filter(|folder| folder.exists())
+        {
+            context = context.min(inspect(folder)?.context);
+        }
+    }
+    // A prior that is not complete is refused where it is needed.
+    if config.objective != ObjectiveName::Sft
+        && let Ok(prior) = wiring::prior(config)
+    {
+        for folder in prior.folders.iter().filter(|folder| folder.exists()) {
+            context = context.min(inspect(folder)?.context);
+        }
+    }
+    Ok(context.max(1))
+}
+
+/// The greatest lengths of prompts, completions and responses. Prompts that are to be continued stay
+/// whole where at least a token fits behind them, unless `data.max_prompt_tokens` cuts them.
+///
+/// # Errors
+/// If prompts and responses of the lengths that the settings ask for do not fit together.
+pub(crate) fn limits(config: &Config, vocabulary: &Vocabulary) -> Result<Limits> {
+    let context = context(config, vocabulary)?;
+    let lengths = &config.data;
+    Ok(Limits {
+        context,
+        prompt: lengths.max_prompt_tokens.unwrap_or(usize::MAX),
+        completion: lengths.max_completion_tokens.unwrap_or(usize::MAX),
+        response: of_settings(config, context)?,
+    })
+}
+
+/// The greatest length of a response of these settings, where its prompt leaves that much.
+///
+/// # Errors
+/// As [`limits`].
+pub(crate) fn max_new_tokens(config: &Config, vocabulary: &Vocabulary) -> Result<usize> {
+    of_settings(config, context(config, vocabulary)?)
+}
+
+fn of_settings(config: &Config, context: usize) -> Result<usize> {
+    let given = config.sampling.max_new_tokens;
+    match config.objective.method().online() {
+        true => Ok(response(given, config.data.max_prompt_tokens, context).map_err(Usage)?),
+        // Pairs and demonstrations are cut to fit with their answers, whatever is drawn to measure.
+        false => Ok(given.unwrap_or(MAX_NEW_TOKENS)),
+    }
+}
+
+/// The greatest length of a response: what was asked for, or else 64, or less where a limit of the
+/// prompts leaves less.
+fn response(given: Option<usize>, prompt: Option<usize>, context: usize) -> Result<usize> {
+    let Some(prompt) = prompt else {
+        return Ok(given.unwrap_or(MAX_NEW_TOKENS));
+    };
+    // The last token of a response is never read.
+    let left = (context + 1).saturating_sub(prompt);
+    match given {
+        _ if left == 0 => Err(anyhow!(
+            "data.max_prompt_tokens = {prompt} leaves no room for a response: {context} tokens are read \
+             at most; lower it"
+        )),
+        Some(given) if given > left => Err(anyhow!(
+            "data.max_prompt_tokens = {prompt} and sampling.max_new_tokens = {given} do not fit together: \
+             {context} tokens are read at most, which leaves responses of {left}; lower one of the two"
+        )),
+        Some(given) => Ok(given),
+        None => Ok(left.min(MAX_NEW_TOKENS)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_for_holds_or_is_refused() {
+        for (given, prompt, expected) in [
+            (None, None, Ok(64)),
+            (Some(100), None, Ok(100)),
+            (None, Some(10), Ok(39)),
+            (Some(39), Some(10), Ok(39)),
+            (None, Some(48), Ok(1)),
+            (Some(40), Some(10), Err("which leaves responses of 39")),
+            (
+                None,
+                Some(49),
+                Err("leaves no room for a response: 48 tokens"),
+            ),
+        ] {
+            let found = response(given, prompt, 48).map_err(|error| error.to_string());
+            match (&found, expected) {
+                (Ok(found), Ok(expected)) => assert_eq!(*found, expected),
+                (Err(error), Err(expected)) => assert!(error.contains(expected), "{error}"),
+                _ => panic!("{given:?} {prompt:?}: {found:?}, not {expected:?}"),
+            }
+        }
+    }
+}

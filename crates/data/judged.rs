@@ -1,0 +1,103 @@
+//! What rows say of their answers, and what those who use a row need of it.
+
+use crate::reader::Item;
+use crate::shapes::Written;
+use crate::{Fields, Labels, Result, Row};
+use serde_json::{Map, Value};
+use std::fmt::Debug;
+
+/// The field of a pair's prompt that holds the probability that its first response is the better one,
+/// where that is not 1, whatever the column is called.
+const LABEL: &str = "label";
+
+/// Fields of a pair's prompt that are numbers, or texts of numbers in a table.
+const NUMBERS: [&str; 2] = ["margin", "weight"];
+
+/// Something that a row must have for somebody who uses it, such as a reward that compares with it.
+pub trait Need: Debug + Send + Sync {
+    /// Whether a row has it.
+    ///
+    /// # Errors
+    /// If not: what is missing and who needs it. The row's place is added to it.
+    fn check(&self, fields: &Map<String, Value>) -> std::result::Result<(), String>;
+}
+
+/// How the opinions of rows are read.
+pub(crate) struct Judged<'a> {
+    pub(crate) labels: &'a Labels,
+    pub(crate) fields: &'a Fields,
+}
+
+/// What a row says of its pairs.
+pub(crate) struct Judgement {
+    /// The probability that the first response is better.
+    first: f64,
+    /// Its other numbers.
+    numbers: Vec<(&'static str, Option<f64>)>,
+}
+
+impl Judged<'_> {
+    /// Whether the completion of a row was liked; none where its label says neither.
+    pub(crate) fn liked(&self, row: &Row) -> Result<Option<bool>> {
+        let name = &self.fields.label;
+        let labels = Labels {
+            doubt: crate::Doubt::Refused,
+            ..self.labels.clone()
+        };
+        match labels.probability(row, name)? {
+            None => Err(row.error(format!("no field `{name}` (true or false)"))),
+            Some(0.5) => Ok(None),
+            Some(yes) => Ok(Some(yes > 0.5)),
+        }
+    }
+
+    /// What a row says of its pair, or of the pairs that its scores make; none where it says of neither
+    /// answer that it is better and has to.
+    pub(crate) fn of_pair(&self, row: &Row, written: &Written) -> Result<Option<Judgement>> {
+        let name = &self.fields.label;
+        let first = self.labels.probability(row, name)?;
+        if first.is_some() && !written.scores.is_empty() {
+            let scores = &self.fields.scores;
+            return Err(row.error(format!(
+                "has `{scores}` and a label, `{name}`: one of the two must say which response is better; \
+                 take the label out, or set data.fields.label = \"\""
+            )));
+        }
+        let first = first.unwrap_or(1.0);
+        if first == 0.5 && self.labels.doubt == crate::Doubt::Refused {
+            return Ok(None);
+        }
+        let mut numbers = Vec::new();
+        for name in NUMBERS.into_iter().filter(|name| row.get(name).is_some()) {
+            numbers.push((name, row.number(name, "a number")?));
+        }
+        if let Some((_, Some(weight))) = numbers.iter().find(|(name, _)| *name == "weight")
+            && *weight <= 0.0
+        {
+            return Err(row.wrong("weight", "a positive number", &row.fields["weight"]));
+        }
+        Ok(Some(Judgement { first, numbers }))
+    }
+}
+
+impl Judgement {
+    /// Makes the better response of an item the first, and writes down how sure that is.
+    pub(crate) fn apply(&self, item: &mut Item) {
+        let mut first = self.first;
+        if first < 0.5 {
+            item.responses.swap(0, 1);
+            first = 1.0 - first;
+        }
+        let fields = &mut item.prompt.fields;
+        fields.remove(LABEL);
+        if first < 1.0 {
+            fields.insert(LABEL.into(), first.into());
+        }
+        for (name, number) in &self.numbers {
+            match number {
+                Some(number) => fields.insert((*name).into(), (*number).into()),
+                None => fields.remove(*name),
+            };
+        }
+    }
+}
