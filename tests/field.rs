@@ -6,6 +6,8 @@ mod batches;
 #[path = "field/measures.rs"]
 mod measures;
 mod program;
+#[path = "field/record.rs"]
+mod record;
 #[path = "field/rows.rs"]
 mod rows;
 #[path = "field/runs.rs"]

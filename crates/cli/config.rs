@@ -11,9 +11,9 @@ mod names;
 pub(crate) use names::{MethodName, ObjectiveName};
 
 use anyhow::Result;
-use rlhf_data::{Documents, Format, OnBadRow, PairsOf};
+use rlhf_data::{Documents, Format, LossOn, OnBadRow, PairsOf};
 use rlhf_lm::Recompute;
-use rlhf_objective::Beta;
+use rlhf_objective::{Adaptive, Beta, Target};
 use rlhf_reward::Rule;
 use rlhf_train::Decay;
 use serde::{Deserialize, Serialize};
@@ -37,34 +37,60 @@ pub(crate) struct Config {
     pub(crate) eval: EvalSection,
 }
 
-/// β: a number, or a start and the KL to hold.
+/// β: a number, or a start and what to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(
     untagged,
-    expecting = "expected a number, or { start, target_kl, horizon }"
+    expecting = "expected a number, or { start, target_kl or target_entropy, horizon, min, max }"
 )]
 pub(crate) enum BetaSetting {
     Fixed(f64),
-    Adaptive {
-        start: f64,
-        target_kl: f64,
-        horizon: f64,
-    },
+    Adaptive(AdaptiveBeta),
+}
+
+/// A β that moves; one of the targets is given.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AdaptiveBeta {
+    pub(crate) start: f64,
+    /// Nats a sequence, where the prior is a distribution.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) target_kl: Option<f64>,
+    /// Nats a sequence, where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) target_entropy: Option<f64>,
+    pub(crate) horizon: f64,
+    /// Its bounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) min: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) max: Option<f64>,
+}
+
+impl AdaptiveBeta {
+    /// What is held, once `check` has seen that there is one thing.
+    pub(crate) fn target(&self) -> Target {
+        match (self.target_kl, self.target_entropy) {
+            (_, Some(entropy)) => Target::Entropy(entropy),
+            (kl, None) => Target::Kl(kl.unwrap_or_default()),
+        }
+    }
+
+    pub(crate) fn adaptive(&self) -> Adaptive {
+        let usual = Adaptive::new(self.start, self.target(), self.horizon);
+        Adaptive {
+            lowest: self.min.unwrap_or(usual.lowest),
+            greatest: self.max.unwrap_or(usual.greatest),
+            ..usual
+        }
+    }
 }
 
 impl BetaSetting {
     pub(crate) fn beta(self) -> Beta {
         match self {
             Self::Fixed(beta) => Beta::Fixed(beta),
-            Self::Adaptive {
-                start,
-                target_kl,
-                horizon,
-            } => Beta::Adaptive {
-                beta: start,
-                target_kl,
-                horizon,
-            },
+            Self::Adaptive(of) => Beta::Adaptive(of.adaptive()),
         }
     }
 }
@@ -232,6 +258,8 @@ pub(crate) struct DataSection {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) held_out: Option<PathBuf>,
     pub(crate) held_out_fraction: f64,
+    /// How many distinct prompts are held out at least, where any are.
+    pub(crate) held_out_at_least: usize,
     /// Which part of a folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) split: Option<String>,
@@ -248,6 +276,8 @@ pub(crate) struct DataSection {
     /// Another chat template than the checkpoint's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) chat_template: Option<PathBuf>,
+    /// Which tokens of a conversation sft learns.
+    pub(crate) loss_on: LossOn,
     /// Which pairs scored responses make, and by how much more than `min_margin` they differ.
     pub(crate) pairs: PairsOf,
     pub(crate) min_margin: f64,

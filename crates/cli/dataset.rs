@@ -2,11 +2,12 @@
 
 use crate::config::{Config, DataSection, MethodName};
 use crate::output::log;
+use crate::progress::Busy;
 use crate::wiring::Vocabulary;
 use anyhow::{Context, Result};
 use rlhf_data::{
-    Chat, Corpus, Documents, Fields, Keys, Limits, OnBadRow, Reader, Reading, Row, Settings, Shape,
-    SharedNotes, SharedStore, Source, Store, Template, Wanted,
+    Chat, Corpus, Documents, Fields, HeldOut, Keys, Limits, OnBadRow, Reader, Reading, Row,
+    Settings, Shape, SharedNotes, SharedStore, Source, Store, Template, Wanted,
 };
 use rlhf_objective::{Items, Pairs, Prompt, Sequences};
 use rlhf_tensor::{Rng, Stream};
@@ -23,6 +24,15 @@ const AT_ONCE: usize = 1024;
 pub(crate) struct Parts<T> {
     pub(crate) train: T,
     pub(crate) held_out: T,
+    /// Rows and distinct prompts of each.
+    pub(crate) sizes: [Size; 2],
+}
+
+/// How many rows there are, and with how many distinct prompts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) rows: usize,
+    pub(crate) prompts: usize,
 }
 
 impl Vocabulary {
@@ -55,6 +65,7 @@ pub(crate) fn settings(
         on_bad_row: data.on_bad_row,
         pairs_of: data.pairs,
         min_margin: data.min_margin,
+        loss_on: data.loss_on,
         ..vocabulary.settings(limits)
     };
     if let Some(path) = &data.chat_template {
@@ -96,6 +107,7 @@ pub(crate) fn opinions(config: &Config, vocabulary: &Vocabulary) -> Result<Parts
 
 /// All answers at once, and whether each was liked.
 pub(crate) fn all_opinions(config: &Config, mut corpus: Corpus) -> Result<(Sequences, Vec<bool>)> {
+    let _busy = Busy::new("tokenizing all answers");
     let all = corpus.opinions(AT_ONCE)?;
     say_later(config, &corpus.later());
     Ok(all)
@@ -114,6 +126,7 @@ pub(crate) fn all_prompts(mut corpus: Corpus) -> Result<Vec<Arc<Prompt>>> {
 
 /// All pairs at once: the methods whose loss compares a pair with all others hold them.
 pub(crate) fn all_pairs(config: &Config, mut corpus: Corpus) -> Result<Pairs> {
+    let _busy = Busy::new("tokenizing all pairs");
     let all = corpus.all(AT_ONCE)?;
     say_later(config, &corpus.later());
     Ok(Pairs::new(all)?)
@@ -167,6 +180,7 @@ fn read(
 ) -> Result<Parts<Corpus>> {
     let data = &config.data;
     let path = data.train.as_deref().context("no data")?;
+    let _busy = Busy::new(format!("reading {}", path.display()));
     let settings = settings(data, vocabulary, limits(config, vocabulary))?;
     let mut reader = Reader::new(settings);
     let (store, keys, first) = open(
@@ -175,33 +189,48 @@ fn read(
         &mut reader,
     )?;
     let own = data.held_out.is_some() || data.held_out_split.is_some();
-    let (train, held_out) = match own {
-        true => (keys.split(0.0, |_| {}).0, None),
+    let (split, held_out) = match own {
+        true => (keys.split(HeldOut::NOTHING, |_| {}), None),
         false => {
             let shuffle = |order: &mut [usize]| {
                 Rng::new(config.train.seed, Stream::Data, 0, 0).shuffle(order);
             };
-            let (train, held_out) = keys.split(data.held_out_fraction, shuffle);
-            (train, Some((store.clone(), held_out)))
+            let wanted = HeldOut {
+                fraction: data.held_out_fraction,
+                at_least: data.held_out_at_least,
+            };
+            let split = keys.split(wanted, shuffle);
+            let (held_out, prompts) = (split.held_out.clone(), split.prompts[1]);
+            (split, Some((store.clone(), held_out, prompts)))
         }
     };
     let wanted = first.as_ref().map_or(Wanted::Prompts, wanted);
-    let train = Corpus::new(&store, &train, &mut reader, wanted)?;
-    let (store, held_out) = match held_out {
+    let of_train = Size {
+        rows: split.train.len(),
+        prompts: split.prompts[0],
+    };
+    let train = Corpus::new(&store, &split.train, &mut reader, wanted)?;
+    let (store, held_out, prompts) = match held_out {
         Some(held_out) => held_out,
         None => {
             let path = data.held_out.as_deref().unwrap_or(path);
             let source = source(data, path, data.held_out_split.as_deref())?;
             let (store, keys, _) = open(&source, data, &mut reader)?;
-            (store, keys.split(0.0, |_| {}).0)
+            let split = keys.split(HeldOut::NOTHING, |_| {});
+            (store, split.train, split.prompts[0])
         }
     };
     if held_out.is_empty() && !own && data.held_out_fraction > 0.0 {
         log(format_args!(
-            "{}: all rows have one prompt, so nothing is held out: give data.held_out a file of its own",
-            path.display()
+            "{}: {}",
+            path.display(),
+            nothing_held_out(data, of_train.prompts)
         ));
     }
+    let of_held_out = Size {
+        rows: held_out.len(),
+        prompts,
+    };
     let held_out = Corpus::new(&store, &held_out, &mut reader, wanted)?;
     if let Some((seen, all)) = train.sampled() {
         log(format_args!(
@@ -213,7 +242,25 @@ fn read(
     for note in reader.notes.sentences() {
         log(format_args!("{}: {note}", path.display()));
     }
-    Ok(Parts { train, held_out })
+    Ok(Parts {
+        train,
+        held_out,
+        sizes: [of_train, of_held_out],
+    })
+}
+
+/// Why a file of so many distinct prompts was not cut.
+fn nothing_held_out(data: &DataSection, prompts: usize) -> String {
+    if prompts < 2 {
+        return "all rows have one prompt, so nothing is held out: give data.held_out a file of its own"
+            .into();
+    }
+    let (fraction, least) = (data.held_out_fraction, data.held_out_at_least);
+    format!(
+        "nothing is held out: {fraction} of {prompts} distinct prompts is fewer than {least}, from which \
+         something can be said of others, and {least} are more than a quarter of all; give data.held_out \
+         a file of its own, or set data.held_out_at_least = 1"
+    )
 }
 
 /// Says what was noted of rows that were not looked at before the first step.

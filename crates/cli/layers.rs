@@ -85,6 +85,12 @@ impl Layers {
         });
     }
 
+    /// Whether the file gives this key of a section.
+    pub(crate) fn says(&self, section: &str, key: &str) -> bool {
+        let table = self.file.as_ref().and_then(|file| file.table.get(section));
+        table.is_some_and(|section| section.get(key).is_some())
+    }
+
     /// The kind of prior, as far as the file or the objective says it.
     pub(crate) fn prior_kind(&self) -> Result<PriorKind> {
         let of_file = self.file.as_ref().and_then(|file| file.table.get("prior"));
@@ -111,6 +117,7 @@ impl Layers {
         }
         let mut config: Config = self.typed(Value::Table(table), "")?;
         config.prior.complete();
+        config.beta.complete();
         config.check()?;
         self.check_method(&config)?;
         Ok(config)
@@ -119,12 +126,22 @@ impl Layers {
     fn check_method(&self, config: &Config) -> Result<()> {
         let value = Value::Table(config.method.clone());
         match config.objective.method() {
-            MethodName::Ppo => self.typed::<rlhf_ppo::Config>(value, "method")?.check()?,
+            MethodName::Ppo => {
+                let method = self.typed::<rlhf_ppo::Config>(value, "method")?;
+                method.check()?;
+                let responses = (config.sampling.rollouts, "responses");
+                config.check_minibatches(method.minibatches, responses)?;
+            }
             MethodName::Rloo | MethodName::Grpo => {
                 self.typed::<GradientConfig>(value, "method")?;
             }
             MethodName::Reinforce => self.typed::<MovingConfig>(value, "method")?.check()?,
-            MethodName::Vargrad => self.typed::<VarGradConfig>(value, "method")?.check()?,
+            MethodName::Vargrad => {
+                let method = self.typed::<VarGradConfig>(value, "method")?;
+                method.check()?;
+                let prompts = (config.prompts(), "prompts");
+                config.check_minibatches(method.minibatches, prompts)?;
+            }
             MethodName::Dpo => {
                 let method = self.typed::<rlhf_dpo::Config>(value, "method")?;
                 method.preference()?;
@@ -190,7 +207,7 @@ impl Layers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{BetaSetting, PriorKind};
+    use crate::config::{AdaptiveBeta, BetaSetting, PriorKind};
 
     fn resolve(file: &str, sets: &[&str]) -> Result<Config> {
         let folder = tempfile::tempdir()?;
@@ -219,11 +236,14 @@ mod tests {
         let beta = adaptive.unwrap().beta;
         assert_eq!(
             beta,
-            BetaSetting::Adaptive {
+            BetaSetting::Adaptive(AdaptiveBeta {
                 start: 0.2,
-                target_kl: 6.0,
-                horizon: 1e4
-            }
+                target_kl: Some(6.0),
+                target_entropy: None,
+                horizon: 1e4,
+                min: Some(0.0002),
+                max: Some(200.0)
+            })
         );
     }
 
@@ -301,7 +321,62 @@ mod tests {
             (
                 "",
                 vec!["beta=high"],
-                "`beta`: expected a number, or { start, target_kl, horizon }",
+                "`beta`: expected a number, or { start, target_kl or target_entropy, horizon, min, max }",
+            ),
+            (
+                "",
+                vec!["beta={ start = 0.2, target = 6, horizon = 1e4 }"],
+                "`beta`: expected a number, or { start, target_kl or target_entropy",
+            ),
+            (
+                "",
+                vec!["beta={ start = 0.2, horizon = 1e4 }"],
+                "beta has no target: give target_kl, or target_entropy",
+            ),
+            (
+                "",
+                vec!["beta={ start = 0.2, target_kl = 6, target_entropy = 6, horizon = 1e4 }"],
+                "beta has two targets",
+            ),
+            (
+                "",
+                vec!["beta={ start = 0, target_kl = 6, horizon = 1e4 }"],
+                "beta.start = 0: must be a positive number",
+            ),
+            (
+                "",
+                vec!["beta={ start = 0.2, target_entropy = -6, horizon = 1e4 }"],
+                "beta.target_entropy = -6: must be a positive number",
+            ),
+            (
+                "",
+                vec!["beta={ start = 0.2, target_kl = 6, horizon = 1e4, max = 0.1 }"],
+                "beta.max = 0.1: beta starts at 0.2, above it",
+            ),
+            (
+                "",
+                vec!["beta={ start = 0.2, target_kl = 6, horizon = 1e4, min = 0.3 }"],
+                "beta.min = 0.3: beta starts at 0.2, below it",
+            ),
+            (
+                "",
+                vec!["beta={ start = 0.2, target_kl = 6, horizon = 12 }"],
+                "beta.horizon = 12: a step of 64 responses would take more from beta than there is",
+            ),
+            (
+                "objective = \"rloo\"",
+                vec!["sampling.rollouts=30"],
+                "sampling.rollouts = 30 is not a multiple of samples_per_prompt = 4",
+            ),
+            (
+                "",
+                vec!["method.minibatches=3"],
+                "method.minibatches = 3 does not divide the 64 responses of an iteration",
+            ),
+            (
+                "objective = \"vargrad\"",
+                vec!["method.minibatches=3"],
+                "method.minibatches = 3 does not divide the 16 prompts of an iteration",
             ),
             (
                 "",

@@ -33,6 +33,9 @@
 //!     fn log_dist(&mut self, _: &Sequences, rows: Range<usize>) -> Result<LogDist<'_>> {
 //!         LogDist::of_log_probs(self.row.repeat(rows.len()), self.row.len())
 //!     }
+//!     fn is_normalized(&self) -> bool {
+//!         true
+//!     }
 //!     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
 //!         Err(Error::Unsupported("nobody draws from this prior".into()))
 //!     }

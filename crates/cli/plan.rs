@@ -1,15 +1,16 @@
 //! What a run is going to do, from its settings, its data and the headers of its checkpoints.
 
 use crate::config::{BackendName, Config, DtypeName, MethodName, ObjectiveName};
+use crate::dataset::{self, Parts, Size};
 use crate::memory::{self, PerItem};
 use crate::output::log;
 use crate::prior_fit;
+use crate::steps;
 use crate::target;
 use crate::wiring::{self, Vocabulary};
 use anyhow::{Result, ensure};
-use rlhf_data::Corpus;
+use rlhf_data::{Chat, Corpus, Limits, LossOn};
 use rlhf_lm::inspect;
-use rlhf_objective::Items;
 use serde_json::{Map, Value};
 
 /// Named lines, in order.
@@ -20,21 +21,65 @@ pub(crate) fn plan(config: &Config) -> Result<Lines> {
     let vocabulary = Vocabulary::load(wiring::model_path(config)?)?;
     if config.objective != ObjectiveName::Sft {
         wiring::prior(config)?.check(vocabulary.size)?;
-        prior_fit::check(config, &vocabulary)?;
     }
+    let fits = prior_fit::check(config, &vocabulary)?;
     let rereading = wiring::rereading(config, &vocabulary.tokenizer)?;
     if config.reward.is_some() {
         wiring::check_reward(config, &vocabulary)?;
     }
     let mut lines = target::describe(config)?;
     lines.extend(rereading.map(|words| ("judges", words)));
-    let (words, item) = data(config, &vocabulary)?;
+    lines.extend(fits.into_iter().map(|words| ("fit", words)));
+    let Data {
+        train,
+        words,
+        item,
+        prior_reads,
+    } = data(config, &vocabulary)?;
+    lines.extend(tokens(config, &vocabulary)?);
     lines.push(("data", words));
-    lines.push(("steps", steps(config)?));
+    lines.extend(prior_reads.map(|words| ("prior reads", words)));
+    lines.push(("steps", steps::describe(config, &train)?));
     lines.push(("products", products(config)));
     lines.extend(frozen(config)?.map(|words| ("frozen", words)));
     lines.push(("memory", memory::estimate(config, item)?));
     Ok(lines)
+}
+
+/// What is to be said of tokens: which end a response, how the files were read, which are learned.
+fn tokens(config: &Config, vocabulary: &Vocabulary) -> Result<Lines> {
+    let mut lines = vec![("ends", vocabulary.stops.clone())];
+    if !vocabulary.notes.is_empty() {
+        lines.push(("tokens", vocabulary.notes.join("; ")));
+    }
+    if config.objective.method() == MethodName::Sft {
+        lines.push(("loss on", loss_on(config, vocabulary)?));
+    }
+    Ok(lines)
+}
+
+/// Which tokens of a conversation are learned.
+fn loss_on(config: &Config, vocabulary: &Vocabulary) -> Result<String> {
+    let chat = dataset::settings(&config.data, vocabulary, Limits::context(1))?.chat;
+    let marked = match &chat {
+        Chat::Template(template) => template.marks_answers(),
+        _ => false,
+    };
+    Ok(match (config.data.loss_on, marked) {
+        (LossOn::All, _) => {
+            "completions; of documents and conversations every token (data.loss_on = \"assistant\" or \
+             \"last\" for what the assistant says)"
+        }
+        (LossOn::Assistant, true) => {
+            "what the assistant says: the chat template's {% generation %} blocks (data.loss_on)"
+        }
+        (LossOn::Assistant, false) => {
+            "what the assistant says: each turn of its role, by the chat template, which has no \
+             {% generation %} blocks (data.loss_on)"
+        }
+        (LossOn::Last, _) => "the assistant's last turn (data.loss_on)",
+    }
+    .into())
 }
 
 /// What the networks compute with.
@@ -73,7 +118,7 @@ fn frozen(config: &Config) -> Result<Option<String>> {
 /// Prints lines for a person.
 pub(crate) fn show(lines: &Lines) {
     for (name, line) in lines {
-        log(format_args!("{name:<11}{line}"));
+        log(format_args!("{name:<10} {line}"));
     }
 }
 
@@ -85,8 +130,17 @@ pub(crate) fn json(lines: &Lines) -> Value {
     Value::Object(Map::from_iter(fields))
 }
 
-/// What there is to learn from, in words, and what a network reads for one item of it.
-fn data(config: &Config, vocabulary: &Vocabulary) -> Result<(String, PerItem)> {
+/// What there is to learn from.
+struct Data {
+    train: Corpus,
+    words: String,
+    /// What a network reads for one item of it.
+    item: PerItem,
+    /// What a prior that is a network reads before the first step, where the method asks it then.
+    prior_reads: Option<String>,
+}
+
+fn data(config: &Config, vocabulary: &Vocabulary) -> Result<Data> {
     let method = config.objective.method();
     let (what, parts) = match method {
         MethodName::Dpo | MethodName::Reward => ("pairs", wiring::pairs(config, vocabulary)?),
@@ -97,11 +151,7 @@ fn data(config: &Config, vocabulary: &Vocabulary) -> Result<(String, PerItem)> {
         ),
         _ => ("prompts", wiring::prompts(config, vocabulary)?),
     };
-    let count = |corpus: &Corpus| match method {
-        // A pair is two of them.
-        MethodName::Kto => corpus.responses(),
-        _ => corpus.count(),
-    };
+    let count = |corpus| steps::items(method, corpus);
     let (train, held_out) = (count(&parts.train), count(&parts.held_out));
     ensure!(
         method != MethodName::Kto || train > 1,
@@ -117,46 +167,45 @@ fn data(config: &Config, vocabulary: &Vocabulary) -> Result<(String, PerItem)> {
         train > 0,
         "the data file leaves no {what} to train on: lower data.held_out_fraction"
     );
-    let words = format!("{train} {what} to train on, {held_out} held out");
-    Ok((words, item))
+    let [of_train, of_held_out] = parts.sizes.map(|size| repeated(method, size));
+    Ok(Data {
+        words: format!("{train} {what} to train on{of_train}, {held_out} held out{of_held_out}"),
+        item,
+        prior_reads: prior_reads(config, &parts)?,
+        train: parts.train,
+    })
 }
 
-fn steps(config: &Config) -> Result<String> {
-    let epochs = match config.train.epochs.unwrap_or(1) {
-        1 => "1 epoch".to_owned(),
-        count => format!("{count} epochs"),
+fn prior_reads(config: &Config, parts: &Parts<Corpus>) -> Result<Option<String>> {
+    // KTO asks about the answers of other rows too, which are as many and about as long.
+    let times = match config.objective.method() {
+        MethodName::Dpo => 1,
+        MethodName::Kto => 2,
+        _ => return Ok(None),
     };
-    let online = |updates: usize| {
-        let iterations = config.train.iterations.unwrap_or(1);
-        let rollouts = config.sampling.rollouts;
-        format!("{iterations} iterations of {rollouts} responses, {updates} updates each")
+    if wiring::prior(config)?.folders.is_empty() {
+        return Ok(None);
+    }
+    let both = [&parts.train, &parts.held_out];
+    let tokens: u64 = both.iter().map(|part| times * part.tokens().0).sum();
+    let responses: u64 = both
+        .iter()
+        .map(|part| times * part.responses() as u64)
+        .sum();
+    Ok(Some(format!(
+        "{tokens} tokens of {responses} responses before the first step; what it says is kept in the \
+         run folder"
+    )))
+}
+
+/// How many distinct prompts there are, where rows repeat them. A document has no prompt.
+fn repeated(method: MethodName, Size { rows, prompts }: Size) -> String {
+    let what = match method.online() {
+        true => "distinct",
+        false => "distinct prompts",
     };
-    Ok(match config.objective.method() {
-        MethodName::Ppo => {
-            let method: rlhf_ppo::Config = config.method()?;
-            online(method.epochs * method.minibatches)
-        }
-        MethodName::Vargrad => {
-            let method: rlhf_reinforce::VarGradConfig = config.method()?;
-            online(method.epochs * method.minibatches)
-        }
-        MethodName::Rloo | MethodName::Reinforce | MethodName::Grpo => online(1),
-        MethodName::Dpo | MethodName::Reward => {
-            let pairs = config.train.batch_pairs.unwrap_or(1);
-            format!("{epochs} in batches of {pairs} pairs")
-        }
-        MethodName::Kto => {
-            let method: rlhf_dpo::KtoConfig = config.method()?;
-            let answers = method.answers_per_step;
-            format!("{epochs} in batches of {answers} answers")
-        }
-        MethodName::Sft => {
-            let method: rlhf_sft::Config = config.method()?;
-            let size = match method.per_step {
-                rlhf_sft::PerStep::Sequences(number) => format!("{number} sequences"),
-                rlhf_sft::PerStep::Tokens(number) => format!("{number} tokens"),
-            };
-            format!("{epochs} in batches of {size}")
-        }
-    })
+    match prompts < rows {
+        true => format!(" ({prompts} {what})"),
+        false => String::new(),
+    }
 }

@@ -3,6 +3,7 @@
 use crate::commands::train;
 use crate::config::{Config, ObjectiveName, PriorSection};
 use crate::output::log;
+use crate::steps;
 use crate::wiring::{self, Vocabulary};
 use anyhow::{Context, Result};
 use rlhf_objective::Items;
@@ -58,8 +59,12 @@ pub(crate) fn settings(section: &PriorSection, config: &Config) -> Result<Config
     Ok(settings)
 }
 
-/// How many demonstrations each fit has: everything of them is read, and nothing fitted.
-pub(crate) fn check(config: &Config, vocabulary: &Vocabulary) -> Result<()> {
+/// The steps of each fit: all of its demonstrations are read, and nothing fitted.
+pub(crate) fn check(config: &Config, vocabulary: &Vocabulary) -> Result<Vec<String>> {
+    if config.objective == ObjectiveName::Sft {
+        return Ok(Vec::new());
+    }
+    let mut fits = Vec::new();
     for section in config.prior.fits() {
         let settings = settings(section, config)?;
         let found = wiring::demonstrations(&settings, vocabulary)?;
@@ -67,8 +72,11 @@ pub(crate) fn check(config: &Config, vocabulary: &Vocabulary) -> Result<()> {
             found.train.count() > 0,
             "prior.data leaves no demonstrations to fit to: lower data.held_out_fraction"
         );
+        let steps = steps::describe(&settings, &found.train)?;
+        let data = settings.data.train.unwrap_or_default();
+        fits.push(format!("of the prior to {}, {steps}", data.display()));
     }
-    Ok(())
+    Ok(fits)
 }
 
 /// Fits what is not fitted yet; a fit that was interrupted goes on where it was.

@@ -1,10 +1,10 @@
 //! What is known of a prior before it is loaded.
 
-use crate::config::{Config, MeanName, PriorSection};
+use crate::config::{BetaSetting, Config, MeanName, PriorSection};
 use crate::wiring::{frozen, model_path, network, prior_of};
 use anyhow::{Context, Result, bail, ensure};
 use rlhf_lm::{Heads, inspect};
-use rlhf_objective::Prior;
+use rlhf_objective::{Prior, Target};
 use rlhf_prior::{Counting, Frozen, Mixture, Smoothed, Uniform};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +17,8 @@ pub(crate) struct PriorPlan {
     pub(crate) name: Option<&'static str>,
     /// What it is, for a person.
     pub(crate) words: String,
+    /// Whether it is a distribution, so that there is a KL to it that β can hold.
+    normalized: bool,
     /// The checkpoint folders it reads.
     pub(crate) folders: Vec<PathBuf>,
     load: Box<dyn FnOnce() -> Result<Loaded>>,
@@ -29,6 +31,7 @@ impl PriorPlan {
         Ok(Self {
             name: None,
             words: "counting: every response weighs 1, so −KL is the entropy of the policy".into(),
+            normalized: false,
             folders: Vec::new(),
             load: Box::new(move || Ok((Box::new(Counting::new(inspect(&model)?.vocab)), vec![]))),
         })
@@ -40,6 +43,7 @@ impl PriorPlan {
         Ok(Self {
             name: Some("uniform"),
             words: "uniform: every token is as likely as every other".into(),
+            normalized: true,
             folders: Vec::new(),
             load: Box::new(move || Ok((Box::new(Uniform::new(inspect(&model)?.vocab)), vec![]))),
         })
@@ -96,6 +100,7 @@ impl PriorPlan {
             return Ok(Self {
                 name: Some("demonstrations"),
                 words,
+                normalized: true,
                 folders: vec![model],
                 load: Box::new(load),
             });
@@ -152,6 +157,7 @@ impl PriorPlan {
         Ok(Self {
             name: Some(name),
             words,
+            normalized: true,
             folders,
             load: Box::new(load),
         })
@@ -207,6 +213,7 @@ impl PriorPlan {
         Ok(Self {
             name: Some("mixture"),
             words,
+            normalized: true,
             folders,
             load: Box::new(load),
         })
@@ -222,6 +229,27 @@ impl PriorPlan {
                  tokenizer",
                 folder.display()
             );
+        }
+        Ok(())
+    }
+
+    /// Whether β can hold what the settings say over this prior.
+    pub(crate) fn check_beta(&self, beta: BetaSetting) -> Result<()> {
+        let BetaSetting::Adaptive(of) = beta else {
+            return Ok(());
+        };
+        match of.target() {
+            Target::Kl(target) => ensure!(
+                self.normalized,
+                "beta.target_kl = {target}: the counting prior is not a distribution, and the KL to it is \
+                 minus the entropy of the policy; give beta.target_entropy, the entropy to hold in nats \
+                 a sequence, in its place"
+            ),
+            Target::Entropy(target) => ensure!(
+                !self.normalized,
+                "beta.target_entropy = {target}: this prior is a distribution, so beta prices the KL to \
+                 it; give beta.target_kl, the KL to hold in nats a sequence, in its place"
+            ),
         }
         Ok(())
     }

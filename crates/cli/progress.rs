@@ -7,6 +7,8 @@ use rlhf_hub::Repository;
 use rlhf_train::{Progress, Watch};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
+use std::sync::mpsc::{RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// The metrics that are shown, and what they are called.
@@ -20,8 +22,10 @@ const SHOWN: [(&str, &str); 6] = [
 ];
 /// At most so many plain lines a run, about.
 const LINES: usize = 50;
-/// A plain line about a download comes so often.
+/// A plain line about a download or another phase comes so often.
 const PAUSE: Duration = Duration::from_secs(10);
+/// The same of a phase whose length is not known, after a while.
+const LONG_PAUSE: Duration = Duration::from_secs(60);
 
 /// Shows the progress of a run on stderr.
 pub(crate) struct Bar {
@@ -88,6 +92,109 @@ fn numbers(metrics: &BTreeMap<&'static str, f64>) -> String {
         Some(format!("{name} {value:.4}"))
     });
     shown.collect::<Vec<_>>().join("  ")
+}
+
+/// Shows how far a phase is whose length is known, on stderr: a bar on a terminal; elsewhere a line now
+/// and then, none for a phase that is over soon.
+pub(crate) struct Phase {
+    name: String,
+    unit: &'static str,
+    total: u64,
+    start: u64,
+    done: u64,
+    bar: Option<ProgressBar>,
+    began: Instant,
+    said: Instant,
+}
+
+impl Phase {
+    /// Of `total` things called `unit`, `done` of which are done.
+    pub(crate) fn new(name: &str, unit: &'static str, total: u64, done: u64) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let template = "{prefix} {bar:24} {human_pos}/{human_len} {msg}  {eta} left";
+            let style = ProgressStyle::with_template(template);
+            let bar = ProgressBar::new(total).with_prefix(name.to_string());
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_message(unit);
+            bar.set_position(done);
+            bar.reset_eta();
+            bar
+        });
+        Self {
+            name: name.into(),
+            unit,
+            total,
+            start: done,
+            done,
+            bar,
+            began: Instant::now(),
+            said: Instant::now(),
+        }
+    }
+
+    /// So many more are done.
+    pub(crate) fn advance(&mut self, count: u64) {
+        self.done += count;
+        if let Some(bar) = &self.bar {
+            bar.set_position(self.done);
+        } else if self.said.elapsed() > PAUSE {
+            self.said = Instant::now();
+            let (name, unit, done, total) = (&self.name, self.unit, self.done, self.total);
+            log(format_args!(
+                "{name}: {done} of {total} {unit}{}",
+                self.left()
+            ));
+        }
+    }
+
+    fn left(&self) -> String {
+        let (now, left) = (self.done - self.start, self.total.saturating_sub(self.done));
+        let each = self.began.elapsed().as_secs_f64() / now.max(1) as f64;
+        let left = Duration::from_secs_f64((each * left as f64).round());
+        format!(", {:#} left", indicatif::HumanDuration(left))
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Says of work whose length is not known that it goes on, from ten seconds on; ends with its value.
+pub(crate) struct Busy {
+    over: Option<Sender<()>>,
+    teller: Option<JoinHandle<()>>,
+}
+
+impl Busy {
+    /// From now on, in words that a colon and the time follow.
+    pub(crate) fn new(words: impl Into<String>) -> Self {
+        let (over, ended) = std::sync::mpsc::channel();
+        let (words, began) = (words.into(), Instant::now());
+        let teller = std::thread::spawn(move || {
+            let mut pause = PAUSE;
+            while ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+                let seconds = began.elapsed().as_secs();
+                log(format_args!("{words}: {seconds} s so far"));
+                pause = (pause * 2).min(LONG_PAUSE);
+            }
+        });
+        Self {
+            over: Some(over),
+            teller: Some(teller),
+        }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        drop(self.over.take());
+        if let Some(teller) = self.teller.take() {
+            let _ = teller.join();
+        }
+    }
 }
 
 /// Shows the progress of what is fetched from the hub on stderr.

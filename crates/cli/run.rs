@@ -3,12 +3,16 @@
 use crate::config::{Config, MethodName};
 use crate::dataset::{all_opinions, all_pairs, say_later, some_held_out};
 use crate::held_out;
-use crate::progress::Bar;
+use crate::interrupt::Running;
+use crate::output::log;
+use crate::prior_pass::PriorPass;
+use crate::progress::{Bar, Busy};
+use crate::record::Record;
 use crate::reward_model;
 use crate::wiring::{self, Vocabulary};
 use anyhow::{Context, Result};
 use rlhf_journal::Journal;
-use rlhf_objective::{Items, KlPenalty, Network, Objective, Pairs};
+use rlhf_objective::{Items, KlPenalty, Objective, Pairs, Prompt};
 use rlhf_policy::{ActorCritic, Draw, Sampling};
 use rlhf_ppo::Ppo;
 use rlhf_reinforce::{Baseline, GradientConfig, MovingConfig, PolicyGradient, VarGrad};
@@ -21,14 +25,11 @@ use rlhf_train::{
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// Where a run starts.
 pub(crate) struct Start {
     folder: PathBuf,
     checkpoint: bool,
-    /// What it has from the hub, for `run.json`.
-    repositories: Vec<Value>,
 }
 
 impl Start {
@@ -38,16 +39,7 @@ impl Start {
         Ok(Self {
             folder,
             checkpoint: false,
-            repositories: Vec::new(),
         })
-    }
-
-    /// With what `run.json` says of repositories of the hub.
-    pub(crate) fn with(self, repositories: Vec<Value>) -> Self {
-        Self {
-            repositories,
-            ..self
-        }
     }
 
     /// At a checkpoint of the run.
@@ -55,7 +47,6 @@ impl Start {
         Self {
             folder: checkpoint.into(),
             checkpoint: true,
-            repositories: Vec::new(),
         }
     }
 }
@@ -68,7 +59,12 @@ pub(crate) fn start_threads(config: &Config) -> Result<()> {
 }
 
 /// Runs to the end or to an interrupt.
-pub(crate) fn execute(config: &Config, journal: &mut Journal, start: &Start) -> Result<Ended> {
+pub(crate) fn execute(
+    config: &Config,
+    journal: &mut Journal,
+    record: &Record,
+    start: &Start,
+) -> Result<Ended> {
     let vocabulary = Vocabulary::load(wiring::model_path(config)?)?;
     let mut policy = wiring::policy(&start.folder, config)?;
     let state = match start.checkpoint {
@@ -80,7 +76,7 @@ pub(crate) fn execute(config: &Config, journal: &mut Journal, start: &Start) -> 
         journal,
         state,
         vocabulary,
-        repositories: &start.repositories,
+        record,
     };
     let policy = &mut policy;
     let gradient = PolicyGradient::new;
@@ -112,7 +108,7 @@ struct Surroundings<'a> {
     journal: &'a mut Journal,
     state: State,
     vocabulary: Vocabulary,
-    repositories: &'a [Value],
+    record: &'a Record,
 }
 
 impl Surroundings<'_> {
@@ -120,13 +116,13 @@ impl Surroundings<'_> {
         let config = self.config;
         let mut prompts = wiring::prompts(config, &self.vocabulary)?.train;
         let later = prompts.later();
-        let penalty = self.penalty(policy)?;
+        let penalty = self.penalty()?;
         let reward = wiring::reward(config, &self.vocabulary.tokenizer)?;
         let mut objective = Objective::new(reward, penalty);
         let iterations = config.train.iterations.context("no train.iterations")?;
         let settings = Online {
             iterations,
-            prompts: config.sampling.rollouts / config.sampling.samples_per_prompt,
+            prompts: config.prompts(),
             sampling: sampling(config, &self.vocabulary),
             optim: optim(config),
             log_samples: config.train.samples,
@@ -159,15 +155,14 @@ impl Surroundings<'_> {
     fn dpo(&mut self, policy: &mut ActorCritic) -> Result<Ended> {
         let config = self.config;
         let pairs = wiring::pairs(config, &self.vocabulary)?;
-        let mut penalty = self.penalty(policy)?;
-        let tokens = config.train.tokens_per_batch;
+        let mut pass = self.prior_pass()?;
         let held_out = match pairs.held_out.count() == 0 {
             true => None,
-            false => Some(penalty.with_prior(all_pairs(config, pairs.held_out)?, tokens)?),
+            false => Some(pass.pairs("held-out", all_pairs(config, pairs.held_out)?)?),
         };
-        let pairs = penalty.with_prior(all_pairs(config, pairs.train)?, tokens)?;
-        // The prior has spoken; its memory is free for the policy.
-        drop(penalty);
+        let pairs = pass.pairs("train", all_pairs(config, pairs.train)?)?;
+        // The prior's memory is free for the policy.
+        drop(pass);
         let method: rlhf_dpo::Config = config.method()?;
         let (batch, epochs) = (config.train.batch_pairs, config.train.epochs);
         let (batch, epochs) = batch
@@ -182,19 +177,29 @@ impl Surroundings<'_> {
     fn kto(&mut self, policy: &mut ActorCritic) -> Result<Ended> {
         let config = self.config;
         let parts = wiring::opinions(config, &self.vocabulary)?;
-        let mut penalty = self.penalty(policy)?;
+        let mut pass = self.prior_pass()?;
         let context = wiring::context(config, &self.vocabulary);
-        let tokens = config.train.tokens_per_batch;
-        let mut with_prior = |(answers, liked)| {
-            rlhf_dpo::Opinions::new(answers, liked, &mut penalty, context, tokens)
+        let mut with_prior = |part: &str, (answers, liked)| {
+            let beta = pass.penalty.beta().value();
+            rlhf_dpo::Opinions::with_prior(answers, liked, beta, context, &mut |of, sequences| {
+                match of {
+                    rlhf_dpo::AnswerSet::Answers => pass.log_probs(part, sequences),
+                    rlhf_dpo::AnswerSet::Mismatched => {
+                        pass.log_probs(&format!("{part}-mismatched"), sequences)
+                    }
+                }
+            })
         };
         // One answer alone has no other to say where its reference point is.
         let held_out = match parts.held_out.responses() {
             0 | 1 => None,
-            _ => Some(with_prior(all_opinions(config, parts.held_out)?)?),
+            _ => Some(with_prior(
+                "held-out",
+                all_opinions(config, parts.held_out)?,
+            )?),
         };
-        let train = with_prior(all_opinions(config, parts.train)?)?;
-        drop(penalty);
+        let train = with_prior("train", all_opinions(config, parts.train)?)?;
+        drop(pass);
         let method: rlhf_dpo::KtoConfig = config.method()?;
         let epochs = config.train.epochs.context("no train.epochs")?;
         let (size, seed) = (method.answers_per_step, config.train.seed);
@@ -211,7 +216,6 @@ impl Surroundings<'_> {
         let later = all.train.later();
         let (train, size) = (Box::new(all.train), method.per_step);
         let source = rlhf_sft::DemonstrationSource::new(train, size, epochs, seed)?;
-        self.record(policy, Value::Null)?;
         let held_out = some_held_out(config, &mut all.held_out)?;
         let held_out = (!held_out.is_empty()).then(|| rlhf_sft::Batch::new(held_out));
         let ended = self.offline(policy, &rlhf_sft::Sft, source, held_out.transpose()?);
@@ -232,22 +236,44 @@ impl Surroundings<'_> {
         let prompts = pairs.train.read(&first)?.prompts().to_vec();
         let (seed, later) = (config.train.seed, pairs.train.later());
         let source = PairSource::new(Box::new(pairs.train), &method, batch, epochs, seed)?;
-        self.record(model, Value::Null)?;
+        let steps = source.steps();
         let held_out = Pairs::new(some_held_out(config, &mut pairs.held_out)?)?;
         let held_out = (!held_out.is_empty()).then(|| PairBatch::new(held_out, &method));
         let held_out = held_out.transpose()?;
         let ended = self.offline(model, &learner, source, held_out.clone());
         say_later(config, &later);
         let ended = ended?;
-        if let (Ended::Done, Some(batch)) = (ended, held_out) {
-            let margins = batch.margins(model, config.train.tokens_per_batch)?;
-            self.journal.calibration(&held_out::calibration(&margins))?;
-        }
         if ended == Ended::Done {
-            let folder = self.journal.folder().join("final");
-            reward_model::normalize(config, &self.vocabulary, &prompts, &folder)?;
+            self.after_reward(model, held_out.as_ref(), &prompts, steps)?;
         }
         Ok(ended)
+    }
+
+    /// What there is to know of a reward model that is fitted: its calibration, its scale, and whether it
+    /// tells anything apart.
+    fn after_reward(
+        &mut self,
+        model: &mut ActorCritic,
+        held_out: Option<&PairBatch>,
+        prompts: &[Arc<Prompt>],
+        steps: usize,
+    ) -> Result<()> {
+        let mut accuracy = None;
+        if let Some(batch) = held_out {
+            let _busy = Busy::new("measuring the margins of what was held out");
+            let margins = batch.margins(model, self.config.train.tokens_per_batch)?;
+            let found = held_out::calibration(&margins);
+            self.journal.calibration(&found)?;
+            let right = found.accuracy();
+            accuracy = Some(held_out::accuracy(right, batch.sequences().prompts()));
+        }
+        let folder = self.journal.folder().join("final");
+        let gain = reward_model::normalize(self.config, &self.vocabulary, prompts, &folder)?;
+        for doubt in reward_model::doubts(accuracy.as_ref(), gain) {
+            log(format_args!("warning: {doubt}"));
+            self.journal.warning(steps, &doubt)?;
+        }
+        Ok(())
     }
 
     fn offline<L: Learner, S: Source<Batch = L::Batch>>(
@@ -262,50 +288,42 @@ impl Surroundings<'_> {
             Ok(offline(policy, learner, &mut source, &optim(config), run)?)
         })?;
         if let (Ended::Done, Some(batch)) = (ended, held_out) {
-            let items = learner.sequences(&batch).len() / learner.group();
+            let _busy = Busy::new("measuring what was held out");
+            let sequences = learner.sequences(&batch);
+            let (items, prompts) = (sequences.len() / learner.group(), sequences.prompts());
             let stats = evaluate(policy, learner, &batch, config.train.tokens_per_batch)?;
-            self.journal.held_out(&held_out::numbers(&stats, items))?;
+            self.journal
+                .held_out(&held_out::numbers(&stats, items, prompts))?;
         }
         Ok(ended)
     }
 
     /// The prior and β, once `run.json` says what they are.
-    fn penalty(&self, policy: &ActorCritic) -> Result<KlPenalty> {
+    fn penalty(&self) -> Result<KlPenalty> {
+        Ok(self.penalty_and_models()?.0)
+    }
+
+    /// The same for a method that asks the prior before its first step.
+    fn prior_pass(&self) -> Result<PriorPass> {
+        let (penalty, models) = self.penalty_and_models()?;
+        PriorPass::new(penalty, &models, self.config, self.journal.folder())
+    }
+
+    /// The penalty, and each network of the prior with its checksums.
+    fn penalty_and_models(&self) -> Result<(KlPenalty, Value)> {
         let plan = wiring::prior(self.config)?;
         let folders = plan.folders.clone();
         let (prior, checksums) = plan.load()?;
-        let models: Vec<_> = folders
+        let models: Value = folders
             .iter()
             .zip(checksums)
             .map(|(path, sha256)| json!({"path": path, "sha256": sha256}))
             .collect();
-        self.record(
-            policy,
+        self.record.set(
+            "prior",
             json!({"kind": self.config.prior.kind, "models": models}),
         )?;
-        Ok(KlPenalty::new(prior, self.config.beta.beta()))
-    }
-
-    /// Writes `run.json`, at the start of a run.
-    fn record(&self, policy: &ActorCritic, prior: Value) -> Result<()> {
-        if self.state.step > 0 {
-            return Ok(());
-        }
-        let model: Vec<_> = policy
-            .parameters()
-            .iter()
-            .map(|table| table.checksum())
-            .collect();
-        Ok(self.journal.run(&json!({
-            "rlhf": env!("CARGO_PKG_VERSION"),
-            "objective": self.config.objective,
-            "seed": self.config.train.seed,
-            "dtype": self.config.model.dtype,
-            "frozen_dtype": self.config.model.frozen_dtype,
-            "model": {"path": wiring::model_path(self.config)?, "sha256": model},
-            "prior": prior,
-            "repositories": self.repositories,
-        }))?)
+        Ok((KlPenalty::new(prior, self.config.beta.beta()), models))
     }
 }
 
@@ -315,7 +333,7 @@ pub(crate) fn sampling(config: &Config, vocabulary: &Vocabulary) -> Sampling {
         samples: config.sampling.samples_per_prompt,
         max_new_tokens: config.sampling.max_new_tokens,
         rows: config.sampling.rows,
-        stop: vocabulary.eos.into_iter().collect(),
+        stop: vocabulary.ends.clone(),
         context: wiring::context(config, vocabulary),
         draw: Draw::Sample,
         seed: config.train.seed,
@@ -342,7 +360,7 @@ fn optim(config: &Config) -> Optim {
     }
 }
 
-/// Hands a loop its surroundings: progress, checkpoints, and a flag that Ctrl-C raises.
+/// Hands a loop its surroundings: progress, checkpoints, and how a signal ends it.
 fn with_run(
     config: &Config,
     journal: &mut Journal,
@@ -350,27 +368,19 @@ fn with_run(
     steps: usize,
     work: impl FnOnce(&mut Run<'_>) -> Result<Ended>,
 ) -> Result<Ended> {
-    let interrupt = Arc::new(AtomicBool::new(false));
-    let mut handlers = Vec::new();
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // A second signal ends the program at once.
-        let now = signal_hook::flag::register_conditional_shutdown(signal, 130, interrupt.clone());
-        handlers.extend([
-            now?,
-            signal_hook::flag::register(signal, interrupt.clone())?,
-        ]);
-    }
+    let running = Running::begin();
     let mut bar = Bar::new(config.objective, steps, start.step);
     let ended = work(&mut Run {
         journal,
         watch: &mut bar,
-        interrupt: &interrupt,
+        interrupt: running.interrupt(),
         start,
         save_every: Some(steps.div_ceil(config.train.checkpoints).max(1)),
     });
-    for handler in handlers {
-        signal_hook::low_level::unregister(handler);
-    }
     bar.finish();
-    ended
+    match (running.end(), ended) {
+        // Nobody waits for what comes after the steps who asked for the end in the last of them.
+        (true, Ok(Ended::Done)) => Ok(Ended::Interrupted),
+        (_, ended) => ended,
+    }
 }

@@ -4,7 +4,7 @@ use crate::config::{BetaSetting, Config, MethodName};
 use crate::direct;
 use crate::wiring;
 use anyhow::Result;
-use rlhf_objective::LocalKl;
+use rlhf_objective::{Adaptive, LocalKl, Target};
 use rlhf_reinforce::{GradientConfig, KlPlacement, MovingConfig};
 use rlhf_reward::{Normalization, Rule};
 use std::path::PathBuf;
@@ -61,10 +61,20 @@ fn price(config: &Config) -> Result<String> {
     }
     let mut words = match config.beta {
         BetaSetting::Fixed(beta) => format!("{beta} units of the reward a nat"),
-        BetaSetting::Adaptive {
-            start, target_kl, ..
-        } => {
-            format!("from {start}, moved to hold the KL at {target_kl} nats a sequence")
+        BetaSetting::Adaptive(of) => {
+            let Adaptive {
+                beta: start,
+                lowest,
+                greatest,
+                ..
+            } = of.adaptive();
+            let held = match of.target() {
+                Target::Kl(nats) => format!("the KL at {nats}"),
+                Target::Entropy(nats) => format!("the entropy at {nats}"),
+            };
+            format!(
+                "from {start}, moved to hold {held} nats a sequence, between {lowest} and {greatest}"
+            )
         }
     };
     let beta = config.beta.beta().value();
@@ -121,7 +131,7 @@ fn optimum(config: &Config, prior: Option<&str>) -> String {
              scores under π, so that each prompt has a β of its own"
         ),
         BetaSetting::Fixed(beta) => format!("π*(y|x) ∝ {weight}exp(r/{beta})"),
-        BetaSetting::Adaptive { .. } => {
+        BetaSetting::Adaptive(_) => {
             format!("π*(y|x) ∝ {weight}exp(r/β), which moves with β")
         }
     }
@@ -161,7 +171,7 @@ fn beside(kl: LocalKl, prior: &str, grpo: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{MeanName, ObjectiveName, PriorKind, PriorSection};
+    use crate::config::{AdaptiveBeta, MeanName, ObjectiveName, PriorKind, PriorSection};
 
     fn target(objective: ObjectiveName, beta: BetaSetting) -> String {
         let mut config = Config::defaults(objective).unwrap();
@@ -182,11 +192,14 @@ mod tests {
             "sft: maximum likelihood of the demonstrations"
         );
         assert!(target(PpoKl, BetaSetting::Fixed(0.0)).contains("greatest reward"));
-        let adaptive = BetaSetting::Adaptive {
+        let adaptive = BetaSetting::Adaptive(AdaptiveBeta {
             start: 0.2,
-            target_kl: 6.0,
+            target_kl: Some(6.0),
+            target_entropy: None,
             horizon: 1e4,
-        };
+            min: None,
+            max: None,
+        });
         assert!(target(PpoKl, adaptive).contains("moves with β"));
     }
 

@@ -5,12 +5,14 @@ pub(crate) use crate::dataset::{
 };
 
 use crate::config::{
-    BackendName, Config, Critic, DtypeName, MethodName, ObjectiveName, PriorKind, PriorSection,
+    BackendName, BetaSetting, Config, Critic, DtypeName, MethodName, ObjectiveName, PriorKind,
+    PriorSection,
 };
 use crate::prior_plan::PriorPlan;
+use crate::progress::Busy;
 use anyhow::{Context, Result, ensure};
-use rlhf_data::Template;
-use rlhf_lm::{Backend, Heads, LoadOptions, Model, Restricted, Tokenizer, inspect, load};
+use rlhf_data::{Append, Template};
+use rlhf_lm::{Backend, EndToken, Heads, LoadOptions, Model, Restricted, Tokenizer, inspect, load};
 use rlhf_objective::Reward;
 use rlhf_policy::ActorCritic;
 use rlhf_reward::{Learned, Rules};
@@ -23,9 +25,16 @@ use std::sync::Arc;
 pub(crate) struct Vocabulary {
     pub(crate) tokenizer: Tokenizer,
     pub(crate) size: usize,
-    pub(crate) eos: Option<u32>,
+    /// The tokens that end a response, the one that completions are trained to end with first.
+    pub(crate) ends: Vec<u32>,
+    /// Which completions that one is appended to.
+    pub(crate) append: Append,
     pub(crate) bos: Option<u32>,
     pub(crate) context: usize,
+    /// What ends a response and which file says so, in words.
+    pub(crate) stops: String,
+    /// What is worth knowing of how its files were read.
+    pub(crate) notes: Vec<String>,
     /// How it writes conversations, if it does.
     pub(crate) template: Option<Arc<Template>>,
     pub(crate) folder: PathBuf,
@@ -35,15 +44,28 @@ impl Vocabulary {
     /// The vocabulary of the checkpoint in `folder`, from its headers.
     pub(crate) fn load(folder: &Path) -> Result<Self> {
         let summary = inspect(folder)?;
-        Ok(Self {
+        let mut vocabulary = Self {
             tokenizer: Tokenizer::load(folder, summary.vocab)?,
             size: summary.vocab,
-            eos: summary.eos,
+            ends: summary.ends.iter().map(|end| end.id).collect(),
+            append: Append::All,
             bos: summary.bos,
             context: summary.context,
+            stops: stops(&summary.ends),
+            notes: summary.notes,
             template: Template::load(folder)?.map(Arc::new),
             folder: folder.into(),
-        })
+        };
+        let template = vocabulary.template.as_deref();
+        if let Some(end) = template.and_then(|template| vocabulary.tokens().unstopped_end(template))
+        {
+            vocabulary.notes.push(format!(
+                "the chat template ends an answer with {end:?}, in which no token ends a response: \
+                 sampling goes on behind it; name its token as eos_token in tokenizer_config.json, or \
+                 in eos_token_id of generation_config.json"
+            ));
+        }
+        Ok(vocabulary)
     }
 
     /// The part of it that turns rows into tokens.
@@ -51,9 +73,19 @@ impl Vocabulary {
         rlhf_data::Vocabulary {
             tokenizer: self.tokenizer.clone(),
             size: self.size,
-            eos: self.eos,
+            ends: self.ends.clone(),
+            append: self.append,
             bos: self.bos,
         }
+    }
+}
+
+/// What ends a response, in words.
+pub(crate) fn stops(ends: &[EndToken]) -> String {
+    let ends: Vec<String> = ends.iter().map(EndToken::words).collect();
+    match ends.is_empty() {
+        true => "no token ends a response: all have the greatest length".into(),
+        false => ends.join(", "),
     }
 }
 
@@ -65,6 +97,7 @@ pub(crate) fn network(
     heads: Heads,
 ) -> Result<Box<dyn Model>> {
     let options = options(config, storage, heads);
+    let _busy = Busy::new(format!("loading {}", folder.display()));
     let model = load(folder, &options);
     let model = model.with_context(|| format!("cannot load {}", folder.display()))?;
     Ok(match &config.sampling.tokens {
@@ -146,9 +179,18 @@ pub(crate) fn prior_of(section: &PriorSection, config: &Config) -> Result<PriorP
     }
 }
 
+/// Refuses a β that would hold what its prior does not give.
+pub(crate) fn check_beta(config: &Config) -> Result<()> {
+    match config.beta {
+        BetaSetting::Fixed(_) => Ok(()),
+        BetaSetting::Adaptive(_) => prior(config)?.check_beta(config.beta),
+    }
+}
+
 /// r.
 pub(crate) fn reward(config: &Config, tokenizer: &Tokenizer) -> Result<Box<dyn Reward>> {
     let rule = config.reward.as_ref().context("no reward: give --reward")?;
+    let _busy = Busy::new("loading the reward");
     let networks = options(config, frozen(config.model.frozen_dtype), Heads::Score);
     Ok(Box::new(Rules::with(rule, tokenizer, &networks)?))
 }

@@ -1,14 +1,16 @@
 //! Text to tokens: the choices that move numbers.
 
 use crate::shapes::{Piece, Written};
-use crate::{Limits, Notes, Result, Row};
+use crate::{Limits, Notes, Result, Row, Template};
 use rlhf_lm::Tokenizer;
 use rlhf_objective::{Finish, Prompt, Response};
+use serde_json::{Map, json};
+use std::path::Path;
 
 /// The tokens of one checkpoint.
 ///
 /// A prompt and its completion are tokenized apart, because sampling starts where the prompt's tokens
-/// end. A completion ends with the EOS exactly once. Special tokens that the tokenizer puts before a
+/// end; a completion has no blank before it where texts have one. A completion ends with an end-of-sequence token exactly once. Special tokens that the tokenizer puts before a
 /// text go before a prompt, unless it starts with them already; what a chat template wrote is left as
 /// it is.
 #[derive(Debug, Clone)]
@@ -17,10 +19,34 @@ pub struct Vocabulary {
     pub tokenizer: Tokenizer,
     /// V: greater ids are refused.
     pub size: usize,
-    /// What ends a completion; `None` leaves completions as they are.
-    pub eos: Option<u32>,
+    /// The end-of-sequence tokens: after each of them a completion is over. The first is appended to a
+    /// completion that ends with none of them.
+    pub ends: Vec<u32>,
+    /// Which completions it is appended to.
+    pub append: Append,
     /// What an empty prompt becomes, and what a document starts with.
     pub bos: Option<u32>,
+}
+
+/// Which completions get an end-of-sequence token where they have none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Append {
+    /// All: what is trained on ends.
+    #[default]
+    All,
+    /// Those that are given as text: ids are as they should be.
+    Text,
+    /// None.
+    Nothing,
+}
+
+/// Where a text stands.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Place {
+    /// Nothing is before it.
+    First,
+    /// Behind a prompt.
+    Continuing,
 }
 
 /// A piece of a row as tokens, and its text.
@@ -31,7 +57,7 @@ pub(crate) struct Encoded {
 
 impl Vocabulary {
     /// The tokens of a piece; `name` is the field it comes from.
-    fn encode(&self, row: &Row, name: &str, piece: &Piece) -> Result<Encoded> {
+    fn encode(&self, row: &Row, name: &str, piece: &Piece, place: Place) -> Result<Encoded> {
         let Some(text) = piece.text() else {
             let Piece::Ids(ids) = piece else {
                 return Err(row.error("neither text nor ids"));
@@ -49,13 +75,16 @@ impl Vocabulary {
             });
         };
         Ok(Encoded {
-            ids: self.raw(row, text)?,
+            ids: self.raw(row, text, place)?,
             text: text.to_string(),
         })
     }
 
-    fn raw(&self, row: &Row, text: &str) -> Result<Vec<u32>> {
-        let ids = self.tokenizer.encode(text);
+    fn raw(&self, row: &Row, text: &str, place: Place) -> Result<Vec<u32>> {
+        let ids = match place {
+            Place::First => self.tokenizer.encode(text),
+            Place::Continuing => self.tokenizer.encode_continuing(text),
+        };
         ids.map_err(|error| row.error(error.to_string()))
     }
 
@@ -67,7 +96,7 @@ impl Vocabulary {
         piece: &Piece,
         notes: &mut Notes,
     ) -> Result<Encoded> {
-        let mut encoded = self.encode(row, name, piece)?;
+        let mut encoded = self.encode(row, name, piece, Place::First)?;
         let prefix = self.tokenizer.prefix();
         if matches!(piece, Piece::Text(_)) && !encoded.ids.starts_with(prefix) {
             encoded.ids.splice(0..0, prefix.iter().copied());
@@ -90,30 +119,33 @@ impl Vocabulary {
         piece: &Piece,
         notes: &mut Notes,
     ) -> Result<Encoded> {
-        let mut encoded = self.encode(row, name, piece)?;
+        let mut encoded = self.encode(row, name, piece, Place::Continuing)?;
         if matches!(piece, Piece::Rendered(_)) {
             self.cut_after_eos(&mut encoded.ids);
             encoded.text = self.tokenizer.decode(&encoded.ids);
         }
         notes.empty_completions += usize::from(piece.is_blank());
-        self.end(&mut encoded.ids);
+        self.end(piece, &mut encoded.ids);
         if encoded.ids.is_empty() {
             return Err(row.error(format!(
-                "`{name}` has no tokens, and there is no EOS to append"
+                "`{name}` has no tokens, and no EOS is appended to it"
             )));
         }
         Ok(encoded)
     }
 
-    /// A document, from its bos token, where there is one, to its EOS.
+    /// A document, from its bos token, where there is one, to its EOS. A conversation starts as its
+    /// template writes it, with a bos token or without.
     pub(crate) fn document(&self, row: &Row, name: &str, piece: &Piece) -> Result<Vec<u32>> {
-        let mut ids = self.encode(row, name, piece)?.ids;
-        if matches!(piece, Piece::Rendered(_)) {
+        let mut ids = self.encode(row, name, piece, Place::First)?.ids;
+        let rendered = matches!(piece, Piece::Rendered(_));
+        if rendered {
             self.cut_after_eos(&mut ids);
         }
-        self.end(&mut ids);
+        self.end(piece, &mut ids);
         if let Some(bos) = self.bos
             && ids.first() != Some(&bos)
+            && !rendered
         {
             ids.insert(0, bos);
         }
@@ -125,8 +157,10 @@ impl Vocabulary {
     }
 
     /// A template writes a line break, or so, behind the EOS, which sampling never reaches.
-    fn cut_after_eos(&self, ids: &mut Vec<u32>) {
-        let last = ids.iter().rposition(|id| Some(*id) == self.eos);
+    pub(crate) fn cut_after_eos(&self, ids: &mut Vec<u32>) {
+        // What is to be read as it was given keeps it.
+        let cut = self.append != Append::Nothing;
+        let last = ids.iter().rposition(|id| cut && self.is_end(*id));
         if let Some(last) = last
             && self.tokenizer.decode(&ids[last + 1..]).trim().is_empty()
         {
@@ -134,21 +168,49 @@ impl Vocabulary {
         }
     }
 
-    /// Makes the EOS the last token, once.
-    fn end(&self, ids: &mut Vec<u32>) {
-        let Some(eos) = self.eos else { return };
-        while ids.last() == Some(&eos) {
-            ids.pop();
+    fn is_end(&self, id: u32) -> bool {
+        self.ends.contains(&id)
+    }
+
+    /// Makes an EOS the last token, once: of several, the one that sampling would stop at.
+    fn end(&self, piece: &Piece, ids: &mut Vec<u32>) {
+        match (self.append, piece) {
+            (Append::Nothing, _) | (Append::Text, Piece::Ids(_)) => return,
+            _ => {}
         }
-        ids.push(eos);
+        let mut last = self.ends.first().copied();
+        while let Some(id) = ids.pop_if(|id| self.ends.contains(id)) {
+            last = Some(id);
+        }
+        ids.extend(last);
     }
 
     /// Why a response of these tokens ends.
     pub(crate) fn finish(&self, ids: &[u32]) -> Finish {
-        match self.eos.is_some() && ids.last().copied() == self.eos {
+        match ids.last().is_some_and(|id| self.is_end(*id)) {
             true => Finish::Eos,
             false => Finish::Length,
         }
+    }
+
+    /// What a chat template writes behind an answer, where there is something and no end-of-sequence
+    /// token in it: a policy that says it is not stopped. `None` also where the template refuses a
+    /// question and its answer.
+    #[must_use]
+    pub fn unstopped_end(&self, template: &Template) -> Option<String> {
+        const ANSWER: &str = "an answer";
+        let row = Row {
+            path: Path::new("").into(),
+            line: 1,
+            fields: Map::new(),
+        };
+        let said = |role: &str, text: &str| json!({"role": role, "content": text});
+        let messages = [said("user", "a question"), said("assistant", ANSWER)];
+        let text = template.render(&row, &messages, false).ok()?;
+        let (_, end) = text.rsplit_once(ANSWER)?;
+        let ids = self.tokenizer.encode_continuing(end).ok()?;
+        let open = !end.trim().is_empty() && !ids.iter().any(|id| self.is_end(*id));
+        open.then(|| end.to_string())
     }
 
     /// Counts the answers whose tokens are others when they are tokenized with their prompt: as one
@@ -166,10 +228,11 @@ impl Vocabulary {
         if self.tokenizer.is_ids() {
             return Ok(());
         }
-        let start = self.raw(row, prompt)?;
+        let start = self.raw(row, prompt, Place::First)?;
         for answer in written.answers.iter().filter_map(Piece::text) {
-            let apart = [start.clone(), self.raw(row, answer)?].concat();
-            let together = |text: String| -> Result<bool> { Ok(self.raw(row, &text)? == apart) };
+            let apart = [start.clone(), self.raw(row, answer, Place::Continuing)?].concat();
+            let together =
+                |text: String| -> Result<bool> { Ok(self.raw(row, &text, Place::First)? == apart) };
             if !together(format!("{prompt}{answer}"))? && !together(format!("{prompt} {answer}"))? {
                 notes.boundary_mismatches += 1;
                 let place = || crate::error::place(&row.path, row.line);

@@ -1,6 +1,8 @@
 //! What was done to rows to make them usable.
 
+use crate::unused;
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// Counts of what was done, and where it was done first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -28,6 +30,8 @@ pub struct Notes {
     pub skipped_rows: usize,
     /// The first of them, and why.
     pub first_skipped: Option<String>,
+    /// Fields that no prompt or completion is made of.
+    pub unused_fields: BTreeSet<String>,
 }
 
 impl Notes {
@@ -44,9 +48,10 @@ impl Notes {
         self.rewritten_prompts += next.rewritten_prompts;
         self.skipped_rows += next.skipped_rows;
         self.first_skipped = self.first_skipped.take().or(next.first_skipped);
+        self.unused_fields.extend(next.unused_fields);
     }
 
-    /// One sentence for each count that is not zero.
+    /// One sentence for each count that is not zero, and for fields that are not used.
     #[must_use]
     pub fn sentences(&self) -> Vec<String> {
         let first = |place: &Option<String>| match place {
@@ -99,6 +104,7 @@ impl Notes {
         .into_iter()
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("{count} {what}"))
+        .chain(unused::sentence(&self.unused_fields))
         .collect()
     }
 }

@@ -1,8 +1,9 @@
 //! Rows to sequences.
 
 use crate::encode::{Vocabulary, prompt_of};
-use crate::shapes::{Piece, Shape, Writer, Written};
-use crate::{Chat, Error, Fields, Limits, Notes, PairsOf, Result, Row};
+use crate::shapes::{Piece, Said, Shape, Writer, Written, has};
+use crate::unused::Unused;
+use crate::{Chat, Error, Fields, Limits, LossOn, Notes, PairsOf, Result, Row};
 use rayon::prelude::*;
 use rlhf_objective::{Pairs, Prompt, Response, Sequences};
 use serde::{Deserialize, Serialize};
@@ -51,6 +52,8 @@ pub struct Settings {
     pub pairs_of: PairsOf,
     /// By how much more than this their scores must differ.
     pub min_margin: f64,
+    /// Which tokens of a conversation are learned from.
+    pub loss_on: LossOn,
 }
 
 impl Settings {
@@ -65,6 +68,7 @@ impl Settings {
             on_bad_row: OnBadRow::Error,
             pairs_of: PairsOf::BestWorst,
             min_margin: 0.0,
+            loss_on: LossOn::All,
         }
     }
 }
@@ -84,6 +88,7 @@ pub struct Reader {
     /// The shape of the first row, where all must have the same, and its place.
     first: Option<(Shape, String)>,
     boundary: Boundary,
+    unused: Unused,
     /// What was done so far.
     pub notes: Notes,
 }
@@ -108,12 +113,17 @@ impl Reader {
             settings: Arc::new(settings),
             first: None,
             boundary: Boundary::Checked,
+            unused: Unused::default(),
             notes: Notes::default(),
         }
     }
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    pub(crate) fn writer(&self) -> &Writer {
+        &self.writer
     }
 
     /// Another one of the same settings, which has read nothing, for rows whose boundaries were checked
@@ -125,6 +135,7 @@ impl Reader {
             writer: self.writer.clone(),
             first: self.first.clone(),
             boundary: Boundary::Unchecked,
+            unused: self.unused.clone(),
             notes: Notes::default(),
         }
     }
@@ -195,6 +206,10 @@ impl Reader {
         {
             self.first = Some((shape, crate::error::place(&row.path, row.line)));
         }
+        for row in rows {
+            self.unused.visit(row, &self.writer.fields);
+        }
+        self.notes.unused_fields.append(&mut self.unused.names);
         let read = |row: &Row| {
             let mut notes = Notes::default();
             let items = self.read(row, wanted, &mut notes);
@@ -253,6 +268,9 @@ impl Reader {
                 let written = self.writer.pair(row)?;
                 self.pairs_of(row, &written, notes)
             }
+            (Wanted::Demonstrations, _) if self.settings.loss_on != LossOn::All => {
+                self.answers(row, shape, notes)
+            }
             (Wanted::Demonstrations, Some(Shape::Text)) => {
                 let written = self.writer.text(row)?;
                 self.document(row, &written.answers[0])
@@ -281,6 +299,31 @@ impl Reader {
             prompt,
             responses: Vec::new(),
         })
+    }
+
+    /// What the assistant says in a demonstration.
+    fn answers(&self, row: &Row, shape: Option<Shape>, notes: &mut Notes) -> Result<Vec<Item>> {
+        let fields = &self.writer.fields;
+        if shape == Some(Shape::Text) {
+            let said = match has(row, &fields.text) {
+                true => None,
+                false => Said::of(row, &fields.messages)?,
+            };
+            return match said {
+                Some(Said::Chat(messages)) => self.turns(row, (&messages, 0), notes),
+                _ => Err(row.error(
+                    "no conversation in which somebody speaks: data.loss_on must be \"all\" for texts",
+                )),
+            };
+        }
+        let completion = Said::of(row, &fields.completion)?;
+        match (Said::of(row, &fields.prompt)?, completion) {
+            (Some(Said::Chat(prompt)), Some(Said::Chat(answer))) if answer.len() > 1 => {
+                let whole = [prompt.clone(), answer].concat();
+                self.turns(row, (&whole, prompt.len()), notes)
+            }
+            _ => self.example(row, notes),
+        }
     }
 
     fn example(&self, row: &Row, notes: &mut Notes) -> Result<Vec<Item>> {
@@ -324,7 +367,12 @@ impl Reader {
         Ok(items)
     }
 
-    fn note_boundary(&self, row: &Row, written: &Written, notes: &mut Notes) -> Result<()> {
+    pub(crate) fn note_boundary(
+        &self,
+        row: &Row,
+        written: &Written,
+        notes: &mut Notes,
+    ) -> Result<()> {
         match self.boundary {
             Boundary::Checked => self.settings.vocabulary.note_boundary(row, written, notes),
             Boundary::Unchecked => Ok(()),
@@ -342,7 +390,7 @@ impl Reader {
     }
 
     /// The prompt and these answers to it (field, index), cut to fit together.
-    fn item(
+    pub(crate) fn item(
         &self,
         row: &Row,
         written: &Written,

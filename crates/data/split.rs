@@ -4,6 +4,55 @@ use crate::shapes::{Shape, has};
 use crate::{Fields, Row};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+/// The largest share of the prompts that is held out for there to be `at_least` so many, where the
+/// fraction alone gives fewer.
+const MOST: f64 = 0.25;
+
+/// How much is held out.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HeldOut {
+    /// This share of the distinct prompts, rounded.
+    pub fraction: f64,
+    /// And so many of them at least, because what is measured on fewer says too little: where the
+    /// fraction gives fewer, this many are held out if that is at most a quarter of all, and otherwise
+    /// none.
+    pub at_least: usize,
+}
+
+impl HeldOut {
+    /// Nothing.
+    pub const NOTHING: Self = Self {
+        fraction: 0.0,
+        at_least: 0,
+    };
+
+    /// How many of so many distinct prompts are held out; never all.
+    #[must_use]
+    pub fn of(self, prompts: usize) -> usize {
+        if self.fraction <= 0.0 {
+            return 0;
+        }
+        let of_fraction = ((prompts as f64 * self.fraction).round() as usize).max(1);
+        let wanted = match of_fraction >= self.at_least {
+            true => of_fraction,
+            false if self.at_least as f64 <= MOST * prompts as f64 => self.at_least,
+            false => 0,
+        };
+        wanted.min(prompts.saturating_sub(1))
+    }
+}
+
+/// Rows to learn from and rows held out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Split {
+    /// To learn from.
+    pub train: Vec<u32>,
+    /// Held out.
+    pub held_out: Vec<u32>,
+    /// How many distinct prompts there are in each.
+    pub prompts: [usize; 2],
+}
+
 /// Tells which rows have the same prompt, in 8 bytes a row.
 #[derive(Debug, Default)]
 pub struct Keys(Vec<u64>);
@@ -25,26 +74,26 @@ impl Keys {
     }
 
     /// Cuts rows into those to train on and those held out, each in their order. Rows with the same
-    /// prompt stay on one side. `fraction` of the prompts, rounded, is held out: at least one where it
-    /// is positive and there are two, and never all. `shuffle` decides which.
+    /// prompt stay on one side. `shuffle` decides which prompts are held out.
     #[must_use]
-    pub fn split(self, fraction: f64, shuffle: impl FnOnce(&mut [usize])) -> (Vec<u32>, Vec<u32>) {
+    pub fn split(self, held_out: HeldOut, shuffle: impl FnOnce(&mut [usize])) -> Split {
         let (groups, count) = self.groups();
         let mut order: Vec<usize> = (0..count).collect();
         shuffle(&mut order);
-        let wanted = match fraction > 0.0 {
-            true => ((count as f64 * fraction).round() as usize).max(1),
-            false => 0,
-        };
-        let mut held_out = vec![false; count];
-        for &group in order.iter().take(wanted.min(count.saturating_sub(1))) {
-            held_out[group] = true;
+        let wanted = held_out.of(count);
+        let mut held = vec![false; count];
+        for &group in order.iter().take(wanted) {
+            held[group] = true;
         }
         let rows = groups.iter().zip(0..);
-        let (held, train): (Vec<_>, Vec<_>) =
-            rows.partition(|(group, _)| held_out[**group as usize]);
+        let (held_out, train): (Vec<_>, Vec<_>) =
+            rows.partition(|(group, _)| held[**group as usize]);
         let rows = |side: Vec<(&u32, u32)>| side.into_iter().map(|(_, row)| row).collect();
-        (rows(train), rows(held))
+        Split {
+            train: rows(train),
+            held_out: rows(held_out),
+            prompts: [count - wanted, wanted],
+        }
     }
 
     /// The group of each row, numbered by first appearance, and how many there are.
@@ -140,8 +189,16 @@ mod tests {
     #[test]
     fn equal_prompts_stay_together() {
         let prompts = ["a", "b", "a", "c", "d", "c"].map(|prompt| json!({"prompt": prompt}));
-        let (train, held) = keys(&prompts).split(0.5, |order| order.reverse());
-        assert_eq!((train, held), (vec![0, 1, 2], vec![3, 4, 5]));
+        let half = HeldOut {
+            fraction: 0.5,
+            at_least: 1,
+        };
+        let split = keys(&prompts).split(half, |order| order.reverse());
+        assert_eq!(
+            (split.train, split.held_out),
+            (vec![0, 1, 2], vec![3, 4, 5])
+        );
+        assert_eq!(split.prompts, [2, 2]);
         let rows = [
             json!({"prompt": "a", "input": "x"}),
             json!({"prompt": "a"}),
@@ -166,16 +223,27 @@ mod tests {
     }
 
     #[test]
-    fn never_all_never_none() {
-        let shapes = |n: usize, fraction| {
-            let (train, held) = keys(&vec![json!({"text": "same"}); n]).split(fraction, |_| {});
-            (train.len(), held.len())
+    fn never_all_and_as_many_as_say_something() {
+        let held = |fraction, at_least, prompts: usize| {
+            let rows = vec![json!({"text": "same"}); prompts];
+            let split = keys(&rows).split(HeldOut { fraction, at_least }, |_| {});
+            assert_eq!(split.train.len() + split.held_out.len(), prompts);
+            assert_eq!(split.prompts, [split.train.len(), split.held_out.len()]);
+            split.held_out.len()
         };
-        assert_eq!(shapes(10, 0.0), (10, 0));
-        assert_eq!(shapes(10, 0.01), (9, 1));
-        assert_eq!(shapes(10, 0.2), (8, 2));
-        assert_eq!(shapes(10, 1.0), (1, 9));
-        assert_eq!(shapes(1, 0.5), (1, 0));
-        assert_eq!(shapes(0, 0.5), (0, 0));
+        assert_eq!(held(0.0, 5, 100), 0);
+        assert_eq!(held(0.01, 1, 10), 1);
+        assert_eq!(held(0.2, 1, 10), 2);
+        assert_eq!(held(1.0, 1, 10), 9);
+        assert_eq!(held(0.5, 1, 1), 0);
+        assert_eq!(held(0.5, 5, 0), 0);
+        // A tenth of 8 prompts is one, and five of them would be more than a quarter.
+        assert_eq!(held(0.1, 5, 8), 0);
+        assert_eq!(held(0.1, 5, 19), 0);
+        assert_eq!(held(0.1, 5, 20), 5);
+        assert_eq!(held(0.1, 5, 49), 5);
+        assert_eq!(held(0.1, 5, 60), 6);
+        assert_eq!(held(0.5, 5, 10), 5);
+        assert_eq!(held(0.5, 5, 8), 0);
     }
 }

@@ -104,6 +104,10 @@ impl Prior for Given {
     fn log_dist(&mut self, _: &Sequences, _: Range<usize>) -> Result<LogDist<'_>> {
         unreachable!()
     }
+    fn is_normalized(&self) -> bool {
+        true
+    }
+
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
         unreachable!()
     }

@@ -146,10 +146,11 @@ fn not_prepared() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::OpinionSource;
     use rlhf_objective::{Beta, KlPenalty, LogDist, PerToken};
     use rlhf_policy::testing::{Bigram, sequences};
     use rlhf_tensor::Storage;
-    use rlhf_train::evaluate;
+    use rlhf_train::{Source, evaluate};
 
     /// log p₀ of −1 a token.
     struct Flat;
@@ -161,6 +162,10 @@ mod tests {
         fn log_dist(&mut self, _: &Sequences, _: std::ops::Range<usize>) -> Result<LogDist<'_>> {
             unreachable!()
         }
+        fn is_normalized(&self) -> bool {
+            false
+        }
+
         fn decoder(&mut self) -> Result<Box<dyn rlhf_objective::Decoder + '_>> {
             unreachable!()
         }
@@ -238,6 +243,40 @@ mod tests {
                 .to_string()
                 .contains("prepare")
         );
+    }
+
+    /// Three answers at two a step: the one that is left weighs half, as each did in the step before.
+    #[test]
+    fn the_last_step_weighs_as_much_as_it_has() {
+        let kto = Kto::new(&KtoConfig::default()).unwrap();
+        let mut network = Bigram::random(5, Storage::Frozen, 3);
+        let mut source = OpinionSource::new(opinions(64), 2, 1, 1).unwrap();
+        assert_eq!(source.steps(), 2);
+        for step in 0..2 {
+            let batch = source.batch(step).unwrap();
+            assert_eq!(batch.liked.len(), 2 - step);
+            let batch = kto.prepare(&mut network, &batch, 100).unwrap().unwrap();
+            let want = rlhf_objective::Want::TRAIN;
+            let outputs = network.read(&batch.answers, want).unwrap();
+            let sums = outputs.log_probs.sums().unwrap().to_vec().unwrap();
+            let loss = kto.loss(&outputs, &batch).unwrap();
+            let gradients = outputs.gradients(&loss.value).unwrap().log_probs.unwrap();
+            let (mut sum, z0) = (0.0, batch.reference_point.unwrap());
+            for (row, answer) in batch.answers.responses().iter().enumerate() {
+                let sign = if batch.liked[row] { 1.0 } else { -1.0 };
+                let h = 0.5 * (f64::from(sums[row]) + answer.ids.len() as f64);
+                let value = 1.0 / (1.0 + (-sign * (h - z0)).exp());
+                sum += 1.0 - value;
+                let slope = -sign * 0.5 * value * (1.0 - value) / 2.0;
+                let got = f64::from(gradients[outputs.log_probs.range(row).start]);
+                assert!((got - slope).abs() < 1e-7, "step {step}: {got} {slope}");
+            }
+            let value = f64::from(loss.value.to_scalar::<f32>().unwrap());
+            assert!((value - sum / 2.0).abs() < 1e-6, "step {step}");
+            // What is reported is of an answer, whatever it weighs.
+            let mean = sum / (2 - step) as f64;
+            assert!((loss.stats.get("loss").unwrap() - mean).abs() < 1e-6);
+        }
     }
 
     #[test]

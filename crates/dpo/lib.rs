@@ -27,5 +27,5 @@ pub use config::{Config, DivergenceName};
 pub use kto::{Kto, KtoConfig};
 pub use learner::Dpo;
 pub use losses::{Answers, Divergence, LossName, Optimum, Preference, utility};
-pub use opinions::{OpinionSource, Opinions};
+pub use opinions::{AnswerSet, OpinionSource, Opinions};
 pub use source::PairSource;

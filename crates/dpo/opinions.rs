@@ -24,6 +24,15 @@ pub struct Opinions {
     pub(crate) reference_point: Option<f64>,
 }
 
+/// Which responses the prior is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnswerSet {
+    /// The answers themselves.
+    Answers,
+    /// The answers of other rows to the same prompts.
+    Mismatched,
+}
+
 impl Opinions {
     /// A whole batch: each answer weighs 1/B. The other answer to a prompt is that of the next row
     /// with another prompt (cyclically; of the next row, where all prompts are one), cut to what a
@@ -39,31 +48,29 @@ impl Opinions {
         context: usize,
         tokens: usize,
     ) -> Result<Self> {
-        if answers.len() != liked.len() {
-            return Err(Error::Size {
-                what: "opinions",
-                expected: answers.len(),
-                got: liked.len(),
-            });
-        }
-        if answers.len() < 2 {
-            return Err(Error::Empty(format!(
-                "{} rows: kto needs 2 at least, because the answer of another row says where its \
-                 reference point is",
-                answers.len()
-            )));
-        }
         let beta = penalty.beta().value();
-        if beta <= 0.0 || !beta.is_finite() {
-            return Err(Error::Unsupported(format!(
-                "beta = {beta}: kto needs a positive beta, because its implicit reward is \
-                 beta * log(policy / prior)"
-            )));
-        }
+        Self::with_prior(answers, liked, beta, context, &mut |_, sequences| {
+            penalty.prior_log_probs(sequences, tokens)
+        })
+    }
+
+    /// The same, where `prior` says log p₀(y|x) of each response, nats: \[B\]. It is asked for the
+    /// answers, and then for the others to the same prompts.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), or if `prior` fails.
+    pub fn with_prior<E: From<Error>>(
+        answers: Sequences,
+        liked: Vec<bool>,
+        beta: f64,
+        context: usize,
+        prior: &mut dyn FnMut(AnswerSet, &Sequences) -> std::result::Result<PerSeq, E>,
+    ) -> std::result::Result<Self, E> {
+        check(&answers, &liked, beta)?;
         let mismatched = mismatched(&answers, context)?;
-        let prior_log_probs = penalty.prior_log_probs(&answers, tokens)?;
-        let mismatched_prior = penalty.prior_log_probs(&mismatched, tokens)?;
+        let prior_log_probs = prior(AnswerSet::Answers, &answers)?;
         possible(&prior_log_probs)?;
+        let mismatched_prior = prior(AnswerSet::Mismatched, &mismatched)?;
         possible(&mismatched_prior)?;
         Ok(Self {
             weight: 1.0 / answers.len() as f64,
@@ -100,6 +107,31 @@ impl Opinions {
             ..*self
         })
     }
+}
+
+/// Refuses what KTO cannot learn from.
+fn check(answers: &Sequences, liked: &[bool], beta: f64) -> Result<()> {
+    if answers.len() != liked.len() {
+        return Err(Error::Size {
+            what: "opinions",
+            expected: answers.len(),
+            got: liked.len(),
+        });
+    }
+    if answers.len() < 2 {
+        return Err(Error::Empty(format!(
+            "{} rows: kto needs 2 at least, because the answer of another row says where its \
+             reference point is",
+            answers.len()
+        )));
+    }
+    if beta <= 0.0 || !beta.is_finite() {
+        return Err(Error::Unsupported(format!(
+            "beta = {beta}: kto needs a positive beta, because its implicit reward is \
+             beta * log(policy / prior)"
+        )));
+    }
+    Ok(())
 }
 
 /// The answers of others to each row's prompt.
@@ -147,7 +179,8 @@ pub struct OpinionSource {
 }
 
 impl OpinionSource {
-    /// `epochs` passes in batches of `per_step` answers.
+    /// `epochs` passes in batches of `per_step` answers. The last has what is left, and its answers weigh
+    /// what those of a full one do.
     ///
     /// # Errors
     /// If `per_step` or `epochs` is zero.
@@ -172,7 +205,7 @@ impl Source for OpinionSource {
     fn batch(&mut self, step: usize) -> Result<Opinions> {
         let items = self.epochs.items(step);
         Ok(Opinions {
-            weight: 1.0 / items.len() as f64,
+            weight: self.epochs.share(step) / items.len() as f64,
             ..self.all.part(items)?
         })
     }

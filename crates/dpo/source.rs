@@ -12,7 +12,8 @@ pub struct PairSource {
 }
 
 impl PairSource {
-    /// `epochs` passes over a whole batch in batches of `per_step` pairs.
+    /// `epochs` passes over a whole batch in batches of `per_step` pairs. The last has what is left, and
+    /// its pairs weigh what those of a full one do.
     ///
     /// # Errors
     /// If `per_step` or `epochs` is zero.
@@ -39,7 +40,7 @@ impl Source for PairSource {
     fn batch(&mut self, step: usize) -> Result<Batch> {
         let items = self.epochs.items(step);
         let mut batch = self.all.part(items)?;
-        let share = self.all.weights.len() as f64 / items.len() as f64;
+        let share = self.epochs.share(step) * self.all.weights.len() as f64 / items.len() as f64;
         batch.weights.iter_mut().for_each(|weight| *weight *= share);
         Ok(batch)
     }
@@ -49,6 +50,8 @@ impl Source for PairSource {
 mod tests {
     use super::*;
     use crate::batch::tests::{labelled, pairs};
+    use rlhf_objective::Outputs;
+    use rlhf_train::Learner;
     use serde_json::json;
 
     #[test]
@@ -57,32 +60,74 @@ mod tests {
         let prior = (0..10).map(|x| -(x as f32)).collect();
         let all = Batch::new(pairs(&lengths, prior, 0.1)).unwrap();
         let mut source = PairSource::new(all, 2, 2, 3).unwrap();
-        assert_eq!(source.steps(), 6);
         let mut seen = Vec::new();
-        for step in 0..3 {
+        let mut sizes = Vec::new();
+        for step in 0..source.steps() {
             let batch = source.batch(step).unwrap();
-            let each = 1.0 / batch.weights.len() as f64;
-            assert!(
-                batch
-                    .weights
-                    .iter()
-                    .all(|weight| (weight - each).abs() < 1e-15)
-            );
+            sizes.push(batch.weights.len());
+            // One half, of the pair that is alone in the last step too.
+            assert!(batch.weights.iter().all(|w| (w - 0.5).abs() < 1e-15));
             seen.extend(batch.pairs.prior_log_probs.to_vec().unwrap());
         }
+        assert_eq!(sizes, [2, 2, 2, 2, 2]);
         seen.sort_by(f32::total_cmp);
-        assert_eq!(seen, (-9..=0).map(|x| x as f32).collect::<Vec<_>>());
+        let twice = (-9..=0).flat_map(|x| [x as f32; 2]);
+        assert_eq!(seen, twice.collect::<Vec<_>>());
+    }
+
+    /// The gradient of the last step of one pass over five pairs: half of that of its pair alone.
+    #[test]
+    fn the_last_step_weighs_as_much_as_it_has() {
+        let lengths: Vec<_> = (1..=5).map(|n| (n, n + 1)).collect();
+        let prior = (0..10).map(|x| -(x as f32)).collect();
+        let all = Batch::new(pairs(&lengths, prior, 0.1)).unwrap();
+        let mut source = PairSource::new(all, 2, 1, 3).unwrap();
+        let dpo = crate::Dpo::new(&crate::Config::default()).unwrap();
+        for (step, (size, share)) in [(2, 1.0), (2, 1.0), (1, 0.5)].into_iter().enumerate() {
+            let batch = source.batch(step).unwrap();
+            let sequences = batch.pairs.pairs.sequences();
+            let numbers: Vec<f32> = (0..sequences.tokens()).map(|t| -0.1 * t as f32).collect();
+            let outputs = Outputs::new(sequences, numbers, None, None).unwrap();
+            let sums = outputs.log_probs.sums().unwrap().to_vec().unwrap();
+            let prior = batch.pairs.prior_log_probs.to_vec().unwrap();
+            let margins: Vec<f64> = (0..size)
+                .map(|pair| {
+                    let ratio = |y: usize| f64::from(sums[y]) - f64::from(prior[y]);
+                    0.1 * (ratio(2 * pair) - ratio(2 * pair + 1))
+                })
+                .collect();
+            let losses = margins.iter().map(|m| (1.0 + (-m).exp()).ln());
+            let mean = losses.sum::<f64>() / size as f64;
+            let loss = dpo.loss(&outputs, &batch).unwrap();
+            let value = f64::from(loss.value.to_scalar::<f32>().unwrap());
+            assert!((value - share * mean).abs() < 1e-6, "step {step}: {value}");
+            let gradients = outputs.gradients(&loss.value).unwrap().log_probs.unwrap();
+            for (pair, margin) in margins.iter().enumerate() {
+                let slope = 0.1 / (1.0 + margin.exp()) / 2.0;
+                let chosen = f64::from(gradients[outputs.log_probs.range(2 * pair).start]);
+                assert!(
+                    (chosen + slope).abs() < 1e-7,
+                    "step {step}: {chosen} {slope}"
+                );
+            }
+            // What is reported is of a pair, whatever it weighs.
+            let said = loss.stats.get("loss").unwrap();
+            assert!((said - mean).abs() < 1e-6, "step {step}: {said} {mean}");
+        }
     }
 
     #[test]
     fn a_pair_weighs_the_same_in_every_batch() {
         let fields = [json!({"weight": 4}), json!({}), json!({}), json!({})];
         let mut source = PairSource::new(labelled(&fields).unwrap(), 3, 1, 1).unwrap();
-        let mut seen = 0.0;
+        let mut seen = Vec::new();
         for step in 0..2 {
-            let batch = source.batch(step).unwrap();
-            seen += batch.weights.iter().sum::<f64>() * batch.weights.len() as f64 / 4.0;
+            seen.extend(source.batch(step).unwrap().weights);
         }
-        assert!((seen - 1.0).abs() < 1e-15);
+        seen.sort_by(f64::total_cmp);
+        let expected = [1.0, 1.0, 1.0, 4.0].map(|weight| weight / 7.0 * 4.0 / 3.0);
+        for (weight, expected) in seen.into_iter().zip(expected) {
+            assert!((weight - expected).abs() < 1e-15);
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! The best of n draws from the prior, from more draws than n.
 
-use crate::Bootstrap;
+use crate::frontier::observed;
+use crate::{Bootstrap, Draws};
 use rlhf_journal::{FrontierPoint, Point};
-use rlhf_oracle::{Outcome, Responses, best_of_n_kl_bound};
+use rlhf_oracle::{Outcome, best_of_n_kl_bound};
 
 /// How many draws a prompt needs for each of the n: fewer leave too little of the tail to measure
 /// the KL by.
@@ -34,66 +35,36 @@ pub fn best_of_n_reward(rewards: &[f64], n: usize) -> f64 {
 /// rewards, ties and all, and never above log n − (n − 1)/n: with few different rewards it is far
 /// below.
 fn outcome(rewards: &[f64], n: usize) -> Outcome {
-    let log_share = -(rewards.len() as f64).ln();
-    let observed = Responses::new(vec![log_share; rewards.len()], rewards.to_vec())
-        .expect("finite rewards, one at least");
     let n_draws = u32::try_from(n).expect("n draws are in memory");
     Outcome {
         reward: best_of_n_reward(rewards, n),
-        kl: observed
+        kl: observed(rewards)
             .best_of_n(n_draws)
             .kl
             .min(best_of_n_kl_bound(n_draws)),
     }
 }
 
-/// Points for n = 1, 2, 4, … as far as the draws reach; `rewards` has those of the prior's
-/// responses, prompt by prompt. n = 1 is the prior itself.
+/// Points for n = 1, 2, 4, … as far as the draws reach. n = 1 is the prior itself.
 #[must_use]
-pub fn best_of_n_points(
-    label: &str,
-    rewards: &[Vec<f64>],
-    bootstrap: &Bootstrap,
-) -> Vec<FrontierPoint> {
-    let Some(draws) = rewards.iter().map(Vec::len).min() else {
+pub fn best_of_n_points(label: &str, draws: &Draws, bootstrap: &Bootstrap) -> Vec<FrontierPoint> {
+    let Some(least) = draws.rewards.iter().map(Vec::len).min() else {
         return Vec::new();
     };
     let ns = (0..32).map(|power| 1usize << power);
-    ns.take_while(|n| n * DRAWS_PER_N <= draws)
+    ns.take_while(|n| n * DRAWS_PER_N <= least)
         .map(|n| {
-            let outcomes: Vec<Outcome> = rewards.iter().map(|r| outcome(r, n)).collect();
-            point(label, Point::BestOfN { n }, &outcomes, rewards, bootstrap)
+            let of = |rewards: &[f64]| outcome(rewards, n);
+            let outcomes: Vec<Outcome> = draws.rewards.iter().map(|r| of(r)).collect();
+            draws.point((label, Point::BestOfN { n }), &outcomes, &of, bootstrap)
         })
         .collect()
-}
-
-/// A point made from the prior's samples.
-pub(crate) fn point(
-    label: &str,
-    point: Point,
-    outcomes: &[Outcome],
-    rewards: &[Vec<f64>],
-    bootstrap: &Bootstrap,
-) -> FrontierPoint {
-    let mean = |of: fn(&Outcome) -> f64| {
-        let per_prompt: Vec<f64> = outcomes.iter().map(of).collect();
-        bootstrap.mean(&per_prompt)
-    };
-    FrontierPoint {
-        label: label.into(),
-        point,
-        kl: mean(|outcome| outcome.kl),
-        reward: mean(|outcome| outcome.reward),
-        kl_k1: None,
-        kl_k1_error: None,
-        prompts: rewards.len(),
-        samples: rewards.iter().map(Vec::len).sum(),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rlhf_journal::{Interval, Intervals};
     use rlhf_tensor::{Rng, Stream};
 
     #[test]
@@ -132,12 +103,37 @@ mod tests {
             seed: 1,
         };
         let rewards = vec![[0.0, 1.0].repeat(20), [0.0, 0.5].repeat(16)];
-        let points = best_of_n_points("reference", &rewards, &bootstrap);
+        let draws = Draws::of_prompts(rewards);
+        let points = best_of_n_points("reference", &draws, &bootstrap);
         let ns: Vec<Point> = points.iter().map(|p| p.point).collect();
         assert_eq!(ns, [1, 2, 4].map(|n| Point::BestOfN { n }));
         assert_eq!(points[0].kl.value, 0.0);
         assert!((points[0].reward.value - 0.375).abs() < 1e-12);
         assert_eq!((points[0].prompts, points[0].samples), (2, 72));
-        assert!(best_of_n_points("none", &[], &bootstrap).is_empty());
+        let none = Draws::of_prompts(Vec::new());
+        assert!(best_of_n_points("none", &none, &bootstrap).is_empty());
+    }
+
+    /// The mean of a single prompt's draws varies as their mean does.
+    #[test]
+    fn one_prompt_has_an_interval_of_its_own() {
+        let mut rng = Rng::new(3, Stream::Data, 0, 0);
+        let rewards: Vec<f64> = (0..640).map(|_| rng.uniform()).collect();
+        let bootstrap = Bootstrap {
+            resamples: 1000,
+            seed: 1,
+        };
+        let draws = Draws::of_prompts(vec![rewards]);
+        for point in best_of_n_points("reference", &draws, &bootstrap) {
+            assert_eq!(point.intervals, Intervals::ThisPromptOnly);
+            let Point::BestOfN { n } = point.point else {
+                unreachable!()
+            };
+            let n = n as f64;
+            let Interval { low, high } = point.reward.interval.unwrap();
+            assert!(low < n / (n + 1.0) && n / (n + 1.0) < high, "{point:?}");
+            // 1.96 standard errors of a mean of 640 to each side, for n = 1; less for a maximum.
+            assert!(high - low < 2.6 * 2.0 * 0.289 / 640f64.sqrt(), "{point:?}");
+        }
     }
 }

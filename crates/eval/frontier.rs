@@ -1,7 +1,6 @@
 //! The most reward any policy can have for its KL, from samples of the prior alone.
 
-use crate::Bootstrap;
-use crate::best_of_n::point;
+use crate::{Bootstrap, Draws};
 use rlhf_journal::{FrontierPoint, Point};
 use rlhf_oracle::{Outcome, Responses};
 
@@ -37,12 +36,7 @@ pub fn optimal_frontier(rewards: &[Vec<f64>], lambdas: &[f64]) -> Vec<FrontierEs
     if rewards.is_empty() {
         return Vec::new();
     }
-    let observed = |rewards: &Vec<f64>| {
-        let log_share = -(rewards.len() as f64).ln();
-        Responses::new(vec![log_share; rewards.len()], rewards.clone())
-            .expect("finite rewards, one at least")
-    };
-    let prompts: Vec<Responses> = rewards.iter().map(observed).collect();
+    let prompts: Vec<Responses> = rewards.iter().map(|r| observed(r)).collect();
     let estimate = |&lambda: &f64| -> Option<FrontierEstimate> {
         let beta = 1.0 / lambda;
         let mut estimate = FrontierEstimate {
@@ -89,20 +83,23 @@ pub fn temperatures(rewards: &[Vec<f64>]) -> Vec<f64> {
 
 /// The estimated curve as points with intervals over prompts.
 #[must_use]
-pub fn optimal_points(
-    label: &str,
-    rewards: &[Vec<f64>],
-    bootstrap: &Bootstrap,
-) -> Vec<FrontierPoint> {
-    optimal_frontier(rewards, &temperatures(rewards))
+pub fn optimal_points(label: &str, draws: &Draws, bootstrap: &Bootstrap) -> Vec<FrontierPoint> {
+    optimal_frontier(&draws.rewards, &temperatures(&draws.rewards))
         .iter()
         .map(|estimate| {
-            let kind = Point::Optimal {
-                beta: estimate.beta,
-            };
-            point(label, kind, &estimate.outcomes, rewards, bootstrap)
+            let beta = estimate.beta;
+            let of = |rewards: &[f64]| observed(rewards).optimum(beta).outcome;
+            let kind = (label, Point::Optimal { beta });
+            draws.point(kind, &estimate.outcomes, &of, bootstrap)
         })
         .collect()
+}
+
+/// Responses as likely as they were drawn.
+pub(crate) fn observed(rewards: &[f64]) -> Responses {
+    let log_share = -(rewards.len() as f64).ln();
+    Responses::new(vec![log_share; rewards.len()], rewards.to_vec())
+        .expect("finite rewards, one at least")
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@
 //! Exact                 → the optimum, and gaps to it   where all responses can be listed
 //! ```
 //!
-//! Points come with percentile bootstrap intervals over prompts. KL is in nats per sequence, exact
-//! over the vocabulary at each token of sampled responses. Every method is measured by this one
-//! meter; it knows of no method and writes no file.
+//! Points come with bootstrap-t intervals over distinct prompts, where there are five at least. KL is
+//! in nats per sequence, exact over the vocabulary at each token of sampled responses. Every method is
+//! measured by this one meter; it knows of no method and writes no file.
 //!
 //! ```
 //! // Two prompts, rewards of the prior's responses to each.
@@ -19,15 +19,20 @@
 
 mod best_of_n;
 mod bootstrap;
+mod distinct;
+mod draws;
 mod enumerate;
 mod exact;
 mod frontier;
 mod listing;
 mod measure;
 mod proportion;
+mod student;
 
 pub use best_of_n::{best_of_n_points, best_of_n_reward};
-pub use bootstrap::Bootstrap;
+pub use bootstrap::{Bootstrap, LEAST_PROMPTS, intervals};
+pub use distinct::Distinct;
+pub use draws::Draws;
 pub use enumerate::Enumeration;
 pub use exact::{Exact, Priced, Standing};
 pub use frontier::{FrontierEstimate, optimal_frontier, optimal_points, temperatures};

@@ -1,8 +1,8 @@
 //! The meter: expected reward and KL of a policy on held-out prompts.
 
-use crate::Bootstrap;
-use rlhf_journal::{FrontierPoint, Point};
-use rlhf_objective::{Network, Prior, Prompt, Result, Reward, Sequences, finite_scores};
+use crate::{Bootstrap, Distinct, Draws, intervals};
+use rlhf_journal::{Estimate, FrontierPoint, Intervals, Point};
+use rlhf_objective::{Error, Network, Prior, Prompt, Result, Reward, Sequences, finite_opinions};
 use rlhf_policy::{Sampled, Sampling, sample, score};
 use std::sync::Arc;
 
@@ -23,8 +23,8 @@ pub struct Trial<'a> {
 /// What was measured on the responses to one prompt.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OfPrompt {
-    /// Their mean score, in units of the reward.
-    pub reward: f64,
+    /// Their mean score, in units of the reward; `None` where the reward had no opinion of any.
+    pub reward: Option<f64>,
     /// The mean over responses of the sum over tokens of the exact KL(π ‖ p₀), nats per sequence
     /// (Rao–Blackwell; Amini et al. 2025).
     pub kl: f64,
@@ -35,19 +35,23 @@ pub struct OfPrompt {
 /// A policy, measured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measurement {
-    /// Prompt by prompt.
+    /// Prompt by prompt, each distinct one once.
     pub prompts: Vec<OfPrompt>,
-    /// How many responses in all.
-    pub samples: usize,
+    /// How many rows give each of them: it counts as often.
+    pub rows: Vec<usize>,
+    /// Response by response.
+    pub responses: Vec<OfPrompt>,
     /// The standard error of the mean of kl − kl_k1, nats. Given what came before it, each token's
     /// difference has mean 0, so responses count as independent here even when they share a prompt.
     pub kl_k1_error: f64,
 }
 
-/// Draws responses from the policy, scores them and reads them with both networks.
+/// Draws responses from the policy, scores them and reads them with both networks. Prompts of the same
+/// tokens are one prompt.
 ///
 /// # Errors
-/// If there is no prompt, or drawing, reading or scoring fails.
+/// If there is no prompt, the reward has no opinion of any response, or drawing, reading or scoring
+/// fails.
 pub fn measure(
     policy: &mut dyn Network,
     prior: &mut dyn Prior,
@@ -57,33 +61,32 @@ pub fn measure(
     let sampled = draw(&mut *policy.decoder()?, trial)?;
     let rollouts = score(policy, prior, sampled, trial.tokens, 1)?;
     let sequences = &rollouts.sequences;
-    let scores = finite_scores(reward, sequences)?.to_vec()?;
+    let scores = scores(reward, sequences)?;
     let (kl, log_probs) = (rollouts.kl.to_vec()?, rollouts.log_probs.to_vec()?);
     let prior_log_probs = rollouts.prior_log_probs.to_vec()?;
     let of_response = |index: usize| -> OfPrompt {
         let range = rollouts.kl.range(index);
         let ratio = |t: usize| f64::from(log_probs[t]) - f64::from(prior_log_probs[t]);
         OfPrompt {
-            reward: f64::from(scores[index]),
+            reward: scores[index],
             kl: kl[range.clone()].iter().map(|&kl| f64::from(kl)).sum(),
             kl_k1: range.map(ratio).sum(),
         }
     };
     let responses: Vec<OfPrompt> = (0..sequences.len()).map(of_response).collect();
-    let samples = responses.len();
     let squares: f64 = responses.iter().map(|r| (r.kl - r.kl_k1).powi(2)).sum();
+    let distinct = Distinct::of(sequences.prompts());
+    let groups = gathered(sequences, &responses, distinct.of_row(), distinct.count());
     Ok(Measurement {
-        prompts: by_prompt(sequences, &responses)
-            .iter()
-            .map(|group| mean(group))
-            .collect(),
-        samples,
-        kl_k1_error: squares.sqrt() / samples as f64,
+        prompts: groups.iter().map(|group| mean(group, &[])).collect(),
+        rows: distinct.rows().to_vec(),
+        kl_k1_error: squares.sqrt() / responses.len() as f64,
+        responses,
     })
 }
 
-/// The rewards of responses drawn from the prior, prompt by prompt: what the optimal frontier and
-/// best-of-n are estimated from.
+/// The rewards of responses drawn from the prior: what the optimal frontier and best-of-n are estimated
+/// from.
 ///
 /// # Errors
 /// As [`measure`].
@@ -91,52 +94,84 @@ pub fn prior_rewards(
     prior: &mut dyn Prior,
     reward: &mut dyn Reward,
     trial: &Trial<'_>,
-) -> Result<Vec<Vec<f64>>> {
+) -> Result<Draws> {
     let sequences = draw(&mut *prior.decoder()?, trial)?.sequences;
-    let scores = finite_scores(reward, &sequences)?.to_vec()?;
-    let scores: Vec<f64> = scores.into_iter().map(f64::from).collect();
-    Ok(by_prompt(&sequences, &scores))
+    let scores = scores(reward, &sequences)?;
+    let rows: Vec<usize> = (0..sequences.prompts().len()).collect();
+    let of_rows = gathered(&sequences, &scores, &rows, rows.len());
+    Ok(Draws::of_rows(sequences.prompts(), &of_rows))
 }
 
 fn draw(decoder: &mut dyn rlhf_objective::Decoder, trial: &Trial<'_>) -> Result<Sampled> {
     if trial.prompts.is_empty() {
         let what = "there is no prompt to measure on";
-        return Err(rlhf_objective::Error::Empty(what.into()));
+        return Err(Error::Empty(what.into()));
     }
     sample(decoder, trial.prompts, trial.sampling, trial.decode)
 }
 
-/// What belongs to each response, gathered by prompt.
-fn by_prompt<T: Copy>(sequences: &Sequences, of_response: &[T]) -> Vec<Vec<T>> {
-    let mut groups = vec![Vec::new(); sequences.prompts().len()];
+/// The score of each response that the reward has an opinion of.
+fn scores(reward: &mut dyn Reward, sequences: &Sequences) -> Result<Vec<Option<f64>>> {
+    let scores = finite_opinions(reward, sequences)?;
+    if scores.iter().all(Option::is_none) {
+        return Err(Error::Empty(format!(
+            "the reward has no opinion of any of {} responses: there is nothing to measure",
+            scores.len()
+        )));
+    }
+    let wide = scores.into_iter().map(|score| score.map(f64::from));
+    Ok(wide.collect())
+}
+
+/// What belongs to each response, gathered in `count` groups; `of_row` is the group of each prompt.
+fn gathered<T: Copy>(
+    sequences: &Sequences,
+    of_response: &[T],
+    of_row: &[usize],
+    count: usize,
+) -> Vec<Vec<T>> {
+    let mut groups = vec![Vec::new(); count];
     for (response, &item) in sequences.responses().iter().zip(of_response) {
-        groups[response.prompt].push(item);
+        groups[of_row[response.prompt]].push(item);
     }
     groups
 }
 
-fn mean(of_responses: &[OfPrompt]) -> OfPrompt {
-    let n = of_responses.len() as f64;
-    let mean = |of: fn(&OfPrompt) -> f64| of_responses.iter().map(of).sum::<f64>() / n;
+/// The mean, each counted so often, or once where nothing is said.
+fn mean(all: &[OfPrompt], weights: &[usize]) -> OfPrompt {
+    let mean = |of: fn(&OfPrompt) -> Option<f64>| -> Option<f64> {
+        let (mut sum, mut count) = (0.0, 0.0);
+        for (index, one) in all.iter().enumerate() {
+            let weight = weights.get(index).map_or(1.0, |&weight| weight as f64);
+            if let Some(number) = of(one) {
+                sum += weight * number;
+                count += weight;
+            }
+        }
+        (count > 0.0).then(|| sum / count)
+    };
     OfPrompt {
         reward: mean(|r| r.reward),
-        kl: mean(|r| r.kl),
-        kl_k1: mean(|r| r.kl_k1),
+        kl: mean(|r| Some(r.kl)).unwrap_or(0.0),
+        kl_k1: mean(|r| Some(r.kl_k1)).unwrap_or(0.0),
     }
 }
 
 impl Measurement {
-    /// The means over prompts.
+    /// The means over rows.
     #[must_use]
     pub fn mean(&self) -> OfPrompt {
-        mean(&self.prompts)
+        mean(&self.prompts, &self.rows)
     }
 
     /// J = E\[r\] − β·KL, in units of the reward.
+    ///
+    /// # Panics
+    /// Not where [`measure`] made it: one response at least has a score.
     #[must_use]
     pub fn elbo(&self, beta: f64) -> f64 {
         let mean = self.mean();
-        mean.reward - beta * mean.kl
+        mean.reward.expect("a response has a score") - beta * mean.kl
     }
 
     /// Whether the two estimates of the KL agree within four standard errors. If they do not,
@@ -149,20 +184,37 @@ impl Measurement {
     }
 
     /// As a point of the reward–KL plane.
+    ///
+    /// # Panics
+    /// As [`elbo`](Self::elbo).
     #[must_use]
     pub fn point(&self, label: &str, step: usize, bootstrap: &Bootstrap) -> FrontierPoint {
-        let column =
-            |of: fn(&OfPrompt) -> f64| -> Vec<f64> { self.prompts.iter().map(of).collect() };
+        let scored = |r: &&OfPrompt| r.reward.is_some();
         FrontierPoint {
             label: label.into(),
             point: Point::Checkpoint { step },
-            kl: bootstrap.mean(&column(|p| p.kl)),
-            reward: bootstrap.mean(&column(|p| p.reward)),
+            kl: self.estimate(|p| Some(p.kl), bootstrap),
+            reward: self.estimate(|p| p.reward, bootstrap),
             kl_k1: Some(self.mean().kl_k1),
             kl_k1_error: Some(self.kl_k1_error),
+            intervals: intervals(self.prompts.len()),
             prompts: self.prompts.len(),
-            samples: self.samples,
+            rows: Some(self.rows.iter().sum()),
+            samples: self.responses.len(),
+            no_opinion: self.responses.len() - self.responses.iter().filter(scored).count(),
         }
+    }
+
+    /// The mean of a number over the prompts that have it.
+    fn estimate(&self, of: fn(&OfPrompt) -> Option<f64>, bootstrap: &Bootstrap) -> Estimate {
+        let of_prompts = self.prompts.iter().zip(&self.rows);
+        let have = of_prompts.filter_map(|(prompt, rows)| Some((of(prompt)?, *rows)));
+        let (numbers, rows): (Vec<f64>, Vec<usize>) = have.unzip();
+        if intervals(self.prompts.len()) == Intervals::ThisPromptOnly {
+            let of_responses: Vec<f64> = self.responses.iter().filter_map(of).collect();
+            return bootstrap.over_responses(&of_responses);
+        }
+        bootstrap.over_prompts(&numbers, &rows)
     }
 }
 
@@ -276,7 +328,7 @@ mod tests {
             &trial(&prompts, &sampling),
         )
         .unwrap();
-        assert_eq!((found.prompts.len(), found.samples), (3, 12_000));
+        assert_eq!((found.prompts.len(), found.responses.len()), (3, 12_000));
         for (of_prompt, prompt) in found.prompts.iter().zip([1, 2, 3]) {
             let problem = problem(prompt);
             let policy = enumerated(&mut network(2), problem.tree(), prompt);
@@ -286,14 +338,22 @@ mod tests {
             let of_reward = tolerance(&log_probs, &|y| problem.rewards()[y], 4000);
             // The exact KL varies less than k1.
             let of_kl = tolerance(&log_probs, &|y| log_probs[y] - log_prior[y], 4000);
-            assert!((of_prompt.reward - exact.expected_reward).abs() < of_reward);
+            let reward = of_prompt.reward.unwrap();
+            assert!((reward - exact.expected_reward).abs() < of_reward);
             assert!((of_prompt.kl - exact.kl).abs() < of_kl);
             assert!((of_prompt.kl_k1 - exact.kl).abs() < of_kl);
         }
         assert!(found.kl_agrees());
         assert!(found.kl_k1_error > 0.0 && found.kl_k1_error < 0.05);
         let point = found.point("run", 5, &BOOTSTRAP);
-        assert!(point.kl.low <= point.kl.value && point.kl.value <= point.kl.high);
+        assert_eq!(
+            (point.intervals, point.kl.interval),
+            (Intervals::TooFewPrompts, None)
+        );
+        assert_eq!(
+            (point.prompts, point.rows, point.samples),
+            (3, Some(3), 12_000)
+        );
         assert!((found.elbo(0.5) - (point.reward.value - 0.5 * point.kl.value)).abs() < 1e-12);
     }
 
@@ -303,16 +363,17 @@ mod tests {
         let trial = trial(&prompts, &sampling);
         let found = measure(&mut network(1), &mut prior(), &mut Worth, &trial).unwrap();
         let point = found.point("run", 0, &BOOTSTRAP);
-        assert_eq!([point.kl.low, point.kl.value, point.kl.high], [0.0; 3]);
+        assert_eq!((point.kl.value, point.kl.interval), (0.0, None));
         assert_eq!(point.kl_k1, Some(0.0));
         assert!(found.kl_agrees());
         // The same seed, the same responses: the prior's own rewards have the same means.
         let rewards = prior_rewards(&mut prior(), &mut Worth, &trial).unwrap();
         let means: Vec<f64> = rewards
+            .rewards
             .iter()
             .map(|r| r.iter().sum::<f64>() / 20.0)
             .collect();
-        let measured: Vec<f64> = found.prompts.iter().map(|p| p.reward).collect();
+        let measured: Vec<f64> = found.prompts.iter().filter_map(|p| p.reward).collect();
         assert_eq!(means, measured);
     }
 
@@ -333,7 +394,7 @@ mod tests {
         let (prompts, sampling) = (prompts(), sampling(4000));
         let trial = trial(&prompts, &sampling);
         let rewards = prior_rewards(&mut prior(), &mut Worth, &trial).unwrap();
-        let found = &optimal_frontier(&rewards, &[2.0])[0];
+        let found = &optimal_frontier(&rewards.rewards, &[2.0])[0];
         assert_eq!(found.beta, 0.5);
         // Four standard errors, at effective sample sizes near 2000.
         let optimal = |prompt| problem(prompt).responses().optimum(0.5).outcome;

@@ -78,6 +78,25 @@ fn model(names: &[&str]) -> Result<Vec<String>, String> {
     Ok(all.map(str::to_string).collect())
 }
 
+/// The files of a checkpoint folder that are read: the same as are fetched of a repository, by their
+/// names, in order. A folder that is not there has none.
+#[must_use]
+pub fn checkpoint_files(folder: &Path) -> Vec<String> {
+    let has = |name: &str| folder.join(name).is_file();
+    let mut names: BTreeSet<String> = [CONFIG, SINGLE]
+        .into_iter()
+        .chain(BESIDE)
+        .filter(|name| has(name))
+        .map(str::to_string)
+        .collect();
+    if !names.contains(SINGLE) && has(INDEX) {
+        names.insert(INDEX.into());
+        // An index that names no shards is an error of whoever loads them.
+        names.extend(shards(&folder.join(INDEX)).unwrap_or_default());
+    }
+    names.into_iter().collect()
+}
+
 fn dataset(names: &[&str]) -> Result<Vec<String>, String> {
     let rows: Vec<String> = names
         .iter()
@@ -175,6 +194,23 @@ mod tests {
             let why = chosen(Kind::Model, &names).unwrap_err();
             assert!(why.contains(expected), "{why}");
         }
+    }
+
+    #[test]
+    fn a_folder_has_the_files_that_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        for name in ["config.json", "README.md", "vocab.json", "x.safetensors"] {
+            write(name, "");
+        }
+        write(INDEX, r#"{"weight_map": {"w": "x.safetensors"}}"#);
+        let sharded = ["config.json", INDEX, "vocab.json", "x.safetensors"];
+        assert_eq!(checkpoint_files(folder.path()), sharded);
+        write(SINGLE, "");
+        let single = ["config.json", SINGLE, "vocab.json"];
+        assert_eq!(checkpoint_files(folder.path()), single);
+        assert!(checkpoint_files(&folder.path().join("none")).is_empty());
     }
 
     #[test]

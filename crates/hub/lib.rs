@@ -42,6 +42,7 @@ mod protocol;
 #[cfg(test)]
 mod server;
 
+pub use choose::checkpoint_files;
 pub use error::{Error, Result};
 pub use network::Network;
 pub use offline::CacheOnly;

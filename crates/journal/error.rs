@@ -29,6 +29,16 @@ pub enum Error {
         "{0} already holds a run: continue it with --resume, replace it with --overwrite, or choose another --out"
     )]
     Exists(PathBuf),
+    /// A run folder that another process writes to.
+    #[error(
+        "{path} is in use by {holder}: wait until that run ends, stop it, or choose another --out"
+    )]
+    Locked {
+        /// Which.
+        path: PathBuf,
+        /// Who has it.
+        holder: String,
+    },
     /// A folder to be overwritten that holds something else.
     #[error("{0} is not empty and holds no run: choose another --out")]
     NotARun(PathBuf),

@@ -1,8 +1,8 @@
 //! The writer of a run folder.
 
-use crate::files::{
-    UNFINISHED, append, remove_unfinished, replace_folder, truncate_lines, write_atomic,
-};
+use crate::claim::{self, Claim};
+use crate::files::{UNFINISHED, append, replace_folder, write_atomic};
+use crate::lock::Lock;
 use crate::{Error, Result};
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
@@ -11,11 +11,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The files of one line a step.
-const LINES: [&str; 3] = ["metrics.jsonl", "timing.jsonl", "samples.jsonl"];
+pub(crate) const LINES: [&str; 3] = ["metrics.jsonl", "timing.jsonl", "samples.jsonl"];
 /// The lines that most runs have none of.
-const WARNINGS: &str = "warnings.jsonl";
+pub(crate) const WARNINGS: &str = "warnings.jsonl";
 /// Everything else a run leaves.
-const OTHERS: [&str; 13] = [
+pub(crate) const OTHERS: [&str; 14] = [
     WARNINGS,
     "config.toml",
     "run.json",
@@ -27,6 +27,7 @@ const OTHERS: [&str; 13] = [
     "before_after.jsonl",
     "checkpoints",
     "prior",
+    "prior_log_probs",
     "final",
     "world",
 ];
@@ -47,31 +48,18 @@ pub struct Journal {
     metrics: File,
     timing: File,
     samples: File,
-}
-
-/// The first of `base/objective-000`, `base/objective-001`, … that does not exist.
-#[must_use]
-pub fn next_free(base: &Path, objective: &str) -> PathBuf {
-    (0..)
-        .map(|number| base.join(format!("{objective}-{number:03}")))
-        .find(|path| !path.exists())
-        .unwrap_or_else(|| base.join(objective))
+    /// Held as long as anything may be written.
+    _lock: Lock,
 }
 
 impl Journal {
     /// A new run in `folder`, which is created if missing.
     ///
     /// # Errors
-    /// If the folder holds a run and `existing` refuses, holds something else, or cannot be written.
+    /// If another process writes to the folder, it holds a run and `existing` refuses, holds something
+    /// else, or cannot be written.
     pub fn create(folder: &Path, existing: Existing) -> Result<Self> {
-        Self::check(folder, existing)?;
-        let unwritable = |source| Error::Unwritable {
-            path: folder.into(),
-            source,
-        };
-        fs::create_dir_all(folder).map_err(unwritable)?;
-        clear(folder)?;
-        Self::open(folder)
+        Claim::new(folder, existing)?.create()
     }
 
     /// Whether [`create`](Self::create) would agree to write to `folder`; nothing is changed.
@@ -79,48 +67,26 @@ impl Journal {
     /// # Errors
     /// As there, as far as it can be known without writing.
     pub fn check(folder: &Path, existing: Existing) -> Result<()> {
-        if !folder.exists() {
-            return Ok(());
-        }
-        if !folder.is_dir() {
-            return Err(Error::NotAFolder(folder.into()));
-        }
-        let mut entries = fs::read_dir(folder).map_err(Error::at(folder))?;
-        if entries.next().is_none() {
-            return Ok(());
-        }
-        let mut all = LINES.iter().chain(&OTHERS);
-        match existing {
-            _ if !all.any(|name| folder.join(name).exists()) => Err(Error::NotARun(folder.into())),
-            Existing::Refuse => Err(Error::Exists(folder.into())),
-            Existing::Overwrite => Ok(()),
-        }
+        claim::check(folder, existing)
     }
 
     /// Continues the run in `folder` after `step` steps: lines of later steps are removed, and so
     /// is what a crash left unfinished.
     ///
     /// # Errors
-    /// If there is no run, or its files cannot be written.
+    /// If another process writes to the folder, there is no run, or its files cannot be written.
     pub fn resume(folder: &Path, step: usize) -> Result<Self> {
-        if !folder.join(LINES[0]).exists() {
-            return Err(Error::NoRun(folder.into(), LINES[0]));
-        }
-        remove_unfinished(folder)?;
-        remove_unfinished(&folder.join("checkpoints"))?;
-        for name in LINES.into_iter().chain([WARNINGS]) {
-            truncate_lines(&folder.join(name), step)?;
-        }
-        Self::open(folder)
+        Claim::again(folder)?.resume(step)
     }
 
-    fn open(folder: &Path) -> Result<Self> {
+    pub(crate) fn open(folder: PathBuf, lock: Lock) -> Result<Self> {
         let file = |name: &str| append(&folder.join(name));
         Ok(Self {
-            folder: folder.into(),
             metrics: file(LINES[0])?,
             timing: file(LINES[1])?,
             samples: file(LINES[2])?,
+            folder,
+            _lock: lock,
         })
     }
 
@@ -136,14 +102,6 @@ impl Journal {
     /// If it cannot be written.
     pub fn config(&self, toml: &str) -> Result<()> {
         write_atomic(&self.folder.join("config.toml"), toml.as_bytes())
-    }
-
-    /// Writes `run.json`.
-    ///
-    /// # Errors
-    /// If it cannot be written.
-    pub fn run(&self, run: &impl Serialize) -> Result<()> {
-        self.whole("run.json", run)
     }
 
     /// Writes `held_out.json`: the numbers on data that no step saw.
@@ -247,22 +205,6 @@ impl Journal {
     }
 }
 
-/// Removes what a run leaves in `folder`.
-fn clear(folder: &Path) -> Result<()> {
-    for name in LINES.iter().chain(&OTHERS) {
-        let path = folder.join(name);
-        let removed = if path.is_dir() {
-            fs::remove_dir_all(&path)
-        } else if path.exists() {
-            fs::remove_file(&path)
-        } else {
-            continue;
-        };
-        removed.map_err(Error::at(&path))?;
-    }
-    Ok(())
-}
-
 fn complete_folder<E: From<Error>>(
     path: &Path,
     write: impl FnOnce(&Path) -> std::result::Result<(), E>,
@@ -310,7 +252,7 @@ fn write_line(file: &mut File, path: &Path, value: &impl Serialize) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{checkpoints, last_checkpoint, metrics};
+    use crate::{checkpoints, last_checkpoint, metrics, next_free};
 
     #[test]
     fn numbers_read_back_bit_for_bit() {
@@ -347,6 +289,7 @@ mod tests {
         assert!(folder.ends_with("dpo-000"));
         let mut journal = Journal::create(&folder, Existing::Refuse).unwrap();
         journal.metrics(0, [("a", 1.0)]).unwrap();
+        drop(journal);
         assert!(next_free(base.path(), "dpo").ends_with("dpo-001"));
         let error = Journal::create(&folder, Existing::Refuse)
             .unwrap_err()
@@ -365,6 +308,46 @@ mod tests {
             Journal::create(&other, Existing::Overwrite),
             Err(Error::NotARun(_))
         ));
+        assert_eq!(fs::read_dir(&other).unwrap().count(), 1, "nothing is added");
+    }
+
+    #[test]
+    fn a_run_has_one_writer() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = base.path().join("run");
+        let mut journal = Journal::create(&folder, Existing::Refuse).unwrap();
+        journal.metrics(0, [("a", 1.0)]).unwrap();
+        let others = [
+            Journal::create(&folder, Existing::Refuse),
+            Journal::create(&folder, Existing::Overwrite),
+            Journal::resume(&folder, 0),
+        ];
+        for other in others {
+            let said = other.unwrap_err().to_string();
+            assert!(said.contains("run is in use by process "), "{said}");
+        }
+        assert_eq!(metrics(&folder).unwrap().len(), 1);
+        drop(journal);
+        Journal::resume(&folder, 1).unwrap();
+        // A folder that was claimed and no more holds no run yet.
+        let claimed = Claim::new(&base.path().join("new"), Existing::Refuse).unwrap();
+        drop(claimed);
+        Journal::create(&base.path().join("new"), Existing::Refuse).unwrap();
+    }
+
+    #[test]
+    fn runs_that_start_at_once_get_a_folder_each() {
+        let base = tempfile::tempdir().unwrap();
+        let claim = || Claim::next(&base.path().join("runs"), "dpo").unwrap();
+        let mut claims: Vec<Claim> = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(claim)).collect();
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        claims.sort_by_key(|claim| claim.folder().to_path_buf());
+        for (number, claim) in claims.iter().enumerate() {
+            let name = format!("dpo-{number:03}");
+            assert!(claim.folder().ends_with(&name), "{name}");
+        }
     }
 
     #[test]
@@ -416,6 +399,7 @@ mod tests {
         let half = folder.path().join("checkpoints/step-9.tmp");
         fs::create_dir_all(&half).unwrap();
         fs::write(folder.path().join("run.json.x.tmp"), "{").unwrap();
+        drop(journal);
         let mut journal = Journal::resume(folder.path(), 3).unwrap();
         journal.metrics(3, [("a", 0.5)]).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), whole);

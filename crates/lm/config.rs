@@ -69,8 +69,9 @@ pub struct Gpt2Config {
     pub scale_by_layer: bool,
     /// The beginning-of-sequence token.
     pub bos: Option<u32>,
-    /// The end-of-sequence token.
-    pub eos: Option<u32>,
+    /// The end-of-sequence tokens: each ends a response, and the first is what completions are trained
+    /// to end with.
+    pub eos: Vec<u32>,
     /// The token that ends of texts are filled up with elsewhere. Nothing is ever padded here; a
     /// reward model does not read its score at this token.
     pub pad: Option<u32>,
@@ -150,7 +151,7 @@ impl Gpt2Config {
             scale_by_width: fields.flag("scale_attn_weights", true)?,
             scale_by_layer: fields.flag("scale_attn_by_inverse_layer_idx", false)?,
             bos: fields.token("bos_token_id", vocab)?,
-            eos: fields.token("eos_token_id", vocab)?,
+            eos: end_tokens(&raw, vocab)?,
             pad: fields.token("pad_token_id", vocab)?,
             raw: raw.clone(),
         };
@@ -188,8 +189,8 @@ impl Gpt2Config {
     #[must_use]
     pub fn or_special(mut self, end_of_text: Option<u32>) -> Self {
         let known = end_of_text.filter(|id| (*id as usize) < self.vocab);
-        if !self.raw.contains_key("eos_token_id") {
-            self.eos = known;
+        if !self.says_eos() {
+            self.eos = known.into_iter().collect();
         }
         if !self.raw.contains_key("bos_token_id") {
             self.bos = known;
@@ -197,13 +198,16 @@ impl Gpt2Config {
         self
     }
 
+    /// Whether the file says which tokens end a response, or that none does.
+    pub(crate) fn says_eos(&self) -> bool {
+        self.raw.contains_key("eos_token_id")
+    }
+
     /// The configuration of a reward model made from this language model. A pad token that is also
-    /// the EOS is forgotten: the score is to be read at the EOS, which says that a response is over.
+    /// an EOS is forgotten: the score is to be read at the EOS, which says that a response is over.
     #[must_use]
     pub fn as_new_reward_model(mut self) -> Self {
-        if self.pad == self.eos {
-            self.pad = None;
-        }
+        self.pad = self.pad.filter(|pad| !self.eos.contains(pad));
         self
     }
 
@@ -231,8 +235,14 @@ impl Gpt2Config {
         }
         raw.insert("torch_dtype".into(), "float32".into());
         // Said even where they are the defaults of today, so that other readers agree.
-        for (key, token) in [("bos_token_id", self.bos), ("eos_token_id", self.eos)] {
-            raw.insert(key.into(), token.map_or(Value::Null, Value::from));
+        let token = |token: Option<u32>| token.map_or(Value::Null, Value::from);
+        raw.insert("bos_token_id".into(), token(self.bos));
+        // Ends that other files name stay in those.
+        let own = end_tokens(&raw, self.vocab).unwrap_or_default();
+        match (self.says_eos(), own.len()) {
+            (true, 2..) => {}
+            (true, _) => _ = raw.insert("eos_token_id".into(), token(own.first().copied())),
+            (false, _) => _ = raw.insert("eos_token_id".into(), token(self.eos.first().copied())),
         }
         raw.insert("tie_word_embeddings".into(), self.tied.into());
         Value::Object(raw)
@@ -328,18 +338,40 @@ impl Fields<'_> {
     /// A token id; one beyond the vocabulary (the library's default 50256 on a small model) counts
     /// as none.
     fn token(&self, key: &str, vocab: usize) -> std::result::Result<Option<u32>, String> {
-        let Some(value) = self.get(key) else {
-            return Ok(None);
-        };
-        let one = match value.as_array().map(Vec::as_slice) {
-            Some([one]) => one,
-            _ => value,
-        };
-        let id = one
-            .as_u64()
-            .ok_or_else(|| format!("{key} = {value} is not one token id"))?;
-        Ok((id < vocab as u64).then_some(id as u32))
+        match self.tokens(key, vocab)?[..] {
+            [] => Ok(None),
+            [one] => Ok(Some(one)),
+            _ => Err(format!("{key} = {} is not one token id", self.0[key])),
+        }
     }
+
+    /// Token ids, one or a list.
+    fn tokens(&self, key: &str, vocab: usize) -> std::result::Result<Vec<u32>, String> {
+        let Some(value) = self.get(key) else {
+            return Ok(Vec::new());
+        };
+        let all = match value.as_array() {
+            Some(all) => all.as_slice(),
+            None => std::slice::from_ref(value),
+        };
+        let mut ids = Vec::with_capacity(all.len());
+        for one in all {
+            let wrong = || format!("{key} = {value} is neither a token id nor a list of them");
+            let id = one.as_u64().ok_or_else(wrong)?;
+            if id < vocab as u64 && !ids.contains(&(id as u32)) {
+                ids.push(id as u32);
+            }
+        }
+        Ok(ids)
+    }
+}
+
+/// `eos_token_id`, one token or a list, of `config.json` or `generation_config.json`.
+pub(crate) fn end_tokens(
+    keys: &Map<String, Value>,
+    vocab: usize,
+) -> std::result::Result<Vec<u32>, String> {
+    Fields(keys).tokens("eos_token_id", vocab)
 }
 
 #[cfg(test)]
@@ -366,16 +398,20 @@ mod tests {
         assert!((scaled.attention_scale(3) - 0.0625).abs() < 1e-7);
         let unscaled = with("scale_attn_weights", json!(false)).unwrap();
         assert_eq!(unscaled.attention_scale(3), 1.0);
-        assert_eq!(with("eos_token_id", json!(50256)).unwrap().eos, None);
-        assert_eq!(with("eos_token_id", json!(60)).unwrap().eos, Some(60));
+        assert_eq!(with("eos_token_id", json!(50256)).unwrap().eos, [0u32; 0]);
+        assert_eq!(with("eos_token_id", json!(60)).unwrap().eos, [60]);
         let special = |key, value| {
             let config = with(key, value).unwrap().or_special(Some(7));
             (config.eos, config.bos)
         };
-        assert_eq!(special("n_inner", json!(3)), (Some(7), Some(7)));
-        assert_eq!(special("eos_token_id", Value::Null), (None, Some(7)));
-        assert_eq!(special("eos_token_id", json!([3])), (Some(3), Some(7)));
-        assert_eq!(special("bos_token_id", json!(50256)), (Some(7), None));
+        assert_eq!(special("n_inner", json!(3)), (vec![7], Some(7)));
+        assert_eq!(special("eos_token_id", Value::Null), (vec![], Some(7)));
+        assert_eq!(special("eos_token_id", json!([3])), (vec![3], Some(7)));
+        assert_eq!(
+            special("eos_token_id", json!([3, 9, 61])),
+            (vec![3, 9], Some(7))
+        );
+        assert_eq!(special("bos_token_id", json!(50256)), (vec![7], None));
         let gpt2 = Gpt2Config::from_json(json!({"model_type": "gpt2"})).unwrap();
         assert_eq!(gpt2.parameters(), 124_439_808);
         assert_eq!(
@@ -398,7 +434,8 @@ mod tests {
             ("vocab_size", json!(1u64 << 60), "vocab_size"),
             ("tie_word_embeddings", json!(1), "tie_word_embeddings"),
             ("n_positions", json!(-1), "n_positions = -1"),
-            ("eos_token_id", json!([1, 2]), "eos_token_id = [1,2]"),
+            ("eos_token_id", json!([1, "2"]), "eos_token_id = [1,\"2\"]"),
+            ("bos_token_id", json!([1, 2]), "bos_token_id = [1,2]"),
             ("n_layer", json!(1 << 20), "n_layer"),
         ] {
             let error = with(key, value).unwrap_err();

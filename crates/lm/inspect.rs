@@ -1,7 +1,7 @@
 //! What a checkpoint folder holds, from its headers alone.
 
 use crate::checkpoint::Tensors;
-use crate::{Activation, Gpt2Config, Heads, Result, Tokenizer, bodies};
+use crate::{Activation, EndToken, Gpt2Config, Heads, Result, bodies, ends};
 use rlhf_tensor::{ParameterSpec, Storage};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -30,8 +30,10 @@ pub struct Summary {
     pub vocab: usize,
     /// Whether the vocabulary head is the token embedding.
     pub tied: bool,
-    /// The end-of-sequence token.
+    /// The end-of-sequence token that completions are trained to end with.
     pub eos: Option<u32>,
+    /// All end-of-sequence tokens, that one first.
+    pub ends: Vec<EndToken>,
     /// The beginning-of-sequence token.
     pub bos: Option<u32>,
     /// Whether there is a tokenizer; without one, texts are ids.
@@ -42,6 +44,8 @@ pub struct Summary {
     pub reward_model: bool,
     /// The types of number in the files.
     pub dtypes: Vec<String>,
+    /// What is worth knowing of how the files were read, in sentences.
+    pub notes: Vec<String>,
     /// Bytes in memory.
     pub memory: Memory,
     /// The tensors, by name.
@@ -77,9 +81,9 @@ pub struct TensorSummary {
 /// # Errors
 /// As [`load`](crate::load), of everything but the weights' values.
 pub fn inspect(folder: &Path) -> Result<Summary> {
-    let config = Gpt2Config::load(folder)?;
-    let tokenizer = Tokenizer::load(folder, config.vocab)?;
-    let config = config.or_special(tokenizer.end_of_text());
+    let (config, tokenizer, ends) = ends::settle(folder, Gpt2Config::load(folder)?)?;
+    let mut notes = tokenizer.notes().to_vec();
+    notes.extend(ends::disagreement(&ends));
     let model = Tensors::open_model(folder)?;
     let reward_model = model.contains(bodies::gpt2::SCORE_WEIGHT);
     let heads = match reward_model {
@@ -113,12 +117,14 @@ pub fn inspect(folder: &Path) -> Result<Summary> {
         context: config.positions,
         vocab: config.vocab,
         tied: config.tied,
-        eos: config.eos,
+        eos: config.eos.first().copied(),
+        ends,
         bos: config.bos,
         tokenizer: !tokenizer.is_ids(),
         value_head: Tensors::open_critic(folder)?.is_some(),
         reward_model,
         dtypes: dtypes.into_iter().cloned().collect(),
+        notes,
         memory: Memory {
             frozen: 4 * parameters,
             frozen_bf16: 4 * parameters - 2 * halved,

@@ -6,6 +6,7 @@ mod checkpoint;
 mod config;
 #[cfg(test)]
 mod damage;
+mod ends;
 pub mod engine;
 mod error;
 mod footprint;
@@ -26,9 +27,12 @@ mod save;
 #[cfg(test)]
 mod scored;
 mod tokenizer;
+mod tokenizer_config;
+mod tokenizer_rules;
 
 pub use bodies::table::{States, Table, TableConfig};
 pub use config::{Activation, Architecture, Gpt2Config};
+pub use ends::EndToken;
 pub use error::{Error, Result};
 pub use inspect::{Memory, Summary, TensorSummary, inspect};
 pub use model::{Backend, Heads, LoadOptions, Model, Recompute, init, load};
@@ -36,6 +40,7 @@ pub use packed::{Packed, Segment};
 pub use plain::Plain;
 pub use restricted::Restricted;
 pub use tokenizer::Tokenizer;
+pub use tokenizer_config::special_tokens;
 
 /// A folder of test data, if there is one; else says so.
 #[cfg(test)]

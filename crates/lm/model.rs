@@ -3,7 +3,7 @@
 use crate::bodies::gpt2::{self, HEAD_WEIGHT, SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT};
 use crate::checkpoint::Tensors;
 use crate::save::{self, Companions};
-use crate::{Error, Gpt2Config, Plain, Result, Tokenizer, engine};
+use crate::{Error, Gpt2Config, Plain, Result, ends, engine};
 use rlhf_objective::{
     ActionValues, Decoder, LogDist, Network, OutputGrads, Outputs, RowGradients, Sequences, Visit,
     Want,
@@ -92,7 +92,7 @@ pub trait Model: Network {
     /// If a file cannot be written; then no file is left half-written.
     fn save(&self, folder: &Path) -> Result<()>;
 
-    /// The end-of-sequence token, if the checkpoint has one.
+    /// The end-of-sequence token that completions are trained to end with, if the checkpoint has one.
     fn eos(&self) -> Option<u32>;
 
     /// The beginning-of-sequence token, if the checkpoint has one.
@@ -112,9 +112,7 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<Box<dyn Model>> {
         let message = "is to be held in bf16, which the plain network does not: hold it in f32";
         return Err(Error::invalid(folder, message));
     }
-    let config = Gpt2Config::load(folder)?;
-    let end_of_text = Tokenizer::load(folder, config.vocab)?.end_of_text();
-    let config = config.or_special(end_of_text);
+    let (config, ..) = ends::settle(folder, Gpt2Config::load(folder)?)?;
     let companions = Companions::read(folder)?;
     let (config, parameters) = read_parameters(folder, config, options)?;
     let network: Box<dyn Network> = match options.backend {
@@ -152,9 +150,7 @@ pub fn init(config: &Path, seed: u64, folder: &Path) -> Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let config = Gpt2Config::read(&file)?;
-    let end_of_text = Tokenizer::load(source, config.vocab)?.end_of_text();
-    let config = config.or_special(end_of_text);
+    let (config, ..) = ends::settle(source, Gpt2Config::read(&file)?)?;
     let specs = gpt2::specs(&config, Heads::Language);
     let mut parameters = Parameters::new(specs, Storage::Frozen);
     gpt2::initialize(&config, &mut parameters, seed);
@@ -234,7 +230,7 @@ impl Model for Loaded {
     }
 
     fn eos(&self) -> Option<u32> {
-        self.config.eos
+        self.config.eos.first().copied()
     }
 
     fn bos(&self) -> Option<u32> {

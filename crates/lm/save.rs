@@ -15,7 +15,7 @@ use std::path::Path;
 const CONFIG: &str = "config.json";
 
 /// Files that belong to a tokenizer or to sampling, not to the network: copied as they are.
-const COMPANIONS: [&str; 10] = [
+const COMPANIONS: [&str; 11] = [
     "tokenizer.json",
     "vocab.json",
     "encoder.json",
@@ -25,6 +25,7 @@ const COMPANIONS: [&str; 10] = [
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.jinja",
+    "chat_template.json",
     "generation_config.json",
 ];
 

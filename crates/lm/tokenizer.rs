@@ -1,14 +1,23 @@
 //! Text to ids and back.
 
+use crate::tokenizer_config::{END_OF_TEXT, TokenizerConfig};
+use crate::tokenizer_rules::{self, Layout};
 use crate::{Error, Result};
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokenizers::Tokenizer as Library;
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{AddedToken, Tokenizer as Library};
+use tokenizers::processors::PostProcessorWrapper;
 
-/// What GPT-2 ends texts with.
-const END_OF_TEXT: &str = "<|endoftext|>";
+/// Vocabularies of other kinds than those that are read.
+const FOREIGN: [&str; 4] = [
+    "vocab.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+];
 
 /// The tokenizer of a checkpoint folder; where there is none, ids written as numbers separated by
 /// spaces.
@@ -16,57 +25,67 @@ const END_OF_TEXT: &str = "<|endoftext|>";
 pub struct Tokenizer {
     vocab: usize,
     library: Option<Arc<Library>>,
+    /// The same without the blank that it puts before a text, if it puts one.
+    continuing: Option<Arc<Library>>,
     prefix: Arc<[u32]>,
+    eos: Option<u32>,
+    notes: Arc<[String]>,
 }
 
 impl Tokenizer {
     /// Loads `tokenizer.json`, or `vocab.json`/`encoder.json` with `merges.txt`/`vocab.bpe`, or
-    /// none of them. `vocab` is the network's number of entries.
+    /// none of them, with what `tokenizer_config.json`, `special_tokens_map.json` and
+    /// `added_tokens.json` beside them say of tokens, as transformers reads them. `vocab` is the
+    /// network's number of entries.
     ///
     /// # Errors
-    /// If a file is malformed, or knows ids beyond `vocab`.
+    /// If a file is malformed, knows ids beyond `vocab`, or is of a kind that is not read.
     pub fn load(folder: &Path, vocab: usize) -> Result<Self> {
-        let present = |names: [&str; 2]| {
-            let mut paths = names.into_iter().map(|name| folder.join(name));
-            paths.find(|path| path.exists())
+        let Some((path, layout, mut library)) = read(folder)? else {
+            return Ok(Self {
+                vocab,
+                library: None,
+                continuing: None,
+                prefix: [].into(),
+                eos: None,
+                notes: [].into(),
+            });
         };
-        let whole = folder.join("tokenizer.json");
-        let entries = present(["vocab.json", "encoder.json"]);
-        let merges = present(["merges.txt", "vocab.bpe"]);
-        let (path, library) = match (entries, merges) {
-            _ if whole.exists() => (whole.clone(), Some(read_whole(&whole)?)),
-            (Some(entries), Some(merges)) => {
-                let library = read_gpt2(&entries, &merges)?;
-                (entries, Some(library))
-            }
-            (None, None) => (whole, None),
-            (Some(path), None) => {
-                let message = "has no merges.txt or vocab.bpe beside it: copy it there";
-                return Err(Error::invalid(&path, message));
-            }
-            (None, Some(path)) => {
-                let message = "has no vocab.json or encoder.json beside it: copy it there";
-                return Err(Error::invalid(&path, message));
-            }
-        };
-        let highest = library
-            .iter()
-            .flat_map(|library| library.get_vocab(true).into_values())
-            .max();
-        match highest {
-            Some(id) if id as usize >= vocab => Err(Error::invalid(
+        let highest = library.get_vocab(true).into_values().max();
+        if let Some(id) = highest.filter(|id| *id as usize >= vocab) {
+            return Err(Error::invalid(
                 &path,
                 format!(
                     "knows token id {id}, but the network's vocab_size is {vocab}: it belongs to \
                      another network"
                 ),
-            )),
-            _ => Ok(Self {
-                vocab,
-                prefix: library.as_ref().map(prefix).unwrap_or_default().into(),
-                library: library.map(Arc::new),
-            }),
+            ));
         }
+        let config = TokenizerConfig::read(folder)?;
+        let notes = tokenizer_rules::apply(&config, &mut library, layout, vocab)?;
+        let prefix = match layout {
+            Layout::Whole => prefix(&library),
+            Layout::Gpt2 if config.add_bos == Some(true) => {
+                let bos = config.by_default().find(|name| *name == "bos_token");
+                let bos = config.token("bos_token").or(bos.map(|_| END_OF_TEXT));
+                bos.and_then(|bos| library.token_to_id(bos))
+                    .into_iter()
+                    .collect()
+            }
+            Layout::Gpt2 => Vec::new(),
+        };
+        // Special tokens are put before a text here; what else a post-processor does is to cut blanks
+        // off the places of tokens, which are wanted whole.
+        library.with_post_processor(None::<PostProcessorWrapper>);
+        let eos = config.token("eos_token");
+        Ok(Self {
+            vocab,
+            prefix: prefix.into(),
+            eos: eos.and_then(|eos| library.token_to_id(eos)),
+            continuing: tokenizer_rules::without_prefix_space(&library).map(Arc::new),
+            library: Some(Arc::new(library)),
+            notes: notes.into(),
+        })
     }
 
     /// The ids of a text; no special token is added.
@@ -74,13 +93,47 @@ impl Tokenizer {
     /// # Errors
     /// If the text cannot be encoded.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let Some(library) = &self.library else {
+        self.encode_by(self.library.as_deref(), text)
+    }
+
+    /// The ids of a text that goes on where another one ended: where the tokenizer puts a blank before a
+    /// text, there is none.
+    ///
+    /// # Errors
+    /// If the text cannot be encoded.
+    pub fn encode_continuing(&self, text: &str) -> Result<Vec<u32>> {
+        let library = self.continuing.as_deref().or(self.library.as_deref());
+        self.encode_by(library, text)
+    }
+
+    fn encode_by(&self, library: Option<&Library>, text: &str) -> Result<Vec<u32>> {
+        let Some(library) = library else {
             return self.parse_ids(text);
         };
         let encoding = library
             .encode_fast(text, false)
             .map_err(|error| Error::Text(format!("cannot tokenize {text:?}: {error}")))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The ids of a text, as [`encode`](Self::encode), and which bytes of it each stands for. Tokens
+    /// that share a character each stand for all of it.
+    ///
+    /// # Errors
+    /// As there; without a tokenizer, texts are numbers, which have no places.
+    pub fn encode_with_places(&self, text: &str) -> Result<(Vec<u32>, Vec<Range<usize>>)> {
+        let Some(library) = &self.library else {
+            let message = "the checkpoint has no tokenizer, so tokens have no place in a text";
+            return Err(Error::Text(message.into()));
+        };
+        let encoding = library
+            .encode(text, false)
+            .map_err(|error| Error::Text(format!("cannot tokenize {text:?}: {error}")))?;
+        let places = encoding
+            .get_offsets()
+            .iter()
+            .map(|(start, end)| *start..*end);
+        Ok((encoding.get_ids().to_vec(), places.collect()))
     }
 
     /// The special tokens that the tokenizer's own settings put before a text, such as a
@@ -105,6 +158,28 @@ impl Tokenizer {
     #[must_use]
     pub fn id(&self, token: &str) -> Option<u32> {
         self.library.as_ref()?.token_to_id(token)
+    }
+
+    /// A token's text as it stands in the vocabulary; its number where there is no tokenizer.
+    #[must_use]
+    pub fn token(&self, id: u32) -> String {
+        let token = self
+            .library
+            .as_ref()
+            .and_then(|library| library.id_to_token(id));
+        token.unwrap_or_else(|| id.to_string())
+    }
+
+    /// The token that the tokenizer's own files name as `eos_token`, if they name one.
+    #[must_use]
+    pub fn eos(&self) -> Option<u32> {
+        self.eos
+    }
+
+    /// What is worth knowing of how the tokenizer's files were read, in sentences; mostly nothing.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// What the tokenizer ends a text with, where its name is GPT-2's.
@@ -147,7 +222,7 @@ fn numbers(ids: &[u32]) -> String {
 }
 
 /// What a text gains at its start when special tokens are added.
-fn prefix(library: &Library) -> Vec<u32> {
+pub(crate) fn prefix(library: &Library) -> Vec<u32> {
     let encode = |special| library.encode_fast("a", special);
     let (Ok(whole), Ok(plain)) = (encode(true), encode(false)) else {
         return Vec::new();
@@ -157,6 +232,49 @@ fn prefix(library: &Library) -> Vec<u32> {
         .windows(plain.len().max(1))
         .position(|ids| ids == plain);
     whole[..start.unwrap_or(0)].to_vec()
+}
+
+/// The tokenizer of a folder, if it has one, and the file that it is in.
+fn read(folder: &Path) -> Result<Option<(PathBuf, Layout, Library)>> {
+    let present = |names: [&str; 2]| {
+        let mut paths = names.into_iter().map(|name| folder.join(name));
+        paths.find(|path| path.exists())
+    };
+    let whole = folder.join("tokenizer.json");
+    if whole.exists() {
+        let library = read_whole(&whole)?;
+        return Ok(Some((whole, Layout::Whole, library)));
+    }
+    let entries = present(["vocab.json", "encoder.json"]);
+    let merges = present(["merges.txt", "vocab.bpe"]);
+    match (entries, merges) {
+        (Some(entries), Some(merges)) => {
+            let library = read_gpt2(&entries, &merges)?;
+            Ok(Some((entries, Layout::Gpt2, library)))
+        }
+        (None, None) => refuse_foreign(folder).map(|()| None),
+        (Some(path), None) => {
+            let message = "has no merges.txt or vocab.bpe beside it: copy it there";
+            Err(Error::invalid(&path, message))
+        }
+        (None, Some(path)) => {
+            let message = "has no vocab.json or encoder.json beside it: copy it there";
+            Err(Error::invalid(&path, message))
+        }
+    }
+}
+
+/// Texts must not silently become numbers where there is a tokenizer.
+fn refuse_foreign(folder: &Path) -> Result<()> {
+    let mut paths = FOREIGN.iter().map(|name| folder.join(name));
+    match paths.find(|path| path.exists()) {
+        None => Ok(()),
+        Some(path) => Err(Error::invalid(
+            &path,
+            "is a vocabulary that is not read: put a tokenizer.json beside it \
+             (AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) in Python)",
+        )),
+    }
 }
 
 fn read_whole(path: &Path) -> Result<Library> {
@@ -185,11 +303,6 @@ fn read_gpt2(entries: &Path, merges: &Path) -> Result<Library> {
     let bytes = ByteLevel::new(false, true, true);
     library.with_pre_tokenizer(Some(bytes));
     library.with_decoder(Some(bytes));
-    if library.token_to_id(END_OF_TEXT).is_some() {
-        library
-            .add_special_tokens([AddedToken::from(END_OF_TEXT, true)])
-            .map_err(|error| Error::invalid(entries, error))?;
-    }
     Ok(library)
 }
 

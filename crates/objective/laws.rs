@@ -87,6 +87,8 @@ pub fn prior(prior: &mut dyn Prior, s: &Sequences, measure: Measure) -> Result<(
     )?;
     if measure != Measure::Weights {
         sum_to_one(&whole)?;
+        let law = "a distribution says that it is one (is_normalized)";
+        same(law, true, prior.is_normalized())?;
     }
     let cut = s.tokens() / 3;
     let mut parts = rows(&prior.log_dist(s, 0..cut)?, cut)?;
@@ -295,6 +297,8 @@ mod tests {
         last: Option<usize>,
         /// Rows that are left out when rows are shown, and what is added to them.
         shown: (usize, f32),
+        /// What it says of itself.
+        distribution: bool,
     }
 
     impl Wrong {
@@ -305,6 +309,7 @@ mod tests {
                 row: vec![log_prob; 11],
                 last: None,
                 shown: (0, 0.0),
+                distribution: true,
             }
         }
     }
@@ -327,6 +332,10 @@ mod tests {
             let shown = LogDist::of_log_probs(row.repeat(rows.len()), row.len())?;
             each(rows, shown)?;
             self.log_probs(s)
+        }
+
+        fn is_normalized(&self) -> bool {
+            self.distribution
         }
 
         fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
@@ -354,6 +363,9 @@ mod tests {
         let mut wrong = right.clone();
         wrong.row[10] = -0.1;
         assert!(check(wrong, Distribution).contains("sum to 1"));
+        let mut wrong = right.clone();
+        wrong.distribution = false;
+        assert!(check(wrong, Distribution).contains("says that it is one"));
         let mut wrong = right.clone();
         wrong.row.truncate(3);
         assert!(check(wrong, Distribution).contains("has an entry"));

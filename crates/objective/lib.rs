@@ -51,7 +51,7 @@ mod sequences;
 mod tilt;
 
 pub use action_values::{ActionValues, RowGradients, RowValues};
-pub use beta::Beta;
+pub use beta::{Adaptive, Beta, Bound, Observed, Target};
 pub use decoder::{Decoder, Start, check_gather, gathered};
 pub use error::{Error, Result};
 pub use estimators::{k1, k2, k3, kl_of_rows, rao_blackwell};
@@ -62,7 +62,9 @@ pub use local::LocalKl;
 pub use log_dist::{Draw, LogDist, Visit};
 pub use mapped::MappedDecoder;
 pub use network::{Network, OutputGrads, Outputs, Purpose, Want, rows_at_once};
-pub use objective::{KlPenalty, Objective, Prior, Reward, finite_scores};
+pub use objective::{
+    KlPenalty, Objective, Prior, Reward, SeenBatch, finite_opinions, finite_scores,
+};
 pub use pairs::{Pairs, PairsWithPrior};
 pub use ragged::{PerSeq, PerToken};
 pub use rollouts::{Rollouts, Scored};

@@ -1,8 +1,8 @@
 //! J(π) = E[r] − β·KL(π ‖ p₀), as rewards per token.
 
 use crate::{
-    Beta, Decoder, Error, LogDist, Pairs, PairsWithPrior, PerSeq, PerToken, Result, Rollouts,
-    Scored, Sequences, Visit, network::rows_at_once, tilt,
+    Beta, Decoder, Error, LogDist, Observed, Pairs, PairsWithPrior, PerSeq, PerToken, Result,
+    Rollouts, Scored, Sequences, Target, Visit, network::rows_at_once, tilt,
 };
 use std::ops::Range;
 
@@ -40,6 +40,10 @@ pub trait Prior {
         Ok(log_probs)
     }
 
+    /// Whether it is a distribution: Σ p₀(· | x, y₍<t₎) = 1 at every token. Only then is the KL to it
+    /// never negative, and something to hold; to the counting prior it is minus the entropy.
+    fn is_normalized(&self) -> bool;
+
     /// A decoder that draws from the prior.
     ///
     /// # Errors
@@ -54,25 +58,36 @@ pub trait Reward {
     /// # Errors
     /// If the reward cannot be computed for one of them.
     fn score(&mut self, sequences: &Sequences) -> Result<PerSeq>;
+
+    /// The same, where a reward may have no opinion of a response: `None`, which is not a number that
+    /// is bad but no number. A reward that can be without an opinion implements this, and its
+    /// [`score`](Self::score) is an error there.
+    ///
+    /// # Errors
+    /// If the reward cannot be computed for one of them.
+    fn opinions(&mut self, sequences: &Sequences) -> Result<Vec<Option<f32>>> {
+        let scores = self.score(sequences)?.to_vec()?;
+        Ok(scores.into_iter().map(Some).collect())
+    }
 }
 
-/// The scores of a batch, one finite number a response.
+/// What a reward says of each response of a batch: a finite number, or nothing.
 ///
 /// # Errors
 /// If the reward fails or yields anything else.
-pub fn finite_scores(reward: &mut dyn Reward, sequences: &Sequences) -> Result<PerSeq> {
-    let scores = reward.score(sequences)?;
-    let numbers = scores.to_vec()?;
+pub fn finite_opinions(reward: &mut dyn Reward, sequences: &Sequences) -> Result<Vec<Option<f32>>> {
+    let scores = reward.opinions(sequences)?;
     let expected = sequences.len();
-    if numbers.len() != expected {
+    if scores.len() != expected {
         return Err(Error::Size {
             what: "scores",
             expected,
-            got: numbers.len(),
+            got: scores.len(),
         });
     }
-    if let Some(sequence) = numbers.iter().position(|score| !score.is_finite()) {
-        let value = f64::from(numbers[sequence]);
+    let bad = |score: &Option<f32>| score.is_some_and(|score| !score.is_finite());
+    if let Some(sequence) = scores.iter().position(bad) {
+        let value = f64::from(scores[sequence].unwrap_or(f32::NAN));
         let fix = "look at the reward on that response";
         return Err(Error::NotFinite {
             what: "the score",
@@ -83,6 +98,35 @@ pub fn finite_scores(reward: &mut dyn Reward, sequences: &Sequences) -> Result<P
     }
     Ok(scores)
 }
+
+/// The scores of a batch, one finite number a response.
+///
+/// # Errors
+/// If the reward fails, yields anything else, or has no opinion of a response.
+pub fn finite_scores(reward: &mut dyn Reward, sequences: &Sequences) -> Result<PerSeq> {
+    let opinions = finite_opinions(reward, sequences)?;
+    let said = opinions.into_iter().enumerate();
+    let scores = said.map(|(index, score)| {
+        score.ok_or_else(|| {
+            Error::Unsupported(format!(
+                "the reward has no opinion of response {index}, and all must have a score here"
+            ))
+        })
+    });
+    PerSeq::from_vec(scores.collect::<Result<_>>()?)
+}
+
+/// Sees which responses of a data set a batch was, and their log-probs, nats: \[responses\].
+pub type SeenBatch<'a, E> = dyn FnMut(Range<usize>, &[f32]) -> std::result::Result<(), E> + 'a;
+
+/// Why β cannot hold a KL to a prior that is no distribution.
+const NO_KL: &str = "beta.target_kl: this prior is not a distribution, so the KL to it is not one \
+    to hold: to the counting prior it is minus the entropy of the policy. Give beta.target_entropy, nats \
+    a sequence, in its place";
+
+/// Why β holds no entropy where the prior is a distribution.
+const NO_ENTROPY: &str = "beta.target_entropy: this prior is a distribution, so β prices the KL to \
+    it, and not the entropy of the policy. Give beta.target_kl, nats a sequence, in its place";
 
 /// The prior and its price: everything of the objective but the reward.
 pub struct KlPenalty {
@@ -103,9 +147,24 @@ impl KlPenalty {
         &self.beta
     }
 
-    /// β, to restore it when a run resumes.
-    pub fn set_beta(&mut self, beta: Beta) {
-        self.beta = beta;
+    /// Gives an adaptive β the value of another, as when a run resumes. What it holds, and within which
+    /// bounds, stays.
+    pub fn resume_beta(&mut self, other: &Beta) {
+        self.beta.take_value(other);
+    }
+
+    /// Whether an adaptive β holds what there is to hold: a KL where the prior is a distribution, an
+    /// entropy where it is not.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn check(&self) -> Result<()> {
+        let message = match (self.beta.target(), self.prior.is_normalized()) {
+            (Some(Target::Kl(_)), false) => NO_KL,
+            (Some(Target::Entropy(_)), true) => NO_ENTROPY,
+            _ => return Ok(()),
+        };
+        Err(Error::Unsupported(message.into()))
     }
 
     /// p₀.
@@ -132,12 +191,36 @@ impl KlPenalty {
     /// # Errors
     /// If the prior cannot read a response.
     pub fn prior_log_probs(&mut self, sequences: &Sequences, tokens: usize) -> Result<PerSeq> {
-        let mut sums = Vec::with_capacity(sequences.len());
+        self.continue_prior_log_probs(sequences, tokens, Vec::new(), &mut |_, _| Ok(()))
+    }
+
+    /// [`prior_log_probs`](Self::prior_log_probs), where those of the first responses are `known` from
+    /// an earlier call that was cut: the batches that are read, and so the numbers, are the same. `each`
+    /// is shown the responses of every further batch and their numbers, as soon as there are any, and
+    /// may end it with an error.
+    ///
+    /// # Errors
+    /// If the prior cannot read a response, or `each` fails.
+    pub fn continue_prior_log_probs<E: From<Error>>(
+        &mut self,
+        sequences: &Sequences,
+        tokens: usize,
+        known: Vec<f32>,
+        each: &mut SeenBatch<'_, E>,
+    ) -> std::result::Result<PerSeq, E> {
+        let mut sums = known;
         for range in sequences.micro_batches(tokens, 1) {
-            let part = sequences.select(&range.collect::<Vec<_>>());
-            sums.extend(self.prior.log_probs(&part)?.sums()?.to_vec()?);
+            if range.end <= sums.len() {
+                continue;
+            }
+            // Half of a batch is of no use: it is read as a whole.
+            sums.truncate(range.start);
+            let part = sequences.select(&range.clone().collect::<Vec<_>>());
+            let read = self.prior.log_probs(&part)?.sums()?.to_vec()?;
+            each(range, &read)?;
+            sums.extend(read);
         }
-        PerSeq::from_vec(sums)
+        Ok(PerSeq::from_vec(sums)?)
     }
 }
 
@@ -169,9 +252,25 @@ impl Objective {
     /// eq. 2): the placement whose optimum is π*.
     ///
     /// # Errors
-    /// If the reward fails, or a score is not a finite number.
+    /// If the reward fails or has no opinion of a response, or a score is not a finite number.
     pub fn rewards(&mut self, rollouts: Rollouts) -> Result<Scored> {
         let scores = finite_scores(&mut *self.reward, &rollouts.sequences)?;
+        self.rewards_of(rollouts, scores)
+    }
+
+    /// The same with scores that the reward gave before, one a response.
+    ///
+    /// # Errors
+    /// If there are not as many scores as responses.
+    pub fn rewards_of(&self, rollouts: Rollouts, scores: PerSeq) -> Result<Scored> {
+        let (expected, got) = (rollouts.sequences.len(), scores.values().dims1()?);
+        if expected != got {
+            return Err(Error::Size {
+                what: "scores",
+                expected,
+                got,
+            });
+        }
         let beta = self.penalty.beta.value();
         let (log_probs, prior) = (&rollouts.log_probs, &rollouts.prior_log_probs);
         let tilted = tilt(log_probs.values(), prior.values(), beta)?;
@@ -188,8 +287,8 @@ impl Objective {
         })
     }
 
-    /// Tells an adaptive β the KL (nats per sequence) of an iteration of `episodes` responses.
-    pub fn observe(&mut self, kl: f64, episodes: usize) {
-        self.penalty.beta.observe(kl, episodes);
+    /// Tells an adaptive β what an iteration saw.
+    pub fn observe(&mut self, seen: Observed) {
+        self.penalty.beta.observe(seen);
     }
 }

@@ -1,6 +1,6 @@
 //! What sampling yields, and what the objective makes of it.
 
-use crate::{PerSeq, PerToken, Sequences};
+use crate::{PerSeq, PerToken, Result, Sequences};
 
 /// Responses drawn from the policy, with what the policy says of them. Everything but
 /// `sampled_log_probs` comes from one batched pass with the kernels that train, so that the first
@@ -22,6 +22,28 @@ pub struct Rollouts {
     pub kl: PerToken,
     /// The log-probs recorded while drawing: a check, not π_old.
     pub sampled_log_probs: PerToken,
+}
+
+impl Rollouts {
+    /// The responses of these indices, in this order, with all that is said of them.
+    ///
+    /// # Errors
+    /// If the device fails.
+    ///
+    /// # Panics
+    /// If an index is out of range.
+    pub fn select(&self, responses: &[usize]) -> Result<Self> {
+        let values = self.values.as_ref();
+        Ok(Self {
+            sequences: self.sequences.select(responses),
+            log_probs: self.log_probs.select(responses)?,
+            values: values.map(|values| values.select(responses)).transpose()?,
+            entropy: self.entropy.select(responses)?,
+            prior_log_probs: self.prior_log_probs.select(responses)?,
+            kl: self.kl.select(responses)?,
+            sampled_log_probs: self.sampled_log_probs.select(responses)?,
+        })
+    }
 }
 
 /// Rollouts with the reward of the whole objective for each token.

@@ -80,6 +80,10 @@ mod tests {
         fn log_dist(&mut self, _: &Sequences, rows: Range<usize>) -> Result<LogDist<'_>> {
             self.0.log_dist(rows)
         }
+        fn is_normalized(&self) -> bool {
+            true
+        }
+
         fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
             self.0.decoder()
         }

@@ -18,6 +18,10 @@ impl Prior for Silent {
         Err(Error::Unsupported("silent".into()))
     }
 
+    fn is_normalized(&self) -> bool {
+        false
+    }
+
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
         Err(Error::Unsupported("silent".into()))
     }

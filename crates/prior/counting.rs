@@ -34,6 +34,10 @@ impl Prior for Counting {
         self.0.log_dist(sequences, rows)
     }
 
+    fn is_normalized(&self) -> bool {
+        false
+    }
+
     /// None: a response that may always go on has no end of completions to count.
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
         Err(Error::Unsupported(

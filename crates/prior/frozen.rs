@@ -82,6 +82,10 @@ impl Prior for Frozen {
         self.keep(sequences, &outputs)
     }
 
+    fn is_normalized(&self) -> bool {
+        true
+    }
+
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
         // A decoder may use the buffers that the last read left.
         self.last = None;
@@ -92,7 +96,7 @@ impl Prior for Frozen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rlhf_objective::OutputGrads;
+    use rlhf_objective::{Beta, KlPenalty, OutputGrads};
     use rlhf_policy::testing::{Bigram, sequences};
     use rlhf_tensor::Parameters;
     use std::cell::Cell;
@@ -152,6 +156,50 @@ mod tests {
         prior.log_dist(&s, 0..1).unwrap();
         assert_eq!(reads.get(), 4);
         assert_eq!(prior.checksums(), before);
+    }
+
+    /// What was read before a pass was cut is not read again, and half of a batch is.
+    #[test]
+    fn a_pass_goes_on_where_it_was_cut() {
+        let s = sequences();
+        let tokens = 1;
+        let batches = s.micro_batches(tokens, 1);
+        assert!(batches.len() > 1);
+        let penalty = || {
+            let reads = Rc::new(Cell::new(0));
+            let network = Counted(Bigram::random(5, Storage::Frozen, 1), reads.clone());
+            let prior = Frozen::new(Box::new(network)).unwrap();
+            (KlPenalty::new(Box::new(prior), Beta::Fixed(1.0)), reads)
+        };
+        let all = penalty().0.prior_log_probs(&s, tokens).unwrap();
+        let all = all.to_vec().unwrap();
+        for known in 0..=s.len() {
+            let (mut penalty, reads) = penalty();
+            let whole = batches.iter().filter(|batch| batch.end <= known).count();
+            let mut shown = Vec::new();
+            let read = penalty
+                .continue_prior_log_probs::<Error>(
+                    &s,
+                    tokens,
+                    all[..known].to_vec(),
+                    &mut |at, read| {
+                        assert_eq!(read, &all[at.clone()]);
+                        shown.push(at);
+                        Ok(())
+                    },
+                )
+                .unwrap();
+            assert_eq!(read.to_vec().unwrap(), all);
+            assert_eq!(
+                (shown, reads.get()),
+                (batches[whole..].to_vec(), batches.len() - whole)
+            );
+        }
+        let stop = &mut |_, _: &[f32]| Err(Error::Empty("enough".into()));
+        let stopped = penalty()
+            .0
+            .continue_prior_log_probs(&s, tokens, vec![], stop);
+        assert!(stopped.unwrap_err().to_string().contains("enough"));
     }
 
     #[test]

@@ -46,6 +46,10 @@ impl Prior for Known {
         LogDist::of_log_probs(flat, self.tree.vocab())
     }
 
+    fn is_normalized(&self) -> bool {
+        true
+    }
+
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
         Err(Error::Unsupported("not needed here".into()))
     }

@@ -2,7 +2,9 @@
 
 use crate::{Counting, Frozen, Mixture, Smoothed, Uniform};
 use rlhf_objective::laws::{self, Affine, Measure};
-use rlhf_objective::{Beta, KlPenalty, Objective, PerSeq, Prior, Result, Reward, Sequences, Start};
+use rlhf_objective::{
+    Adaptive, Beta, KlPenalty, Objective, PerSeq, Prior, Result, Reward, Sequences, Start, Target,
+};
 use rlhf_policy::testing::{Bigram, sequences};
 use rlhf_tensor::Storage;
 
@@ -44,10 +46,38 @@ fn every_prior_keeps_the_laws() {
         for mut prior in distributions() {
             laws::prior(&mut *prior, &s, Measure::Drawable).unwrap();
         }
+        assert!(!counting().is_normalized());
+        let smoothed = Smoothed::new(counting(), VOCAB, 0.01).unwrap();
+        assert!(!smoothed.is_normalized());
+        let mixed = Mixture::geometric_per_token(counting(), frozen(1), 0.5).unwrap();
+        laws::prior(&mut { mixed }, &s, Measure::Distribution).unwrap();
+        let mixed = Mixture::arithmetic_over_sequences(counting(), frozen(1), 0.5).unwrap();
+        laws::prior(&mut { mixed }, &s, Measure::Distribution).unwrap();
         laws::prior(&mut *counting(), &s, Measure::Weights).unwrap();
         let error = laws::prior(&mut *counting(), &s, Measure::Distribution).unwrap_err();
         assert!(error.to_string().contains("sum to 1"), "{error}");
     }
+}
+
+/// What β may hold is what the prior gives.
+#[test]
+fn a_kl_is_held_to_a_distribution_and_an_entropy_beside_weights() {
+    let check = |prior, target| {
+        let beta = Beta::Adaptive(Adaptive::new(0.1, target, 1e4));
+        KlPenalty::new(prior, beta).check()
+    };
+    for prior in distributions() {
+        check(prior, Target::Kl(6.0)).unwrap();
+    }
+    check(counting(), Target::Entropy(6.0)).unwrap();
+    let refused = |prior, target| check(prior, target).unwrap_err().to_string();
+    let words = refused(counting(), Target::Kl(6.0));
+    assert!(words.contains("Give beta.target_entropy"), "{words}");
+    let words = refused(uniform(), Target::Entropy(6.0));
+    assert!(words.contains("Give beta.target_kl"), "{words}");
+    KlPenalty::new(counting(), Beta::Fixed(0.1))
+        .check()
+        .unwrap();
 }
 
 /// The length of a response.

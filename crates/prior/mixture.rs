@@ -151,6 +151,11 @@ impl Prior for Mixture {
         PerToken::from_vec(log_probs, sequences.offsets())
     }
 
+    /// Either mean is renormalized at every token, whatever is mixed.
+    fn is_normalized(&self) -> bool {
+        true
+    }
+
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
         self.last = None;
         let decoder = MixtureDecoder::new(self.first.decoder()?, self.second.decoder()?, self.mean);

@@ -112,6 +112,10 @@ impl Prior for Smoothed {
         smooth.of(&log_probs)
     }
 
+    fn is_normalized(&self) -> bool {
+        self.prior.is_normalized()
+    }
+
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
         let smooth = self.smooth();
         let decoder = self.prior.decoder()?;

@@ -32,6 +32,10 @@ impl Prior for Uniform {
         self.0.log_dist(sequences, rows)
     }
 
+    fn is_normalized(&self) -> bool {
+        true
+    }
+
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
         Ok(Box::new(FlatDecoder {
             vocab: self.0.vocab,

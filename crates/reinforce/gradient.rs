@@ -180,6 +180,13 @@ impl Method for PolicyGradient {
         }])
     }
 
+    fn least_responses(&self) -> usize {
+        match self.baseline {
+            Baseline::LeaveOneOut | Baseline::Group => 2,
+            Baseline::Moving { .. } => 1,
+        }
+    }
+
     fn after_step(&mut self, _: &Stats) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }

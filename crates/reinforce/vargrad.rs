@@ -151,6 +151,10 @@ impl Method for VarGrad {
         minibatches(whole, groups, passes, rng, VarGradBatch::minibatch)
     }
 
+    fn least_responses(&self) -> usize {
+        2
+    }
+
     fn after_step(&mut self, _: &Stats) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }

@@ -2,7 +2,7 @@
 
 use crate::axis::Axis;
 use crate::svg::Svg;
-use rlhf_journal::{Estimate, FrontierPoint, Point};
+use rlhf_journal::{Estimate, FrontierPoint, Interval, Point};
 
 /// Narrow, so that the text is still read where the picture is scaled to a telephone.
 const WIDTH: f64 = 560.0;
@@ -138,11 +138,11 @@ fn radius(point: &FrontierPoint) -> Option<f64> {
 
 /// What an axis must show of a point: intervals are drawn for runs alone.
 fn drawn(point: &FrontierPoint, estimate: &Estimate) -> Vec<f64> {
-    if is_run(point) {
-        vec![estimate.value, estimate.low, estimate.high]
-    } else {
-        vec![estimate.value]
-    }
+    let interval = estimate.interval.filter(|_| is_run(point));
+    let ends = interval.map(|Interval { low, high }| [low, high]);
+    std::iter::once(estimate.value)
+        .chain(ends.into_iter().flatten())
+        .collect()
 }
 
 /// The least KL that a point's interval is drawn to: 0, but to a prior that is not a distribution,
@@ -200,13 +200,13 @@ fn draw(svg: &mut Svg, series: &Series<'_>, x: &Axis, y: &Axis) {
     let bar = format!("bar {}", series.class);
     for point in series.points.iter().filter(|point| is_run(point)) {
         let (px, py) = at(point);
-        let least = point.kl.low.max(floor(point));
-        svg.line(&bar, (x.at(least), py), (x.at(point.kl.high), py));
-        svg.line(
-            &bar,
-            (px, y.at(point.reward.low)),
-            (px, y.at(point.reward.high)),
-        );
+        if let Some(Interval { low, high }) = point.kl.interval {
+            let least = low.max(floor(point));
+            svg.line(&bar, (x.at(least), py), (x.at(high), py));
+        }
+        if let Some(Interval { low, high }) = point.reward.interval {
+            svg.line(&bar, (px, y.at(low)), (px, y.at(high)));
+        }
     }
     for point in &series.points {
         if let Some(radius) = radius(point) {
@@ -223,19 +223,21 @@ fn title(label: &str, point: &FrontierPoint) -> String {
         Point::BestOfN { n } => format!("n = {n}"),
     };
     let (reward, kl) = (point.reward.value, point.kl.value);
-    format!("{label}, {which}: reward {reward:.3}, KL {kl:.3} nats")
+    let on = match (point.samples, point.prompts) {
+        (0, _) => String::new(),
+        (responses, 1) => format!(", on {responses} responses to one prompt"),
+        (responses, prompts) => format!(", on {responses} responses to {prompts} prompts"),
+    };
+    format!("{label}, {which}: reward {reward:.3}, KL {kl:.3} nats{on}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rlhf_journal::Intervals;
 
     fn point(label: &str, point: Point, kl: f64, reward: f64) -> FrontierPoint {
-        let around = |value: f64| Estimate {
-            value,
-            low: value - 0.05,
-            high: value + 0.05,
-        };
+        let around = |value: f64| Estimate::within(value, value - 0.05, value + 0.05);
         let (kl, reward) = (around(kl), around(reward));
         let label = label.into();
         FrontierPoint {
@@ -245,8 +247,11 @@ mod tests {
             reward,
             kl_k1: None,
             kl_k1_error: None,
+            intervals: Intervals::AllPrompts,
             prompts: 9,
+            rows: Some(9),
             samples: 90,
+            no_opinion: 0,
         }
     }
 
@@ -320,6 +325,26 @@ mod tests {
         assert!(
             svg.contains(r#"x="78" y="394" text-anchor="middle">0.0"#),
             "{svg}"
+        );
+    }
+
+    /// A bar is an interval: there is none of no width where there is no interval.
+    #[test]
+    fn no_interval_is_no_bar() {
+        let mut one = point("run", Point::Checkpoint { step: 0 }, 0.5, 0.37);
+        let bars = |point: &FrontierPoint| {
+            let svg = kl_reward_svg(std::slice::from_ref(point));
+            svg.matches("class=\"bar ").count()
+        };
+        assert_eq!(bars(&one), 2);
+        one.kl.interval = None;
+        assert_eq!(bars(&one), 1);
+        one.reward.interval = None;
+        assert_eq!(bars(&one), 0);
+        let said = kl_reward_svg(&[one]);
+        assert!(
+            said.contains("KL 0.500 nats, on 90 responses to 9 prompts"),
+            "{said}"
         );
     }
 

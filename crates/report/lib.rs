@@ -1,8 +1,8 @@
 //! Pictures and tables of what a journal holds. Nothing is trained or measured here.
 //!
 //! ```
-//! use rlhf_journal::{Estimate, FrontierPoint, Point};
-//! let at = |value| Estimate { value, low: value - 0.1, high: value + 0.1 };
+//! use rlhf_journal::{Estimate, FrontierPoint, Intervals, Point};
+//! let at = |value| Estimate::within(value, value - 0.1, value + 0.1);
 //! let point = FrontierPoint {
 //!     label: "ppo-kl-000".into(),
 //!     point: Point::Checkpoint { step: 10 },
@@ -10,8 +10,11 @@
 //!     reward: at(0.5),
 //!     kl_k1: Some(1.1),
 //!     kl_k1_error: Some(0.1),
+//!     intervals: Intervals::AllPrompts,
 //!     prompts: 20,
+//!     rows: Some(20),
 //!     samples: 80,
+//!     no_opinion: 0,
 //! };
 //! let picture = rlhf_report::kl_reward_svg(std::slice::from_ref(&point));
 //! assert!(picture.starts_with("<svg"));

@@ -1,19 +1,27 @@
 //! The points of the reward–KL plane as text.
 
-use rlhf_journal::{Estimate, FrontierPoint, Point};
+use rlhf_journal::{Estimate, FrontierPoint, Intervals, Point};
+
+const COLUMNS: usize = 6;
 
 /// One line a point, in aligned columns: what it is, reward and KL (nats per sequence) with their
-/// 95 % intervals, and on how many responses it was measured. The many points of the optimal curve
-/// are left to the picture.
+/// 95 % intervals, and on how many distinct prompts and responses it was measured. The many points of
+/// the optimal curve are left to the picture. Under the lines stands what is to be known of an interval
+/// that is not there or not about all prompts.
 #[must_use]
 pub fn table(points: &[FrontierPoint]) -> String {
-    let head = ["run", "point", "reward", "KL, nats", "responses"].map(str::to_string);
-    let shown = points
-        .iter()
-        .filter(|point| !matches!(point.point, Point::Optimal { .. }));
-    let rows: Vec<[String; 5]> = std::iter::once(head).chain(shown.map(row)).collect();
+    let head = ["run", "point", "reward", "KL, nats", "prompts", "responses"];
+    let shown = || {
+        let all = points.iter();
+        all.filter(|point| !matches!(point.point, Point::Optimal { .. }))
+    };
+    let rows: Vec<[String; COLUMNS]> = std::iter::once(head.map(str::to_string))
+        .chain(shown().map(row))
+        .collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<usize> = (0..5).map(|column| width(column).unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..COLUMNS)
+        .map(|column| width(column).unwrap_or(0))
+        .collect();
     let mut text = String::new();
     for row in &rows {
         for (column, cell) in row.iter().enumerate() {
@@ -24,61 +32,158 @@ pub fn table(points: &[FrontierPoint]) -> String {
             } else {
                 format!("{gap}{cell}")
             };
-            text += if column < 4 { "  " } else { "\n" };
+            text += if column + 1 < COLUMNS { "  " } else { "\n" };
         }
+    }
+    for note in notes(&shown().collect::<Vec<_>>()) {
+        text += &format!("{note}\n");
     }
     text
 }
 
-fn row(point: &FrontierPoint) -> [String; 5] {
+fn row(point: &FrontierPoint) -> [String; COLUMNS] {
     let what = match point.point {
         Point::Checkpoint { step } => format!("step {step}"),
         Point::Optimal { beta } => format!("optimum at β = {beta:.3}"),
         Point::BestOfN { n } => format!("best of {n}"),
     };
-    let number = |e: &Estimate| format!("{:.3} [{:.3}, {:.3}]", e.value, e.low, e.high);
-    let responses = point.samples.to_string();
+    let mut prompts = point.prompts.to_string();
+    if let Some(rows) = point.rows.filter(|rows| *rows != point.prompts) {
+        prompts += &format!(" in {rows} rows");
+    }
+    if point.intervals == Intervals::ThisPromptOnly {
+        prompts += ", this prompt only";
+    }
+    let mut responses = point.samples.to_string();
+    if point.no_opinion > 0 {
+        responses += &format!(", {} without opinion", point.no_opinion);
+    }
     [
         point.label.clone(),
         what,
         number(&point.reward),
         number(&point.kl),
+        prompts,
         responses,
     ]
+}
+
+fn number(estimate: &Estimate) -> String {
+    match estimate.interval {
+        Some(interval) => format!(
+            "{:.3} [{:.3}, {:.3}]",
+            estimate.value, interval.low, interval.high
+        ),
+        None => format!("{:.3}", estimate.value),
+    }
+}
+
+/// What the columns leave out.
+fn notes(points: &[&FrontierPoint]) -> Vec<String> {
+    let about = |intervals| {
+        points
+            .iter()
+            .filter(move |point| point.intervals == intervals)
+    };
+    let mut notes = Vec::new();
+    if about(Intervals::ThisPromptOnly).next().is_some() {
+        notes.push(
+            "this prompt only: the intervals are for more responses to that prompt, and say nothing of \
+             other prompts; measure on 5 or more"
+                .into(),
+        );
+    }
+    if let Some(point) = about(Intervals::TooFewPrompts).next() {
+        notes.push(format!(
+            "no intervals: {} distinct prompts say too little about others; measure on 5 or more",
+            point.prompts
+        ));
+    }
+    let estimates = about(Intervals::AllPrompts).flat_map(|point| [point.reward, point.kl]);
+    if estimates
+        .into_iter()
+        .any(|estimate| estimate.interval.is_none())
+    {
+        notes.push(
+            "a number without an interval is the same on every prompt: nothing shows how far others are \
+             from it"
+                .into(),
+        );
+    }
+    notes
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn columns_line_up() {
-        let at = |value| Estimate {
-            value,
-            low: value - 0.5,
-            high: value + 0.5,
-        };
-        let point = |label: &str, point, kl| FrontierPoint {
+    fn at(value: f64) -> Estimate {
+        Estimate::within(value, value - 0.5, value + 0.5)
+    }
+
+    fn point(label: &str, point: Point, kl: Estimate) -> FrontierPoint {
+        FrontierPoint {
             label: label.into(),
             point,
-            kl: at(kl),
+            kl,
             reward: at(1.0),
             kl_k1: None,
             kl_k1_error: None,
-            prompts: 1,
-            samples: 8,
-        };
+            intervals: Intervals::AllPrompts,
+            prompts: 8,
+            rows: Some(8),
+            samples: 32,
+            no_opinion: 0,
+        }
+    }
+
+    #[test]
+    fn columns_line_up() {
         let text = table(&[
-            point("a", Point::Checkpoint { step: 0 }, 0.0),
-            point("prior", Point::BestOfN { n: 16 }, 12.25),
+            point("a", Point::Checkpoint { step: 0 }, at(0.0)),
+            point("prior", Point::BestOfN { n: 16 }, at(12.25)),
         ]);
         assert_eq!(
             text,
             "\
-run    point                     reward                 KL, nats  responses
-a      step 0      1.000 [0.500, 1.500]    0.000 [-0.500, 0.500]          8
-prior  best of 16  1.000 [0.500, 1.500]  12.250 [11.750, 12.750]          8
+run    point                     reward                 KL, nats  prompts  responses
+a      step 0      1.000 [0.500, 1.500]    0.000 [-0.500, 0.500]        8         32
+prior  best of 16  1.000 [0.500, 1.500]  12.250 [11.750, 12.750]        8         32
 "
         );
+    }
+
+    #[test]
+    fn what_an_interval_is_not_is_said() {
+        let start = Point::Checkpoint { step: 0 };
+        let none = |value| Estimate {
+            value,
+            interval: None,
+        };
+        let one = FrontierPoint {
+            intervals: Intervals::ThisPromptOnly,
+            prompts: 1,
+            rows: Some(8),
+            ..point("a", start, at(0.0))
+        };
+        let text = table(&[one]);
+        assert!(text.contains("  1 in 8 rows, this prompt only  "), "{text}");
+        assert!(text.contains("\nthis prompt only: the intervals"), "{text}");
+        let few = FrontierPoint {
+            intervals: Intervals::TooFewPrompts,
+            prompts: 4,
+            rows: Some(32),
+            reward: none(0.75),
+            no_opinion: 3,
+            ..point("a", start, none(0.5))
+        };
+        let text = table(&[few]);
+        let line = "a    step 0   0.750     0.500  4 in 32 rows  32, 3 without opinion\n";
+        assert!(text.contains(line), "{text}");
+        assert!(text.ends_with(
+            "no intervals: 4 distinct prompts say too little about others; measure on 5 or more\n"
+        ));
+        let text = table(&[point("a", start, none(0.0))]);
+        assert!(text.contains("the same on every prompt"), "{text}");
     }
 }

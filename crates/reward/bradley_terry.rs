@@ -119,6 +119,12 @@ impl PairBatch {
         Ok(margins)
     }
 
+    /// The responses of the pairs, with their prompts.
+    #[must_use]
+    pub fn sequences(&self) -> &Sequences {
+        self.pairs.sequences()
+    }
+
     /// These pairs, at the weight they have here.
     fn part(&self, pairs: &[usize]) -> Self {
         Self {
@@ -137,7 +143,8 @@ pub struct PairSource {
 }
 
 impl PairSource {
-    /// `epochs` passes over `all`, each item a pair, in batches of `per_step`.
+    /// `epochs` passes over `all`, each item a pair, in batches of `per_step`. The last has what is left,
+    /// and its pairs weigh what those of a full one do.
     ///
     /// # Errors
     /// If there is no pair, or `per_step` or `epochs` is zero.
@@ -173,7 +180,11 @@ impl Source for PairSource {
 
     fn batch(&mut self, step: usize) -> Result<PairBatch> {
         let pairs = self.all.read(self.epochs.items(step))?;
-        PairBatch::new(Pairs::new(pairs)?, &self.config)
+        let batch = PairBatch::new(Pairs::new(pairs)?, &self.config)?;
+        Ok(PairBatch {
+            weight: batch.weight * self.epochs.share(step),
+            ..batch
+        })
     }
 }
 
@@ -300,6 +311,41 @@ mod tests {
         let sure = |margin: f64| 1.0 / (1.0 + (-margin).exp());
         let confidence = (sure(0.7) + sure(0.5) + 0.5) / 3.0;
         assert!((stat("confidence") - confidence).abs() < 1e-6);
+    }
+
+    /// Five pairs at two a step: the pair that is left weighs half, as each did in the steps before.
+    #[test]
+    fn the_last_step_weighs_as_much_as_it_has() {
+        let config = config(0.0, 0.0);
+        let learner = BradleyTerry::new(&config).unwrap();
+        let five = Box::new(pairs(&[None; 5]));
+        let mut source = PairSource::new(five, &config, 2, 1, 1).unwrap();
+        assert_eq!(source.steps(), 3);
+        for (step, scores) in [
+            &[1.0, 0.0, 0.3, 0.7][..],
+            &[0.0, 0.0, 0.5, 0.1],
+            &[0.2, 0.9],
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let batch = source.batch(step).unwrap();
+            let outputs = read(&batch, scores);
+            let loss = learner.loss(&outputs, &batch).unwrap();
+            let gradients = outputs.gradients(&loss.value).unwrap().scores.unwrap();
+            let mut sum = 0.0;
+            for (pair, both) in scores.chunks(2).enumerate() {
+                let margin = f64::from(both[0]) - f64::from(both[1]);
+                let lost = 1.0 / (1.0 + margin.exp());
+                sum -= (1.0 - lost).ln();
+                assert!((f64::from(gradients[2 * pair]) + lost / 2.0).abs() < 1e-7);
+            }
+            let value = f64::from(loss.value.to_scalar::<f32>().unwrap());
+            assert!((value - sum / 2.0).abs() < 1e-6, "step {step}");
+            // What is reported is of a pair, whatever it weighs.
+            let mean = sum / (scores.len() / 2) as f64;
+            assert!((loss.stats.get("loss").unwrap() - mean).abs() < 1e-6);
+        }
     }
 
     #[test]

@@ -61,6 +61,17 @@ impl Calibration {
             bins,
         }
     }
+
+    /// The share of all guesses that were right; a tie is half of one, and so is nothing.
+    #[must_use]
+    pub fn accuracy(&self) -> f64 {
+        let pairs: usize = self.bins.iter().map(|bin| bin.pairs).sum();
+        let right = self.bins.iter().map(|bin| bin.accuracy * bin.pairs as f64);
+        match pairs {
+            0 => 0.5,
+            pairs => right.sum::<f64>() / pairs as f64,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -79,6 +90,7 @@ mod tests {
         assert_eq!(found.bins[1].accuracy, 0.5);
         let expected = (2.0 * (sure(1.0) - 0.5) + (1.0 - sure(3.0))) / 4.0;
         assert!((found.expected_error - expected).abs() < 1e-12);
+        assert_eq!(found.accuracy(), 0.625);
         assert!(Calibration::of(&[]).bins.is_empty());
         assert_eq!(Calibration::of(&[1e9]).expected_error, 0.0);
     }

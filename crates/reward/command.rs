@@ -1,9 +1,9 @@
 //! A program of the user's own as a reward.
 
-use crate::outside::{excerpt, questions, score};
+use crate::outside::{ANSWERS, excerpt, opinion, questions};
 use crate::process::{Process, Said};
-use crate::{Error, Result};
-use rlhf_objective::{Error as Failure, PerSeq, Reward, Sequences};
+use crate::{Error, OnNull, Result};
+use rlhf_objective::{Error as Failure, PerSeq, Reward, Sequences, finite_scores};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 const RESTARTS: usize = 2;
 
 /// A program that is started once, gets one JSON object a line for each response and answers one line
-/// each, in the same order: a number, or an object with a number as `score`. It is started again when
+/// each, in the same order: a number, `null` where it has no opinion, or an object with one of them as
+/// `score`. It is started again when
 /// it dies, ended when it takes too long, and no shell stands between. Python's output is not
 /// buffered; another program must flush what it has written.
 ///
@@ -23,6 +24,7 @@ pub struct Command {
     program: Vec<String>,
     batch: usize,
     limit: Duration,
+    on_null: OnNull,
     running: Option<Process>,
 }
 
@@ -57,11 +59,18 @@ impl Command {
             program: program.to_vec(),
             batch,
             limit: time_limit("command", seconds)?,
+            on_null: OnNull::LeaveOut,
             running: None,
         })
     }
 
-    fn ask(&mut self, lines: &[String]) -> std::result::Result<Vec<f32>, Trouble> {
+    /// What an answer of `null` is; without this, no opinion.
+    #[must_use]
+    pub fn on_null(self, on_null: OnNull) -> Self {
+        Self { on_null, ..self }
+    }
+
+    fn ask(&mut self, lines: &[String]) -> std::result::Result<Vec<Option<f32>>, Trouble> {
         let process = match &mut self.running {
             Some(process) => process,
             None => {
@@ -85,15 +94,21 @@ impl Command {
             match process.hear(end) {
                 Said::Line(line) => {
                     let value = serde_json::from_str(&line).ok();
-                    let number = value.as_ref().and_then(score).ok_or_else(|| {
+                    let said = value.as_ref().and_then(|value| opinion(value).ok());
+                    let said = said.ok_or_else(|| {
                         Trouble::Bad(format!(
-                            "line {} of its answers is `{}`, which is no number and no object with a \
-                             number as `score`",
+                            "line {} of its answers is `{}`, which is not {ANSWERS}",
                             process.heard(),
                             excerpt(&line)
                         ))
-                    });
-                    scores.push(number?);
+                    })?;
+                    if said.is_none() && self.on_null == OnNull::Error {
+                        return Err(Trouble::Bad(format!(
+                            "line {} of its answers is null, and on_null = \"error\"",
+                            process.heard()
+                        )));
+                    }
+                    scores.push(said);
                 }
                 Said::TooLong => {
                     let line = process.heard() + 1;
@@ -116,7 +131,7 @@ impl Command {
     }
 
     /// Scores of some responses, by another process where one dies.
-    fn insist(&mut self, lines: &[String]) -> rlhf_objective::Result<Vec<f32>> {
+    fn insist(&mut self, lines: &[String]) -> rlhf_objective::Result<Vec<Option<f32>>> {
         let mut starts = 0;
         loop {
             let (message, again) = match self.ask(lines) {
@@ -143,6 +158,10 @@ impl Command {
 
 impl Reward for Command {
     fn score(&mut self, sequences: &Sequences) -> rlhf_objective::Result<PerSeq> {
+        finite_scores(self, sequences)
+    }
+
+    fn opinions(&mut self, sequences: &Sequences) -> rlhf_objective::Result<Vec<Option<f32>>> {
         let mut all = Vec::with_capacity(sequences.len());
         for start in (0..sequences.len()).step_by(self.batch) {
             let end = (start + self.batch).min(sequences.len());
@@ -150,7 +169,7 @@ impl Reward for Command {
             let lines: Vec<String> = asked.iter().map(|asked| format!("{asked}\n")).collect();
             all.extend(self.insist(&lines)?);
         }
-        PerSeq::from_vec(all)
+        Ok(all)
     }
 }
 
@@ -255,6 +274,19 @@ mod tests {
             "printf '\\377\\376\\n'; exec sleep 60",
             "line 1 of its answers is",
         );
+    }
+
+    #[test]
+    fn null_is_no_opinion_or_an_error() {
+        let none = "echo 1; echo null; echo '{\"score\": null}'; echo 4; echo 5; cat > /dev/null";
+        let mut reward = shell(none, 64, 30.0);
+        let said = reward.opinions(&five()).unwrap();
+        assert_eq!(said, [Some(1.0), None, None, Some(4.0), Some(5.0)]);
+        let error = scores(&mut shell(none, 64, 30.0)).unwrap_err().to_string();
+        assert!(error.contains("no opinion of response 1"), "{error}");
+        let mut strict = shell(none, 64, 30.0).on_null(OnNull::Error);
+        let error = strict.opinions(&five()).unwrap_err().to_string();
+        assert!(error.contains("line 2 of its answers is null"), "{error}");
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! An HTTP endpoint of the user's own as a reward.
 
 use crate::command::time_limit;
-use crate::outside::{excerpt, questions, scores};
-use crate::{Error, Result};
-use rlhf_objective::{Error as Failure, PerSeq, Reward, Sequences};
+use crate::outside::{excerpt, opinions, questions};
+use crate::{Error, OnNull, Result};
+use rlhf_objective::{Error as Failure, PerSeq, Reward, Sequences, finite_scores};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST: u64 = 64 << 20;
 
 /// An endpoint that gets a POST of `{"responses": […]}` and answers `{"scores": […]}`, or the array
-/// alone: a number for each response, or an object with a number as `score`. Each response has the
+/// alone: for each response a number, `null` for no opinion, or an object with one of them as `score`. Each
+/// response has the
 /// fields that a [`Command`](crate::Command) gets in a line. Lost connections, 429 and 5xx are tried
 /// again, a little later each time.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub struct Endpoint {
     batch: usize,
     agent: ureq::Agent,
     wait: Duration,
+    on_null: OnNull,
 }
 
 /// Why a request brought no scores.
@@ -60,10 +62,17 @@ impl Endpoint {
             batch,
             agent: settings.build().into(),
             wait: FIRST_WAIT,
+            on_null: OnNull::LeaveOut,
         })
     }
 
-    fn ask(&self, body: &[u8], expected: usize) -> std::result::Result<Vec<f32>, Trouble> {
+    /// What a score of `null` is; without this, no opinion.
+    #[must_use]
+    pub fn on_null(self, on_null: OnNull) -> Self {
+        Self { on_null, ..self }
+    }
+
+    fn ask(&self, body: &[u8], expected: usize) -> std::result::Result<Vec<Option<f32>>, Trouble> {
         let request = self
             .agent
             .post(&self.url)
@@ -91,10 +100,16 @@ impl Endpoint {
             |what: String| Trouble::Lasting(format!("its answer is not what it should be: {what}"));
         let value: Value = serde_json::from_slice(&body)
             .map_err(|error| bad(format!("`{}` is not JSON: {error}", excerpt(&text))))?;
-        scores(&value, expected).map_err(bad)
+        let said = opinions(&value, expected).map_err(bad)?;
+        match said.iter().position(Option::is_none) {
+            Some(index) if self.on_null == OnNull::Error => Err(bad(format!(
+                "score {index} is null, and on_null = \"error\""
+            ))),
+            _ => Ok(said),
+        }
     }
 
-    fn insist(&self, body: &[u8], expected: usize) -> rlhf_objective::Result<Vec<f32>> {
+    fn insist(&self, body: &[u8], expected: usize) -> rlhf_objective::Result<Vec<Option<f32>>> {
         let mut wait = self.wait;
         let mut retries = 0;
         loop {
@@ -119,13 +134,17 @@ impl Endpoint {
 
 impl Reward for Endpoint {
     fn score(&mut self, sequences: &Sequences) -> rlhf_objective::Result<PerSeq> {
+        finite_scores(self, sequences)
+    }
+
+    fn opinions(&mut self, sequences: &Sequences) -> rlhf_objective::Result<Vec<Option<f32>>> {
         let mut all = Vec::with_capacity(sequences.len());
         for start in (0..sequences.len()).step_by(self.batch) {
             let end = (start + self.batch).min(sequences.len());
             let body = json!({"responses": questions(sequences, start..end)}).to_string();
             all.extend(self.insist(body.as_bytes(), end - start)?);
         }
-        PerSeq::from_vec(all)
+        Ok(all)
     }
 }
 
@@ -172,6 +191,18 @@ mod tests {
         ]);
         assert_eq!(scores_of(&url, 3).unwrap(), [0.0, 1.0, 2.0, 3.0, 4.0]);
         assert_eq!(server.join().unwrap(), 5);
+    }
+
+    #[test]
+    fn null_is_no_opinion_or_an_error() {
+        let some: Answer = |_| Some((200, "[1, null, 3, 4, {\"score\": null}]".into()));
+        let (url, server) = serve(vec![some, some]);
+        let said = endpoint(&url, 64, 10.0).opinions(&five()).unwrap();
+        assert_eq!(said, [Some(1.0), None, Some(3.0), Some(4.0), None]);
+        let mut strict = endpoint(&url, 64, 10.0).on_null(OnNull::Error);
+        let error = strict.opinions(&five()).unwrap_err().to_string();
+        assert!(error.contains("score 1 is null, and on_null"), "{error}");
+        assert_eq!(server.join().unwrap(), 2);
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub use endpoint::Endpoint;
 pub use error::{Error, Result};
 pub use lexicon::Lexicon;
 pub use model::{Learned, Normalization};
-pub use rule::{Combine, Rule, Token, Weighted};
+pub use rule::{Combine, OnNull, Rule, Token, Weighted};
 pub use rules::Rules;
 pub use spelling::SPELLINGS;
 pub use table::RewardTable;

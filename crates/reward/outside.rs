@@ -24,18 +24,30 @@ pub(crate) fn questions(sequences: &Sequences, range: Range<usize>) -> Vec<Value
     range.enumerate().map(question).collect()
 }
 
-/// The score in an answer: a finite number, or an object with one as `score`.
-pub(crate) fn score(answer: &Value) -> Option<f32> {
-    let number = match answer {
-        Value::Object(fields) => fields.get("score")?,
+/// What an answer may be.
+pub(crate) const ANSWERS: &str =
+    "a finite number, null for no opinion, or an object with one of them as `score`";
+
+/// It is none of them.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NoAnswer;
+
+/// What an answer says of a response: a finite number, or `null`, which is no opinion; or an object with
+/// one of them as `score`.
+pub(crate) fn opinion(answer: &Value) -> Result<Option<f32>, NoAnswer> {
+    let said = match answer {
+        Value::Object(fields) => fields.get("score").ok_or(NoAnswer)?,
         other => other,
     };
-    let score = number.as_f64()? as f32;
-    score.is_finite().then_some(score)
+    if said.is_null() {
+        return Ok(None);
+    }
+    let score = said.as_f64().ok_or(NoAnswer)? as f32;
+    score.is_finite().then_some(Some(score)).ok_or(NoAnswer)
 }
 
-/// The scores in the answer to several questions: an array, or an object with one as `scores`.
-pub(crate) fn scores(answer: &Value, expected: usize) -> Result<Vec<f32>, String> {
+/// What the answer to several questions says: an array, or an object with one as `scores`.
+pub(crate) fn opinions(answer: &Value, expected: usize) -> Result<Vec<Option<f32>>, String> {
     let field =
         |fields: &Map<String, Value>| fields.get("scores").and_then(Value::as_array).cloned();
     let all = match answer {
@@ -51,7 +63,7 @@ pub(crate) fn scores(answer: &Value, expected: usize) -> Result<Vec<f32>, String
         ));
     }
     let one = |(index, value)| {
-        score(value).ok_or_else(|| format!("score {index} is {value:.60}, not a finite number"))
+        opinion(value).map_err(|_| format!("score {index} is {value:.60}, not {ANSWERS}"))
     };
     all.iter().enumerate().map(one).collect()
 }
@@ -91,31 +103,33 @@ pub(crate) mod tests {
 
     #[test]
     fn answers_are_numbers() {
-        assert_eq!(score(&json!(1.5)), Some(1.5));
-        assert_eq!(score(&json!({"score": -2, "why": "x"})), Some(-2.0));
+        assert_eq!(opinion(&json!(1.5)), Ok(Some(1.5)));
+        assert_eq!(opinion(&json!({"score": -2, "why": "x"})), Ok(Some(-2.0)));
+        assert_eq!(opinion(&json!(null)), Ok(None));
+        assert_eq!(opinion(&json!({"score": null})), Ok(None));
         for bad in [
             json!("1"),
-            json!(null),
             json!({"scores": 1}),
+            json!({}),
             json!(1e300),
             json!([1]),
         ] {
-            assert_eq!(score(&bad), None, "{bad}");
+            assert_eq!(opinion(&bad), Err(NoAnswer), "{bad}");
         }
         assert_eq!(
-            scores(&json!({"scores": [1, {"score": 2}]}), 2),
-            Ok(vec![1.0, 2.0])
+            opinions(&json!({"scores": [1, {"score": 2}, null]}), 3),
+            Ok(vec![Some(1.0), Some(2.0), None])
         );
         assert!(
-            scores(&json!([1]), 2)
+            opinions(&json!([1]), 2)
                 .unwrap_err()
                 .contains("1 scores for 2")
         );
         assert!(
-            scores(&json!([1, "a"]), 2)
+            opinions(&json!([1, "a"]), 2)
                 .unwrap_err()
                 .contains("score 1 is")
         );
-        assert!(scores(&json!(3), 2).unwrap_err().contains("neither"));
+        assert!(opinions(&json!(3), 2).unwrap_err().contains("neither"));
     }
 }

@@ -53,7 +53,8 @@ impl Rereading {
         let mut responses = Vec::with_capacity(sequences.len());
         let mut longest = vec![1; sequences.prompts().len()];
         for (index, response) in sequences.responses().iter().enumerate() {
-            let mut ids = self.encode(&response.text)?;
+            let continuing = self.tokenizer.encode_continuing(&response.text);
+            let mut ids = continuing.map_err(Failure::other)?;
             if response.finish == Finish::Eos || ids.is_empty() {
                 ids.extend(self.eos);
             }

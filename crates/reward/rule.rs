@@ -99,6 +99,9 @@ pub enum Rule {
         /// How long it may take for them.
         #[serde(default = "seconds")]
         seconds: f64,
+        /// What an answer of `null` is.
+        #[serde(default, skip_serializing_if = "OnNull::is_default")]
+        on_null: OnNull,
     },
     /// What an HTTP endpoint of your own says; see [`Endpoint`](crate::Endpoint).
     Http {
@@ -110,8 +113,12 @@ pub enum Rule {
         /// How long it may take for them.
         #[serde(default = "seconds")]
         seconds: f64,
+        /// What an answer of `null` is.
+        #[serde(default, skip_serializing_if = "OnNull::is_default")]
+        on_null: OnNull,
     },
-    /// The weighted sum of other rules.
+    /// The weighted sum of other rules; no opinion where one of them has none, because a sum of the others
+    /// is on another scale.
     Sum {
         /// The rules.
         rules: Vec<Weighted>,
@@ -123,6 +130,26 @@ pub enum Rule {
         /// The other rule.
         rule: Box<Self>,
     },
+}
+
+/// What it is when a program or an endpoint answers `null` instead of a score.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnNull {
+    /// No opinion: the response is left out of what is learned and of the statistics of scores, and
+    /// counted.
+    #[default]
+    LeaveOut,
+    /// An error.
+    Error,
+}
+
+impl OnNull {
+    // The form that serde asks for.
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What is made of the scores of an ensemble.
@@ -217,6 +244,26 @@ impl Rule {
             | Self::Implicit { .. }
             | Self::Answer { .. }
             | Self::Command { .. }
+            | Self::Http { .. }
+            | Self::Length { .. } => vec![],
+        }
+    }
+
+    /// The programs that it runs, each with its arguments.
+    #[must_use]
+    pub fn programs(&self) -> Vec<&[String]> {
+        match self {
+            Self::Command { program, .. } => vec![program],
+            Self::Sum { rules } => rules.iter().flat_map(|part| part.rule.programs()).collect(),
+            Self::MissingEos { rule, .. } => rule.programs(),
+            Self::TokenShare { .. }
+            | Self::Contains { .. }
+            | Self::Regex { .. }
+            | Self::Lexicon { .. }
+            | Self::Model { .. }
+            | Self::Ensemble { .. }
+            | Self::Implicit { .. }
+            | Self::Answer { .. }
             | Self::Http { .. }
             | Self::Length { .. } => vec![],
         }

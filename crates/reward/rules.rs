@@ -7,7 +7,7 @@ use crate::model::FROZEN;
 use crate::{Command, Endpoint, Error, Learned, Lexicon, Result, Rule, Token};
 use regex::Regex;
 use rlhf_lm::{LoadOptions, Tokenizer};
-use rlhf_objective::{Finish, PerSeq, Response, Reward, Sequences, finite_scores};
+use rlhf_objective::{Finish, PerSeq, Response, Reward, Sequences, finite_opinions, finite_scores};
 use std::fmt;
 use std::sync::Arc;
 
@@ -87,8 +87,14 @@ impl Rules {
 
 impl Reward for Rules {
     fn score(&mut self, sequences: &Sequences) -> rlhf_objective::Result<PerSeq> {
+        finite_scores(self, sequences)
+    }
+
+    fn opinions(&mut self, sequences: &Sequences) -> rlhf_objective::Result<Vec<Option<f32>>> {
         let scores = self.0.scores(sequences)?.into_iter();
-        PerSeq::from_vec(scores.map(|score| score as f32).collect())
+        Ok(scores
+            .map(|score| score.map(|score| score as f32))
+            .collect())
     }
 }
 
@@ -165,30 +171,42 @@ impl Compiled {
         }
     }
 
-    /// \[B\]
-    fn scores(&mut self, sequences: &Sequences) -> rlhf_objective::Result<Vec<f64>> {
-        let responses = sequences.responses().iter();
+    /// \[B\]; `None` where it has no opinion.
+    fn scores(&mut self, sequences: &Sequences) -> rlhf_objective::Result<Vec<Option<f64>>> {
         Ok(match self {
             Self::Judge(judge) => {
-                let scores = finite_scores(&mut *judge.0, sequences)?.to_vec()?;
-                scores.into_iter().map(f64::from).collect()
+                let said = finite_opinions(&mut *judge.0, sequences)?.into_iter();
+                said.map(|score| score.map(f64::from)).collect()
             }
             Self::Sum(rules) => {
-                let mut sums = vec![0.0; sequences.len()];
+                let mut sums = vec![Some(0.0); sequences.len()];
                 for (weight, rule) in rules {
                     let scores = rule.scores(sequences)?;
-                    sums.iter_mut()
-                        .zip(scores)
-                        .for_each(|(sum, x)| *sum += *weight * x);
+                    for (sum, score) in sums.iter_mut().zip(scores) {
+                        *sum = sum.zip(score).map(|(sum, x)| sum + *weight * x);
+                    }
                 }
                 sums
             }
             Self::MissingEos { penalty, rule } => {
-                let scores = rule.scores(sequences)?.into_iter().zip(responses);
+                let scores = rule.scores(sequences)?.into_iter();
                 let missing = |response: &Response| response.finish == Finish::Length;
-                let score =
-                    |(x, y): (f64, &Arc<Response>)| x - if missing(y) { *penalty } else { 0.0 };
-                scores.map(score).collect()
+                let score = |x: f64, y: &Response| x - if missing(y) { *penalty } else { 0.0 };
+                scores
+                    .zip(sequences.responses())
+                    .map(|(x, y)| x.map(|x| score(x, y)))
+                    .collect()
+            }
+            own => own.of_own(sequences).into_iter().map(Some).collect(),
+        })
+    }
+
+    /// \[B\] of a rule about the response's own text and tokens, which is never without an opinion.
+    fn of_own(&self, sequences: &Sequences) -> Vec<f64> {
+        let responses = sequences.responses().iter();
+        match self {
+            Self::Judge(_) | Self::Sum(_) | Self::MissingEos { .. } => {
+                unreachable!("these are not about the response alone")
             }
             Self::TokenShare(token) => {
                 let share = |response: &Arc<Response>| {
@@ -212,7 +230,7 @@ impl Compiled {
             Self::Length(per_token) => responses
                 .map(|y| *per_token * without_eos(y).len() as f64)
                 .collect(),
-        })
+        }
     }
 }
 
@@ -237,12 +255,14 @@ fn judge(
             program,
             batch,
             seconds,
-        } => Box::new(Command::new(program, *batch, *seconds)?),
+            on_null,
+        } => Box::new(Command::new(program, *batch, *seconds)?.on_null(*on_null)),
         Rule::Http {
             url,
             batch,
             seconds,
-        } => Box::new(Endpoint::new(url, *batch, *seconds)?),
+            on_null,
+        } => Box::new(Endpoint::new(url, *batch, *seconds)?.on_null(*on_null)),
         _ => return Ok(None),
     }))
 }

@@ -1,6 +1,6 @@
 //! Rules as they are written on a command line.
 
-use crate::{Combine, Error, Result, Rule, Token};
+use crate::{Combine, Error, OnNull, Result, Rule, Token};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
@@ -91,11 +91,13 @@ impl FromStr for Rule {
                 program: argument.split_whitespace().map(Into::into).collect(),
                 batch: crate::rule::responses(),
                 seconds: crate::rule::seconds(),
+                on_null: OnNull::default(),
             },
             "http" | "https" => Self::Http {
                 url: text.into(),
                 batch: crate::rule::responses(),
                 seconds: crate::rule::seconds(),
+                on_null: OnNull::default(),
             },
             _ => return Err(unknown(text)),
         })
@@ -183,6 +185,9 @@ mod tests {
         assert_eq!(http, "http://x/".parse().unwrap());
         let command = read(r#"{"kind": "command", "program": ["a", "b c"], "seconds": 2.5}"#);
         assert!(matches!(command, Rule::Command { seconds: 2.5, .. }));
+        let strict = read(r#"{"kind": "http", "url": "http://x/", "on_null": "error"}"#);
+        let on_null = OnNull::Error;
+        assert!(matches!(strict, Rule::Http { on_null: of, .. } if of == on_null));
         let ensemble = r#"{"kind": "ensemble", "folders": ["a", "b"], "combine": "min"}"#;
         assert_eq!(read(ensemble), "min:a,b".parse().unwrap());
     }

@@ -25,6 +25,14 @@ impl Batch {
             sequences,
         })
     }
+
+    /// The same where it counts only `share` of a full batch.
+    fn of_share(self, share: f64) -> Self {
+        Self {
+            weight: self.weight * share,
+            ..self
+        }
+    }
 }
 
 /// All demonstrations, batch by batch, in a seeded order for each pass.
@@ -34,7 +42,8 @@ pub struct DemonstrationSource {
 }
 
 impl DemonstrationSource {
-    /// `epochs` passes over `all`, each item a response, in batches of `per_step`.
+    /// `epochs` passes over `all`, each item a response, in batches of `per_step`. The last batch has what
+    /// is left and weighs as much: its loss is its share of a full batch times the mean over its tokens.
     ///
     /// # Errors
     /// If there is no item, or `per_step` or `epochs` is zero.
@@ -55,14 +64,17 @@ impl Source for DemonstrationSource {
     }
 
     fn batch(&mut self, step: usize) -> Result<Batch> {
-        Batch::new(self.all.read(self.epochs.items(step))?)
+        let batch = Batch::new(self.all.read(self.epochs.items(step))?)?;
+        Ok(batch.of_share(self.epochs.share(step)))
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use rlhf_objective::{Finish, Prompt, Response};
+    use crate::Sft;
+    use rlhf_objective::{Finish, Outputs, Prompt, Response};
+    use rlhf_train::Learner;
 
     /// One response of each of these lengths, each to its own prompt of two tokens.
     pub(crate) fn sequences(lengths: &[usize]) -> Sequences {
@@ -81,18 +93,42 @@ pub(crate) mod tests {
         let sizes: Vec<_> = (0..by_count.steps())
             .map(|step| by_count.batch(step).unwrap().sequences.len())
             .collect();
-        assert_eq!(sizes, [4, 2, 4, 2]);
+        assert_eq!(sizes, [4, 4, 4]);
         let mut by_tokens =
             DemonstrationSource::new(Box::new(all), PerStep::Tokens(12), 1, 1).unwrap();
         let (mut tokens, mut items) = (0, 0);
         for step in 0..by_tokens.steps() {
             let batch = by_tokens.batch(step).unwrap();
             assert!(batch.sequences.network_tokens(0..batch.sequences.len()) <= 12);
-            assert_eq!(batch.weight, 1.0 / batch.sequences.tokens() as f64);
+            let share = by_tokens.epochs.share(step);
+            assert_eq!(batch.weight, share / batch.sequences.tokens() as f64);
             tokens += batch.sequences.tokens();
             items += batch.sequences.len();
         }
         assert_eq!((tokens, items), (lengths.iter().sum(), 6));
+    }
+
+    #[test]
+    fn the_last_step_weighs_as_much_as_it_has() {
+        let all = Box::new(sequences(&[5, 1, 9, 3, 3]));
+        let mut source = DemonstrationSource::new(all, PerStep::Sequences(2), 1, 1).unwrap();
+        assert_eq!(source.steps(), 3);
+        for (step, share) in [1.0, 1.0, 0.5].into_iter().enumerate() {
+            let batch = source.batch(step).unwrap();
+            let tokens = batch.sequences.tokens();
+            let numbers: Vec<f32> = (0..tokens).map(|t| -0.5 - t as f32).collect();
+            let mean = numbers.iter().sum::<f32>() / tokens as f32;
+            let outputs = Outputs::new(&batch.sequences, numbers, None, None).unwrap();
+            let loss = Sft.loss(&outputs, &batch).unwrap();
+            let value = loss.value.to_scalar::<f32>().unwrap();
+            assert!((value - -mean * share).abs() < 1e-6, "step {step}");
+            let slope = -share / tokens as f32;
+            let gradients = outputs.gradients(&loss.value).unwrap().log_probs.unwrap();
+            assert!(gradients.iter().all(|g| (g - slope).abs() < 1e-7));
+            // What is reported is of an item, whatever it weighs.
+            let said = loss.stats.get("loss/nll").unwrap();
+            assert!((said - f64::from(-mean)).abs() < 1e-6);
+        }
     }
 
     #[test]

@@ -33,6 +33,14 @@ impl Default for Config {
 }
 
 impl PerStep {
+    /// How many steps `epochs` passes over `items` are.
+    ///
+    /// # Errors
+    /// If the size or `epochs` is zero.
+    pub fn steps(self, items: &dyn Items, epochs: usize, seed: u64) -> Result<usize> {
+        Ok(self.epochs(items, epochs, seed)?.steps())
+    }
+
     /// `epochs` seeded passes over `items` in batches of this size.
     pub(crate) fn epochs(self, items: &dyn Items, epochs: usize, seed: u64) -> Result<Epochs> {
         let (costs, limit) = match self {

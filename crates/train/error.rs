@@ -15,6 +15,14 @@ pub enum Error {
         /// Its value.
         value: f64,
     },
+    /// A number of the policy itself that is not finite: its weights are of no use and are not saved.
+    #[error("{what} is {value}: the policy has diverged; lower optim.learning_rate")]
+    Diverged {
+        /// What was computed.
+        what: String,
+        /// Its value.
+        value: f64,
+    },
     /// What ended a run before its end. The last checkpoint is whole.
     #[error("in step {step} of {total}: {source}; {left}")]
     Stopped {
@@ -22,6 +30,14 @@ pub enum Error {
         step: usize,
         /// All steps.
         total: usize,
+        /// What is left of the run.
+        left: String,
+        /// What happened.
+        source: Box<Self>,
+    },
+    /// The final model cannot be written. Every step is done, and the last checkpoint is whole.
+    #[error("all steps are done, and the final model cannot be written: {source}; {left}")]
+    Final {
         /// What is left of the run.
         left: String,
         /// What happened.

@@ -68,6 +68,12 @@ pub trait Method: Learner {
         rng: Rng,
     ) -> Result<Vec<Self::Batch>>;
 
+    /// The fewest responses to a prompt that it learns from: 2 where it compares them with each other.
+    /// Prompts that are left with fewer, because the reward has no opinion of the others, are left out.
+    fn least_responses(&self) -> usize {
+        1
+    }
+
     /// After each optimizer step, with the statistics of its whole batch; `Break` ends the
     /// iteration early.
     fn after_step(&mut self, stats: &Stats) -> ControlFlow<()>;

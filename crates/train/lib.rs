@@ -13,6 +13,9 @@ mod clock;
 mod epochs;
 mod error;
 mod evaluate;
+mod fallen;
+mod interrupt;
+mod judged;
 mod learner;
 mod metrics;
 mod offline;
@@ -26,6 +29,8 @@ mod update;
 mod warnings;
 
 #[cfg(test)]
+mod failing_tests;
+#[cfg(test)]
 mod gpt2;
 #[cfg(test)]
 mod online_tests;
@@ -35,6 +40,7 @@ mod toy;
 pub use epochs::{Epochs, Passes, minibatches};
 pub use error::{Error, Result};
 pub use evaluate::evaluate;
+pub use interrupt::{Interrupt, NotSaving};
 pub use learner::{Learner, Method};
 pub use offline::offline;
 pub use online::{Online, Prompts, online};

@@ -3,17 +3,18 @@
 use crate::Result;
 use crate::run::Metrics;
 use rlhf_journal::Journal;
-use rlhf_objective::{Finish, PerToken, Scored};
+use rlhf_objective::{Finish, PerToken, Rollouts};
 use serde::Serialize;
 
-/// The numbers of a rollout: KL in nats per sequence, exact over the vocabulary
+/// The numbers of a rollout at this β: KL in nats per sequence, exact over the vocabulary
 /// (`objective/kl`) and as the mean of log(π/p₀) (`objective/kl_k1`); entropy in nats per sequence;
-/// scores and `objective/rlhf_reward` = E\[r\] − β·KL in units of the reward.
-pub(crate) fn measure(scored: &Scored) -> Result<Metrics> {
-    let rollouts = &scored.rollouts;
+/// scores and `objective/rlhf_reward` = E\[r\] − β·KL in units of the reward. All but the scores are of
+/// all responses; those of which the reward has no opinion have none, and are counted where there are
+/// some (`objective/no_opinion`).
+pub(crate) fn measure(rollouts: &Rollouts, opinions: &[Option<f32>], beta: f64) -> Result<Metrics> {
     let kl = moments(&sums(&rollouts.kl)?);
-    let scores: Vec<f64> = scored.scores.to_vec()?.into_iter().map(f64::from).collect();
-    let scores = moments(&scores);
+    let scores: Vec<f64> = opinions.iter().flatten().map(|x| f64::from(*x)).collect();
+    let none = opinions.len() - scores.len();
     let mean = |of: &PerToken| -> Result<f64> { Ok(moments(&sums(of)?).mean) };
     let k1 = mean(&rollouts.log_probs)? - mean(&rollouts.prior_log_probs)?;
     let sequences = &rollouts.sequences;
@@ -25,28 +26,37 @@ pub(crate) fn measure(scored: &Scored) -> Result<Metrics> {
             .count()
     };
     let gap = gap(&rollouts.sampled_log_probs, &rollouts.log_probs)?;
-    Ok(Metrics::from([
+    let mut metrics = Metrics::from([
         ("objective/kl", kl.mean),
         ("objective/kl_se", kl.standard_error),
         ("objective/kl_k1", k1),
         ("objective/entropy", mean(&rollouts.entropy)?),
-        ("objective/scores", scores.mean),
-        ("objective/scores_se", scores.standard_error),
-        ("objective/non_score_reward", -scored.beta * k1),
-        ("objective/rlhf_reward", scores.mean - scored.beta * kl.mean),
-        ("objective/beta", scored.beta),
+        ("objective/non_score_reward", -beta * k1),
+        ("objective/beta", beta),
         ("val/num_eos_tokens", ended(Finish::Eos) as f64),
         (
             "completions/mean_length",
             sequences.tokens() as f64 / sequences.len() as f64,
         ),
         ("sampling/log_prob_gap", gap),
-    ]))
+    ]);
+    if !scores.is_empty() {
+        let scores = moments(&scores);
+        metrics.extend([
+            ("objective/scores", scores.mean),
+            ("objective/scores_se", scores.standard_error),
+            ("objective/rlhf_reward", scores.mean - beta * kl.mean),
+        ]);
+    }
+    if none > 0 {
+        metrics.insert("objective/no_opinion", none as f64);
+    }
+    Ok(metrics)
 }
 
 /// The share of responses that end at their greatest length.
-pub(crate) fn cut_off(scored: &Scored) -> f64 {
-    let responses = scored.rollouts.sequences.responses();
+pub(crate) fn cut_off(rollouts: &Rollouts) -> f64 {
+    let responses = rollouts.sequences.responses();
     let cut = responses.iter().filter(|r| r.finish == Finish::Length);
     cut.count() as f64 / responses.len() as f64
 }
@@ -59,7 +69,8 @@ struct Sample<'a> {
     response: &'a str,
     finish: Finish,
     tokens: usize,
-    score: f32,
+    /// `null` where the reward has no opinion.
+    score: Option<f32>,
     /// Nats.
     kl: f64,
 }
@@ -68,11 +79,11 @@ struct Sample<'a> {
 pub(crate) fn log_samples(
     journal: &mut Journal,
     step: usize,
-    scored: &Scored,
+    (rollouts, opinions): (&Rollouts, &[Option<f32>]),
     count: usize,
 ) -> Result<()> {
-    let sequences = &scored.rollouts.sequences;
-    let (scores, kl) = (scored.scores.to_vec()?, sums(&scored.rollouts.kl)?);
+    let sequences = &rollouts.sequences;
+    let kl = sums(&rollouts.kl)?;
     for (index, response) in sequences.responses().iter().enumerate().take(count) {
         journal.sample(&Sample {
             step,
@@ -80,7 +91,7 @@ pub(crate) fn log_samples(
             response: &response.text,
             finish: response.finish,
             tokens: response.ids.len(),
-            score: scores[index],
+            score: opinions[index],
             kl: kl[index],
         })?;
     }

@@ -1,11 +1,12 @@
 //! The loop that learns from the policy's own samples.
 
 use crate::clock::Clock;
+use crate::judged::judged;
 use crate::metrics::{cut_off, log_samples, measure};
 use crate::run::Done;
-use crate::update::{At, update};
+use crate::update::{At, finite, sound, update};
 use crate::{Ended, Epochs, Error, Method, Optim, Result, Run, Stats};
-use rlhf_objective::{Items, Network, Objective};
+use rlhf_objective::{Beta, Bound, Items, Network, Objective, Observed, finite_opinions};
 use rlhf_policy::{ActorCritic, Sampling, sample, score};
 use rlhf_tensor::{Rng, Stream};
 use serde::Serialize;
@@ -15,7 +16,8 @@ use serde::Serialize;
 pub struct Online {
     /// Iterations of sampling and learning.
     pub iterations: usize,
-    /// Prompts in each, drawn in a new random order every time all have been used.
+    /// Prompts in each, always as many: drawn in a new random order every time all have been used, and
+    /// none twice in an iteration where there are enough.
     pub prompts: usize,
     /// How responses are drawn. Its seed is the run's; its step is set to the iteration.
     pub sampling: Sampling,
@@ -38,7 +40,7 @@ pub struct Prompts<'a> {
 /// the method's batches, update.
 ///
 /// # Errors
-/// If there are no prompts, something cannot be read, a number is not finite, or the run folder
+/// If there are no prompts, an adaptive β holds what its prior does not give, something cannot be read, a number is not finite, or the run folder
 /// cannot be written. The last checkpoint is then whole.
 pub fn online<M: Method>(
     policy: &mut ActorCritic,
@@ -49,8 +51,9 @@ pub fn online<M: Method>(
     run: &mut Run<'_>,
 ) -> Result<Ended> {
     let order = prompt_order(prompts.prompts.count(), settings)?;
-    if let Some(beta) = run.start.beta {
-        objective.penalty().set_beta(beta);
+    objective.penalty().check()?;
+    if let Some(beta) = &run.start.beta {
+        objective.penalty().resume_beta(beta);
     }
     if let Some(memory) = run.start.memory {
         method.recall(memory);
@@ -61,9 +64,7 @@ pub fn online<M: Method>(
     let total = settings.iterations;
     run.drive(policy, total, |policy, journal, step| {
         let mut clock = Clock::new();
-        let count = prompts.prompts.count();
-        let items = order.items(step).iter().map(|item| item % count);
-        let read = prompts.prompts.read(&items.collect::<Vec<_>>())?;
+        let read = prompts.prompts.read(order.items(step))?;
         let chosen = read.prompts();
         let of_step = Sampling {
             step: step as u64,
@@ -80,21 +81,35 @@ pub fn online<M: Method>(
             optim.tokens_per_batch,
             method.group(),
         )?;
-        let scored = objective.rewards(rollouts)?;
-        let mut metrics = measure(&scored)?;
+        // Before a reward is asked about what a spoiled policy drew.
+        let values = rollouts.values.as_ref().map(|values| ("value", values));
+        let answers = [
+            ("log-prob", &rollouts.log_probs),
+            ("entropy", &rollouts.entropy),
+        ];
+        sound(answers.into_iter().chain(values))?;
+        let opinions = finite_opinions(objective.reward(), &rollouts.sequences)?;
+        let beta = objective.penalty().beta().value();
+        let mut metrics = measure(&rollouts, &opinions, beta)?;
         if !sampling.stop.is_empty() {
             // Where nothing ends a response but its length, none is cut off.
-            metrics.insert("completions/clipped_ratio", cut_off(&scored));
+            metrics.insert("completions/clipped_ratio", cut_off(&rollouts));
         }
-        log_samples(journal, step, &scored, settings.log_samples)?;
-        let (episodes, tokens) = (
-            scored.rollouts.sequences.len(),
-            scored.rollouts.sequences.tokens(),
-        );
+        for (name, value) in &metrics {
+            finite(name, *value)?;
+        }
+        log_samples(journal, step, (&rollouts, &opinions), settings.log_samples)?;
+        let (episodes, tokens) = (rollouts.sequences.len(), rollouts.sequences.tokens());
+        let judged = judged(rollouts, &opinions, method.least_responses())?;
+        let scored = judged.map(|(rollouts, scores)| objective.rewards_of(rollouts, scores));
         clock.lap("seconds/score");
 
         let rng = Rng::new(sampling.seed, Stream::Minibatch, step as u64, 0);
-        let batches = method.batches(scored, objective.penalty(), rng)?;
+        let batches = match scored.transpose()? {
+            Some(scored) => method.batches(scored, objective.penalty(), rng)?,
+            // Nothing is learned where the reward has no opinion of anything.
+            None => Vec::new(),
+        };
         let mut updates = Stats::new();
         let mut parts = Clock::new();
         for batch in batches {
@@ -112,35 +127,51 @@ pub fn online<M: Method>(
             }
         }
         metrics.extend(updates.iter());
-        objective.observe(metrics["objective/kl"], episodes);
-        let before: usize = (0..=step).map(|step| order.items(step).len()).sum();
-        metrics.insert("episode", (before * sampling.samples) as f64);
+        objective.observe(Observed {
+            kl: metrics["objective/kl"],
+            entropy: metrics["objective/entropy"],
+            episodes,
+        });
+        let beta = *objective.penalty().beta();
+        if beta.target().is_some() {
+            metrics.insert("objective/beta_bound", at_bound(&beta));
+        }
+        let responses = settings.prompts * sampling.samples;
+        metrics.insert("episode", ((step + 1) * responses) as f64);
         clock.lap("seconds/update");
         Ok(Done {
             metrics,
             seconds: clock.laps().into_iter().chain(parts.laps()).collect(),
             tokens,
-            beta: Some(*objective.penalty().beta()),
+            beta: Some(beta),
             memory: method.memory(),
         })
     })
 }
 
-/// Which prompts each iteration takes. An iteration never mixes two passes over the data, so where
-/// there are fewer prompts than it takes, a pass goes over each several times.
+/// −1 where β has reached its lowest value, 1 where it has reached its greatest.
+fn at_bound(beta: &Beta) -> f64 {
+    match beta.bound() {
+        Some(Bound::Lowest) => -1.0,
+        Some(Bound::Greatest) => 1.0,
+        None => 0.0,
+    }
+}
+
+/// Which prompts each iteration takes.
 pub(crate) fn prompt_order(prompts: usize, settings: &Online) -> Result<Epochs> {
     if prompts == 0 || settings.prompts == 0 {
         return Err(Error::Empty("there are no prompts to sample from"));
     }
-    let items = prompts * settings.prompts.div_ceil(prompts);
-    let passes = settings
-        .iterations
-        .div_ceil(items.div_ceil(settings.prompts));
-    let costs = vec![1; items];
-    Ok(Epochs::new(
-        &costs,
-        settings.prompts,
-        passes,
+    let Online {
+        iterations,
+        prompts: size,
+        ..
+    } = *settings;
+    Ok(Epochs::filled(
+        prompts,
+        size,
+        iterations,
         settings.sampling.seed,
     ))
 }

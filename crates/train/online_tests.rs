@@ -3,7 +3,7 @@
 use crate::online::prompt_order;
 use crate::toy::{TABLE, World, settings, train};
 use crate::{Ended, Online, gpt2};
-use rlhf_objective::Beta;
+use rlhf_objective::{Adaptive, Beta, Target};
 use std::path::Path;
 
 const NEVER: usize = usize::MAX;
@@ -24,7 +24,7 @@ fn bytes(folder: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 /// The same, with paths relative to the folder.
-fn relative(folder: &Path) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn relative(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let root = folder.display().to_string();
     let all = bytes(folder).into_iter();
     all.map(|(path, bytes)| (path.replace(&root, ""), bytes))
@@ -96,11 +96,7 @@ fn the_reward_rises() {
 }
 
 fn resumed_is_uninterrupted(world: &World, stops: &[usize]) {
-    let beta = Beta::Adaptive {
-        beta: 0.1,
-        target_kl: 0.5,
-        horizon: 100.0,
-    };
+    let beta = Beta::Adaptive(Adaptive::new(0.1, Target::Kl(0.5), 100.0));
     let whole = tempfile::tempdir().unwrap();
     train(world, whole.path(), &settings(), beta, NEVER, false)
         .0
@@ -193,15 +189,47 @@ fn a_number_that_is_not_finite_ends_the_run_and_spoils_no_checkpoint() {
 }
 
 #[test]
-fn few_prompts_are_gone_over_again() {
+fn an_iteration_takes_as_many_prompts_however_many_there_are() {
     let settings = Online {
         prompts: 10,
         iterations: 7,
         ..settings()
     };
-    let order = prompt_order(4, &settings).unwrap();
-    assert!(order.steps() >= 7);
-    assert_eq!(order.items(0).len(), 10);
+    for prompts in [4, 10, 11, 729] {
+        let order = prompt_order(prompts, &settings).unwrap();
+        let sizes: Vec<_> = (0..order.steps()).map(|n| order.items(n).len()).collect();
+        assert_eq!(sizes, [10; 7]);
+    }
     assert!(prompt_order(0, &settings).is_err());
-    assert!(prompt_order(729, &settings).unwrap().steps() >= 7);
+}
+
+/// Passes end inside the second and the fourth iteration; a run stopped at any of them goes on as if it
+/// had not been.
+#[test]
+fn a_run_resumes_byte_for_byte_inside_a_pass() {
+    let settings = Online {
+        prompts: 3,
+        ..settings()
+    };
+    let beta = Beta::Fixed(0.1);
+    let whole = tempfile::tempdir().unwrap();
+    let (ended, seen) = train(&TABLE, whole.path(), &settings, beta, NEVER, false);
+    assert_eq!(ended.unwrap(), Ended::Done);
+    let episodes: Vec<_> = seen.metrics.iter().map(|m| m["episode"]).collect();
+    assert_eq!(episodes, [12.0, 24.0, 36.0, 48.0, 60.0, 72.0]);
+    for stop in 1..6 {
+        let parts = tempfile::tempdir().unwrap();
+        let (ended, _) = train(&TABLE, parts.path(), &settings, beta, stop, false);
+        assert_eq!(ended.unwrap(), Ended::Interrupted);
+        let (ended, _) = train(&TABLE, parts.path(), &settings, beta, NEVER, true);
+        assert_eq!(ended.unwrap(), Ended::Done);
+        if stop != 4 {
+            let extra = parts.path().join(format!("checkpoints/step-{stop}"));
+            std::fs::remove_dir_all(extra).unwrap();
+        }
+        assert!(
+            relative(parts.path()) == relative(whole.path()),
+            "stopped after {stop}"
+        );
+    }
 }

@@ -2,12 +2,11 @@
 
 use crate::state::{forget_optimizers, save, save_policy};
 use crate::warnings::Warnings;
-use crate::{Error, Result, State};
+use crate::{Error, Interrupt, Result, State};
 use rlhf_journal::Journal;
-use rlhf_objective::Beta;
+use rlhf_objective::{Beta, Network};
 use rlhf_policy::ActorCritic;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Numbers of a step by their names.
@@ -51,8 +50,8 @@ pub struct Run<'a> {
     pub journal: &'a mut Journal,
     /// Called after each step.
     pub watch: &'a mut dyn Watch,
-    /// Set by somebody else to end the run after the step under way.
-    pub interrupt: &'a AtomicBool,
+    /// How another thread ends the run after the step under way.
+    pub interrupt: &'a Interrupt,
     /// Where it starts: [`State::default`], or what [`restore`](crate::restore) said.
     pub start: State,
     /// A checkpoint is written after this many steps each time, and at the end in any case.
@@ -70,8 +69,30 @@ pub(crate) struct Done {
     pub(crate) memory: Option<f64>,
 }
 
+/// The policy after the last step whose numbers are in the journal: what a checkpoint of it would hold.
+struct Finished {
+    state: State,
+    /// The versions of the weights in that state.
+    versions: Vec<u64>,
+    /// Whether its checkpoint is there, or was tried.
+    saved: bool,
+}
+
+impl Finished {
+    /// Whether the policy in memory still is what that step left: no optimizer step was made since.
+    fn is_whole(&self, policy: &ActorCritic) -> bool {
+        versions(policy) == self.versions
+    }
+}
+
+fn versions(policy: &ActorCritic) -> Vec<u64> {
+    let tables = policy.parameters();
+    tables.iter().map(|table| table.version()).collect()
+}
+
 impl Run<'_> {
-    /// Does the steps from `start` to `total` with `work`.
+    /// Does the steps from `start` to `total` with `work`. An error in a step that comes before its first
+    /// optimizer step leaves a checkpoint of the steps before it.
     pub(crate) fn drive(
         &mut self,
         policy: &mut ActorCritic,
@@ -84,17 +105,34 @@ impl Run<'_> {
         let mut warnings = self.warnings_so_far()?;
         forget_optimizers(self.journal, self.start.step)?;
         let began = Instant::now();
+        let mut finished = Finished {
+            state: self.start,
+            versions: versions(policy),
+            // The checkpoint it was started from, or a start that needs none.
+            saved: true,
+        };
         for step in self.start.step..total {
-            let done = self
-                .step(policy, (step, total), began, &mut warnings, &mut work)
-                .map_err(|source| self.stopped(step, total, source))?;
-            if done == Ended::Interrupted {
-                return Ok(done);
+            let at = (step, total);
+            let done = self.step(policy, at, began, &mut warnings, &mut finished, &mut work);
+            match done {
+                Ok(Ended::Done) => {}
+                Ok(Ended::Interrupted) => return Ok(Ended::Interrupted),
+                Err(source) => return Err(self.stopped(policy, at, &finished, source)),
             }
         }
-        self.journal
-            .final_model(|folder| save_policy(policy, folder))?;
+        self.final_model(policy)?;
         Ok(Ended::Done)
+    }
+
+    fn final_model(&self, policy: &ActorCritic) -> Result<()> {
+        let write = || {
+            self.journal
+                .final_model(|folder| save_policy(policy, folder))
+        };
+        self.interrupt.saving(write).map_err(|source| Error::Final {
+            left: self.last_whole(),
+            source: Box::new(source),
+        })
     }
 
     /// One step, what is written about it, and its checkpoint where one is due.
@@ -104,17 +142,25 @@ impl Run<'_> {
         (step, total): (usize, usize),
         began: Instant,
         warnings: &mut Warnings,
+        finished: &mut Finished,
         work: &mut impl FnMut(&mut ActorCritic, &mut Journal, usize) -> Result<Done>,
     ) -> Result<Ended> {
         let step_began = Instant::now();
         let done = work(policy, self.journal, step)?;
         let seconds = step_began.elapsed().as_secs_f64();
         let rate = done.tokens as f64 / seconds;
-        self.write(step, &done, seconds, rate)?;
         let warnings = warnings.see(&done.metrics);
-        for sentence in &warnings {
-            self.journal.warning(step, sentence)?;
-        }
+        self.write(step, &done, (seconds, rate), &warnings)?;
+        let state = State {
+            step: step + 1,
+            beta: done.beta,
+            memory: done.memory,
+        };
+        *finished = Finished {
+            state,
+            versions: versions(policy),
+            saved: false,
+        };
         let each = began.elapsed().as_secs_f64() / (step + 1 - self.start.step) as f64;
         self.watch.step(&Progress {
             step: step + 1,
@@ -124,30 +170,50 @@ impl Run<'_> {
             tokens_per_second: rate,
             seconds_left: each * (total - step - 1) as f64,
         });
-        let state = State {
-            step: step + 1,
-            beta: done.beta,
-            memory: done.memory,
-        };
-        let (last, interrupted) = (state.step == total, self.interrupt.load(Ordering::Relaxed));
+        let last = state.step == total;
+        let mut interrupted = self.interrupt.asked();
         let due = self
             .save_every
             .is_some_and(|every| state.step.is_multiple_of(every));
         if last || interrupted || due {
-            save(policy, self.journal, state)?;
+            finished.saved = true;
+            self.checkpoint(policy, state)?;
+            // Nobody waits for another step who asked while this one was saved.
+            interrupted = self.interrupt.asked();
         }
-        Ok(match interrupted && !last {
-            true => Ended::Interrupted,
-            false => Ended::Done,
+        Ok(if interrupted && !last {
+            Ended::Interrupted
+        } else {
+            Ended::Done
         })
     }
 
-    fn write(&mut self, step: usize, done: &Done, seconds: f64, rate: f64) -> Result<()> {
+    /// Saves the state, and only then removes the optimizer's state of older checkpoints, which nothing
+    /// resumes from any more.
+    fn checkpoint(&self, policy: &ActorCritic, state: State) -> Result<()> {
+        self.interrupt.saving(|| {
+            save(policy, self.journal, state)?;
+            forget_optimizers(self.journal, state.step)
+        })
+    }
+
+    /// Appends a finished step to the journal.
+    fn write(
+        &mut self,
+        step: usize,
+        done: &Done,
+        (seconds, rate): (f64, f64),
+        warnings: &[String],
+    ) -> Result<()> {
         let metrics = done.metrics.iter().map(|(name, value)| (*name, *value));
         self.journal.metrics(step, metrics)?;
         let phases = done.seconds.iter().map(|(name, value)| (*name, *value));
         let whole = [("seconds", seconds), ("tokens_per_second", rate)];
-        Ok(self.journal.timing(step, whole.into_iter().chain(phases))?)
+        self.journal.timing(step, whole.into_iter().chain(phases))?;
+        for sentence in warnings {
+            self.journal.warning(step, sentence)?;
+        }
+        Ok(())
     }
 
     /// The state of the warnings after the steps that are done already.
@@ -165,18 +231,68 @@ impl Run<'_> {
         Ok(warnings)
     }
 
-    /// Says where an error stopped the run, and what is left of it.
-    fn stopped(&self, step: usize, total: usize, source: Error) -> Error {
-        let checkpoint = rlhf_journal::last_checkpoint(self.journal.folder());
-        let left = match checkpoint {
-            Ok(checkpoint) => format!("{} is whole", checkpoint.path.display()),
-            Err(_) => "no checkpoint was written yet".into(),
-        };
+    /// Says where an error stopped the run and what is left of it, once everything is saved that is whole.
+    fn stopped(
+        &self,
+        policy: &ActorCritic,
+        (step, total): (usize, usize),
+        finished: &Finished,
+        source: Error,
+    ) -> Error {
         Error::Stopped {
             step: step + 1,
             total,
-            left,
+            left: self.left(policy, finished, &source),
             source: Box::new(source),
+        }
+    }
+
+    fn left(&self, policy: &ActorCritic, finished: &Finished, source: &Error) -> String {
+        let step = finished.state.step;
+        if matches!(source, Error::Diverged { .. }) {
+            // The weights that the step began with, or those that it has made of them.
+            let diverged = step + usize::from(!finished.is_whole(policy));
+            return self.before(diverged);
+        }
+        if finished.saved {
+            return self.last_whole();
+        }
+        if !finished.is_whole(policy) {
+            return format!(
+                "the step had begun to change the policy, so what came after the last checkpoint is \
+                 lost; {}",
+                self.last_whole()
+            );
+        }
+        // The older optimizer's state stays: the same error may come again from this one.
+        let saved = self
+            .interrupt
+            .saving(|| save(policy, self.journal, finished.state));
+        match saved {
+            Ok(()) => self.last_whole(),
+            Err(error) => format!(
+                "the policy after step {step} cannot be saved ({error}); {}",
+                self.last_whole()
+            ),
+        }
+    }
+
+    /// What there is from before the policy of a step, which is of no use. A run that goes on from there
+    /// with the same settings comes to the same end.
+    fn before(&self, step: usize) -> String {
+        let all = rlhf_journal::checkpoints(self.journal.folder()).unwrap_or_default();
+        match all.iter().rfind(|checkpoint| checkpoint.step < step) {
+            Some(last) => format!("the last checkpoint before it is {}", last.path.display()),
+            None if all.is_empty() => self.last_whole(),
+            None => "there is no checkpoint from before".into(),
+        }
+    }
+
+    /// What the run can be continued from.
+    fn last_whole(&self) -> String {
+        match rlhf_journal::last_checkpoint(self.journal.folder()) {
+            Ok(last) => format!("{} is whole: continue with --resume", last.path.display()),
+            Err(_) => "no checkpoint was written yet".into(),
         }
     }
 }

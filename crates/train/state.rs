@@ -2,7 +2,7 @@
 
 use crate::{Error, Result};
 use rlhf_journal::{Journal, write_atomic};
-use rlhf_objective::Beta;
+use rlhf_objective::{Beta, Network};
 use rlhf_policy::{ActorCritic, load_optimizer, save_optimizer};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -24,17 +24,41 @@ pub struct State {
 }
 
 /// Writes the checkpoint of `state`: the policy in Hugging Face layout, the optimizer's state and
-/// `trainer.json`, all or nothing. Only then the optimizer's state of older checkpoints goes, which
-/// nothing resumes from any more.
+/// `trainer.json`, all or nothing. Weights that are not finite are not written.
 pub(crate) fn save(policy: &ActorCritic, journal: &Journal, state: State) -> Result<()> {
+    finite(policy)?;
     journal.checkpoint(state.step, |folder| {
         save_policy(policy, folder)?;
         save_optimizer(policy, &folder.join(OPTIMIZER))?;
         let path = folder.join(TRAINER);
         let text = serde_json::to_string_pretty(&state).map_err(unreadable(&path))?;
         write_atomic(&path, text.as_bytes()).map_err(Error::from)
-    })?;
-    forget_optimizers(journal, state.step)
+    })
+}
+
+/// Refuses weights and moments that are not finite: such a checkpoint could not be loaded, and the one
+/// before it could not be resumed from once this one is written.
+fn finite(policy: &ActorCritic) -> Result<()> {
+    for table in policy.parameters() {
+        let Some(moments) = table.moments() else {
+            continue;
+        };
+        for id in table.ids() {
+            let range = table.range(id);
+            let weights = ("weight", table.weights().get(id));
+            let first = ("first moment", &moments.first[range.clone()]);
+            let second = ("second moment", &moments.second[range]);
+            for (what, values) in [weights, first, second] {
+                if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+                    return Err(Error::Diverged {
+                        what: format!("the {what} {}", table.spec(id).name),
+                        value: f64::from(*value),
+                    });
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Removes the optimizer's state, twice the size of the weights, from the checkpoints before `step`.

@@ -13,14 +13,13 @@ use rlhf_tensor::{AdamW, Rng, Storage};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// −Σ weight·log π over responses, normalized by whoever makes the batch.
 pub(crate) struct Likelihood;
 
 pub(crate) struct Weighted {
     pub(crate) sequences: Sequences,
-    weights: PerToken,
+    pub(crate) weights: PerToken,
     /// log π_old, to watch the ratio.
     old: PerToken,
 }
@@ -173,20 +172,20 @@ pub(crate) fn settings() -> Online {
 pub(crate) struct Seen {
     pub(crate) metrics: Vec<std::collections::BTreeMap<&'static str, f64>>,
     pub(crate) stop_after: usize,
-    pub(crate) flag: Arc<AtomicBool>,
+    pub(crate) flag: Arc<Interrupt>,
 }
 
 impl Watch for Seen {
     fn step(&mut self, progress: &Progress<'_>) {
         self.metrics.push(progress.metrics.clone());
         if progress.step == self.stop_after {
-            self.flag.store(true, Ordering::Relaxed);
+            self.flag.ask();
         }
     }
 }
 
-/// A run of [`Gradient`] in a folder, from its start or its last checkpoint. Whatever happens, the
-/// prior says the same afterwards.
+/// A run of [`Gradient`] for [`Twos`] in a folder, from its start or its last checkpoint. Whatever
+/// happens, the prior says the same afterwards.
 pub(crate) fn train(
     world: &World,
     folder: &Path,
@@ -195,14 +194,29 @@ pub(crate) fn train(
     stop_after: usize,
     resume: bool,
 ) -> (crate::Result<Ended>, Seen) {
+    let (reward, method) = (Box::new(Twos), &mut Gradient);
+    let settings = (settings, beta);
+    train_for(reward, method, world, folder, settings, stop_after, resume)
+}
+
+/// The same with another reward and method.
+pub(crate) fn train_for<M: Method>(
+    reward: Box<dyn Reward>,
+    method: &mut M,
+    world: &World,
+    folder: &Path,
+    (settings, beta): (&Online, Beta),
+    stop_after: usize,
+    resume: bool,
+) -> (crate::Result<Ended>, Seen) {
     let mut prompts: Vec<_> = (1..5)
         .map(|id| Arc::new(Prompt::from_ids(vec![id])))
         .collect();
     let prior = Box::new(Frozen::new((world.prior)()).unwrap());
-    let mut objective = Objective::new(Box::new(Twos), KlPenalty::new(prior, beta));
+    let mut objective = Objective::new(reward, KlPenalty::new(prior, beta));
     let before = of_prior(&mut objective);
     let (mut policy, start, mut journal) = begun(world, folder, resume);
-    let flag = Arc::new(AtomicBool::new(false));
+    let flag = Arc::new(Interrupt::new());
     let mut seen = Seen {
         metrics: vec![],
         stop_after,
@@ -222,7 +236,7 @@ pub(crate) fn train(
     let ended = online(
         &mut policy,
         &mut objective,
-        &mut Gradient,
+        method,
         prompts,
         settings,
         &mut run,

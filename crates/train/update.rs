@@ -2,7 +2,7 @@
 
 use crate::clock::Clock;
 use crate::{Error, Learner, Result, Schedule, Stats};
-use rlhf_objective::Network;
+use rlhf_objective::{Network, PerToken};
 use rlhf_tensor::AdamW;
 use serde::Serialize;
 
@@ -55,12 +55,19 @@ pub(crate) fn update<L: Learner>(
             .value
             .to_scalar::<f32>()
             .map_err(rlhf_objective::Error::from)?;
+        if !value.is_finite() {
+            let values = outputs.values.as_ref().map(|values| ("value", values));
+            sound([("log-prob", &outputs.log_probs)].into_iter().chain(values))?;
+        }
         finite("the loss", f64::from(value))?;
         let gradients = outputs.gradients(&loss.value)?;
         clock.lap("seconds/loss");
         policy.backward(&gradients)?;
         clock.lap("seconds/backward");
         stats.absorb(&loss.stats);
+    }
+    for (name, value) in stats.iter() {
+        finite(name, value)?;
     }
     let squares = |p: &&rlhf_tensor::Parameters| p.gradient_norm().powi(2);
     let norm = policy.parameters().iter().map(squares).sum::<f64>().sqrt();
@@ -76,11 +83,26 @@ pub(crate) fn update<L: Learner>(
     Ok(stats)
 }
 
-fn finite(what: &'static str, value: f64) -> Result<()> {
+pub(crate) fn finite(what: &'static str, value: f64) -> Result<()> {
     match value.is_finite() {
         true => Ok(()),
         false => Err(Error::NotFinite { what, value }),
     }
+}
+
+/// Refuses answers of the policy, called so, that are not finite.
+pub(crate) fn sound<'a>(
+    answers: impl IntoIterator<Item = (&'static str, &'a PerToken)>,
+) -> Result<()> {
+    for (what, numbers) in answers {
+        if let Some(value) = numbers.to_vec()?.iter().find(|number| !number.is_finite()) {
+            return Err(Error::Diverged {
+                what: format!("the {what} of a response token"),
+                value: f64::from(*value),
+            });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

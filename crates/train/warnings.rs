@@ -4,6 +4,7 @@
 //! would have said. Each is given once an episode: when its condition has held for some steps in a row,
 //! and again only after the condition has been away for [`AWAY`] steps.
 
+use crate::fallen::Fallen;
 use std::collections::BTreeMap;
 
 /// KL above what it was at the first step, nats a token: a response is then e times less likely a token
@@ -17,6 +18,11 @@ const CLIPPED: f64 = 0.9;
 const CUT_OFF: f64 = 0.5;
 /// A spread of the scores, as the standard error of their mean in units of its size, that is rounding.
 const SAME: f64 = 1e-7;
+/// So few responses a step can agree by chance where a reward has few values.
+const FEW: f64 = 32.0;
+/// A KL that is further below 0, nats a token, than rounding can put it: minus the entropy, of a prior
+/// that is no distribution.
+const NEGATIVE: f64 = -1e-3;
 /// For how many steps in a row a condition must be away before it is told again.
 const AWAY: usize = 10;
 
@@ -30,9 +36,13 @@ struct Condition {
     sentence: fn(first: &Metrics<'_>, now: &Metrics<'_>) -> Option<String>,
 }
 
-const CONDITIONS: [Condition; 6] = [
+const CONDITIONS: [Condition; 10] = [
     Condition {
-        holds: |first, now| Some(kl_per_token(now)? - kl_per_token(first)? > KL_PER_TOKEN),
+        holds: |first, now| {
+            let start = kl_per_token(first)?;
+            // To the counting prior it is minus the entropy, which has a condition of its own.
+            Some(start > NEGATIVE && kl_per_token(now)? - start > KL_PER_TOKEN)
+        },
         steps: 1,
         sentence: |_, now| {
             Some(format!(
@@ -84,16 +94,53 @@ const CONDITIONS: [Condition; 6] = [
         },
     },
     Condition {
-        holds: |_, now| {
-            let size = now.get("objective/scores")?.abs().max(1e-3);
-            Some(*now.get("objective/scores_se")? <= SAME * size)
+        holds: |first, now| Some(responses(first)? >= FEW && same_reward(now)?),
+        steps: 1,
+        sentence: |first, now| {
+            Some(format!(
+                "all {} responses of this step have the same reward, {}: nothing is learned from it; \
+                 look at [reward]",
+                responses(first)?,
+                now.get("objective/scores")?
+            ))
         },
+    },
+    Condition {
+        // One response has no other to be like.
+        holds: |first, now| {
+            let few = (2.0..FEW).contains(&responses(first)?);
+            Some(few && same_reward(now)?)
+        },
+        steps: 3,
+        sentence: |first, now| {
+            Some(format!(
+                "the {} responses of a step had the same reward three steps in a row, now {}: nothing \
+                 is learned from such a step; so few can agree by chance where a reward has few \
+                 values: draw more a step (sampling.rollouts), or look at [reward] if more agree too",
+                responses(first)?,
+                now.get("objective/scores")?
+            ))
+        },
+    },
+    Condition {
+        holds: |_, now| Some(*now.get("objective/beta_bound")? < 0.0),
         steps: 1,
         sentence: |_, now| {
             Some(format!(
-                "every response of this step has the same reward, {}: there is nothing to learn from \
-                 it; look at [reward], or draw more responses a step (sampling.rollouts)",
-                now.get("objective/scores")?
+                "beta fell to its lower bound: {}; choose a target that is nearer, or \
+                 set beta.min lower",
+                what_is_held(now)?
+            ))
+        },
+    },
+    Condition {
+        holds: |_, now| Some(*now.get("objective/beta_bound")? > 0.0),
+        steps: 1,
+        sentence: |_, now| {
+            Some(format!(
+                "beta rose to its upper bound: {}; choose a target that is nearer, or \
+                 set beta.max higher",
+                what_is_held(now)?
             ))
         },
     },
@@ -108,7 +155,39 @@ const CONDITIONS: [Condition; 6] = [
             ))
         },
     },
+    Condition {
+        holds: |_, now| {
+            Some(now.contains_key("objective/no_opinion") && !now.contains_key("objective/scores"))
+        },
+        steps: 1,
+        sentence: |_, now| {
+            Some(format!(
+                "the reward has no opinion of any response of this step ({} of them), so nothing is \
+                 learned from it: look at [reward]",
+                now.get("objective/no_opinion")?
+            ))
+        },
+    },
 ];
+
+/// How many responses a step has: as many as were drawn by the end of the first.
+fn responses(first: &Metrics<'_>) -> Option<f64> {
+    first.get("episode").copied()
+}
+
+fn same_reward(now: &Metrics<'_>) -> Option<bool> {
+    let size = now.get("objective/scores")?.abs().max(1e-3);
+    Some(*now.get("objective/scores_se")? <= SAME * size)
+}
+
+/// What was to be held, as it is in this step.
+fn what_is_held(now: &Metrics<'_>) -> Option<String> {
+    Some(format!(
+        "the KL is {:.2} and the entropy {:.2} nats a sequence, not yet at the target",
+        now.get("objective/kl")?,
+        now.get("objective/entropy")?
+    ))
+}
 
 fn a_token(metrics: &Metrics<'_>, name: &str) -> Option<f64> {
     Some(metrics.get(name)? / metrics.get("completions/mean_length")?)
@@ -152,6 +231,8 @@ impl Episode {
 pub(crate) struct Warnings {
     first: Option<BTreeMap<String, f64>>,
     episodes: [Episode; CONDITIONS.len()],
+    fallen: Fallen,
+    fall: Episode,
 }
 
 impl Warnings {
@@ -172,6 +253,10 @@ impl Warnings {
                 told.extend((condition.sentence)(&first, metrics));
             }
         }
+        let fallen = self.fallen.see(metrics);
+        if self.fall.step(fallen.is_some(), 1) {
+            told.extend(fallen);
+        }
         told
     }
 }
@@ -182,7 +267,10 @@ mod tests {
     use super::*;
 
     /// An ordinary step of 20 tokens a response.
-    const GOOD: [(&str, f64); 8] = [
+    const GOOD: [(&str, f64); 11] = [
+        ("episode", 64.0),
+        ("objective/beta", 1e-9),
+        ("objective/beta_bound", 0.0),
         ("objective/kl", 2.0),
         ("objective/entropy", 40.0),
         ("completions/mean_length", 20.0),
@@ -243,7 +331,17 @@ mod tests {
             (
                 &[("objective/scores_se", 0.0)],
                 5,
-                "same reward, 1: there is nothing",
+                "all 64 responses of this step have the same reward, 1: nothing",
+            ),
+            (
+                &[("objective/beta_bound", -1.0)],
+                5,
+                "beta fell to its lower bound: the KL is 2.00 and the entropy",
+            ),
+            (
+                &[("objective/beta_bound", 1.0)],
+                5,
+                "beta rose to its upper bound: the KL is 2.00 and the entropy",
             ),
             (
                 &[("completions/clipped_ratio", 0.75)],
@@ -256,6 +354,20 @@ mod tests {
             assert_eq!(said[0].0, first, "{said:?}");
             assert!(said[0].1.contains(words), "{said:?}");
         }
+    }
+
+    #[test]
+    fn no_opinion_of_anything_is_told_and_none_of_some_is_not() {
+        let seen = |scores: bool| {
+            let mut metrics = with(&[("objective/no_opinion", 31.0)]);
+            if !scores {
+                metrics.remove("objective/scores");
+                metrics.remove("objective/scores_se");
+            }
+            Warnings::default().see(&metrics)
+        };
+        assert!(seen(true).is_empty());
+        assert!(seen(false)[0].contains("no opinion of any response of this step (31 of them)"));
     }
 
     #[test]
@@ -284,6 +396,39 @@ mod tests {
         };
         assert_eq!(steps(&[3..6, 9..12, 20..22]), [3]);
         assert_eq!(steps(&[3..6, 16..17]), [3, 16]);
+    }
+
+    #[test]
+    fn few_responses_that_agree_do_not_blame_the_reward() {
+        let told = |responses: f64, agree: usize| {
+            let mut warnings = Warnings::default();
+            let mut all = Vec::new();
+            for step in 0..10 {
+                let mut metrics = with(&[("episode", responses * f64::from(step + 1))]);
+                if (2..2 + agree).contains(&(step as usize)) {
+                    metrics.insert("objective/scores_se", 0.0);
+                }
+                all.extend(warnings.see(&metrics));
+            }
+            all
+        };
+        // Eight responses of a binary reward: one step or two may be chance.
+        assert_eq!(told(8.0, 2), Vec::<String>::new());
+        let said = told(8.0, 3);
+        assert!(said[0].starts_with("the 8 responses of a step had the same reward three"));
+        assert!(said[0].contains("can agree by chance") && said.len() == 1);
+        assert!(told(64.0, 1)[0].contains("look at [reward]"));
+        // One has no spread.
+        assert_eq!(told(1.0, 8), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_kl_that_is_minus_an_entropy_does_not_run_away() {
+        let mut warnings = Warnings::default();
+        for entropy in [60.0, 30.0, 8.0] {
+            let now = with(&[("objective/kl", -entropy), ("objective/entropy", entropy)]);
+            assert!(warnings.see(&now).is_empty());
+        }
     }
 
     #[test]

@@ -195,7 +195,8 @@ fn places_that_cannot_be_written() {
     let folder = folder();
     let folder = folder.path();
     let train = "train --model model --reward length:1 --data good.jsonl \
-        --set train.iterations=1 --set sampling.rollouts=2 --set sampling.max_new_tokens=2";
+        --set train.iterations=1 --set sampling.rollouts=2 --set sampling.max_new_tokens=2 \
+        --set data.held_out_at_least=1";
     let lines = |name: &str| {
         fs::read_to_string(folder.join(name))
             .unwrap()

@@ -80,7 +80,8 @@ const DPO: &str = "train --objective dpo --model small/world --data small/pairs 
     --set train.batch_pairs=8 --out";
 const PPO: &str = "train --objective ppo-kl --model small/world@v1 --reward small/judge \
     --data small/prompts --set train.iterations=2 --set sampling.rollouts=8 \
-    --set sampling.max_new_tokens=6 --set eval.prompts=2 --set eval.samples_per_prompt=2 --out";
+    --set sampling.max_new_tokens=6 --set eval.prompts=2 --set eval.samples_per_prompt=2 \
+    --set data.held_out_at_least=1 --out";
 
 #[test]
 fn what_is_named_by_its_repository_trains_and_trains_again_offline() {

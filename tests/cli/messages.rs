@@ -43,7 +43,7 @@ const MESSAGES: &[(&str, i32, &str)] = &[
     (
         "train --objective kto --dry-run --model model --data good.jsonl",
         1,
-        "good.jsonl:2: no field `label`",
+        "good.jsonl:1: no field `label`",
     ),
     (
         "train --model model --set model.dtype=f16",

@@ -1,1 +1,342 @@
 //! What is measured, and how sure it is.
+
+use crate::program::{done, rlhf, rows, text};
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+/// A folder with a tiny random checkpoint of eleven tokens, `model`; its texts are numbers from 0 to 9.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let config = r#"{"model_type": "gpt2", "vocab_size": 11, "n_positions": 12, "n_embd": 8,
+        "n_layer": 1, "n_head": 2, "eos_token_id": 10, "bos_token_id": 10}"#;
+    fs::write(folder.path().join("config.json"), config).unwrap();
+    done(folder.path(), &["model", "init", "config.json", "model"]);
+    folder
+}
+
+/// Prompts of two tokens, `distinct` different ones, each listed so often.
+fn prompts(folder: &Path, name: &str, distinct: usize, times: usize) {
+    let mut lines = String::new();
+    for index in (0..distinct * times).map(|row| row % distinct) {
+        let prompt = format!("{} {}", index / 10, index % 10);
+        writeln!(lines, "{{\"prompt\": \"{prompt}\"}}").unwrap();
+    }
+    fs::write(folder.join(name), lines).unwrap();
+}
+
+/// Arguments of `rlhf train` on a tiny run with these settings.
+fn train<'a>(objective: &'a str, data: &'a str, settings: &[&'a str]) -> Vec<&'a str> {
+    let mut all = vec!["train", "--objective", objective, "--model", "model"];
+    all.extend(["--data", data, "--out", "run", "--overwrite"]);
+    let common = ["sampling.max_new_tokens=4", "eval.prior_samples=64"];
+    for setting in common.iter().chain(settings) {
+        all.extend(["--set", *setting]);
+    }
+    all
+}
+
+/// A run of ppo of two iterations that holds out the prompts of a file, and what `rlhf eval` says of it:
+/// its rows and its log.
+fn measured(folder: &Path, held_out: &str) -> (Vec<Value>, String) {
+    prompts(folder, "train.jsonl", 8, 1);
+    let held_out = format!("data.held_out={held_out}");
+    let settings = ["sampling.rollouts=8", "train.iterations=1", &held_out];
+    let mut arguments = train("ppo-kl", "train.jsonl", &settings);
+    arguments.extend(["--reward", "token-share:3"]);
+    done(folder, &arguments);
+    let output = rlhf(folder, &["eval", "run", "--json"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    (rows(&text(&output.stdout)), text(&output.stderr))
+}
+
+fn width(estimate: &Value) -> Option<f64> {
+    Some(estimate["high"].as_f64()? - estimate["low"].as_f64()?)
+}
+
+#[test]
+fn one_prompt_held_out() {
+    let folder = folder();
+    prompts(folder.path(), "one.jsonl", 1, 1);
+    let (points, said) = measured(folder.path(), "one.jsonl");
+    assert!(said.contains("measured on 1 prompt\n"), "{said}");
+    for point in &points {
+        assert_eq!(point["intervals"], "this-prompt-only", "{point}");
+        assert_eq!((&point["prompts"], &point["rows"]), (&1.into(), &1.into()));
+        for of in ["reward", "kl"] {
+            let width = width(&point[of]);
+            assert!(width.is_none_or(|width| width > 0.0), "{point}");
+        }
+    }
+    // The policy is its prior: its KL is 0 on every response.
+    let start = &points[0];
+    assert_eq!(start["kl"], serde_json::json!({"value": 0.0}));
+    let table = done(folder.path(), &["eval", "run"]);
+    assert!(table.contains("1, this prompt only"), "{table}");
+    assert!(table.contains("say nothing of other prompts"), "{table}");
+}
+
+#[test]
+fn four_prompts_listed_eight_times() {
+    let folder = folder();
+    prompts(folder.path(), "four.jsonl", 4, 8);
+    let (points, said) = measured(folder.path(), "four.jsonl");
+    assert!(
+        said.contains("measured on 4 distinct prompts in 32 rows"),
+        "{said}"
+    );
+    for point in &points {
+        assert_eq!(point["intervals"], "too-few-prompts", "{point}");
+        assert_eq!((&point["prompts"], &point["rows"]), (&4.into(), &32.into()));
+        assert_eq!((width(&point["reward"]), width(&point["kl"])), (None, None));
+    }
+    // Four responses to each row.
+    assert_eq!(points[0]["samples"], 128);
+    let table = done(folder.path(), &["eval", "run"]);
+    assert!(table.contains("4 in 32 rows"), "{table}");
+    assert!(
+        table.contains("no intervals: 4 distinct prompts say too little"),
+        "{table}"
+    );
+}
+
+/// The same eight prompts once and four times: four times the responses do not make thirty-two prompts.
+#[test]
+fn eight_prompts_listed_four_times() {
+    let folder = folder();
+    prompts(folder.path(), "once.jsonl", 8, 1);
+    prompts(folder.path(), "often.jsonl", 8, 4);
+    for (file, rows) in [("once.jsonl", 8), ("often.jsonl", 32)] {
+        let (points, _) = measured(folder.path(), file);
+        let point = &points[1];
+        assert_eq!(point["intervals"], "all-prompts", "{point}");
+        assert_eq!(
+            (&point["prompts"], &point["rows"]),
+            (&8.into(), &rows.into())
+        );
+        let interval = width(&point["reward"]).unwrap();
+        assert!(interval > 0.0, "{point}");
+        let [value, low, high] = ["value", "low", "high"].map(|end| point["kl"][end].as_f64());
+        assert!(low < value && value < high, "{point}");
+    }
+}
+
+#[test]
+fn a_tenth_of_eight_prompts() {
+    let folder = folder();
+    let plan = |prompts_of: usize, settings: &[&str]| {
+        prompts(folder.path(), "few.jsonl", prompts_of, 1);
+        let mut arguments = train("ppo-kl", "few.jsonl", settings);
+        arguments.extend(["--reward", "token-share:3", "--dry-run"]);
+        let output = rlhf(folder.path(), &arguments);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stderr) + &text(&output.stdout)
+    };
+    let said = plan(8, &[]);
+    assert!(
+        said.contains("nothing is held out: 0.1 of 8 distinct prompts"),
+        "{said}"
+    );
+    assert!(said.contains("8 prompts to train on, 0 held out"), "{said}");
+    let said = plan(8, &["data.held_out_at_least=1"]);
+    assert!(said.contains("7 prompts to train on, 1 held out"), "{said}");
+    let said = plan(20, &[]);
+    assert!(
+        said.contains("15 prompts to train on, 5 held out"),
+        "{said}"
+    );
+    let said = plan(100, &[]);
+    assert!(
+        said.contains("90 prompts to train on, 10 held out"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_table_of_1200_rows_with_100_contexts() {
+    let folder = folder();
+    let mut table = String::from("context,answer\n");
+    for row in 0..1200 {
+        writeln!(table, "{} {},{}", row / 10 % 10, row % 10, row % 7).unwrap();
+    }
+    fs::write(folder.path().join("contexts.csv"), table).unwrap();
+    let field = ["--set", "data.fields.prompt=context"];
+    let check = ["data", "check", "contexts.csv", "--no-preview"];
+    let said = done(folder.path(), &[&check[..], &field].concat());
+    assert!(said.contains("prompts     1200, 100 distinct\n"), "{said}");
+    let mut arguments = train("ppo-kl", "contexts.csv", &[]);
+    arguments.extend(["--reward", "token-share:3", "--dry-run"]);
+    arguments.extend(field);
+    let output = rlhf(folder.path(), &arguments);
+    let said = text(&output.stderr) + &text(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    let plan = "1080 prompts to train on (90 distinct), 120 held out (10 distinct)";
+    assert!(said.contains(plan), "{said}");
+}
+
+/// Pairs whose better answer is decided by a coin, and a step that hardly moves anything.
+#[test]
+fn a_reward_model_that_has_learnt_nothing() {
+    let folder = folder();
+    let mut pairs = String::new();
+    for row in 0..200 {
+        let (a, b) = (row % 10, row * 7 / 3 % 10);
+        let coin = (row * 2_654_435_761usize) >> 7 & 1;
+        let answers = [format!("{a} 3"), format!("{b} 4")];
+        let (chosen, rejected) = (&answers[coin], &answers[1 - coin]);
+        writeln!(
+            pairs,
+            "{{\"prompt\": \"{} {}\", \"chosen\": \"{chosen}\", \"rejected\": \"{rejected}\"}}",
+            row / 10 % 10,
+            row % 10
+        )
+        .unwrap();
+    }
+    fs::write(folder.path().join("pairs.jsonl"), pairs).unwrap();
+    let settings = [
+        "train.epochs=1",
+        "optim.learning_rate=1e-7",
+        "data.held_out_fraction=0.3",
+    ];
+    let output = rlhf(folder.path(), &train("reward", "pairs.jsonl", &settings));
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("warning: the reward model gets 0."), "{said}");
+    assert!(
+        said.contains("holds one half, so it may be guessing"),
+        "{said}"
+    );
+    assert!(said.contains(" of 30 distinct prompts"), "{said}");
+    let warnings = fs::read_to_string(folder.path().join("run/warnings.jsonl")).unwrap();
+    let warnings = rows(&warnings);
+    assert!(
+        warnings
+            .iter()
+            .any(|row| row["warning"].as_str().unwrap().contains("one half"))
+    );
+    let held_out = fs::read_to_string(folder.path().join("run/held_out.json")).unwrap();
+    let held_out: Value = serde_json::from_str(&held_out).unwrap();
+    assert_eq!(
+        (&held_out["items"], &held_out["prompts"]),
+        (&60.into(), &30.into())
+    );
+}
+
+/// A program that has no opinion of answers which start with an odd number, and pays for those with a 2.
+const JUDGE: &str = r#"while read -r line; do
+  case "$line" in
+    *'"completion":"'[13579]*) echo null ;;
+    *'"completion":"2'*) echo 1 ;;
+    *) echo 0 ;;
+  esac
+done
+"#;
+
+/// A run of two iterations with such a program as its reward, whatever comes of it.
+fn judged(folder: &Path, objective: &str, settings: &[&str]) -> std::process::Output {
+    prompts(folder, "train.jsonl", 8, 1);
+    prompts(folder, "held.jsonl", 6, 1);
+    let common = [
+        "sampling.rollouts=32",
+        "train.iterations=2",
+        "train.samples=32",
+    ];
+    let compared = ["sampling.samples_per_prompt=4", "data.held_out=held.jsonl"];
+    let settings = [&common[..], &compared, settings].concat();
+    let mut arguments = train(objective, "train.jsonl", &settings);
+    arguments.extend(["--reward", "command:sh judge.sh"]);
+    rlhf(folder, &arguments)
+}
+
+#[test]
+fn a_judge_that_has_no_opinion_of_half_the_answers() {
+    let folder = folder();
+    fs::write(folder.path().join("judge.sh"), JUDGE).unwrap();
+    let lines = |name: &str| rows(&fs::read_to_string(folder.path().join(name)).unwrap());
+    for objective in ["ppo-kl", "rloo", "grpo", "reinforce", "vargrad"] {
+        let output = judged(folder.path(), objective, &[]);
+        assert!(
+            output.status.success(),
+            "{objective}\n{}",
+            text(&output.stderr)
+        );
+        let samples = lines("run/samples.jsonl");
+        assert_eq!(samples.len(), 64);
+        for (step, row) in lines("run/metrics.jsonl").iter().enumerate() {
+            let of_step = samples.iter().filter(|sample| sample["step"] == step);
+            let scores: Vec<Option<f64>> = of_step.map(|sample| sample["score"].as_f64()).collect();
+            let said: Vec<f64> = scores.iter().flatten().copied().collect();
+            assert!(said.len() < 32 && said.len() > 4, "{scores:?}");
+            assert_eq!(
+                row["objective/no_opinion"],
+                (32 - said.len()) as f64,
+                "{row}"
+            );
+            let mean = said.iter().sum::<f64>() / said.len() as f64;
+            let found = row["objective/scores"].as_f64().unwrap();
+            assert!(
+                (found - mean).abs() < 1e-12,
+                "{objective}: {found}, not {mean}"
+            );
+        }
+        let changed = fs::read(folder.path().join("run/final/model.safetensors")).unwrap();
+        assert_ne!(
+            changed,
+            fs::read(folder.path().join("model/model.safetensors")).unwrap()
+        );
+    }
+    for point in rows(&done(folder.path(), &["eval", "run", "--json"])) {
+        assert!(point["no_opinion"].as_u64().unwrap() > 0, "{point}");
+    }
+    let table = done(folder.path(), &["eval", "run"]);
+    assert!(table.contains(" without opinion"), "{table}");
+    let answers = "{\"prompt\": \"1\", \"completion\": \"2 4\"}\n{\"prompt\": \"1\", \"completion\": \"3\"}\n";
+    fs::write(folder.path().join("answers.jsonl"), answers).unwrap();
+    let score = [
+        "score",
+        "--model",
+        "model",
+        "--reward",
+        "command:sh judge.sh",
+    ];
+    let input = ["--input", "answers.jsonl"];
+    let said = done(folder.path(), &[&score[..], &input].concat());
+    assert_eq!(said, "{\"score\":1.0}\n{\"score\":null}\n");
+}
+
+#[test]
+fn a_judge_that_has_no_opinion_of_anything() {
+    let folder = folder();
+    let never = "while read -r line; do echo null; done\n";
+    fs::write(folder.path().join("judge.sh"), never).unwrap();
+    let output = judged(folder.path(), "rloo", &[]);
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("no opinion of any response"), "{said}");
+    let metrics = fs::read_to_string(folder.path().join("run/metrics.jsonl")).unwrap();
+    for row in rows(&metrics) {
+        assert_eq!(row["objective/no_opinion"], 32.0);
+        assert_eq!(row.get("objective/scores"), None);
+    }
+    // Nothing was learned.
+    let read = |path: &str| fs::read(folder.path().join(path).join("model.safetensors")).unwrap();
+    assert!(read("model") == read("run/final"));
+    let output = rlhf(folder.path(), &["eval", "run"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains("no opinion of any of 24 responses"), "{said}");
+}
+
+#[test]
+fn a_judge_that_must_have_an_opinion() {
+    let folder = folder();
+    fs::write(folder.path().join("judge.sh"), JUDGE).unwrap();
+    let output = judged(folder.path(), "ppo-kl", &["reward.on_null=error"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("of its answers is null, and on_null = \"error\""),
+        "{said}"
+    );
+}

@@ -102,8 +102,8 @@ pub(crate) struct GenerateArgs {
     reward/ --input completions.jsonl\n\nEach line of \
     the input is {\"prompt\": …, \"completion\": …} or {\"prompt_ids\": […], \
     \"completion_ids\": […]};\neach line of the output {\"log_probs\": […], \"log_prob\": their \
-    sum, \"tokens\": their number},\nor {\"score\": …} with --reward, scaled by its reward.json if it has one.\nNo EOS is appended to score \
-    log-probs; a reward model reads a completion given as text\nwith its EOS, as in training."
+    sum, \"tokens\": their number},\nor {\"score\": …} with --reward, scaled by its reward.json if it has one, or null where a program or an\nendpoint has no opinion.\nNo EOS is appended to score \
+    log-probs; a reward reads a completion given as text with an EOS,\nas in training, and completion_ids as they are."
 )]
 pub(crate) struct ScoreArgs {
     /// The language model, a folder or a repository of the hub, owner/name[@revision]; with --reward,

@@ -72,6 +72,10 @@ pub(crate) struct TrainArgs {
             "data", "beta", "dtype", "frozen_dtype", "seed", "set"]
     )]
     pub(crate) resume: bool,
+    /// With --resume: continue although files that the run was started with changed, and note that in
+    /// run.json.
+    #[arg(long, requires = "resume")]
+    pub(crate) accept_changes: bool,
     /// Replace what is in the run folder.
     #[arg(long)]
     pub(crate) overwrite: bool,

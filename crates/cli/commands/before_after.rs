@@ -7,10 +7,11 @@ use crate::wiring::{self, Vocabulary};
 use anyhow::Result;
 use rlhf_journal::write_atomic;
 use rlhf_lm::Heads;
-use rlhf_objective::{Prompt, Reward, Sequences, finite_scores};
+use rlhf_objective::{Prompt, Sequences, finite_opinions};
 use rlhf_policy::{Sampling, sample};
 use rlhf_tensor::Storage;
 use serde_json::json;
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ const PROMPTS: usize = 3;
 /// One response to each prompt, and its score where the run has a reward.
 struct Answers {
     sequences: Sequences,
-    scores: Option<Vec<f32>>,
+    scores: Option<Vec<Option<f32>>>,
 }
 
 /// Shows some held-out prompts answered by the model that `run` started from and by the one it made,
@@ -34,6 +35,9 @@ pub(crate) fn show(config: &Config, run: &Path) -> Result<()> {
     let start = wiring::model_path(config)?;
     let vocabulary = Vocabulary::load(start)?;
     let mut prompts = wiring::held_out_prompts(config, &vocabulary)?;
+    // A prompt that is listed often is shown once.
+    let mut seen = HashSet::new();
+    prompts.retain(|prompt| seen.insert(prompt.ids.clone()));
     prompts.truncate(PROMPTS);
     if prompts.is_empty() {
         return Ok(());
@@ -46,7 +50,7 @@ pub(crate) fn show(config: &Config, run: &Path) -> Result<()> {
         let sequences = answers(config, &vocabulary, folder, &prompts)?;
         let scores = reward
             .as_mut()
-            .map(|reward| scores(&mut **reward, &sequences));
+            .map(|reward| finite_opinions(&mut **reward, &sequences));
         Ok(Answers {
             scores: scores.transpose()?,
             sequences,
@@ -59,8 +63,13 @@ pub(crate) fn show(config: &Config, run: &Path) -> Result<()> {
         let mut row = json!({"prompt": prompt.text});
         for (when, answers) in [("before", &before), ("after", &after)] {
             let text = &answers.sequences.responses()[index].text;
-            let score = answers.scores.as_ref().map(|scores| scores[index]);
-            let words = score.map_or_else(String::new, |score| format!("   (reward {score:.2})"));
+            let opinion = answers.scores.as_ref().map(|scores| scores[index]);
+            let words = match opinion {
+                None => String::new(),
+                Some(None) => "   (no opinion)".into(),
+                Some(Some(score)) => format!("   (reward {score:.2})"),
+            };
+            let score = opinion.flatten();
             log(format_args!("  {when:<6} … {text}{words}"));
             row[when] = json!({"response": text, "score": score});
         }
@@ -87,8 +96,4 @@ fn answers(
     };
     let decode = |ids: &[u32]| vocabulary.tokenizer.decode(ids);
     Ok(sample(&mut *model.decoder()?, prompts, &sampling, &decode)?.sequences)
-}
-
-fn scores(reward: &mut dyn Reward, sequences: &Sequences) -> Result<Vec<f32>> {
-    Ok(finite_scores(reward, sequences)?.to_vec()?)
 }

@@ -2,15 +2,20 @@
 
 use crate::args::EvalArgs;
 use crate::commands::exact;
-use crate::commands::train::{check_paths, settings_of};
+use crate::commands::train::{check_paths, settled_of};
 use crate::config::{Config, MethodName};
 use crate::dataset::rows;
 use crate::output::{Usage, log, print};
-use crate::resolve::{self, Missing, settle};
+use crate::progress::Busy;
+use crate::record::say_changes;
+use crate::resolve::{self, Missing, Settled, settle};
 use crate::run::sampling;
 use crate::wiring::{self, Vocabulary};
 use anyhow::{Context, Result, ensure};
-use rlhf_eval::{Bootstrap, Trial, best_of_n_points, measure, optimal_points, prior_rewards};
+use rlhf_eval::{
+    Bootstrap, Distinct, Draws, LEAST_PROMPTS, Trial, best_of_n_points, measure, optimal_points,
+    prior_rewards,
+};
 use rlhf_journal::{Checkpoint, FrontierPoint, checkpoints, write_atomic};
 use rlhf_lm::Heads;
 use rlhf_objective::{Prompt, Reward};
@@ -67,8 +72,10 @@ pub(crate) struct Judge {
 
 impl Judge {
     pub(crate) fn new(first: &Path, args: &EvalArgs) -> Result<Self> {
-        let mut config = settings_of(first)?;
-        measurable(first, &config)?;
+        let settled = settled_of(first)?;
+        let (stored, own) = (settled.kept.stored_in(first)?, settled.local);
+        measurable(first, &own)?;
+        let mut config = own.clone();
         if let Some(reward) = &args.reward {
             config.reward = Some(resolve::reward(reward).map_err(Usage)?);
             config = settle(config, Missing::Leave)?.local;
@@ -81,6 +88,11 @@ impl Judge {
         );
         check_paths(&config, first, |key| {
             !key.starts_with("data.") || args.prompts.is_none()
+        })?;
+        // What belongs to each run is compared with the run.
+        say_changes(first, &stored, &own, |setting| {
+            (setting.starts_with("reward") && args.reward.is_none())
+                || (setting.starts_with("data.") && args.prompts.is_none())
         })?;
         let vocabulary = Vocabulary::load(wiring::model_path(&config)?)?;
         wiring::check_reward(&config, &vocabulary)?;
@@ -98,7 +110,7 @@ impl Judge {
         };
         ensure!(
             !prompts.is_empty(),
-            "{} held out no prompts: give --prompts",
+            "{} held out no prompts: give --prompts a file of five or more",
             first.display()
         );
         let bootstrap = Bootstrap {
@@ -117,12 +129,15 @@ impl Judge {
     /// What everything is measured by, where that is not clear from one run.
     fn say(&self, args: &EvalArgs) {
         let first = args.runs[0].display();
+        let distinct = Distinct::of(&self.prompts);
+        if distinct.count() < LEAST_PROMPTS || distinct.count() < self.prompts.len() {
+            log(format_args!("measured on {distinct}"));
+        }
         if args.runs.len() > 1 {
             let of = |given: bool| if given { "given" } else { "of the first run" };
             log(format_args!(
-                "all runs are measured by the reward {} on {} prompts {}, with the sampling of {first}",
+                "all runs are measured by the reward {} on {distinct} {}, with the sampling of {first}",
                 of(args.reward.is_some()),
-                self.prompts.len(),
                 of(args.prompts.is_some()),
             ));
         }
@@ -130,11 +145,15 @@ impl Judge {
 
     /// Refuses a run that does not belong on the same axes.
     pub(super) fn comparable(&self, run: &Path) -> Result<Config> {
-        let config = settings_of(run)?;
+        let Settled {
+            kept,
+            local: config,
+            ..
+        } = settled_of(run)?;
         measurable(run, &config)?;
-        check_paths(&config, run, |key| {
-            key == "model.path" || key.starts_with("prior.")
-        })?;
+        let own = |key: &str| key == "model.path" || key.starts_with("prior.");
+        check_paths(&config, run, own)?;
+        say_changes(run, &kept.stored_in(run)?, &config, own)?;
         let own = Vocabulary::load(wiring::model_path(&config)?)?;
         ensure!(
             own.size == self.vocabulary.size,
@@ -185,7 +204,9 @@ impl Judge {
             let mut policy = wiring::network(&path, config, storage, heads)?;
             let decode = |ids: &[u32]| self.vocabulary.tokenizer.decode(ids);
             let trial = trial(&self.prompts, &sampling, &decode, config);
+            let busy = Busy::new(format!("measuring {name}, step {step}"));
             let measured = measure(&mut *policy, &mut *prior, &mut *self.reward, &trial)?;
+            drop(busy);
             if !measured.kl_agrees() {
                 log(format_args!(
                     "{name}, step {step}: two estimates of the KL disagree"
@@ -211,24 +232,25 @@ impl Judge {
             log(format_args!("the best possible policy is not drawn: {why}"));
             return Ok(Vec::new());
         }
-        let rewards = self.prior_rewards(samples)?;
-        let mut points = self.optimum(&rewards);
-        points.extend(best_of_n_points(PRIOR, &rewards, &self.bootstrap));
+        let draws = self.prior_rewards(samples)?;
+        let mut points = self.optimum(&draws);
+        points.extend(best_of_n_points(PRIOR, &draws, &self.bootstrap));
         Ok(points)
     }
 
     /// The rewards of so many responses of the first run's prior to each prompt.
-    pub(super) fn prior_rewards(&mut self, samples: usize) -> Result<Vec<Vec<f64>>> {
+    pub(super) fn prior_rewards(&mut self, samples: usize) -> Result<Draws> {
         let (mut prior, _) = wiring::prior(&self.config)?.load()?;
         let sampling = self.sampling(samples);
         let decode = |ids: &[u32]| self.vocabulary.tokenizer.decode(ids);
         let trial = trial(&self.prompts, &sampling, &decode, &self.config);
+        let _busy = Busy::new("drawing from the prior and scoring that");
         Ok(prior_rewards(&mut *prior, &mut *self.reward, &trial)?)
     }
 
     /// The best that any policy does, as far as these rewards of the prior show it.
-    pub(super) fn optimum(&self, prior_rewards: &[Vec<f64>]) -> Vec<FrontierPoint> {
-        optimal_points(PRIOR, prior_rewards, &self.bootstrap)
+    pub(super) fn optimum(&self, draws: &Draws) -> Vec<FrontierPoint> {
+        optimal_points(PRIOR, draws, &self.bootstrap)
     }
 
     /// The same random numbers for every checkpoint, so that differences are not noise.

@@ -3,6 +3,7 @@
 use crate::commands::eval::{Judge, name_of, stages};
 use crate::config::{BetaSetting, Config};
 use crate::output::print;
+use crate::progress::Busy;
 use crate::wiring;
 use anyhow::{Result, bail};
 use rlhf_eval::{Exact, Listing, Standing};
@@ -51,6 +52,7 @@ pub(crate) fn of_run(judge: &mut Judge, run: &Path) -> Result<Vec<Row>> {
     let mut policies = Vec::new();
     for stage in stages(run, &config)? {
         let mut policy = wiring::network(&stage.path, &config, Storage::Frozen, Heads::Language)?;
+        let _busy = Busy::new(format!("measuring {}, step {}", name_of(run), stage.step));
         policies.push((stage.step, exact.measure(&mut *policy)?));
     }
     // A β that moved has no optimum to be far from: such a run is a curve on the plane.
@@ -84,7 +86,7 @@ impl Judge {
     fn exact(&mut self, prior: &mut dyn rlhf_objective::Prior, config: &Config) -> Result<Exact> {
         let all = || (0..self.vocabulary.size as u32).collect();
         let tokens: Vec<u32> = config.sampling.tokens.clone().unwrap_or_else(all);
-        let stop: Vec<u32> = self.vocabulary.eos.into_iter().collect();
+        let stop = self.vocabulary.ends.clone();
         let decode = |ids: &[u32]| self.vocabulary.tokenizer.decode(ids);
         let length = config.sampling.max_new_tokens;
         let listing = Listing {
@@ -108,6 +110,7 @@ impl Judge {
         let longest = longest.unwrap_or(0) + length;
         let batch = (config.train.tokens_per_batch / longest).max(1);
         let reward = &mut *self.reward;
+        let _busy = Busy::new("listing and scoring every response");
         Ok(Exact::new(&self.prompts, &listing, prior, reward, batch)?)
     }
 }

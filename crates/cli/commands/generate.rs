@@ -49,7 +49,7 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
 
 /// The EOS, and the tokens that were asked for.
 fn stop(args: &GenerateArgs, vocabulary: &Vocabulary) -> Result<Vec<u32>> {
-    let mut ids: Vec<u32> = vocabulary.eos.into_iter().collect();
+    let mut ids = vocabulary.ends.clone();
     for token in &args.stop {
         let one = |ids: Vec<u32>| <[u32; 1]>::try_from(ids).ok().map(|[id]| id);
         let id = vocabulary.tokenizer.encode(token).ok().and_then(one);

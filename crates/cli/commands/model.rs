@@ -3,6 +3,7 @@
 use crate::args::ModelCommand;
 use crate::output::{Usage, log, print};
 use crate::resolve;
+use crate::wiring::{self, Vocabulary};
 use anyhow::{Result, anyhow};
 use rlhf_lm::Summary;
 use serde_json::json;
@@ -12,7 +13,12 @@ pub(crate) fn run(command: &ModelCommand) -> Result<()> {
     match command {
         ModelCommand::Inspect { folder, json } => {
             let folder = &resolve::model(folder)?;
-            let summary = rlhf_lm::inspect(folder)?;
+            let mut summary = rlhf_lm::inspect(folder)?;
+            // The chat template's too.
+            match Vocabulary::load(folder) {
+                Ok(vocabulary) => summary.notes = vocabulary.notes,
+                Err(error) => summary.notes.push(format!("{error:#}")),
+            }
             if *json {
                 return print(serde_json::to_string(&summary)?);
             }
@@ -69,6 +75,7 @@ fn describe(folder: &Path, summary: &Summary) -> Result<()> {
             "eos, bos",
             format!("{}, {}", id(summary.eos), id(summary.bos)),
         ),
+        ("a response ends", wiring::stops(&summary.ends)),
         (
             "tokenizer",
             says(
@@ -93,6 +100,9 @@ fn describe(folder: &Path, summary: &Summary) -> Result<()> {
     ];
     for (name, value) in rows {
         print(format_args!("{name:<17}{value}"))?;
+    }
+    for note in &summary.notes {
+        print(format_args!("{:<17}{note}", "note"))?;
     }
     for tensor in &summary.tensors {
         print(format_args!(

@@ -7,9 +7,9 @@ use crate::output::{Usage, print};
 use crate::resolve::{self, Missing, settle};
 use crate::wiring::{self, Vocabulary, backend};
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use rlhf_data::{Fields, Limits, Row};
+use rlhf_data::{Append, Fields, Limits, Row};
 use rlhf_lm::{Heads, LoadOptions, Recompute, load};
-use rlhf_objective::{Sequences, Want};
+use rlhf_objective::{Sequences, Want, finite_opinions};
 use rlhf_reward::Rule;
 use rlhf_tensor::Storage;
 use serde_json::{Value, json};
@@ -45,7 +45,8 @@ fn rewards(args: &ScoreArgs, model: Option<&Path>, reward: &str) -> Result<()> {
     (config.model.backend, config.model.dtype) = (args.backend, args.dtype);
     config.reward = Some(rule);
     let config = settle(config, Missing::Refuse)?.local;
-    let vocabulary = Vocabulary::load(wiring::model_path(&config)?)?;
+    let mut vocabulary = Vocabulary::load(wiring::model_path(&config)?)?;
+    vocabulary.append = Append::Text;
     wiring::check_reward(&config, &vocabulary)?;
     let mut reward = wiring::reward(&config, &vocabulary.tokenizer)?;
     let (rows, sequences) = read(args, &vocabulary)?;
@@ -58,12 +59,8 @@ fn rewards(args: &ScoreArgs, model: Option<&Path>, reward: &str) -> Result<()> {
     }
     for range in sequences.micro_batches(TOKENS, 1) {
         let part = sequences.select(&range.collect::<Vec<_>>());
-        for score in reward.score(&part)?.to_vec()? {
-            ensure!(
-                score.is_finite(),
-                "a score is not finite: the checkpoint holds bad numbers"
-            );
-            print(json!({"score": f64::from(score)}))?;
+        for score in finite_opinions(&mut *reward, &part)? {
+            print(json!({"score": score.map(f64::from)}))?;
         }
     }
     Ok(())
@@ -89,7 +86,7 @@ fn log_probs(args: &ScoreArgs, folder: &Path) -> Result<()> {
     let mut model = load(folder, &options)?;
     let mut vocabulary = Vocabulary::load(folder)?;
     // What is scored is what was given.
-    vocabulary.eos = None;
+    vocabulary.append = Append::Nothing;
     let (rows, sequences) = read(args, &vocabulary)?;
     for (index, row) in rows.iter().enumerate() {
         let length = sequences.network_tokens(index..index + 1);

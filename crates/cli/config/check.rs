@@ -1,8 +1,10 @@
 //! What no run can do, or lacks.
 
-use super::{BackendName, BetaSetting, Config, DtypeName, MethodName, PriorKind};
+use super::{AdaptiveBeta, BackendName, BetaSetting, Config, DtypeName, MethodName, PriorKind};
 use anyhow::{Result, bail, ensure};
+use rlhf_data::LossOn;
 use rlhf_lm::Recompute;
+use rlhf_objective::Adaptive;
 
 /// More threads than any machine has use for.
 const MOST_THREADS: usize = 1024;
@@ -74,18 +76,77 @@ impl Config {
             "beta = 0: {} has no optimum without its prior; give a positive β",
             self.objective
         );
-        if let BetaSetting::Adaptive {
-            target_kl, horizon, ..
-        } = self.beta
-        {
-            ensure!(
-                method.online(),
-                "beta.target_kl means nothing to {}: only objectives that sample see a KL to hold",
-                self.objective
-            );
-            positive("beta.target_kl", target_kl)?;
-            positive("beta.horizon", horizon)?;
+        match self.beta {
+            BetaSetting::Adaptive(of) => self.check_adaptive(&of),
+            BetaSetting::Fixed(_) => Ok(()),
         }
+    }
+
+    fn check_adaptive(&self, of: &AdaptiveBeta) -> Result<()> {
+        let (key, target) = match (of.target_kl, of.target_entropy) {
+            (Some(target), None) => ("beta.target_kl", target),
+            (None, Some(target)) => ("beta.target_entropy", target),
+            (None, None) => bail!(
+                "beta has no target: give target_kl, or target_entropy where the prior is counting, in \
+                 nats a sequence"
+            ),
+            (Some(_), Some(_)) => bail!("beta has two targets: give target_kl or target_entropy"),
+        };
+        ensure!(
+            self.objective.method().online(),
+            "{key} means nothing to {}: only objectives that sample see what there is to hold",
+            self.objective
+        );
+        let Adaptive {
+            beta: start,
+            horizon,
+            lowest,
+            greatest,
+            ..
+        } = of.adaptive();
+        for (key, number) in [
+            ("beta.start", start),
+            (key, target),
+            ("beta.horizon", horizon),
+            ("beta.min", lowest),
+            ("beta.max", greatest),
+        ] {
+            positive(key, number)?;
+        }
+        ensure!(
+            lowest <= start,
+            "beta.min = {lowest}: beta starts at {start}, below it"
+        );
+        ensure!(
+            start <= greatest,
+            "beta.max = {greatest}: beta starts at {start}, above it"
+        );
+        // The least factor of a step is 1 − 0.2·rollouts/horizon.
+        let rollouts = self.sampling.rollouts;
+        ensure!(
+            0.2 * (rollouts as f64) < horizon,
+            "beta.horizon = {horizon}: a step of {rollouts} responses would take more from beta than \
+             there is; give at least {rollouts}"
+        );
+        Ok(())
+    }
+
+    /// How many prompts an iteration takes.
+    pub(crate) fn prompts(&self) -> usize {
+        self.sampling.rollouts / self.sampling.samples_per_prompt
+    }
+
+    /// Each optimizer step sees as much of an iteration as every other.
+    pub(crate) fn check_minibatches(
+        &self,
+        minibatches: usize,
+        (items, what): (usize, &str),
+    ) -> Result<()> {
+        ensure!(
+            items.is_multiple_of(minibatches),
+            "method.minibatches = {minibatches} does not divide the {items} {what} of an iteration: the \
+             steps would not be of one size; change it, or sampling.rollouts"
+        );
         Ok(())
     }
 
@@ -139,6 +200,7 @@ impl Config {
             ("train.batch_pairs", self.train.batch_pairs.unwrap_or(1)),
             ("train.tokens_per_batch", self.train.tokens_per_batch),
             ("train.checkpoints", self.train.checkpoints),
+            ("data.held_out_at_least", self.data.held_out_at_least),
             ("eval.prompts", self.eval.prompts),
             ("eval.samples_per_prompt", self.eval.samples_per_prompt),
         ] {
@@ -184,6 +246,12 @@ impl Config {
                 self.train.batch_pairs.is_some(),
                 matches!(method, MethodName::Dpo | MethodName::Reward),
                 "dpo and reward",
+            ),
+            (
+                "data.loss_on",
+                self.data.loss_on != LossOn::All,
+                method == MethodName::Sft,
+                "sft",
             ),
         ] {
             if given && !means {

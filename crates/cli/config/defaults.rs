@@ -6,7 +6,7 @@ use super::{
     TrainSection,
 };
 use anyhow::Result;
-use rlhf_data::{Documents, OnBadRow, PairsOf};
+use rlhf_data::{Documents, LossOn, OnBadRow, PairsOf};
 use rlhf_lm::Recompute;
 use rlhf_reinforce::{GradientConfig, MovingConfig, VarGradConfig};
 use rlhf_train::Decay;
@@ -39,6 +39,7 @@ impl Config {
                 train: None,
                 held_out: None,
                 held_out_fraction: 0.1,
+                held_out_at_least: rlhf_eval::LEAST_PROMPTS,
                 split: None,
                 held_out_split: None,
                 format: None,
@@ -48,6 +49,7 @@ impl Config {
                 chat_template: None,
                 pairs: PairsOf::BestWorst,
                 min_margin: 0.0,
+                loss_on: LossOn::All,
                 max_prompt_tokens: None,
                 max_completion_tokens: None,
                 fields: rlhf_data::Fields::default(),
@@ -107,6 +109,17 @@ impl Default for FitSection {
             learning_rate: 2e-5,
             epochs: 3,
             per_step: rlhf_sft::Config::default().per_step,
+        }
+    }
+}
+
+impl BetaSetting {
+    /// Says within which bounds it moves.
+    pub(crate) fn complete(&mut self) {
+        if let Self::Adaptive(of) = self {
+            let adaptive = of.adaptive();
+            of.min = Some(adaptive.lowest);
+            of.max = Some(adaptive.greatest);
         }
     }
 }

@@ -13,12 +13,11 @@ use rlhf_ppo::{Advantages, Ppo};
 use rlhf_reinforce::{Baseline, KlPlacement, PolicyGradient, VarGrad, VarGradConfig};
 use rlhf_tensor::{AdamW, Rng, Storage, Stream};
 use rlhf_train::{
-    Learner, Method, Online, Optim, Progress, Prompts, Run, Schedule, Source, State, WarmUp, Watch,
-    offline, online,
+    Interrupt, Learner, Method, Online, Optim, Progress, Prompts, Run, Schedule, Source, State,
+    WarmUp, Watch, offline, online,
 };
 use serde::Serialize;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 /// How often a run is measured on its way.
 const STOPS: usize = 10;
@@ -218,7 +217,7 @@ impl Runner<'_> {
             &mut Run {
                 journal: &mut journal,
                 watch: &mut Nobody,
-                interrupt: &AtomicBool::new(false),
+                interrupt: &Interrupt::new(),
                 start: State::default(),
                 save_every: Some(self.recipe.steps.div_ceil(STOPS)),
             },

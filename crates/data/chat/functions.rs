@@ -19,12 +19,31 @@ pub(super) fn add(environment: &mut Environment<'static>) {
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", |format: String| strftime(&format));
     environment.add_filter("tojson", to_json);
+    environment.add_filter("mark_generation", mark_generation);
 }
 
-/// `{% generation %}` marks what an assistant says; it writes nothing.
-pub(super) fn without_generation_tags(source: &str) -> String {
+/// What stands around what an assistant says, where that is marked: characters of a private use area,
+/// which no text has.
+pub(super) const MARKS: [char; 2] = ['\u{F0001}', '\u{F0002}'];
+
+/// What becomes of `{% generation %}`, which holds what an assistant says.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Generation {
+    /// It writes nothing.
+    Plain,
+    /// It puts [`MARKS`] around what it holds.
+    Marked,
+}
+
+/// The source of a template without the tags of `{% generation %}`, and whether it has any. What
+/// stands in their place are tags of blocks too, so that blanks around them are treated alike.
+pub(super) fn replace_generation(source: &str, by: Generation) -> (String, bool) {
+    let (open, close) = match by {
+        Generation::Plain => ("if true", "endif"),
+        Generation::Marked => ("filter mark_generation", "endfilter"),
+    };
     let mut text = String::with_capacity(source.len());
-    let mut rest = source;
+    let (mut rest, mut found) = (source, false);
     while let Some(start) = rest.find("{%") {
         let end = rest[start..]
             .find("%}")
@@ -33,13 +52,19 @@ pub(super) fn without_generation_tags(source: &str) -> String {
         let word = tag.trim_matches(['{', '%', '}', '-', '+', ' ', '\n', '\t']);
         text.push_str(&rest[..start]);
         match word {
-            "generation" => text.push_str(&tag.replace("generation", "if true")),
-            "endgeneration" => text.push_str(&tag.replace("endgeneration", "endif")),
+            "generation" => text.push_str(&tag.replace("generation", open)),
+            "endgeneration" => text.push_str(&tag.replace("endgeneration", close)),
             _ => text.push_str(tag),
         }
+        found |= word == "generation";
         rest = &rest[end..];
     }
-    text + rest
+    (text + rest, found)
+}
+
+fn mark_generation(text: String) -> String {
+    let [open, close] = MARKS;
+    format!("{open}{text}{close}")
 }
 
 fn raise_exception(message: String) -> std::result::Result<Value, Error> {

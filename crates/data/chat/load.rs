@@ -63,20 +63,6 @@ impl Found {
     }
 }
 
-/// `bos_token`, `eos_token` and their like, each as its text.
-pub(super) fn special_tokens(folder: &Path) -> Result<Map<String, Value>> {
-    let mut tokens = Map::new();
-    for name in ["special_tokens_map.json", "tokenizer_config.json"] {
-        for (key, value) in object(&folder.join(name))?.unwrap_or_default() {
-            let text = value.as_str().or_else(|| value["content"].as_str());
-            if let Some(text) = text.filter(|_| key.ends_with("_token")) {
-                tokens.insert(key, text.into());
-            }
-        }
-    }
-    Ok(tokens)
-}
-
 fn object(path: &Path) -> Result<Option<Map<String, Value>>> {
     if !path.exists() {
         return Ok(None);

@@ -5,3 +5,4 @@ mod load;
 mod template;
 
 pub use template::Template;
+pub(crate) use template::{ARGUMENTS, TOOLS};

@@ -1,13 +1,18 @@
 //! One template, and rendering by it.
 
-use super::functions;
+use super::functions::{self, Generation};
 use super::load::Found;
 use crate::{Error, Result, Row};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind};
 use serde_json::{Map, Value};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+
+/// The fields of a row that reach a template besides its messages, by the names that TRL has for them.
+pub(crate) const TOOLS: &str = "tools";
+pub(crate) const ARGUMENTS: &str = "chat_template_kwargs";
 
 /// What a rendering may cost, in instructions of the engine: a conversation takes thousands.
 const FUEL: u64 = 5_000_000;
@@ -19,7 +24,13 @@ pub struct Template {
     environment: Environment<'static>,
     /// What a template may use besides the messages: `bos_token`, `eos_token`, …
     tokens: Map<String, Value>,
+    /// Whether it says with `{% generation %}` what an assistant says.
+    marks: bool,
 }
+
+/// The name of the template in its environment, and of the one that marks what an assistant says.
+const PLAIN: &str = "chat";
+const MARKED: &str = "marked chat";
 
 impl Template {
     /// The template of a checkpoint folder, if it has one: `chat_template.jinja`,
@@ -53,24 +64,76 @@ impl Template {
         environment.set_syntax(syntax.map_err(|error| Error::file(&path, error.to_string()))?);
         environment.set_fuel(Some(FUEL));
         functions::add(&mut environment);
-        environment
-            .add_template_owned("chat", functions::without_generation_tags(&source))
-            .map_err(|error| {
+        let (plain, marks) = functions::replace_generation(&source, Generation::Plain);
+        let (marked, _) = functions::replace_generation(&source, Generation::Marked);
+        for (name, source) in [(PLAIN, plain), (MARKED, marked)] {
+            let added = environment.add_template_owned(name, source);
+            added.map_err(|error| {
                 Error::file(&path, format!("the chat template is not Jinja: {error}"))
             })?;
+        }
+        let tokens = rlhf_lm::special_tokens(folder).map_err(|error| match error {
+            rlhf_lm::Error::Invalid { path, message } => Error::file(&path, message),
+            rlhf_lm::Error::Io { path, source } => Error::io(&path, source),
+            other => Error::file(folder, other.to_string()),
+        })?;
+        let tokens = tokens.into_iter().map(|(name, text)| (name, text.into()));
         Ok(Self {
             path,
             environment,
-            tokens: super::load::special_tokens(folder)?,
+            tokens: tokens.collect(),
+            marks,
         })
     }
 
-    /// The text of a conversation, up to where the next answer starts if one is invited.
+    /// Whether the template says with `{% generation %}` which part of a text an assistant says.
+    #[must_use]
+    pub fn marks_answers(&self) -> bool {
+        self.marks
+    }
+
+    /// The text of a conversation, up to where the next answer starts if one is invited. The row's
+    /// `tools` reach the template, and what is in its `chat_template_kwargs`.
     pub(crate) fn render(&self, row: &Row, messages: &[Value], invite: bool) -> Result<String> {
+        self.render_by(PLAIN, row, messages, invite)
+    }
+
+    /// The text of a whole conversation, and the bytes of it that `{% generation %}` holds.
+    pub(crate) fn render_marked(
+        &self,
+        row: &Row,
+        messages: &[Value],
+    ) -> Result<(String, Vec<Range<usize>>)> {
+        let marked = self.render_by(MARKED, row, messages, false)?;
+        let [open, close] = functions::MARKS;
+        let (mut text, mut spans) = (String::with_capacity(marked.len()), Vec::new());
+        for piece in marked.split_inclusive([open, close]) {
+            text.push_str(piece.trim_end_matches([open, close]));
+            if piece.ends_with(open) {
+                spans.push(text.len()..text.len());
+            } else if let (true, Some(span)) = (piece.ends_with(close), spans.last_mut()) {
+                span.end = text.len();
+            }
+        }
+        match text == self.render(row, messages, false)? {
+            true => Ok((text, spans)),
+            false => Err(row.error(format!(
+                "the chat template in {} works on what its {{% generation %}} blocks hold, so that \
+                 these cannot be found: set data.loss_on to \"all\" or \"last\"",
+                self.path.display()
+            ))),
+        }
+    }
+
+    fn render_by(&self, name: &str, row: &Row, messages: &[Value], invite: bool) -> Result<String> {
         let mut context = self.tokens.clone();
+        // What transformers passes even where nobody gave it.
+        context.insert("tools".into(), tools(row)?);
+        context.insert("documents".into(), Value::Null);
+        context.extend(arguments(row)?);
         context.insert("messages".into(), messages.into());
         context.insert("add_generation_prompt".into(), invite.into());
-        let template = self.environment.get_template("chat");
+        let template = self.environment.get_template(name);
         let rendered = template.and_then(|template| template.render(Serde(&context)));
         rendered.map_err(|error| match error.kind() {
             // Every other row would fail as well, and take as long.
@@ -86,6 +149,34 @@ impl Template {
                 ))
             }
         })
+    }
+}
+
+/// The descriptions of tools in a row, as a list or as the JSON of one; null where there are none.
+fn tools(row: &Row) -> Result<Value> {
+    let value = row.get(TOOLS).cloned().unwrap_or_default();
+    let list = match &value {
+        Value::String(text) => serde_json::from_str(text).unwrap_or_default(),
+        _ => value.clone(),
+    };
+    match list {
+        Value::Array(_) => Ok(list),
+        Value::Null if value.is_null() => Ok(list),
+        _ => Err(row.wrong(TOOLS, "a list of descriptions of tools", &value)),
+    }
+}
+
+/// What a row passes to the template by name.
+fn arguments(row: &Row) -> Result<Map<String, Value>> {
+    let value = row.get(ARGUMENTS).cloned().unwrap_or_default();
+    let object = match &value {
+        Value::String(text) => serde_json::from_str(text).unwrap_or_default(),
+        _ => value.clone(),
+    };
+    match object {
+        Value::Object(arguments) => Ok(arguments),
+        Value::Null if value.is_null() => Ok(Map::new()),
+        _ => Err(row.wrong(ARGUMENTS, "an object of the template's variables", &value)),
     }
 }
 

@@ -12,10 +12,11 @@ use crate::reader::mixed;
 use crate::shapes::{Shape, Writer, Written};
 use crate::source::Visitor;
 use crate::split::hash;
+use crate::unused::{self, Unused};
 use crate::{Chat, Error, Fields, Limits, Result, Row, Source};
 use report::Shown;
 use sample::Sample;
-use std::hash::{DefaultHasher, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 /// How many rows are shown, and how many places of a fault are named.
@@ -54,8 +55,10 @@ impl Check {
             writer: Writer { fields, chat },
             sample: Sample::new(vocabulary, limits),
             hashes: Vec::new(),
+            prompts: Vec::new(),
             documents: source.reading.documents,
             rows_before: 0,
+            unused: Unused::default(),
             draw,
         };
         source.visit(&mut visit)?;
@@ -71,8 +74,11 @@ struct Visit<'a> {
     writer: Writer,
     sample: Sample,
     hashes: Vec<u64>,
+    /// Of the prompts of the rows that have one.
+    prompts: Vec<u64>,
     documents: Documents,
     rows_before: usize,
+    unused: Unused,
     draw: &'a mut dyn FnMut(usize) -> usize,
 }
 
@@ -149,6 +155,7 @@ impl Visit<'_> {
             self.report.guessed = guess::fields(&mut self.writer.fields, &row);
             self.report.fields = self.writer.fields.clone();
         }
+        self.unused.visit(&row, &self.writer.fields);
         let found = Shape::of(&row, &self.writer.fields);
         let shape = match (&self.first, found) {
             (None, None) => {
@@ -171,6 +178,14 @@ impl Visit<'_> {
     }
 
     fn count(&mut self, row: &Row, shape: Shape, written: &Written) {
+        if let Some(prompt) = &written.prompt {
+            let mut hasher = DefaultHasher::new();
+            match prompt.text() {
+                Some(text) => text.hash(&mut hasher),
+                None => prompt.hash(&mut hasher),
+            }
+            self.prompts.push(hasher.finish());
+        }
         let report = &mut self.report;
         report.empty_answers += written.empty_answers();
         report.turns = report.turns.max(written.turns);
@@ -195,7 +210,13 @@ impl Visit<'_> {
         self.hashes.sort_unstable();
         let same = self.hashes.windows(2).filter(|two| two[0] == two[1]);
         self.report.duplicates = same.count();
+        self.report.prompts = self.prompts.len();
+        self.prompts.sort_unstable();
+        self.prompts.dedup();
+        self.report.distinct_prompts = self.prompts.len();
         self.sample.finish(&self.writer, &mut self.report)?;
+        let unused = unused::sentence(&self.unused.names);
+        self.report.remarks.extend(unused);
         Ok(self.report)
     }
 }

@@ -35,6 +35,11 @@ pub struct Report {
     pub bad_places: Vec<String>,
     /// Rows that repeat an earlier one.
     pub duplicates: usize,
+    /// Rows that have a prompt.
+    pub prompts: usize,
+    /// How many of these prompts are distinct: what is measured says as much about others as so many
+    /// prompts do, however often each is listed.
+    pub distinct_prompts: usize,
     /// Answers that say nothing.
     pub empty_answers: usize,
     /// Pairs whose chosen and rejected answers are the same.
@@ -160,6 +165,8 @@ impl Report {
             bad_rows: 0,
             bad_places: Vec::new(),
             duplicates: 0,
+            prompts: 0,
+            distinct_prompts: 0,
             empty_answers: 0,
             identical: 0,
             apart: 0,
@@ -230,6 +237,10 @@ impl Report {
             lines.push(("file".to_string(), format!("{} ({format})", path.display())));
         }
         lines.push(("rows".into(), self.rows.to_string()));
+        if self.prompts > 0 {
+            let (all, distinct) = (self.prompts, self.distinct_prompts);
+            lines.push(("prompts".into(), format!("{all}, {distinct} distinct")));
+        }
         lines.push(("columns".into(), self.columns.join(", ")));
         let mut shape = self.shape.map_or("none known", Shape::words).to_string();
         if self.conversations {

@@ -95,8 +95,8 @@ fn templates_know_what_python_knows() {
             "x",
         ),
         (
-            "{{ messages[0]['content'].strip().split('x')[-1] }}{{ tools is defined }}",
-            "False",
+            "{{ messages[0]['content'].strip().split('x')[-1] }}{{ tools is defined }}{{ tools is none }}",
+            "TrueTrue",
         ),
         (
             "{% macro f(x) %}[{{ x }}]{% endmacro %}{{ f(messages[-1].content) }}{{ range(3, 0, -1) | list }}",

@@ -5,6 +5,7 @@ mod chats;
 mod corpus;
 mod damage;
 mod files;
+mod golden;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod shapes;
@@ -63,7 +64,8 @@ fn settings(tokenizer: Tokenizer, eos: Option<u32>, bos: Option<u32>) -> Setting
     let vocabulary = Vocabulary {
         tokenizer,
         size,
-        eos,
+        ends: eos.into_iter().collect(),
+        append: Append::All,
         bos,
     };
     Settings::new(vocabulary, Limits::context(1000))

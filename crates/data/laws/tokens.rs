@@ -12,7 +12,8 @@ fn prompts_keep_their_fields_and_their_end() {
     assert_eq!(prompts[0].fields["answer"], 5);
     assert_eq!(prompts[1].ids, [8]);
     assert_eq!((notes.cut_prompts, notes.empty_prompts), (1, 1));
-    assert_eq!(notes.sentences().len(), 2);
+    assert_eq!(notes.sentences().len(), 3);
+    assert!(notes.sentences()[2].contains("`answer`"));
     let (error, _) = with(content, NONE, 9, |reader, rows| reader.prompts(rows));
     let error = error.unwrap_err().to_string();
     assert!(
@@ -135,4 +136,29 @@ fn words_have_a_blank_between_them() {
     ];
     let (_, notes) = read(settings, &rows, |reader, rows| reader.completions(rows));
     assert_eq!(notes.boundary_mismatches, 0);
+}
+
+/// A completion is over at the first of several ends; ids are left alone where that is asked for.
+#[test]
+fn each_end_is_an_end() {
+    let given = [vec![2], vec![2, 8], vec![2, 9, 8]];
+    let rows = given
+        .clone()
+        .map(|ids| json!({"prompt_ids": [1], "completion_ids": ids}));
+    for (append, expected) in [
+        (Append::All, [vec![2, 9], vec![2, 8], vec![2, 9]]),
+        (Append::Text, given.clone()),
+        (Append::Nothing, given),
+    ] {
+        let mut settings = settings(ids(), Some(9), None);
+        settings.vocabulary.ends.push(8);
+        settings.vocabulary.append = append;
+        let (read, _) = read(settings, &rows, |reader, rows| reader.completions(rows));
+        let read = read.unwrap();
+        for (response, expected) in read.responses().iter().zip(expected) {
+            assert_eq!(response.ids, expected, "{append:?}");
+            let ended = [8, 9].contains(&expected[expected.len() - 1]);
+            assert_eq!(response.finish == Finish::Eos, ended, "{append:?}");
+        }
+    }
 }

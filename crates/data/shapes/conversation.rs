@@ -4,6 +4,7 @@ use super::{Piece, Writer, Written};
 use crate::chat::Template;
 use crate::{Result, Row};
 use serde_json::{Value, json};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// How conversations become text.
@@ -21,12 +22,44 @@ pub enum Chat {
 impl Chat {
     /// A whole conversation.
     pub(super) fn render(&self, row: &Row, messages: &[Value]) -> Result<String> {
-        self.text(row, messages, Ending::Whole)
+        self.text(row, messages, false)
     }
 
-    fn text(&self, row: &Row, messages: &[Value], ending: Ending) -> Result<String> {
+    /// Whether a template says which part of a text an assistant says.
+    pub(crate) fn marks_answers(&self) -> bool {
+        matches!(self, Self::Template(template) if template.marks_answers())
+    }
+
+    /// A whole conversation, and the bytes of it that a template marks as an assistant's.
+    pub(crate) fn marked(
+        &self,
+        row: &Row,
+        messages: &[Value],
+    ) -> Result<(String, Vec<Range<usize>>)> {
         match self {
-            Self::Template(template) => template.render(row, messages, ending == Ending::ToAnswer),
+            Self::Template(template) => template.render_marked(row, messages),
+            _ => Ok((self.render(row, messages)?, Vec::new())),
+        }
+    }
+
+    /// The text of a conversation that is to be answered: up to where the next answer starts, or, where
+    /// the assistant spoke last, up to where it stopped.
+    fn invite(&self, row: &Row, messages: &[Value]) -> Result<String> {
+        match (self, messages.split_last()) {
+            (Self::Template(template), Some((last, before))) if is_assistant(last) => {
+                match last_text(last) {
+                    // It said nothing yet.
+                    Some("") => template.render(row, before, true),
+                    said => unfinished(row, template.render(row, messages, false)?, said),
+                }
+            }
+            _ => self.text(row, messages, true),
+        }
+    }
+
+    fn text(&self, row: &Row, messages: &[Value], invite: bool) -> Result<String> {
+        match self {
+            Self::Template(template) => template.render(row, messages, invite),
             Self::Contents => Ok(contents(messages)),
             Self::Missing => Err(row.error(
                 "holds a conversation, and the checkpoint has no chat template to write it with: \
@@ -36,11 +69,48 @@ impl Chat {
     }
 }
 
-/// Whether the text of a conversation invites an answer.
-#[derive(Clone, Copy, PartialEq)]
-enum Ending {
-    Whole,
-    ToAnswer,
+/// Whether a message is an assistant's.
+pub(crate) fn is_assistant(message: &Value) -> bool {
+    message["role"] == "assistant"
+}
+
+/// What a message says last, as text.
+fn last_text(message: &Value) -> Option<&str> {
+    let content = &message["content"];
+    let parts = content.as_array().into_iter().flatten().rev();
+    let mut texts = parts.filter_map(|part| part["text"].as_str());
+    content.as_str().or_else(|| texts.next())
+}
+
+/// A text up to the end of what was said last, as `continue_final_message` of transformers.
+fn unfinished(row: &Row, mut text: String, said: Option<&str>) -> Result<String> {
+    let found = said.and_then(|said| {
+        let trimmed = said.trim();
+        let start = text.rfind(trimmed)?;
+        let whole = text[start..].starts_with(said);
+        Some(start + if whole { said.len() } else { trimmed.len() })
+    });
+    let message = "ends with an assistant's turn, which is to be continued, and the chat template does \
+                   not write what that turn says";
+    text.truncate(found.ok_or_else(|| row.error(message))?);
+    Ok(text)
+}
+
+/// A prompt and the answer to it as one conversation. Where the assistant spoke last in the prompt,
+/// what it says first in the answer continues that.
+fn joined(prompt: &[Value], mut answer: Vec<Value>) -> Vec<Value> {
+    let mut whole = prompt.to_vec();
+    if let (Some(last), Some(first)) = (whole.last_mut(), answer.first())
+        && is_assistant(last)
+        && is_assistant(first)
+        && let (Some(start), Some(rest)) = (last["content"].as_str(), first["content"].as_str())
+    {
+        let (said, mut next) = (format!("{start}{rest}"), answer.remove(0));
+        next["content"] = said.into();
+        *last = next;
+    }
+    whole.append(&mut answer);
+    whole
 }
 
 /// What is said, a line each.
@@ -51,7 +121,7 @@ fn contents(messages: &[Value]) -> String {
 
 /// What a field says.
 #[derive(Debug, Clone)]
-pub(super) enum Said {
+pub(crate) enum Said {
     /// Tokens.
     Ids(Vec<u32>),
     /// A string.
@@ -62,7 +132,7 @@ pub(super) enum Said {
 
 impl Said {
     /// A field or its ids, if the row has it.
-    pub(super) fn of(row: &Row, name: &str) -> Result<Option<Self>> {
+    pub(crate) fn of(row: &Row, name: &str) -> Result<Option<Self>> {
         if let Some(ids) = row.ids(&format!("{name}_ids"))? {
             return Ok(Some(Self::Ids(ids)));
         }
@@ -125,7 +195,7 @@ fn check(row: &Row, name: &str, index: usize, message: &Value) -> Result<()> {
 
 impl Writer {
     /// A prompt and its answers, written by the chat template if any of them is a conversation.
-    pub(super) fn join(&self, row: &Row, prompt: Said, answers: Vec<Said>) -> Result<Written> {
+    pub(crate) fn join(&self, row: &Row, prompt: Said, answers: Vec<Said>) -> Result<Written> {
         let chat = |said: &Said| matches!(said, Said::Chat(_));
         if !chat(&prompt) && !answers.iter().any(chat) {
             return Ok(Written {
@@ -137,16 +207,15 @@ impl Writer {
         let ids = || row.error("has both a conversation and token ids: give one of the two");
         let prompt = prompt.messages("user").ok_or_else(ids)?;
         let mut written = Written::default();
-        let mut shared = self.chat.text(row, &prompt, Ending::ToAnswer)?;
+        let mut shared = self.chat.invite(row, &prompt)?;
         let mut texts = Vec::with_capacity(answers.len());
         for answer in answers {
             let answer = answer.messages("assistant").ok_or_else(ids)?;
             written.said.push(contents(&answer));
             written.turns = prompt.len() + answer.len();
-            let whole = [prompt.clone(), answer].concat();
             texts.push(match self.chat {
                 Chat::Contents => format!("{shared}{}", written.said[texts.len()]),
-                _ => self.chat.render(row, &whole)?,
+                _ => self.chat.render(row, &joined(&prompt, answer))?,
             });
         }
         // A template may write the prompt otherwise once it is answered; then the prompt ends where

@@ -10,8 +10,9 @@ mod text;
 pub use conversation::Chat;
 pub use scored::PairsOf;
 
+pub(crate) use conversation::{Said, is_assistant};
+
 use crate::{Fields, Result, Row};
-use conversation::Said;
 use serde::Serialize;
 
 /// What a row holds.
@@ -81,7 +82,7 @@ pub(crate) fn has(row: &Row, name: &str) -> bool {
 }
 
 /// A part of a row on its way to tokens.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Piece {
     /// Tokens as they are.
     Ids(Vec<u32>),

@@ -7,7 +7,7 @@ use crate::commands::{demo, train};
 use crate::config::ObjectiveName;
 use anyhow::{Context, Result, bail};
 use rlhf_demo::gold;
-use rlhf_journal::{Estimate, FrontierPoint};
+use rlhf_journal::{Estimate, FrontierPoint, Interval};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -61,15 +61,12 @@ fn ppo(scratch: &Path, world: &Path, seed: u32, outcome: &mut Outcome) -> Result
         args.reward = reward;
         let mut judge = Judge::new(&run, &args)?;
         let config = judge.comparable(&run)?;
-        let rewards = judge.prior_rewards(SAMPLES)?;
+        let draws = judge.prior_rewards(SAMPLES)?;
+        let rewards = &draws.rewards;
         let points = judge.of_run(&run, &config)?;
         let last = points.last().context("the run has no checkpoint")?;
         let prior = mean(rewards.iter().map(|rewards| mean(rewards.iter().copied())));
-        let base = |estimate: Estimate, whole: f64| Estimate {
-            value: (estimate.value - prior) / whole,
-            low: (estimate.low - prior) / whole,
-            high: (estimate.high - prior) / whole,
-        };
+        let base = |estimate: Estimate, whole: f64| estimate.map(|value| (value - prior) / whole);
         let mut row = json!({"seed": seed, "judged by": judged, "prior": prior, "policy": last});
         if judged == "gold score" {
             let best = mean(rewards.iter().map(|rewards| quantile(rewards, BEST)));
@@ -80,13 +77,13 @@ fn ppo(scratch: &Path, world: &Path, seed: u32, outcome: &mut Outcome) -> Result
             verdict("KL, nats", Required::AtLeast(1.0), last.kl);
             verdict("KL, nats", Required::AtMost(6.0), last.kl);
         } else {
-            let optimum = at(&judge.optimum(&rewards), last.kl.value)?;
+            let optimum = at(&judge.optimum(&draws), last.kl.value)?;
             row["optimum"] = json!(optimum);
             let share = base(last.reward, optimum.value - prior);
             let name = "gain in training reward, as a share of the best at its KL";
             verdict(name, Required::AtLeast(0.75), share);
             let above = Estimate {
-                value: share.low,
+                value: share.interval.context("the interval of a share")?.low,
                 ..share
             };
             let name = "the same, the low end of its interval";
@@ -111,11 +108,7 @@ fn dpo(scratch: &Path, world: &Path, seed: u32, outcome: &mut Outcome) -> Result
             "dpo, seed {seed}: accuracy on held-out pairs, as a share of the gold score's own"
         ),
         required: Required::AtLeast(0.95),
-        reached: Estimate {
-            value: accuracy.value / ceiling,
-            low: accuracy.low / ceiling,
-            high: accuracy.high / ceiling,
-        },
+        reached: accuracy.map(|share| share / ceiling),
     });
     Ok(())
 }
@@ -143,12 +136,14 @@ fn at(curve: &[FrontierPoint], kl: f64) -> Result<Estimate> {
     };
     let (a, b) = (&curve[after - 1], &curve[after]);
     let share = (kl - a.kl.value) / (b.kl.value - a.kl.value);
-    let between =
-        |of: fn(&Estimate) -> f64| of(&a.reward) + share * (of(&b.reward) - of(&a.reward));
+    let between = |a: f64, b: f64| a + share * (b - a);
+    let intervals = a.reward.interval.zip(b.reward.interval);
     Ok(Estimate {
-        value: between(|e| e.value),
-        low: between(|e| e.low),
-        high: between(|e| e.high),
+        value: between(a.reward.value, b.reward.value),
+        interval: intervals.map(|(a, b)| Interval {
+            low: between(a.low, b.low),
+            high: between(a.high, b.high),
+        }),
     })
 }
 

@@ -67,7 +67,10 @@ impl World {
         let vocabulary = Vocabulary::load(&model)?;
         let words = [".", "and", "great", "good", "bad"];
         let ids = words.map(|word| vocabulary.tokenizer.id(word));
-        let ids: Option<Vec<u32>> = ids.into_iter().chain([vocabulary.eos]).collect();
+        let ids: Option<Vec<u32>> = ids
+            .into_iter()
+            .chain([vocabulary.ends.first().copied()])
+            .collect();
         let tokens = format!("sampling.tokens={:?}", ids.context("a word is no token")?);
         let own = [
             "reward={ kind = \"lexicon\", words = { great = 1.0, good = 0.5, bad = -1.0 } }",
@@ -133,7 +136,7 @@ impl World {
             samples,
             max_new_tokens: config.sampling.max_new_tokens,
             rows: config.sampling.rows,
-            stop: vocabulary.eos.into_iter().collect(),
+            stop: vocabulary.ends.clone(),
             context: wiring::context(&config, &vocabulary),
             draw: Draw::Sample,
             seed,

@@ -138,11 +138,7 @@ fn run(setting: &Setting<'_>) -> Result<Outcome> {
                     shares.len()
                 ),
                 required: Required::AtLeast(case.required),
-                reached: Estimate {
-                    value: least,
-                    low: least,
-                    high: most,
-                },
+                reached: Estimate::within(least, least, most),
             });
         }
     }

@@ -60,11 +60,11 @@ fn measure(of: &str, size: &Size, outcome: &mut Outcome) -> Result<()> {
         outcome.verdicts.push(Verdict {
             name: format!("{of}, {name}: useful tokens a second, ragged over padded"),
             required: Required::AtLeast(REQUIRED),
-            reached: Estimate {
-                value: f64::midpoint(ratios[ROUNDS / 2 - 1], ratios[ROUNDS / 2]),
-                low: ratios[0],
-                high: ratios[ROUNDS - 1],
-            },
+            reached: Estimate::within(
+                f64::midpoint(ratios[ROUNDS / 2 - 1], ratios[ROUNDS / 2]),
+                ratios[0],
+                ratios[ROUNDS - 1],
+            ),
         });
     }
     Ok(())

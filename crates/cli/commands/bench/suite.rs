@@ -4,7 +4,7 @@ use super::{demo, optimum, ragged, rewards, trees};
 use crate::commands::train;
 use crate::layers::Layers;
 use anyhow::{Context, Result};
-use rlhf_journal::Estimate;
+use rlhf_journal::{Estimate, Interval};
 use serde::Serialize;
 use serde_json::Value;
 use std::fmt;
@@ -91,15 +91,15 @@ impl Serialize for Verdict {
             name: &'a str,
             required: Required,
             reached: f64,
-            interval: [f64; 2],
+            interval: Option<[f64; 2]>,
             pass: bool,
         }
-        let Estimate { value, low, high } = self.reached;
+        let Estimate { value, interval } = self.reached;
         let line = Line {
             name: &self.name,
             required: self.required,
             reached: value,
-            interval: [low, high],
+            interval: interval.map(|Interval { low, high }| [low, high]),
             pass: self.pass(),
         };
         line.serialize(to)
@@ -108,17 +108,16 @@ impl Serialize for Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Estimate { value, low, high } = self.reached;
+        let Estimate { value, interval } = self.reached;
+        let interval = interval.map(|Interval { low, high }| format!(" [{low:.4}, {high:.4}]"));
+        let interval = interval.unwrap_or_default();
         let word = if self.pass() { "reached" } else { "MISSED" };
         let required = match self.required {
             Required::AtLeast(bound) => format!("at least {bound}"),
             Required::AtMost(bound) => format!("at most {bound}"),
         };
         let name = &self.name;
-        write!(
-            f,
-            "{word}  {name}: {value:.4} [{low:.4}, {high:.4}], {required}"
-        )
+        write!(f, "{word}  {name}: {value:.4}{interval}, {required}")
     }
 }
 
@@ -146,11 +145,7 @@ mod tests {
         let verdict = |required, value| Verdict {
             name: "accuracy".into(),
             required,
-            reached: Estimate {
-                value,
-                low: value - 0.1,
-                high: value + 0.1,
-            },
+            reached: Estimate::within(value, value - 0.1, value + 0.1),
         };
         let passes = |required, value| verdict(required, value).pass();
         assert!(passes(Required::AtLeast(0.75), 0.75) && !passes(Required::AtLeast(0.75), 0.7));

@@ -47,10 +47,6 @@ fn verdict(learns: Learns, cells: &[Cell]) -> Verdict {
             distances.len()
         ),
         required: Required::AtMost(learns.bound()),
-        reached: Estimate {
-            value: furthest,
-            low: nearest,
-            high: furthest,
-        },
+        reached: Estimate::within(furthest, nearest, furthest),
     }
 }

@@ -1,0 +1,127 @@
+//! The files that a run reads, by the settings that name them.
+
+use crate::config::Config;
+use anyhow::Result;
+use rlhf_hub::checkpoint_files;
+use rlhf_journal::{Input, InputFile, Stamp};
+use std::path::{Path, PathBuf};
+
+/// Where a separate critic is in a checkpoint of ours.
+const CRITIC: &str = "critic";
+
+/// Every file that a run of these settings reads, before it does: `stored` are the settings as the run
+/// folder has them, `local` the same with all paths on this machine. A checkpoint is its weights, its
+/// settings and its tokenizer; a folder of data is the files of the split that is read; of a program
+/// that scores, it is the file of the program and its script.
+pub(crate) fn inputs(stored: &Config, local: &Config) -> Result<Vec<Input>> {
+    let mut found = Vec::new();
+    let (mut paths, mut places) = (stored.clone(), local.clone());
+    let mut seen: Vec<String> = Vec::new();
+    for ((key, stored), (_, at)) in paths.paths().into_iter().zip(places.paths()) {
+        let count = seen.iter().filter(|seen| **seen == key).count();
+        // A sum of rewards names several files by one key.
+        let setting = match count {
+            0 => key.clone(),
+            _ => format!("{key}[{count}]"),
+        };
+        for name in names(local, &key, at) {
+            found.push(input(&setting, stored, at, name)?);
+        }
+        seen.push(key);
+    }
+    if let (None, Some(split)) = (&local.data.held_out, &local.data.held_out_split)
+        && let (Some(stored), Some(at)) = (&stored.data.train, &local.data.train)
+    {
+        for name in data_names(at, Some(split)) {
+            found.push(input("data.held_out_split", stored, at, name)?);
+        }
+    }
+    for path in programs(local) {
+        found.push(input("reward.program", &path, &path, None)?);
+    }
+    Ok(found)
+}
+
+/// The checkpoints that were fitted inside the run folder `folder`, as far as they are there.
+pub(crate) fn fitted(local: &Config, folder: &Path) -> Result<Vec<Input>> {
+    let folder = std::path::absolute(folder)?;
+    let mut found = Vec::new();
+    for (index, section) in local.prior.fits().into_iter().enumerate() {
+        let Some(at) = &section.fitted else { continue };
+        let stored = at.strip_prefix(&folder).unwrap_or(at);
+        let setting = match index {
+            0 => "prior.fitted".to_string(),
+            _ => format!("prior.fitted[{index}]"),
+        };
+        for name in checkpoint_files(at) {
+            found.push(input(&setting, stored, at, Some(name))?);
+        }
+    }
+    Ok(found)
+}
+
+/// The files that a setting means, by their names in the folder that it names; none is the file itself.
+fn names(config: &Config, key: &str, at: &Path) -> Vec<Option<String>> {
+    if at.is_file() {
+        return vec![None];
+    }
+    if !at.is_dir() {
+        return vec![];
+    }
+    match key {
+        "data.held_out" => data_names(at, config.data.held_out_split.as_deref()),
+        _ if key.starts_with("data.") || key.ends_with(".data") => {
+            data_names(at, config.data.split.as_deref())
+        }
+        _ => {
+            let critic = checkpoint_files(&at.join(CRITIC)).into_iter();
+            let critic = critic.map(|name| format!("{CRITIC}/{name}"));
+            let own = checkpoint_files(at).into_iter();
+            own.chain(critic).map(Some).collect()
+        }
+    }
+}
+
+/// The same of a folder of data. One without them is an error of whoever reads it.
+fn data_names(at: &Path, split: Option<&str>) -> Vec<Option<String>> {
+    let files = rlhf_data::files(at, split).unwrap_or_default();
+    let name = |file: PathBuf| {
+        let name = file.strip_prefix(at).unwrap_or(&file);
+        Some(name.to_string_lossy().into_owned())
+    };
+    files.into_iter().map(name).collect()
+}
+
+fn input(setting: &str, stored: &Path, at: &Path, name: Option<String>) -> Result<Input> {
+    let (path, at) = match &name {
+        None => (stored.to_path_buf(), at.to_path_buf()),
+        Some(name) => (stored.join(name), at.join(name)),
+    };
+    let file = InputFile {
+        setting: setting.into(),
+        path: path.to_string_lossy().into_owned(),
+        name,
+        stamp: Stamp::of(&at)?,
+        sha256: None,
+    };
+    Ok(Input { file, at })
+}
+
+/// Of each program that scores, the file it is in where a path names it, and the first argument that
+/// names a file: the script of an interpreter. What else it reads and writes, it may change as it runs.
+fn programs(config: &Config) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for program in config.reward.iter().flat_map(|rule| rule.programs()) {
+        let (name, arguments) = program
+            .split_first()
+            .map_or(("", &[][..]), |(name, rest)| (name.as_str(), rest));
+        // Without a slash it is looked for in PATH, where the system puts what it likes.
+        let own = Some(name).filter(|name| name.contains('/'));
+        let script = arguments.iter().map(String::as_str);
+        let mut script = script.filter(|argument| Path::new(argument).is_file());
+        let both = own.into_iter().chain(script.next());
+        found.extend(both.filter_map(|path| std::path::absolute(path).ok()));
+    }
+    found.retain(|path: &PathBuf| path.is_file());
+    found
+}
