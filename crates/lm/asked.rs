@@ -1,7 +1,7 @@
 //! Whether a network can answer what it is asked: the same checks for every implementation.
 
 use crate::{Error, Heads};
-use rlhf_objective::{OutputGrads, Purpose, Result, Start};
+use rlhf_objective::{OutputGrads, Purpose, Result, RowGradients, Start};
 use rlhf_tensor::Storage;
 
 /// Whether there is a vocabulary head to ask.
@@ -69,6 +69,19 @@ pub(crate) fn check_start(start: &Start<'_>, context: usize) -> Result<()> {
         .into());
     }
     Ok(())
+}
+
+/// Whether gradients of whole rows fit a range of the `n` response tokens of the last read, in a
+/// vocabulary of `vocab`.
+pub(crate) fn check_row_gradients(
+    rows: &std::ops::Range<usize>,
+    gradients: &RowGradients,
+    n: usize,
+    vocab: usize,
+) -> Result<()> {
+    check_range(rows, n)?;
+    check_rows("gradients of rows", rows.len(), gradients.rows())?;
+    check_rows("vocabulary entries of gradients", vocab, gradients.vocab())
 }
 
 /// Whether there is one item a row.

@@ -88,7 +88,7 @@ fn answers(model: &mut dyn Model) -> [Vec<f32>; 3] {
     [
         read.log_probs.to_vec().unwrap(),
         dist,
-        decoder.scores().to_vec(),
+        decoder.log_dist().unwrap().to_vec(),
     ]
 }
 

@@ -206,9 +206,10 @@ fn decoding_scores_as_reading_does() {
             };
             let mut look = |decoder: &dyn Decoder, live: &[&[u32]]| {
                 assert_eq!(decoder.rows(), live.len());
-                assert_eq!(decoder.scores().len(), live.len() * VOCAB);
-                for (history, scores) in live.iter().zip(decoder.scores().chunks(VOCAB)) {
-                    seen.push((history.to_vec(), log_softmax(scores)));
+                let rows = decoder.log_dist().unwrap().to_rows();
+                assert_eq!(rows.concat().len(), live.len() * VOCAB);
+                for (history, row) in live.iter().zip(rows) {
+                    seen.push((history.to_vec(), row));
                 }
             };
             decoder
@@ -223,7 +224,7 @@ fn decoding_scores_as_reading_does() {
                 &*decoder,
                 &[&histories[0][..4], &histories[1][..4], &histories[2][..2]],
             );
-            decoder.retain(&[false, true, true]).unwrap();
+            decoder.gather(&[1, 2]).unwrap();
             look(&*decoder, &[&histories[1][..4], &histories[2][..2]]);
             decoder.start(&[start(&[9], 1)]).unwrap();
             look(
@@ -232,11 +233,11 @@ fn decoding_scores_as_reading_does() {
             );
             decoder.step(&[5, 3, 9]).unwrap();
             look(&*decoder, &[histories[1], histories[2], &histories[3][..2]]);
-            decoder.retain(&[false, false, true]).unwrap();
+            decoder.gather(&[2]).unwrap();
             decoder.step(&[1]).unwrap();
             look(&*decoder, &[histories[3]]);
             assert!(decoder.step(&[1, 2]).is_err());
-            assert!(decoder.retain(&[]).is_err());
+            assert!(decoder.gather(&[1]).is_err());
             assert!(decoder.step(&[VOCAB as u32]).is_err());
         }
         for (history, scores) in seen {
@@ -368,5 +369,43 @@ fn what_cannot_be_answered_is_refused() {
         let error = short.read(&sequences(), Want::SCORE).unwrap_err();
         assert!(error.to_string().contains("context of 8"), "{error}");
         assert!(short.log_dist(0..1).is_err());
+    }
+}
+
+#[test]
+fn a_row_can_be_continued_several_times() {
+    for backend in BACKENDS {
+        let mut model = network(&config(), backend, Heads::Language, 1.0);
+        let mut seen: Vec<(Vec<u32>, Vec<f32>)> = Vec::new();
+        {
+            let mut decoder = model.decoder().unwrap();
+            let start = Start {
+                prompt: &[3, 1],
+                samples: 2,
+                max_new_tokens: 4,
+            };
+            decoder.start(&[start]).unwrap();
+            decoder.step(&[7, 2]).unwrap();
+            // The second row three times and the first once, in another order.
+            decoder.gather(&[1, 0, 1, 1]).unwrap();
+            let rows = decoder.log_dist().unwrap().to_rows();
+            assert!(rows[0] == rows[2] && rows[2] == rows[3] && rows[0] != rows[1]);
+            decoder.step(&[4, 5, 6, 4]).unwrap();
+            let rows = decoder.log_dist().unwrap().to_rows();
+            assert_eq!(rows[0], rows[3]);
+            let ends = [[2, 4], [7, 5], [2, 6], [2, 4]];
+            seen.extend(
+                ends.map(|end| [&[3, 1][..], &end].concat())
+                    .into_iter()
+                    .zip(rows),
+            );
+        }
+        for (history, row) in seen {
+            let prompt = vec![Prompt::from_ids(history)];
+            let next = Response::new(0, vec![0], Finish::Length);
+            let s = Sequences::new(prompt, vec![next]).unwrap();
+            model.read(&s, Want::SCORE).unwrap();
+            close(&row, &dist(&mut *model, 0..1), 1e-4);
+        }
     }
 }

@@ -21,6 +21,8 @@ mod packed;
 mod parity;
 mod plain;
 mod restricted;
+#[cfg(test)]
+mod row_gradients_tests;
 mod save;
 #[cfg(test)]
 mod scored;

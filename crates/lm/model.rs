@@ -4,7 +4,10 @@ use crate::bodies::gpt2::{self, HEAD_WEIGHT, SCORE_WEIGHT, VALUE_BIAS, VALUE_WEI
 use crate::checkpoint::Tensors;
 use crate::save::{self, Companions};
 use crate::{Error, Gpt2Config, Plain, Result, ends, engine};
-use rlhf_objective::{Decoder, LogDist, Network, OutputGrads, Outputs, Sequences, Visit, Want};
+use rlhf_objective::{
+    ActionValues, Decoder, LogDist, Network, OutputGrads, Outputs, RowGradients, Sequences, Visit,
+    Want,
+};
 use rlhf_tensor::cpu::Precision;
 use rlhf_tensor::{Parameters, Storage};
 use serde::{Deserialize, Serialize};
@@ -258,6 +261,18 @@ impl Network for Loaded {
         each: &mut Visit<'_>,
     ) -> rlhf_objective::Result<Outputs> {
         self.network.read_showing(sequences, each)
+    }
+
+    fn action_values(&mut self, rows: Range<usize>) -> rlhf_objective::Result<ActionValues<'_>> {
+        self.network.action_values(rows)
+    }
+
+    fn backward_rows(
+        &mut self,
+        rows: Range<usize>,
+        gradients: &RowGradients,
+    ) -> rlhf_objective::Result<()> {
+        self.network.backward_rows(rows, gradients)
     }
 
     fn backward(&mut self, gradients: &OutputGrads) -> rlhf_objective::Result<()> {

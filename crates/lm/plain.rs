@@ -4,12 +4,15 @@
 
 mod decoder;
 
-use crate::asked::{check_language, check_trainable, nothing_read, of_numbers};
+use crate::asked::{
+    check_language, check_range, check_row_gradients, check_trainable, nothing_read, of_numbers,
+};
 use crate::bodies::gpt2::{Affine, BlockIds, Gpt2Ids};
 use crate::{Activation, Gpt2Config, Heads, Packed};
 use decoder::PlainDecoder;
 use rlhf_objective::{
-    Decoder, LogDist, Network, OutputGrads, Outputs, Purpose, Result, Sequences, Want,
+    ActionValues, Decoder, LogDist, Network, OutputGrads, Outputs, Purpose, Result, RowGradients,
+    Sequences, Want,
 };
 use rlhf_tensor::candle_nn::ops;
 use rlhf_tensor::{D, Device, ParameterId, Parameters, Tensor, Var};
@@ -35,6 +38,8 @@ struct Read {
     /// Values or scores.
     values: Option<Tensor>,
     purpose: Purpose,
+    /// The scores of rows times the gradients that came back for them, summed.
+    rows: Option<Tensor>,
 }
 
 /// The parameters as candle variables.
@@ -242,6 +247,7 @@ impl Plain {
             entropy,
             values,
             purpose: want.purpose,
+            rows: None,
         })
     }
 }
@@ -292,7 +298,35 @@ impl Network for Plain {
         LogDist::of_log_probs(log_dist.flatten_all()?.to_vec1::<f32>()?, self.vocab())
     }
 
+    fn action_values(&mut self, rows: Range<usize>) -> Result<ActionValues<'_>> {
+        check_language(self.heads)?;
+        let read = self.last.as_ref().ok_or_else(nothing_read)?;
+        check_range(&rows, read.hidden.dim(0)?)?;
+        let hidden = read.hidden.narrow(0, rows.start, rows.len())?;
+        let scores = self.head(&read.weights, &hidden)?;
+        ActionValues::new(scores.flatten_all()?.to_vec1::<f32>()?, self.vocab())
+    }
+
+    fn backward_rows(&mut self, rows: Range<usize>, gradients: &RowGradients) -> Result<()> {
+        check_language(self.heads)?;
+        let read = self.last.as_ref().ok_or_else(nothing_read)?;
+        check_trainable(read.purpose, self.parameters.storage())?;
+        check_row_gradients(&rows, gradients, read.hidden.dim(0)?, self.vocab())?;
+        let hidden = read.hidden.narrow(0, rows.start, rows.len())?;
+        let shape = (rows.len(), self.vocab());
+        let gradients = Tensor::from_slice(gradients.as_host(), shape, &Device::Cpu)?;
+        let weighed = (self.head(&read.weights, &hidden)? * gradients)?.sum_all()?;
+        if let Some(read) = &mut self.last {
+            read.rows = Some(match read.rows.take() {
+                Some(before) => (before + weighed)?,
+                None => weighed,
+            });
+        }
+        Ok(())
+    }
+
     fn backward(&mut self, gradients: &OutputGrads) -> Result<()> {
+        let rows = self.last.as_mut().and_then(|read| read.rows.take());
         let read = self.last.as_ref().ok_or_else(nothing_read)?;
         check_trainable(read.purpose, self.parameters.storage())?;
         let weigh = |output: &Tensor, gradient: &Vec<f32>| {
@@ -311,6 +345,9 @@ impl Network for Plain {
             if let (Some(output), Some(gradient)) = (output, gradient) {
                 total = (total + weigh(output, gradient)?)?;
             }
+        }
+        if let Some(rows) = rows {
+            total = (total + rows)?;
         }
         let found = total.backward()?;
         let ids: Vec<_> = self.parameters.ids().collect();

@@ -1,10 +1,10 @@
 //! A network that says some tokens only.
 
-use crate::asked::check_range;
+use crate::asked::{check_range, check_row_gradients};
 use crate::{Model, Result};
 use rlhf_objective::{
     Decoder, Error, Finish, LogDist, MappedDecoder, Network, OutputGrads, Outputs, Prompt,
-    Response, Sequences, Want,
+    Response, RowGradients, Sequences, Want,
 };
 use rlhf_tensor::Parameters;
 use std::collections::HashMap;
@@ -29,6 +29,8 @@ struct Read {
     taken: Vec<(usize, usize)>,
     /// log π(·|prefix) over A: [prefixes, A].
     rows: Vec<f32>,
+    /// The gradient with respect to them that came back in whole rows; empty if none did.
+    gradient: Vec<f32>,
 }
 
 impl Restricted {
@@ -127,7 +129,12 @@ impl Network for Restricted {
         let outputs = self.model.read(&expanded, inside)?;
         let (size, mut rows) = (self.tokens.len(), outputs.log_probs.to_vec()?);
         rows.chunks_mut(size).for_each(normalize);
-        let read = Read { taken, rows };
+        let gradient = Vec::new();
+        let read = Read {
+            taken,
+            rows,
+            gradient,
+        };
         let of = |of: &dyn Fn(usize, usize) -> f32| -> Vec<f32> {
             read.taken
                 .iter()
@@ -158,10 +165,37 @@ impl Network for Restricted {
         LogDist::of_log_probs(flat, vocab)
     }
 
+    fn backward_rows(
+        &mut self,
+        rows: Range<usize>,
+        gradients: &RowGradients,
+    ) -> rlhf_objective::Result<()> {
+        let (vocab, size) = (self.vocab(), self.tokens.len());
+        check_row_gradients(&rows, gradients, self.last()?.taken.len(), vocab)?;
+        let Some(read) = &mut self.read else {
+            return Ok(());
+        };
+        read.gradient.resize(read.rows.len(), 0.0);
+        let taken = gradients.as_host().chunks(vocab).zip(&read.taken[rows]);
+        for (row, &(prefix, _)) in taken {
+            let sums = read.gradient[prefix * size..].iter_mut();
+            sums.zip(&self.tokens)
+                .for_each(|(sum, &token)| *sum += row[token as usize]);
+        }
+        Ok(())
+    }
+
     fn backward(&mut self, gradients: &OutputGrads) -> rlhf_objective::Result<()> {
         let size = self.tokens.len();
+        let of_rows = match &mut self.read {
+            Some(read) => std::mem::take(&mut read.gradient),
+            None => Vec::new(),
+        };
         let read = self.last()?;
-        let mut inside = vec![0.0; read.rows.len()];
+        let some =
+            gradients.log_probs.is_some() || gradients.entropy.is_some() || !of_rows.is_empty();
+        let mut inside = of_rows;
+        inside.resize(read.rows.len(), 0.0);
         let mut of_values = gradients.values.as_ref().map(|_| inside.clone());
         let at = |of: &Option<Vec<f32>>, t: usize| of.as_ref().map_or(0.0, |of| of[t]);
         for (t, &(prefix, place)) in read.taken.iter().enumerate() {
@@ -180,7 +214,6 @@ impl Network for Restricted {
                 of_values[prefix * size] += at(&gradients.values, t);
             }
         }
-        let some = gradients.log_probs.is_some() || gradients.entropy.is_some();
         self.model.backward(&OutputGrads {
             log_probs: some.then_some(inside),
             values: of_values,

@@ -27,7 +27,9 @@
 //! assert_eq!(log_probs.sums().unwrap().to_vec().unwrap(), [-3.0, -0.5]);
 //! ```
 
+mod action_values;
 mod beta;
+mod decoder;
 mod error;
 mod estimators;
 #[cfg(test)]
@@ -48,16 +50,18 @@ mod rollouts;
 mod sequences;
 mod tilt;
 
+pub use action_values::{ActionValues, RowGradients, RowValues};
 pub use beta::{Adaptive, Beta, Bound, Observed, Target};
+pub use decoder::{Decoder, Start, check_gather, gathered};
 pub use error::{Error, Result};
 pub use estimators::{k1, k2, k3, kl_of_rows, rao_blackwell};
 pub use items::Items;
 pub use kl::{AgainstPrior, exact_kl};
 pub use link::log_sigmoid;
 pub use local::LocalKl;
-pub use log_dist::{LogDist, Visit};
+pub use log_dist::{Draw, LogDist, Visit};
 pub use mapped::MappedDecoder;
-pub use network::{Decoder, Network, OutputGrads, Outputs, Purpose, Start, Want, rows_at_once};
+pub use network::{Network, OutputGrads, Outputs, Purpose, Want, rows_at_once};
 pub use objective::{
     KlPenalty, Objective, Prior, Reward, SeenBatch, finite_opinions, finite_scores,
 };

@@ -1,21 +1,39 @@
 //! Whole log-distributions, row by row, where they were computed.
 
-use crate::{Error, Result};
-use rlhf_tensor::cpu;
+use crate::{Error, Result, RowGradients};
+use rlhf_tensor::cpu::{self, LogRows, RowGradient, RowSummary};
+use serde::Serialize;
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 /// Rows of log-distributions over V tokens, nats: for each row V scores, and the number by which
 /// they exceed the log-probabilities. A network lends the logits it has rather than copy them.
+///
+/// It is a handle: what is done with rows of V numbers is done by its operations, where the rows lie,
+/// and answers are numbers a row or a token. Whole rows come to the host only where somebody asks
+/// ([`to_vec`](Self::to_vec), [`copy_scores`](Self::copy_scores)).
 #[derive(Debug, Clone)]
 pub struct LogDist<'a> {
     scores: Cow<'a, [f32]>,
-    log_sums: Vec<f32>,
+    /// Of a decoder, computed when they are asked for: drawing does not need them.
+    log_sums: OnceCell<Vec<f32>>,
     vocab: usize,
 }
 
 /// Who is shown log-distributions as a batch is read: each time the next of the N response tokens,
 /// and their rows.
 pub type Visit<'a> = dyn FnMut(std::ops::Range<usize>, LogDist<'_>) -> Result<()> + 'a;
+
+/// How a token is chosen from its distribution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Draw {
+    /// At random, from the whole distribution: what training needs.
+    #[default]
+    Sample,
+    /// The most probable one; the lowest id of several.
+    Greedy,
+}
 
 impl<'a> LogDist<'a> {
     /// Of `scores`, [rows, V], and `log_sums`, \[rows\]: the log-probability of a token is its score
@@ -28,20 +46,22 @@ impl<'a> LogDist<'a> {
         log_sums: Vec<f32>,
         vocab: usize,
     ) -> Result<Self> {
+        let (rows, scores) = (log_sums.len(), scores.into());
+        let fits = rows.saturating_mul(vocab) == scores.len() && vocab > 0;
+        let known = OnceCell::from(log_sums);
+        Self::sized(fits, rows.saturating_mul(vocab), scores, known, vocab)
+    }
+
+    /// Of scores alone, [rows, V]: log-probabilities up to a constant a row, which is computed when it
+    /// is needed.
+    ///
+    /// # Errors
+    /// If they are no whole rows.
+    pub fn of_scores(scores: impl Into<Cow<'a, [f32]>>, vocab: usize) -> Result<Self> {
         let scores = scores.into();
-        let (expected, got) = (log_sums.len().saturating_mul(vocab), scores.len());
-        match expected == got && vocab > 0 {
-            true => Ok(Self {
-                scores,
-                log_sums,
-                vocab,
-            }),
-            false => Err(Error::Size {
-                what: "scores of log-distributions",
-                expected,
-                got,
-            }),
-        }
+        let rows = scores.len().checked_div(vocab).unwrap_or(0);
+        let fits = rows * vocab == scores.len() && vocab > 0;
+        Self::sized(fits, rows * vocab, scores, OnceCell::new(), vocab)
     }
 
     /// Of log-probabilities, [rows, V], nats.
@@ -54,6 +74,27 @@ impl<'a> LogDist<'a> {
         Self::new(log_probs, vec![0.0; rows], vocab)
     }
 
+    fn sized(
+        fits: bool,
+        expected: usize,
+        scores: Cow<'a, [f32]>,
+        log_sums: OnceCell<Vec<f32>>,
+        vocab: usize,
+    ) -> Result<Self> {
+        if !fits {
+            return Err(Error::Size {
+                what: "scores of log-distributions",
+                expected,
+                got: scores.len(),
+            });
+        }
+        Ok(Self {
+            scores,
+            log_sums,
+            vocab,
+        })
+    }
+
     /// V.
     #[must_use]
     pub fn vocab(&self) -> usize {
@@ -63,13 +104,33 @@ impl<'a> LogDist<'a> {
     /// How many rows there are.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.log_sums.len()
+        self.scores.len() / self.vocab
+    }
+
+    fn log_sums(&self) -> &[f32] {
+        self.log_sums.get_or_init(|| {
+            let summaries = self.summaries();
+            summaries.iter().map(|row| row.log_sum).collect()
+        })
+    }
+
+    fn summaries(&self) -> Vec<RowSummary> {
+        let mut summaries = vec![RowSummary::default(); self.rows()];
+        cpu::summarize_rows(&self.scores, self.vocab, &mut summaries);
+        summaries
+    }
+
+    pub(crate) fn on_host(&self) -> LogRows<'_> {
+        LogRows {
+            scores: &self.scores,
+            log_sums: self.log_sums(),
+        }
     }
 
     /// The log-probabilities of every row, one row behind the other: [rows, V], nats.
     #[must_use]
     pub fn to_vec(&self) -> Vec<f32> {
-        let rows = self.scores.chunks_exact(self.vocab).zip(&self.log_sums);
+        let rows = self.scores.chunks_exact(self.vocab).zip(self.log_sums());
         rows.flat_map(|(row, log_sum)| row.iter().map(move |x| x - log_sum))
             .collect()
     }
@@ -81,28 +142,150 @@ impl<'a> LogDist<'a> {
         flat.chunks_exact(self.vocab).map(<[f32]>::to_vec).collect()
     }
 
+    /// Replaces `into` by the scores, [rows, V]: log-probabilities up to a constant a row. For
+    /// decoders that change rows on the host.
+    pub fn copy_scores(&self, into: &mut Vec<f32>) {
+        into.clear();
+        into.extend_from_slice(&self.scores);
+    }
+
     /// KL(p ‖ q) of each of these rows p from the same row q of `other`, nats: \[rows\].
     ///
     /// # Errors
     /// If there are not as many rows, or not as many tokens.
     pub fn kl(&self, other: &LogDist<'_>) -> Result<Vec<f32>> {
-        for (what, expected, got) in [
-            ("rows of log-distributions", self.rows(), other.rows()),
-            ("vocabulary entries", self.vocab, other.vocab),
-        ] {
-            if expected != got {
-                return Err(Error::Size {
-                    what,
-                    expected,
-                    got,
-                });
+        self.check_alike(other)?;
+        let (p, q) = (self.on_host(), other.on_host());
+        Ok(cpu::kl_rows(
+            (p.scores, p.log_sums),
+            (q.scores, q.log_sums),
+            self.vocab,
+        ))
+    }
+
+    /// The gradient of Σ `upstream`·[`kl`](Self::kl) with respect to these scores:
+    /// p·(log p − log q − KL) in each row.
+    ///
+    /// # Errors
+    /// As there, or if there is not one number a row.
+    pub fn kl_gradient(&self, other: &LogDist<'_>, upstream: &[f32]) -> Result<RowGradients> {
+        self.check_alike(other)?;
+        let none = vec![0.0; self.scores.len()];
+        let tilt = cpu::expected_tilt_rows(self.on_host(), other.on_host(), &none, 1.0, self.vocab);
+        RowGradients::weighted(tilt.derivatives, self.vocab, upstream)
+    }
+
+    /// The log-probability of one token a row, nats: \[rows\].
+    ///
+    /// # Errors
+    /// If there is not one token a row, or one is not in the vocabulary.
+    pub fn gather(&self, tokens: &[u32]) -> Result<Vec<f32>> {
+        check_tokens(tokens, self.rows(), self.vocab)?;
+        let rows = self.scores.chunks_exact(self.vocab);
+        let rows = rows.zip(self.log_sums()).zip(tokens);
+        Ok(rows
+            .map(|((row, log_sum), token)| row[*token as usize] - log_sum)
+            .collect())
+    }
+
+    /// The entropy of each row, nats: \[rows\].
+    #[must_use]
+    pub fn entropy(&self) -> Vec<f32> {
+        self.summaries().iter().map(|row| row.entropy).collect()
+    }
+
+    /// The gradient of Σ `log_probs`·[`gather`](Self::gather) + Σ `entropies`·[`entropy`](Self::entropy)
+    /// with respect to these scores: 1{token} − p, and −p·(log p + H).
+    ///
+    /// # Errors
+    /// As there, or if there are not as many numbers as rows.
+    pub fn gather_gradient(
+        &self,
+        tokens: &[u32],
+        log_probs: &[f32],
+        entropies: &[f32],
+    ) -> Result<RowGradients> {
+        check_tokens(tokens, self.rows(), self.vocab)?;
+        check_rows(log_probs.len(), self.rows())?;
+        check_rows(entropies.len(), self.rows())?;
+        let upstream = tokens.iter().zip(log_probs).zip(entropies);
+        let upstream = upstream.map(|((&target, &log_prob), &entropy)| RowGradient {
+            target,
+            log_prob,
+            entropy,
+        });
+        let mut rows = self.scores.to_vec();
+        let upstream: Vec<_> = upstream.collect();
+        cpu::log_softmax_backward(&mut rows, self.vocab, &self.summaries(), &upstream, 1.0);
+        RowGradients::new(rows, self.vocab)
+    }
+
+    /// Chooses a token of each row: at random by inverting the cumulative distribution at the row's
+    /// uniform number in [0, 1), or the most probable one. Answers the token and its log-probability,
+    /// nats.
+    ///
+    /// # Errors
+    /// If there is not one uniform number a row.
+    pub fn draw(&self, uniforms: &[f64], draw: Draw) -> Result<Vec<(u32, f32)>> {
+        check_rows(uniforms.len(), self.rows())?;
+        Ok(match draw {
+            Draw::Sample if uniforms.is_empty() => Vec::new(),
+            Draw::Sample => cpu::sample_rows(&self.scores, uniforms),
+            Draw::Greedy => {
+                let rows = self.scores.chunks_exact(self.vocab);
+                rows.map(cpu::greedy_row).collect()
             }
-        }
-        let (p, q) = (
-            (&*self.scores, &self.log_sums[..]),
-            (&*other.scores, &other.log_sums[..]),
-        );
-        Ok(cpu::kl_rows(p, q, self.vocab))
+        })
+    }
+
+    /// The `count` most probable tokens of each row with their log-probabilities, nats: the most probable
+    /// first, the lower id first of equal ones. A token of probability 0 is no candidate.
+    #[must_use]
+    pub fn candidates(&self, count: usize) -> Vec<Vec<(u32, f32)>> {
+        let rows = self.scores.chunks_exact(self.vocab).zip(self.log_sums());
+        let rows = rows.map(|(row, log_sum)| {
+            let mut found = cpu::top(row, count);
+            found.iter_mut().for_each(|(_, score)| *score -= log_sum);
+            found
+        });
+        rows.collect()
+    }
+
+    pub(crate) fn check_alike(&self, other: &LogDist<'_>) -> Result<()> {
+        check_rows(other.rows(), self.rows())?;
+        check_vocab(other.vocab, self.vocab)
+    }
+}
+
+pub(crate) fn check_vocab(got: usize, expected: usize) -> Result<()> {
+    if got == expected {
+        return Ok(());
+    }
+    Err(Error::Size {
+        what: "vocabulary entries",
+        expected,
+        got,
+    })
+}
+
+pub(crate) fn check_rows(got: usize, expected: usize) -> Result<()> {
+    if got == expected {
+        return Ok(());
+    }
+    Err(Error::Size {
+        what: "rows of log-distributions",
+        expected,
+        got,
+    })
+}
+
+pub(crate) fn check_tokens(tokens: &[u32], rows: usize, vocab: usize) -> Result<()> {
+    check_rows(tokens.len(), rows)?;
+    match tokens.iter().find(|token| **token as usize >= vocab) {
+        None => Ok(()),
+        Some(token) => Err(Error::Unsupported(format!(
+            "token {token} is not in the vocabulary of {vocab}"
+        ))),
     }
 }
 
@@ -119,15 +302,20 @@ mod tests {
             0.25f32.ln(),
             0.75f32.ln(),
         ];
-        let q = LogDist::new(q.to_vec(), vec![3.0, 0.0], 2).unwrap();
+        let known = LogDist::new(q.to_vec(), vec![3.0, 0.0], 2).unwrap();
+        let found = LogDist::of_scores(&q[..], 2).unwrap();
         let expected = 0.5 * (4f32 / 3.0).ln();
-        for kl in p.kl(&q).unwrap() {
-            assert!((kl - expected).abs() < 1e-6, "{kl}");
+        for q in [known, found] {
+            for kl in p.kl(&q).unwrap() {
+                assert!((kl - expected).abs() < 1e-6, "{kl}");
+            }
+            let rows = q.to_rows();
+            assert_eq!(rows.concat(), q.to_vec());
+            assert!(rows.iter().all(|row| (row[0].exp() - 0.25).abs() < 1e-6));
+            assert_eq!((q.rows(), q.vocab()), (2, 2));
+            let taken = q.gather(&[1, 0]).unwrap();
+            assert!((taken[0].exp() - 0.75).abs() < 1e-6 && (taken[1].exp() - 0.25).abs() < 1e-6);
         }
-        let rows = q.to_rows();
-        assert_eq!(rows.concat(), q.to_vec());
-        assert!(rows.iter().all(|row| (row[0].exp() - 0.25).abs() < 1e-6));
-        assert_eq!((q.rows(), q.vocab()), (2, 2));
     }
 
     #[test]
@@ -135,16 +323,69 @@ mod tests {
         assert!(LogDist::of_log_probs(vec![0.0; 5], 2).is_err());
         assert!(LogDist::of_log_probs(vec![0.0; 5], 0).is_err());
         assert!(LogDist::of_log_probs(vec![], 0).is_err());
+        assert!(LogDist::of_scores(vec![0.0; 5], 2).is_err());
+        assert!(LogDist::of_scores(vec![], 0).is_err());
         assert!(LogDist::new(vec![0.0; 4], vec![0.0; 3], 2).is_err());
         let two = LogDist::of_log_probs(vec![0.0; 4], 2).unwrap();
+        let said = |error: Error, word: &str| {
+            let text = error.to_string();
+            assert!(text.contains(word), "{text}");
+        };
         let wide = LogDist::of_log_probs(vec![0.0; 6], 3).unwrap();
-        assert!(
-            two.kl(&wide)
-                .unwrap_err()
-                .to_string()
-                .contains("vocabulary")
-        );
+        said(two.kl(&wide).unwrap_err(), "vocabulary");
         let one = LogDist::of_log_probs(vec![0.0; 2], 2).unwrap();
-        assert!(two.kl(&one).unwrap_err().to_string().contains("rows"));
+        said(two.kl(&one).unwrap_err(), "rows");
+        said(two.gather(&[0]).unwrap_err(), "rows");
+        said(two.gather(&[0, 2]).unwrap_err(), "token 2");
+        said(two.draw(&[0.5], Draw::Sample).unwrap_err(), "rows");
+        said(two.kl_gradient(&two, &[1.0]).unwrap_err(), "rows");
+    }
+
+    #[test]
+    fn tokens_are_drawn_where_the_rows_lie() {
+        let scores = [0.0, 2f32.ln(), 5f32.ln(), 0.0].map(|x| x + 1.0);
+        let rows = LogDist::of_scores(scores.repeat(2), 4).unwrap();
+        // The cumulative probabilities are 1/9, 3/9, 8/9 and 1.
+        let drawn = rows.draw(&[0.2, 0.95], Draw::Sample).unwrap();
+        assert_eq!((drawn[0].0, drawn[1].0), (1, 3));
+        assert!((drawn[0].1 - (2f32 / 9.0).ln()).abs() < 1e-6);
+        let greedy = rows.draw(&[0.2, 0.95], Draw::Greedy).unwrap();
+        assert_eq!((greedy[0].0, greedy[1].0), (2, 2));
+        let found = &rows.candidates(3)[1];
+        let tokens: Vec<u32> = found.iter().map(|(token, _)| *token).collect();
+        assert_eq!(tokens, [2, 1, 0]);
+        assert!((found[0].1 - (5f32 / 9.0).ln()).abs() < 1e-6);
+        let none = LogDist::of_scores(vec![], 4).unwrap();
+        assert!(none.draw(&[], Draw::Sample).unwrap().is_empty());
+    }
+
+    #[test]
+    fn gradients_are_slopes() {
+        let wave = |shift: f32| (0..10).map(move |i| (i as f32 * 1.1 + shift).sin());
+        let (scores, other): (Vec<f32>, Vec<f32>) = (wave(0.0).collect(), wave(2.0).collect());
+        let other = LogDist::of_scores(other, 5).unwrap();
+        let (tokens, a, b, c) = ([3, 0], [0.7, -1.1], [0.4, 0.9], [1.3, -0.6]);
+        let dot =
+            |x: &[f32], y: &[f32]| -> f64 { x.iter().zip(y).map(|(x, y)| f64::from(x * y)).sum() };
+        let loss = |scores: &[f32]| {
+            let rows = LogDist::of_scores(scores, 5).unwrap();
+            dot(&rows.gather(&tokens).unwrap(), &a)
+                + dot(&rows.entropy(), &b)
+                + dot(&rows.kl(&other).unwrap(), &c)
+        };
+        let rows = LogDist::of_scores(&scores[..], 5).unwrap();
+        let mut gradient = rows.gather_gradient(&tokens, &a, &b).unwrap();
+        gradient
+            .add(&rows.kl_gradient(&other, &c).unwrap())
+            .unwrap();
+        for (i, got) in gradient.to_vec().into_iter().enumerate() {
+            let at = |by: f32| {
+                let mut moved = scores.clone();
+                moved[i] += by;
+                loss(&moved)
+            };
+            let slope = (at(1e-2) - at(-1e-2)) / 2e-2;
+            assert!((slope - f64::from(got)).abs() < 1e-4, "{i}: {slope} {got}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! A decoder that says something else than the one inside.
 
-use crate::{Decoder, Result, Start};
+use crate::{Decoder, LogDist, Result, Start};
 
 /// Another decoder, each row of its scores changed by a function: one policy or prior made of another,
 /// token by token.
@@ -20,11 +20,11 @@ impl<'a, F: FnMut(&mut [f32])> MappedDecoder<'a, F> {
         }
     }
 
-    fn refresh(&mut self) {
-        self.scores.clear();
-        self.scores.extend_from_slice(self.decoder.scores());
+    fn refresh(&mut self) -> Result<()> {
+        self.decoder.log_dist()?.copy_scores(&mut self.scores);
         let rows = self.scores.chunks_mut(self.decoder.vocab());
         rows.for_each(&mut self.change);
+        Ok(())
     }
 }
 
@@ -35,27 +35,24 @@ impl<F: FnMut(&mut [f32])> Decoder for MappedDecoder<'_, F> {
 
     fn start(&mut self, prompts: &[Start<'_>]) -> Result<()> {
         self.decoder.start(prompts)?;
-        self.refresh();
-        Ok(())
+        self.refresh()
     }
 
     fn rows(&self) -> usize {
         self.decoder.rows()
     }
 
-    fn scores(&self) -> &[f32] {
-        &self.scores
+    fn log_dist(&self) -> Result<LogDist<'_>> {
+        LogDist::of_scores(&self.scores[..], self.vocab())
     }
 
     fn step(&mut self, tokens: &[u32]) -> Result<()> {
         self.decoder.step(tokens)?;
-        self.refresh();
-        Ok(())
+        self.refresh()
     }
 
-    fn retain(&mut self, keep: &[bool]) -> Result<()> {
-        self.decoder.retain(keep)?;
-        self.refresh();
-        Ok(())
+    fn gather(&mut self, rows: &[usize]) -> Result<()> {
+        self.decoder.gather(rows)?;
+        self.refresh()
     }
 }

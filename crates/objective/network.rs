@@ -1,6 +1,8 @@
 //! What a network must answer, and how it decodes.
 
-use crate::{Error, LogDist, PerSeq, PerToken, Result, Sequences, Visit};
+use crate::{
+    ActionValues, Decoder, Error, LogDist, PerSeq, PerToken, Result, RowGradients, Sequences, Visit,
+};
 use rlhf_tensor::{Parameters, Tensor, Var};
 use std::ops::Range;
 
@@ -172,6 +174,34 @@ pub trait Network {
         Ok(outputs)
     }
 
+    /// A critic's Q(x, y₍<t₎, a) of every token a, for a range of the N response tokens of the last
+    /// read: [rows, V], in units of the reward. It is what the vocabulary-wide head says, before any
+    /// softmax.
+    ///
+    /// # Errors
+    /// If the network has no such head or keeps only normalized rows, nothing was read, or the range
+    /// is beyond it.
+    fn action_values(&mut self, _rows: Range<usize>) -> Result<ActionValues<'_>> {
+        Err(Error::Unsupported(
+            "this network does not offer action values: take one with a vocabulary-wide head"
+                .into(),
+        ))
+    }
+
+    /// Takes the gradient of a loss with respect to the rows of [`log_dist`](Self::log_dist) (its
+    /// scores) or of [`action_values`](Self::action_values), for a range of the response tokens of the
+    /// last read. Ranges add up until [`backward`](Self::backward), which must follow and carries them
+    /// into the parameters together with the gradients of the outputs.
+    ///
+    /// # Errors
+    /// If the network cannot, the last read was not to train, the parameters are frozen, or the sizes
+    /// do not fit.
+    fn backward_rows(&mut self, _rows: Range<usize>, _gradients: &RowGradients) -> Result<()> {
+        Err(Error::Unsupported(
+            "this network takes no gradients of whole rows".into(),
+        ))
+    }
+
     /// Adds the parameter gradients of a loss to [`parameters`](Self::parameters), given its
     /// gradient with respect to the outputs of the last read.
     ///
@@ -199,48 +229,4 @@ pub fn rows_at_once(tokens: usize) -> impl Iterator<Item = Range<usize>> {
     (0..tokens)
         .step_by(ROWS)
         .map(move |start| start..(start + ROWS).min(tokens))
-}
-
-/// A prompt to decode from.
-#[derive(Debug, Clone, Copy)]
-pub struct Start<'a> {
-    /// The prompt's tokens.
-    pub prompt: &'a [u32],
-    /// How many rows continue it; the prompt itself is read once.
-    pub samples: usize,
-    /// The most tokens each row will take.
-    pub max_new_tokens: usize,
-}
-
-/// A batch of growing sequences with their caches: the policy, every prior and every mixture decode
-/// through this, so one sampler serves them all. Rows may enter and leave at any time.
-pub trait Decoder {
-    /// V.
-    fn vocab(&self) -> usize;
-
-    /// Reads prompts and appends their rows (in order, a prompt's samples side by side) behind the
-    /// live ones.
-    ///
-    /// # Errors
-    /// If a token is not in the vocabulary, or a prompt with its new tokens exceeds the context.
-    fn start(&mut self, prompts: &[Start<'_>]) -> Result<()>;
-
-    /// How many rows are live.
-    fn rows(&self) -> usize;
-
-    /// For each live row its log-distribution over the next token, up to a constant a row (logits
-    /// divided by the temperature): [rows, V], row-major. Valid until the next call.
-    fn scores(&self) -> &[f32];
-
-    /// Appends one token to each live row and computes the next scores.
-    ///
-    /// # Errors
-    /// If there is not one token a row, or one is not in the vocabulary.
-    fn step(&mut self, tokens: &[u32]) -> Result<()>;
-
-    /// Drops the rows whose flag is false; the others move up in order, and their scores with them.
-    ///
-    /// # Errors
-    /// If there is not one flag a row.
-    fn retain(&mut self, keep: &[bool]) -> Result<()>;
 }

@@ -1,7 +1,10 @@
 //! A policy and its critic as one network.
 
 use rlhf_lm::Model;
-use rlhf_objective::{Decoder, LogDist, Network, OutputGrads, Outputs, Result, Sequences, Want};
+use rlhf_objective::{
+    ActionValues, Decoder, LogDist, Network, OutputGrads, Outputs, Result, RowGradients, Sequences,
+    Want,
+};
 use rlhf_tensor::Parameters;
 use std::ops::Range;
 use std::path::Path;
@@ -11,6 +14,8 @@ use std::path::Path;
 pub struct ActorCritic {
     policy: Box<dyn Model>,
     critic: Option<Box<dyn Model>>,
+    /// Whether the policy was given gradients of whole rows that it has not carried down yet.
+    rows_came_back: bool,
 }
 
 impl ActorCritic {
@@ -21,6 +26,7 @@ impl ActorCritic {
         Self {
             policy,
             critic: None,
+            rows_came_back: false,
         }
     }
 
@@ -31,6 +37,7 @@ impl ActorCritic {
         Self {
             policy,
             critic: Some(critic),
+            rows_came_back: false,
         }
     }
 
@@ -67,6 +74,7 @@ impl Network for ActorCritic {
     }
 
     fn read(&mut self, sequences: &Sequences, want: Want) -> Result<Outputs> {
+        self.rows_came_back = false;
         let outputs = self.policy.read(sequences, want)?;
         let Some(critic) = &mut self.critic else {
             return Ok(outputs);
@@ -83,7 +91,18 @@ impl Network for ActorCritic {
         self.policy.log_dist(rows)
     }
 
+    fn action_values(&mut self, rows: Range<usize>) -> Result<ActionValues<'_>> {
+        self.policy.action_values(rows)
+    }
+
+    fn backward_rows(&mut self, rows: Range<usize>, gradients: &RowGradients) -> Result<()> {
+        self.policy.backward_rows(rows, gradients)?;
+        self.rows_came_back = true;
+        Ok(())
+    }
+
     fn backward(&mut self, gradients: &OutputGrads) -> Result<()> {
+        let of_rows = std::mem::take(&mut self.rows_came_back);
         let Some(critic) = &mut self.critic else {
             return self.policy.backward(gradients);
         };
@@ -93,7 +112,7 @@ impl Network for ActorCritic {
             values,
             scores,
         } = gradients.clone();
-        if log_probs.is_some() || entropy.is_some() || scores.is_some() {
+        if of_rows || log_probs.is_some() || entropy.is_some() || scores.is_some() {
             self.policy.backward(&OutputGrads {
                 log_probs,
                 entropy,

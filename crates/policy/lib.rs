@@ -12,6 +12,7 @@ pub mod testing;
 mod waiting;
 
 pub use actor_critic::ActorCritic;
-pub use sampler::{Draw, Sampled, Sampling, sample};
+pub use rlhf_objective::Draw;
+pub use sampler::{Sampled, Sampling, sample};
 pub use score::score;
 pub use snapshot::{SnapshotError, load_optimizer, save_optimizer};

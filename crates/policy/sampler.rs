@@ -2,22 +2,11 @@
 
 use crate::waiting::{Unit, Waiting};
 use rlhf_objective::{
-    Decoder, Error, Finish, PerToken, Prompt, Response, Result, Sequences, Start,
+    Decoder, Draw, Error, Finish, LogDist, PerToken, Prompt, Response, Result, Sequences, Start,
 };
-use rlhf_tensor::{Rng, Stream, cpu};
+use rlhf_tensor::{Rng, Stream};
 use serde::Serialize;
 use std::sync::Arc;
-
-/// How a token is chosen from its distribution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Draw {
-    /// At random, from the whole distribution: what training needs.
-    #[default]
-    Sample,
-    /// The most probable one; the lowest id of several.
-    Greedy,
-}
 
 /// How responses are drawn. The temperature is the network's: there is one for drawing and scoring.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -86,22 +75,18 @@ pub fn sample(
         if live.is_empty() {
             break;
         }
-        let tokens = choose(decoder.scores(), decoder.vocab(), sampling.draw, &mut live);
-        let growing = |row: &Row| !row.finished(&sampling.stop);
-        let keep: Vec<bool> = live.iter().map(growing).collect();
-        if keep.contains(&false) {
-            decoder.retain(&keep)?;
+        let tokens = choose(&decoder.log_dist()?, sampling.draw, &mut live)?;
+        let growing = |row: &usize| !live[*row].finished(&sampling.stop);
+        let kept: Vec<usize> = (0..live.len()).filter(growing).collect();
+        if kept.len() < live.len() {
+            decoder.gather(&kept)?;
             for row in live.extract_if(.., |row| row.finished(&sampling.stop)) {
                 let index = row.index;
                 done[index] = Some(row);
             }
         }
         if !live.is_empty() {
-            let mut kept = keep.iter();
-            let next: Vec<u32> = tokens
-                .into_iter()
-                .filter(|_| kept.next() == Some(&true))
-                .collect();
+            let next: Vec<u32> = kept.into_iter().map(|row| tokens[row]).collect();
             decoder.step(&next)?;
         }
     }
@@ -174,32 +159,17 @@ fn enter(
 }
 
 /// Chooses and records a token for each live row.
-fn choose(scores: &[f32], vocab: usize, draw: Draw, live: &mut [Row]) -> Vec<u32> {
-    let chosen: Vec<(u32, f32)> = match draw {
-        Draw::Sample => {
-            let uniforms: Vec<f64> = live.iter_mut().map(|row| row.rng.uniform()).collect();
-            cpu::sample_rows(scores, &uniforms)
-        }
-        Draw::Greedy => scores.chunks_exact(vocab).map(greedy).collect(),
+fn choose(log_dist: &LogDist<'_>, draw: Draw, live: &mut [Row]) -> Result<Vec<u32>> {
+    let uniforms: Vec<f64> = match draw {
+        Draw::Sample => live.iter_mut().map(|row| row.rng.uniform()).collect(),
+        Draw::Greedy => vec![0.0; live.len()],
     };
+    let chosen = log_dist.draw(&uniforms, draw)?;
     for (row, (token, log_prob)) in live.iter_mut().zip(&chosen) {
         row.ids.push(*token);
         row.log_probs.push(*log_prob);
     }
-    chosen.into_iter().map(|(token, _)| token).collect()
-}
-
-/// The most probable token of a row of scores, and its log-prob.
-fn greedy(scores: &[f32]) -> (u32, f32) {
-    let mut best = 0;
-    for (token, &score) in scores.iter().enumerate() {
-        if score > scores[best] {
-            best = token;
-        }
-    }
-    let above = |&score: &f32| f64::from(score - scores[best]).exp();
-    let log_sum = scores.iter().map(above).sum::<f64>().ln();
-    (best as u32, -log_sum as f32)
+    Ok(chosen.into_iter().map(|(token, _)| token).collect())
 }
 
 impl Row {
@@ -306,15 +276,15 @@ mod tests {
         fn rows(&self) -> usize {
             self.0.rows()
         }
-        fn scores(&self) -> &[f32] {
-            self.0.scores()
+        fn log_dist(&self) -> Result<LogDist<'_>> {
+            self.0.log_dist()
         }
         fn step(&mut self, tokens: &[u32]) -> Result<()> {
             self.1.push(tokens.len());
             self.0.step(tokens)
         }
-        fn retain(&mut self, keep: &[bool]) -> Result<()> {
-            self.0.retain(keep)
+        fn gather(&mut self, rows: &[usize]) -> Result<()> {
+            self.0.gather(rows)
         }
     }
 

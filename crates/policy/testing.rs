@@ -3,7 +3,7 @@
 use rlhf_lm::Model;
 use rlhf_objective::{
     Decoder, Error, Finish, LogDist, Network, OutputGrads, Outputs, Prompt, Purpose, Response,
-    Result, Sequences, Start, Want,
+    Result, Sequences, Start, Want, check_gather, gathered,
 };
 use rlhf_tensor::{Init, ParameterSpec, Parameters, Rng, Storage, Stream};
 use std::ops::Range;
@@ -230,8 +230,8 @@ impl Decoder for BigramDecoder<'_> {
         self.rows
     }
 
-    fn scores(&self) -> &[f32] {
-        &self.scores
+    fn log_dist(&self) -> Result<LogDist<'_>> {
+        LogDist::of_scores(&self.scores[..], self.vocab())
     }
 
     fn step(&mut self, tokens: &[u32]) -> Result<()> {
@@ -249,20 +249,10 @@ impl Decoder for BigramDecoder<'_> {
         Ok(())
     }
 
-    fn retain(&mut self, keep: &[bool]) -> Result<()> {
-        if keep.len() != self.rows {
-            return Err(Error::Size {
-                what: "flags of rows",
-                expected: self.rows,
-                got: keep.len(),
-            });
-        }
-        let kept = self.scores.chunks(self.network.vocab).zip(keep);
-        let kept = kept
-            .filter(|(_, keep)| **keep)
-            .flat_map(|(row, _)| row.to_vec());
-        self.scores = kept.collect();
-        self.rows = keep.iter().filter(|keep| **keep).count();
+    fn gather(&mut self, rows: &[usize]) -> Result<()> {
+        check_gather(rows, self.rows)?;
+        self.scores = gathered(&self.scores, self.network.vocab, rows);
+        self.rows = rows.len();
         Ok(())
     }
 }

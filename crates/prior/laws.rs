@@ -126,6 +126,30 @@ fn an_objective_with_any_prior_depends_on_the_reward_over_beta_alone() {
 }
 
 #[test]
+fn a_decoder_continues_a_row_several_times() {
+    for mut prior in distributions() {
+        let led = |prior: &mut dyn Prior, branches: bool| -> Vec<Vec<f32>> {
+            let mut decoder = prior.decoder().unwrap();
+            let start = Start {
+                prompt: &[1, 2],
+                samples: if branches { 2 } else { 3 },
+                max_new_tokens: 4,
+            };
+            decoder.start(&[start]).unwrap();
+            if branches {
+                decoder.step(&[3, 4]).unwrap();
+                decoder.gather(&[1, 0, 1]).unwrap();
+            } else {
+                decoder.step(&[4, 3, 4]).unwrap();
+            }
+            decoder.step(&[2, 2, 0]).unwrap();
+            decoder.log_dist().unwrap().to_rows()
+        };
+        assert_eq!(led(&mut *prior, true), led(&mut *prior, false));
+    }
+}
+
+#[test]
 fn decoders_refuse_what_is_not_a_row() {
     for mut prior in distributions() {
         let mut decoder = prior.decoder().unwrap();
@@ -135,6 +159,6 @@ fn decoders_refuse_what_is_not_a_row() {
             max_new_tokens: 4,
         };
         decoder.start(&[start]).unwrap();
-        assert!(decoder.step(&[0; 9]).is_err() && decoder.retain(&[true; 9]).is_err());
+        assert!(decoder.step(&[0; 9]).is_err() && decoder.gather(&[9]).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! Drawing from a mean of two priors.
 
 use crate::mean::{Mean, normalize};
-use rlhf_objective::{Decoder, Error, Result, Start};
+use rlhf_objective::{Decoder, Error, LogDist, Result, Start};
 
 /// Two decoders in step, and for each row the mean of what they say.
 pub(crate) struct MixtureDecoder<'a> {
@@ -38,12 +38,11 @@ impl<'a> MixtureDecoder<'a> {
     }
 
     /// Mixes what the two say now.
-    fn mix(&mut self) {
+    fn mix(&mut self) -> Result<()> {
         let vocab = self.first.vocab();
         let [first, second, mixed] = &mut self.rows;
         for (rows, decoder) in [(&mut *first, &self.first), (&mut *second, &self.second)] {
-            rows.clear();
-            rows.extend_from_slice(decoder.scores());
+            decoder.log_dist()?.copy_scores(rows);
             rows.chunks_mut(vocab).for_each(normalize);
         }
         mixed.resize(first.len(), 0.0);
@@ -51,6 +50,7 @@ impl<'a> MixtureDecoder<'a> {
         for ((out, (a, b)), mean) in mixed.chunks_mut(vocab).zip(pairs).zip(&self.means) {
             mean.row(a, b, out);
         }
+        Ok(())
     }
 }
 
@@ -63,16 +63,15 @@ impl Decoder for MixtureDecoder<'_> {
         self.first.start(prompts)?;
         self.second.start(prompts)?;
         self.means.resize(self.first.rows(), self.mean);
-        self.mix();
-        Ok(())
+        self.mix()
     }
 
     fn rows(&self) -> usize {
         self.means.len()
     }
 
-    fn scores(&self) -> &[f32] {
-        &self.rows[2]
+    fn log_dist(&self) -> Result<LogDist<'_>> {
+        LogDist::of_scores(&self.rows[2][..], self.vocab())
     }
 
     fn step(&mut self, tokens: &[u32]) -> Result<()> {
@@ -83,16 +82,13 @@ impl Decoder for MixtureDecoder<'_> {
             let of = |rows: &[f32]| f64::from(rows[row * vocab + token as usize]);
             *mean = mean.after(of(&self.rows[0]), of(&self.rows[1]));
         }
-        self.mix();
-        Ok(())
+        self.mix()
     }
 
-    fn retain(&mut self, keep: &[bool]) -> Result<()> {
-        self.first.retain(keep)?;
-        self.second.retain(keep)?;
-        let mut flags = keep.iter();
-        self.means.retain(|_| flags.next() == Some(&true));
-        self.mix();
-        Ok(())
+    fn gather(&mut self, rows: &[usize]) -> Result<()> {
+        self.first.gather(rows)?;
+        self.second.gather(rows)?;
+        self.means = rows.iter().map(|&row| self.means[row]).collect();
+        self.mix()
     }
 }

@@ -1,7 +1,9 @@
 //! Every token is as likely as every other.
 
 use crate::flat::Flat;
-use rlhf_objective::{Decoder, Error, LogDist, PerToken, Prior, Result, Sequences, Start};
+use rlhf_objective::{
+    Decoder, Error, LogDist, PerToken, Prior, Result, Sequences, Start, check_gather,
+};
 use std::ops::Range;
 
 /// p₀(a | x, y₍<t₎) = 1/V: the objective is E\[r\] + β·(H(π) − E\[T\]·log V). At a fixed length that
@@ -78,8 +80,8 @@ impl Decoder for FlatDecoder {
         self.scores.len() / self.vocab
     }
 
-    fn scores(&self) -> &[f32] {
-        &self.scores
+    fn log_dist(&self) -> Result<LogDist<'_>> {
+        LogDist::of_scores(&self.scores[..], self.vocab())
     }
 
     fn step(&mut self, tokens: &[u32]) -> Result<()> {
@@ -93,10 +95,9 @@ impl Decoder for FlatDecoder {
         }
     }
 
-    fn retain(&mut self, keep: &[bool]) -> Result<()> {
-        self.expect("flags of rows", keep.len())?;
-        let kept = keep.iter().filter(|keep| **keep).count();
-        self.scores.truncate(kept * self.vocab);
+    fn gather(&mut self, rows: &[usize]) -> Result<()> {
+        check_gather(rows, self.rows())?;
+        self.scores.resize(rows.len() * self.vocab, 0.0);
         Ok(())
     }
 }

@@ -1,10 +1,13 @@
 //! A network of one row a state: what a policy is on a problem small enough to enumerate.
 
 use super::table_decoder::TableDecoder;
-use crate::asked::check_range;
+use crate::asked::{check_range, check_row_gradients};
 use crate::checkpoint::{MODEL, Tensors};
 use crate::{Error, Model, Result, save};
-use rlhf_objective::{Decoder, LogDist, Network, OutputGrads, Outputs, Purpose, Sequences, Want};
+use rlhf_objective::{
+    ActionValues, Decoder, LogDist, Network, OutputGrads, Outputs, Purpose, RowGradients,
+    Sequences, Want,
+};
 use rlhf_tensor::{ParameterSpec, Parameters, Storage};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -234,6 +237,39 @@ impl Network for Table {
             flat.extend_from_slice(&read.rows.0[state]);
         }
         LogDist::of_log_probs(flat, self.config.vocab_size)
+    }
+
+    /// The rows of logits themselves: as a critic, the table holds Q(state, token).
+    fn action_values(&mut self, rows: Range<usize>) -> rlhf_objective::Result<ActionValues<'_>> {
+        let read = self.read.as_ref().ok_or_else(nothing_read)?;
+        check_range(&rows, read.pairs.len())?;
+        let vocab = self.config.vocab_size;
+        let row = |(state, _): &(usize, u32)| &self.logits()[state * vocab..][..vocab];
+        let flat: Vec<f32> = read.pairs[rows].iter().flat_map(row).copied().collect();
+        ActionValues::new(flat, vocab)
+    }
+
+    fn backward_rows(
+        &mut self,
+        rows: Range<usize>,
+        gradients: &RowGradients,
+    ) -> rlhf_objective::Result<()> {
+        let vocab = self.config.vocab_size;
+        let read = self
+            .read
+            .as_ref()
+            .filter(|read| read.purpose == Purpose::Train);
+        let read = read.ok_or_else(nothing_read)?;
+        check_row_gradients(&rows, gradients, read.pairs.len(), vocab)?;
+        let logits = self.parameters.id(LOGITS).expect("one of the two tables");
+        let mut all = self.parameters.gradients_mut();
+        let into = all.get_mut(logits);
+        let rows = gradients.as_host().chunks(vocab).zip(&read.pairs[rows]);
+        for (row, (state, _)) in rows {
+            let sums = into[state * vocab..][..vocab].iter_mut();
+            sums.zip(row).for_each(|(sum, x)| *sum += x);
+        }
+        Ok(())
     }
 
     fn backward(&mut self, gradients: &OutputGrads) -> rlhf_objective::Result<()> {

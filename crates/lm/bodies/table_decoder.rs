@@ -1,7 +1,7 @@
 //! Drawing from a table.
 
 use super::table::{Rows, Table};
-use rlhf_objective::{Decoder, Error, Result, Start};
+use rlhf_objective::{Decoder, Error, LogDist, Result, Start, check_gather};
 
 /// Live rows by the state each is in.
 pub(super) struct TableDecoder<'a> {
@@ -61,8 +61,8 @@ impl Decoder for TableDecoder<'_> {
         self.states.len()
     }
 
-    fn scores(&self) -> &[f32] {
-        &self.scores
+    fn log_dist(&self) -> Result<LogDist<'_>> {
+        LogDist::of_log_probs(&self.scores[..], self.vocab())
     }
 
     fn step(&mut self, tokens: &[u32]) -> Result<()> {
@@ -78,10 +78,9 @@ impl Decoder for TableDecoder<'_> {
         Ok(())
     }
 
-    fn retain(&mut self, keep: &[bool]) -> Result<()> {
-        self.expect("flags of rows", keep.len())?;
-        let mut flags = keep.iter();
-        self.states.retain(|_| flags.next() == Some(&true));
+    fn gather(&mut self, rows: &[usize]) -> Result<()> {
+        check_gather(rows, self.states.len())?;
+        self.states = rows.iter().map(|&row| self.states[row]).collect();
         self.look();
         Ok(())
     }

@@ -6,7 +6,7 @@ use super::{Gpt2, on_the_pool};
 use crate::asked::{check_rows, check_start, no_vocabulary};
 use crate::{Error, Packed};
 use rayon::prelude::*;
-use rlhf_objective::{Decoder, Purpose, Result, Start};
+use rlhf_objective::{Decoder, LogDist, Purpose, Result, Start, check_gather, gathered};
 use rlhf_tensor::cpu::{
     Cache, CachedRow, Epilogue, PackedMatrix, RowStats, View, Write, activate, attend_cached,
 };
@@ -37,7 +37,7 @@ struct PackedBlock {
 }
 
 /// A live sequence.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Row {
     cache: Cache,
     /// How many of its tokens have been read.
@@ -134,6 +134,21 @@ impl<'a> Gpt2Decoder<'a> {
         let hidden = &self.scratch.normed;
         self.head
             .multiply(hidden, epilogue, &mut self.scratch.packed, scores);
+    }
+
+    /// Moves the scores of `rows` to the front, where they only move up, as when some rows leave;
+    /// otherwise into new memory.
+    fn gather_scores(&mut self, rows: &[usize]) {
+        let vocab = self.network.config.vocab;
+        if !rows.is_sorted_by(|a, b| a < b) {
+            self.scores = gathered(&self.scores, vocab, rows);
+            return;
+        }
+        for (to, &row) in rows.iter().enumerate() {
+            self.scores
+                .copy_within(row * vocab..(row + 1) * vocab, to * vocab);
+        }
+        self.scores.truncate(rows.len() * vocab);
     }
 
     /// Runs one block over the newest token of each row.
@@ -265,8 +280,8 @@ impl Decoder for Gpt2Decoder<'_> {
         self.rows.len()
     }
 
-    fn scores(&self) -> &[f32] {
-        &self.scores
+    fn log_dist(&self) -> Result<LogDist<'_>> {
+        LogDist::of_scores(&self.scores[..], self.vocab())
     }
 
     fn step(&mut self, tokens: &[u32]) -> Result<()> {
@@ -281,22 +296,22 @@ impl Decoder for Gpt2Decoder<'_> {
         Ok(())
     }
 
-    fn retain(&mut self, keep: &[bool]) -> Result<()> {
-        check_rows("flags of rows to keep", self.rows.len(), keep.len())?;
-        let vocab = self.vocab();
-        let mut kept = Vec::with_capacity(self.rows.len());
-        for (index, (row, keep)) in self.rows.drain(..).zip(keep).enumerate() {
-            if *keep {
-                let to = kept.len() * vocab;
-                self.scores
-                    .copy_within(index * vocab..(index + 1) * vocab, to);
-                kept.push(row);
+    fn gather(&mut self, rows: &[usize]) -> Result<()> {
+        check_gather(rows, self.rows.len())?;
+        self.gather_scores(rows);
+        let mut old: Vec<Option<Row>> = self.rows.drain(..).map(Some).collect();
+        // The last row that continues one takes its cache; the others before it get copies.
+        for (place, &row) in rows.iter().enumerate() {
+            let more = rows[place + 1..].contains(&row);
+            let taken = if more {
+                old[row].clone()
             } else {
-                self.free.push(row.cache);
-            }
+                old[row].take()
+            };
+            self.rows.extend(taken);
         }
-        self.scores.truncate(kept.len() * vocab);
-        self.rows = kept;
+        self.free
+            .extend(old.into_iter().flatten().map(|row| row.cache));
         Ok(())
     }
 }

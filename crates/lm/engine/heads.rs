@@ -3,7 +3,7 @@
 
 use super::modules::Norm;
 use crate::bodies::gpt2::Number;
-use rlhf_objective::{LogDist, Result};
+use rlhf_objective::{ActionValues, LogDist, Result};
 use rlhf_tensor::cpu::{
     Buffer, Numbers, Precision, RowGradient, RowStats, RowSummary, View, Write, dot_rows,
     log_softmax_backward, matmul, summarize_rows,
@@ -52,6 +52,8 @@ pub(super) struct Readout {
     kept: usize,
     /// Of the others, how many have them computed together at most.
     at_once: usize,
+    /// Whether the gradient of the hidden states already holds that of some whole rows.
+    rows_came_back: bool,
 }
 
 impl Readout {
@@ -84,6 +86,7 @@ impl Readout {
             rows: 0,
             kept: 0,
             at_once: 1,
+            rows_came_back: false,
         }
     }
 
@@ -138,6 +141,7 @@ impl Readout {
     pub(super) fn take(&mut self, weights: Weights<'_>, stream: &[f32]) {
         self.rows = stream.len() / self.width;
         self.kept = 0;
+        self.rows_came_back = false;
         let taken = self.stream.at_least(stream.len());
         taken.copy_from_slice(stream);
         self.stats.resize(self.rows, RowStats::default());
@@ -226,10 +230,66 @@ impl Readout {
         if rows.end <= self.kept {
             return self.lent(rows);
         }
+        self.dist(self.computed(head, &rows).into(), rows)
+    }
+
+    /// The scores of every token of some rows, [rows, V], as numbers of their own: as they are kept, or
+    /// computed again.
+    pub(super) fn action_values(
+        &self,
+        head: Numbers<'_>,
+        rows: Range<usize>,
+    ) -> Result<ActionValues<'_>> {
+        if rows.end <= self.kept {
+            return ActionValues::new(&self.logits[self.place(&rows)], self.vocab);
+        }
+        ActionValues::new(self.computed(head, &rows), self.vocab)
+    }
+
+    /// The scores of some rows, computed again.
+    fn computed(&self, head: Numbers<'_>, rows: &Range<usize>) -> Vec<f32> {
         let mut logits = vec![0.0; rows.len() * self.vocab];
         let hidden = &self.hidden[rows.start * self.width..rows.end * self.width];
         self.multiply()(&mut logits, hidden, head);
-        self.dist(logits.into(), rows)
+        logits
+    }
+
+    /// Adds the gradient of some rows' scores, [rows, V], to those of the head and of the hidden states.
+    pub(super) fn backward_rows(
+        &mut self,
+        weights: Weights<'_>,
+        gradients: &mut Gradients<'_>,
+        head: ParameterId,
+        rows: Range<usize>,
+        d_scores: &[f32],
+    ) {
+        let (width, precision, sharpness) = (self.width, self.precision, self.sharpness);
+        let d_hidden = self.gradient.at_least(self.rows * width);
+        if !self.rows_came_back {
+            d_hidden.fill(0.0);
+            self.rows_came_back = true;
+        }
+        let place = rows.start * width..rows.end * width;
+        let d_scores = View::new(d_scores, self.vocab);
+        let hidden = View::new(&self.hidden[place.clone()], width);
+        let weight = View::of(weights.matrix(head), width);
+        let d_weight = gradients.get_mut(head);
+        matmul(
+            precision,
+            &mut d_hidden[place],
+            Write::Add,
+            sharpness,
+            d_scores,
+            weight,
+        );
+        matmul(
+            precision,
+            d_weight,
+            Write::Add,
+            sharpness,
+            d_scores.t(),
+            hidden,
+        );
     }
 
     /// From the gradients of the outputs to that of the rows of the stream, [N, D].
@@ -245,8 +305,10 @@ impl Readout {
             (Some(of_rows), Some(head)) => {
                 self.backward_vocabulary(weights, gradients, head, of_rows);
             }
+            _ if self.rows_came_back => {}
             _ => self.gradient.at_least(size).fill(0.0),
         }
+        self.rows_came_back = false;
         if let (Some(of_numbers), Some(head)) = (of_numbers, self.number) {
             self.backward_numbers(weights, gradients, head, of_numbers);
         }
@@ -259,7 +321,8 @@ impl Readout {
         d_stream
     }
 
-    /// Overwrites the gradient of the hidden states. Kept logits are consumed.
+    /// Overwrites the gradient of the hidden states, or adds to it where whole rows came back before.
+    /// Kept logits are consumed.
     fn backward_vocabulary(
         &mut self,
         weights: Weights<'_>,
@@ -271,6 +334,11 @@ impl Readout {
         let weight = weights.matrix(head);
         let (multiply, pieces) = (self.multiply(), self.pieces());
         self.gradient.at_least(self.rows * width);
+        let write = if self.rows_came_back {
+            Write::Add
+        } else {
+            Write::Over
+        };
         let d_weight = gradients.get_mut(head);
         for rows in pieces {
             let hidden = &self.hidden[rows.start * width..rows.end * width];
@@ -286,7 +354,7 @@ impl Readout {
             let d_hidden = &mut self.gradient[rows.start * width..rows.end * width];
             let (weight, hidden) = (View::of(weight, width), View::new(hidden, width));
             let precision = self.precision;
-            matmul(precision, d_hidden, Write::Over, 1.0, d_logits, weight);
+            matmul(precision, d_hidden, write, 1.0, d_logits, weight);
             matmul(precision, d_weight, Write::Add, 1.0, d_logits.t(), hidden);
         }
         self.kept = 0;

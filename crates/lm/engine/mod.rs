@@ -17,14 +17,16 @@ mod tests;
 mod trunk;
 
 use crate::asked::{
-    check_range, check_trainable, check_weights, no_vocabulary, nothing_read, of_numbers,
+    check_range, check_row_gradients, check_trainable, check_weights, no_vocabulary, nothing_read,
+    of_numbers,
 };
 use crate::bodies::gpt2::Gpt2Ids;
 use crate::{Gpt2Config, Heads, Packed, Recompute};
 use heads::Readout;
 pub(crate) use heads::{CHUNK, KEPT, SCORED_CHUNKS};
 use rlhf_objective::{
-    Decoder, Error, LogDist, Network, OutputGrads, Outputs, Purpose, Result, Sequences, Visit, Want,
+    ActionValues, Decoder, Error, LogDist, Network, OutputGrads, Outputs, Purpose, Result,
+    RowGradients, Sequences, Visit, Want,
 };
 use rlhf_tensor::Parameters;
 use rlhf_tensor::cpu::{Precision, RowGradient};
@@ -186,6 +188,36 @@ impl Network for Gpt2 {
         let (log_probs, numbers) = (read.log_probs.clone(), read.numbers.clone());
         self.last = Some(read);
         Outputs::new(sequences, log_probs, None, numbers)
+    }
+
+    fn action_values(&mut self, rows: Range<usize>) -> Result<ActionValues<'_>> {
+        let read = self.last.as_ref().ok_or_else(nothing_read)?;
+        let head = self.readout.vocabulary.ok_or_else(no_vocabulary)?;
+        check_range(&rows, read.batch.packed.rows.len())?;
+        check_weights(read.version, self.parameters.version())?;
+        let head = self.parameters.weights().matrix(head);
+        on_the_pool(|| self.readout.action_values(head, rows))
+    }
+
+    fn backward_rows(&mut self, rows: Range<usize>, gradients: &RowGradients) -> Result<()> {
+        let read = self.last.as_mut().ok_or_else(nothing_read)?;
+        let head = self.readout.vocabulary.ok_or_else(no_vocabulary)?;
+        check_trainable(read.purpose, self.parameters.storage())?;
+        check_weights(read.version, self.parameters.version())?;
+        check_row_gradients(
+            &rows,
+            gradients,
+            read.batch.packed.rows.len(),
+            self.config.vocab,
+        )?;
+        read.used = true;
+        on_the_pool(|| {
+            let (weights, mut into) = self.parameters.split();
+            let d_scores = gradients.as_host();
+            self.readout
+                .backward_rows(weights, &mut into, head, rows, d_scores);
+        });
+        Ok(())
     }
 
     fn backward(&mut self, gradients: &OutputGrads) -> Result<()> {

@@ -3,7 +3,7 @@
 use super::Plain;
 use crate::Packed;
 use crate::asked::{check_rows, check_start};
-use rlhf_objective::{Decoder, Result, Start};
+use rlhf_objective::{Decoder, LogDist, Result, Start, check_gather, gathered};
 use rlhf_tensor::{Device, Tensor};
 
 /// Decoding without a cache: every step reads every row from its start.
@@ -56,8 +56,8 @@ impl Decoder for PlainDecoder<'_> {
         self.rows.len()
     }
 
-    fn scores(&self) -> &[f32] {
-        &self.scores
+    fn log_dist(&self) -> Result<LogDist<'_>> {
+        LogDist::of_scores(&self.scores[..], self.vocab())
     }
 
     fn step(&mut self, tokens: &[u32]) -> Result<()> {
@@ -68,17 +68,10 @@ impl Decoder for PlainDecoder<'_> {
         self.refresh()
     }
 
-    fn retain(&mut self, keep: &[bool]) -> Result<()> {
-        check_rows("flags of rows to keep", self.rows.len(), keep.len())?;
-        let vocab = self.vocab();
-        let mut flags = keep.iter();
-        self.rows.retain(|_| *flags.next().unwrap_or(&true));
-        let kept = self
-            .scores
-            .chunks(vocab)
-            .zip(keep)
-            .filter(|(_, keep)| **keep);
-        self.scores = kept.flat_map(|(scores, _)| scores).copied().collect();
+    fn gather(&mut self, rows: &[usize]) -> Result<()> {
+        check_gather(rows, self.rows.len())?;
+        self.scores = gathered(&self.scores, self.vocab(), rows);
+        self.rows = rows.iter().map(|&row| self.rows[row].clone()).collect();
         Ok(())
     }
 }

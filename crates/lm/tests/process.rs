@@ -76,7 +76,7 @@ fn decode(decoder: &mut dyn Decoder, sequences: &Sequences) {
     for token in 0..5 {
         decoder.step(&[token; ROWS]).unwrap();
     }
-    decoder.retain(&[false; ROWS]).unwrap();
+    decoder.gather(&[]).unwrap();
 }
 
 /// The product library takes its packing memory anew each time.
@@ -204,7 +204,7 @@ fn scores(network: &mut Gpt2) -> Vec<f32> {
     };
     decoder.start(&[start]).unwrap();
     decoder.step(&[1, 2, 3]).unwrap();
-    decoder.scores().to_vec()
+    decoder.log_dist().unwrap().to_vec()
 }
 
 /// Log-probs, some gradients, and scores of a decoding step.

@@ -124,12 +124,9 @@ pub(super) fn decodes(decoder: &mut dyn Decoder, s: &Sequences, whole: &[Vec<f32
             live.len(),
             decoder.rows(),
         )?;
-        let scores = decoder.scores().chunks(decoder.vocab());
-        for (scores, &index) in scores.zip(&live) {
+        let rows = decoder.log_dist()?.to_rows();
+        for (row, &index) in rows.iter().zip(&live) {
             let expected = &whole[s.offsets()[index] + t];
-            let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let total: f32 = scores.iter().map(|x| (x - most).exp()).sum();
-            let row: Vec<f32> = scores.iter().map(|x| x - most - total.ln()).collect();
             let likely = |row: &[f32]| -> Vec<f32> {
                 row.iter()
                     .zip(expected)
@@ -138,13 +135,13 @@ pub(super) fn decodes(decoder: &mut dyn Decoder, s: &Sequences, whole: &[Vec<f32
             };
             near(
                 "a decoder draws from the rows",
-                &likely(&row),
+                &likely(row),
                 &likely(expected),
             )?;
         }
         let goes_on = |&index: &usize| s.responses()[index].ids.len() > t + 1;
-        let keep: Vec<bool> = live.iter().map(goes_on).collect();
-        decoder.retain(&keep)?;
+        let kept: Vec<usize> = (0..live.len()).filter(|&row| goes_on(&live[row])).collect();
+        decoder.gather(&kept)?;
         live.retain(goes_on);
         if live.is_empty() {
             return Ok(());

@@ -15,7 +15,7 @@ thread_local! {
 /// Keys lie as [layer, head, tokens / 16, head width, 16]: the scores of sixteen tokens are then
 /// computed side by side, without sums across a register. Values lie as [layer, head, tokens, head
 /// width].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Cache {
     keys: Buffer,
     values: Buffer,

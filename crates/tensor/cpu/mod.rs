@@ -20,6 +20,7 @@ mod pack;
 mod panel_sums;
 mod panels;
 mod precision;
+mod row_values;
 mod rows;
 mod sample;
 mod segments;
@@ -45,6 +46,7 @@ pub use norm::{
 pub use numbers::{Numbers, NumbersMut};
 pub use panels::{Epilogue, PackedMatrix};
 pub use precision::Precision;
+pub use row_values::{LogRows, RowResults, expected_tilt_rows, greedy_row, soft_value_rows, top};
 pub use rows::{add_to_rows, fill_rows};
 pub use sample::sample_rows;
 pub use segments::Segments;

@@ -9,9 +9,10 @@ use anyhow::Result;
 use rlhf_journal::Estimate;
 use rlhf_lm::{Heads, Model};
 use rlhf_objective::{
-    Decoder, Finish, OutputGrads, Prompt, Response, Result as Answer, Sequences, Start, Want,
+    Decoder, Draw, Finish, LogDist, OutputGrads, Prompt, Response, Result as Answer, Sequences,
+    Start, Want,
 };
-use rlhf_policy::{Draw, Sampling, sample};
+use rlhf_policy::{Sampling, sample};
 use rlhf_tensor::{AdamW, Rng, Storage, Stream};
 use serde_json::json;
 use std::collections::VecDeque;
@@ -188,17 +189,18 @@ impl<'a> Ending<'a> {
         }
     }
 
-    fn force(&mut self) {
+    fn force(&mut self) -> Answer<()> {
         self.forced.clear();
         if !self.left.contains(&1) {
-            return;
+            return Ok(());
         }
-        self.forced.extend_from_slice(self.decoder.scores());
+        self.decoder.log_dist()?.copy_scores(&mut self.forced);
         let rows = self.forced.chunks_exact_mut(self.decoder.vocab());
         for (row, _) in rows.zip(&self.left).filter(|(_, left)| **left == 1) {
             row.fill(-1e9);
             row[STOP as usize] = 0.0;
         }
+        Ok(())
     }
 }
 
@@ -211,33 +213,30 @@ impl Decoder for Ending<'_> {
         self.decoder.start(prompts)?;
         let lengths = prompts.iter().filter_map(|_| self.waiting.pop_front());
         self.left.extend(lengths);
-        self.force();
-        Ok(())
+        self.force()
     }
 
     fn rows(&self) -> usize {
         self.decoder.rows()
     }
 
-    fn scores(&self) -> &[f32] {
-        match self.forced.is_empty() {
-            true => self.decoder.scores(),
-            false => &self.forced,
+    fn log_dist(&self) -> Answer<LogDist<'_>> {
+        if self.forced.is_empty() {
+            return self.decoder.log_dist();
         }
+        LogDist::of_scores(&self.forced[..], self.vocab())
     }
 
     fn step(&mut self, tokens: &[u32]) -> Answer<()> {
         self.decoder.step(tokens)?;
         self.left.iter_mut().for_each(|left| *left -= 1);
-        self.force();
-        Ok(())
+        self.force()
     }
 
-    fn retain(&mut self, keep: &[bool]) -> Answer<()> {
-        self.decoder.retain(keep)?;
-        let mut kept = keep.iter();
-        self.left.retain(|_| kept.next() == Some(&true));
-        Ok(())
+    fn gather(&mut self, rows: &[usize]) -> Answer<()> {
+        self.decoder.gather(rows)?;
+        self.left = rows.iter().map(|&row| self.left[row]).collect();
+        self.force()
     }
 }
 

@@ -1,6 +1,6 @@
 //! A decoder that says where its time goes.
 
-use rlhf_objective::{Decoder, Result, Start};
+use rlhf_objective::{Decoder, LogDist, Result, Start};
 use std::time::Instant;
 
 /// Another decoder, with a clock.
@@ -37,8 +37,8 @@ impl Decoder for Timed<'_> {
         self.decoder.rows()
     }
 
-    fn scores(&self) -> &[f32] {
-        self.decoder.scores()
+    fn log_dist(&self) -> Result<LogDist<'_>> {
+        self.decoder.log_dist()
     }
 
     fn step(&mut self, tokens: &[u32]) -> Result<()> {
@@ -48,7 +48,7 @@ impl Decoder for Timed<'_> {
         done
     }
 
-    fn retain(&mut self, keep: &[bool]) -> Result<()> {
-        self.decoder.retain(keep)
+    fn gather(&mut self, rows: &[usize]) -> Result<()> {
+        self.decoder.gather(rows)
     }
 }

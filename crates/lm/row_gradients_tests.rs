@@ -1,0 +1,282 @@
+//! Losses over the whole vocabulary, through row operations alone.
+
+use crate::{
+    Backend, Heads, LoadOptions, Model, Recompute, Restricted, Table, TableConfig, init, load,
+};
+use rlhf_objective::{
+    Finish, LogDist, Network, OutputGrads, Prompt, Response, RowGradients, Sequences, Want,
+};
+use rlhf_tensor::{AdamW, Init, Rng, Storage, Stream};
+use serde_json::json;
+
+const VOCAB: usize = 13;
+
+fn network(backend: Backend, temperature: f64, seed: u64) -> Box<dyn Model> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.json");
+    let config = json!({"model_type": "gpt2", "vocab_size": VOCAB, "n_positions": 9, "n_embd": 10,
+        "n_head": 2, "n_layer": 2});
+    std::fs::write(&path, config.to_string()).unwrap();
+    init(&path, 1, folder.path()).unwrap();
+    let options = LoadOptions {
+        storage: Storage::Trainable,
+        recompute: Recompute::None,
+        heads: Heads::LanguageAndValue,
+        temperature,
+        backend,
+    };
+    let mut model = load(folder.path(), &options).unwrap();
+    let mut tables = model.parameters_mut();
+    let names: Vec<String> = tables[0].specs().map(|spec| spec.name.clone()).collect();
+    for (index, name) in names.iter().enumerate() {
+        let mut rng = Rng::new(seed, Stream::Init, index as u64, 0);
+        tables[0].initialize(name, Init::Normal { std: 0.4 }, &mut rng);
+    }
+    model
+}
+
+fn sequences() -> Sequences {
+    let prompts = [&[3, 1, 4][..], &[1]];
+    let answers = [(0, &[5, 3, 5, 8][..]), (1, &[7, 9]), (0, &[6, 4, 5])];
+    let prompts = prompts.iter().map(|ids| Prompt::from_ids(ids.to_vec()));
+    let answers = answers.map(|(p, ids)| Response::new(p, ids.to_vec(), Finish::Length));
+    Sequences::new(prompts.collect(), answers.to_vec()).unwrap()
+}
+
+/// Numbers that differ from row to row.
+fn weights(n: usize) -> Vec<f32> {
+    (0..n).map(|i| (i as f32 * 1.3).cos()).collect()
+}
+
+/// Σ w·E_π[tilt] against a prior and a critic, of some rows, and its gradient for the policy.
+fn actor_loss(
+    policy: &mut dyn Network,
+    prior: &mut dyn Network,
+    critic: &mut dyn Network,
+    rows: std::ops::Range<usize>,
+    n: usize,
+) -> (f64, RowGradients) {
+    let w = &weights(n)[rows.clone()];
+    let (policy, prior) = (policy.log_dist(rows.clone()), prior.log_dist(rows.clone()));
+    let q = critic.action_values(rows).unwrap();
+    let tilt = q
+        .expected_tilt(&policy.unwrap(), &prior.unwrap(), 0.3)
+        .unwrap();
+    let value = tilt
+        .values
+        .iter()
+        .zip(w)
+        .map(|(x, w)| f64::from(x * w))
+        .sum();
+    (value, tilt.gradient(w).unwrap())
+}
+
+/// All gradients of a loss on rows and on outputs together, the rows in two ranges.
+fn gradients(policy: &mut dyn Model, backend: Backend) -> Vec<Vec<f32>> {
+    let s = sequences();
+    let n = s.tokens();
+    let (mut prior, mut critic) = (network(backend, 1.0, 5), network(backend, 1.0, 6));
+    prior.read(&s, Want::SCORE).unwrap();
+    critic.read(&s, Want::SCORE).unwrap();
+    policy.read(&s, Want::TRAIN).unwrap();
+    for rows in [0..4, 4..n] {
+        let (_, gradient) = actor_loss(policy, &mut *prior, &mut *critic, rows.clone(), n);
+        policy.backward_rows(rows, &gradient).unwrap();
+    }
+    let outputs = OutputGrads {
+        log_probs: Some(weights(n)),
+        values: Some(weights(n)),
+        ..OutputGrads::default()
+    };
+    policy.backward(&outputs).unwrap();
+    let tables = policy.parameters();
+    let ids = tables[0].ids();
+    ids.map(|id| tables[0].gradient(id).unwrap().to_vec())
+        .collect()
+}
+
+#[test]
+fn the_engine_takes_whole_rows_as_the_plain_network_does() {
+    for temperature in [1.0, 2.0] {
+        let of = |backend| gradients(&mut *network(backend, temperature, 4), backend);
+        let (engine, plain) = (of(Backend::F32), of(Backend::Plain));
+        let mut moved = 0;
+        for (engine, plain) in engine.iter().zip(&plain) {
+            for (a, b) in engine.iter().zip(plain) {
+                assert!((a - b).abs() < 1e-4 * (1.0 + b.abs()), "{a} {b}");
+                moved += usize::from(*b != 0.0);
+            }
+        }
+        assert!(moved > 1000, "{moved}");
+    }
+}
+
+#[test]
+fn rows_alone_are_slopes() {
+    let s = sequences();
+    let n = s.tokens();
+    let allowed = vec![8, 3, 5, 7, 9, 6, 4];
+    let whole = || network(Backend::F32, 1.5, 4);
+    let few = || -> Box<dyn Model> { Box::new(Restricted::new(whole(), allowed.clone()).unwrap()) };
+    for mut policy in [whole(), few()] {
+        let (mut prior, mut critic) =
+            (network(Backend::F32, 1.0, 5), network(Backend::F32, 1.0, 6));
+        prior.read(&s, Want::SCORE).unwrap();
+        critic.read(&s, Want::SCORE).unwrap();
+        let mut loss = |policy: &mut dyn Network| {
+            policy.read(&s, Want::TRAIN).unwrap();
+            actor_loss(policy, &mut *prior, &mut *critic, 0..n, n)
+        };
+        let (_, gradient) = loss(&mut *policy);
+        policy.backward_rows(0..n, &gradient).unwrap();
+        policy.backward(&OutputGrads::default()).unwrap();
+        let ids: Vec<_> = policy.parameters()[0].ids().collect();
+        for id in ids {
+            let gradient = policy.parameters()[0].gradient(id).unwrap().to_vec();
+            let most = gradient.iter().copied().enumerate();
+            let most = most.max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()));
+            let (i, got) = most.unwrap();
+            let mut at = |step: f32| {
+                policy.parameters_mut()[0].weights_mut(id)[i] += step;
+                let value = loss(&mut *policy).0;
+                policy.parameters_mut()[0].weights_mut(id)[i] -= step;
+                value
+            };
+            let slope = (at(1e-2) - at(-1e-2)) / 2e-2;
+            assert!(
+                (slope - f64::from(got)).abs() < 3e-3 * (1.0 + slope.abs()),
+                "{slope} {got}"
+            );
+        }
+    }
+}
+
+#[test]
+fn rows_that_do_not_fit_are_refused() {
+    let mut policy = network(Backend::F32, 1.0, 4);
+    let row = RowGradients::new(vec![0.0; VOCAB], VOCAB).unwrap();
+    assert!(
+        policy.backward_rows(0..1, &row).is_err(),
+        "nothing was read"
+    );
+    policy.read(&sequences(), Want::SCORE).unwrap();
+    assert!(policy.backward_rows(0..1, &row).is_err(), "read to score");
+    policy.read(&sequences(), Want::TRAIN).unwrap();
+    assert!(policy.backward_rows(0..2, &row).is_err());
+    assert!(policy.backward_rows(90..91, &row).is_err());
+    let narrow = RowGradients::new(vec![0.0; 2], 2).unwrap();
+    assert!(policy.backward_rows(0..1, &narrow).is_err());
+    assert!(policy.action_values(0..99).is_err());
+    policy.backward_rows(0..1, &row).unwrap();
+}
+
+/// The tree of which every answer is known: three tokens, the last of which ends a response of at
+/// most three.
+const TREE: TableConfig = TableConfig::prefixes(3, Some(2), 3);
+const BETA: f64 = 0.5;
+
+/// Every response.
+fn leaves() -> Sequences {
+    let mut growing: Vec<Vec<u32>> = vec![vec![]];
+    let mut done = Vec::new();
+    while let Some(prefix) = growing.pop() {
+        for token in 0..3 {
+            let response = [&prefix[..], &[token]].concat();
+            if token == 2 || response.len() == 3 {
+                done.push(Response::new(0, response, Finish::Length));
+            } else {
+                growing.push(response);
+            }
+        }
+    }
+    Sequences::new(vec![Prompt::from_ids(vec![0])], done).unwrap()
+}
+
+fn prior() -> Table {
+    let weights = [
+        3, 1, 4, 2, 5, 3, 4, 2, 5, 4, 2, 5, 1, 4, 2, 5, 3, 1, 2, 5, 3,
+    ];
+    let logits = weights.map(|weight| (weight as f32).ln());
+    Table::with_logits(TREE, &logits, Storage::Frozen).unwrap()
+}
+
+/// What each response token leads to: its reward at the end, else the value of the next row.
+fn targets(s: &Sequences, values: &[f32]) -> Vec<f32> {
+    let worth = [1.0, -0.5, 0.75];
+    let mut targets = Vec::new();
+    for response in s.responses() {
+        for t in 0..response.ids.len() {
+            let score: f32 = response
+                .ids
+                .iter()
+                .map(|&token| worth[token as usize])
+                .sum();
+            let last = t + 1 == response.ids.len();
+            targets.push(if last {
+                score
+            } else {
+                values[targets.len() + 1]
+            });
+        }
+    }
+    targets
+}
+
+/// An actor and a critic on tables learn the optimum against a prior: soft actor–critic with exact sums
+/// over actions. Neither sees a row of numbers; both go through the operations of rows alone.
+#[test]
+fn an_actor_and_a_critic_find_the_optimum() {
+    let s = leaves();
+    let n = s.tokens();
+    let (mut prior, mut actor) = (prior(), Table::new(TREE, Storage::Trainable));
+    let mut critic = Table::new(TREE, Storage::Trainable);
+    prior.read(&s, Want::SCORE).unwrap();
+    let adamw = AdamW {
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        weight_decay: 0.0,
+    };
+    let tokens: Vec<u32> = s.responses().iter().flat_map(|y| y.ids.clone()).collect();
+    for step in 0..1500 {
+        let rate = 0.05 * (1.0 - f64::from(step) / 1500.0);
+        actor.read(&s, Want::TRAIN).unwrap();
+        critic.read(&s, Want::TRAIN).unwrap();
+        let prior_rows = prior.log_dist(0..n).unwrap();
+        let q = critic.action_values(0..n).unwrap();
+        let tilt = q
+            .expected_tilt(&actor.log_dist(0..n).unwrap(), &prior_rows, BETA)
+            .unwrap();
+        let values: Vec<f32> = tilt.values.iter().map(|x| -x).collect();
+        let taken = q.gather(&tokens).unwrap();
+        let errors = taken.iter().zip(targets(&s, &values)).map(|(q, y)| q - y);
+        let of_critic = q
+            .gather_gradient(&tokens, &errors.collect::<Vec<_>>())
+            .unwrap();
+        let of_actor = tilt.gradient(&vec![1.0; n]).unwrap();
+        for (network, gradient) in [(&mut actor, of_actor), (&mut critic, of_critic)] {
+            network.backward_rows(0..n, &gradient).unwrap();
+            network.backward(&OutputGrads::default()).unwrap();
+            network.parameters_mut()[0].adamw_step(&adamw, rate, 1.0);
+        }
+    }
+    actor.read(&s, Want::SCORE).unwrap();
+    critic.read(&s, Want::SCORE).unwrap();
+    let rows = actor.log_dist(0..n).unwrap();
+    let root = s.offsets()[0];
+    let optimum = [0.893_806_9f32, 0.024_912_36, 0.081_280_74];
+    for (log_prob, want) in rows.to_rows()[root].iter().zip(optimum) {
+        assert!(
+            (log_prob.exp() - want).abs() < 1e-3,
+            "{} {want}",
+            log_prob.exp()
+        );
+    }
+    let q = critic.action_values(root..root + 1).unwrap();
+    let prior_row = prior.log_dist(root..root + 1).unwrap();
+    let value = q.soft_value(&prior_row, BETA).unwrap().values[0];
+    assert!((value - 1.658_349_5).abs() < 1e-3, "{value}");
+    let policy = LogDist::of_log_probs(rows.to_rows().remove(root), 3).unwrap();
+    let at_actor = -q.expected_tilt(&policy, &prior_row, BETA).unwrap().values[0];
+    assert!((value - at_actor).abs() < 1e-3, "{value} {at_actor}");
+}

@@ -1,0 +1,248 @@
+//! What a critic says of every token, and what a prior makes of it.
+
+use crate::log_dist::{check_rows, check_tokens, check_vocab};
+use crate::{Error, LogDist, Result};
+use rlhf_tensor::cpu;
+use std::borrow::Cow;
+
+/// Q(x, y₍<t₎, a) of every token a, row by row, in units of the reward: [rows, V], where it was computed.
+/// Like [`LogDist`] it is a handle with row operations.
+#[derive(Debug, Clone)]
+pub struct ActionValues<'a> {
+    values: Cow<'a, [f32]>,
+    vocab: usize,
+}
+
+/// A gradient with respect to rows of V numbers, [rows, V]: of log-distributions with respect to their
+/// scores, of action values with respect to themselves.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowGradients {
+    rows: Vec<f32>,
+    vocab: usize,
+}
+
+/// One number a row, and the gradient of their weighted sum.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowValues {
+    /// \[rows\], in units of the reward.
+    pub values: Vec<f32>,
+    derivatives: Vec<f32>,
+    vocab: usize,
+}
+
+impl RowValues {
+    fn of(results: cpu::RowResults, vocab: usize) -> Self {
+        Self {
+            values: results.values,
+            derivatives: results.derivatives,
+            vocab,
+        }
+    }
+
+    /// The gradient of Σ `upstream`·values.
+    ///
+    /// # Errors
+    /// If there is not one number a row.
+    pub fn gradient(self, upstream: &[f32]) -> Result<RowGradients> {
+        RowGradients::weighted(self.derivatives, self.vocab, upstream)
+    }
+}
+
+impl<'a> ActionValues<'a> {
+    /// Of numbers on the host, [rows, V].
+    ///
+    /// # Errors
+    /// If they are no whole rows.
+    pub fn new(values: impl Into<Cow<'a, [f32]>>, vocab: usize) -> Result<Self> {
+        let values = values.into();
+        whole_rows("action values", values.len(), vocab)?;
+        Ok(Self { values, vocab })
+    }
+
+    /// How many rows there are.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.values.len() / self.vocab
+    }
+
+    /// Q of one token a row: \[rows\].
+    ///
+    /// # Errors
+    /// If there is not one token a row, or one is not in the vocabulary.
+    pub fn gather(&self, tokens: &[u32]) -> Result<Vec<f32>> {
+        check_tokens(tokens, self.rows(), self.vocab)?;
+        let rows = self.values.chunks_exact(self.vocab).zip(tokens);
+        Ok(rows.map(|(row, token)| row[*token as usize]).collect())
+    }
+
+    /// The gradient of Σ `upstream`·[`gather`](Self::gather) with respect to Q.
+    ///
+    /// # Errors
+    /// As there, or if there is not one number a row.
+    pub fn gather_gradient(&self, tokens: &[u32], upstream: &[f32]) -> Result<RowGradients> {
+        check_tokens(tokens, self.rows(), self.vocab)?;
+        check_rows(upstream.len(), self.rows())?;
+        let mut rows = vec![0.0; self.values.len()];
+        let each = rows.chunks_exact_mut(self.vocab).zip(tokens).zip(upstream);
+        each.for_each(|((row, token), upstream)| row[*token as usize] = *upstream);
+        RowGradients::new(rows, self.vocab)
+    }
+
+    /// The soft value of each row under a prior, β·log Σ_a p₀(a)·exp(Q(a)/β) (Haarnoja et al. 2017,
+    /// eq. 3, with p₀ for the uniform measure): \[rows\], in units of the reward. At β = 0 it is the
+    /// greatest Q among the tokens that the prior allows. Its gradient is with respect to Q: the
+    /// policy that is optimal for this row.
+    ///
+    /// # Errors
+    /// If rows or vocabularies differ, or β is negative.
+    pub fn soft_value(&self, prior: &LogDist<'_>, beta: f64) -> Result<RowValues> {
+        self.check(prior, beta)?;
+        let results = cpu::soft_value_rows(&self.values, prior.on_host(), beta as f32, self.vocab);
+        Ok(RowValues::of(results, self.vocab))
+    }
+
+    /// The expected tilt of each row, Σ_a π(a)·(β·(log π(a) − log p₀(a)) − Q(a)): what an actor
+    /// minimizes (Haarnoja et al. 2018, eq. 12, with p₀ for the uniform measure), minus the value of π
+    /// under Q. Its gradient is with respect to the scores of `policy`.
+    ///
+    /// # Errors
+    /// If rows or vocabularies differ, or β is negative.
+    pub fn expected_tilt(
+        &self,
+        policy: &LogDist<'_>,
+        prior: &LogDist<'_>,
+        beta: f64,
+    ) -> Result<RowValues> {
+        self.check(policy, beta)?;
+        policy.check_alike(prior)?;
+        let (policy, prior) = (policy.on_host(), prior.on_host());
+        let results = cpu::expected_tilt_rows(policy, prior, &self.values, beta as f32, self.vocab);
+        Ok(RowValues::of(results, self.vocab))
+    }
+
+    fn check(&self, rows: &LogDist<'_>, beta: f64) -> Result<()> {
+        check_rows(rows.rows(), self.rows())?;
+        check_vocab(rows.vocab(), self.vocab)?;
+        if beta >= 0.0 && beta.is_finite() {
+            return Ok(());
+        }
+        Err(Error::Unsupported(format!(
+            "beta = {beta}: the price of a nat is a number of at least 0"
+        )))
+    }
+}
+
+impl RowGradients {
+    /// Of numbers on the host, [rows, V].
+    ///
+    /// # Errors
+    /// If they are no whole rows.
+    pub fn new(rows: Vec<f32>, vocab: usize) -> Result<Self> {
+        whole_rows("gradients of rows", rows.len(), vocab)?;
+        Ok(Self { rows, vocab })
+    }
+
+    /// Each row of derivatives times its number.
+    pub(crate) fn weighted(mut rows: Vec<f32>, vocab: usize, upstream: &[f32]) -> Result<Self> {
+        whole_rows("gradients of rows", rows.len(), vocab)?;
+        check_rows(upstream.len(), rows.len() / vocab)?;
+        for (row, upstream) in rows.chunks_exact_mut(vocab).zip(upstream) {
+            row.iter_mut().for_each(|x| *x *= upstream);
+        }
+        Ok(Self { rows, vocab })
+    }
+
+    /// How many rows there are.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows.len() / self.vocab
+    }
+
+    /// V.
+    #[must_use]
+    pub fn vocab(&self) -> usize {
+        self.vocab
+    }
+
+    /// Adds the gradient of another loss with respect to the same rows.
+    ///
+    /// # Errors
+    /// If rows or vocabularies differ.
+    pub fn add(&mut self, other: &Self) -> Result<()> {
+        check_rows(other.rows(), self.rows())?;
+        check_vocab(other.vocab, self.vocab)?;
+        let pairs = self.rows.iter_mut().zip(&other.rows);
+        pairs.for_each(|(sum, next)| *sum += next);
+        Ok(())
+    }
+
+    /// The numbers on the host, [rows, V].
+    #[must_use]
+    pub fn to_vec(&self) -> Vec<f32> {
+        self.rows.clone()
+    }
+
+    /// The same, for a network on the host that takes them.
+    #[must_use]
+    pub fn as_host(&self) -> &[f32] {
+        &self.rows
+    }
+}
+
+fn whole_rows(what: &'static str, got: usize, vocab: usize) -> Result<()> {
+    if vocab > 0 && got.is_multiple_of(vocab) {
+        return Ok(());
+    }
+    Err(Error::Size {
+        what,
+        expected: got.checked_div(vocab).unwrap_or(0) * vocab,
+        got,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tilt;
+    use rlhf_tensor::{Device, Tensor};
+
+    /// Sums over the host's [`tilt`] are what the rows answer.
+    #[test]
+    fn the_expected_tilt_is_the_mean_of_the_hosts() {
+        let log = |p: [f32; 3]| p.map(f32::ln);
+        let (pi, prior) = (log([0.5, 0.3, 0.2]), log([0.2, 0.3, 0.5]));
+        let q = [1.0f32, 0.0, 0.5];
+        let tensor = |x: &[f32; 3]| Tensor::new(x, &Device::Cpu).unwrap();
+        let tilts = tilt(&tensor(&pi), &tensor(&prior), 0.5).unwrap();
+        let tilts = tilts.to_vec1::<f32>().unwrap();
+        let terms = pi.iter().zip(&tilts).zip(&q);
+        let expected: f32 = terms.map(|((pi, tilt), q)| pi.exp() * (tilt - q)).sum();
+        let of = |x: &[f32; 3]| LogDist::of_log_probs(x.to_vec(), 3).unwrap();
+        let values = ActionValues::new(&q[..], 3).unwrap();
+        let found = values.expected_tilt(&of(&pi), &of(&prior), 0.5).unwrap();
+        assert!((found.values[0] - expected).abs() < 1e-6);
+        assert!((found.values[0] + 0.462_556_4).abs() < 1e-6);
+        // At its best it is minus the soft value.
+        let best = log([0.471_097_8, 0.095_634_23, 0.433_268]);
+        let least = values.expected_tilt(&of(&best), &of(&prior), 0.5).unwrap();
+        let soft = values.soft_value(&of(&prior), 0.5).unwrap();
+        assert!((least.values[0] + soft.values[0]).abs() < 1e-6);
+        let flat = least.gradient(&[1.0]).unwrap();
+        assert!(flat.to_vec().iter().all(|x| x.abs() < 1e-6), "{flat:?}");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let values = ActionValues::new(vec![0.0; 6], 3).unwrap();
+        let prior = LogDist::of_log_probs(vec![0.0; 3], 3).unwrap();
+        assert!(values.soft_value(&prior, 1.0).is_err());
+        let prior = LogDist::of_log_probs(vec![0.0; 6], 3).unwrap();
+        for beta in [-1.0, f64::NAN, f64::INFINITY] {
+            assert!(values.soft_value(&prior, beta).is_err());
+        }
+        assert!(ActionValues::new(vec![0.0; 5], 3).is_err());
+        assert!(values.gather(&[0, 3]).is_err());
+        let gradient = values.gather_gradient(&[2, 0], &[1.5, -1.0]).unwrap();
+        assert_eq!(gradient.to_vec(), [0.0, 0.0, 1.5, -1.0, 0.0, 0.0]);
+    }
+}
