@@ -37,7 +37,8 @@ pub(crate) fn save(policy: &ActorCritic, journal: &Journal, state: State) -> Res
 }
 
 /// Refuses weights and moments that are not finite: such a checkpoint could not be loaded, and the one
-/// before it could not be resumed from once this one is written.
+/// before it could not be resumed from once this one is written. A weight of −∞ that never had a gradient is
+/// meant to be so: a table's token that is never said.
 fn finite(policy: &ActorCritic) -> Result<()> {
     for table in policy.parameters() {
         let Some(moments) = table.moments() else {
@@ -45,11 +46,16 @@ fn finite(policy: &ActorCritic) -> Result<()> {
         };
         for id in table.ids() {
             let range = table.range(id);
-            let weights = ("weight", table.weights().get(id));
-            let first = ("first moment", &moments.first[range.clone()]);
-            let second = ("second moment", &moments.second[range]);
-            for (what, values) in [weights, first, second] {
-                if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+            let (first, second) = (&moments.first[range.clone()], &moments.second[range]);
+            let values = table.weights().get(id).iter().zip(first).zip(second);
+            for ((&weight, &first), &second) in values {
+                let meant = weight == f32::NEG_INFINITY && first == 0.0 && second == 0.0;
+                let named = [
+                    ("weight", if meant { 0.0 } else { weight }),
+                    ("first moment", first),
+                    ("second moment", second),
+                ];
+                if let Some((what, value)) = named.iter().find(|(_, value)| !value.is_finite()) {
                     return Err(Error::Diverged {
                         what: format!("the {what} {}", table.spec(id).name),
                         value: f64::from(*value),

@@ -105,7 +105,15 @@ fn id(child: &Child) -> i64 {
 
 /// The words of a process that a signal ended after it saved, and the step it saved.
 #[track_caller]
-fn saved(child: Child, run: &Path) -> (String, usize) {
+fn saved(mut child: Child, run: &Path) -> (String, usize) {
+    let end = Instant::now() + Duration::from_secs(120);
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > end {
+            child.kill().unwrap();
+            panic!("the run went on after the signal");
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
     let output = child.wait_with_output().unwrap();
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(130), "{said}");
@@ -267,7 +275,14 @@ fn timeout_signals_the_run_and_its_group() {
 fn the_terminal_closed() {
     let folder = tiny();
     let run = folder.path().join("run");
-    let child = start(folder.path(), &format!("{REWARD} {ENDLESS} --out run"));
+    // These tests may run below nohup themselves: the run must not inherit that.
+    let whole = format!("{REWARD} {ENDLESS} --out run");
+    let mut line: Vec<String> = ["-e", "$SIG{HUP} = 'DEFAULT'; exec @ARGV or die"]
+        .map(str::to_string)
+        .to_vec();
+    line.push(env!("CARGO_BIN_EXE_rlhf").into());
+    line.extend(arguments(&whole));
+    let child = spawn(folder.path(), "perl", &line);
     has_begun(&run);
     signal("-HUP", &[id(&child)]);
     saved(child, &run);
