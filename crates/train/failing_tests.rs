@@ -241,7 +241,7 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_one_before() {
         let flag = seen.flag.clone();
         let mut run = running(&mut journal, &mut seen, &flag, start);
         let mut source = Rows {
-            order: Epochs::new(&[1; 3], 2, 4, 1),
+            order: Epochs::new(&[1; 3], 2, 5, 1),
             bad: NEVER,
         };
         offline(&mut policy, &Likelihood, &mut source, &optim(), &mut run).unwrap_err()
@@ -309,7 +309,7 @@ fn rows(folder: &Path, bad: usize, resume: bool) -> Result<Ended> {
     let mut seen = seen();
     let flag = seen.flag.clone();
     let mut run = running(&mut journal, &mut seen, &flag, start);
-    let order = Epochs::new(&[1; 3], 2, 4, 1);
+    let order = Epochs::new(&[1; 3], 2, 5, 1);
     offline(
         &mut policy,
         &Likelihood,
