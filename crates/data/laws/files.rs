@@ -120,7 +120,7 @@ fn plain_text_is_parted_by_the_eos() {
         let mut found = Vec::new();
         let mut store = Store::open(&source, &mut Err, &mut |row| found.push(row.clone())).unwrap();
         for (row, number) in found.iter().zip(0..) {
-            assert_eq!(store.rows(&[number]).unwrap(), [row.clone()]);
+            assert_eq!(store.rows(&[number]).unwrap(), std::slice::from_ref(row));
         }
         let text = |row: &Row| row.text("text").unwrap().unwrap().to_string();
         found.iter().map(|row| (row.line, text(row))).collect()

@@ -220,7 +220,7 @@ mod tests {
             assert!((found + 0.462_556_39).abs() < 1e-6, "{found}");
             for (got, want) in gradient
                 .iter()
-                .zip([-0.039_649_12, 0.138_766_92, -0.099_117_80])
+                .zip([-0.039_649_12, 0.138_766_92, -0.099_117_8])
             {
                 assert!((got - want).abs() < 1e-6, "{gradient:?}");
             }
@@ -228,7 +228,7 @@ mod tests {
             assert!((value - 0.571_625_84).abs() < 1e-6, "{value}");
             for (got, want) in gradient
                 .iter()
-                .zip([0.471_097_79, 0.095_634_23, 0.433_267_98])
+                .zip([0.471_097_8, 0.095_634_23, 0.433_267_98])
             {
                 assert!((got - want).abs() < 1e-6, "{gradient:?}");
             }
