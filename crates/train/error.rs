@@ -43,6 +43,17 @@ pub enum Error {
         /// What happened.
         source: Box<Self>,
     },
+    /// A run that is resumed beyond the last step that its settings ask for now.
+    #[error(
+        "{done} steps are done, and settings and data ask for {total} now: nothing is left to train; give it \
+         the settings and data that it was started with, or start another run"
+    )]
+    Beyond {
+        /// How many steps are done.
+        done: usize,
+        /// How many there are.
+        total: usize,
+    },
     /// A run with nothing to do.
     #[error("{0}")]
     Empty(&'static str),

@@ -320,6 +320,26 @@ fn rows(folder: &Path, bad: usize, resume: bool) -> Result<Ended> {
 }
 
 #[test]
+fn a_run_that_is_longer_than_its_settings_ask_for_now_is_not_taken_for_finished() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    rows(folder, 6, false).unwrap_err();
+    let (mut policy, start, mut journal) = begun(&TABLE, folder, true);
+    assert_eq!(start.step, 6);
+    let (mut seen, order) = (seen(), Epochs::new(&[1; 3], 2, 1, 1));
+    let flag = seen.flag.clone();
+    let mut run = running(&mut journal, &mut seen, &flag, start);
+    let mut source = Rows { order, bad: NEVER };
+    let error = offline(&mut policy, &Likelihood, &mut source, &optim(), &mut run).unwrap_err();
+    let said = error.to_string();
+    assert!(
+        said.starts_with("6 steps are done, and settings and data ask for 2 now"),
+        "{said}"
+    );
+    assert!(!folder.join("final").exists());
+}
+
+#[test]
 fn a_row_that_cannot_be_read_later_leaves_what_was_learned_from_the_others() {
     let uninterrupted = tempfile::tempdir().unwrap();
     rows(uninterrupted.path(), NEVER, false).unwrap();

@@ -102,6 +102,10 @@ impl Run<'_> {
         if total == 0 {
             return Err(Error::Empty("the run has no steps: its data set is empty"));
         }
+        if self.start.step > total {
+            let done = self.start.step;
+            return Err(Error::Beyond { done, total });
+        }
         let mut warnings = self.warnings_so_far()?;
         forget_optimizers(self.journal, self.start.step)?;
         let began = Instant::now();

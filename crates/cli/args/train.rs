@@ -74,7 +74,7 @@ pub(crate) struct TrainArgs {
     pub(crate) resume: bool,
     /// With --resume: continue although files that the run was started with changed, and note that in
     /// run.json.
-    #[arg(long, requires = "resume")]
+    #[arg(long)]
     pub(crate) accept_changes: bool,
     /// Replace what is in the run folder.
     #[arg(long)]

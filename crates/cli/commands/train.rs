@@ -14,7 +14,7 @@ use crate::record::{Record, check};
 use crate::resolve::{Missing, Settled, settle};
 use crate::run::{Start, execute, start_threads};
 use crate::wiring::{self, Vocabulary};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use rlhf_journal::{Claim, Existing, Journal, checkpoints, last_checkpoint, next_free};
 use rlhf_train::Ended;
 use serde_json::json as object;
@@ -28,6 +28,11 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     interrupt::listen()?;
     if args.resume {
         return resume(args);
+    }
+    if args.accept_changes {
+        // clap forgets that one option needs another where that one conflicts with a third.
+        let alone = anyhow!("--accept-changes goes with --resume: it is about a run that goes on");
+        return Err(Usage(alone).into());
     }
     let world = args.is_bare().then(Staged::new).transpose()?;
     let config = match &world {
