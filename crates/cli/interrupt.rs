@@ -1,6 +1,7 @@
 //! Signals that ask a training run to end.
 //!
-//! While a loop runs, the first signal lets it finish and save the step under way. Before and after, it
+//! While a loop runs, the first signal lets it finish and save the step under way, or give that step up
+//! and save the one before where it waits for a reward. Before and after, it
 //! ends the program at once: nothing is in memory that is not saved.
 
 use anyhow::Result;

@@ -1,6 +1,7 @@
 //! A program of the user's own as a reward.
 
 use crate::outside::{ANSWERS, excerpt, opinion, questions};
+use crate::patience::{Patience, abandoned};
 use crate::process::{Process, Said};
 use crate::{Error, OnNull, Result};
 use rlhf_objective::{Error as Failure, PerSeq, Reward, Sequences, finite_scores};
@@ -32,6 +33,8 @@ pub struct Command {
 enum Trouble {
     /// It is gone; another might do better.
     Died(String),
+    /// The run was asked to end meanwhile.
+    Abandoned,
     /// Anything else.
     Bad(String),
 }
@@ -70,7 +73,11 @@ impl Command {
         Self { on_null, ..self }
     }
 
-    fn ask(&mut self, lines: &[String]) -> std::result::Result<Vec<Option<f32>>, Trouble> {
+    fn ask(
+        &mut self,
+        lines: &[String],
+        patience: &mut Patience,
+    ) -> std::result::Result<Vec<Option<f32>>, Trouble> {
         let process = match &mut self.running {
             Some(process) => process,
             None => {
@@ -91,7 +98,7 @@ impl Command {
         let mut scores = Vec::with_capacity(lines.len());
         while scores.len() < lines.len() {
             let so_far = format!("{} of {} lines", scores.len(), lines.len());
-            match process.hear(end) {
+            match process.hear(end, patience) {
                 Said::Line(line) => {
                     let value = serde_json::from_str(&line).ok();
                     let said = value.as_ref().and_then(|value| opinion(value).ok());
@@ -116,6 +123,7 @@ impl Command {
                         "line {line} of its answers has no end"
                     )));
                 }
+                Said::Abandoned => return Err(Trouble::Abandoned),
                 Said::Nothing => {
                     return Err(Trouble::Bad(format!(
                         "answered {so_far} in {:.1} s, its limit: does it flush what it writes?",
@@ -131,11 +139,19 @@ impl Command {
     }
 
     /// Scores of some responses, by another process where one dies.
-    fn insist(&mut self, lines: &[String]) -> rlhf_objective::Result<Vec<Option<f32>>> {
+    fn insist(
+        &mut self,
+        lines: &[String],
+        patience: &mut Patience,
+    ) -> rlhf_objective::Result<Vec<Option<f32>>> {
         let mut starts = 0;
         loop {
-            let (message, again) = match self.ask(lines) {
+            let (message, again) = match self.ask(lines, patience) {
                 Ok(scores) => return Ok(scores),
+                Err(Trouble::Abandoned) => {
+                    self.running = None;
+                    return Err(abandoned());
+                }
                 Err(Trouble::Died(message)) => (message, starts < RESTARTS),
                 Err(Trouble::Bad(message)) => (message, false),
             };
@@ -163,11 +179,12 @@ impl Reward for Command {
 
     fn opinions(&mut self, sequences: &Sequences) -> rlhf_objective::Result<Vec<Option<f32>>> {
         let mut all = Vec::with_capacity(sequences.len());
+        let mut patience = Patience::default();
         for start in (0..sequences.len()).step_by(self.batch) {
             let end = (start + self.batch).min(sequences.len());
             let asked = questions(sequences, start..end);
             let lines: Vec<String> = asked.iter().map(|asked| format!("{asked}\n")).collect();
-            all.extend(self.insist(&lines)?);
+            all.extend(self.insist(&lines, &mut patience)?);
         }
         Ok(all)
     }
@@ -255,7 +272,7 @@ mod tests {
         let lines = vec![format!("\"{text}\"\n"); 3];
         let mut reward = shell("exec sleep 60", 64, 0.5);
         assert!(
-            matches!(reward.ask(&lines), Err(Trouble::Bad(message)) if message.contains("limit"))
+            matches!(reward.ask(&lines, &mut Patience::default()), Err(Trouble::Bad(message)) if message.contains("limit"))
         );
     }
 

@@ -2,10 +2,14 @@
 
 use crate::command::time_limit;
 use crate::outside::{excerpt, opinions, questions};
+use crate::patience::{POLL, Patience, abandoned};
 use crate::{Error, OnNull, Result};
 use rlhf_objective::{Error as Failure, PerSeq, Reward, Sequences, finite_scores};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// How often a request that may succeed later is sent again.
 const RETRIES: u32 = 4;
@@ -19,7 +23,7 @@ const LONGEST: u64 = 64 << 20;
 /// response has the
 /// fields that a [`Command`](crate::Command) gets in a line. Lost connections, 429 and 5xx are tried
 /// again, a little later each time.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Endpoint {
     url: String,
     batch: usize,
@@ -34,6 +38,8 @@ enum Trouble {
     Passing(String),
     /// It will not.
     Lasting(String),
+    /// The run was asked to end meanwhile.
+    Abandoned,
 }
 
 impl Endpoint {
@@ -109,20 +115,61 @@ impl Endpoint {
         }
     }
 
-    fn insist(&self, body: &[u8], expected: usize) -> rlhf_objective::Result<Vec<Option<f32>>> {
+    /// The same by a thread of its own, which nobody waits for once `patience` is over.
+    fn ask_with(
+        &self,
+        body: &Arc<String>,
+        expected: usize,
+        patience: &mut Patience,
+    ) -> std::result::Result<Vec<Option<f32>>, Trouble> {
+        let (tell, told) = channel();
+        let (endpoint, body) = (self.clone(), body.clone());
+        thread::spawn(move || {
+            // Nobody listens any more where the wait was given up.
+            let _ = tell.send(endpoint.ask(body.as_bytes(), expected));
+        });
+        loop {
+            match told.recv_timeout(POLL) {
+                Ok(answer) => return answer,
+                Err(RecvTimeoutError::Timeout) if patience.is_over() => {
+                    return Err(Trouble::Abandoned);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Trouble::Lasting("the request failed".into()));
+                }
+            }
+        }
+    }
+
+    fn insist(
+        &self,
+        body: &Arc<String>,
+        expected: usize,
+        patience: &mut Patience,
+    ) -> rlhf_objective::Result<Vec<Option<f32>>> {
         let mut wait = self.wait;
         let mut retries = 0;
         loop {
-            let message = match self.ask(body, expected) {
+            let message = match self.ask_with(body, expected, patience) {
                 Ok(scores) => return Ok(scores),
                 Err(Trouble::Passing(_)) if retries < RETRIES => {
-                    std::thread::sleep(wait);
+                    let until = Instant::now() + wait;
+                    while let left = until.saturating_duration_since(Instant::now())
+                        && !left.is_zero()
+                    {
+                        if patience.is_over() {
+                            return Err(abandoned());
+                        }
+                        thread::sleep(left.min(POLL));
+                    }
                     wait *= 2;
                     retries += 1;
                     continue;
                 }
                 Err(Trouble::Passing(message)) => format!("{message}, {} times", retries + 1),
                 Err(Trouble::Lasting(message)) => message,
+                Err(Trouble::Abandoned) => return Err(abandoned()),
             };
             return Err(Failure::Unsupported(format!(
                 "reward {}: {message}",
@@ -139,10 +186,11 @@ impl Reward for Endpoint {
 
     fn opinions(&mut self, sequences: &Sequences) -> rlhf_objective::Result<Vec<Option<f32>>> {
         let mut all = Vec::with_capacity(sequences.len());
+        let mut patience = Patience::default();
         for start in (0..sequences.len()).step_by(self.batch) {
             let end = (start + self.batch).min(sequences.len());
             let body = json!({"responses": questions(sequences, start..end)}).to_string();
-            all.extend(self.insist(body.as_bytes(), end - start)?);
+            all.extend(self.insist(&Arc::new(body), end - start, &mut patience)?);
         }
         Ok(all)
     }
@@ -154,7 +202,6 @@ mod tests {
     use crate::outside::tests::five;
     use crate::server::{self, Answer};
     use std::net::TcpListener;
-    use std::thread;
 
     /// An endpoint that gives these answers, one after the other.
     fn serve(answers: Vec<Answer>) -> (String, thread::JoinHandle<usize>) {

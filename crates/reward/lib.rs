@@ -32,6 +32,7 @@ mod laws;
 mod lexicon;
 mod model;
 mod outside;
+mod patience;
 mod process;
 mod rereading;
 mod rule;

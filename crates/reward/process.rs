@@ -3,10 +3,11 @@
 //! Three threads stand between: one writes what it is told, one reads what it answers, one keeps the
 //! last of what it complains about. Each ends with the program's pipes.
 
+use crate::patience::{POLL, Patience};
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,6 +32,8 @@ pub(crate) enum Said {
     Ended(String),
     /// It did none of these in time.
     Nothing,
+    /// It did none of these before the run was asked to end, or shortly after.
+    Abandoned,
 }
 
 /// A running program.
@@ -99,14 +102,18 @@ impl Process {
         }
     }
 
-    /// The next thing the program does, until `end`.
-    pub(crate) fn hear(&mut self, end: Instant) -> Said {
+    /// The next thing the program does, until `end` or until `patience` is over.
+    pub(crate) fn hear(&mut self, end: Instant, patience: &mut Patience) -> Said {
         let line = match self.ahead.take() {
             Some(line) => Ok(line),
-            None => {
+            None => loop {
                 let left = end.saturating_duration_since(Instant::now());
-                self.output.recv_timeout(left)
-            }
+                match self.output.recv_timeout(left.min(POLL)) {
+                    Err(RecvTimeoutError::Timeout) if patience.is_over() => return Said::Abandoned,
+                    Err(RecvTimeoutError::Timeout) if left > POLL => {}
+                    line => break line,
+                }
+            },
         };
         match line {
             Ok(Some(line)) => {
@@ -114,10 +121,8 @@ impl Process {
                 Said::Line(line)
             }
             Ok(None) => Said::TooLong,
-            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => Said::Nothing,
-            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
-                Said::Ended(self.how_it_ended())
-            }
+            Err(RecvTimeoutError::Timeout) => Said::Nothing,
+            Err(RecvTimeoutError::Disconnected) => Said::Ended(self.how_it_ended()),
         }
     }
 

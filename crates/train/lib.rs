@@ -40,7 +40,7 @@ mod toy;
 pub use epochs::{Epochs, Passes, minibatches};
 pub use error::{Error, Result};
 pub use evaluate::evaluate;
-pub use interrupt::{Interrupt, NotSaving};
+pub use interrupt::{Abandoned, Interrupt, NotSaving};
 pub use learner::{Learner, Method};
 pub use offline::offline;
 pub use online::{Online, Prompts, online};

@@ -2,7 +2,7 @@
 
 use crate::state::{forget_optimizers, save, save_policy};
 use crate::warnings::Warnings;
-use crate::{Error, Interrupt, Result, State};
+use crate::{Abandoned, Error, Interrupt, Result, State};
 use rlhf_journal::Journal;
 use rlhf_objective::{Beta, Network};
 use rlhf_policy::ActorCritic;
@@ -40,7 +40,8 @@ pub trait Watch {
 pub enum Ended {
     /// All steps are done, and `final/` is written.
     Done,
-    /// It was interrupted; the step under way was finished and a checkpoint written.
+    /// It was interrupted; the step under way was finished, or given up where it waited for a reward, and
+    /// a checkpoint written.
     Interrupted,
 }
 
@@ -67,6 +68,11 @@ pub(crate) struct Done {
     pub(crate) tokens: usize,
     pub(crate) beta: Option<Beta>,
     pub(crate) memory: Option<f64>,
+}
+
+/// Whether a step was given up because the run was asked to end.
+fn abandoned(error: &Error) -> bool {
+    matches!(error, Error::Objective(rlhf_objective::Error::Other(source)) if source.is::<Abandoned>())
 }
 
 /// The policy after the last step whose numbers are in the journal: what a checkpoint of it would hold.
@@ -109,6 +115,7 @@ impl Run<'_> {
         let mut warnings = self.warnings_so_far()?;
         forget_optimizers(self.journal, self.start.step)?;
         let began = Instant::now();
+        let _driven = self.interrupt.driven_here();
         let mut finished = Finished {
             state: self.start,
             versions: versions(policy),
@@ -118,6 +125,12 @@ impl Run<'_> {
         for step in self.start.step..total {
             let at = (step, total);
             let done = self.step(policy, at, began, &mut warnings, &mut finished, &mut work);
+            let done = match done {
+                Err(source) if abandoned(&source) && finished.is_whole(policy) => {
+                    self.give_up_step(policy, &mut finished)
+                }
+                done => done,
+            };
             match done {
                 Ok(Ended::Done) => {}
                 Ok(Ended::Interrupted) => return Ok(Ended::Interrupted),
@@ -190,6 +203,16 @@ impl Run<'_> {
         } else {
             Ended::Done
         })
+    }
+
+    /// Ends as an interrupt does after the last finished step. The step under way changed nothing, so a
+    /// resumed run does it as if nothing had been.
+    fn give_up_step(&self, policy: &ActorCritic, finished: &mut Finished) -> Result<Ended> {
+        if !finished.saved {
+            finished.saved = true;
+            self.checkpoint(policy, finished.state)?;
+        }
+        Ok(Ended::Interrupted)
     }
 
     /// Saves the state, and only then removes the optimizer's state of older checkpoints, which nothing

@@ -240,6 +240,91 @@ fn the_endpoint_answers_500_five_times() {
     );
 }
 
+/// A program that scores, and from the 40th question on says nothing for as long as there is no file
+/// `mended`; its process is in the file `pid`.
+const HANGS: &str = "#!/bin/sh
+echo $$ > pid
+n=0
+while read -r line; do n=$((n+1))
+if [ $n -eq 40 ] && [ ! -e mended ]; then touch hangs; exec sleep 300; fi
+echo \"${#line}\"
+done
+";
+
+fn program(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn ctrl_c_while_the_reward_hangs_in_step_five() {
+    let folder = tiny();
+    let folder = folder.path();
+    program(&folder.join("judge"), HANGS);
+    let mended = folder.join("mended");
+    fs::write(&mended, "").unwrap();
+    let more = "--reward command:./judge --set train.iterations=7 --set train.checkpoints=1 --out";
+    let whole = train(folder, &format!("{more} whole"));
+    assert!(whole.status.success(), "{}", text(&whole.stderr));
+    fs::remove_file(&mended).unwrap();
+    let child = start(folder, &format!("{more} run"));
+    until("it does not hang", || folder.join("hangs").exists());
+    let began = Instant::now();
+    signal("-INT", &[id(&child)]);
+    let (_, steps) = saved(child, &folder.join("run"));
+    assert_eq!(steps, 4);
+    assert!(began.elapsed() < Duration::from_secs(30));
+    fs::write(&mended, "").unwrap();
+    let resumed = resume(folder, "run");
+    assert!(resumed.status.success(), "{}", text(&resumed.stderr));
+    same(&folder.join("run"), "step-4", &folder.join("whole"));
+}
+
+#[test]
+fn ctrl_c_while_the_endpoint_does_not_answer() {
+    let folder = tiny();
+    let folder = folder.path();
+    let scores: endpoint::Answer = |body| {
+        let responses = body["responses"].as_array().unwrap().len();
+        Some((200, json!(vec![0.5; responses]).to_string()))
+    };
+    // It takes the question, and a minute later it hangs up.
+    let silent: endpoint::Answer = |_| {
+        std::thread::sleep(Duration::from_secs(60));
+        None
+    };
+    let (url, _server) = endpoint::serve([scores, scores, silent].into_iter());
+    let more =
+        format!("--reward {url} --set train.iterations=9 --set train.checkpoints=1 --out run");
+    let child = start(folder, &more);
+    let run = folder.join("run");
+    until("it makes no steps", || steps(&run) == 2);
+    std::thread::sleep(Duration::from_millis(100));
+    signal("-INT", &[id(&child)]);
+    let began = Instant::now();
+    let (_, steps) = saved(child, &run);
+    assert_eq!(steps, 2);
+    assert!(began.elapsed() < Duration::from_secs(30));
+}
+
+/// Nothing is there to be saved yet, and nothing is lost.
+#[test]
+fn ctrl_c_while_the_reward_hangs_in_the_first_step() {
+    let folder = tiny();
+    let folder = folder.path();
+    program(&folder.join("judge"), &HANGS.replace("40", "2"));
+    let more = "--reward command:./judge --set train.iterations=2 --out run";
+    let child = start(folder, more);
+    until("it does not hang", || folder.join("hangs").exists());
+    signal("-INT", &[id(&child)]);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
+    fs::write(folder.join("mended"), "").unwrap();
+    let resumed = resume(folder, "run");
+    assert!(resumed.status.success(), "{}", text(&resumed.stderr));
+    assert_eq!(rlhf_rows(&folder.join("run")), [0, 1]);
+}
+
 #[test]
 fn timeout_signals_the_run_and_its_group() {
     let folder = tiny();
