@@ -139,6 +139,7 @@ mod unix {
     }
 
     fn end(message: impl Display) -> ! {
+        let _ended = rlhf_reward::end_programs();
         log(message);
         signal_hook::low_level::exit(130)
     }

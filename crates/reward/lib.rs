@@ -50,6 +50,7 @@ pub use error::{Error, Result};
 pub use field::Field;
 pub use lexicon::Lexicon;
 pub use model::{Learned, Normalization};
+pub use process::end_programs;
 pub use rule::{Combine, OnNull, Rule, Token, Weighted};
 pub use rules::Rules;
 pub use spelling::SPELLINGS;

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,22 @@ const WAITING: usize = 1 << 10;
 const KEPT: usize = 3;
 /// How long a program may take to end once its input or its output has.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// All programs that run, for [`end_programs`].
+static RUNNING: Mutex<Vec<Weak<Mutex<Child>>>> = Mutex::new(Vec::new());
+
+/// Ends every program that a [`Command`](crate::Command) of this process runs, for a caller that is about
+/// to end the process without dropping anything; none is started as long as what it returns lives.
+#[must_use]
+pub fn end_programs() -> impl Sized {
+    let mut running = lock(&RUNNING);
+    for child in running.drain(..) {
+        if let Some(child) = child.upgrade() {
+            kill(&mut lock(&child));
+        }
+    }
+    running
+}
 
 /// What a program did.
 #[derive(Debug)]
@@ -39,7 +55,7 @@ pub(crate) enum Said {
 /// A running program.
 #[derive(Debug)]
 pub(crate) struct Process {
-    child: Child,
+    child: Arc<Mutex<Child>>,
     /// To the thread that writes; dropped, it ends the program's input.
     input: Option<Sender<String>>,
     /// From the thread that reads: lines, and `None` for one that is too long.
@@ -63,11 +79,16 @@ impl Process {
             .stderr(Stdio::piped());
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut running = lock(&RUNNING);
         let mut child = command.spawn()?;
         let pipe = || std::io::Error::other("it has no pipe");
         let mut stdin = child.stdin.take().ok_or_else(pipe)?;
         let stdout = child.stdout.take().ok_or_else(pipe)?;
         let stderr = child.stderr.take().ok_or_else(pipe)?;
+        let child = Arc::new(Mutex::new(child));
+        running.retain(|child| child.strong_count() > 0);
+        running.push(Arc::downgrade(&child));
+        drop(running);
         let (input, told) = channel::<String>();
         let (said, output) = sync_channel(WAITING);
         // What cannot be written is not missed: the program is gone, and its output says so.
@@ -152,9 +173,13 @@ impl Process {
         (!words.is_empty()).then(|| words.join(" / "))
     }
 
-    fn how_it_ended(&mut self) -> String {
-        wait(GRACE, || !matches!(self.child.try_wait(), Ok(None)));
-        match self.child.try_wait() {
+    fn is_gone(&self) -> bool {
+        !matches!(lock(&self.child).try_wait(), Ok(None))
+    }
+
+    fn how_it_ended(&self) -> String {
+        wait(GRACE, || self.is_gone());
+        match lock(&self.child).try_wait() {
             Ok(Some(status)) => status.to_string(),
             _ => "it closed its output".into(),
         }
@@ -163,10 +188,8 @@ impl Process {
     /// Closes its input, and ends it if it does not end by itself in time.
     fn end(&mut self, grace: Duration) {
         self.input = None;
-        wait(grace, || !matches!(self.child.try_wait(), Ok(None)));
-        // It may be gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        wait(grace, || self.is_gone());
+        kill(&mut lock(&self.child));
     }
 }
 
@@ -174,6 +197,29 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.end(GRACE);
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends a program and what it has started, as far as that is in its process group; one that has ended
+/// by itself keeps what it left.
+fn kill(child: &mut Child) {
+    if !matches!(child.try_wait(), Ok(None)) {
+        return;
+    }
+    // By the system's own program, as the standard library has no call for it. Where there is none, and
+    // where the group is gone at this moment, nothing is missed but what the program had started.
+    #[cfg(unix)]
+    let _ = Command::new("kill")
+        .args(["-KILL", "--", &format!("-{}", child.id())])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 /// Waits until something is so, or the time is over.

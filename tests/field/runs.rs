@@ -450,6 +450,37 @@ fn ctrl_c_while_the_trained_model_is_shown() {
     assert!(run.join("before_after.jsonl").exists());
 }
 
+/// The program of the reward and what it has started end with a run that a signal ends at once.
+#[test]
+fn ctrl_c_while_the_reward_hangs_after_the_last_step() {
+    let folder = tiny();
+    let folder = folder.path();
+    // A second process of the reward is started for the table.
+    let judge = "#!/bin/sh\nif [ -e started ]; then sleep 300 & echo $! > child; echo $$ > pid; touch again; \
+                 wait; fi\ntouch started\nwhile read -r line; do echo 1; done\n";
+    program(&folder.join("judge"), judge);
+    let more = "--reward command:./judge --set data.held_out=prompts.jsonl --set train.iterations=3 --out run";
+    let child = start(folder, more);
+    until("there is no table", || folder.join("again").exists());
+    signal("-INT", &[id(&child)]);
+    let (_, steps) = saved(child, &folder.join("run"));
+    assert_eq!(steps, 3);
+    for name in ["pid", "child"] {
+        let pid = fs::read_to_string(folder.join(name)).unwrap();
+        until("it still runs", || !runs(pid.trim()));
+    }
+}
+
+/// Whether a process is there and no zombie.
+fn runs(pid: &str) -> bool {
+    let ps = Command::new("ps")
+        .args(["-o", "stat=", "-p", pid])
+        .output()
+        .unwrap();
+    let state = text(&ps.stdout);
+    !state.trim().is_empty() && !state.trim().starts_with('Z')
+}
+
 #[test]
 fn two_processes_on_one_run_folder() {
     let folder = tiny();
