@@ -69,6 +69,15 @@ pub trait Reward {
         let scores = self.score(sequences)?.to_vec()?;
         Ok(scores.into_iter().map(Some).collect())
     }
+
+    /// Called once no more is asked, before what was said last is used: whether all answers belong to
+    /// the responses they were taken for.
+    ///
+    /// # Errors
+    /// If not, as far as that can be known only at the end.
+    fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// What a reward says of each response of a batch: a finite number, or nothing.

@@ -8,6 +8,9 @@ use rlhf_objective::{Error as Failure, PerSeq, Reward, Sequences, finite_scores}
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+/// How long the first answers of a program are followed by silence at least, and at most, before they
+/// are taken for whole; between them it is twice the time that one answer took.
+const SILENCE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
 /// How often in a row a program that dies is started again for the same responses.
 const RESTARTS: usize = 2;
 
@@ -27,6 +30,10 @@ pub struct Command {
     limit: Duration,
     on_null: OnNull,
     running: Option<Process>,
+    /// How often the running process was asked.
+    batches: usize,
+    /// How many of these answers were handed on.
+    used: usize,
 }
 
 /// Why a program has no scores for some responses.
@@ -64,6 +71,8 @@ impl Command {
             limit: time_limit("command", seconds)?,
             on_null: OnNull::LeaveOut,
             running: None,
+            batches: 0,
+            used: 0,
         })
     }
 
@@ -83,23 +92,30 @@ impl Command {
             None => {
                 let started = Process::start(&self.program)
                     .map_err(|error| Trouble::Bad(format!("cannot be started: {error}")))?;
+                (self.batches, self.used) = (0, 0);
                 self.running.insert(started)
             }
         };
         // What it says before it was asked anything is judged as an answer.
-        if process.heard() > 0
-            && let Some(line) = process.waiting()
-        {
-            let line = excerpt(line);
-            return Err(Trouble::Bad(format!("wrote a line too many: `{line}`")));
+        let fresh = process.heard() == 0;
+        if !fresh && let Some(line) = process.waiting(Duration::ZERO) {
+            let message = too_many(line, self.batches);
+            return Err(Trouble::Bad(if self.batches == self.used {
+                format!("{message}, and they were used already")
+            } else {
+                message
+            }));
         }
+        self.batches += 1;
         process.tell(lines.concat());
         let end = Instant::now() + self.limit;
+        let mut first = None;
         let mut scores = Vec::with_capacity(lines.len());
         while scores.len() < lines.len() {
             let so_far = format!("{} of {} lines", scores.len(), lines.len());
             match process.hear(end, patience) {
                 Said::Line(line) => {
+                    first.get_or_insert_with(Instant::now);
                     let value = serde_json::from_str(&line).ok();
                     let said = value.as_ref().and_then(|value| opinion(value).ok());
                     let said = said.ok_or_else(|| {
@@ -135,7 +151,18 @@ impl Command {
                 }
             }
         }
-        Ok(scores)
+        // A line too many mostly means that every answer is followed by one. It takes as long as they do.
+        let time = match first {
+            Some(first) if fresh => {
+                let others = u32::try_from(lines.len()).map_or(u32::MAX, |count| count.max(2)) - 1;
+                (first.elapsed() / others * 2).clamp(SILENCE.0, SILENCE.1)
+            }
+            _ => Duration::ZERO,
+        };
+        match process.waiting(time) {
+            Some(line) => Err(Trouble::Bad(too_many(line, self.batches))),
+            None => Ok(scores),
+        }
     }
 
     /// Scores of some responses, by another process where one dies.
@@ -160,16 +187,30 @@ impl Command {
                 starts += 1;
                 continue;
             }
-            let mut message = format!("reward command `{}`: {message}", self.program.join(" "));
-            if starts > 0 {
-                message += &format!(", {} times in a row", starts + 1);
-            }
-            if let Some(words) = last {
-                message += &format!("; it said: {}", excerpt(&words));
-            }
-            return Err(Failure::Unsupported(message));
+            return Err(self.failure(&message, starts, last));
         }
     }
+
+    /// What it did, how often it was started again, and what it said last.
+    fn failure(&self, message: &str, starts: usize, last: Option<String>) -> Failure {
+        let mut message = format!("reward command `{}`: {message}", self.program.join(" "));
+        if starts > 0 {
+            message += &format!(", {} times in a row", starts + 1);
+        }
+        if let Some(words) = last {
+            message += &format!("; it said: {}", excerpt(&words));
+        }
+        Failure::Unsupported(message)
+    }
+}
+
+/// What is wrong where a program wrote more lines than it was asked for in a batch, counted from 1.
+fn too_many(line: &str, batch: usize) -> String {
+    format!(
+        "wrote a line too many: `{}`, after its answers to batch {batch} of this process: those may \
+         belong to other responses",
+        excerpt(line)
+    )
 }
 
 impl Reward for Command {
@@ -186,7 +227,24 @@ impl Reward for Command {
             let lines: Vec<String> = asked.iter().map(|asked| format!("{asked}\n")).collect();
             all.extend(self.insist(&lines, &mut patience)?);
         }
+        self.used = self.batches;
         Ok(all)
+    }
+
+    /// Ends the program. What it says at its end and is no answer, a summary for example, is nobody's.
+    fn finish(&mut self) -> rlhf_objective::Result<()> {
+        let Some(mut process) = self.running.take().filter(|process| process.heard() > 0) else {
+            return Ok(());
+        };
+        let answer =
+            |line: &String| serde_json::from_str(line).is_ok_and(|value| opinion(&value).is_ok());
+        match process.left_over().into_iter().find(answer) {
+            None => Ok(()),
+            Some(line) => {
+                let message = too_many(&line, self.batches);
+                Err(self.failure(&message, 0, process.last_words()))
+            }
+        }
     }
 }
 
@@ -316,17 +374,52 @@ mod tests {
 
     #[test]
     fn one_that_says_too_much_is_found_out() {
-        let mut reward = shell(
-            "for i in 1 2 3 4 5 6; do echo $i; done; cat > /dev/null",
-            64,
-            30.0,
-        );
-        assert_eq!(scores(&mut reward).unwrap(), [1.0, 2.0, 3.0, 4.0, 5.0]);
-        while reward.running.as_mut().unwrap().waiting().is_none() {
-            std::thread::sleep(Duration::from_millis(1));
+        // At once: a line with each answer, or all in one piece.
+        let twice = r#"while read -r line; do echo 1; echo 2; done"#;
+        let one_piece = "for i in 1 2 3 4 5 2; do echo $i; done; cat > /dev/null";
+        for script in [twice, one_piece] {
+            let error = scores(&mut shell(script, 64, 30.0))
+                .unwrap_err()
+                .to_string();
+            let said = "wrote a line too many: `2`, after its answers to batch 1 of this process: ";
+            assert!(error.contains(said), "{error}");
+            assert!(!error.contains("used already"), "{error}");
         }
+    }
+
+    /// A line that comes long after the answers to the second batch.
+    const LATE: &str = "n=0; while read -r line; do n=$((n+1)); echo $n; \
+                        if [ $n -eq 10 ]; then sleep 0.2; echo 7; fi; done; echo all done";
+
+    #[test]
+    fn one_that_says_too_much_later_is_found_out_when_it_is_asked_again_or_at_the_end() {
+        let mut reward = shell(LATE, 64, 30.0);
+        scores(&mut reward).unwrap();
+        scores(&mut reward).unwrap();
+        let process = reward.running.as_mut().unwrap();
+        assert_eq!(process.waiting(Duration::from_secs(30)), Some("7"));
         let error = scores(&mut reward).unwrap_err().to_string();
-        assert!(error.contains("wrote a line too many: `6`"), "{error}");
+        let said = "wrote a line too many: `7`, after its answers to batch 2 of this process: those may \
+                    belong to other responses, and they were used already";
+        assert!(error.contains(said), "{error}");
+
+        let mut reward = shell(LATE, 64, 30.0);
+        scores(&mut reward).unwrap();
+        scores(&mut reward).unwrap();
+        let error = reward.finish().unwrap_err().to_string();
+        let said = "`7`, after its answers to batch 2 of this process: ";
+        assert!(
+            error.contains(said) && !error.contains("used already"),
+            "{error}"
+        );
+        reward.finish().unwrap();
+    }
+
+    #[test]
+    fn what_is_no_answer_may_be_said_at_the_end() {
+        let mut reward = shell(LATE, 64, 30.0);
+        scores(&mut reward).unwrap();
+        reward.finish().unwrap();
     }
 
     /// It dies once in the middle, and is started again.

@@ -147,13 +147,27 @@ impl Process {
         }
     }
 
-    /// A line that is there already, unasked.
-    pub(crate) fn waiting(&mut self) -> Option<&str> {
+    /// A line that comes within this time, unasked.
+    pub(crate) fn waiting(&mut self, time: Duration) -> Option<&str> {
         if self.ahead.is_none() {
-            self.ahead = self.output.try_recv().ok();
+            self.ahead = self.output.recv_timeout(time).ok();
         }
         let line = self.ahead.as_ref()?;
         Some(line.as_deref().unwrap_or("a line without end"))
+    }
+
+    /// Closes its input, and listens to what it still says until it ends; not for longer than it may take
+    /// for that.
+    pub(crate) fn left_over(&mut self) -> Vec<String> {
+        self.input = None;
+        let end = Instant::now() + GRACE;
+        let mut lines: Vec<String> = self.ahead.take().flatten().into_iter().collect();
+        while let left = end.saturating_duration_since(Instant::now())
+            && let Ok(line) = self.output.recv_timeout(left)
+        {
+            lines.extend(line);
+        }
+        lines
     }
 
     /// How many lines were heard.

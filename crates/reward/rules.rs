@@ -96,6 +96,10 @@ impl Reward for Rules {
             .map(|score| score.map(|score| score as f32))
             .collect())
     }
+
+    fn finish(&mut self) -> rlhf_objective::Result<()> {
+        self.0.finish()
+    }
 }
 
 impl Compiled {
@@ -167,6 +171,15 @@ impl Compiled {
             ))),
             Self::Sum(rules) => rules.iter().try_for_each(|(_, rule)| rule.check(vocab)),
             Self::MissingEos { rule, .. } => rule.check(vocab),
+            _ => Ok(()),
+        }
+    }
+
+    fn finish(&mut self) -> rlhf_objective::Result<()> {
+        match self {
+            Self::Judge(judge) => judge.0.finish(),
+            Self::Sum(rules) => rules.iter_mut().try_for_each(|(_, rule)| rule.finish()),
+            Self::MissingEos { rule, .. } => rule.finish(),
             _ => Ok(()),
         }
     }

@@ -89,6 +89,9 @@ pub fn online<M: Method>(
         ];
         sound(answers.into_iter().chain(values))?;
         let opinions = finite_opinions(objective.reward(), &rollouts.sequences)?;
+        if step + 1 == total {
+            objective.reward().finish()?;
+        }
         let beta = objective.penalty().beta().value();
         let mut metrics = measure(&rollouts, &opinions, beta)?;
         if !sampling.stop.is_empty() {

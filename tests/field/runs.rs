@@ -307,6 +307,31 @@ fn ctrl_c_while_the_endpoint_does_not_answer() {
     assert!(began.elapsed() < Duration::from_secs(30));
 }
 
+/// In the last step it answers one response twice, and the second time too late to be noticed at once.
+#[test]
+fn the_reward_answers_once_too_often_in_the_last_step() {
+    let folder = tiny();
+    let folder = folder.path();
+    let judge = "#!/bin/sh\nn=0\nwhile read -r line; do n=$((n+1)); echo $n
+if [ $n -eq 16 ]; then sleep 0.1; echo 5; fi; done\necho that is all\n";
+    program(&folder.join("judge"), judge);
+    let more = "--reward command:./judge --set train.checkpoints=1 --out";
+    let output = train(folder, &format!("{more} run --set train.iterations=2"));
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let last = said.lines().last().unwrap();
+    for part in [
+        "error: in step 2 of 2: reward command `./judge`: wrote a line too many: `5`, after its \
+         answers to batch 2 of this process: those may belong to other responses; ",
+        "run/checkpoints/step-1 is whole: continue with --resume",
+    ] {
+        assert!(last.contains(part), "{said}");
+    }
+    // What it says at its end is no answer.
+    let output = train(folder, &format!("{more} short --set train.iterations=1"));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
 /// Nothing is there to be saved yet, and nothing is lost.
 #[test]
 fn ctrl_c_while_the_reward_hangs_in_the_first_step() {

@@ -192,6 +192,7 @@ impl Judge {
             points.extend(self.of_run(run, config)?);
         }
         points.extend(self.of_prior()?);
+        self.reward.finish()?;
         Ok(points)
     }
 

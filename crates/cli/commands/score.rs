@@ -65,6 +65,7 @@ fn rewards(args: &ScoreArgs, model: Option<&Path>, reward: &str) -> Result<()> {
             print(json!({"score": score.map(f64::from)}))?;
         }
     }
+    reward.finish()?;
     Ok(())
 }
 
