@@ -1,11 +1,13 @@
 //! The files that a run reads, by the settings that name them.
 
 use crate::config::Config;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use rlhf_hub::checkpoint_files;
 use rlhf_journal::{Input, InputFile, Stamp};
 use std::path::{Path, PathBuf};
 
+/// What the files of programs that score are called: the second is `reward.program[1]`.
+const PROGRAM: &str = "reward.program";
 /// Where a separate critic is in a checkpoint of ours.
 const CRITIC: &str = "critic";
 
@@ -36,8 +38,12 @@ pub(crate) fn inputs(stored: &Config, local: &Config) -> Result<Vec<Input>> {
             found.push(input("data.held_out_split", stored, at, name)?);
         }
     }
-    for path in programs(local) {
-        found.push(input("reward.program", &path, &path, None)?);
+    for (index, path) in programs(local).into_iter().enumerate() {
+        let setting = match index {
+            0 => PROGRAM.to_string(),
+            _ => format!("{PROGRAM}[{index}]"),
+        };
+        found.push(input(&setting, &path, &path, None)?);
     }
     Ok(found)
 }
@@ -58,6 +64,36 @@ pub(crate) fn fitted(local: &Config, folder: &Path) -> Result<Vec<Input>> {
         }
     }
     Ok(found)
+}
+
+/// Whether what the programs that score read when the run in `folder` was started is found from here:
+/// their paths count from the folder that the command is given in.
+///
+/// # Errors
+/// If a file of one was there then, as `recorded` says, and is none here.
+pub(crate) fn find_programs(recorded: &[InputFile], local: &Config, folder: &Path) -> Result<()> {
+    let programs = local.reward.iter().flat_map(|rule| rule.programs());
+    let arguments: Vec<&Path> = programs.flatten().map(Path::new).collect();
+    for file in recorded
+        .iter()
+        .filter(|file| file.setting.starts_with(PROGRAM))
+    {
+        let names = |argument: &&&Path| {
+            let tail = argument.strip_prefix(".").unwrap_or(argument);
+            tail.file_name().is_some() && Path::new(&file.path).ends_with(tail)
+        };
+        if let Some(argument) = arguments.iter().find(names).filter(|path| !path.is_file()) {
+            bail!(
+                "{} ({}): is not found from this folder; the run in {} was started with {}. Resume it \
+                 where it was started, or name the whole path in its config.toml",
+                argument.display(),
+                file.setting,
+                folder.display(),
+                file.path
+            );
+        }
+    }
+    Ok(())
 }
 
 /// The files that a setting means, by their names in the folder that it names; none is the file itself.

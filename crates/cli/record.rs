@@ -5,7 +5,7 @@
 
 use crate::changes::{Changes, accept, compare, settings_changes, told};
 use crate::config::Config;
-use crate::inputs::{fitted, inputs};
+use crate::inputs::{find_programs, fitted, inputs};
 use crate::output::log;
 use anyhow::{Context, Result};
 use rlhf_journal::{Input, InputChange, InputFile, Stamp, input_changes, sha256};
@@ -259,6 +259,9 @@ pub(crate) fn check(
     let Some(content) = content else {
         return Ok(None);
     };
+    if changes == Changes::Refuse {
+        find_programs(&content.files, local, folder)?;
+    }
     let mut present = inputs(stored, local)?;
     present.extend(fitted(local, folder)?);
     let found = compare(&content.files, &mut present)?;

@@ -332,6 +332,49 @@ if [ $n -eq 16 ]; then sleep 0.1; echo 5; fi; done\necho that is all\n";
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
+#[test]
+fn a_run_with_a_script_as_reward_is_resumed_from_another_folder() {
+    let folder = tiny();
+    let folder = folder.path();
+    program(&folder.join("judge"), HANGS);
+    fs::write(folder.join("mended"), "").unwrap();
+    fs::write(folder.join("words"), "").unwrap();
+    // Two files of one program: itself and what it is given.
+    let more = "--set train.iterations=4 --set train.checkpoints=4 --out run";
+    let mut all = arguments(more);
+    all.extend(["--reward", "command:./judge words"].map(str::to_string));
+    let output = rlhf(folder, &all.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let run = folder.join("run");
+    for step in [3, 4] {
+        fs::remove_dir_all(run.join(format!("checkpoints/step-{step}"))).unwrap();
+    }
+    fs::remove_dir_all(run.join("final")).unwrap();
+    let other = folder.join("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("mended"), "").unwrap();
+    let before = bytes(&run, "none");
+    fs::copy(folder.join("judge"), other.join("judge")).unwrap();
+    let refused = resume(&other, "../run");
+    let said = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    let path = fs::canonicalize(folder.join("words")).unwrap();
+    for part in [
+        "error: words (reward.program[1]): is not found from this folder; ".to_string(),
+        format!("was started with {}. ", path.display()),
+    ] {
+        assert!(said.contains(&part), "{said}");
+    }
+    assert!(bytes(&run, "none") == before);
+    let resumed = resume(folder, "run");
+    assert!(resumed.status.success(), "{}", text(&resumed.stderr));
+    assert!(
+        !text(&resumed.stderr).contains("changed"),
+        "{}",
+        text(&resumed.stderr)
+    );
+}
+
 /// Nothing is there to be saved yet, and nothing is lost.
 #[test]
 fn ctrl_c_while_the_reward_hangs_in_the_first_step() {
