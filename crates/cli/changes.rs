@@ -95,7 +95,7 @@ pub(crate) fn told(change: &InputChange) -> String {
         "{} ({}): {}; {}",
         file.map_or("", |file| &file.path),
         file.map_or("", |file| &file.setting),
-        side(&change.recorded, "not there at the start", "at the start"),
+        side(&change.recorded, "not there before", "before"),
         side(&change.present, "not there now", "now")
     )
 }

@@ -221,7 +221,7 @@ fn a_tokenizer_or_eos_file_that_appears_is_a_change() {
     fs::write(&added, r#"{"eos_token_id": 10}"#).unwrap();
     let (code, said) = run(folder, RESUME);
     assert!(
-        code == Some(1) && said.contains("not there at the start"),
+        code == Some(1) && said.contains("not there before"),
         "{said}"
     );
     fs::rename(&added, folder.join("model/notes.json")).unwrap();
