@@ -16,7 +16,8 @@ use rlhf_lm::Recompute;
 use rlhf_objective::{Adaptive, Beta, Target};
 use rlhf_reward::Rule;
 use rlhf_train::Decay;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::path::{Path, PathBuf};
 
 /// All settings of a run.
@@ -38,14 +39,28 @@ pub(crate) struct Config {
 }
 
 /// β: a number, or a start and what to hold.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "expected a number, or { start, target_kl or target_entropy, horizon, min, max }"
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(untagged)]
 pub(crate) enum BetaSetting {
     Fixed(f64),
     Adaptive(AdaptiveBeta),
+}
+
+impl<'de> Deserialize<'de> for BetaSetting {
+    /// An error in a table names its key, which an untagged enum does not.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        match toml::Value::deserialize(from)? {
+            toml::Value::Float(beta) => Ok(Self::Fixed(beta)),
+            toml::Value::Integer(beta) => Ok(Self::Fixed(beta as f64)),
+            toml::Value::Table(table) => match table.try_into() {
+                Ok(adaptive) => Ok(Self::Adaptive(adaptive)),
+                Err(error) => Err(D::Error::custom(error.to_string().trim_end())),
+            },
+            _ => Err(D::Error::custom(
+                "expected a number, or { start, target_kl or target_entropy, horizon, min, max }",
+            )),
+        }
+    }
 }
 
 /// A β that moves; one of the targets is given.

@@ -336,7 +336,12 @@ mod tests {
             (
                 "",
                 vec!["beta={ start = 0.2, target = 6, horizon = 1e4 }"],
-                "`beta`: expected a number, or { start, target_kl or target_entropy",
+                "`beta`: unknown field `target`, expected one of `start`, `target_kl`",
+            ),
+            (
+                "",
+                vec!["beta={ start = 0.2, target_kl = 6 }"],
+                "`beta`: missing field `horizon`",
             ),
             (
                 "",
