@@ -83,6 +83,7 @@ def files(layout, config, prefix_space=False, others=None):
 def tokenizer(made):
     folder = pathlib.Path(tempfile.mkdtemp())
     for name, content in made.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
     return AutoTokenizer.from_pretrained(folder)
 
@@ -106,6 +107,12 @@ def tables():
         "an added token with a gap before its id": (gpt2 | decoder(END + 5, "<x>"), {}),
         "an added token of the vocabulary": (gpt2 | decoder(VOCAB["He"], "He"), {}),
         "further special tokens": (gpt2 | chat, {}),
+        "special tokens of both versions": (gpt2 | {"additional_special_tokens": ["<x>"],
+                                                    "extra_special_tokens": ["<y>"]}, {}),
+        "special tokens of both versions, the newer empty": (gpt2 | {"additional_special_tokens": ["<x>"],
+                                                                     "extra_special_tokens": []}, {}),
+        "special tokens of both versions, the newer named": (gpt2 | {
+            "additional_special_tokens": ["<x>"], "extra_special_tokens": {"image_token": "<y>"}}, {}),
         "special tokens of version 5": (gpt2 | {"extra_special_tokens": ["<x>", "<|im_end|>"]}, {}),
         "an eos that is an object": (gpt2 | {"eos_token": {"__type": "AddedToken"} | added(None, "<|im_end|>", rstrip=True)}, {}),
         "an eos of the vocabulary": (gpt2 | {"eos_token": "He"}, {}),
@@ -162,12 +169,33 @@ def chats():
         "a prompt to be continued, trimmed": (CHATML.replace("m.content", "m.content | trim"), {},
                                               [user, reply], None),
     }
+    trimming = CHATML.replace("m.content", "m.content | trim")
+    parts = CHATML.replace("m.content", "(m.content if m.content is string else m.content[-1].text)")
+    for what, template, content in [
+        ("a character of the markup", CHATML, "<"), ("a letter of the end", CHATML, "e"),
+        ("the question again", CHATML, "Hello"), ("blanks around it", CHATML, "  the He  "),
+        ("blanks around it, trimmed", trimming, "  the He  "),
+        ("a part", parts, [{"type": "text", "text": "e"}]),
+    ]:
+        shapes["a prompt to be continued: " + what] = (template, {}, [user, say("assistant", content)], None)
+    named = {"default": CHATML, "tool_use": "T" + TOOLS}
+    listed = [{"name": key, "template": template} for key, template in named.items()]
+    folder = {"chat_template.jinja": CHATML, "additional_chat_templates/tool_use.jinja": "T" + TOOLS}
+    for what, template, others in [
+        ("in a list", listed, {}), ("in an object", named, {}), ("in a folder", "none", folder),
+        ("in a file over those of the configuration", listed, {"chat_template.jinja": CHATML}),
+        ("in the configuration over those of a file", "C" + CHATML, {"chat_template.json": {"chat_template": listed}}),
+    ]:
+        shapes["templates " + what + ", with tools"] = (template, {"tools": tool}, [user], [reply], others)
+        shapes["templates " + what + ", without tools"] = (template, {}, [user], [reply], others)
+    shapes["templates in a list, with no tool"] = (listed, {"tools": []}, [user], [reply])
     blank = "a blank before texts"
     shapes[blank] = (CHATML, {}, [user], [reply])
     rows = []
-    for name, (template, columns, prompt, completion) in shapes.items():
+    for name, (template, columns, prompt, completion, *others) in shapes.items():
+        others = others[0] if others else {}
         settings = config | {"chat_template": template} | ({"add_prefix_space": True} if name == blank else {})
-        known = tokenizer(files("vocab.json", settings))
+        known = tokenizer(files("vocab.json", settings, others=others))
         extra = dict(columns.get("chat_template_kwargs", {}))
         tools = columns.get("tools")
         extra["tools"] = json.loads(tools) if isinstance(tools, str) else tools
@@ -175,7 +203,7 @@ def chats():
             messages, tokenize=True, return_dict=False, **extra, **more)
         going_on = {"continue_final_message": True} if completion is None else {"add_generation_prompt": True}
         row = {"name": name, "config": settings, "columns": columns, "prompt": prompt, "completion": completion,
-               "prompt_ids": render(prompt, **going_on)}
+               "others": others, "prompt_ids": render(prompt, **going_on)}
         if completion is not None:
             row["ids"] = render(prompt + completion)
         if template == MARKED:

@@ -24,7 +24,8 @@ pub struct Vocabulary {
     pub ends: Vec<u32>,
     /// Which completions it is appended to.
     pub append: Append,
-    /// What an empty prompt becomes, and what a document starts with.
+    /// What an empty prompt becomes, and what a document starts with, where the tokenizer itself puts
+    /// nothing before a text.
     pub bos: Option<u32>,
 }
 
@@ -103,9 +104,10 @@ impl Vocabulary {
         }
         if encoded.ids.is_empty() {
             let message = "the prompt is empty and the checkpoint has no bos token to start with";
-            encoded
-                .ids
-                .push(self.bos.ok_or_else(|| row.error(message))?);
+            encoded.ids.extend(self.start());
+            if encoded.ids.is_empty() {
+                return Err(row.error(message));
+            }
             notes.empty_prompts += 1;
         }
         Ok(encoded)
@@ -134,7 +136,15 @@ impl Vocabulary {
         Ok(encoded)
     }
 
-    /// A document, from its bos token, where there is one, to its EOS. A conversation starts as its
+    /// What a document starts with: what the tokenizer puts before a text, or else the bos token.
+    fn start(&self) -> &[u32] {
+        match self.tokenizer.prefix() {
+            [] => self.bos.as_slice(),
+            prefix => prefix,
+        }
+    }
+
+    /// A document, from its start, where there is one, to its EOS. A conversation starts as its
     /// template writes it, with a bos token or without.
     pub(crate) fn document(&self, row: &Row, name: &str, piece: &Piece) -> Result<Vec<u32>> {
         let mut ids = self.encode(row, name, piece, Place::First)?.ids;
@@ -143,11 +153,8 @@ impl Vocabulary {
             self.cut_after_eos(&mut ids);
         }
         self.end(piece, &mut ids);
-        if let Some(bos) = self.bos
-            && ids.first() != Some(&bos)
-            && !rendered
-        {
-            ids.insert(0, bos);
+        if !rendered && !ids.starts_with(self.start()) {
+            ids.splice(0..0, self.start().iter().copied());
         }
         if ids.len() < 2 {
             let message = "a document of one token has nothing to predict: leave it out";

@@ -42,6 +42,9 @@ pub enum Architecture {
 const MOST_PARAMETERS: u64 = 1 << 34;
 const MOST_LAYERS: usize = 1 << 12;
 
+/// The end of a text in the configuration that transformers takes where nothing is said.
+const LIBRARY_EOS: u64 = 50256;
+
 /// Everything in `config.json` that changes what a GPT-2 computes, and the rest as it was.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gpt2Config {
@@ -203,6 +206,11 @@ impl Gpt2Config {
         self.raw.contains_key("eos_token_id")
     }
 
+    /// The ids of the file's ends that no token of the vocabulary has.
+    pub(crate) fn ends_beyond(&self) -> Vec<u64> {
+        ends_beyond(&self.raw, self.vocab)
+    }
+
     /// The configuration of a reward model made from this language model. A pad token that is also
     /// an EOS is forgotten: the score is to be read at the EOS, which says that a response is over.
     #[must_use]
@@ -237,15 +245,24 @@ impl Gpt2Config {
         // Said even where they are the defaults of today, so that other readers agree.
         let token = |token: Option<u32>| token.map_or(Value::Null, Value::from);
         raw.insert("bos_token_id".into(), token(self.bos));
-        // Ends that other files name stay in those.
-        let own = end_tokens(&raw, self.vocab).unwrap_or_default();
-        match (self.says_eos(), own.len()) {
-            (true, 2..) => {}
-            (true, _) => _ = raw.insert("eos_token_id".into(), token(own.first().copied())),
-            (false, _) => _ = raw.insert("eos_token_id".into(), token(self.eos.first().copied())),
-        }
+        raw.insert("eos_token_id".into(), self.ends_to_write());
         raw.insert("tie_word_embeddings".into(), self.tied.into());
         Value::Object(raw)
+    }
+
+    /// `eos_token_id`, so that the same tokens end a response when the folder is read again. Where the
+    /// file names its ends, those of other files stay in these. Where it names none, all are written: what
+    /// it says then holds over the default that is one of them.
+    fn ends_to_write(&self) -> Value {
+        let own = match self.says_eos() {
+            true => end_tokens(&self.raw, self.vocab).unwrap_or_default(),
+            false => self.eos.clone(),
+        };
+        match own[..] {
+            [] => Value::Null,
+            [one] => one.into(),
+            _ => own.into(),
+        }
     }
 
     /// What attention scores of block `layer` are multiplied by.
@@ -372,6 +389,19 @@ pub(crate) fn end_tokens(
     vocab: usize,
 ) -> std::result::Result<Vec<u32>, String> {
     Fields(keys).tokens("eos_token_id", vocab)
+}
+
+/// The ids of `eos_token_id` that no token of the vocabulary has. The library's default, which it writes
+/// for a small model too, is no such id.
+pub(crate) fn ends_beyond(keys: &Map<String, Value>, vocab: usize) -> Vec<u64> {
+    let value = keys.get("eos_token_id").unwrap_or(&Value::Null);
+    let all = match value.as_array() {
+        Some(all) => all.as_slice(),
+        None if *value == LIBRARY_EOS => &[],
+        None => std::slice::from_ref(value),
+    };
+    let ids = all.iter().filter_map(Value::as_u64);
+    ids.filter(|id| *id >= vocab as u64).collect()
 }
 
 #[cfg(test)]

@@ -194,6 +194,9 @@ fn saved_and_loaded_is_the_same() {
     let vocab = json!({"a": 0, "b": 1, "ab": 2, "<|endoftext|>": 10}).to_string();
     std::fs::write(small.path().join("vocab.json"), &vocab).unwrap();
     std::fs::write(small.path().join("merges.txt"), "#version: 0.2\na b\n").unwrap();
+    let tool_use = "additional_chat_templates/tool_use.jinja";
+    std::fs::create_dir(small.path().join("additional_chat_templates")).unwrap();
+    std::fs::write(small.path().join(tool_use), "{{ tools }}").unwrap();
     let path = small.path().join("config.json");
     let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     config.as_object_mut().unwrap().remove("eos_token_id");
@@ -221,7 +224,9 @@ fn saved_and_loaded_is_the_same() {
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
-    assert_eq!(names.len(), 5, "{names:?}");
+    assert_eq!(names.len(), 6, "{names:?}");
+    let template = std::fs::read_to_string(deep.join(tool_use)).unwrap();
+    assert_eq!(template, "{{ tools }}");
     assert_eq!(
         std::fs::read_to_string(deep.join("vocab.json")).unwrap(),
         vocab

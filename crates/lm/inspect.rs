@@ -83,6 +83,7 @@ pub struct TensorSummary {
 pub fn inspect(folder: &Path) -> Result<Summary> {
     let (config, tokenizer, ends) = ends::settle(folder, Gpt2Config::load(folder)?)?;
     let mut notes = tokenizer.notes().to_vec();
+    notes.extend(ends::beyond(folder, &config)?);
     notes.extend(ends::disagreement(&ends));
     let model = Tensors::open_model(folder)?;
     let reward_model = model.contains(bodies::gpt2::SCORE_WEIGHT);

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const CONFIG: &str = "config.json";
 
@@ -29,15 +29,19 @@ const COMPANIONS: [&str; 11] = [
     "generation_config.json",
 ];
 
+/// Where transformers keeps chat templates besides the one that is used by default.
+const TEMPLATES: &str = "additional_chat_templates";
+
 /// The companion files of a folder by name, held so that they outlive it.
 #[derive(Debug, Clone)]
-pub(crate) struct Companions(Vec<(&'static str, Vec<u8>)>);
+pub(crate) struct Companions(Vec<(PathBuf, Vec<u8>)>);
 
 impl Companions {
     pub(crate) fn read(folder: &Path) -> Result<Self> {
         let mut files = Vec::new();
-        for name in COMPANIONS {
-            let path = folder.join(name);
+        let names = COMPANIONS.into_iter().map(PathBuf::from);
+        for name in names.chain(templates(folder)?) {
+            let path = folder.join(&name);
             match std::fs::read(&path) {
                 Ok(bytes) => files.push((name, bytes)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -46,6 +50,28 @@ impl Companions {
         }
         Ok(Self(files))
     }
+}
+
+/// The further chat templates of a folder, in an order that is always the same.
+fn templates(folder: &Path) -> Result<Vec<PathBuf>> {
+    let path = folder.join(TEMPLATES);
+    let entries = match std::fs::read_dir(&path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::io(&path)(error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = PathBuf::from(entry.map_err(Error::io(&path))?.file_name());
+        if name
+            .extension()
+            .is_some_and(|extension| extension == "jinja")
+        {
+            names.push(Path::new(TEMPLATES).join(name));
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// Writes a checkpoint folder; `model.safetensors` comes last, so a folder that has it is whole.
@@ -57,6 +83,8 @@ pub(crate) fn write(
 ) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
     for (name, bytes) in &companions.0 {
+        let parent = folder.join(name.parent().unwrap_or(Path::new("")));
+        std::fs::create_dir_all(&parent).map_err(Error::io(&parent))?;
         replace(&folder.join(name), |path| std::fs::write(path, bytes))?;
     }
     let architecture = match parameters.id(SCORE_WEIGHT) {

@@ -102,7 +102,9 @@ impl TokenizerConfig {
                 self.named.push((key.into(), token));
             }
         }
-        for key in LISTS {
+        // As transformers 5: a list by the new name holds alone.
+        let listed = matches!(keys.get(LISTS[0]), Some(Value::Array(values)) if !values.is_empty());
+        for key in LISTS.into_iter().take(if listed { 1 } else { 2 }) {
             let values: Vec<&Value> = match keys.get(key) {
                 None | Some(Value::Null) => continue,
                 Some(Value::Array(values)) => values.iter().collect(),

@@ -185,6 +185,9 @@ fn tools_and_an_unfinished_answer_reach_the_template() {
         "tools",
         "arguments of the template",
         "a prompt to be continued",
+        "a prompt to be continued: a character of the markup",
+        "templates in a list, with tools",
+        "templates in an object, without tools",
     ] {
         let case = chat(name);
         let folder = model(json!({}), &case["config"]);
@@ -225,6 +228,31 @@ fn a_blank_before_texts_is_read_beside_vocab_and_merges() {
     let case = cases.next().unwrap();
     assert_eq!(case["texts"][0][0], "Hello there");
     assert_eq!(rows(&drawn)[0]["prompt_ids"], case["texts"][0][1]);
+}
+
+#[test]
+fn a_document_starts_with_the_tokenizers_own_bos() {
+    let bos = json!({"add_bos_token": true, "bos_token": "<x>"});
+    let folder = model(json!({}), &bos);
+    let folder = folder.path();
+    let golden = golden();
+    let cases = golden["texts"].as_array().unwrap();
+    let mut cases = cases.iter().filter(|case| case["name"] == "another bos");
+    let case = cases
+        .find(|case| case["layout"] == "vocab.json")
+        .expect("a case beside this vocabulary");
+    let end = golden["base"]["vocab.json"]["vocab.json"]["<|endoftext|>"].as_u64();
+    let ids = [
+        numbers(&case["start"]),
+        numbers(&case["texts"][0][1]),
+        vec![end.unwrap() as u32],
+    ]
+    .concat();
+    let expected = log_probs(folder, &ids);
+    let expected = -expected.iter().sum::<f64>() / expected.len() as f64;
+    write(folder, "data.jsonl", &json!({"text": case["texts"][0][0]}));
+    let loss = first_loss(folder, &[]);
+    assert!((loss - expected).abs() < 1e-5, "{loss} {expected}");
 }
 
 #[test]

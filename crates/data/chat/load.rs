@@ -1,66 +1,112 @@
-//! Where a checkpoint keeps its chat template and the names of its special tokens.
+//! Where a checkpoint keeps its chat templates and the names of its special tokens.
 
 use crate::{Error, Result};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
+/// The name of a template that is used where no other is asked for.
+const DEFAULT: &str = "default";
+
+/// The name of a template for conversations with tools.
+const TOOL_USE: &str = "tool_use";
+
 /// The source of a template and the file it is in.
-pub(super) struct Found {
+pub(super) struct Source {
     pub(super) path: PathBuf,
-    pub(super) source: String,
+    pub(super) text: String,
+}
+
+/// The templates of a checkpoint or of a file.
+pub(super) struct Found {
+    /// The one that is used where no other is asked for.
+    pub(super) default: Option<Source>,
+    /// The one for conversations with tools, if they have one of their own.
+    pub(super) tool_use: Option<Source>,
 }
 
 impl Found {
+    /// Those of a folder, as transformers 5 finds them: files of their own hold over the configuration,
+    /// and that over the older `chat_template.json`.
     pub(super) fn in_folder(folder: &Path) -> Result<Option<Self>> {
-        for name in ["chat_template.jinja", "chat_template.json"] {
-            let path = folder.join(name);
-            if path.exists() {
-                return Self::in_file(&path).map(Some);
-            }
-        }
-        let path = folder.join("tokenizer_config.json");
-        let Some(config) = object(&path)? else {
-            return Ok(None);
+        let further = folder.join("additional_chat_templates");
+        let further = existing(further.join(format!("{TOOL_USE}.jinja")));
+        let tool_use = further.map(|path| Source::read(&path)).transpose()?;
+        let mut found = match existing(folder.join("chat_template.jinja")) {
+            Some(path) => Some(Self::in_file(&path)?),
+            None => Self::in_json(folder)?,
         };
+        if tool_use.is_some() {
+            let default = found.and_then(|found| found.default);
+            found = Some(Self { default, tool_use });
+        }
+        Ok(found)
+    }
+
+    fn in_json(folder: &Path) -> Result<Option<Self>> {
+        let path = folder.join("tokenizer_config.json");
+        let config = object(&path)?.unwrap_or_default();
         match config.get("chat_template") {
-            None | Some(Value::Null) => Ok(None),
-            Some(template) => Self::of_value(path, template).map(Some),
+            None | Some(Value::Null) => {
+                let older = existing(folder.join("chat_template.json"));
+                older.map(|path| Self::in_file(&path)).transpose()
+            }
+            Some(template) => Self::of_value(&path, template).map(Some),
         }
     }
 
     pub(super) fn in_file(path: &Path) -> Result<Self> {
         if path.extension().is_none_or(|extension| extension != "json") {
-            let source = std::fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
             return Ok(Self {
-                path: path.into(),
-                source,
+                default: Some(Source::read(path)?),
+                tool_use: None,
             });
         }
         let known = object(path)?.unwrap_or_default();
         match known.get("chat_template") {
-            Some(template) => Self::of_value(path.into(), template),
+            Some(template) => Self::of_value(path, template),
             None => Err(Error::file(path, "has no `chat_template`")),
         }
     }
 
-    /// A string, or a list of named templates.
-    fn of_value(path: PathBuf, template: &Value) -> Result<Self> {
-        let named = |name: &str| {
-            let all = template.as_array()?;
-            let one = all.iter().find(|one| one["name"] == name)?;
-            one["template"].as_str()
+    /// A string, a list of named templates, or an object of them.
+    fn of_value(path: &Path, template: &Value) -> Result<Self> {
+        let named = |name: &str| match template {
+            Value::Array(all) => {
+                let one = all.iter().find(|one| one["name"] == name)?;
+                one["template"].as_str()
+            }
+            Value::Object(all) => all.get(name)?.as_str(),
+            _ => None,
         };
-        match template.as_str().or_else(|| named("default")) {
-            Some(source) => Ok(Self {
-                source: source.to_string(),
+        let source = |text: &str| Source {
+            path: path.into(),
+            text: text.to_string(),
+        };
+        let default = template.as_str().or_else(|| named(DEFAULT)).map(source);
+        let tool_use = named(TOOL_USE).map(source);
+        match (&default, &tool_use) {
+            (None, None) => Err(Error::file(
                 path,
-            }),
-            None => Err(Error::file(
-                &path,
-                "its `chat_template` is neither a string nor a list with one named \"default\"",
+                "its `chat_template` is neither a string nor a list or an object with a template named \
+                 \"default\"",
             )),
+            _ => Ok(Self { default, tool_use }),
         }
     }
+}
+
+impl Source {
+    fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
+        Ok(Self {
+            path: path.into(),
+            text,
+        })
+    }
+}
+
+fn existing(path: PathBuf) -> Option<PathBuf> {
+    path.exists().then_some(path)
 }
 
 fn object(path: &Path) -> Result<Option<Map<String, Value>>> {

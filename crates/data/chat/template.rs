@@ -1,7 +1,7 @@
 //! One template, and rendering by it.
 
 use super::functions::{self, Generation};
-use super::load::Found;
+use super::load::{Found, Source};
 use crate::{Error, Result, Row};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
@@ -17,25 +17,33 @@ pub(crate) const ARGUMENTS: &str = "chat_template_kwargs";
 /// What a rendering may cost, in instructions of the engine: a conversation takes thousands.
 const FUEL: u64 = 5_000_000;
 
-/// A chat template in Jinja, as `transformers` keeps it.
+/// A chat template in Jinja, as `transformers` keeps it, and the one for rows with tools if these have
+/// their own.
 #[derive(Debug)]
 pub struct Template {
-    path: PathBuf,
     environment: Environment<'static>,
     /// What a template may use besides the messages: `bos_token`, `eos_token`, …
     tokens: Map<String, Value>,
+    default: Option<Kind>,
+    tool_use: Option<Kind>,
+}
+
+/// One template of an environment.
+#[derive(Debug)]
+struct Kind {
+    path: PathBuf,
+    /// Its name in the environment, and that of the one which marks what an assistant says.
+    plain: &'static str,
+    marked: &'static str,
     /// Whether it says with `{% generation %}` what an assistant says.
     marks: bool,
 }
 
-/// The name of the template in its environment, and of the one that marks what an assistant says.
-const PLAIN: &str = "chat";
-const MARKED: &str = "marked chat";
-
 impl Template {
-    /// The template of a checkpoint folder, if it has one: `chat_template.jinja`,
-    /// `chat_template.json`, or `chat_template` of `tokenizer_config.json`, a string or a list of
-    /// named ones, of which `default` is taken.
+    /// The template of a checkpoint folder, if it has one: `chat_template.jinja`, or `chat_template` of
+    /// `tokenizer_config.json` or of the older `chat_template.json`, a string, or named ones as a list
+    /// or an object. Of these `tool_use` is for rows with tools, which may also be
+    /// `additional_chat_templates/tool_use.jinja`, and `default` for all others.
     ///
     /// # Errors
     /// If a file cannot be read, or the template is not Jinja.
@@ -55,23 +63,23 @@ impl Template {
     }
 
     fn new(found: Found, folder: &Path) -> Result<Self> {
-        let Found { path, source } = found;
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder()
             .trim_blocks(true)
             .lstrip_blocks(true)
             .build();
-        environment.set_syntax(syntax.map_err(|error| Error::file(&path, error.to_string()))?);
+        environment.set_syntax(syntax.map_err(|error| Error::file(folder, error.to_string()))?);
         environment.set_fuel(Some(FUEL));
         functions::add(&mut environment);
-        let (plain, marks) = functions::replace_generation(&source, Generation::Plain);
-        let (marked, _) = functions::replace_generation(&source, Generation::Marked);
-        for (name, source) in [(PLAIN, plain), (MARKED, marked)] {
-            let added = environment.add_template_owned(name, source);
-            added.map_err(|error| {
-                Error::file(&path, format!("the chat template is not Jinja: {error}"))
-            })?;
-        }
+        let mut add = |source: Option<Source>, names| {
+            let kind = source.map(|source| Kind::add(&mut environment, source, names));
+            kind.transpose()
+        };
+        let default = add(found.default, ["chat", "marked chat"])?;
+        let tool_use = add(
+            found.tool_use,
+            ["chat with tools", "marked chat with tools"],
+        )?;
         let tokens = rlhf_lm::special_tokens(folder).map_err(|error| match error {
             rlhf_lm::Error::Invalid { path, message } => Error::file(&path, message),
             rlhf_lm::Error::Io { path, source } => Error::io(&path, source),
@@ -79,23 +87,39 @@ impl Template {
         })?;
         let tokens = tokens.into_iter().map(|(name, text)| (name, text.into()));
         Ok(Self {
-            path,
             environment,
             tokens: tokens.collect(),
-            marks,
+            default,
+            tool_use,
         })
     }
 
-    /// Whether the template says with `{% generation %}` which part of a text an assistant says.
+    /// The template for a row: that for tools where there is one and the row has tools, if only an empty
+    /// list of them, as in transformers.
+    fn of(&self, row: &Row) -> Result<&Kind> {
+        let default = || {
+            let message = "the checkpoint has a chat template for rows with tools alone: add one named \
+                           \"default\", or name a file (data.chat_template)";
+            self.default.as_ref().ok_or_else(|| row.error(message))
+        };
+        match &self.tool_use {
+            Some(own) if !tools(row)?.is_null() => Ok(own),
+            _ => default(),
+        }
+    }
+
+    /// Whether the template says with `{% generation %}` which part of a text an assistant says; of two,
+    /// whether both do.
     #[must_use]
     pub fn marks_answers(&self) -> bool {
-        self.marks
+        let mut kinds = self.default.iter().chain(&self.tool_use);
+        kinds.all(|kind| kind.marks)
     }
 
     /// The text of a conversation, up to where the next answer starts if one is invited. The row's
     /// `tools` reach the template, and what is in its `chat_template_kwargs`.
     pub(crate) fn render(&self, row: &Row, messages: &[Value], invite: bool) -> Result<String> {
-        self.render_by(PLAIN, row, messages, invite)
+        self.render_by(|kind| kind.plain, row, messages, invite)
     }
 
     /// The text of a whole conversation, and the bytes of it that `{% generation %}` holds.
@@ -104,7 +128,7 @@ impl Template {
         row: &Row,
         messages: &[Value],
     ) -> Result<(String, Vec<Range<usize>>)> {
-        let marked = self.render_by(MARKED, row, messages, false)?;
+        let marked = self.render_by(|kind| kind.marked, row, messages, false)?;
         let [open, close] = functions::MARKS;
         let (mut text, mut spans) = (String::with_capacity(marked.len()), Vec::new());
         for piece in marked.split_inclusive([open, close]) {
@@ -120,12 +144,19 @@ impl Template {
             false => Err(row.error(format!(
                 "the chat template in {} works on what its {{% generation %}} blocks hold, so that \
                  these cannot be found: set data.loss_on to \"all\" or \"last\"",
-                self.path.display()
+                self.of(row)?.path.display()
             ))),
         }
     }
 
-    fn render_by(&self, name: &str, row: &Row, messages: &[Value], invite: bool) -> Result<String> {
+    fn render_by(
+        &self,
+        name: fn(&Kind) -> &'static str,
+        row: &Row,
+        messages: &[Value],
+        invite: bool,
+    ) -> Result<String> {
+        let kind = self.of(row)?;
         let mut context = self.tokens.clone();
         // What transformers passes even where nobody gave it.
         context.insert("tools".into(), tools(row)?);
@@ -133,21 +164,45 @@ impl Template {
         context.extend(arguments(row)?);
         context.insert("messages".into(), messages.into());
         context.insert("add_generation_prompt".into(), invite.into());
-        let template = self.environment.get_template(name);
+        let template = self.environment.get_template(name(kind));
         let rendered = template.and_then(|template| template.render(Serde(&context)));
         rendered.map_err(|error| match error.kind() {
             // Every other row would fail as well, and take as long.
             ErrorKind::OutOfFuel => Error::file(
-                &self.path,
+                &kind.path,
                 format!("the chat template does not end: stopped after {FUEL} instructions"),
             ),
             _ => {
-                let name = self.path.display();
+                let name = kind.path.display();
                 row.error(format!(
                     "the chat template in {name} refuses it: {}",
                     cause(&error)
                 ))
             }
+        })
+    }
+}
+
+impl Kind {
+    fn add(
+        environment: &mut Environment<'static>,
+        source: Source,
+        [plain, marked]: [&'static str; 2],
+    ) -> Result<Self> {
+        let Source { path, text } = source;
+        let (one, marks) = functions::replace_generation(&text, Generation::Plain);
+        let (other, _) = functions::replace_generation(&text, Generation::Marked);
+        for (name, text) in [(plain, one), (marked, other)] {
+            let added = environment.add_template_owned(name, text);
+            added.map_err(|error| {
+                Error::file(&path, format!("the chat template is not Jinja: {error}"))
+            })?;
+        }
+        Ok(Self {
+            path,
+            plain,
+            marked,
+            marks,
         })
     }
 }

@@ -144,4 +144,27 @@ fn a_template_may_be_a_list_or_a_file() {
     }
     let (folder, _) = file("tokenizer_config.json", "{}");
     assert!(Template::load(folder.path()).unwrap().is_none());
+    let one = json!({"chat_template": {"other": "x"}});
+    let (folder, _) = file("tokenizer_config.json", one.to_string());
+    let error = Template::load(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("named \"default\""), "{error}");
+}
+
+#[test]
+fn a_template_for_tools_alone_is_for_them_alone() {
+    let one = json!({"chat_template": {"tool_use": "{{ tools[0].name }}"}});
+    let (folder, _) = file("tokenizer_config.json", one.to_string());
+    let template = Template::load(folder.path()).unwrap().unwrap();
+    let row = |tools: Value| Row {
+        path: Path::new("x").into(),
+        line: 3,
+        fields: serde_json::Map::from_iter([("tools".to_string(), tools)]),
+    };
+    let say = |tools| template.render(&row(tools), &[said("user", "x")], true);
+    assert_eq!(say(json!([{"name": "f"}])).unwrap(), "f");
+    let error = say(Value::Null).unwrap_err().to_string();
+    assert!(
+        error.contains("x:3") && error.contains("\"default\""),
+        "{error}"
+    );
 }

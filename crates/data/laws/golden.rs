@@ -2,7 +2,7 @@
 
 use super::*;
 use rlhf_lm::special_tokens;
-use std::fs::write;
+use std::fs::{create_dir_all, write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,7 +18,9 @@ fn folder(golden: &Value, layout: &str, case: &Value) -> tempfile::TempDir {
         let text = value
             .as_str()
             .map_or_else(|| value.to_string(), str::to_owned);
-        write(folder.path().join(name), text).unwrap();
+        let path = folder.path().join(name);
+        create_dir_all(path.parent().unwrap()).unwrap();
+        write(path, text).unwrap();
     };
     for (name, value) in golden["base"][layout].as_object().unwrap() {
         let mut value = value.clone();
@@ -71,6 +73,32 @@ fn texts_have_the_tokens_of_transformers() {
     }
 }
 
+/// Where the tokenizer puts a token before texts, a document starts with it too.
+#[test]
+fn documents_start_as_transformers_starts_texts() {
+    let golden = golden();
+    let size = golden["vocab_size"].as_u64().unwrap() as usize;
+    let cases = golden["texts"].as_array().unwrap().iter();
+    let mut starts = Vec::new();
+    for case in cases.filter(|case| case["start"] != json!([])) {
+        let folder = folder(&golden, case["layout"].as_str().unwrap(), case);
+        let tokenizer = Tokenizer::load(folder.path(), size).unwrap();
+        let start = numbers(&case["start"]);
+        let end = tokenizer.end_of_text();
+        let text = &case["texts"][0];
+        let settings = settings(tokenizer, end, end);
+        let (read, _) = read(settings, &[json!({"text": text[0]})], |reader, rows| {
+            reader.demonstrations(rows)
+        });
+        let expected = [start.clone(), numbers(&text[1]), vec![end.unwrap()]].concat();
+        assert_eq!(whole(&read.unwrap(), 0), expected, "{}", case["name"]);
+        starts.push(start);
+    }
+    // Two cases, and the second starts otherwise than a text ends.
+    starts.dedup();
+    assert_eq!(starts.len(), 2);
+}
+
 /// A reader with the tokenizer and the template of a case.
 fn chatting(golden: &Value, case: &Value) -> Settings {
     let folder = folder(golden, "vocab.json", case);
@@ -111,7 +139,7 @@ fn whole(sequences: &Sequences, index: usize) -> Vec<u32> {
 fn conversations_have_the_tokens_of_transformers() {
     let golden = golden();
     let cases = golden["chats"].as_array().unwrap();
-    assert_eq!(cases.len(), 11);
+    assert_eq!(cases.len(), 28);
     for case in cases {
         let name = case["name"].as_str().unwrap();
         let settings = chatting(&golden, case);

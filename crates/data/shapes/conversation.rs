@@ -50,7 +50,7 @@ impl Chat {
                 match last_text(last) {
                     // It said nothing yet.
                     Some("") => template.render(row, before, true),
-                    said => unfinished(row, template.render(row, messages, false)?, said),
+                    _ => unfinished(template, row, messages),
                 }
             }
             _ => self.text(row, messages, true),
@@ -82,17 +82,45 @@ fn last_text(message: &Value) -> Option<&str> {
     content.as_str().or_else(|| texts.next())
 }
 
-/// A text up to the end of what was said last, as `continue_final_message` of transformers.
-fn unfinished(row: &Row, mut text: String, said: Option<&str>) -> Result<String> {
-    let found = said.and_then(|said| {
-        let trimmed = said.trim();
-        let start = text.rfind(trimmed)?;
-        let whole = text[start..].starts_with(said);
-        Some(start + if whole { said.len() } else { trimmed.len() })
+/// The same, to be changed.
+fn last_text_mut(message: &mut Value) -> Option<&mut String> {
+    match message.get_mut("content")? {
+        Value::String(text) => Some(text),
+        Value::Array(parts) => {
+            let mut parts = parts.iter_mut().rev();
+            parts.find_map(|part| match part.get_mut("text")? {
+                Value::String(text) => Some(text),
+                _ => None,
+            })
+        }
+        _ => None,
+    }
+}
+
+/// A conversation up to the end of what was said last, as by `continue_final_message` of transformers:
+/// it is rendered with a mark behind that, and ends where the mark is found. The mark ends with a blank,
+/// so that it shows whether the template cuts blanks off; then they are cut off here too.
+fn unfinished(template: &Template, row: &Row, messages: &[Value]) -> Result<String> {
+    const MARK: &str = "CONTINUE_FINAL_MESSAGE_TAG ";
+    let mut marked = messages.to_vec();
+    let said = marked.last_mut().and_then(last_text_mut).map(|said| {
+        let plain = said.trim().to_string();
+        said.push_str(MARK);
+        plain
     });
-    let message = "ends with an assistant's turn, which is to be continued, and the chat template does \
-                   not write what that turn says";
-    text.truncate(found.ok_or_else(|| row.error(message))?);
+    let mut text = template.render(row, &marked, false)?;
+    let found = said.filter(|said| text.contains(said));
+    let Some(place) = found.and_then(|_| text.rfind(MARK.trim_end())) else {
+        return Err(row.error(
+            "ends with an assistant's turn, which is to be continued, and the chat template does not \
+             write what that turn says",
+        ));
+    };
+    let whole = text[place..].starts_with(MARK);
+    text.truncate(place);
+    if !whole {
+        text.truncate(text.trim_end().len());
+    }
     Ok(text)
 }
 
