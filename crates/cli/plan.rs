@@ -155,7 +155,13 @@ fn data(config: &Config, vocabulary: &Vocabulary) -> Result<Data> {
     let (train, held_out) = (count(&parts.train), count(&parts.held_out));
     ensure!(
         train > 0,
-        "the data file leaves no {what} to train on: {}",
+        "{} leaves no {what} to train on: {}",
+        config
+            .data
+            .train
+            .as_deref()
+            .unwrap_or("data".as_ref())
+            .display(),
         nothing_left(&parts.notes, held_out)
     );
     ensure!(
@@ -199,13 +205,16 @@ pub(crate) fn nothing_left(notes: &Notes, held_out: usize) -> String {
         ..Notes::default()
     };
     let mut why = left_out.sentences();
+    if !why.is_empty() {
+        why.push("`rlhf data check` shows what is in it".into());
+    }
     if held_out > 0 {
         why.push(format!(
             "{held_out} held out, which a lower data.held_out_fraction makes fewer"
         ));
     }
     if why.is_empty() {
-        return "its rows give none; `rlhf data check` says what is in them".into();
+        return "its rows give none; `rlhf data check` shows what is in it".into();
     }
     why.join("; ")
 }
@@ -289,6 +298,7 @@ mod tests {
             "{said}"
         );
         assert!(!said.contains("held_out_fraction"), "{said}");
+        assert!(said.ends_with("; `rlhf data check` shows what is in it"));
         let said = nothing_left(&Notes::default(), 4);
         assert!(said.starts_with("4 held out"), "{said}");
         assert!(said.contains("data.held_out_fraction"), "{said}");
