@@ -9,7 +9,7 @@ use crate::progress::Busy;
 use crate::wiring::Vocabulary;
 use anyhow::{Context, Result, bail};
 use rlhf_data::{
-    Chat, Corpus, Documents, Doubt, Fields, HeldOut, Labels, Limits, Reader, Reading, Row,
+    Chat, Corpus, Documents, Doubt, Fields, HeldOut, Labels, Limits, Notes, Reader, Reading, Row,
     Settings, Shape, SharedNotes, Source, Template, Wanted,
 };
 use rlhf_objective::{Items, Pairs, Prompt, Sequences};
@@ -29,6 +29,8 @@ pub(crate) struct Parts<T> {
     pub(crate) held_out: T,
     /// Rows and distinct prompts of each.
     pub(crate) sizes: [Size; 2],
+    /// What was noted of all of them.
+    pub(crate) notes: Notes,
 }
 
 /// How many rows there are, and with how many distinct prompts.
@@ -285,6 +287,7 @@ fn read(
         train,
         held_out,
         sizes: [of_train, of_held_out],
+        notes: reader.notes,
     })
 }
 

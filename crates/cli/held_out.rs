@@ -1,6 +1,7 @@
 //! What is said and written of held-out data at the end of a run.
 
 use crate::output::log;
+use crate::plan::counted;
 use rlhf_eval::{Distinct, LEAST_PROMPTS};
 use rlhf_journal::{Estimate, Interval};
 use rlhf_objective::Prompt;
@@ -16,7 +17,7 @@ pub(crate) fn numbers(stats: &Stats, items: usize, prompts: &[Arc<Prompt>]) -> V
         .iter()
         .map(|(name, value)| (name.to_string(), json!(value)))
         .collect();
-    let mut line = format!("held out: {items} items");
+    let mut line = format!("held out: {}", counted(items, "items"));
     let mut written = json!({"items": items});
     for name in ["loss", "rewards/margins", "confidence"] {
         if let Some(value) = stats.get(name) {
@@ -28,7 +29,7 @@ pub(crate) fn numbers(stats: &Stats, items: usize, prompts: &[Arc<Prompt>]) -> V
         let accuracy = accuracy(share, prompts);
         line += &format!(", accuracy {}", words(&accuracy, distinct));
         if distinct < items {
-            line += &format!(" of {distinct} distinct prompts");
+            line += &format!(" of {}", counted(distinct, "distinct prompts"));
         }
         numbers.insert("accuracy".into(), json!(accuracy));
         written["prompts"] = distinct.into();
@@ -56,7 +57,11 @@ fn words(accuracy: &Estimate, prompts: usize) -> String {
     let share = accuracy.value;
     match accuracy.interval {
         Some(Interval { low, high }) => format!("{share:.3} [{low:.3}, {high:.3}]"),
-        None => format!("{share:.3} (no interval: {prompts} distinct prompts are too few)"),
+        None => {
+            let are = if prompts == 1 { "is" } else { "are" };
+            let prompts = counted(prompts, "distinct prompts");
+            format!("{share:.3} (no interval: {prompts} {are} too few)")
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::steps;
 use crate::target;
 use crate::wiring::{self, Vocabulary};
 use anyhow::{Result, ensure};
-use rlhf_data::{Chat, Corpus, Limits, LossOn, Rooms};
+use rlhf_data::{Chat, Corpus, Limits, LossOn, Notes, Rooms};
 use rlhf_lm::inspect;
 use serde_json::{Map, Value};
 
@@ -154,6 +154,17 @@ fn data(config: &Config, vocabulary: &Vocabulary) -> Result<Data> {
     let count = |corpus| steps::items(method, corpus);
     let (train, held_out) = (count(&parts.train), count(&parts.held_out));
     ensure!(
+        train > 0,
+        "{} leaves no {what} to train on: {}",
+        config
+            .data
+            .train
+            .as_deref()
+            .unwrap_or("data".as_ref())
+            .display(),
+        nothing_left(&parts.notes, held_out)
+    );
+    ensure!(
         method != MethodName::Kto || train > 1,
         "the data file leaves fewer than 2 answers to train on: kto compares each with another's \
          prompt"
@@ -168,12 +179,11 @@ fn data(config: &Config, vocabulary: &Vocabulary) -> Result<Data> {
         }
         None => PerItem::of(tokens, rows, train),
     };
-    ensure!(
-        train > 0,
-        "the data file leaves no {what} to train on: lower data.held_out_fraction"
-    );
     let [of_train, of_held_out] = parts.sizes.map(|size| repeated(method, size));
-    let words = format!("{train} {what} to train on{of_train}, {held_out} held out{of_held_out}");
+    let words = format!(
+        "{} to train on{of_train}, {held_out} held out{of_held_out}",
+        counted(train, what)
+    );
     let responses = rooms.map(|rooms| ("responses", responses(&rooms, parts.train.sampled())));
     Ok(Data {
         words: [("data", words)].into_iter().chain(responses).collect(),
@@ -183,9 +193,42 @@ fn data(config: &Config, vocabulary: &Vocabulary) -> Result<Data> {
     })
 }
 
+/// Why a file leaves nothing to train on, and what can be done.
+pub(crate) fn nothing_left(notes: &Notes, held_out: usize) -> String {
+    // Of all notes, those of rows that give nothing.
+    let left_out = Notes {
+        identical_pairs: notes.identical_pairs,
+        level_scores: notes.level_scores,
+        undecided: notes.undecided,
+        skipped_rows: notes.skipped_rows,
+        first_skipped: notes.first_skipped.clone(),
+        ..Notes::default()
+    };
+    let mut why = left_out.sentences();
+    if !why.is_empty() {
+        why.push("`rlhf data check` shows what is in it".into());
+    }
+    if held_out > 0 {
+        why.push(format!(
+            "{held_out} held out, which a lower data.held_out_fraction makes fewer"
+        ));
+    }
+    if why.is_empty() {
+        return "its rows give none; `rlhf data check` shows what is in it".into();
+    }
+    why.join("; ")
+}
+
+/// A count with its noun, given in the plural: "1 pair", "2 pairs".
+pub(crate) fn counted(count: usize, plural: &str) -> String {
+    let singular = plural.strip_suffix('s').unwrap_or(plural);
+    format!("{count} {}", if count == 1 { singular } else { plural })
+}
+
 /// The greatest response length in force.
 fn responses(rooms: &Rooms, sampled: Option<(usize, usize)>) -> String {
     let of = match sampled {
+        Some((1, _)) => ", as 1 prompt that was looked at shows".into(),
         Some((seen, _)) => format!(", as {seen} prompts that were looked at show"),
         None => String::new(),
     };
@@ -209,8 +252,8 @@ fn prior_reads(config: &Config, parts: &Parts<Corpus>) -> Result<Option<String>>
         .map(|part| times * part.responses() as u64)
         .sum();
     Ok(Some(format!(
-        "{tokens} tokens of {responses} responses before the first step; what it says is kept in the \
-         run folder"
+        "{tokens} tokens of {} before the first step; what it says is kept in the run folder",
+        counted(responses as usize, "responses")
     )))
 }
 
@@ -218,10 +261,46 @@ fn prior_reads(config: &Config, parts: &Parts<Corpus>) -> Result<Option<String>>
 fn repeated(method: MethodName, Size { rows, prompts }: Size) -> String {
     let what = match method.online() {
         true => "distinct",
+        false if prompts == 1 => "distinct prompt",
         false => "distinct prompts",
     };
     match prompts < rows {
         true => format!(" ({prompts} {what})"),
         false => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_singular() {
+        assert_eq!(counted(1, "pairs"), "1 pair");
+        assert_eq!(counted(0, "prompts"), "0 prompts");
+        assert_eq!(counted(2, "distinct prompts"), "2 distinct prompts");
+    }
+
+    #[test]
+    fn what_leaves_nothing_is_named() {
+        let notes = Notes {
+            identical_pairs: 12,
+            skipped_rows: 3,
+            first_skipped: Some("x.jsonl:4: no prompt".into()),
+            cut_prompts: 7,
+            ..Notes::default()
+        };
+        let said = nothing_left(&notes, 0);
+        assert!(
+            said.starts_with("12 pairs left out: chosen and rejected are the same; 3 rows skipped")
+                && said.contains("x.jsonl:4")
+                && !said.contains("7"),
+            "{said}"
+        );
+        assert!(!said.contains("held_out_fraction"), "{said}");
+        assert!(said.ends_with("; `rlhf data check` shows what is in it"));
+        let said = nothing_left(&Notes::default(), 4);
+        assert!(said.starts_with("4 held out"), "{said}");
+        assert!(said.contains("data.held_out_fraction"), "{said}");
     }
 }

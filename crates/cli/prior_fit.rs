@@ -3,6 +3,7 @@
 use crate::commands::train;
 use crate::config::{Config, ObjectiveName, PriorSection};
 use crate::output::log;
+use crate::plan;
 use crate::steps;
 use crate::wiring::{self, Vocabulary};
 use anyhow::{Context, Result};
@@ -70,7 +71,8 @@ pub(crate) fn check(config: &Config, vocabulary: &Vocabulary) -> Result<Vec<Stri
         let found = wiring::demonstrations(&settings, vocabulary)?;
         anyhow::ensure!(
             found.train.count() > 0,
-            "prior.data leaves no demonstrations to fit to: lower data.held_out_fraction"
+            "prior.data leaves no demonstrations to fit to: {}",
+            plan::nothing_left(&found.notes, found.held_out.count())
         );
         let steps = steps::describe(&settings, &found.train)?;
         let data = settings.data.train.unwrap_or_default();

@@ -33,15 +33,19 @@ pub fn best_of_n_reward(rewards: &[f64], n: usize) -> f64 {
 
 /// The reward and KL of best-of-n on one prompt. The KL is that of the observed frequencies of the
 /// rewards, ties and all, and never above log n − (n − 1)/n: with few different rewards it is far
-/// below.
+/// below. It is exactly 0 where the choice changes nothing: of one draw, or of equal rewards.
 fn outcome(rewards: &[f64], n: usize) -> Outcome {
     let n_draws = u32::try_from(n).expect("n draws are in memory");
+    let the_prior = n == 1 || rewards.iter().all(|reward| *reward == rewards[0]);
+    let kl = if the_prior {
+        0.0
+    } else {
+        let kl = observed(rewards).best_of_n(n_draws).kl;
+        kl.min(best_of_n_kl_bound(n_draws))
+    };
     Outcome {
         reward: best_of_n_reward(rewards, n),
-        kl: observed(rewards)
-            .best_of_n(n_draws)
-            .kl
-            .min(best_of_n_kl_bound(n_draws)),
+        kl,
     }
 }
 
@@ -112,6 +116,36 @@ mod tests {
         assert_eq!((points[0].prompts, points[0].samples), (2, 72));
         let none = Draws::of_prompts(Vec::new());
         assert!(best_of_n_points("none", &none, &bootstrap).is_empty());
+    }
+
+    /// Frequencies of 1/28 do not sum to 1 exactly, those of 1/16 do.
+    #[test]
+    fn the_prior_is_at_a_kl_of_exactly_zero() {
+        let bootstrap = Bootstrap {
+            resamples: 100,
+            seed: 1,
+        };
+        let rewards = |prompt: usize, level: bool| -> Vec<f64> {
+            let reward = |draw: usize| {
+                if level {
+                    0.3
+                } else {
+                    (draw * prompt) as f64 / 7.0
+                }
+            };
+            (0..20 + 4 * prompt).map(reward).collect()
+        };
+        for prompts in [1, 7] {
+            let different = (1..=prompts).map(|prompt| rewards(prompt, false)).collect();
+            let points = best_of_n_points("prior", &Draws::of_prompts(different), &bootstrap);
+            assert_eq!((points[0].kl.value, points[0].kl.interval), (0.0, None));
+            assert!(points[1].kl.value > 0.1);
+            let level = (1..=prompts).map(|prompt| rewards(prompt, true)).collect();
+            for point in best_of_n_points("prior", &Draws::of_prompts(level), &bootstrap) {
+                assert_eq!((point.kl.value, point.kl.interval), (0.0, None));
+                assert!(point.kl.value.is_sign_positive());
+            }
+        }
     }
 
     /// The mean of a single prompt's draws varies as their mean does.

@@ -1,14 +1,14 @@
 //! Intervals over prompts.
 
 use crate::student::student;
-use rlhf_journal::{Estimate, Interval, Intervals};
+use rlhf_journal::{Estimate, Interval, Intervals, LEAST_PROMPTS};
 use rlhf_tensor::{Rng, Stream};
-
-/// The fewest distinct prompts from which anything is said about others.
-pub const LEAST_PROMPTS: usize = 5;
 
 /// Numbers that differ by less than this share of their size are the same number, rounded.
 const ROUNDING: f64 = 1e-12;
+
+/// How many times as far from the estimate as Student's t an end may be.
+const MOST: f64 = 3.0;
 
 /// How intervals are made: bootstrap-t (Efron & Tibshirani 1993, §12.5; Hall 1988). Prompts are drawn
 /// with replacement, each with all of its responses, because the responses to a prompt are not
@@ -19,11 +19,21 @@ const ROUNDING: f64 = 1e-12;
 ///
 /// In a draw whose numbers are all the same the distance is infinite, or 0 where its mean is the
 /// estimate, and counts as that; so a quantile may be infinite, as with eight rewards of 1 and one of 0.
-/// Student's t then stands in for it, and no end is nearer than Student's t would have it.
+/// Student's t then stands in for it.
+///
+/// Each end is as far from the estimate as Student's t of n − 1 degrees of freedom would have it, or
+/// farther, up to three times as far. Draws whose numbers nearly agree have next to no spread, so their
+/// distances are in the thousands and say nothing of the mean: where all numbers but one nearly agree,
+/// such draws are a third of all.
 ///
 /// Of 8,000 intervals from four normal responses to each prompt .960 held the mean at 8 prompts, .955 at
 /// 32 and at 64, with an effect of the prompt or without. Quantiles of the drawn means themselves
 /// (percentiles) hold it in .87 at 8 prompts and in .94 at 32.
+///
+/// Where rewards are near 1 for most prompts and far below for few (the logistic function of a normal
+/// number of mean 7 and deviation 3) the interval holds the mean in .68 at 8 prompts, .81 at 16 and .88
+/// at 32, because most sets of so few prompts have none that is low. Ends without a bound hold it in
+/// .77, .84 and .89, and are at times hundreds of units from rewards that are all between 0 and 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bootstrap {
     /// How often the prompts are drawn anew; a thousand at least for two good digits.
@@ -101,11 +111,13 @@ impl Bootstrap {
         };
         let mut distances: Vec<f64> = (0..self.resamples).map(|_| distance()).collect();
         distances.sort_by(f64::total_cmp);
+        let t = student(n - 1);
         let at = |share: f64| {
             let found = quantile(&distances, share);
-            let size = match found.is_finite() {
-                true => found.abs().max(student(n - 1)),
-                false => student(n - 1),
+            let size = if found.is_finite() {
+                found.abs().clamp(t, MOST * t)
+            } else {
+                t
             };
             size.copysign(share - 0.5)
         };
@@ -330,6 +342,51 @@ mod tests {
         let error = (8.0f64 / 81.0 / 8.0).sqrt();
         assert!((low - (found.value - student(8) * error)).abs() < 1e-12);
         assert!(high.is_finite() && high > 1.0, "{high}");
+    }
+
+    /// Rewards near saturation, and the KL of four responses of which one left the prior: the draws
+    /// without the odd one have next to no spread.
+    #[test]
+    fn numbers_that_nearly_agree_but_for_one_have_a_sane_interval() {
+        let mut rewards: Vec<f64> = (0..8).map(|i| 0.999 + 1e-5 * f64::from(i)).collect();
+        rewards[3] = 0.96;
+        for (found, n) in [
+            (alike(&rewards), 8),
+            (BOOTSTRAP.over_responses(&[7.04, 0.0401, 0.0402, 0.0403]), 4),
+        ] {
+            let Interval { low, high } = found.interval.unwrap();
+            // The standard error is a n-th of the odd one's distance from the others.
+            let error = if n == 8 { 0.039 / 8.0 } else { 7.0 / 4.0 };
+            let t = student(n - 1) * error;
+            for end in [found.value - low, high - found.value] {
+                assert!((0.99..3.01).contains(&(end / t)), "{end} of {t}: {found:?}");
+            }
+        }
+    }
+
+    /// Rewards in (0, 1), near 1 for most prompts and lower for some.
+    #[test]
+    fn intervals_near_saturation_are_no_wider_than_rewards_can_be() {
+        let mut rng = Rng::new(5, Stream::Data, 0, 0);
+        for prompts in [5, 8, 16] {
+            for seed in 0..200 {
+                let reward = |rng: &mut Rng| 1.0 / (1.0 + (-7.0 - 3.0 * rng.normal()).exp());
+                let rewards: Vec<f64> = (0..prompts).map(|_| reward(&mut rng)).collect();
+                let bootstrap = Bootstrap {
+                    resamples: 500,
+                    seed,
+                };
+                let found = bootstrap.over_prompts(&rewards, &vec![1; prompts]);
+                let Interval { low, high } = found.interval.unwrap();
+                let spread = rewards.iter().copied().fold(1.0, f64::min);
+                let most =
+                    3.0 * student(prompts - 1) * (1.0 - spread) / (prompts as f64 - 1.0).sqrt();
+                assert!(
+                    low > found.value - most && high < found.value + most,
+                    "{found:?}"
+                );
+            }
+        }
     }
 
     /// A prompt of three rows counts as three, and is one prompt.

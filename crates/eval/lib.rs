@@ -30,7 +30,7 @@ mod proportion;
 mod student;
 
 pub use best_of_n::{best_of_n_points, best_of_n_reward};
-pub use bootstrap::{Bootstrap, LEAST_PROMPTS, intervals};
+pub use bootstrap::{Bootstrap, intervals};
 pub use distinct::Distinct;
 pub use draws::Draws;
 pub use enumerate::Enumeration;
@@ -39,3 +39,4 @@ pub use frontier::{FrontierEstimate, optimal_frontier, optimal_points, temperatu
 pub use listing::Listing;
 pub use measure::{Measurement, OfPrompt, Trial, measure, prior_rewards};
 pub use proportion::wilson;
+pub use rlhf_journal::LEAST_PROMPTS;

@@ -44,6 +44,9 @@ pub struct Measurement {
     /// The standard error of the mean of kl − kl_k1, nats. Given what came before it, each token's
     /// difference has mean 0, so responses count as independent here even when they share a prompt.
     pub kl_k1_error: f64,
+    /// Whether the prior is a distribution: to one, a KL is never negative. To the counting prior it is
+    /// minus the entropy.
+    pub prior_is_normalized: bool,
 }
 
 /// Draws responses from the policy, scores them and reads them with both networks. Prompts of the same
@@ -81,6 +84,7 @@ pub fn measure(
         prompts: groups.iter().map(|group| mean(group, &[])).collect(),
         rows: distinct.rows().to_vec(),
         kl_k1_error: squares.sqrt() / responses.len() as f64,
+        prior_is_normalized: prior.is_normalized(),
         responses,
     })
 }
@@ -190,15 +194,22 @@ impl Measurement {
     #[must_use]
     pub fn point(&self, label: &str, step: usize, bootstrap: &Bootstrap) -> FrontierPoint {
         let scored = |r: &&OfPrompt| r.reward.is_some();
+        let kl = self.estimate(|p| Some(p.kl), bootstrap);
+        let with_reward = self.prompts.iter().filter(scored).count();
         FrontierPoint {
             label: label.into(),
             point: Point::Checkpoint { step },
-            kl: self.estimate(|p| Some(p.kl), bootstrap),
+            kl: if self.prior_is_normalized {
+                kl.not_below_zero()
+            } else {
+                kl
+            },
             reward: self.estimate(|p| p.reward, bootstrap),
             kl_k1: Some(self.mean().kl_k1),
             kl_k1_error: Some(self.kl_k1_error),
             intervals: intervals(self.prompts.len()),
             prompts: self.prompts.len(),
+            reward_prompts: (with_reward < self.prompts.len()).then_some(with_reward),
             rows: Some(self.rows.iter().sum()),
             samples: self.responses.len(),
             no_opinion: self.responses.len() - self.responses.iter().filter(scored).count(),
@@ -375,6 +386,50 @@ mod tests {
             .collect();
         let measured: Vec<f64> = found.prompts.iter().filter_map(|p| p.reward).collect();
         assert_eq!(means, measured);
+    }
+
+    /// Responses of these KLs to a prompt each, a reward only for the first `scored`.
+    fn measured(kl: &[f64], scored: usize, prior_is_normalized: bool) -> Measurement {
+        let of_prompt = |(index, kl): (usize, &f64)| OfPrompt {
+            reward: (index < scored).then_some(index as f64),
+            kl: *kl,
+            kl_k1: *kl,
+        };
+        let prompts: Vec<OfPrompt> = kl.iter().enumerate().map(of_prompt).collect();
+        Measurement {
+            rows: vec![1; prompts.len()],
+            responses: prompts.clone(),
+            prompts,
+            kl_k1_error: 0.0,
+            prior_is_normalized,
+        }
+    }
+
+    #[test]
+    fn a_kl_to_a_distribution_is_not_negative() {
+        let kl = [0.01, 0.02, 0.01, 0.02, 7.0];
+        let interval = |normalized: bool| {
+            let found = measured(&kl, 5, normalized);
+            found.point("run", 1, &BOOTSTRAP).kl.interval.unwrap()
+        };
+        assert!(interval(false).low < 0.0);
+        assert_eq!(interval(true).low, 0.0);
+        assert_eq!(interval(true).high, interval(false).high);
+        // Minus the entropy stays as it is.
+        let entropy = measured(&kl.map(|kl| kl / 10.0 - 9.0), 5, false);
+        let point = entropy.point("run", 1, &BOOTSTRAP);
+        assert!(point.kl.interval.unwrap().high < 0.0);
+    }
+
+    #[test]
+    fn the_prompts_that_a_reward_rests_on_are_counted() {
+        let kl = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6];
+        for (scored, rests_on) in [(6, None), (5, Some(5)), (3, Some(3))] {
+            let point = measured(&kl, scored, true).point("run", 1, &BOOTSTRAP);
+            assert_eq!((point.prompts, point.reward_prompts), (6, rests_on));
+            assert_eq!(point.reward.interval.is_some(), scored >= 5);
+            assert!(point.kl.interval.is_some());
+        }
     }
 
     #[test]

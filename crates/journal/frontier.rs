@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The fewest distinct prompts from which anything is said about others.
+pub const LEAST_PROMPTS: usize = 5;
+
 /// A number with an interval around it, where there is enough to make one of. In JSON `low` and
 /// `high` stand beside `value`, or are not there.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -29,6 +32,19 @@ impl Estimate {
         Self {
             value,
             interval: Some(Interval { low, high }),
+        }
+    }
+
+    /// The same with no end below 0, for what is never negative.
+    #[must_use]
+    pub fn not_below_zero(self) -> Self {
+        let above = |Interval { low, high }| Interval {
+            low: f64::max(low, 0.0),
+            high,
+        };
+        Self {
+            value: self.value,
+            interval: self.interval.map(above),
         }
     }
 
@@ -101,6 +117,10 @@ pub struct FrontierPoint {
     pub intervals: Intervals,
     /// Distinct prompts it was measured on.
     pub prompts: usize,
+    /// The distinct prompts that `reward` rests on, where the reward had no opinion of any response to
+    /// the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reward_prompts: Option<usize>,
     /// The rows of data that those prompts were given in, repeated ones and all; not in files of
     /// versions that did not tell them apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -33,7 +33,7 @@ mod read;
 pub use claim::{Claim, next_free};
 pub use error::{Error, Result};
 pub use files::write_atomic;
-pub use frontier::{Estimate, FrontierPoint, Interval, Intervals, Point};
+pub use frontier::{Estimate, FrontierPoint, Interval, Intervals, LEAST_PROMPTS, Point};
 pub use inputs::{Input, InputChange, InputFile, Stamp, hexadecimal, input_changes, sha256};
 pub use journal::{Existing, Journal};
 pub use numbers::{Dropped, Kept, KeptNumbers};

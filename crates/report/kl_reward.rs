@@ -249,6 +249,7 @@ mod tests {
             kl_k1_error: None,
             intervals: Intervals::AllPrompts,
             prompts: 9,
+            reward_prompts: None,
             rows: Some(9),
             samples: 90,
             no_opinion: 0,

@@ -12,6 +12,7 @@
 //!     kl_k1_error: Some(0.1),
 //!     intervals: Intervals::AllPrompts,
 //!     prompts: 20,
+//!     reward_prompts: None,
 //!     rows: Some(20),
 //!     samples: 80,
 //!     no_opinion: 0,

@@ -1,6 +1,6 @@
 //! The points of the reward–KL plane as text.
 
-use rlhf_journal::{Estimate, FrontierPoint, Intervals, Point};
+use rlhf_journal::{Estimate, FrontierPoint, Intervals, LEAST_PROMPTS, Point};
 
 const COLUMNS: usize = 6;
 
@@ -51,6 +51,9 @@ fn row(point: &FrontierPoint) -> [String; COLUMNS] {
     if let Some(rows) = point.rows.filter(|rows| *rows != point.prompts) {
         prompts += &format!(" in {rows} rows");
     }
+    if let Some(count) = point.reward_prompts {
+        prompts += &format!(", {count} with a reward");
+    }
     if point.intervals == Intervals::ThisPromptOnly {
         prompts += ", this prompt only";
     }
@@ -99,16 +102,30 @@ fn notes(points: &[&FrontierPoint]) -> Vec<String> {
             point.prompts
         ));
     }
-    let estimates = about(Intervals::AllPrompts).flat_map(|point| [point.reward, point.kl]);
-    if estimates
-        .into_iter()
-        .any(|estimate| estimate.interval.is_none())
-    {
-        notes.push(
-            "a number without an interval is the same on every prompt: nothing shows how far others are \
-             from it"
-                .into(),
-        );
+    let unjudged = |point: &FrontierPoint| {
+        let count = point.reward_prompts.filter(|&count| count < LEAST_PROMPTS);
+        count.filter(|_| point.reward.interval.is_none())
+    };
+    let few = about(Intervals::AllPrompts).filter_map(|point| unjudged(point));
+    let few = few.min();
+    if let Some(count) = few {
+        let s = if count == 1 { "" } else { "s" };
+        notes.push(format!(
+            "a reward without an interval rests on {count} prompt{s}: the reward has no opinion of any \
+             response to the others, and fewer than {LEAST_PROMPTS} prompts say too little about others"
+        ));
+    }
+    // A KL of exactly 0 is that of the prior itself.
+    let same = |point: &&&FrontierPoint| {
+        let reward = point.reward.interval.is_none() && unjudged(point).is_none();
+        reward || (point.kl.interval.is_none() && point.kl.value != 0.0)
+    };
+    if about(Intervals::AllPrompts).any(|point| same(&point)) {
+        let which = if few.is_some() { "any other" } else { "a" };
+        notes.push(format!(
+            "{which} number without an interval is the same on every prompt: nothing shows how far \
+             others are from it"
+        ));
     }
     notes
 }
@@ -131,6 +148,7 @@ mod tests {
             kl_k1_error: None,
             intervals: Intervals::AllPrompts,
             prompts: 8,
+            reward_prompts: None,
             rows: Some(8),
             samples: 32,
             no_opinion: 0,
@@ -183,7 +201,42 @@ prior  best of 16  1.000 [0.500, 1.500]  12.250 [11.750, 12.750]        8       
         assert!(text.ends_with(
             "no intervals: 4 distinct prompts say too little about others; measure on 5 or more\n"
         ));
+        let text = table(&[point("a", start, none(0.5))]);
+        assert!(text.contains("\na number without an interval is the same on every prompt"));
+        // The policy is its prior.
         let text = table(&[point("a", start, none(0.0))]);
-        assert!(text.contains("the same on every prompt"), "{text}");
+        assert_eq!(text.lines().count(), 2, "{text}");
+    }
+
+    #[test]
+    fn a_reward_that_rests_on_few_prompts_says_on_how_many() {
+        let start = Point::Checkpoint { step: 0 };
+        let judged = |count, reward| FrontierPoint {
+            reward_prompts: Some(count),
+            reward,
+            no_opinion: 20,
+            ..point("a", start, at(0.5))
+        };
+        let none = Estimate {
+            value: 0.75,
+            interval: None,
+        };
+        let text = table(&[judged(3, none)]);
+        assert!(text.contains("  8, 3 with a reward  "), "{text}");
+        assert!(text.contains("\na reward without an interval rests on 3 prompts: "));
+        assert!(!text.contains("the same on every prompt"), "{text}");
+        let text = table(&[judged(1, none)]);
+        assert!(text.contains("rests on 1 prompt: "), "{text}");
+        // Enough of them, which all have the same reward.
+        let text = table(&[judged(6, none)]);
+        assert!(text.contains("\na number without an interval is the same"));
+        let text = table(&[
+            judged(3, none),
+            point("b", start, Estimate { value: 0.5, ..none }),
+        ]);
+        assert!(text.contains("\nany other number without an interval is the same"));
+        // Enough to make one.
+        let text = table(&[judged(6, at(0.5))]);
+        assert_eq!(text.lines().count(), 2, "{text}");
     }
 }

@@ -27,6 +27,17 @@ pub(crate) fn judged(
     Ok(Some((rollouts.select(&kept)?, scores)))
 }
 
+/// How many responses with an opinion are not learned from, because their prompt has too few others with
+/// one: the metric `objective/uncompared`, where there are some.
+pub(crate) fn uncompared(
+    opinions: &[Option<f32>],
+    judged: Option<&(Rollouts, PerSeq)>,
+) -> Option<(&'static str, f64)> {
+    let learned = judged.map_or(0, |(rollouts, _)| rollouts.sequences.len());
+    let left_out = opinions.iter().flatten().count() - learned;
+    (left_out > 0).then_some(("objective/uncompared", left_out as f64))
+}
+
 /// Those with an opinion whose prompt has `least` of them.
 fn kept(sequences: &Sequences, opinions: &[Option<f32>], least: usize) -> Vec<usize> {
     let mut of_prompt = vec![0; sequences.prompts().len()];

@@ -12,6 +12,9 @@ use std::sync::Arc;
 /// scores and `objective/rlhf_reward` = E\[r\] − β·KL in units of the reward. All but the scores are of
 /// all responses; those of which the reward has no opinion have none, and are counted where there are
 /// some (`objective/no_opinion`).
+///
+/// Of those with an opinion, the ones that the method has no other response to compare with are counted
+/// as `objective/uncompared` once that is known.
 pub(crate) fn measure(rollouts: &Rollouts, opinions: &[Option<f32>], beta: f64) -> Result<Metrics> {
     let kl = moments(&sums(&rollouts.kl)?);
     let scores: Vec<f64> = opinions.iter().flatten().map(|x| f64::from(*x)).collect();

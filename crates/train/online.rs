@@ -1,7 +1,7 @@
 //! The loop that learns from the policy's own samples.
 
 use crate::clock::Clock;
-use crate::judged::judged;
+use crate::judged::{judged, uncompared};
 use crate::metrics::{cut_off, log_samples, measure, out_of_context};
 use crate::run::Done;
 use crate::update::{At, finite, sound, update};
@@ -106,6 +106,7 @@ pub fn online<M: Method>(
         log_samples(journal, step, (&rollouts, &opinions), settings.log_samples)?;
         let (episodes, tokens) = (rollouts.sequences.len(), rollouts.sequences.tokens());
         let judged = judged(rollouts, &opinions, method.least_responses())?;
+        metrics.extend(uncompared(&opinions, judged.as_ref()));
         let scored = judged.map(|(rollouts, scores)| objective.rewards_of(rollouts, scores));
         clock.lap("seconds/score");
 

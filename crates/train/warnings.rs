@@ -36,7 +36,7 @@ struct Condition {
     sentence: fn(first: &Metrics<'_>, now: &Metrics<'_>) -> Option<String>,
 }
 
-const CONDITIONS: [Condition; 10] = [
+const CONDITIONS: [Condition; 11] = [
     Condition {
         holds: |first, now| {
             let start = kl_per_token(first)?;
@@ -94,13 +94,17 @@ const CONDITIONS: [Condition; 10] = [
         },
     },
     Condition {
-        holds: |first, now| Some(responses(first)? >= FEW && same_reward(now)?),
+        holds: |first, now| Some(judged(first, now)? >= FEW && same_reward(now)?),
         steps: 1,
         sentence: |first, now| {
+            let which = match now.contains_key("objective/no_opinion") {
+                true => " that the reward has an opinion of",
+                false => "",
+            };
             Some(format!(
-                "all {} responses of this step have the same reward, {}: nothing is learned from it; \
-                 look at [reward]",
-                responses(first)?,
+                "all {} responses of this step{which} have the same reward, {}: nothing is learned from \
+                 it; look at [reward]",
+                judged(first, now)?,
                 now.get("objective/scores")?
             ))
         },
@@ -108,16 +112,20 @@ const CONDITIONS: [Condition; 10] = [
     Condition {
         // One response has no other to be like.
         holds: |first, now| {
-            let few = (2.0..FEW).contains(&responses(first)?);
+            let few = (2.0..FEW).contains(&judged(first, now)?);
             Some(few && same_reward(now)?)
         },
         steps: 3,
         sentence: |first, now| {
+            let which = match now.contains_key("objective/no_opinion") {
+                true => " that the reward has an opinion of",
+                false => "",
+            };
             Some(format!(
-                "the {} responses of a step had the same reward three steps in a row, now {}: nothing \
-                 is learned from such a step; so few can agree by chance where a reward has few \
+                "the {} responses of a step{which} had the same reward three steps in a row, now {}: \
+                 nothing is learned from such a step; so few can agree by chance where a reward has few \
                  values: draw more a step (sampling.rollouts), or look at [reward] if more agree too",
-                responses(first)?,
+                judged(first, now)?,
                 now.get("objective/scores")?
             ))
         },
@@ -162,6 +170,19 @@ const CONDITIONS: [Condition; 10] = [
             ))
         },
     },
+    Condition {
+        holds: |first, now| Some(*now.get("objective/uncompared")? >= judged(first, now)?),
+        steps: 1,
+        sentence: |first, now| {
+            Some(format!(
+                "the reward has an opinion of {} of the {} responses of this step, but of no two to one \
+                 prompt, and this method compares responses to one prompt: nothing is learned from it; \
+                 raise sampling.samples_per_prompt, or look at [reward]",
+                judged(first, now)?,
+                responses(first)?
+            ))
+        },
+    },
 ];
 
 /// That so many percent of the responses are cut off, and what can be done: more tokens may be asked
@@ -185,6 +206,11 @@ fn cut_off(percent: f64, now: &Metrics<'_>) -> String {
 /// How many responses a step has: as many as were drawn by the end of the first.
 fn responses(first: &Metrics<'_>) -> Option<f64> {
     first.get("episode").copied()
+}
+
+/// How many of them the reward has an opinion of.
+fn judged(first: &Metrics<'_>, now: &Metrics<'_>) -> Option<f64> {
+    Some(responses(first)? - now.get("objective/no_opinion").unwrap_or(&0.0))
 }
 
 fn same_reward(now: &Metrics<'_>) -> Option<bool> {
@@ -388,6 +414,42 @@ mod tests {
         };
         assert!(seen(true).is_empty());
         assert!(seen(false)[0].contains("no opinion of any response of this step (31 of them)"));
+    }
+
+    #[test]
+    fn only_responses_with_an_opinion_can_have_the_same_reward() {
+        let told = |none: f64| {
+            let mut warnings = Warnings::default();
+            let now = with(&[("objective/no_opinion", none), ("objective/scores_se", 0.0)]);
+            let told = (0..3).flat_map(|_| warnings.see(&now));
+            told.collect::<Vec<_>>()
+        };
+        let said = "all 40 responses of this step that the reward has an opinion of have the same";
+        assert!(told(24.0)[0].starts_with(said));
+        let said =
+            "the 2 responses of a step that the reward has an opinion of had the same reward";
+        assert!(told(62.0)[0].starts_with(said));
+        // One has no other to be like.
+        assert_eq!(told(63.0), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_step_without_two_opinions_to_compare_is_told() {
+        let told = |uncompared: f64| {
+            let metrics = [
+                ("objective/no_opinion", 56.0),
+                ("objective/uncompared", uncompared),
+            ];
+            Warnings::default().see(&with(&metrics))
+        };
+        assert_eq!(told(6.0), Vec::<String>::new());
+        let said = told(8.0);
+        assert!(
+            said[0].starts_with(
+                "the reward has an opinion of 8 of the 64 responses of this step, but"
+            ) && said[0].contains("nothing is learned from it"),
+            "{said:?}"
+        );
     }
 
     #[test]

@@ -119,7 +119,12 @@ fn eight_prompts_listed_four_times() {
         assert!(interval > 0.0, "{point}");
         let [value, low, high] = ["value", "low", "high"].map(|end| point["kl"][end].as_f64());
         assert!(low < value && value < high, "{point}");
+        assert!(low >= Some(0.0), "{point}");
     }
+    // Only the KLs of the prior have no interval, and these are 0.
+    let table = done(folder.path(), &["eval", "run"]);
+    assert!(!table.contains("the same on every prompt"), "{table}");
+    assert!(table.lines().last().unwrap().contains("best of"), "{table}");
 }
 
 #[test]
@@ -339,4 +344,150 @@ fn a_judge_that_must_have_an_opinion() {
         said.contains("of its answers is null, and on_null = \"error\""),
         "{said}"
     );
+}
+
+/// Of four responses to a prompt the reward has an opinion of the first.
+#[test]
+fn a_judge_that_has_an_opinion_of_one_answer_to_each_prompt() {
+    let folder = folder();
+    let judge = "i=0\nwhile read -r line; do\n  if [ $((i % 4)) = 0 ]; then echo 1; else echo null; fi\n  \
+                 i=$((i + 1))\ndone\n";
+    fs::write(folder.path().join("judge.sh"), judge).unwrap();
+    for objective in ["rloo", "grpo", "vargrad"] {
+        let output = judged(folder.path(), objective, &[]);
+        let said = text(&output.stderr);
+        assert!(output.status.success(), "{objective}\n{said}");
+        let warning = "the reward has an opinion of 8 of the 32 responses of this step, but of no two to \
+                       one prompt";
+        assert!(said.contains(warning), "{objective}\n{said}");
+        assert!(!said.contains("the same reward"), "{objective}\n{said}");
+        let metrics = fs::read_to_string(folder.path().join("run/metrics.jsonl")).unwrap();
+        for row in rows(&metrics) {
+            assert_eq!(row["objective/uncompared"], 8.0, "{row}");
+        }
+        let read = |path: &str| fs::read(folder.path().join(path).join("model.safetensors"));
+        assert!(read("model").unwrap() == read("run/final").unwrap());
+    }
+    // One response is enough where none is compared with another.
+    let output = judged(folder.path(), "reinforce", &[]);
+    assert!(!text(&output.stderr).contains("of no two to one prompt"));
+}
+
+#[test]
+fn a_judge_that_has_an_opinion_of_three_prompts() {
+    let folder = folder();
+    let judge = r#"while read -r line; do
+  case "$line" in
+    *'"prompt":"0 '[012]'"'*'"completion":"'[0-4]*) echo 1 ;;
+    *'"prompt":"0 '[012]'"'*) echo 0 ;;
+    *) echo null ;;
+  esac
+done
+"#;
+    fs::write(folder.path().join("judge.sh"), judge).unwrap();
+    let output = judged(folder.path(), "ppo-kl", &[]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let points = rows(&done(folder.path(), &["eval", "run", "--json"]));
+    let start = &points[0];
+    assert_eq!(
+        (&start["prompts"], &start["reward_prompts"]),
+        (&6.into(), &3.into())
+    );
+    assert_eq!(width(&start["reward"]), None);
+    let table = done(folder.path(), &["eval", "run"]);
+    assert!(table.contains("  6, 3 with a reward  "), "{table}");
+    assert!(
+        table
+            .contains("a reward without an interval rests on 3 prompts: the reward has no opinion"),
+        "{table}"
+    );
+    assert!(!table.contains("the same on every prompt"), "{table}");
+}
+
+/// What `rlhf train` says of pairs that leave nothing to train on.
+fn refused(folder: &Path, pairs: &str, settings: &[&str]) -> String {
+    fs::write(folder.join("pairs.jsonl"), pairs).unwrap();
+    let output = rlhf(folder, &train("dpo", "pairs.jsonl", settings));
+    let said = text(&output.stderr);
+    assert!(!output.status.success(), "{said}");
+    assert!(!said.contains("held_out_fraction"), "{said}");
+    said
+}
+
+#[test]
+fn pairs_that_are_all_left_out() {
+    let folder = folder();
+    let same = "{\"prompt\": \"1\", \"chosen\": \"2\", \"rejected\": \"2\"}\n".repeat(12);
+    let said = refused(folder.path(), &same, &[]);
+    let why = "pairs.jsonl leaves no pairs to train on: 12 pairs left out: chosen and rejected are the same";
+    assert!(said.contains(why), "{said}");
+    let bad = "{\"prompt\": \"1\", \"chosen\": \"2\", \"rejected\": 3}\n".repeat(9);
+    let said = refused(folder.path(), &bad, &["data.on_bad_row=skip"]);
+    assert!(said.contains("9 rows skipped"), "{said}");
+    assert!(said.contains("pairs.jsonl:1"), "{said}");
+}
+
+#[test]
+fn prompts_to_measure_on_that_are_all_skipped() {
+    let folder = folder();
+    prompts(folder.path(), "train.jsonl", 20, 1);
+    let settings = [
+        "sampling.rollouts=8",
+        "train.iterations=1",
+        "data.on_bad_row=skip",
+    ];
+    let mut arguments = train("ppo-kl", "train.jsonl", &settings);
+    arguments.extend(["--reward", "token-share:3"]);
+    done(folder.path(), &arguments);
+    fs::write(
+        folder.path().join("bad.jsonl"),
+        "{\"prompt\": 7}\n".repeat(6),
+    )
+    .unwrap();
+    let output = rlhf(folder.path(), &["eval", "run", "--prompts", "bad.jsonl"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("bad.jsonl gives no prompts: 6 rows skipped"),
+        "{said}"
+    );
+}
+
+/// The second run's model reads four tokens: all are measured with what both can read.
+#[test]
+fn two_runs_of_models_with_other_contexts() {
+    let folder = folder();
+    let config = fs::read_to_string(folder.path().join("config.json")).unwrap();
+    let small = config.replace("\"n_positions\": 12", "\"n_positions\": 4");
+    fs::write(folder.path().join("small.json"), small).unwrap();
+    done(folder.path(), &["model", "init", "small.json", "small"]);
+    prompts(folder.path(), "train.jsonl", 20, 1);
+    for (model, out) in [("model", "a"), ("small", "b")] {
+        let mut arguments = vec!["train", "--objective", "ppo-kl", "--data", "train.jsonl"];
+        arguments.extend(["--model", model, "--out", out, "--reward", "token-share:3"]);
+        for setting in [
+            "sampling.rollouts=8",
+            "train.iterations=1",
+            "eval.prior_samples=64",
+        ] {
+            arguments.extend(["--set", setting]);
+        }
+        done(folder.path(), &arguments);
+    }
+    let output = rlhf(folder.path(), &["eval", "a", "b", "--json"]);
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let least = "measured with prompts and responses of 4 tokens at most, the context of b";
+    assert!(said.contains(least), "{said}");
+    let points = rows(&text(&output.stdout));
+    for run in ["a", "b"] {
+        assert!(points.iter().any(|point| point["label"] == run), "{run}");
+    }
+    // The first alone, and the same the other way round.
+    for runs in [&["a"][..], &["b", "a"]] {
+        let output = rlhf(folder.path(), &[&["eval"][..], runs].concat());
+        let said = text(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        assert!(!said.contains("tokens at most, the context of"), "{said}");
+    }
 }

@@ -5,7 +5,9 @@ use crate::commands::exact;
 use crate::commands::train::{check_paths, settled_of};
 use crate::config::{Config, MethodName};
 use crate::dataset::{self, rows};
+use crate::lengths;
 use crate::output::{Usage, log, print};
+use crate::plan;
 use crate::progress::Busy;
 use crate::record::say_changes;
 use crate::resolve::{self, Missing, Settled, settle};
@@ -94,7 +96,17 @@ impl Judge {
             (setting.starts_with("reward") && args.reward.is_none())
                 || (setting.starts_with("data.") && args.prompts.is_none())
         })?;
-        let vocabulary = Vocabulary::load(wiring::model_path(&config)?)?;
+        let mut vocabulary = Vocabulary::load(wiring::model_path(&config)?)?;
+        if let Some((run, context)) = least_context(&args.runs[1..])?
+            && context < lengths::context(&config, &vocabulary)?
+        {
+            log(format_args!(
+                "all runs are measured with prompts and responses of {context} tokens at most, the context \
+                 of {}",
+                run.display()
+            ));
+            vocabulary.context = context;
+        }
         wiring::check_reward(&config, &vocabulary)?;
         let reward = wiring::reward(&config, &vocabulary.tokenizer)?;
         let prompts = match &args.prompts {
@@ -102,7 +114,14 @@ impl Judge {
                 let rows = rows(&resolve::data(path)?)?;
                 let mut reader = dataset::reader(&config, &vocabulary)?;
                 let mut prompts = reader.prompts(&rows)?;
-                for note in reader.notes.sentences() {
+                let notes = reader.notes.sentences();
+                ensure!(
+                    !prompts.is_empty(),
+                    "{} gives no prompts: {}",
+                    path.display(),
+                    plan::nothing_left(&reader.notes, 0)
+                );
+                for note in notes {
                     log(format_args!("{}: {note}", path.display()));
                 }
                 wiring::some_prompts(&config, &mut prompts)?
@@ -152,9 +171,8 @@ impl Judge {
             ..
         } = settled_of(run)?;
         measurable(run, &config)?;
-        let own = |key: &str| key == "model.path" || key.starts_with("prior.");
-        check_paths(&config, run, own)?;
-        say_changes(run, &kept.stored_in(run)?, &config, own)?;
+        check_paths(&config, run, of_own)?;
+        say_changes(run, &kept.stored_in(run)?, &config, of_own)?;
         let own = Vocabulary::load(wiring::model_path(&config)?)?;
         ensure!(
             own.size == self.vocabulary.size,
@@ -278,6 +296,28 @@ pub(super) fn stages(run: &Path, config: &Config) -> Result<Vec<Checkpoint>> {
 pub(super) fn name_of(run: &Path) -> String {
     let name = run.file_name().unwrap_or(run.as_os_str());
     name.to_string_lossy().into_owned()
+}
+
+/// The run whose networks read the fewest tokens, and how many.
+fn least_context(runs: &[PathBuf]) -> Result<Option<(&Path, usize)>> {
+    let mut least: Option<(&Path, usize)> = None;
+    for run in runs {
+        let mut config = settled_of(run)?.local;
+        check_paths(&config, run, of_own)?;
+        // It is judged by another.
+        config.reward = None;
+        let vocabulary = Vocabulary::load(wiring::model_path(&config)?)?;
+        let context = lengths::context(&config, &vocabulary)?;
+        if least.is_none_or(|(_, least)| context < least) {
+            least = Some((run, context));
+        }
+    }
+    Ok(least)
+}
+
+/// Whether a path of the settings is of the policy and its prior, not of what all runs are measured by.
+fn of_own(key: &str) -> bool {
+    key == "model.path" || key.starts_with("prior.")
 }
 
 /// Refuses what has no place on the reward–KL plane.
