@@ -11,7 +11,8 @@ use std::path::Path;
 pub struct Fields {
     /// The prompt.
     pub prompt: String,
-    /// More of a prompt that is a string, after a line break, where a row has it and it is not empty.
+    /// More of a prompt that is a string, after a line break, where a row has it and it is not empty. It
+    /// must be a string too.
     pub input: String,
     /// What stands between a prompt that is a string and its completion; it counts as the prompt's
     /// end.

@@ -588,3 +588,28 @@ fn labels_in_words_of_ones_own() {
         &["x.csv:2: field `verdict` is \"good\", not A or B (data.label = \"A/B\")"],
     );
 }
+
+/// Half of a prompt that is no text is not left out unsaid: it is an error, as a prompt that is none.
+#[test]
+fn an_input_that_is_no_text() {
+    let folder = folder();
+    let folder = folder.path();
+    for (input, found) in [
+        ("5", "5"),
+        ("[\"a\", \"b\"]", "an array of strings"),
+        ("true", "true"),
+    ] {
+        let row = format!("{{\"prompt\": \"the film was\", \"input\": {input}}}");
+        write(folder, "x.jsonl", &[TWO[1], &row]);
+        let place = format!("x.jsonl:2: field `input` must be a string, not {found}");
+        let train = small("x.jsonl", &["--reward", "contains:great"]);
+        refused(folder, &train, 1, &[&place]);
+        let output = rlhf(folder, &["data", "check", "x.jsonl"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stdout).contains(&place));
+    }
+    // In a table everything is text.
+    write(folder, "x.csv", &["prompt,input", "the film was,5"]);
+    done(folder, &small("x.csv", &["--reward", "contains:great"]));
+    assert_eq!(trained_on(folder), ["the film was\n5"]);
+}
