@@ -1,7 +1,7 @@
 //! From `[data]` to data sets.
 
 use crate::config::{Config, DataSection, MethodName};
-use crate::lengths::limits;
+use crate::lengths::{self, limits};
 use crate::needs;
 use crate::opened::{Opened, open};
 use crate::output::log;
@@ -31,6 +31,17 @@ pub(crate) struct Parts<T> {
     pub(crate) sizes: [Size; 2],
     /// What was noted of all of them.
     pub(crate) notes: Notes,
+    /// Whether there is anything in the labels that are trained on.
+    pub(crate) labels: Taught,
+}
+
+/// What the labels of all pairs say together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taught {
+    /// Which answers are better.
+    Something,
+    /// That no answer is: all are one half.
+    Nothing,
 }
 
 /// How many rows there are, and with how many distinct prompts.
@@ -94,6 +105,7 @@ pub(crate) fn settings(
 pub(crate) fn reader(config: &Config, vocabulary: &Vocabulary) -> Result<Reader> {
     let mut settings = settings(&config.data, vocabulary, limits(config, vocabulary)?)?;
     settings.needs = needs::of_reward(config)?;
+    settings.readers = needs::readers(config);
     if config.objective.method() == MethodName::Kto {
         settings.labels.doubt = Doubt::Refused;
     }
@@ -220,6 +232,9 @@ fn read(
     let path = data.train.as_deref().context("no data")?;
     let _busy = Busy::new(format!("reading {}", path.display()));
     let mut reader = reader(config, vocabulary)?;
+    if let Some(words) = lengths::least_of(config, vocabulary)? {
+        log(words);
+    }
     let rows = source(data, path, data.split.as_deref(), Some(vocabulary))?;
     let opened = open(&rows, path, (data, wanted), &mut reader)?;
     opened.say_unused(config, path);
@@ -250,6 +265,15 @@ fn read(
         prompts: split.prompts[0],
     };
     let train = Corpus::new(&store, &split.train, &mut reader, kind)?;
+    let labels = match reader.notes.labels_say_nothing() {
+        true => Taught::Nothing,
+        false => Taught::Something,
+    };
+    // What is held out of the same rows is noted together with them.
+    let of_rows = match own {
+        true => std::mem::take(&mut reader.notes),
+        false => Notes::default(),
+    };
     let (store, held_out, prompts) = match held_out {
         Some(held_out) => held_out,
         None => {
@@ -280,15 +304,34 @@ fn read(
             path.display()
         ));
     }
-    for note in reader.notes.sentences() {
-        log(format_args!("{}: {note}", path.display()));
+    if own {
+        say(&named(path, data.split.as_deref()), &of_rows);
+        let path = data.held_out.as_deref().unwrap_or(path);
+        say(&named(path, data.held_out_split.as_deref()), &reader.notes);
+    } else {
+        say(&path.display().to_string(), &reader.notes);
     }
     Ok(Parts {
         train,
         held_out,
+        labels,
         sizes: [of_train, of_held_out],
-        notes: reader.notes,
+        notes: if own { of_rows } else { reader.notes },
     })
+}
+
+/// A file or folder, and which part of it.
+fn named(path: &Path, split: Option<&str>) -> String {
+    match split {
+        Some(split) => format!("{} ({split})", path.display()),
+        None => path.display().to_string(),
+    }
+}
+
+fn say(place: &str, notes: &Notes) {
+    for note in notes.sentences() {
+        log(format_args!("{place}: {note}"));
+    }
 }
 
 /// Why a file of so many distinct prompts was not cut.

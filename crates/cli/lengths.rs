@@ -7,6 +7,7 @@ use anyhow::{Result, anyhow};
 use rlhf_data::Limits;
 use rlhf_lm::inspect;
 use rlhf_reward::Learned;
+use std::path::{Path, PathBuf};
 
 /// The greatest length of a response where nothing is said.
 const MAX_NEW_TOKENS: usize = 64;
@@ -14,6 +15,31 @@ const MAX_NEW_TOKENS: usize = 64;
 /// How much of a prompt and its response is read, at most, by every network of the run. A language
 /// model never reads the last token; a reward model does, and takes one from the room there is.
 pub(crate) fn context(config: &Config, vocabulary: &Vocabulary) -> Result<usize> {
+    Ok(least(config, vocabulary)?.0)
+}
+
+/// The network that reads less than the model does, in words; none where the model itself reads least.
+pub(crate) fn least_of(config: &Config, vocabulary: &Vocabulary) -> Result<Option<String>> {
+    let (context, folder) = least(config, vocabulary)?;
+    Ok(folder.map(|folder| {
+        format!(
+            "{context} tokens of a prompt and its response are read at most, because of {}; {} has a \
+             context of {}",
+            folder.display(),
+            vocabulary.folder.display(),
+            vocabulary.context
+        )
+    }))
+}
+
+/// The least context, and the network that it is of, where that is not the model.
+fn least(config: &Config, vocabulary: &Vocabulary) -> Result<(usize, Option<PathBuf>)> {
+    let mut whose = None;
+    let mut lower = |context: &mut usize, its: usize, folder: &Path| {
+        if its < *context {
+            (*context, whose) = (its, Some(folder.to_path_buf()));
+        }
+    };
     let mut context =
         vocabulary.context - usize::from(config.objective.method() == MethodName::Reward);
     if let Some(rule) = &config.reward {
@@ -21,7 +47,7 @@ pub(crate) fn context(config: &Config, vocabulary: &Vocabulary) -> Result<usize>
             let its = inspect(folder)?.context;
             // One with a tokenizer of its own cuts the text itself.
             if its >= vocabulary.context || !Learned::rereads(folder, &vocabulary.tokenizer)? {
-                context = context.min(its.min(vocabulary.context) - 1);
+                lower(&mut context, its.min(vocabulary.context) - 1, folder);
             }
         }
         for folder in rule
@@ -29,7 +55,7 @@ pub(crate) fn context(config: &Config, vocabulary: &Vocabulary) -> Result<usize>
             .into_iter()
             .filter(|folder| folder.exists())
         {
-            context = context.min(inspect(folder)?.context);
+            lower(&mut context, inspect(folder)?.context, folder);
         }
     }
     // A prior that is not complete is refused where it is needed.
@@ -37,10 +63,10 @@ pub(crate) fn context(config: &Config, vocabulary: &Vocabulary) -> Result<usize>
         && let Ok(prior) = wiring::prior(config)
     {
         for folder in prior.folders.iter().filter(|folder| folder.exists()) {
-            context = context.min(inspect(folder)?.context);
+            lower(&mut context, inspect(folder)?.context, folder);
         }
     }
-    Ok(context.max(1))
+    Ok((context.max(1), whose))
 }
 
 /// The greatest lengths of prompts, completions and responses. Prompts that are to be continued stay

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use anyhow::Result;
-use rlhf_data::Need;
+use rlhf_data::{Need, Readers};
 use rlhf_reward::Field;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -15,6 +15,10 @@ impl Need for OfReward {
     fn check(&self, row: &Map<String, Value>) -> Result<(), String> {
         self.0.check(row)
     }
+
+    fn field(&self) -> &str {
+        self.0.name()
+    }
 }
 
 /// What the reward of the settings needs of every row, if there is one.
@@ -24,4 +28,12 @@ pub(crate) fn of_reward(config: &Config) -> Result<Vec<Arc<dyn Need>>> {
     };
     let need = |field| -> Arc<dyn Need> { Arc::new(OfReward(field)) };
     Ok(rule.fields()?.into_iter().map(need).collect())
+}
+
+/// Who reads the fields of rows that no text is made of: a reward, where there is one.
+pub(crate) fn readers(config: &Config) -> Readers {
+    match config.reward {
+        Some(_) => Readers::Reward,
+        None => Readers::Nobody,
+    }
 }

@@ -2,11 +2,12 @@
 //! apart, that is said.
 
 use crate::config::Config;
+use crate::dataset::Taught;
 use crate::output::log;
 use crate::progress::Busy;
 use crate::run::sampling;
 use crate::wiring::{self, Vocabulary};
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use rlhf_journal::{Estimate, Interval, write_atomic};
 use rlhf_lm::{Backend, inspect};
 use rlhf_objective::Prompt;
@@ -20,9 +21,21 @@ use std::sync::Arc;
 /// model's own word the better one is preferred in 52 of 100 cases.
 const GREATEST_GAIN: f64 = 20.0;
 
+/// That there was nothing to learn.
+const LEVEL: &str = "every label is one half, so they say of no pair which answer is better, and the reward \
+                     model learned nothing from them: give it pairs whose labels do";
+
 /// What should keep somebody from training against a model: the share of held-out pairs that it gets
-/// right, with its interval, and the gain by which its scores are scaled, each where it is known.
-pub(crate) fn doubts(accuracy: Option<&Estimate>, gain: Option<f64>) -> Vec<String> {
+/// right, with its interval, and the gain by which its scores are scaled, each where it is known. Where
+/// the labels say nothing, neither would be better after more steps.
+pub(crate) fn doubts(
+    accuracy: Option<&Estimate>,
+    gain: Option<f64>,
+    labels: Taught,
+) -> Vec<String> {
+    if labels == Taught::Nothing {
+        return vec![LEVEL.into()];
+    }
     let mut doubts = Vec::new();
     if let Some(Estimate { value, interval }) = accuracy {
         let known = match interval {
@@ -64,7 +77,7 @@ pub(crate) fn normalize(
     config: &Config,
     vocabulary: &Vocabulary,
     prompts: &[Arc<Prompt>],
-    folder: &Path,
+    (folder, labels): (&Path, Taught),
 ) -> Result<Option<f64>> {
     let plan = wiring::prior(config)?;
     let mut language = !plan.folders.is_empty();
@@ -88,7 +101,11 @@ pub(crate) fn normalize(
     let mut decoder = prior.decoder()?;
     let samples = sample(&mut *decoder, prompts, &sampling, &decode)?.sequences;
     let mut learned = Learned::load(folder, Backend::F32)?;
-    let scale = Normalization::of(&learned.raw(&samples)?)?;
+    let scale = Normalization::of(&learned.raw(&samples)?);
+    let scale = scale.map_err(|error| match labels {
+        Taught::Nothing => anyhow!(LEVEL),
+        Taught::Something => error.into(),
+    })?;
     log(format_args!(
         "scores are scaled by {:.4}·score {:+.4}: mean 0 and deviation 1 over {} samples of the prior",
         scale.gain,
@@ -106,9 +123,23 @@ mod tests {
     #[test]
     fn a_model_that_tells_pairs_apart_raises_no_doubt() {
         let good = rlhf_eval::wilson(0.75, 200);
-        assert_eq!(doubts(Some(&good), Some(1.7)), [""; 0]);
-        assert_eq!(doubts(None, None), [""; 0]);
-        assert_eq!(doubts(None, Some(GREATEST_GAIN)), [""; 0]);
+        assert_eq!(doubts(Some(&good), Some(1.7), Taught::Something), [""; 0]);
+        assert_eq!(doubts(None, None, Taught::Something), [""; 0]);
+        assert_eq!(
+            doubts(None, Some(GREATEST_GAIN), Taught::Something),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn labels_that_say_nothing_are_the_doubt() {
+        let said = doubts(
+            Some(&rlhf_eval::wilson(0.5, 60)),
+            Some(348.0),
+            Taught::Nothing,
+        );
+        assert_eq!(said.len(), 1);
+        assert!(said[0].starts_with("every label is one half"), "{said:?}");
     }
 
     #[test]
@@ -125,7 +156,11 @@ mod tests {
                 "is below one half, so it prefers what was rejected",
             ),
         ] {
-            let said = doubts(Some(&rlhf_eval::wilson(share, pairs)), Some(2.0));
+            let said = doubts(
+                Some(&rlhf_eval::wilson(share, pairs)),
+                Some(2.0),
+                Taught::Something,
+            );
             assert_eq!(said.len(), 1);
             assert!(said[0].contains(words), "{said:?}");
         }
@@ -133,8 +168,10 @@ mod tests {
             value: 1.0,
             interval: None,
         };
-        assert!(doubts(Some(&few), None)[0].contains("too few distinct prompts"));
-        let said = doubts(None, Some(348.0));
+        assert!(
+            doubts(Some(&few), None, Taught::Something)[0].contains("too few distinct prompts")
+        );
+        let said = doubts(None, Some(348.0), Taught::Something);
         assert!(said[0].contains("differ by 0.00287"), "{said:?}");
         assert!(
             said[0].contains("scaled 348 times, where 20 is the most"),

@@ -1,7 +1,7 @@
 //! The objects of a run, put together and handed to a loop.
 
 use crate::config::{Config, MethodName};
-use crate::dataset::{all_opinions, all_pairs, say_later, some_held_out};
+use crate::dataset::{Taught, all_opinions, all_pairs, say_later, some_held_out};
 use crate::held_out;
 use crate::interrupt::Running;
 use crate::output::log;
@@ -244,7 +244,7 @@ impl Surroundings<'_> {
         say_later(config, &later);
         let ended = ended?;
         if ended == Ended::Done {
-            self.after_reward(model, held_out.as_ref(), &prompts, steps)?;
+            self.after_reward(model, held_out.as_ref(), &prompts, (steps, pairs.labels))?;
         }
         Ok(ended)
     }
@@ -256,7 +256,7 @@ impl Surroundings<'_> {
         model: &mut ActorCritic,
         held_out: Option<&PairBatch>,
         prompts: &[Arc<Prompt>],
-        steps: usize,
+        (steps, labels): (usize, Taught),
     ) -> Result<()> {
         let mut accuracy = None;
         if let Some(batch) = held_out {
@@ -268,8 +268,9 @@ impl Surroundings<'_> {
             accuracy = Some(held_out::accuracy(right, batch.sequences().prompts()));
         }
         let folder = self.journal.folder().join("final");
-        let gain = reward_model::normalize(self.config, &self.vocabulary, prompts, &folder)?;
-        for doubt in reward_model::doubts(accuracy.as_ref(), gain) {
+        let gain =
+            reward_model::normalize(self.config, &self.vocabulary, prompts, (&folder, labels))?;
+        for doubt in reward_model::doubts(accuracy.as_ref(), gain, labels) {
             log(format_args!("warning: {doubt}"));
             self.journal.warning(steps, &doubt)?;
         }

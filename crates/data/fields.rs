@@ -11,7 +11,8 @@ use std::path::Path;
 pub struct Fields {
     /// The prompt.
     pub prompt: String,
-    /// More of a prompt that is a string, after a line break, where a row has it and it is not empty.
+    /// More of a prompt that is a string, after a line break, where a row has it and it is not empty. It
+    /// must be a string too.
     pub input: String,
     /// What stands between a prompt that is a string and its completion; it counts as the prompt's
     /// end.
@@ -125,6 +126,31 @@ impl Fields {
     pub(crate) fn has_name(&self, name: &str) -> bool {
         let name = name.strip_suffix("_ids").unwrap_or(name);
         !name.is_empty() && self.named().iter().any(|(_, known)| *known == name)
+    }
+
+    /// Whether a column is one of text that another of ids may stand for.
+    pub(crate) fn has_text(&self, name: &str) -> bool {
+        !name.is_empty() && *name != self.input && !name.ends_with("_ids") && self.is_read(name)
+    }
+
+    /// That a field which is needed has no name: which setting took its column, where one did.
+    pub(crate) fn nameless(&self) -> String {
+        let default = Self::default();
+        let mut taken = Vec::new();
+        for ((key, name), (_, column)) in self.named().into_iter().zip(default.named()) {
+            let mut others = self.named().into_iter();
+            let other = others.find(|(_, other)| *other == column);
+            if let (true, Some((other, _))) = (name.is_empty(), other) {
+                taken.push(format!(
+                    "data.fields.{other} = \"{column}\" takes the column of data.fields.{key}: a column \
+                     has one role; name another for one of the two"
+                ));
+            }
+        }
+        match taken.is_empty() {
+            true => "a field that is needed has no name (data.fields)".into(),
+            false => taken.join("; "),
+        }
     }
 
     /// Whether a field is one that becomes tokens.

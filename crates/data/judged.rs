@@ -2,7 +2,7 @@
 
 use crate::reader::Item;
 use crate::shapes::Written;
-use crate::{Fields, Labels, Result, Row};
+use crate::{Error, Fields, Labels, Notes, Result, Row};
 use serde_json::{Map, Value};
 use std::fmt::Debug;
 
@@ -20,6 +20,9 @@ pub trait Need: Debug + Send + Sync {
     /// # Errors
     /// If not: what is missing and who needs it. The row's place is added to it.
     fn check(&self, fields: &Map<String, Value>) -> std::result::Result<(), String>;
+
+    /// The field that it is about.
+    fn field(&self) -> &str;
 }
 
 /// How the opinions of rows are read.
@@ -45,6 +48,7 @@ impl Judged<'_> {
             ..self.labels.clone()
         };
         match labels.probability(row, name)? {
+            None if name.is_empty() => Err(row.error(self.fields.nameless())),
             None => Err(row.error(format!("no field `{name}` (true or false)"))),
             Some(0.5) => Ok(None),
             Some(yes) => Ok(Some(yes > 0.5)),
@@ -52,21 +56,37 @@ impl Judged<'_> {
     }
 
     /// What a row says of its pair, or of the pairs that its scores make; none where it says of neither
-    /// answer that it is better and has to.
-    pub(crate) fn of_pair(&self, row: &Row, written: &Written) -> Result<Option<Judgement>> {
+    /// answer that it is better and has to. Counts the rows that have a label, and those that have none.
+    pub(crate) fn of_pair(
+        &self,
+        row: &Row,
+        written: &Written,
+        notes: &mut Notes,
+    ) -> Result<Option<Judgement>> {
         let name = &self.fields.label;
+        let scored = !written.scores.is_empty();
         let first = self.labels.probability(row, name)?;
-        if first.is_some() && !written.scores.is_empty() {
+        if first.is_some() && scored {
             let scores = &self.fields.scores;
             return Err(row.error(format!(
                 "has `{scores}` and a label, `{name}`: one of the two must say which response is better; \
                  take the label out, or set data.fields.label = \"\""
             )));
         }
+        match first {
+            Some(_) => notes.labelled += 1,
+            None if scored => {}
+            None if self.labels.must_be_there() && !name.is_empty() => {
+                return Err(self.unlabelled(row));
+            }
+            None => notes.unlabelled += 1,
+        }
         let first = first.unwrap_or(1.0);
         if first == 0.5 && self.labels.doubt == crate::Doubt::Refused {
+            notes.undecided += 1;
             return Ok(None);
         }
+        notes.level_labels += usize::from(first == 0.5);
         let mut numbers = Vec::new();
         for name in NUMBERS.into_iter().filter(|name| row.get(name).is_some()) {
             numbers.push((name, row.number(name, "a number")?));
@@ -77,6 +97,22 @@ impl Judged<'_> {
             return Err(row.wrong("weight", "a positive number", &row.fields["weight"]));
         }
         Ok(Some(Judgement { first, numbers }))
+    }
+
+    /// That nothing says which answer of a pair is better, where the settings say what would.
+    fn unlabelled(&self, row: &Row) -> Error {
+        let name = &self.fields.label;
+        let what = match row.fields.get(name) {
+            None => format!("no field `{name}`"),
+            Some(Value::Null) => format!("field `{name}` is null"),
+            Some(_) => format!("field `{name}` is empty"),
+        };
+        row.error(format!(
+            "{what}, which says what answer is better ({}): give the row a label, or leave it out \
+             (data.on_bad_row = \"skip\"); data.fields.label = \"\" takes the chosen answer of every row as \
+             the better one",
+            self.labels.setting()
+        ))
     }
 }
 

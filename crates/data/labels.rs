@@ -1,5 +1,6 @@
 //! What a label says: one meaning for every objective.
 
+use crate::row::{ARRAYS, is_like_array};
 use crate::{Result, Row};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -179,7 +180,6 @@ impl LabelValues {
 
     /// What a value must be, and the setting that says so.
     fn expected(&self) -> String {
-        let setting = serde_json::to_string(self).unwrap_or_default();
         let values = match self.words() {
             None => "true, false, or a probability from 0 to 1".into(),
             Some([Some(yes), Some(no), None]) => format!("{yes} or {no}"),
@@ -188,7 +188,13 @@ impl LabelValues {
                 words.join(", ")
             }
         };
-        format!("{values} (data.label = {setting})")
+        format!("{values} ({})", self.setting())
+    }
+
+    /// As they are set.
+    fn setting(&self) -> String {
+        let setting = serde_json::to_string(self).unwrap_or_default();
+        format!("data.label = {setting}")
     }
 }
 
@@ -212,6 +218,18 @@ fn shown(value: &Value) -> String {
 }
 
 impl Labels {
+    /// Whether a pair without a label is an error. A probability is a doubt about the chosen answer, and
+    /// a row that states none has none; other values say which of two answers is better, and without
+    /// one nobody knows.
+    pub(crate) fn must_be_there(&self) -> bool {
+        self.values != LabelValues::default()
+    }
+
+    /// How the values are set.
+    pub(crate) fn setting(&self) -> String {
+        self.values.setting()
+    }
+
     /// The probability of yes that a row gives; none where it has no label.
     ///
     /// # Errors
@@ -244,6 +262,9 @@ impl Labels {
     fn one(&self, row: &Row, name: &str, value: &Value) -> Result<f64> {
         self.values.probability(value).ok_or_else(|| {
             let (found, expected, advice) = (shown(value), self.values.expected(), advice(value));
+            if value.as_str().is_some_and(is_like_array) {
+                return row.error(format!("field `{name}` is {found}, not {expected}{ARRAYS}"));
+            }
             row.error(format!(
                 "field `{name}` is {found}, not {expected}: set {advice}; data.fields.label = \"\" if it is \
                  no label"
@@ -344,6 +365,12 @@ mod tests {
             (json!("A/B"), json!({}), "is {}, not A or B"),
             (json!("0/1"), json!([]), "has no label in it"),
             (json!("0/1"), json!([1, 3]), "is 3, not 1 or 0"),
+            (
+                json!("probability"),
+                json!("[1, 0, 1]"),
+                "is \"[1, 0, 1]\", not true, false, or a probability from 0 to 1 (data.label = \
+                 \"probability\"): an array in a cell or in quotes is text; use JSONL or Parquet",
+            ),
         ] {
             let error = read(&of(&values), &label).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

@@ -61,3 +61,4 @@ pub use source::{Source, rows};
 pub use split::{HeldOut, Keys, Split};
 pub use store::Store;
 pub use turns::LossOn;
+pub use unused::Readers;

@@ -1,6 +1,6 @@
 //! What was done to rows to make them usable.
 
-use crate::unused;
+use crate::unused::{self, Readers};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -17,6 +17,12 @@ pub struct Notes {
     pub level_scores: usize,
     /// Rows left out because their label says neither yes nor no, where it must.
     pub undecided: usize,
+    /// Pairs with a label.
+    pub labelled: usize,
+    /// Those of them whose label says that neither answer is better.
+    pub level_labels: usize,
+    /// Pairs without one, whose chosen answer counts as the better one for certain.
+    pub unlabelled: usize,
     /// Empty prompts that became the beginning-of-sequence token.
     pub empty_prompts: usize,
     /// Completions that say nothing.
@@ -34,6 +40,10 @@ pub struct Notes {
     pub first_skipped: Option<String>,
     /// Fields that no prompt or completion is made of.
     pub unused_fields: BTreeSet<String>,
+    /// Fields that others of their row are read instead of, each in a sentence.
+    pub ignored_fields: BTreeSet<String>,
+    /// Who reads the unused ones.
+    pub readers: Readers,
 }
 
 impl Notes {
@@ -44,6 +54,9 @@ impl Notes {
         self.identical_pairs += next.identical_pairs;
         self.level_scores += next.level_scores;
         self.undecided += next.undecided;
+        self.labelled += next.labelled;
+        self.level_labels += next.level_labels;
+        self.unlabelled += next.unlabelled;
         self.empty_prompts += next.empty_prompts;
         self.empty_completions += next.empty_completions;
         self.boundary_mismatches += next.boundary_mismatches;
@@ -52,6 +65,19 @@ impl Notes {
         self.skipped_rows += next.skipped_rows;
         self.first_skipped = self.first_skipped.take().or(next.first_skipped);
         self.unused_fields.extend(next.unused_fields);
+        self.ignored_fields.extend(next.ignored_fields);
+        self.readers = self.readers.max(next.readers);
+    }
+
+    /// Rows whose label or scores say of no answer that it is better.
+    pub(crate) fn left_out(&self) -> usize {
+        self.undecided + self.level_scores
+    }
+
+    /// Whether pairs have labels, and every one says that neither answer is better.
+    #[must_use]
+    pub fn labels_say_nothing(&self) -> bool {
+        self.labelled > 0 && self.level_labels == self.labelled && self.unlabelled == 0
     }
 
     /// One sentence for each count that is not zero, and for fields that are not used.
@@ -61,57 +87,96 @@ impl Notes {
             Some(place) => format!(", first {place}"),
             None => String::new(),
         };
-        let boundary = format!(
-            "completions have other tokens when tokenized together with their prompt{}: they are \
-             tokenized apart, as in sampling; let the prompt end, or the completion start, where a \
-             word does",
-            first(&self.boundary_place)
-        );
-        let skipped = format!(
-            "rows skipped because they cannot be used{}",
-            first(&self.first_skipped)
-        );
+        let level = match self.labels_say_nothing() {
+            true => self.level_labels,
+            false => 0,
+        };
+        let boundary = first(&self.boundary_place);
+        let boundary = [
+            format!(
+                "completion has other tokens when tokenized together with its prompt{boundary}: it is \
+                 tokenized apart, as in sampling; let the prompt end, or the completion start, where a word \
+                 does"
+            ),
+            format!(
+                "completions have other tokens when tokenized together with their prompt{boundary}: they \
+                 are tokenized apart, as in sampling; let the prompt end, or the completion start, where a \
+                 word does"
+            ),
+        ];
+        let skipped = first(&self.first_skipped);
+        let skipped = [
+            format!("row skipped because it cannot be used{skipped}"),
+            format!("rows skipped because they cannot be used{skipped}"),
+        ];
+        // Where no row has a label, all are as sure of their chosen answer.
+        let unlabelled = match self.labelled {
+            0 => 0,
+            _ => self.unlabelled,
+        };
         [
             (
                 self.cut_prompts,
+                "prompt is too long: only its end is kept",
                 "prompts are too long: only their end is kept",
             ),
             (
                 self.cut_completions,
+                "completion is too long: only its start is kept",
                 "completions are too long: only their start is kept",
             ),
             (
                 self.identical_pairs,
+                "pair left out: chosen and rejected are the same",
                 "pairs left out: chosen and rejected are the same",
             ),
             (
                 self.level_scores,
+                "row left out: no two of its scores are far enough apart",
                 "rows left out: no two of their scores are far enough apart",
             ),
             (
                 self.undecided,
+                "row left out: its label says neither yes nor no",
                 "rows left out: their label says neither yes nor no",
             ),
             (
+                level,
+                "label, all there is, is one half: it says nothing of which answer is better",
+                "labels, all there are, are one half: they say nothing of which answer is better",
+            ),
+            (
+                unlabelled,
+                "row has no label, and others have one: its chosen answer counts as the better one for \
+                 certain",
+                "rows have no label, and others have one: their chosen answer counts as the better one for \
+                 certain",
+            ),
+            (
                 self.empty_prompts,
+                "prompt is empty: it becomes the bos token",
                 "prompts are empty: they become the bos token",
             ),
             (
                 self.empty_completions,
+                "completion is empty: it becomes the eos token",
                 "completions are empty: they become the eos token",
             ),
-            (self.boundary_mismatches, &boundary),
+            (self.boundary_mismatches, &boundary[0], &boundary[1]),
             (
                 self.rewritten_prompts,
-                "prompts are written otherwise by the chat template once they are answered: they \
-                 end where the two texts part",
+                "prompt is written otherwise by the chat template once it is answered: it ends where the \
+                 two texts part",
+                "prompts are written otherwise by the chat template once they are answered: they end where \
+                 the two texts part",
             ),
-            (self.skipped_rows, &skipped),
+            (self.skipped_rows, &skipped[0], &skipped[1]),
         ]
         .into_iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| format!("{count} {what}"))
-        .chain(unused::sentence(&self.unused_fields))
+        .filter(|(count, ..)| *count > 0)
+        .map(|(count, one, more)| format!("{count} {}", if count == 1 { one } else { more }))
+        .chain(self.ignored_fields.iter().cloned())
+        .chain(unused::sentence(&self.unused_fields, self.readers))
         .collect()
     }
 }

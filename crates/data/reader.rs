@@ -3,7 +3,7 @@
 use crate::encode::{Vocabulary, prompt_of};
 use crate::judged::Judged;
 use crate::shapes::{Piece, Said, Shape, Writer, Written, has};
-use crate::unused::Unused;
+use crate::unused::{Asked, Readers, Unused};
 use crate::{Chat, Error, Fields, Labels, Limits, LossOn, Need, Notes, PairsOf, Result, Row};
 use rayon::prelude::*;
 use rlhf_objective::{Pairs, Prompt, Response, Sequences};
@@ -69,6 +69,8 @@ pub struct Settings {
     pub labels: Labels,
     /// What else a row must have, for those who use it.
     pub needs: Vec<Arc<dyn Need>>,
+    /// Who reads fields that no text is made of.
+    pub readers: Readers,
     /// Which tokens of a conversation are learned from.
     pub loss_on: LossOn,
 }
@@ -87,6 +89,7 @@ impl Settings {
             min_margin: 0.0,
             labels: Labels::default(),
             needs: Vec::new(),
+            readers: Readers::Nobody,
             loss_on: LossOn::All,
         }
     }
@@ -221,10 +224,16 @@ impl Reader {
         {
             self.first = Some((shape, crate::error::place(&row.path, row.line)));
         }
+        let asked = Asked {
+            fields: &self.writer.fields,
+            wanted,
+            needs: &self.settings.needs,
+        };
         for row in rows {
-            self.unused.visit(row, &self.writer.fields);
+            self.unused.visit(row, &asked);
         }
-        self.notes.unused_fields.append(&mut self.unused.names);
+        self.unused.tell(&mut self.notes);
+        self.notes.readers = self.settings.readers;
         let read = |row: &Row| {
             let mut notes = Notes::default();
             let items = self.read(row, wanted, &mut notes);
@@ -374,8 +383,7 @@ impl Reader {
             fields,
             ..
         } = &*self.settings;
-        let Some(judgement) = self.judged().of_pair(row, written)? else {
-            notes.undecided += 1;
+        let Some(judgement) = self.judged().of_pair(row, written, notes)? else {
             return Ok(Vec::new());
         };
         let (pairs, names) = match written.scores.is_empty() {

@@ -78,8 +78,14 @@ impl Row {
 
     /// That a field is not what it must be.
     pub(crate) fn wrong(&self, name: &str, expected: &str, found: &Value) -> Error {
+        let advice = match found {
+            Value::String(text) if expected.starts_with("an array") && is_like_array(text) => {
+                ARRAYS
+            }
+            _ => "",
+        };
         self.error(format!(
-            "field `{name}` must be {expected}, not {}",
+            "field `{name}` must be {expected}, not {}{advice}",
             brief(found)
         ))
     }
@@ -105,6 +111,15 @@ impl Row {
         };
         self.error(message)
     }
+}
+
+/// What helps where an array is written as text, which it is in every table.
+pub(crate) const ARRAYS: &str =
+    ": an array in a cell or in quotes is text; use JSONL or Parquet, which have arrays";
+
+/// Whether a text is an array to a reader of it.
+pub(crate) fn is_like_array(text: &str) -> bool {
+    text.trim_start().starts_with('[')
 }
 
 /// The kind of a value, with the value itself where it is short and no text: an error must not

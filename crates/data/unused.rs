@@ -1,9 +1,14 @@
 //! Fields of rows that become no tokens.
 
 use crate::chat::{ARGUMENTS, TOOLS};
-use crate::{Fields, Row};
+use crate::shapes::{Shape, has};
+use crate::{Fields, Need, Notes, Row, Wanted};
+use serde::Serialize;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 /// Names of fields that usually belong to a prompt.
 const LIKE_PROMPTS: [&str; 7] = [
@@ -16,29 +21,117 @@ const LIKE_PROMPTS: [&str; 7] = [
     "documents",
 ];
 
-/// Gathers the names of fields that no text is made of.
+/// Who reads the fields of a row that no text is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Readers {
+    /// Nobody.
+    #[default]
+    Nobody,
+    /// A reward may.
+    Reward,
+}
+
+/// What is asked of rows.
+pub(crate) struct Asked<'a> {
+    pub(crate) fields: &'a Fields,
+    pub(crate) wanted: Wanted,
+    pub(crate) needs: &'a [Arc<dyn Need>],
+}
+
+/// Gathers the fields that no text is made of.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Unused {
-    seen: HashSet<String>,
-    pub(crate) names: BTreeSet<String>,
+    /// Rows of the same fields are alike: a hash of the names.
+    seen: HashSet<u64>,
+    names: BTreeSet<String>,
+    ignored: BTreeSet<String>,
+    told: BTreeSet<String>,
 }
 
 impl Unused {
-    /// Looks at the fields of a row whose names were not seen before.
-    pub(crate) fn visit(&mut self, row: &Row, fields: &Fields) {
-        for name in row.fields.keys() {
-            if !self.seen.contains(name) && row.get(name).is_some() {
-                self.seen.insert(name.clone());
-                if !is_used(row, fields, name) {
-                    self.names.insert(name.clone());
+    /// Looks at a row, unless one with the same fields was seen before.
+    pub(crate) fn visit(&mut self, row: &Row, asked: &Asked<'_>) {
+        let mut hasher = DefaultHasher::new();
+        for (name, _) in row.fields.iter().filter(|(_, value)| !value.is_null()) {
+            name.hash(&mut hasher);
+        }
+        // What belongs to a text does not belong to a conversation.
+        let prompt = row.get(&asked.fields.prompt);
+        prompt.is_some_and(Value::is_string).hash(&mut hasher);
+        if !self.seen.insert(hasher.finish()) {
+            return;
+        }
+        for name in row.fields.keys().filter(|name| row.get(name).is_some()) {
+            if asked.needs.iter().any(|need| need.field() == name) {
+                continue;
+            }
+            if let Some(other) = read_instead(row, asked, name) {
+                self.ignored.insert(format!(
+                    "`{name}` is ignored in rows that have `{other}`, which is read instead"
+                ));
+            } else if !is_used(row, asked.fields, name) {
+                self.names.insert(name.clone());
+            }
+        }
+    }
+
+    /// Notes what was found since the last time.
+    pub(crate) fn tell(&mut self, notes: &mut Notes) {
+        for (found, noted) in [
+            (&mut self.names, &mut notes.unused_fields),
+            (&mut self.ignored, &mut notes.ignored_fields),
+        ] {
+            for words in std::mem::take(found) {
+                if self.told.insert(words.clone()) {
+                    noted.insert(words);
                 }
             }
         }
     }
 }
 
+/// The field that is read in place of one that has a role.
+fn read_instead<'a>(row: &Row, asked: &Asked<'a>, name: &str) -> Option<Cow<'a, str>> {
+    let Asked { fields, wanted, .. } = asked;
+    let ids = format!("{name}_ids");
+    if row.get(&ids).is_some() && fields.has_text(name) {
+        return Some(ids.into());
+    }
+    let bare = name.strip_suffix("_ids").unwrap_or(name);
+    let is_one = |of: &[&String]| of.iter().any(|field| !field.is_empty() && bare == **field);
+    let Fields {
+        chosen,
+        rejected,
+        completion,
+        text,
+        messages,
+        responses,
+        scores,
+        ..
+    } = fields;
+    let other = match wanted {
+        // Prompts are drawn from whatever else a row is for.
+        Wanted::Prompts => return None,
+        Wanted::Pairs if has(row, chosen) || has(row, rejected) => (
+            chosen,
+            is_one(&[completion, responses, scores, text, messages]),
+        ),
+        Wanted::Pairs => (responses, is_one(&[completion, text, messages])),
+        Wanted::Demonstrations if Shape::of(row, fields) == Some(Shape::Text) => {
+            (text, has(row, text) && is_one(&[messages]))
+        }
+        Wanted::Demonstrations | Wanted::Completions | Wanted::Unpaired => (
+            completion,
+            is_one(&[chosen, rejected, responses, scores, text, messages]),
+        ),
+    };
+    let (other, ignored) = other;
+    ignored.then(|| other.as_str().into())
+}
+
 /// What is to be said of such fields.
-pub(crate) fn sentence(names: &BTreeSet<String>) -> Option<String> {
+pub(crate) fn sentence(names: &BTreeSet<String>, readers: Readers) -> Option<String> {
     if names.is_empty() {
         return None;
     }
@@ -57,8 +150,12 @@ pub(crate) fn sentence(names: &BTreeSet<String>) -> Option<String> {
             list(prompts)
         ),
     };
+    let reward = match readers {
+        Readers::Nobody => "",
+        Readers::Reward => "; a reward may read them",
+    };
     Some(format!(
-        "fields that no prompt or completion is made of: {}; a reward may read them{advice}",
+        "fields that no prompt or completion is made of: {}{reward}{advice}",
         list(names.iter().collect())
     ))
 }
@@ -75,12 +172,14 @@ fn is_used(row: &Row, fields: &Fields, name: &str) -> bool {
     if name == TOOLS || name == ARGUMENTS {
         return row.fields.values().any(is_conversation);
     }
+    // An input is read as text, and behind a prompt that is one.
     if is(&fields.input) {
-        return matches!(prompt, Some(Value::String(_)));
+        let ids = row.get(&format!("{}_ids", fields.prompt));
+        return *name == fields.input && ids.is_none() && prompt.is_some_and(Value::is_string);
     }
     fields.is_read(name)
-        || is(&fields.label)
-        || is(&fields.scores)
+        || *name == fields.label
+        || *name == fields.scores
         || matches!(name, "margin" | "weight")
 }
 
@@ -97,15 +196,25 @@ mod tests {
 
     #[test]
     fn what_is_left_over_is_named() {
-        let unused = |row: Value| {
+        let look = |row: Value, wanted: Wanted| {
             let row = Row {
                 path: Path::new("x").into(),
                 line: 1,
                 fields: row.as_object().cloned().unwrap(),
             };
-            let mut unused = Unused::default();
-            unused.visit(&row, &Fields::default());
-            unused.names.into_iter().collect::<Vec<_>>()
+            let (mut unused, mut notes) = (Unused::default(), Notes::default());
+            let asked = Asked {
+                fields: &Fields::default(),
+                wanted,
+                needs: &[],
+            };
+            unused.visit(&row, &asked);
+            unused.tell(&mut notes);
+            notes
+        };
+        let unused = |row: Value| {
+            let notes = look(row, Wanted::Prompts);
+            notes.unused_fields.into_iter().collect::<Vec<_>>()
         };
         let chat = json!([{"role": "user", "content": "x"}]);
         assert_eq!(
@@ -130,10 +239,47 @@ mod tests {
             ["text"]
         );
         let names = ["id".to_string(), "system".into()].into();
-        let said = sentence(&names).unwrap();
+        let said = sentence(&names, Readers::Reward).unwrap();
         assert!(
-            said.contains("`id`, `system`") && said.contains("if `system` belongs"),
+            said.contains("`id`, `system`; a reward may read them; if `system` belongs"),
             "{said}"
         );
+        let said = sentence(&names, Readers::Nobody).unwrap();
+        assert!(!said.contains("reward"), "{said}");
+        let pair = |more: &str| json!({"prompt": "x", "chosen": "a", "rejected": "b", more: "c"});
+        for (row, wanted, ignored, other) in [
+            (
+                json!({"text": "x", "messages": chat}),
+                Wanted::Demonstrations,
+                "messages",
+                "text",
+            ),
+            (pair("completion"), Wanted::Pairs, "completion", "chosen"),
+            (
+                pair("completion"),
+                Wanted::Demonstrations,
+                "chosen",
+                "completion",
+            ),
+            (
+                json!({"prompt": "x", "prompt_ids": [1]}),
+                Wanted::Prompts,
+                "prompt",
+                "prompt_ids",
+            ),
+            (
+                json!({"prompt": "x", "completion": "y", "responses": [], "scores": []}),
+                Wanted::Pairs,
+                "completion",
+                "responses",
+            ),
+        ] {
+            let said = look(row, wanted).ignored_fields;
+            let words = format!(
+                "`{ignored}` is ignored in rows that have `{other}`, which is read instead"
+            );
+            assert!(said.contains(&words), "{said:?}");
+        }
+        assert!(look(pair("topic"), Wanted::Pairs).ignored_fields.is_empty());
     }
 }

@@ -106,7 +106,10 @@ fn data_that_is_not() {
     check(folder, score, 1, "none.jsonl:1: `completion` has no tokens");
     // A prompt that is too long, or empty, is used as well as it can be, and that is said.
     for (prompt, note) in [
-        ("1 ".repeat(20), "only their end is kept"),
+        (
+            "1 ".repeat(20),
+            "1 prompt is too long: only its end is kept",
+        ),
         (String::new(), "bos"),
     ] {
         let output = rlhf(

@@ -53,7 +53,7 @@ fn data_check_reports_and_training_agrees() {
     let bad = folder.path().join("pairs.jsonl:5").display().to_string();
     assert!(
         said.contains(&format!(
-            "1 rows skipped because they cannot be used, first {bad}"
+            "1 row skipped because it cannot be used, first {bad}"
         )),
         "{said}"
     );

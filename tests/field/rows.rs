@@ -373,7 +373,7 @@ fn labels_of_several_annotators() {
     let output = rlhf(folder, &[&kto[..], &majority].concat());
     let said = text(&output.stderr);
     assert!(
-        said.contains("1 rows left out: their label says neither yes nor no"),
+        said.contains("1 row left out: its label says neither yes nor no"),
         "{said}"
     );
     assert!(said.contains("2 answers to train on"), "{said}");
@@ -587,4 +587,290 @@ fn labels_in_words_of_ones_own() {
         1,
         &["x.csv:2: field `verdict` is \"good\", not A or B (data.label = \"A/B\")"],
     );
+}
+
+/// Half of a prompt that is no text is not left out unsaid: it is an error, as a prompt that is none.
+#[test]
+fn an_input_that_is_no_text() {
+    let folder = folder();
+    let folder = folder.path();
+    for (input, found) in [
+        ("5", "5"),
+        ("[\"a\", \"b\"]", "an array of strings"),
+        ("true", "true"),
+    ] {
+        let row = format!("{{\"prompt\": \"the film was\", \"input\": {input}}}");
+        write(folder, "x.jsonl", &[TWO[1], &row]);
+        let place = format!("x.jsonl:2: field `input` must be a string, not {found}");
+        let train = small("x.jsonl", &["--reward", "contains:great"]);
+        refused(folder, &train, 1, &[&place]);
+        let output = rlhf(folder, &["data", "check", "x.jsonl"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stdout).contains(&place));
+    }
+    // In a table everything is text.
+    write(folder, "x.csv", &["prompt,input", "the film was,5"]);
+    done(folder, &small("x.csv", &["--reward", "contains:great"]));
+    assert_eq!(trained_on(folder), ["the film was\n5"]);
+}
+
+/// Where a label says which answer is better, a row without one says nothing: it does not mean that the
+/// first is.
+#[test]
+fn a_row_without_the_label_that_others_have() {
+    let folder = folder();
+    let folder = folder.path();
+    let rows = |values: [&str; 4]| -> Vec<String> {
+        let row = |label: &str| match label {
+            "" => pair(" great .", " bad .", "\"topic\": 1"),
+            label => pair(" great .", " bad .", &format!("\"label\": {label}")),
+        };
+        values.map(row).into()
+    };
+    let numbered = ["--set", "data.label=1/2"];
+    let skip = ["--set", "data.on_bad_row=skip", "--dry-run"];
+    for (third, found) in [
+        (
+            "",
+            "no field `label`, which says what answer is better (data.label = \"1/2\")",
+        ),
+        ("null", "field `label` is null, which says"),
+        ("\"\"", "field `label` is empty, which says"),
+    ] {
+        write(folder, "x.jsonl", &rows(["1", "2", third, "2"]));
+        let place = format!("x.jsonl:3: {found}");
+        let check = ["data", "check", "x.jsonl", "--model", "model"];
+        let report = text(&rlhf(folder, &[&check[..], &numbered].concat()).stdout);
+        assert!(report.contains(&place), "{report}");
+        for objective in ["dpo", "reward"] {
+            let train = small_pairs(objective, "x.jsonl", &numbered);
+            refused(folder, &train, 1, &[&place]);
+            let said = text(&rlhf(folder, &[&train[..], &skip].concat()).stderr);
+            let words = "1 row skipped because it cannot be used, first ";
+            assert!(said.contains(words) && said.contains(&place), "{said}");
+            assert!(said.contains("3 pairs to train on"), "{said}");
+        }
+    }
+    let given = ["--set", "data.label={ yes = \"A\", no = \"B\" }"];
+    write(
+        folder,
+        "x.csv",
+        &[
+            "prompt,chosen,rejected,label",
+            "the film was, great ., bad .,A",
+            "the film was, fine ., bad .,",
+        ],
+    );
+    refused(
+        folder,
+        &small_pairs("dpo", "x.csv", &given),
+        1,
+        &["x.csv:3: field `label` is empty"],
+    );
+    // A probability is a doubt, which a row may not have.
+    write(folder, "x.jsonl", &rows(["0.75", "", "null", "1"]));
+    let words =
+        "2 rows have no label, and others have one: their chosen answer counts as the better one";
+    let output = rlhf(folder, &small_pairs("dpo", "x.jsonl", &["--dry-run"]));
+    let said = text(&output.stderr);
+    assert!(output.status.success() && said.contains(words), "{said}");
+    let report = done(folder, &["data", "check", "x.jsonl", "--model", "model"]);
+    assert!(report.contains(words), "{report}");
+    write(folder, "x.jsonl", &rows(["", "", "", ""]));
+    let said = text(&rlhf(folder, &small_pairs("dpo", "x.jsonl", &["--dry-run"])).stderr);
+    assert!(!said.contains("no label"), "{said}");
+}
+
+/// A look at the data says of ties what training does, and fails where nothing would be left of them.
+#[test]
+fn ties_are_the_same_to_a_look_and_to_training() {
+    let folder = folder();
+    let folder = folder.path();
+    let row = |label: &str| {
+        format!(
+            "{{\"prompt\": \"the film was\", \"completion\": \" great .\", \"label\": {label}}}"
+        )
+    };
+    let settings =
+        "objective = \"kto\"\n[data]\nheld_out_fraction = 0.0\nannotators = \"majority\"\n";
+    fs::write(folder.join("kto.toml"), settings).unwrap();
+    let train = [
+        "train",
+        "--config",
+        "kto.toml",
+        "--model",
+        "model",
+        "--data",
+        "x.jsonl",
+        "--out",
+        "run",
+        "--dry-run",
+    ];
+    let check = [
+        "data", "check", "x.jsonl", "--model", "model", "--config", "kto.toml",
+    ];
+    let tie = "[true, false]";
+    write(folder, "x.jsonl", &[tie, "[true]", tie, "[false]"].map(row));
+    let words = "2 rows left out: their label says neither yes nor no";
+    let said = text(&rlhf(folder, &train).stderr);
+    assert!(said.contains(words), "{said}");
+    let report = done(folder, &check);
+    assert!(report.contains(words), "{report}");
+    for left in [&[][..], &["[true]"]] {
+        let labels = [&[tie, tie], left].concat();
+        write(
+            folder,
+            "x.jsonl",
+            &labels.into_iter().map(row).collect::<Vec<_>>(),
+        );
+        for arguments in [&train[..], &check] {
+            let output = rlhf(folder, arguments);
+            assert_eq!(
+                output.status.code(),
+                Some(1),
+                "{left:?} {}",
+                text(&output.stderr)
+            );
+        }
+    }
+}
+
+/// What is said of held-out rows names the file they are in.
+#[test]
+fn notes_name_the_file_that_they_are_of() {
+    let folder = folder();
+    let folder = folder.path();
+    write(folder, "trn.jsonl", &TWO);
+    let long = format!("{{\"prompt\": \"{}\"}}", "the film was ".repeat(20));
+    write(
+        folder,
+        "long.jsonl",
+        &[&long, &long.replace("film", "cast")],
+    );
+    let apart = [
+        "--reward",
+        "contains:great",
+        "--dry-run",
+        "--set",
+        "data.held_out=long.jsonl",
+    ];
+    let said = text(&rlhf(folder, &small("trn.jsonl", &apart)).stderr);
+    let words = "2 prompts are too long: only their end is kept";
+    assert!(said.contains(&format!("long.jsonl: {words}")), "{said}");
+    assert!(!said.contains(&format!("trn.jsonl: {words}")), "{said}");
+    // What is held out of one file is noted together with the rest of it.
+    let said = text(&rlhf(folder, &small("long.jsonl", &apart[..3])).stderr);
+    assert_eq!(said.matches(words).count(), 1, "{said}");
+}
+
+/// Fields that a reward reads are used, and nobody speaks of a reward where there is none; of two fields
+/// with one role, the one that is not read is named.
+#[test]
+fn fields_that_nobody_reads() {
+    let folder = folder();
+    let folder = folder.path();
+    let row = r#"{"prompt": "the film was", "answer": 4, "topic": 1}"#;
+    write(folder, "x.jsonl", &[row, row]);
+    let output = rlhf(
+        folder,
+        &small("x.jsonl", &["--reward", "answer:####", "--dry-run"]),
+    );
+    let said = text(&output.stderr);
+    let words = "no prompt or completion is made of: `topic`; a reward may read them";
+    assert!(said.contains(words), "{said}");
+    write(
+        folder,
+        "pairs.jsonl",
+        &vec![
+            pair(
+                " great .",
+                " bad .",
+                "\"completion\": \" fine .\", \"answer\": 4"
+            );
+            4
+        ],
+    );
+    let said = text(&rlhf(folder, &small_pairs("dpo", "pairs.jsonl", &["--dry-run"])).stderr);
+    for words in [
+        "no prompt or completion is made of: `answer`\n",
+        "pairs.jsonl: `completion` is ignored in rows that have `chosen`, which is read instead\n",
+    ] {
+        assert!(said.contains(words), "{said}");
+    }
+    let report = done(
+        folder,
+        &["data", "check", "pairs.jsonl", "--model", "model"],
+    );
+    assert!(report.contains("`completion` is ignored"), "{report}");
+}
+
+/// Advice fits what is wrong.
+#[test]
+fn advice_that_helps() {
+    let folder = folder();
+    let folder = folder.path();
+    let table = [
+        "prompt,chosen,rejected,label",
+        "the film was, great ., bad .,\"[1, 0, 1]\"",
+    ];
+    write(folder, "x.csv", &table);
+    let arrays = "an array in a cell or in quotes is text; use JSONL or Parquet";
+    refused(
+        folder,
+        &small_pairs("dpo", "x.csv", &[]),
+        1,
+        &["x.csv:2", arrays],
+    );
+    write(folder, "ids.csv", &["prompt_ids", "\"[1, 2]\""]);
+    let train = small("ids.csv", &["--reward", "contains:great"]);
+    refused(
+        folder,
+        &train,
+        1,
+        &["ids.csv:2: field `prompt_ids` must be", arrays],
+    );
+    write(
+        folder,
+        "x.jsonl",
+        &vec![pair(" great .", " bad .", "\"label\": 0.5"); 4],
+    );
+    let named = ["--set", "data.fields.prompt=chosen"];
+    refused(
+        folder,
+        &small_pairs("dpo", "x.jsonl", &named),
+        1,
+        &[
+            "data.fields.prompt = \"chosen\" takes the column of data.fields.chosen: a column has one role",
+        ],
+    );
+    // A model that could learn nothing is told so before it starts and when it is done.
+    let output = rlhf(folder, &small_pairs("reward", "x.jsonl", &[]));
+    let said = text(&output.stderr);
+    for words in [
+        "x.jsonl: 4 labels, all there are, are one half: they say nothing of which answer is better",
+        "every label is one half, so they say of no pair",
+    ] {
+        assert!(said.contains(words), "{said}");
+    }
+    assert!(!said.contains("train it longer"), "{said}");
+    fs::remove_dir_all(folder.join("run")).unwrap();
+    // The network that reads the least says so: a reward model takes one token for its score.
+    write(
+        folder,
+        "pairs.jsonl",
+        &vec![pair(" great .", " bad .", "\"label\": 1"); 4],
+    );
+    done(folder, &small_pairs("reward", "pairs.jsonl", &[]));
+    fs::rename(folder.join("run/final"), folder.join("judge")).unwrap();
+    fs::remove_dir_all(folder.join("run")).unwrap();
+    let output = rlhf(
+        folder,
+        &small("x.jsonl", &["--reward", "./judge", "--dry-run"]),
+    );
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("47 tokens of a prompt and its response are read at most, because of"),
+        "{said}"
+    );
+    assert!(said.contains("judge; "), "{said}");
 }

@@ -4,12 +4,13 @@ use crate::args::CheckArgs;
 use crate::config::{Config, MethodName};
 use crate::dataset;
 use crate::layers::Layers;
+use crate::lengths;
 use crate::needs;
 use crate::output::{Usage, print};
 use crate::resolve;
 use crate::wiring::{self, Vocabulary};
 use anyhow::{Context, Result, ensure};
-use rlhf_data::{Chat, Check, Doubt, Labels, Limits, OnBadRow, Report, Template, Wanted};
+use rlhf_data::{Chat, Check, Doubt, Labels, Limits, OnBadRow, Readers, Report, Template, Wanted};
 use rlhf_tensor::{Rng, Stream};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,6 +35,11 @@ pub(crate) fn check(args: &CheckArgs) -> Result<()> {
     let source = dataset::source(data, &path, data.split.as_deref(), vocabulary.as_ref())?;
     let mut rng = Rng::new(config.train.seed, Stream::Data, 0, 0);
     let mut report = check.run(&source, &mut |below| rng.below(below))?;
+    if let (Some(vocabulary), true) = (&vocabulary, args.config.is_some()) {
+        report
+            .remarks
+            .extend(lengths::least_of(&config, vocabulary)?);
+    }
     if args.no_preview {
         report.preview.clear();
     }
@@ -47,6 +53,13 @@ pub(crate) fn check(args: &CheckArgs) -> Result<()> {
         unusable == 0 || data.on_bad_row == OnBadRow::Skip,
         "{unusable} of {} rows cannot be used: mend them, or leave them out with \
          --set data.on_bad_row=skip",
+        report.rows
+    );
+    let (left, least) = report.left();
+    ensure!(
+        left >= least,
+        "{left} of {} rows are left to train on, and it takes {least} at least: what the others lack is \
+         said above",
         report.rows
     );
     Ok(())
@@ -80,7 +93,13 @@ fn checked(args: &CheckArgs, config: &Config) -> Result<Check> {
                 false => Doubt::Kept,
             },
         },
+        pairs_of: (data.pairs, data.min_margin),
         needs: needs::of_reward(config)?,
+        // Without a config file nobody knows whether there will be a reward.
+        readers: match of_config {
+            true => needs::readers(config),
+            false => Readers::Reward,
+        },
     })
 }
 

@@ -14,8 +14,11 @@ use crate::remarks;
 use crate::shapes::{Shape, Writer, Written};
 use crate::source::Visitor;
 use crate::split::hash;
-use crate::unused::{self, Unused};
-use crate::{Chat, Error, Fields, Labels, Limits, Mapped, Need, Result, Row, Source, Wanted};
+use crate::unused::{Asked, Unused};
+use crate::{
+    Chat, Error, Fields, Labels, Limits, Mapped, Need, Notes, PairsOf, Readers, Result, Row,
+    Source, Wanted,
+};
 use report::Shown;
 use sample::Sample;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -41,8 +44,12 @@ pub struct Check {
     pub wanted: Option<Wanted>,
     /// How labels are read.
     pub labels: Labels,
+    /// Which pairs scored responses make, and by how much more than this their scores must differ.
+    pub pairs_of: (PairsOf, f64),
     /// What else a row must have.
     pub needs: Vec<Arc<dyn Need>>,
+    /// Who reads fields that no text is made of.
+    pub readers: Readers,
 }
 
 impl Check {
@@ -59,7 +66,9 @@ impl Check {
             limits,
             wanted,
             labels,
+            pairs_of,
             needs,
+            readers,
         } = self;
         let mut visit = Visit {
             report: Report::new(fields.clone()),
@@ -68,6 +77,7 @@ impl Check {
             sample: Sample::new(vocabulary, limits, wanted),
             wanted,
             labels,
+            pairs_of,
             needs,
             mapped: None,
             hashes: Vec::new(),
@@ -75,6 +85,10 @@ impl Check {
             documents: source.reading.documents,
             rows_before: 0,
             unused: Unused::default(),
+            notes: Notes {
+                readers,
+                ..Notes::default()
+            },
             draw,
         };
         source.visit(&mut visit)?;
@@ -91,6 +105,7 @@ struct Visit<'a> {
     sample: Sample,
     wanted: Option<Wanted>,
     labels: Labels,
+    pairs_of: (PairsOf, f64),
     needs: Vec<Arc<dyn Need>>,
     mapped: Option<Mapped>,
     hashes: Vec<u64>,
@@ -99,6 +114,8 @@ struct Visit<'a> {
     documents: Documents,
     rows_before: usize,
     unused: Unused,
+    /// What training would do to rows by their labels and scores.
+    notes: Notes,
     draw: &'a mut dyn FnMut(usize) -> usize,
 }
 
@@ -176,7 +193,6 @@ impl Visit<'_> {
             self.report.guessed = guess::fields(&mut self.writer.fields, &row, self.wanted);
             self.report.fields = self.writer.fields.clone();
         }
-        self.unused.visit(&row, &self.writer.fields);
         let prompts = self.wanted == Some(Wanted::Prompts);
         let found = match prompts {
             // Whatever else a row holds.
@@ -189,6 +205,16 @@ impl Visit<'_> {
             Mapped::new(fields, wanted, &row)
         });
         mapped.see(&row);
+        let wanted = wanted.or(found.map(Wanted::of)).unwrap_or(Wanted::Prompts);
+        let (fields, needs) = (&self.writer.fields, &self.needs);
+        self.unused.visit(
+            &row,
+            &Asked {
+                fields,
+                wanted,
+                needs,
+            },
+        );
         let shape = match (&self.first, found) {
             (None, None) => {
                 let fields = &self.writer.fields;
@@ -208,13 +234,15 @@ impl Visit<'_> {
             need.check(&row.fields).map_err(|what| row.error(what))?;
         }
         let written = self.writer.write(&row, shape)?;
+        let before = self.notes.left_out();
         self.judge(&row, shape, &written)?;
-        self.count(&row, shape, &written);
+        let taken = self.notes.left_out() == before;
+        self.count(&row, shape, &written, taken);
         self.sample.offer(row, shape, written, self.draw)
     }
 
     /// Reads what a row says of its answers, where they are what is wanted.
-    fn judge(&self, row: &Row, shape: Shape, written: &Written) -> Result<()> {
+    fn judge(&mut self, row: &Row, shape: Shape, written: &Written) -> Result<()> {
         if self.wanted == Some(Wanted::Prompts) {
             return Ok(());
         }
@@ -223,15 +251,22 @@ impl Visit<'_> {
             fields: &self.writer.fields,
         };
         match shape {
-            Shape::Unpaired => judged.liked(row).map(|_| ()),
-            Shape::Preference | Shape::ImplicitPreference | Shape::Scored => {
-                judged.of_pair(row, written).map(|_| ())
+            Shape::Unpaired => {
+                self.notes.undecided += usize::from(judged.liked(row)?.is_none());
             }
-            Shape::Text | Shape::Prompt | Shape::Completion => Ok(()),
+            Shape::Preference | Shape::ImplicitPreference | Shape::Scored => {
+                judged.of_pair(row, written, &mut self.notes)?;
+                let (pairs_of, margin) = self.pairs_of;
+                let level =
+                    shape == Shape::Scored && pairs_of.choose(&written.scores, margin).is_empty();
+                self.notes.level_scores += usize::from(level);
+            }
+            Shape::Text | Shape::Prompt | Shape::Completion => {}
         }
+        Ok(())
     }
 
-    fn count(&mut self, row: &Row, shape: Shape, written: &Written) {
+    fn count(&mut self, row: &Row, shape: Shape, written: &Written, taken: bool) {
         if let Some(prompt) = &written.prompt {
             let mut hasher = DefaultHasher::new();
             match prompt.text() {
@@ -251,8 +286,10 @@ impl Visit<'_> {
                 let place = crate::error::place(&row.path, row.line);
                 report.apart_places.push(place);
             }
-        } else if pair && written.answers[0] == written.answers[1] {
-            report.identical += 1;
+        } else {
+            let same = pair && written.answers[0] == written.answers[1];
+            report.identical += usize::from(same);
+            report.left_out += usize::from(same || !taken);
         }
         if report.preview.len() < SHOWN {
             report.preview.push(Shown::of(row, written));
@@ -271,8 +308,8 @@ impl Visit<'_> {
         self.prompts.dedup();
         self.report.distinct_prompts = self.prompts.len();
         self.sample.finish(&self.writer, &mut self.report)?;
-        let unused = unused::sentence(&self.unused.names);
-        self.report.remarks.extend(unused);
+        self.unused.tell(&mut self.notes);
+        self.report.remarks.extend(self.notes.sentences());
         Ok(self.report)
     }
 }

@@ -44,6 +44,9 @@ pub struct Report {
     pub empty_answers: usize,
     /// Pairs whose chosen and rejected answers are the same.
     pub identical: usize,
+    /// Rows that training leaves out although they are not bad: their label or scores say of no answer
+    /// that it is better, or both answers are the same.
+    pub left_out: usize,
     /// Pairs that share no prompt: they cannot be used either.
     pub apart: usize,
     /// The first of them.
@@ -171,6 +174,7 @@ impl Report {
             distinct_prompts: 0,
             empty_answers: 0,
             identical: 0,
+            left_out: 0,
             apart: 0,
             apart_places: Vec::new(),
             sampled: 0,
@@ -192,6 +196,18 @@ impl Report {
     #[must_use]
     pub fn unusable(&self) -> usize {
         self.bad_rows + self.apart
+    }
+
+    /// How many rows are left to train on, and how many it takes: an answer that is judged by itself is
+    /// compared with another row's.
+    #[must_use]
+    pub fn left(&self) -> (usize, usize) {
+        let out = self.unusable() + self.left_out;
+        let least = match self.shape {
+            Some(Shape::Unpaired) => 2,
+            _ => 1,
+        };
+        (self.rows.saturating_sub(out), least)
     }
 
     /// The report as lines for a person, each with its name.

@@ -124,12 +124,7 @@ fn scores_make_pairs() {
 #[test]
 fn labels_of_pairs_put_the_better_answer_first() {
     let row = |label: Value| json!({"prompt": "q", "chosen": "a", "rejected": "b", "which": label});
-    let content = [
-        row(json!(1)),
-        row(json!("2")),
-        row(json!([2, 2, 1, 2])),
-        row(json!(null)),
-    ];
+    let content = [row(json!(1)), row(json!("2")), row(json!([2, 2, 1, 2]))];
     let mut base = settings(characters(), Some(1), None);
     base.fields.label = "which".into();
     base.labels.values = LabelValues::Named(LabelName::OneTwo);
@@ -139,8 +134,8 @@ fn labels_of_pairs_put_the_better_answer_first() {
         .into_iter()
         .map(|(_, text)| text)
         .collect();
-    assert_eq!(answers, "abbabaab");
-    let labels: Vec<_> = (0..4)
+    assert_eq!(answers, "abbaba");
+    let labels: Vec<_> = (0..3)
         .map(|pair| {
             pairs
                 .sequences()
@@ -150,7 +145,15 @@ fn labels_of_pairs_put_the_better_answer_first() {
                 .cloned()
         })
         .collect();
-    assert_eq!(labels, [None, None, Some(json!(0.75)), None]);
+    assert_eq!(labels, [None, None, Some(json!(0.75))]);
+    // Without a label nobody knows which is better.
+    let content = [row(json!(1)), row(json!(null))];
+    let (error, _) = read(base.clone(), &content, |reader, rows| reader.pairs(rows));
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("x.jsonl:2: field `which` is null"),
+        "{error}"
+    );
     // Those who take yes or no alone leave out what is neither.
     base.labels.doubt = Doubt::Refused;
     let (pairs, notes) = read(
@@ -224,6 +227,10 @@ fn rows_without_what_is_needed_are_bad_rows() {
                 .get("topic")
                 .map(|_| ())
                 .ok_or_else(|| "no topic".into())
+        }
+
+        fn field(&self) -> &str {
+            "topic"
         }
     }
     let content = [json!({"prompt": "a", "topic": 1}), json!({"prompt": "b"})];

@@ -173,6 +173,9 @@ impl Writer {
 
     /// A field that must be there.
     fn must(&self, row: &Row, name: &str) -> Result<Said> {
+        if name.is_empty() {
+            return Err(row.error(self.fields.nameless()));
+        }
         let missing = || row.lacks(&[name, &format!("{name}_ids")]);
         Said::of(row, name)?.ok_or_else(missing)
     }

@@ -18,7 +18,7 @@ impl Writer {
             }
             if row.fields.len() == 1 && has(row, &fields.text) {
                 let text = self.must(row, &fields.text)?;
-                return self.join(row, self.with_suffix(row, text), Vec::new());
+                return self.join(row, self.with_suffix(row, text)?, Vec::new());
             }
         }
         self.join(row, self.prompt_of(row)?, Vec::new())
@@ -27,20 +27,22 @@ impl Writer {
     /// The field that is the prompt, with what belongs to it.
     pub(super) fn prompt_of(&self, row: &Row) -> Result<Said> {
         let prompt = self.must(row, &self.fields.prompt)?;
-        Ok(self.with_suffix(row, prompt))
+        self.with_suffix(row, prompt)
     }
 
-    fn with_suffix(&self, row: &Row, prompt: Said) -> Said {
+    /// A prompt that is a string, with the row's input behind it. An input that is no string is an
+    /// error, as it is of a prompt: a number has no one way to be written.
+    fn with_suffix(&self, row: &Row, prompt: Said) -> Result<Said> {
         let Said::Text(mut text) = prompt else {
-            return prompt;
+            return Ok(prompt);
         };
-        if let Ok(Some(input)) = row.text(&self.fields.input)
+        if let Some(input) = row.text(&self.fields.input)?
             && !input.is_empty()
         {
             text.push('\n');
             text.push_str(input);
         }
         text.push_str(&self.fields.separator);
-        Said::Text(text)
+        Ok(Said::Text(text))
     }
 }

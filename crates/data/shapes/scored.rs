@@ -81,6 +81,7 @@ impl Writer {
     fn items<'a>(&self, row: &'a Row, name: &str) -> Result<&'a Vec<Value>> {
         match row.get(name) {
             Some(Value::Array(items)) => Ok(items),
+            None if name.is_empty() => Err(row.error(self.fields.nameless())),
             None => Err(row.lacks(&[name])),
             Some(other) => Err(row.wrong(name, "an array", other)),
         }
