@@ -336,7 +336,7 @@ mod tests {
             (
                 "",
                 vec!["beta={ start = 0.2, target = 6, horizon = 1e4 }"],
-                "`beta`: unknown field `target`, expected one of `start`, `target_kl`",
+                "unknown key `beta.target`; did you mean `target_kl`?",
             ),
             (
                 "",
