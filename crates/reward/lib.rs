@@ -22,6 +22,7 @@ mod answer;
 mod bradley_terry;
 mod calibration;
 mod command;
+mod ending;
 mod endpoint;
 mod ensemble;
 mod error;

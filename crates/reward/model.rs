@@ -1,5 +1,6 @@
 //! A reward model as a reward.
 
+use crate::ending::Ending;
 use crate::rereading::Rereading;
 use crate::{Error, Result};
 use rlhf_lm::{Backend, Heads, LoadOptions, Model, Recompute, Tokenizer};
@@ -102,6 +103,7 @@ pub struct Learned {
     model: Box<dyn Model>,
     normalization: Normalization,
     rereading: Option<Rereading>,
+    ending: Option<Ending>,
 }
 
 impl fmt::Debug for Learned {
@@ -139,18 +141,25 @@ impl Learned {
             model,
             normalization,
             rereading: None,
+            ending: None,
         }
     }
 
     /// As [`load`](Self::load), to judge a policy with this tokenizer: where its own is another, it
-    /// reads the text again. It is loaded as `networks` says but for its heads and temperature.
+    /// reads the text again, and where its ids are the same, a response that ended does so with an
+    /// end-of-sequence token of its own. It is loaded as `networks` says but for its heads and temperature.
     ///
     /// # Errors
     /// As there, or if there is no text because one of both has no tokenizer.
     pub fn read_by(folder: &Path, policy: &Tokenizer, networks: &LoadOptions) -> Result<Self> {
         let rereading = Rereading::of(folder, policy)?;
+        let ending = match rereading {
+            Some(_) => None,
+            None => Some(Ending::of(folder)?),
+        };
         Ok(Self {
             rereading,
+            ending,
             ..Self::load_as(folder, networks)?
         })
     }
@@ -175,8 +184,11 @@ impl Learned {
     /// # Errors
     /// If a sequence does not fit its context or vocabulary, or it answers no scores.
     pub fn raw(&mut self, sequences: &Sequences) -> rlhf_objective::Result<Vec<f32>> {
-        let own = self.rereading.as_ref().map(|by| by.read(sequences));
-        let own = own.transpose()?;
+        let own = match (&self.rereading, &self.ending) {
+            (Some(by), _) => Some(by.read(sequences)?),
+            (None, Some(by)) => by.read(sequences)?,
+            (None, None) => None,
+        };
         let sequences = own.as_ref().unwrap_or(sequences);
         let mut all = Vec::with_capacity(sequences.len());
         for range in sequences.micro_batches(TOKENS, 1) {
