@@ -1,7 +1,7 @@
 //! From `[data]` to data sets.
 
 use crate::config::{Config, DataSection, MethodName};
-use crate::lengths::{self, limits};
+use crate::lengths::limits;
 use crate::needs;
 use crate::opened::{Opened, open};
 use crate::output::log;
@@ -232,9 +232,6 @@ fn read(
     let path = data.train.as_deref().context("no data")?;
     let _busy = Busy::new(format!("reading {}", path.display()));
     let mut reader = reader(config, vocabulary)?;
-    if let Some(words) = lengths::least_of(config, vocabulary)? {
-        log(words);
-    }
     let rows = source(data, path, data.split.as_deref(), Some(vocabulary))?;
     let opened = open(&rows, path, (data, wanted), &mut reader)?;
     opened.say_unused(config, path);

@@ -2,6 +2,7 @@
 
 use crate::config::{BackendName, Config, DtypeName, MethodName, ObjectiveName};
 use crate::dataset::{self, Parts, Size};
+use crate::lengths;
 use crate::memory::{self, PerItem};
 use crate::output::log;
 use crate::prior_fit;
@@ -185,8 +186,12 @@ fn data(config: &Config, vocabulary: &Vocabulary) -> Result<Data> {
         counted(train, what)
     );
     let responses = rooms.map(|rooms| ("responses", responses(&rooms, parts.train.sampled())));
+    // Which network reads the least is of interest where something is shorter for it.
+    let binds = rooms.is_none_or(|rooms| rooms.crowded > 0);
+    let least = lengths::least_of(config, vocabulary)?.filter(|_| binds);
+    let words = [("data", words)].into_iter().chain(responses);
     Ok(Data {
-        words: [("data", words)].into_iter().chain(responses).collect(),
+        words: words.chain(least.map(|words| ("context", words))).collect(),
         item,
         prior_reads: prior_reads(config, &parts)?,
         train: parts.train,
