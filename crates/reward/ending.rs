@@ -1,9 +1,7 @@
 //! Responses that end as the texts of a reward model end.
 
-use crate::{Error, Result};
-use rlhf_lm::{Tokenizer, inspect};
+use rlhf_lm::{Summary, Tokenizer};
 use rlhf_objective::{Finish, Response, Sequences};
-use std::path::Path;
 use std::sync::Arc;
 
 /// Gives responses the end of a reward model with the policy's ids, where its end-of-sequence token is
@@ -16,18 +14,13 @@ pub(crate) struct Ending {
 }
 
 impl Ending {
-    /// Of the reward model in `folder`.
-    ///
-    /// # Errors
-    /// If the folder cannot be read.
-    pub(crate) fn of(folder: &Path) -> Result<Self> {
-        let wrap = |error| Error::Model(Box::new(error));
-        let summary = inspect(folder).map_err(wrap)?;
-        Ok(Self {
-            tokenizer: Tokenizer::load(folder, summary.vocab).map_err(wrap)?,
+    /// Of a reward model with this tokenizer.
+    pub(crate) fn new(tokenizer: Tokenizer, summary: &Summary) -> Self {
+        Self {
+            tokenizer,
             ends: summary.ends.iter().map(|end| end.id).collect(),
             context: summary.context,
-        })
+        }
     }
 
     /// The same responses, of which those that ended do so with an end of the reward model; `None` where

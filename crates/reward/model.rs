@@ -1,7 +1,6 @@
 //! A reward model as a reward.
 
-use crate::ending::Ending;
-use crate::rereading::Rereading;
+use crate::rereading::{Adapted, Rereading};
 use crate::{Error, Result};
 use rlhf_lm::{Backend, Heads, LoadOptions, Model, Recompute, Tokenizer};
 use rlhf_objective::{PerSeq, Reward, Sequences, Want};
@@ -102,8 +101,8 @@ pub(crate) const FROZEN: LoadOptions = LoadOptions {
 pub struct Learned {
     model: Box<dyn Model>,
     normalization: Normalization,
-    rereading: Option<Rereading>,
-    ending: Option<Ending>,
+    /// To what it is adapted; none where it reads sequences as they are.
+    adapted: Option<Adapted>,
 }
 
 impl fmt::Debug for Learned {
@@ -140,8 +139,7 @@ impl Learned {
         Self {
             model,
             normalization,
-            rereading: None,
-            ending: None,
+            adapted: None,
         }
     }
 
@@ -152,14 +150,8 @@ impl Learned {
     /// # Errors
     /// As there, or if there is no text because one of both has no tokenizer.
     pub fn read_by(folder: &Path, policy: &Tokenizer, networks: &LoadOptions) -> Result<Self> {
-        let rereading = Rereading::of(folder, policy)?;
-        let ending = match rereading {
-            Some(_) => None,
-            None => Some(Ending::of(folder)?),
-        };
         Ok(Self {
-            rereading,
-            ending,
+            adapted: Some(Rereading::of(folder, policy)?),
             ..Self::load_as(folder, networks)?
         })
     }
@@ -170,7 +162,7 @@ impl Learned {
     /// # Errors
     /// As [`read_by`](Self::read_by), of what the headers tell.
     pub fn rereads(folder: &Path, policy: &Tokenizer) -> Result<bool> {
-        Ok(Rereading::of(folder, policy)?.is_some())
+        Ok(matches!(Rereading::of(folder, policy)?, Adapted::Texts(_)))
     }
 
     /// V: it reads token ids, so a policy must have the same vocabulary.
@@ -184,10 +176,10 @@ impl Learned {
     /// # Errors
     /// If a sequence does not fit its context or vocabulary, or it answers no scores.
     pub fn raw(&mut self, sequences: &Sequences) -> rlhf_objective::Result<Vec<f32>> {
-        let own = match (&self.rereading, &self.ending) {
-            (Some(by), _) => Some(by.read(sequences)?),
-            (None, Some(by)) => by.read(sequences)?,
-            (None, None) => None,
+        let own = match &self.adapted {
+            Some(Adapted::Texts(by)) => Some(by.read(sequences)?),
+            Some(Adapted::Ids(by)) => by.read(sequences)?,
+            None => None,
         };
         let sequences = own.as_ref().unwrap_or(sequences);
         let mut all = Vec::with_capacity(sequences.len());

@@ -1,5 +1,6 @@
 //! Texts read again, by another tokenizer.
 
+use crate::ending::Ending;
 use crate::{Error, Result};
 use rlhf_lm::{Tokenizer, inspect};
 use rlhf_objective::{Error as Failure, Finish, Prompt, Response, Sequences};
@@ -15,18 +16,27 @@ pub(crate) struct Rereading {
     context: usize,
 }
 
+/// How a reward model reads what a policy wrote.
+#[derive(Debug)]
+pub(crate) enum Adapted {
+    /// By the policy's ids.
+    Ids(Ending),
+    /// By texts, which its own tokenizer reads again.
+    Texts(Rereading),
+}
+
 impl Rereading {
-    /// What the checkpoint in `folder` needs to read the words of a policy with this tokenizer; none
-    /// where its ids are the policy's.
+    /// How the checkpoint in `folder` reads the words of a policy with this tokenizer: where its ids are
+    /// the policy's, it needs no more than an end of its own.
     ///
     /// # Errors
     /// If the folder cannot be read, or texts cannot be had because one of both has no tokenizer.
-    pub(crate) fn of(folder: &Path, policy: &Tokenizer) -> Result<Option<Self>> {
+    pub(crate) fn of(folder: &Path, policy: &Tokenizer) -> Result<Adapted> {
         let wrap = |error| Error::Model(Box::new(error));
         let summary = inspect(folder).map_err(wrap)?;
         let tokenizer = Tokenizer::load(folder, summary.vocab).map_err(wrap)?;
         if tokenizer.same_ids(policy) {
-            return Ok(None);
+            return Ok(Adapted::Ids(Ending::new(tokenizer, &summary)));
         }
         if tokenizer.is_ids() || policy.is_ids() {
             let whose = if policy.is_ids() { "the model" } else { "it" };
@@ -36,7 +46,7 @@ impl Rereading {
                 folder.display()
             )));
         }
-        Ok(Some(Self {
+        Ok(Adapted::Texts(Self {
             tokenizer,
             eos: summary.eos,
             bos: summary.bos,
