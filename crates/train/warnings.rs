@@ -97,10 +97,7 @@ const CONDITIONS: [Condition; 11] = [
         holds: |first, now| Some(judged(first, now)? >= FEW && same_reward(now)?),
         steps: 1,
         sentence: |first, now| {
-            let which = match now.contains_key("objective/no_opinion") {
-                true => " that the reward has an opinion of",
-                false => "",
-            };
+            let which = of_which(now);
             Some(format!(
                 "all {} responses of this step{which} have the same reward, {}: nothing is learned from \
                  it; look at [reward]",
@@ -117,10 +114,7 @@ const CONDITIONS: [Condition; 11] = [
         },
         steps: 3,
         sentence: |first, now| {
-            let which = match now.contains_key("objective/no_opinion") {
-                true => " that the reward has an opinion of",
-                false => "",
-            };
+            let which = of_which(now);
             Some(format!(
                 "the {} responses of a step{which} had the same reward three steps in a row, now {}: \
                  nothing is learned from such a step; so few can agree by chance where a reward has few \
@@ -211,6 +205,15 @@ fn responses(first: &Metrics<'_>) -> Option<f64> {
 /// How many of them the reward has an opinion of.
 fn judged(first: &Metrics<'_>, now: &Metrics<'_>) -> Option<f64> {
     Some(responses(first)? - now.get("objective/no_opinion").unwrap_or(&0.0))
+}
+
+/// What the responses that are counted have in common, where it is not all of them.
+fn of_which(now: &Metrics<'_>) -> &'static str {
+    if now.contains_key("objective/no_opinion") {
+        " that the reward has an opinion of"
+    } else {
+        ""
+    }
 }
 
 fn same_reward(now: &Metrics<'_>) -> Option<bool> {

@@ -88,9 +88,10 @@ fn checked(args: &CheckArgs, config: &Config) -> Result<Check> {
         labels: Labels {
             values: data.label.clone(),
             annotators: data.annotators,
-            doubt: match of_config && method == MethodName::Kto {
-                true => Doubt::Refused,
-                false => Doubt::Kept,
+            doubt: if of_config && method == MethodName::Kto {
+                Doubt::Refused
+            } else {
+                Doubt::Kept
             },
         },
         pairs_of: (data.pairs, data.min_margin),
