@@ -1,6 +1,6 @@
 //! What `rlhf train --help` says below its options.
 
-use crate::direct;
+use rlhf_experiment::Registry;
 use rlhf_reward::SPELLINGS;
 
 /// An example, and what a name may be where the options leave it open.
@@ -11,7 +11,14 @@ pub(crate) fn train() -> String {
     }
     text += "Sums, and a penalty for responses that do not end, are written in [reward]; see\n\
              configs/ppo-kl.toml.\n\n";
-    text + &direct::help()
+    let registry = Registry::default();
+    let methods: Vec<&str> = registry
+        .methods()
+        .facts()
+        .map(|facts| facts.help.as_str())
+        .filter(|help| !help.is_empty())
+        .collect();
+    text + &methods.join("\n\n")
 }
 
 /// The example alone.

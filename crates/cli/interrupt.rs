@@ -5,20 +5,20 @@
 //! ends the program at once: nothing is in memory that is not saved.
 
 use anyhow::Result;
-use rlhf_train::Interrupt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use rlhf_experiment::Interrupts;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What a signal does at this moment.
 static STATE: Mutex<State> = Mutex::new(State {
-    running: None,
+    interrupts: None,
     resumable: false,
     #[cfg(unix)]
     first: None,
 });
 
 struct State {
-    /// The loop that is asked to end.
-    running: Option<Arc<Interrupt>>,
+    /// The loop that is asked to end, if one runs.
+    interrupts: Option<Interrupts>,
     /// Whether there is a run folder that can be resumed.
     resumable: bool,
     /// When the signal came that the program is ending for.
@@ -30,35 +30,6 @@ fn state() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A signal now means that a loop ends; dropped, the program.
-pub(crate) struct Running(Arc<Interrupt>);
-
-impl Running {
-    /// Begins a loop.
-    pub(crate) fn begin() -> Self {
-        let interrupt = Arc::new(Interrupt::new());
-        state().running = Some(interrupt.clone());
-        Self(interrupt)
-    }
-
-    /// What the loop looks at.
-    pub(crate) fn interrupt(&self) -> &Interrupt {
-        &self.0
-    }
-
-    /// Ends the loop, and says whether a signal came before.
-    pub(crate) fn end(self) -> bool {
-        state().running = None;
-        self.0.asked()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        state().running = None;
-    }
-}
-
 /// From here on there is a run folder that `--resume` continues.
 pub(crate) fn resumable() {
     state().resumable = true;
@@ -67,21 +38,24 @@ pub(crate) fn resumable() {
 /// Listens to Ctrl-C, to SIGTERM, and to SIGHUP where the program was not started to ignore it. Once a
 /// process.
 #[cfg(unix)]
-pub(crate) fn listen() -> Result<()> {
+pub(crate) fn listen(interrupts: &Interrupts) -> Result<()> {
+    state().interrupts = Some(interrupts.clone());
     unix::listen()
 }
 
 /// Elsewhere Ctrl-C ends the program at once: checkpoints are whole, and a run continues from the last.
 #[cfg(not(unix))]
-pub(crate) fn listen() -> Result<()> {
+pub(crate) fn listen(interrupts: &Interrupts) -> Result<()> {
+    state().interrupts = Some(interrupts.clone());
     Ok(())
 }
 
 #[cfg(unix)]
 mod unix {
     use super::{State, state};
-    use crate::output::{Interrupted, log};
+    use crate::output::log;
     use anyhow::{Context, Result};
+    use rlhf_experiment::Interrupted;
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook::iterator::Signals;
     use std::ffi::c_int;
@@ -118,7 +92,9 @@ mod unix {
     fn came(state: &mut State) {
         let now = Instant::now();
         let first = *state.first.get_or_insert(now);
-        match &state.running {
+        let resumable = state.resumable;
+        let interrupts = state.interrupts.clone().unwrap_or_default();
+        interrupts.with_running(|running| match running {
             Some(run) if !run.asked() => {
                 run.ask();
                 log(
@@ -133,9 +109,9 @@ mod unix {
                 }
                 None => log("the run ends as soon as it is saved"),
             },
-            None if state.resumable => end(Interrupted),
+            None if resumable => end(Interrupted),
             None => end("interrupted before anything was written"),
-        }
+        });
     }
 
     fn end(message: impl Display) -> ! {

@@ -56,6 +56,7 @@
 pub use rlhf_data as data;
 pub use rlhf_dpo as dpo;
 pub use rlhf_eval as eval;
+pub use rlhf_experiment as experiment;
 pub use rlhf_hub as hub;
 pub use rlhf_journal as journal;
 pub use rlhf_lm as lm;

@@ -1,36 +1,17 @@
 //! The `rlhf` command.
 
 mod args;
-mod changes;
 mod commands;
-mod config;
-mod dataset;
-mod direct;
-mod held_out;
 mod help;
-mod inputs;
 mod interrupt;
-mod layers;
-mod lengths;
-mod memory;
-mod needs;
-mod opened;
+mod names;
 mod output;
-mod plan;
-mod prior_fit;
-mod prior_pass;
-mod prior_plan;
 mod progress;
-mod record;
-mod resolve;
-mod reward_model;
-mod run;
-mod steps;
-mod tabular;
-mod target;
-mod wiring;
+mod telemetry;
 
 use clap::Parser;
+use progress::Bars;
+use rlhf_experiment::{Interrupts, Locator, Registry, Session};
 use std::process::ExitCode;
 
 /// Raised by a file that may not grow further; nobody looks at it.
@@ -49,7 +30,10 @@ fn run() -> anyhow::Result<ExitCode> {
     #[cfg(unix)]
     signal_hook::flag::register(signal_hook::consts::SIGXFSZ, &FULL)?;
     match args::Cli::try_parse() {
-        Ok(cli) => commands::run(&cli).map(|()| ExitCode::SUCCESS),
+        Ok(cli) => {
+            telemetry::listen(tracing::Level::INFO);
+            commands::run(&session(), &cli).map(|()| ExitCode::SUCCESS)
+        }
         Err(help) if !help.use_stderr() => {
             output::printed(|| help.print()).map(|()| ExitCode::SUCCESS)
         }
@@ -57,5 +41,15 @@ fn run() -> anyhow::Result<ExitCode> {
             let _ = usage.print();
             Ok(2.into())
         }
+    }
+}
+
+/// What the commands share: what is built in, the hub as environment variables say, and bars on stderr.
+fn session() -> Session {
+    Session {
+        registry: Registry::default(),
+        locator: Locator::new(|name| std::env::var(name).ok()),
+        interrupts: Interrupts::new(),
+        display: Box::new(Bars),
     }
 }

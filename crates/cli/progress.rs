@@ -1,9 +1,8 @@
 //! How far a run or a download is: a bar on a terminal, plain lines elsewhere.
 
-use crate::config::ObjectiveName;
 use crate::output::log;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
-use rlhf_hub::Repository;
+use rlhf_experiment::Display;
 use rlhf_train::{Progress, Watch};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -27,8 +26,17 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// The same of a phase whose length is not known, after a while.
 const LONG_PAUSE: Duration = Duration::from_secs(60);
 
+/// Shows the steps of runs on stderr.
+pub(crate) struct Bars;
+
+impl Display for Bars {
+    fn begin(&self, objective: &str, steps: usize, done: usize) -> Box<dyn Watch> {
+        Box::new(Bar::new(objective, steps, done))
+    }
+}
+
 /// Shows the progress of a run on stderr.
-pub(crate) struct Bar {
+struct Bar {
     name: String,
     bar: Option<ProgressBar>,
     every: usize,
@@ -36,7 +44,7 @@ pub(crate) struct Bar {
 
 impl Bar {
     /// For a run of `steps` steps of which `done` are done.
-    pub(crate) fn new(objective: ObjectiveName, steps: usize, done: usize) -> Self {
+    fn new(objective: &str, steps: usize, done: usize) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let template = "{prefix} {bar:24} {pos}/{len}  {msg}";
             let style = ProgressStyle::with_template(template);
@@ -51,9 +59,11 @@ impl Bar {
             every: steps.div_ceil(LINES).max(1),
         }
     }
+}
 
+impl Drop for Bar {
     /// Leaves the last line standing.
-    pub(crate) fn finish(&self) {
+    fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.abandon();
         }
@@ -98,7 +108,7 @@ fn numbers(metrics: &BTreeMap<&'static str, f64>) -> String {
 /// and then, none for a phase that is over soon.
 pub(crate) struct Phase {
     name: String,
-    unit: &'static str,
+    unit: String,
     total: u64,
     start: u64,
     done: u64,
@@ -109,20 +119,20 @@ pub(crate) struct Phase {
 
 impl Phase {
     /// Of `total` things called `unit`, `done` of which are done.
-    pub(crate) fn new(name: &str, unit: &'static str, total: u64, done: u64) -> Self {
+    pub(crate) fn new(name: &str, unit: &str, total: u64, done: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let template = "{prefix} {bar:24} {human_pos}/{human_len} {msg}  {eta} left";
             let style = ProgressStyle::with_template(template);
             let bar = ProgressBar::new(total).with_prefix(name.to_string());
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar.set_message(unit);
+            bar.set_message(unit.to_string());
             bar.set_position(done);
             bar.reset_eta();
             bar
         });
         Self {
             name: name.into(),
-            unit,
+            unit: unit.into(),
             total,
             start: done,
             done,
@@ -132,14 +142,14 @@ impl Phase {
         }
     }
 
-    /// So many more are done.
-    pub(crate) fn advance(&mut self, count: u64) {
-        self.done += count;
+    /// So many are done.
+    pub(crate) fn reach(&mut self, done: u64) {
+        self.done = done;
         if let Some(bar) = &self.bar {
             bar.set_position(self.done);
         } else if self.said.elapsed() > PAUSE {
             self.said = Instant::now();
-            let (name, unit, done, total) = (&self.name, self.unit, self.done, self.total);
+            let (name, unit, done, total) = (&self.name, &self.unit, self.done, self.total);
             log(format_args!(
                 "{name}: {done} of {total} {unit}{}",
                 self.left()
@@ -153,9 +163,11 @@ impl Phase {
         let left = Duration::from_secs_f64((each * left as f64).round());
         format!(", {:#} left", indicatif::HumanDuration(left))
     }
+}
 
+impl Drop for Phase {
     /// Takes the bar away.
-    pub(crate) fn finish(&self) {
+    fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
@@ -197,31 +209,59 @@ impl Drop for Busy {
     }
 }
 
-/// Shows the progress of what is fetched from the hub on stderr.
+/// Shows the progress of a file that is fetched from the hub on stderr.
 pub(crate) struct Download {
     repository: String,
     file: String,
-    size: Option<u64>,
+    /// 0 where it is not known.
+    size: u64,
     bar: Option<ProgressBar>,
     said: Instant,
 }
 
 impl Download {
-    pub(crate) fn new(repository: &Repository) -> Self {
-        Self {
-            repository: repository.to_string(),
-            file: String::new(),
-            size: None,
+    /// Of a file of `size` bytes, 0 where that is not known, `done` of which are here already.
+    pub(crate) fn new(repository: &str, file: &str, size: u64, done: u64) -> Self {
+        let mut download = Self {
+            repository: repository.into(),
+            file: file.into(),
+            size,
             bar: None,
             said: Instant::now(),
+        };
+        if !std::io::stderr().is_terminal() {
+            download.say(done);
+            return download;
+        }
+        let template = "{prefix} {bar:24} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left";
+        let style = ProgressStyle::with_template(template);
+        let bar = match size {
+            0 => ProgressBar::no_length(),
+            size => ProgressBar::new(size),
+        };
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let bar = bar.with_prefix(format!("{repository}: {file}"));
+        bar.set_position(done);
+        bar.reset_eta();
+        download.bar = Some(bar);
+        download
+    }
+
+    /// So many bytes are here.
+    pub(crate) fn reach(&mut self, done: u64) {
+        match &self.bar {
+            Some(bar) => bar.set_position(done),
+            None if self.said.elapsed() > PAUSE => self.say(done),
+            None => {}
         }
     }
 
     fn say(&mut self, done: u64) {
         self.said = Instant::now();
-        let size = self
-            .size
-            .map_or("?".into(), |size| HumanBytes(size).to_string());
+        let size = match self.size {
+            0 => "?".into(),
+            size => HumanBytes(size).to_string(),
+        };
         let (repository, file) = (&self.repository, &self.file);
         log(format_args!(
             "{repository}: {file}, {} of {size}",
@@ -230,39 +270,10 @@ impl Download {
     }
 }
 
-impl rlhf_hub::Watch for Download {
-    fn begin(&mut self, file: &str, done: u64, size: Option<u64>) {
-        (self.file, self.size) = (file.into(), size);
-        self.end();
-        if !std::io::stderr().is_terminal() {
-            return self.say(done);
-        }
-        let template = "{prefix} {bar:24} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left";
-        let style = ProgressStyle::with_template(template);
-        let bar = size.map_or_else(ProgressBar::no_length, ProgressBar::new);
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        let bar = bar.with_prefix(format!("{}: {file}", self.repository));
-        bar.set_position(done);
-        bar.reset_eta();
-        self.bar = Some(bar);
-    }
-
-    fn advance(&mut self, done: u64) {
-        match &self.bar {
-            Some(bar) => bar.set_position(done),
-            None if self.said.elapsed() > PAUSE => self.say(done),
-            None => {}
-        }
-    }
-
-    fn end(&mut self) {
+impl Drop for Download {
+    fn drop(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.abandon();
         }
-    }
-
-    fn note(&mut self, text: &str) {
-        self.end();
-        log(text);
     }
 }

@@ -20,6 +20,7 @@ mod losses;
 mod opinions;
 mod read;
 mod source;
+mod spec;
 mod statistics;
 
 pub use batch::Batch;
@@ -29,3 +30,4 @@ pub use learner::Dpo;
 pub use losses::{Answers, Divergence, LossName, Optimum, Preference, utility};
 pub use opinions::{AnswerSet, OpinionSource, Opinions};
 pub use source::PairSource;
+pub use spec::{DpoSpec, KtoSpec};

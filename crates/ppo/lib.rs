@@ -12,6 +12,7 @@ mod config;
 mod gae;
 mod learner;
 mod loss;
+mod spec;
 mod whiten;
 
 #[cfg(test)]
@@ -26,4 +27,5 @@ pub use config::{Advantages, Config};
 pub use gae::{explained_variance, gae};
 pub use learner::Ppo;
 pub use loss::{Clipped, policy_losses, value_losses};
+pub use spec::PpoSpec;
 pub use whiten::whiten;

@@ -18,6 +18,7 @@ mod baseline;
 mod config;
 mod gradient;
 mod groups;
+mod spec;
 mod vargrad;
 
 #[cfg(test)]
@@ -28,4 +29,5 @@ mod testing;
 pub use baseline::{Baseline, group_normalized, leave_one_out};
 pub use config::{GradientConfig, KlPlacement, MovingConfig, VarGradConfig};
 pub use gradient::{GradientBatch, PolicyGradient};
+pub use spec::{GrpoSpec, ReinforceSpec, RlooSpec, VarGradSpec};
 pub use vargrad::{VarGrad, VarGradBatch};

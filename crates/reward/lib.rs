@@ -40,6 +40,7 @@ mod rule;
 mod rules;
 #[cfg(test)]
 mod server;
+mod spec;
 mod spelling;
 mod table;
 
@@ -54,5 +55,6 @@ pub use model::{Learned, Normalization};
 pub use process::end_programs;
 pub use rule::{Combine, OnNull, Rule, Token, Weighted};
 pub use rules::Rules;
+pub use spec::BradleyTerrySpec;
 pub use spelling::SPELLINGS;
 pub use table::RewardTable;

@@ -4,7 +4,9 @@
 mod batch;
 mod config;
 mod learner;
+mod spec;
 
 pub use batch::{Batch, DemonstrationSource};
 pub use config::{Config, PerStep};
 pub use learner::Sft;
+pub use spec::SftSpec;

@@ -23,6 +23,7 @@ mod online;
 mod run;
 mod schedule;
 mod source;
+mod spec;
 mod state;
 mod stats;
 mod update;
@@ -47,6 +48,10 @@ pub use online::{Online, Prompts, online};
 pub use run::{Ended, Progress, Run, Watch};
 pub use schedule::{Decay, Schedule, WarmUp};
 pub use source::Source;
+pub use spec::{
+    Aim, DataPasses, Defaults, LearnsFrom, MethodSpec, OfflineSpec, OnlineSpec, Preset, PriorUse,
+    RowField, RunShape, StepSize, Trains, Updates,
+};
 pub use state::{State, restore};
 pub use stats::{Loss, Stats};
 pub use update::Optim;

@@ -1,35 +1,25 @@
 //! What `bench` is given.
 
-use crate::config::DtypeName;
+use crate::names::dtypes;
 use clap::Args;
+use rlhf_experiment::DtypeName;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-/// Measures this program on this machine: how fast it is, or with --suite what it reaches
-/// of what the suite holds it to.
+/// Measures how fast this program is on this machine.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  rlhf bench --size small --workload train --json\n  \
-    RLHF_TEST_DATA=data rlhf bench --suite rewards --seeds 1\n\nOperations are counted: one for each \
+    after_help = "Example:\n  rlhf bench --size small --workload train --json\n\nOperations are counted: one for each \
     multiplication and each addition of a matrix product that the\nworkload needs. The peak is the better \
     of two products, 1024³ and 2048 × 768 × 3072, measured before and after."
 )]
 pub(crate) struct BenchArgs {
-    /// The suite; `acceptance` runs all of them.
-    #[arg(long, conflicts_with_all = ["workload", "size", "repeats", "critic", "growth"])]
-    pub(crate) suite: Option<String>,
     /// Draw how tokens/s and memory grow with batch, length, vocabulary, model and threads, into this
     /// SVG file.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["workload", "size"])]
     pub(crate) growth: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) shape: ShapeArgs,
-    /// How many seeds a suite trains with, where it trains.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..), requires = "suite")]
-    pub(crate) seeds: u32,
-    /// The folder of real checkpoints and data that some suites need.
-    #[arg(long, env = "RLHF_TEST_DATA", hide_env_values = true)]
-    pub(crate) real_data: Option<PathBuf>,
     /// The network: tiny, small or gpt2, with random weights, or a checkpoint folder.
     #[arg(long, default_value = "tiny")]
     pub(crate) size: String,
@@ -43,10 +33,10 @@ pub(crate) struct BenchArgs {
     #[arg(long, default_value_t = 3)]
     pub(crate) repeats: usize,
     /// What products are computed in, and the peak they are compared with.
-    #[arg(long, value_enum, default_value_t = DtypeName::F32)]
+    #[arg(long, value_parser = dtypes(), default_value = "f32")]
     pub(crate) dtype: DtypeName,
     /// What prior and reward models are held in.
-    #[arg(long, value_enum, default_value_t = DtypeName::F32)]
+    #[arg(long, value_parser = dtypes(), default_value = "f32")]
     pub(crate) frozen_dtype: DtypeName,
     /// Threads; 0 takes as many as there are cores.
     #[arg(long, default_value_t = 0)]

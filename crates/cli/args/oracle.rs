@@ -1,7 +1,8 @@
 //! What `oracle` is given.
 
-use crate::tabular::TabularMethod;
+use crate::names::tabular_methods;
 use clap::Args;
+use rlhf_experiment::tabular::TabularMethod;
 use std::path::PathBuf;
 
 /// Solves a problem small enough to enumerate, exactly; with a method, trains it there from nothing
@@ -12,7 +13,7 @@ pub(crate) struct OracleArgs {
     /// The problem, a JSON file.
     pub(crate) problem: PathBuf,
     /// Train this method on a table of one row a prefix, over the same tokens.
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = tabular_methods())]
     pub(crate) method: Option<TabularMethod>,
     /// The seed of the method.
     #[arg(long, default_value_t = 1)]

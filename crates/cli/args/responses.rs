@@ -1,8 +1,9 @@
 //! What `eval`, `generate` and `score` are given: they look at responses.
 
 use super::number::{from_zero, positive};
-use crate::config::{BackendName, DtypeName};
+use crate::names::{backends, dtypes};
 use clap::Args;
+use rlhf_experiment::{BackendName, DtypeName};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -39,20 +40,6 @@ pub(crate) struct EvalArgs {
     pub(crate) json: bool,
 }
 
-impl EvalArgs {
-    /// These runs, and nothing else.
-    pub(crate) fn of(runs: Vec<PathBuf>) -> Self {
-        Self {
-            runs,
-            reward: None,
-            prompts: None,
-            out: None,
-            exact: false,
-            json: false,
-        }
-    }
-}
-
 /// Draws responses from a model.
 #[derive(Debug, Args)]
 #[command(
@@ -83,7 +70,7 @@ pub(crate) struct GenerateArgs {
     pub(crate) stop: Vec<String>,
     /// What products are computed in: bf16 is faster where the processor has avx512_bf16, and reads
     /// half the bytes of weights elsewhere.
-    #[arg(long, value_enum, default_value_t = DtypeName::F32)]
+    #[arg(long, value_parser = dtypes(), default_value = "f32")]
     pub(crate) dtype: DtypeName,
     /// The seed.
     #[arg(long, default_value_t = 1)]
@@ -120,9 +107,9 @@ pub(crate) struct ScoreArgs {
     #[arg(long, default_value_t = 1.0, value_parser = positive)]
     pub(crate) temperature: f64,
     /// Which implementation of the network computes.
-    #[arg(long, value_enum, default_value_t = BackendName::Engine)]
+    #[arg(long, value_parser = backends(), default_value = "engine")]
     pub(crate) backend: BackendName,
     /// What products are computed in: bf16 is faster where the processor has avx512_bf16.
-    #[arg(long, value_enum, default_value_t = DtypeName::F32)]
+    #[arg(long, value_parser = dtypes(), default_value = "f32")]
     pub(crate) dtype: DtypeName,
 }

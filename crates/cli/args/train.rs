@@ -1,11 +1,10 @@
 //! What `train` is given, and the settings it makes.
 
-use crate::config::{DtypeName, ObjectiveName, PriorKind};
 use crate::help;
-use crate::layers::Layers;
-use crate::resolve;
+use crate::names::{dtypes, objectives};
 use anyhow::Result;
 use clap::Args;
+use rlhf_experiment::{DtypeName, Layers, PriorKind, Session, reward_rule};
 use std::path::{Path, PathBuf};
 
 /// Trains a policy.
@@ -16,8 +15,8 @@ use std::path::{Path, PathBuf};
 #[command(after_help = help::EXAMPLE, after_long_help = help::train())]
 pub(crate) struct TrainArgs {
     /// What to run: a method with its prior [default: ppo-kl].
-    #[arg(long)]
-    pub(crate) objective: Option<ObjectiveName>,
+    #[arg(long, value_parser = objectives())]
+    pub(crate) objective: Option<String>,
     /// A TOML file of settings; see configs/.
     #[arg(long)]
     pub(crate) config: Option<PathBuf>,
@@ -49,11 +48,11 @@ pub(crate) struct TrainArgs {
     pub(crate) beta: Option<f64>,
     /// What products are computed in: f32, or bf16, which is faster where the processor has
     /// avx512_bf16 (model.dtype).
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = dtypes())]
     pub(crate) dtype: Option<DtypeName>,
     /// What the weights of prior and reward models are held in: f32, or bf16, which halves their
     /// memory and rounds what is not bf16 in the checkpoint (model.frozen_dtype).
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = dtypes())]
     pub(crate) frozen_dtype: Option<DtypeName>,
     /// The seed of everything random (train.seed).
     #[arg(long)]
@@ -89,16 +88,16 @@ pub(crate) struct TrainArgs {
 
 impl TrainArgs {
     /// The settings given, as layers over the defaults.
-    pub(crate) fn layers(&self) -> Result<Layers> {
-        let mut layers = Layers::new(self.config.as_deref())?;
+    pub(crate) fn layers(&self, session: &Session) -> Result<Layers> {
+        let mut layers = session.layers(self.config.as_deref())?;
         self.add_to(&mut layers)?;
         Ok(layers)
     }
 
     /// Lays what was typed over other layers.
     pub(crate) fn add_to(&self, layers: &mut Layers) -> Result<()> {
-        if let Some(objective) = self.objective {
-            layers.put("--objective", "objective", objective.to_string());
+        if let Some(objective) = &self.objective {
+            layers.put("--objective", "objective", objective.clone());
         }
         for (flag, key, value) in [
             ("--model", "model.path", &self.model),
@@ -112,7 +111,7 @@ impl TrainArgs {
             layers.put("--prior", "prior", named_prior(prior, layers.prior_kind()?));
         }
         if let Some(reward) = &self.reward {
-            let rule = resolve::reward(reward)?;
+            let rule = reward_rule(reward)?;
             layers.put("--reward", "reward", toml::Value::try_from(rule)?);
         }
         if let Some(beta) = self.beta {

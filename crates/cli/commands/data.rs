@@ -1,29 +1,27 @@
 //! `rlhf data`: look at a data set.
 
 use crate::args::CheckArgs;
-use crate::config::{Config, MethodName};
-use crate::dataset;
-use crate::layers::Layers;
-use crate::lengths;
-use crate::needs;
-use crate::output::{Usage, print};
-use crate::resolve;
-use crate::wiring::{self, Vocabulary};
+use crate::output::print;
 use anyhow::{Context, Result, ensure};
 use rlhf_data::{Chat, Check, Doubt, Labels, Limits, OnBadRow, Readers, Report, Template, Wanted};
+use rlhf_experiment::{
+    Config, Session, Usage, Vocabulary, data_source, least_of, max_new_tokens, readers,
+    reward_needs, row_settings,
+};
 use rlhf_tensor::{Rng, Stream};
+use rlhf_train::LearnsFrom;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub(crate) fn check(args: &CheckArgs) -> Result<()> {
-    let mut config = settings(args).map_err(Usage)?;
-    let model = model(args, &config)?;
+pub(crate) fn check(session: &Session, args: &CheckArgs) -> Result<()> {
+    let mut config = settings(session, args).map_err(Usage)?;
+    let model = model(session, args, &config)?;
     let mut check = checked(args, &config)?;
     let vocabulary = model.as_deref().map(Vocabulary::load).transpose()?;
     if let (Some(model), Some(vocabulary)) = (model, &vocabulary) {
         config.model.path = Some(model);
         let limits = limits(args, &config, vocabulary)?;
-        check.chat = dataset::settings(&config.data, vocabulary, limits)?.chat;
+        check.chat = row_settings(&config.data, vocabulary, limits)?.chat;
         check.vocabulary = Some(vocabulary.tokens());
         check.limits = Some(limits);
     } else if let Some(path) = &config.data.chat_template {
@@ -31,14 +29,12 @@ pub(crate) fn check(args: &CheckArgs) -> Result<()> {
         check.chat = Chat::Template(Arc::new(Template::from_file(path, folder)?));
     }
     let data = &config.data;
-    let path = resolve::data(&args.data)?;
-    let source = dataset::source(data, &path, data.split.as_deref(), vocabulary.as_ref())?;
+    let path = session.locator.data(&args.data)?;
+    let source = data_source(data, &path, data.split.as_deref(), vocabulary.as_ref())?;
     let mut rng = Rng::new(config.train.seed, Stream::Data, 0, 0);
     let mut report = check.run(&source, &mut |below| rng.below(below))?;
     if let (Some(vocabulary), true) = (&vocabulary, args.config.is_some()) {
-        report
-            .remarks
-            .extend(lengths::least_of(&config, vocabulary)?);
+        report.remarks.extend(least_of(&config, vocabulary)?);
     }
     if args.no_preview {
         report.preview.clear();
@@ -66,10 +62,10 @@ pub(crate) fn check(args: &CheckArgs) -> Result<()> {
 }
 
 /// The checkpoint that was given, or that of the config file where it is on this machine.
-fn model(args: &CheckArgs, config: &Config) -> Result<Option<PathBuf>> {
+fn model(session: &Session, args: &CheckArgs, config: &Config) -> Result<Option<PathBuf>> {
     let of_config = config.model.path.as_ref().filter(|path| path.exists());
     match args.model.as_ref().or(of_config) {
-        Some(model) => Ok(Some(resolve::model(model)?)),
+        Some(model) => Ok(Some(session.locator.model(model)?)),
         None => Ok(None),
     }
 }
@@ -77,28 +73,28 @@ fn model(args: &CheckArgs, config: &Config) -> Result<Option<PathBuf>> {
 /// What rows must be like, whatever the checkpoint: by what they hold, or, with a config file, by what its
 /// objective wants of them.
 fn checked(args: &CheckArgs, config: &Config) -> Result<Check> {
-    let (data, method) = (&config.data, config.objective.method());
+    let (data, facts) = (&config.data, config.method.facts());
     let of_config = args.config.is_some();
     Ok(Check {
         fields: data.fields.clone(),
         chat: Chat::Contents,
         vocabulary: None,
         limits: None,
-        wanted: (of_config && method.online()).then_some(Wanted::Prompts),
+        wanted: (of_config && facts.online()).then_some(Wanted::Prompts),
         labels: Labels {
             values: data.label.clone(),
             annotators: data.annotators,
-            doubt: if of_config && method == MethodName::Kto {
+            doubt: if of_config && facts.learns_from == LearnsFrom::UnpairedPreferences {
                 Doubt::Refused
             } else {
                 Doubt::Kept
             },
         },
         pairs_of: (data.pairs, data.min_margin),
-        needs: needs::of_reward(config)?,
+        needs: reward_needs(config)?,
         // Without a config file nobody knows whether there will be a reward.
         readers: match of_config {
-            true => needs::readers(config),
+            true => readers(config),
             false => Readers::Reward,
         },
     })
@@ -108,18 +104,18 @@ fn checked(args: &CheckArgs, config: &Config) -> Result<Check> {
 /// checkpoint reads.
 fn limits(args: &CheckArgs, config: &Config, vocabulary: &Vocabulary) -> Result<Limits> {
     match args.config.is_some() || config.sampling.max_new_tokens.is_some() {
-        true => wiring::limits(config, vocabulary),
+        true => rlhf_experiment::limits(config, vocabulary),
         false => Ok(Limits {
             prompt: config.data.max_prompt_tokens.unwrap_or(usize::MAX),
             completion: config.data.max_completion_tokens.unwrap_or(usize::MAX),
-            response: wiring::max_new_tokens(config, vocabulary)?,
+            response: max_new_tokens(config, vocabulary)?,
             ..Limits::context(vocabulary.context)
         }),
     }
 }
 
-fn settings(args: &CheckArgs) -> Result<Config> {
-    let mut layers = Layers::new(args.config.as_deref())?;
+fn settings(session: &Session, args: &CheckArgs) -> Result<Config> {
+    let mut layers = session.layers(args.config.as_deref())?;
     for typed in &args.set {
         layers.set(typed)?;
     }

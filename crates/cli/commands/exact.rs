@@ -1,39 +1,17 @@
 //! `rlhf eval --exact`: how far runs are from the optimum, where all responses can be listed.
 
-use crate::commands::eval::{Judge, name_of, stages};
-use crate::config::{BetaSetting, Config};
 use crate::output::print;
-use crate::progress::Busy;
-use crate::wiring;
-use anyhow::{Result, bail, ensure};
-use rlhf_eval::{Exact, Listing, Standing};
-use rlhf_lm::Heads;
-use rlhf_tensor::Storage;
-use serde::Serialize;
+use anyhow::Result;
+use rlhf_eval::Standing;
+use rlhf_experiment::{Judge, Row, exact};
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
-
-/// The most responses that are listed, over all prompts.
-const MOST: usize = 1_000_000;
-
-/// A policy of a run, measured.
-#[derive(Debug, Serialize)]
-pub(crate) struct Row {
-    pub(crate) run: String,
-    /// "prior", "optimum" or "policy".
-    pub(crate) of: &'static str,
-    /// Steps done; of a policy.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) step: Option<usize>,
-    #[serde(flatten)]
-    pub(crate) standing: Standing,
-}
+use std::path::PathBuf;
 
 /// Measures runs and prints where they stand.
-pub(crate) fn run(judge: &mut Judge, runs: &[PathBuf], json: bool) -> Result<()> {
+pub(crate) fn run(judge: &mut Judge<'_>, runs: &[PathBuf], json: bool) -> Result<()> {
     let mut rows = Vec::new();
     for run in runs {
-        rows.extend(of_run(judge, run)?);
+        rows.extend(exact(judge, run)?);
     }
     if json {
         for row in &rows {
@@ -42,84 +20,6 @@ pub(crate) fn run(judge: &mut Judge, runs: &[PathBuf], json: bool) -> Result<()>
         return Ok(());
     }
     print(table(&rows).trim_end())
-}
-
-/// The prior of a run, all its checkpoints, and the optimum at its β.
-pub(crate) fn of_run(judge: &mut Judge, run: &Path) -> Result<Vec<Row>> {
-    let config = judge.comparable(run)?;
-    let (mut prior, _) = wiring::prior(&config)?.load()?;
-    let exact = judge.exact(&mut *prior, &config)?;
-    let mut policies = Vec::new();
-    for stage in stages(run, &config)? {
-        let mut policy = wiring::network(&stage.path, &config, Storage::Frozen, Heads::Language)?;
-        let _busy = Busy::new(format!("measuring {}, step {}", name_of(run), stage.step));
-        policies.push((stage.step, exact.measure(&mut *policy)?));
-    }
-    // A β that moved has no optimum to be far from: such a run is a curve on the plane.
-    let beta = match config.beta {
-        BetaSetting::Fixed(beta) if beta > 0.0 => Some(beta),
-        _ => None,
-    };
-    let prior = exact.prior();
-    let start = prior.unwrap_or(policies[0].1);
-    let row = |of, step, outcome| Row {
-        run: name_of(run),
-        of,
-        step,
-        standing: exact.standing(outcome, start, beta),
-    };
-    let mut rows: Vec<Row> = prior
-        .map(|prior| row("prior", None, prior))
-        .into_iter()
-        .collect();
-    rows.extend(
-        policies
-            .into_iter()
-            .map(|(step, outcome)| row("policy", Some(step), outcome)),
-    );
-    rows.extend(beta.map(|beta| row("optimum", None, exact.optimum(beta))));
-    Ok(rows)
-}
-
-impl Judge {
-    /// Every response to the judge's prompts, under a prior.
-    fn exact(&mut self, prior: &mut dyn rlhf_objective::Prior, config: &Config) -> Result<Exact> {
-        let all = || (0..self.vocabulary.size as u32).collect();
-        let tokens: Vec<u32> = config.sampling.tokens.clone().unwrap_or_else(all);
-        let stop = self.vocabulary.ends.clone();
-        let decode = |ids: &[u32]| self.vocabulary.tokenizer.decode(ids);
-        let longest = self.prompts.iter().map(|prompt| prompt.ids.len()).max();
-        let longest = longest.unwrap_or(0);
-        let length = wiring::max_new_tokens(config, &self.vocabulary)?;
-        let context = wiring::context(config, &self.vocabulary)?;
-        ensure!(
-            longest + length <= context + 1,
-            "the longest prompt has {longest} tokens and leaves {} of the context to a response, fewer than \
-             the {length} that are listed: train with fewer sampling.max_new_tokens, or leave out --exact",
-            (context + 1).saturating_sub(longest)
-        );
-        let listing = Listing {
-            tokens: &tokens,
-            stop: &stop,
-            length,
-            decode: &decode,
-        };
-        let prompts = self.prompts.len();
-        let count = listing.count().and_then(|each| each.checked_mul(prompts));
-        match count {
-            Some(count) if count <= MOST => {}
-            _ => bail!(
-                "{} tokens and {length} of them a response: the responses to {prompts} prompts are \
-                 too many to list, {MOST} at most; train with fewer sampling.tokens or \
-                 sampling.max_new_tokens, give fewer prompts, or leave out --exact",
-                tokens.len()
-            ),
-        }
-        let batch = (config.train.tokens_per_batch / (longest + length)).max(1);
-        let reward = &mut *self.reward;
-        let _busy = Busy::new("listing and scoring every response");
-        Ok(Exact::new(&self.prompts, &listing, prior, reward, batch)?)
-    }
 }
 
 /// One line a policy; `closed` is the share of the gap between prior and optimum.

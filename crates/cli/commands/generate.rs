@@ -1,13 +1,10 @@
 //! `rlhf generate`: draw responses.
 
 use crate::args::GenerateArgs;
-use crate::config::BackendName;
-use crate::dataset::rows;
-use crate::output::{Usage, log, print};
-use crate::resolve;
-use crate::wiring::{Vocabulary, backend};
+use crate::output::{log, print};
 use anyhow::{Result, anyhow};
 use rlhf_data::{Fields, Limits, Row};
+use rlhf_experiment::{BackendName, Session, Usage, Vocabulary, backend, rows};
 use rlhf_lm::{Heads, LoadOptions, Recompute, load};
 use rlhf_objective::Prompt;
 use rlhf_policy::{Draw, Sampled, Sampling, sample};
@@ -19,7 +16,7 @@ use std::sync::Arc;
 /// How many responses grow at once.
 const ROWS: usize = 64;
 
-pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
+pub(crate) fn run(session: &Session, args: &GenerateArgs) -> Result<()> {
     let greedy = args.temperature == 0.0;
     let options = LoadOptions {
         storage: Storage::Frozen,
@@ -28,10 +25,10 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
         temperature: if greedy { 1.0 } else { args.temperature },
         backend: backend(BackendName::Engine, args.dtype),
     };
-    let folder = resolve::model(&args.model)?;
+    let folder = session.locator.model(&args.model)?;
     let mut model = load(&folder, &options)?;
     let vocabulary = Vocabulary::load(&folder)?;
-    let prompts = prompts(args, &vocabulary)?;
+    let prompts = prompts(session, args, &vocabulary)?;
     let sampling = Sampling {
         samples: args.n.get(),
         max_new_tokens: args.max_new_tokens.get(),
@@ -64,14 +61,18 @@ fn stop(args: &GenerateArgs, vocabulary: &Vocabulary) -> Result<Vec<u32>> {
     Ok(ids)
 }
 
-fn prompts(args: &GenerateArgs, vocabulary: &Vocabulary) -> Result<Vec<Arc<Prompt>>> {
+fn prompts(
+    session: &Session,
+    args: &GenerateArgs,
+    vocabulary: &Vocabulary,
+) -> Result<Vec<Arc<Prompt>>> {
     let typed = |(index, text): (usize, &String)| Row {
         path: Path::new("--prompt").into(),
         line: index + 1,
         fields: Map::from_iter([("prompt".to_string(), text.as_str().into())]),
     };
     let rows = match &args.prompts {
-        Some(path) => rows(&resolve::data(path)?)?,
+        Some(path) => rows(&session.locator.data(path)?)?,
         None => args.prompt.iter().enumerate().map(typed).collect(),
     };
     // A prompt is kept whole where it can be; then the response stops at the end of the context.

@@ -1,18 +1,17 @@
 //! `rlhf model`: look at a checkpoint, fetch one, or make one.
 
 use crate::args::ModelCommand;
-use crate::output::{Usage, log, print};
-use crate::resolve;
-use crate::wiring::{self, Vocabulary};
+use crate::output::{log, print};
 use anyhow::{Result, anyhow};
+use rlhf_experiment::{Session, Usage, Vocabulary};
 use rlhf_lm::Summary;
 use serde_json::json;
 use std::path::Path;
 
-pub(crate) fn run(command: &ModelCommand) -> Result<()> {
+pub(crate) fn run(session: &Session, command: &ModelCommand) -> Result<()> {
     match command {
         ModelCommand::Inspect { folder, json } => {
-            let folder = &resolve::model(folder)?;
+            let folder = &session.locator.model(folder)?;
             let mut summary = rlhf_lm::inspect(folder)?;
             // The chat template's too.
             match Vocabulary::load(folder) {
@@ -25,7 +24,7 @@ pub(crate) fn run(command: &ModelCommand) -> Result<()> {
             describe(folder, &summary)
         }
         ModelCommand::Fetch { repository, json } => {
-            let found = resolve::fetch(repository)?;
+            let found = session.locator.fetch(repository)?;
             match json {
                 true => print(json!({"folder": found.folder, "commit": found.commit})),
                 false => print(found.folder.display()),
@@ -75,7 +74,7 @@ fn describe(folder: &Path, summary: &Summary) -> Result<()> {
             "eos, bos",
             format!("{}, {}", id(summary.eos), id(summary.bos)),
         ),
-        ("a response ends", wiring::stops(&summary.ends)),
+        ("a response ends", rlhf_experiment::stops(&summary.ends)),
         (
             "tokenizer",
             says(

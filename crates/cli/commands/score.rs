@@ -1,14 +1,13 @@
 //! `rlhf score`: the log-probs of completions, or what a reward says of them.
 
 use crate::args::ScoreArgs;
-use crate::config::{BackendName, Config, DtypeName, ObjectiveName};
-use crate::dataset::rows;
-use crate::needs;
-use crate::output::{Usage, print};
-use crate::resolve::{self, Missing, settle};
-use crate::wiring::{self, Vocabulary, backend};
+use crate::output::print;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rlhf_data::{Append, Limits, Need, Reader, Row, Settings};
+use rlhf_experiment::{
+    BackendName, Config, DtypeName, Missing, Session, Usage, Vocabulary, backend, check_reward,
+    model_path, reward as make_reward, reward_needs, reward_rule, rows,
+};
 use rlhf_lm::{Heads, LoadOptions, Recompute, load};
 use rlhf_objective::{Sequences, Want, finite_opinions};
 use rlhf_reward::Rule;
@@ -20,22 +19,24 @@ use std::sync::Arc;
 /// How many tokens are read at once.
 const TOKENS: usize = 4096;
 
-pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
+pub(crate) fn run(session: &Session, args: &ScoreArgs) -> Result<()> {
     if (args.backend, args.dtype) == (BackendName::Plain, DtypeName::Bf16) {
         let message = "--dtype bf16: only --backend engine computes in it";
         return Err(Usage(anyhow!(message)).into());
     }
     match (&args.model, &args.reward) {
-        (model, Some(reward)) => rewards(args, model.as_deref(), reward),
-        (Some(model), None) => log_probs(args, &resolve::model(model)?),
+        (model, Some(reward)) => rewards(session, args, model.as_deref(), reward),
+        (Some(model), None) => log_probs(session, args, &session.locator.model(model)?),
         (None, None) => bail!("give --model or --reward"),
     }
 }
 
 /// A reward model reads with its own tokenizer; any other rule needs that of a model.
-fn rewards(args: &ScoreArgs, model: Option<&Path>, reward: &str) -> Result<()> {
-    let rule = resolve::reward(reward).map_err(Usage)?;
-    let mut config = Config::defaults(ObjectiveName::Sft)?;
+fn rewards(session: &Session, args: &ScoreArgs, model: Option<&Path>, reward: &str) -> Result<()> {
+    let rule = reward_rule(reward).map_err(Usage)?;
+    let objective = session.registry.methods().objective("sft");
+    let objective = objective.context("there is no objective sft")?;
+    let mut config = Config::defaults(&objective)?;
     config.model.path = match (model, &rule) {
         (Some(path), _) => Some(path.into()),
         (None, Rule::Model { folder }) => Some(folder.clone()),
@@ -46,12 +47,12 @@ fn rewards(args: &ScoreArgs, model: Option<&Path>, reward: &str) -> Result<()> {
     };
     (config.model.backend, config.model.dtype) = (args.backend, args.dtype);
     config.reward = Some(rule);
-    let config = settle(config, Missing::Refuse)?.local;
-    let mut vocabulary = Vocabulary::load(wiring::model_path(&config)?)?;
+    let config = session.locator.settle(config, Missing::Refuse)?.local;
+    let mut vocabulary = Vocabulary::load(model_path(&config)?)?;
     vocabulary.append = Append::Text;
-    wiring::check_reward(&config, &vocabulary)?;
-    let mut reward = wiring::reward(&config, &vocabulary.tokenizer)?;
-    let (rows, sequences) = read(args, &vocabulary, needs::of_reward(&config)?)?;
+    check_reward(&config, &vocabulary)?;
+    let mut reward = make_reward(&config, &vocabulary.tokenizer)?;
+    let (rows, sequences) = read(session, args, &vocabulary, reward_needs(&config)?)?;
     if model.is_none() {
         for (index, row) in rows.iter().enumerate() {
             // A language model does not read the last token; a reward model does.
@@ -71,11 +72,12 @@ fn rewards(args: &ScoreArgs, model: Option<&Path>, reward: &str) -> Result<()> {
 
 /// The rows of the input and their completions; each must have what those who judge it need.
 fn read(
+    session: &Session,
     args: &ScoreArgs,
     vocabulary: &Vocabulary,
     needs: Vec<Arc<dyn Need>>,
 ) -> Result<(Vec<Row>, Sequences)> {
-    let rows = rows(&resolve::data(&args.input)?)?;
+    let rows = rows(&session.locator.data(&args.input)?)?;
     let settings = Settings {
         needs,
         ..vocabulary.settings(Limits::context(usize::MAX - 1))
@@ -84,7 +86,7 @@ fn read(
     Ok((rows, sequences))
 }
 
-fn log_probs(args: &ScoreArgs, folder: &Path) -> Result<()> {
+fn log_probs(session: &Session, args: &ScoreArgs, folder: &Path) -> Result<()> {
     let options = LoadOptions {
         storage: Storage::Frozen,
         recompute: Recompute::None,
@@ -96,7 +98,7 @@ fn log_probs(args: &ScoreArgs, folder: &Path) -> Result<()> {
     let mut vocabulary = Vocabulary::load(folder)?;
     // What is scored is what was given.
     vocabulary.append = Append::Nothing;
-    let (rows, sequences) = read(args, &vocabulary, Vec::new())?;
+    let (rows, sequences) = read(session, args, &vocabulary, Vec::new())?;
     for (index, row) in rows.iter().enumerate() {
         let length = sequences.network_tokens(index..index + 1);
         check_length(row, length, vocabulary.context)?;

@@ -69,7 +69,7 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::DtypeName;
+    use rlhf_experiment::DtypeName;
 
     #[test]
     fn one_token_by_hand() {

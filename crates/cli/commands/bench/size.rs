@@ -1,8 +1,7 @@
 //! The networks that speed is measured on.
 
-use crate::config::{BackendName, DtypeName};
-use crate::wiring::{backend, frozen};
 use anyhow::{Result, bail};
+use rlhf_experiment::{BackendName, DtypeName, backend, frozen};
 use rlhf_lm::{Heads, LoadOptions, Model, Recompute, Summary, inspect};
 use rlhf_tensor::{Rng, Storage, Stream};
 use serde_json::json;

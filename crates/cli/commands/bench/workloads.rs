@@ -2,10 +2,10 @@
 
 use super::operations::{Batch, Reads};
 use super::size::Size;
-use super::suite::train;
 use super::timed::Timed;
 use crate::args::{BenchArgs, CriticName, ShapeArgs, Workload};
 use anyhow::Result;
+use rlhf_experiment::Session;
 use rlhf_lm::Heads;
 use rlhf_objective::{Beta, Finish, KlPenalty, Pairs, Prompt, Response, Sequences, Want};
 use rlhf_policy::{Draw, Sampling, sample};
@@ -199,7 +199,7 @@ fn steps(
         .chain(fixed)
         .chain(size.settings())
         .collect();
-    train(&folder, &settings)?;
+    Session::default().fit_with(&settings, &folder)?;
     let mut times = Times::default();
     let rows = rlhf_journal::timing(&folder)?;
     for row in rows.into_iter().skip(args.repeats.min(1)) {

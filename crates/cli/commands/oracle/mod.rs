@@ -4,9 +4,10 @@ mod decision;
 mod token;
 
 use crate::args::OracleArgs;
-use crate::output::{Usage, print};
-use crate::tabular::Recipe;
+use crate::output::print;
 use anyhow::{Context, Result, anyhow, ensure};
+use rlhf_experiment::Usage;
+use rlhf_experiment::tabular::Recipe;
 use rlhf_oracle::{Mdp, Problem};
 use serde_json::Value;
 use std::path::Path;

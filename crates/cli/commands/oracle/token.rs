@@ -1,8 +1,8 @@
 //! What is known of a token problem, and where a method went on it.
 
 use super::columns;
-use crate::tabular::{Reached, Recipe, TabularMethod, World, train};
 use anyhow::Result;
+use rlhf_experiment::tabular::{Reached, Recipe, TabularMethod, World, train};
 use rlhf_oracle::{Evaluation, Policy, Problem, Solution};
 use serde_json::{Map, Value, json};
 

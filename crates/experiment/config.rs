@@ -1,0 +1,151 @@
+//! The settings of a run, as they stand in `config.toml`.
+//!
+//! `defaults` is the one place of default values, `check` refuses what makes no sense; `layers` lays a
+//! file and `--set` over the defaults. Nothing is opened or loaded here: see `wiring`.
+
+mod beta;
+mod check;
+mod defaults;
+mod prior;
+mod sections;
+
+pub use beta::{AdaptiveBeta, BetaSetting};
+pub use prior::{FitSection, MeanName, PriorKind, PriorSection};
+pub use sections::{
+    BackendName, Critic, DataSection, DtypeName, EvalSection, ModelSection, OptimSection,
+    SamplingSection, TrainSection,
+};
+
+use crate::method::Method;
+use anyhow::Result;
+use rlhf_reward::Rule;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// All settings of a run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Config {
+    /// The name of the objective: a method with its prior.
+    pub objective: String,
+    /// β.
+    pub beta: BetaSetting,
+    /// `[model]`
+    pub model: ModelSection,
+    /// `[prior]`
+    pub prior: PriorSection,
+    /// `[reward]`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reward: Option<Rule>,
+    /// `[data]`
+    pub data: DataSection,
+    /// The method of the objective, with `[method]` as its settings.
+    pub method: Method,
+    /// `[sampling]`
+    pub sampling: SamplingSection,
+    /// `[optim]`
+    pub optim: OptimSection,
+    /// `[train]`
+    pub train: TrainSection,
+    /// `[eval]`
+    pub eval: EvalSection,
+}
+
+/// What a file and flags give, laid over the defaults: [`Config`] before its method is known.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sections {
+    objective: String,
+    beta: BetaSetting,
+    model: ModelSection,
+    prior: PriorSection,
+    #[serde(default)]
+    reward: Option<Rule>,
+    data: DataSection,
+    /// Read by the method itself.
+    #[serde(rename = "method")]
+    _method: toml::Table,
+    sampling: SamplingSection,
+    optim: OptimSection,
+    train: TrainSection,
+    eval: EvalSection,
+}
+
+impl Sections {
+    /// The settings of a run by this method.
+    pub(crate) fn with(self, method: Method) -> Config {
+        let Self {
+            objective,
+            beta,
+            model,
+            prior,
+            reward,
+            data,
+            _method: _,
+            sampling,
+            optim,
+            train,
+            eval,
+        } = self;
+        Config {
+            objective,
+            beta,
+            model,
+            prior,
+            reward,
+            data,
+            method,
+            sampling,
+            optim,
+            train,
+            eval,
+        }
+    }
+}
+
+impl Config {
+    /// Whether it learns from the policy's own samples.
+    #[must_use]
+    pub fn online(&self) -> bool {
+        self.method.facts().online()
+    }
+
+    /// As it is stored in the run folder `folder`: what lies inside is written relative to it, so that
+    /// the folder can be moved.
+    pub fn stored_in(mut self, folder: &Path) -> Result<Self> {
+        let folder = std::path::absolute(folder)?;
+        for (_, path) in self.paths() {
+            if let Ok(inside) = path.strip_prefix(&folder) {
+                *path = inside.into();
+            }
+        }
+        Ok(self)
+    }
+
+    /// As it was before [`stored_in`](Self::stored_in), wherever the folder is now.
+    pub fn read_from(mut self, folder: &Path) -> Result<Self> {
+        let folder = std::path::absolute(folder)?;
+        for (_, path) in self.paths() {
+            let here = folder.join(&path);
+            // A repository of the hub is stored with its commit, as owner/name@commit.
+            if here.exists() || !path.to_string_lossy().contains('@') {
+                *path = here;
+            }
+        }
+        Ok(self)
+    }
+
+    /// Every path with its key.
+    pub fn paths(&mut self) -> Vec<(String, &mut PathBuf)> {
+        let own = [
+            ("model.path", &mut self.model.path),
+            ("data.train", &mut self.data.train),
+            ("data.held_out", &mut self.data.held_out),
+            ("data.chat_template", &mut self.data.chat_template),
+        ];
+        let own = own.into_iter();
+        let own = own.filter_map(|(key, path)| Some((key.to_string(), path.as_mut()?)));
+        let reward = self.reward.iter_mut().flat_map(Rule::files);
+        let reward = reward.map(|path| ("reward".to_string(), path));
+        own.chain(self.prior.paths("prior")).chain(reward).collect()
+    }
+}

@@ -1,0 +1,435 @@
+//! Defaults, then a file, then `--set`: how a [`Config`] comes about, and errors that say where.
+
+mod explain;
+mod merge;
+
+use crate::config::{Config, PriorKind, Sections};
+use crate::method::{Methods, Objective, SettingsError};
+
+use anyhow::{Context, Result, bail};
+use explain::broken;
+use merge::merge;
+use serde::de::DeserializeOwned;
+use std::path::{Path, PathBuf};
+use toml::{Table, Value};
+
+/// Names of objectives that are planned.
+const NOT_YET: [&str; 2] = ["sac", "softq"];
+
+/// The objective where nothing names one.
+const OBJECTIVE: &str = "ppo-kl";
+
+/// What the user gave, later entries winning.
+pub struct Layers {
+    methods: Methods,
+    file: Option<File>,
+    sets: Vec<Set>,
+}
+
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+    text: String,
+    table: Table,
+}
+
+#[derive(Debug)]
+struct Set {
+    /// What was typed, to name it in an error.
+    typed: String,
+    path: Vec<String>,
+    value: Value,
+}
+
+impl Layers {
+    /// Reads the file, if there is one.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is not TOML.
+    pub fn new(methods: &Methods, file: Option<&Path>) -> Result<Self> {
+        let read = |path: &Path| -> Result<File> {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read the config file {}", path.display()))?;
+            let table = text.parse().map_err(|error| broken(path, &text, &error))?;
+            Ok(File {
+                path: path.into(),
+                text,
+                table,
+            })
+        };
+        Ok(Self {
+            methods: methods.clone(),
+            file: file.map(read).transpose()?,
+            sets: Vec::new(),
+        })
+    }
+
+    /// Adds `a.b=c` as it was typed: c is a TOML value, or else a string.
+    pub fn set(&mut self, typed: &str) -> Result<()> {
+        let (path, text) = typed
+            .split_once('=')
+            .with_context(|| format!("--set {typed}: expected KEY=VALUE, as in optim.clip=0.5"))?;
+        let parsed = format!("v = {text}").parse::<Table>();
+        let value = parsed
+            .ok()
+            .filter(|table| table.len() == 1)
+            .and_then(|mut t| t.remove("v"));
+        self.put(
+            &format!("--set {typed}"),
+            path,
+            value.unwrap_or_else(|| text.into()),
+        );
+        Ok(())
+    }
+
+    /// Adds a value; `typed` is what the user wrote to give it.
+    pub fn put(&mut self, typed: &str, path: &str, value: impl Into<Value>) {
+        self.sets.push(Set {
+            typed: typed.into(),
+            path: path.trim().split('.').map(str::to_string).collect(),
+            value: value.into(),
+        });
+    }
+
+    /// Whether the file gives this key of a section.
+    pub fn says(&self, section: &str, key: &str) -> bool {
+        let table = self.file.as_ref().and_then(|file| file.table.get(section));
+        table.is_some_and(|section| section.get(key).is_some())
+    }
+
+    /// The kind of prior, as far as the file or the objective says it.
+    pub fn prior_kind(&self) -> Result<PriorKind> {
+        let of_file = self.file.as_ref().and_then(|file| file.table.get("prior"));
+        match of_file.and_then(|prior| prior.get("kind")) {
+            Some(kind) => self.typed(kind.clone(), "prior.kind"),
+            None => Ok(Config::defaults(&self.objective()?)?.prior.kind),
+        }
+    }
+
+    /// The whole configuration, checked.
+    pub fn resolve(&self) -> Result<Config> {
+        let mut table = Table::try_from(Config::defaults(&self.objective()?)?)?;
+        let mut given = Table::new();
+        if let Some(file) = &self.file {
+            merge(&mut table, &file.table);
+            merge(&mut given, &file.table);
+        }
+        for set in &self.sets {
+            let nested = set.path.iter().rev().fold(set.value.clone(), |value, key| {
+                Value::Table(Table::from_iter([(key.clone(), value)]))
+            });
+            let Value::Table(nested) = nested else {
+                bail!("{}: expected KEY=VALUE", set.typed);
+            };
+            merge(&mut table, &nested);
+            merge(&mut given, &nested);
+        }
+        let method = table.get("method").cloned();
+        let method = method.unwrap_or_else(|| Value::Table(Table::new()));
+        let sections: Sections = self.typed(Value::Table(table), "")?;
+        let method = self.objective()?.entry().with_settings(method);
+        let method = method.map_err(|error| self.explained(&error, "method"))?;
+        let mut config = sections.with(method);
+        let fields = given.get("data").and_then(|data| data.get("fields"));
+        let named = |key: &str| fields.is_some_and(|fields| fields.get(key).is_some());
+        config
+            .data
+            .fields
+            .settle(named)
+            .map_err(anyhow::Error::msg)?;
+        config.prior.complete();
+        config.beta.complete();
+        config.check(&self.methods)?;
+        Ok(config)
+    }
+
+    /// A value as a type; an error names the key below `prefix`, and where it was given.
+    pub fn typed<T: DeserializeOwned>(&self, value: Value, prefix: &str) -> Result<T> {
+        serde_path_to_error::deserialize(value)
+            .map_err(|error: SettingsError| self.explained(&error, prefix))
+    }
+
+    fn explained(&self, error: &SettingsError, prefix: &str) -> anyhow::Error {
+        let path = error.path().to_string();
+        let path = if path == "." { String::new() } else { path };
+        let separator = if prefix.is_empty() || path.is_empty() {
+            ""
+        } else {
+            "."
+        };
+        self.explain(
+            &format!("{prefix}{separator}{path}"),
+            error.inner().message(),
+        )
+    }
+
+    /// The objective, as far as the layers say it.
+    ///
+    /// # Errors
+    /// If there is no objective of that name.
+    pub fn objective(&self) -> Result<Objective> {
+        let set = self.sets.iter().rev().find(|set| set.path == ["objective"]);
+        let value = match (set, &self.file) {
+            (Some(set), _) => Some(&set.value),
+            (None, Some(file)) => file.table.get("objective"),
+            (None, None) => None,
+        };
+        let objectives = self.methods.objectives();
+        let names: Vec<_> = objectives.iter().map(|one| one.preset.name).collect();
+        let name = match value {
+            None => OBJECTIVE,
+            Some(Value::String(name)) => name,
+            Some(other) => {
+                bail!(self.explain("objective", &format!("{other} is no name of an objective")))
+            }
+        };
+        if NOT_YET.contains(&name) {
+            let built = names.join(", ");
+            bail!("objective `{name}` is not built in yet; these are: {built}");
+        }
+        self.methods.objective(name).ok_or_else(|| {
+            let known: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+            let known = known.join(", ");
+            let message = format!("unknown variant `{name}`, expected one of {known}");
+            self.explain("objective", &message)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{AdaptiveBeta, BetaSetting, PriorKind};
+
+    fn resolve(file: &str, sets: &[&str]) -> Result<Config> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("run.toml");
+        std::fs::write(&path, file)?;
+        let mut layers = Layers::new(Some(&path))?;
+        for set in sets {
+            layers.set(set)?;
+        }
+        layers.resolve()
+    }
+
+    #[test]
+    fn later_layers_win() {
+        let file = "objective = \"dpo\"\nbeta = 0.2\n[optim]\nclip = 2.0\n";
+        let config = resolve(file, &["optim.clip=3", "model.path=my/model"]).unwrap();
+        assert_eq!(config.objective, ObjectiveName::Dpo);
+        assert_eq!(config.beta, BetaSetting::Fixed(0.2));
+        assert_eq!((config.optim.clip, config.optim.learning_rate), (3.0, 1e-6));
+        assert_eq!(config.model.path.as_deref(), Some(Path::new("my/model")));
+        assert_eq!(config.prior.kind, PriorKind::Reference);
+        let adaptive = resolve(
+            "beta = { start = 0.2, target_kl = 6, horizon = 10000 }",
+            &[],
+        );
+        let beta = adaptive.unwrap().beta;
+        assert_eq!(
+            beta,
+            BetaSetting::Adaptive(AdaptiveBeta {
+                start: 0.2,
+                target_kl: Some(6.0),
+                target_entropy: None,
+                horizon: 1e4,
+                min: Some(0.0002),
+                max: Some(200.0)
+            })
+        );
+    }
+
+    #[test]
+    fn a_resolved_config_reads_back() {
+        let sets = ["reward.kind=token-share", "reward.token=2", "beta=0.1"];
+        let config = resolve("", &sets).unwrap();
+        let text = toml::to_string(&config).unwrap();
+        assert_eq!(resolve(&text, &[]).unwrap(), config);
+    }
+
+    #[test]
+    fn errors_say_where_and_what_else() {
+        for (file, sets, expected) in [
+            (
+                "\n[optim]\nlearning_rat = 1",
+                vec![],
+                "run.toml:3: unknown key `optim.learning_rat`; did you mean `learning_rate`?",
+            ),
+            (
+                "[optin]\nclip = 1",
+                vec![],
+                "run.toml:1: unknown key `optin`; did you mean `optim`?",
+            ),
+            (
+                "",
+                vec!["train.sed=3"],
+                "--set train.sed=3: unknown key `train.sed`; did you mean `seed`?",
+            ),
+            (
+                "[train]\nmicro_batch_tokens = 9",
+                vec![],
+                "run.toml:2: unknown key `train.micro_batch_tokens`: it is called \
+                 `train.tokens_per_batch` now",
+            ),
+            ("", vec!["train.recompute=block"], "did you mean `blocks`?"),
+            (
+                "[train]\nrecompute = \"blocks\"\n[model]\nbackend = \"plain\"",
+                vec![],
+                "train.recompute = \"blocks\": the plain network keeps everything",
+            ),
+            ("", vec!["train"], "--set train: expected KEY=VALUE"),
+            (
+                "[train]\nseed = \"x\"",
+                vec![],
+                "run.toml:2: `train.seed`: invalid type: string \"x\", expected a whole number from 0",
+            ),
+            (
+                "objective = \"dop\"",
+                vec![],
+                "run.toml:1: `objective`: unknown variant `dop`, expected one of `ppo-kl`, `maxent`, `imitation`, `rloo`, `reinforce`, `grpo`, `vargrad`, `dpo`, `kto`, `sft`, `reward`; did you mean `dpo`?",
+            ),
+            (
+                "objective = \"softq\"",
+                vec![],
+                "objective `softq` is not built in yet",
+            ),
+            (
+                "[reward]\nkind = \"regex\"\npatern = \"x\"",
+                vec![],
+                "unknown key `reward.patern`; did you mean `pattern`?",
+            ),
+            (
+                "[prior]\nkind = \"referense\"",
+                vec![],
+                "run.toml:2: `prior.kind`: unknown variant `referense`",
+            ),
+            ("", vec!["beta=nan"], "beta = NaN: β is the price"),
+            ("", vec!["beta=-1"], "beta = -1: β is the price"),
+            (
+                "objective = \"dpo\"\nbeta = 0",
+                vec![],
+                "beta = 0: dpo has no optimum without its prior",
+            ),
+            (
+                "",
+                vec!["beta=high"],
+                "`beta`: expected a number, or { start, target_kl or target_entropy, horizon, min, max }",
+            ),
+            (
+                "",
+                vec!["beta={ start = 0.2, target = 6, horizon = 1e4 }"],
+                "unknown key `beta.target`; did you mean `target_kl`?",
+            ),
+            (
+                "",
+                vec!["beta={ start = 0.2, target_kl = 6 }"],
+                "`beta`: missing field `horizon`",
+            ),
+            (
+                "",
+                vec!["beta={ start = 0.2, horizon = 1e4 }"],
+                "beta has no target: give target_kl, or target_entropy",
+            ),
+            (
+                "",
+                vec!["beta={ start = 0.2, target_kl = 6, target_entropy = 6, horizon = 1e4 }"],
+                "beta has two targets",
+            ),
+            (
+                "",
+                vec!["beta={ start = 0, target_kl = 6, horizon = 1e4 }"],
+                "beta.start = 0: must be a positive number",
+            ),
+            (
+                "",
+                vec!["beta={ start = 0.2, target_entropy = -6, horizon = 1e4 }"],
+                "beta.target_entropy = -6: must be a positive number",
+            ),
+            (
+                "",
+                vec!["beta={ start = 0.2, target_kl = 6, horizon = 1e4, max = 0.1 }"],
+                "beta.max = 0.1: beta starts at 0.2, above it",
+            ),
+            (
+                "",
+                vec!["beta={ start = 0.2, target_kl = 6, horizon = 1e4, min = 0.3 }"],
+                "beta.min = 0.3: beta starts at 0.2, below it",
+            ),
+            (
+                "",
+                vec!["beta={ start = 0.2, target_kl = 6, horizon = 12 }"],
+                "beta.horizon = 12: a step of 64 responses would take more from beta than there is",
+            ),
+            (
+                "objective = \"rloo\"",
+                vec!["sampling.rollouts=30"],
+                "sampling.rollouts = 30 is not a multiple of samples_per_prompt = 4",
+            ),
+            (
+                "",
+                vec!["method.minibatches=3"],
+                "method.minibatches = 3 does not divide the 64 responses of an iteration",
+            ),
+            (
+                "objective = \"vargrad\"",
+                vec!["method.minibatches=3"],
+                "method.minibatches = 3 does not divide the 16 prompts of an iteration",
+            ),
+            (
+                "",
+                vec!["train.device=cuda"],
+                "train.device = \"cuda\": not built in",
+            ),
+            (
+                "",
+                vec!["model.adapter=lora"],
+                "model.adapter: not built in",
+            ),
+            (
+                "",
+                vec!["train.epochs=3"],
+                "train.epochs means nothing to ppo-kl",
+            ),
+            (
+                "objective = \"rloo\"",
+                vec!["sampling.samples_per_prompt=1"],
+                "sampling.samples_per_prompt = 1: rloo compares",
+            ),
+            (
+                "objective = \"rloo\"",
+                vec!["method.epochs=2"],
+                "--set method.epochs=2: unknown key `method.epochs`",
+            ),
+            (
+                "objective = \"vargrad\"\nbeta = 0",
+                vec![],
+                "beta = 0: vargrad has no optimum without its prior",
+            ),
+            (
+                "objective = \"sft\"",
+                vec!["model.critic=head"],
+                "model.critic means nothing to sft",
+            ),
+            (
+                "",
+                vec!["sampling.rollouts=0"],
+                "sampling.rollouts = 0: must be positive",
+            ),
+            (
+                "[method]\nclop = 1",
+                vec![],
+                "run.toml:2: unknown key `method.clop`; did you mean `clip`?",
+            ),
+            ("", vec!["method.lambda=2"], "lambda"),
+            (
+                "objective = \"sft\"\nmethod.per_step.tokens = \"x\"",
+                vec![],
+                "run.toml:2: `method.per_step",
+            ),
+            ("[optim\n", vec![], "run.toml:1: not TOML: unclosed table"),
+        ] {
+            let error = format!("{:#}", resolve(file, &sets).unwrap_err());
+            assert!(error.contains(expected), "{error}\nshould hold: {expected}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! How much memory a run will take at its peak, from headers and the lengths of its data.
+
+use crate::config::{Config, Critic, DtypeName};
+use crate::method::Step;
+use crate::networks::model_path;
+use crate::prior::frozen_folders;
+use anyhow::Result;
+use rlhf_lm::{Recompute, Summary, inspect};
+use rlhf_objective::Purpose;
+use rlhf_train::StepSize;
+
+/// What a network reads for one item of a data set, on average: a prompt, a pair, a demonstration.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PerItem {
+    /// Tokens it reads.
+    tokens: f64,
+    /// Response tokens it predicts.
+    rows: f64,
+}
+
+impl PerItem {
+    /// Of so many items, which have `tokens` tokens to read and `rows` to predict together.
+    pub(crate) fn of(tokens: u64, rows: u64, items: usize) -> Self {
+        let each = |count: u64| count as f64 / items.max(1) as f64;
+        Self {
+            tokens: each(tokens),
+            rows: each(rows),
+        }
+    }
+
+    /// Of prompts with so many tokens each, and the longest responses there may be.
+    pub(crate) fn sampled(prompt: f64, length: f64, config: &Config) -> Self {
+        let samples = config.sampling.samples_per_prompt as f64;
+        Self {
+            tokens: prompt + samples * (length - 1.0),
+            rows: samples * length,
+        }
+    }
+}
+
+/// The peak in words, with its greatest parts.
+pub(crate) fn estimate(config: &Config, item: PerItem) -> Result<String> {
+    let model = inspect(model_path(config)?)?;
+    let online = config.online();
+    let (tokens, rows) = one_read(config, item);
+    let networks = match config.model.critic {
+        Some(Critic::Separate) => 2,
+        _ => 1,
+    };
+    let trained = networks * model.memory.trainable;
+    let mut activations =
+        networks * model.read_bytes(tokens, rows, (Purpose::Train, config.train.recompute));
+    let mut frozen = 0;
+    if online {
+        for folder in frozen_folders(config)? {
+            let other = inspect(&folder)?;
+            frozen += match config.model.frozen_dtype {
+                DtypeName::F32 => other.memory.frozen,
+                DtypeName::Bf16 => other.memory.frozen_bf16,
+            };
+            activations += other.read_bytes(tokens, rows, (Purpose::Score, Recompute::None));
+        }
+    }
+    let sampling = match online {
+        true => sampling(config, &model, item),
+        false => 0,
+    };
+    let parts = [
+        ("weights, gradients and moments", trained),
+        ("frozen networks", frozen),
+        ("sampling", sampling),
+        ("activations", activations),
+        ("a checkpoint being written", model.largest_tensor_bytes()),
+    ];
+    let total: u64 = parts.iter().map(|(_, bytes)| bytes).sum();
+    if total < 1 << 20 {
+        return Ok("less than 1 MiB".into());
+    }
+    let parts = parts.iter().filter(|(_, bytes)| *bytes > total / 100);
+    let parts: Vec<String> = parts
+        .map(|(name, n)| format!("{name} {}", size(*n)))
+        .collect();
+    Ok(format!(
+        "about {} at the peak: {}",
+        size(total),
+        parts.join(", ")
+    ))
+}
+
+/// Tokens and rows of the largest read of an update.
+fn one_read(config: &Config, item: PerItem) -> (u64, u64) {
+    let most = config.train.tokens_per_batch as f64;
+    let items = match config.method.configured().step() {
+        Step::OfIteration(_) => {
+            config.sampling.rollouts as f64 / config.sampling.samples_per_prompt as f64
+        }
+        Step::OfData(StepSize::Items(number, _)) => number as f64,
+        Step::OfData(StepSize::Tokens(number)) => number as f64 / item.rows,
+        Step::OfData(StepSize::BatchPairs) => config.train.batch_pairs.unwrap_or(1) as f64,
+    };
+    // A single item is never cut.
+    let tokens = (items * item.tokens).min(most).max(item.tokens);
+    let rows = tokens * item.rows / item.tokens.max(1.0);
+    (tokens.ceil() as u64, rows.ceil() as u64)
+}
+
+fn sampling(config: &Config, model: &Summary, item: PerItem) -> u64 {
+    let rows = config.sampling.rows.min(config.sampling.rollouts);
+    let samples = config.sampling.samples_per_prompt as f64;
+    let prompt = item.tokens - item.rows + samples;
+    let length = prompt + item.rows / samples;
+    model.decoder_bytes(rows as u64, length.ceil() as u64)
+}
+
+fn size(bytes: u64) -> String {
+    let mib = bytes as f64 / f64::from(1 << 20);
+    match mib {
+        1024.0.. => format!("{:.1} GiB", mib / 1024.0),
+        10.0.. => format!("{mib:.0} MiB"),
+        _ => format!("{mib:.1} MiB"),
+    }
+}

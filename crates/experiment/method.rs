@@ -1,0 +1,322 @@
+//! Methods whose types are forgotten: what a registry lists and a configuration holds.
+
+use rlhf_train::{
+    Aim, Defaults, LearnsFrom, MethodSpec, OfflineSpec, OnlineSpec, Preset, PriorUse, RowField,
+    RunShape, StepSize, Trains, Updates,
+};
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// An error of settings, with the path of its key.
+pub(crate) type SettingsError = serde_path_to_error::Error<toml::de::Error>;
+
+/// What a method says about itself whatever its settings are: the constants of
+/// [`MethodSpec`](rlhf_train::MethodSpec).
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Its name.
+    pub name: &'static str,
+    /// Its objectives.
+    pub presets: &'static [Preset],
+    /// What it learns from.
+    pub learns_from: LearnsFrom,
+    /// The network that it trains.
+    pub trains: Trains,
+    /// What it asks the prior for.
+    pub prior: PriorUse,
+    /// The fields of data rows that its loss uses.
+    pub row_fields: &'static [RowField],
+    /// Whether it has an optimum at β = 0.
+    pub allows_zero_beta: bool,
+    /// The fewest responses to a prompt that it learns from.
+    pub least_responses: usize,
+    /// The defaults that depend on it.
+    pub defaults: Defaults,
+    /// What the help says of its settings.
+    pub help: String,
+    /// Whether an optimizer step takes `train.batch_pairs` pairs.
+    pub takes_batch_pairs: bool,
+}
+
+impl Facts {
+    fn of<S: MethodSpec>(takes_batch_pairs: bool) -> Self {
+        Self {
+            name: S::NAME,
+            presets: S::PRESETS,
+            learns_from: S::LEARNS_FROM,
+            trains: S::TRAINS,
+            prior: S::PRIOR,
+            row_fields: S::ROW_FIELDS,
+            allows_zero_beta: S::ALLOWS_ZERO_BETA,
+            least_responses: S::LEAST_RESPONSES,
+            defaults: S::defaults(),
+            help: S::help(),
+            takes_batch_pairs,
+        }
+    }
+
+    /// Whether it learns from the policy's own samples.
+    #[must_use]
+    pub fn online(&self) -> bool {
+        self.learns_from == LearnsFrom::Samples
+    }
+}
+
+/// The objectives of these methods, as in "dpo, kto and reward".
+pub(crate) fn objectives<'a>(methods: impl Iterator<Item = &'a Facts>) -> String {
+    let names: Vec<_> = methods
+        .flat_map(|facts| facts.presets.iter().map(|preset| preset.name))
+        .collect();
+    match names.split_last() {
+        Some((last, [])) => (*last).to_string(),
+        Some((last, names)) => format!("{} and {last}", names.join(", ")),
+        None => "no objective".into(),
+    }
+}
+
+/// What an optimizer step learns from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// A part of the responses of an iteration.
+    OfIteration(Updates),
+    /// A part of a data set.
+    OfData(StepSize),
+}
+
+/// A method of a registry.
+pub(crate) trait Entry: Send + Sync {
+    fn facts(&self) -> &Facts;
+
+    fn default_method(&self) -> Method;
+
+    /// The method with the settings of `[method]`.
+    fn with_settings(&self, table: toml::Value) -> Result<Method, SettingsError>;
+}
+
+/// An objective by its name: a method with a prior.
+#[derive(Clone)]
+pub struct Objective {
+    /// Its name, help and prior.
+    pub preset: Preset,
+    entry: Arc<dyn Entry>,
+}
+
+impl Objective {
+    /// Its method with default settings.
+    #[must_use]
+    pub fn method(&self) -> Method {
+        self.entry.default_method()
+    }
+
+    pub(crate) fn entry(&self) -> &dyn Entry {
+        &*self.entry
+    }
+}
+
+/// All methods that settings can name.
+#[derive(Clone, Default)]
+pub struct Methods(Vec<Arc<dyn Entry>>);
+
+impl Methods {
+    pub(crate) fn add(&mut self, entry: impl Entry + 'static) {
+        self.0.push(Arc::new(entry));
+    }
+
+    /// All objectives, in the order in which their methods were added.
+    #[must_use]
+    pub fn objectives(&self) -> Vec<Objective> {
+        let mut objectives = Vec::new();
+        for entry in &self.0 {
+            objectives.extend(entry.facts().presets.iter().map(|preset| Objective {
+                preset: *preset,
+                entry: entry.clone(),
+            }));
+        }
+        objectives
+    }
+
+    /// An objective by its name.
+    #[must_use]
+    pub fn objective(&self, name: &str) -> Option<Objective> {
+        self.objectives()
+            .into_iter()
+            .find(|objective| objective.preset.name == name)
+    }
+
+    /// What the methods say about themselves, in the order in which they were added.
+    pub fn facts(&self) -> impl Iterator<Item = &Facts> {
+        self.0.iter().map(|entry| entry.facts())
+    }
+}
+
+/// A method with its settings.
+pub(crate) trait Configured: Send + Sync {
+    fn facts(&self) -> &Facts;
+
+    fn settings(&self) -> Result<toml::Table, toml::ser::Error>;
+
+    fn check(&self, run: &RunShape) -> rlhf_objective::Result<()>;
+
+    fn summary(&self, aim: &Aim<'_>) -> String;
+
+    fn optimum(&self, aim: &Aim<'_>) -> String;
+
+    fn price(&self, aim: &Aim<'_>) -> String;
+
+    fn step(&self) -> Step;
+
+    /// The settings as the type that they are of.
+    fn typed(&self) -> &dyn Any;
+}
+
+/// A method with its settings, of whatever type they are.
+#[derive(Clone)]
+pub struct Method(Arc<dyn Configured>);
+
+impl Method {
+    /// What the method says about itself.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        self.0.facts()
+    }
+
+    /// Its settings, if it is this method.
+    #[must_use]
+    pub fn settings<S: MethodSpec>(&self) -> Option<&S::Settings> {
+        let own = self.facts().name == S::NAME;
+        self.0.typed().downcast_ref().filter(|_| own)
+    }
+
+    pub(crate) fn configured(&self) -> &dyn Configured {
+        &*self.0
+    }
+}
+
+impl fmt::Debug for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.facts().name, self.0.settings())
+    }
+}
+
+impl PartialEq for Method {
+    fn eq(&self, other: &Self) -> bool {
+        let of = |method: &Self| (method.facts().name, method.0.settings().ok());
+        of(self) == of(other)
+    }
+}
+
+impl serde::Serialize for Method {
+    /// As `[method]`.
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let table = self.0.settings().map_err(serde::ser::Error::custom)?;
+        table.serialize(to)
+    }
+}
+
+/// A method, and the loop that runs it.
+pub(crate) struct Listed<S: MethodSpec> {
+    facts: Facts,
+    step: fn(&S::Settings) -> Step,
+}
+
+impl<S: MethodSpec> Clone for Listed<S> {
+    fn clone(&self) -> Self {
+        Self {
+            facts: self.facts.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<S: MethodSpec> Listed<S> {
+    /// The method with these settings.
+    pub(crate) fn with(&self, settings: S::Settings) -> Method {
+        Method(Arc::new(WithSettings {
+            listed: self.clone(),
+            settings,
+        }))
+    }
+
+    /// Its first objective.
+    pub(crate) fn objective(&self) -> Objective {
+        Objective {
+            preset: S::PRESETS[0],
+            entry: Arc::new(self.clone()),
+        }
+    }
+}
+
+impl<S: OnlineSpec> Listed<S> {
+    /// A method that learns from the policy's own samples.
+    pub(crate) fn online() -> Self {
+        Self {
+            facts: Facts::of::<S>(false),
+            step: |settings| Step::OfIteration(S::updates(settings)),
+        }
+    }
+}
+
+impl<S: OfflineSpec> Listed<S> {
+    /// A method that learns from a data set.
+    pub(crate) fn offline() -> Self {
+        let size = S::step_size(&S::Settings::default());
+        Self {
+            facts: Facts::of::<S>(size == StepSize::BatchPairs),
+            step: |settings| Step::OfData(S::step_size(settings)),
+        }
+    }
+}
+
+impl<S: MethodSpec> Entry for Listed<S> {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn default_method(&self) -> Method {
+        self.with(S::Settings::default())
+    }
+
+    fn with_settings(&self, table: toml::Value) -> Result<Method, SettingsError> {
+        Ok(self.with(serde_path_to_error::deserialize(table)?))
+    }
+}
+
+struct WithSettings<S: MethodSpec> {
+    listed: Listed<S>,
+    settings: S::Settings,
+}
+
+impl<S: MethodSpec> Configured for WithSettings<S> {
+    fn facts(&self) -> &Facts {
+        &self.listed.facts
+    }
+
+    fn settings(&self) -> Result<toml::Table, toml::ser::Error> {
+        toml::Table::try_from(&self.settings)
+    }
+
+    fn check(&self, run: &RunShape) -> rlhf_objective::Result<()> {
+        S::check(&self.settings, run)
+    }
+
+    fn summary(&self, aim: &Aim<'_>) -> String {
+        S::summary(&self.settings, aim)
+    }
+
+    fn optimum(&self, aim: &Aim<'_>) -> String {
+        S::optimum(&self.settings, aim)
+    }
+
+    fn price(&self, aim: &Aim<'_>) -> String {
+        S::price(&self.settings, aim)
+    }
+
+    fn step(&self) -> Step {
+        (self.listed.step)(&self.settings)
+    }
+
+    fn typed(&self) -> &dyn Any {
+        &self.settings
+    }
+}

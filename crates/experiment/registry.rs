@@ -1,0 +1,105 @@
+//! What a run can name, and what runs it.
+//!
+//! Each method is listed once, here; what a program of one's own adds joins the same tables.
+
+use crate::dataset::Parts;
+use crate::method::{Listed, Method, Methods};
+use crate::run::{OfflineData, OpenData, RunContext};
+use anyhow::{Context, Result};
+use rlhf_data::Corpus;
+use rlhf_dpo::{DpoSpec, KtoSpec};
+use rlhf_policy::ActorCritic;
+use rlhf_ppo::PpoSpec;
+use rlhf_reinforce::{GrpoSpec, ReinforceSpec, RlooSpec, VarGradSpec};
+use rlhf_reward::BradleyTerrySpec;
+use rlhf_sft::SftSpec;
+use rlhf_train::{Ended, MethodSpec, OfflineSpec, OnlineSpec};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Runs a method whose type it knows.
+type Runner = Arc<
+    dyn Fn(&Method, Parts<Corpus>, RunContext<'_>, &mut ActorCritic) -> Result<Ended> + Send + Sync,
+>;
+
+/// The methods there are.
+#[derive(Clone)]
+pub struct Registry {
+    methods: Methods,
+    runners: HashMap<&'static str, Runner>,
+}
+
+impl Default for Registry {
+    /// All that are built in.
+    fn default() -> Self {
+        Self::empty()
+            .online::<PpoSpec>()
+            .online::<RlooSpec>()
+            .online::<ReinforceSpec>()
+            .online::<GrpoSpec>()
+            .online::<VarGradSpec>()
+            .offline::<DpoSpec>()
+            .offline::<KtoSpec>()
+            .offline::<SftSpec>()
+            .offline::<BradleyTerrySpec>()
+    }
+}
+
+impl Registry {
+    fn empty() -> Self {
+        Self {
+            methods: Methods::default(),
+            runners: HashMap::new(),
+        }
+    }
+
+    /// Adds a method that learns from the policy's own samples.
+    #[must_use]
+    pub fn online<S: OnlineSpec>(mut self) -> Self {
+        self.methods.add(Listed::<S>::online());
+        let runner: Runner = Arc::new(|method, parts, context, networks| {
+            context.online(parts, networks, S::method(settings::<S>(method)?)?)
+        });
+        self.runners.insert(S::NAME, runner);
+        self
+    }
+
+    /// Adds a method that learns from a data set.
+    #[must_use]
+    pub fn offline<S: OfflineSpec>(mut self) -> Self
+    where
+        OfflineData<S::Data, S::HeldOut>: OpenData,
+    {
+        self.methods.add(Listed::<S>::offline());
+        let runner: Runner = Arc::new(|method, parts, context, networks| {
+            context.offline::<S>(parts, networks, settings::<S>(method)?)
+        });
+        self.runners.insert(S::NAME, runner);
+        self
+    }
+
+    /// All methods.
+    #[must_use]
+    pub fn methods(&self) -> &Methods {
+        &self.methods
+    }
+
+    /// Runs the method of the settings.
+    pub(crate) fn run(
+        &self,
+        parts: Parts<Corpus>,
+        context: RunContext<'_>,
+        networks: &mut ActorCritic,
+    ) -> Result<Ended> {
+        let method = context.config().method.clone();
+        let name = method.facts().name;
+        let runner = self.runners.get(name);
+        let runner = runner.with_context(|| format!("the method {name} is not registered"))?;
+        runner(&method, parts, context, networks)
+    }
+}
+
+fn settings<S: MethodSpec>(method: &Method) -> Result<&S::Settings> {
+    let other = || format!("{} is registered twice, with different settings", S::NAME);
+    method.settings::<S>().with_context(other)
+}

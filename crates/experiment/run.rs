@@ -1,0 +1,273 @@
+//! The objects of a run, put together and handed to a loop.
+
+use crate::config::Config;
+use crate::dataset::{Parts, Taught, say_later};
+use crate::held_out;
+use crate::interrupts::Interrupts;
+use crate::notes::warn;
+use crate::prior::prior;
+use crate::prior_pass::PriorPass;
+use crate::progress::{Display, busy};
+use crate::record::Record;
+use crate::reward::reward;
+use crate::reward_model;
+use crate::sampling::{optim, sampling};
+use crate::vocabulary::Vocabulary;
+use anyhow::{Context, Result};
+use rlhf_data::Corpus;
+use rlhf_journal::Journal;
+use rlhf_objective::{Items, KlPenalty, Objective, Pairs, Prompt};
+use rlhf_policy::ActorCritic;
+use rlhf_reward::{BradleyTerryConfig, PairBatch};
+use rlhf_train::{
+    DataPasses, Ended, Learner, Method, OfflineSpec, Online, Prompts, Run, Source, State, Trains,
+    evaluate, offline, online,
+};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+mod data;
+
+pub use data::{OfflineData, OpenData};
+
+/// What a run is made of, but for its networks.
+pub struct RunContext<'a> {
+    pub(crate) config: Config,
+    pub(crate) vocabulary: Vocabulary,
+    pub(crate) journal: &'a mut Journal,
+    pub(crate) record: &'a Record,
+    pub(crate) state: State,
+    pub(crate) interrupts: &'a Interrupts,
+    pub(crate) display: &'a dyn Display,
+}
+
+impl RunContext<'_> {
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Runs a method that learns from the policy's own samples.
+    pub(crate) fn online<M: Method>(
+        self,
+        mut parts: Parts<Corpus>,
+        policy: &mut ActorCritic,
+        mut method: M,
+    ) -> Result<Ended> {
+        let penalty = self.penalty()?;
+        let (config, vocabulary) = (&self.config, &self.vocabulary);
+        let later = parts.train.later();
+        let reward = reward(config, &vocabulary.tokenizer)?;
+        let mut objective = Objective::new(reward, penalty);
+        let iterations = config.train.iterations.context("no train.iterations")?;
+        let settings = Online {
+            iterations,
+            prompts: config.prompts(),
+            sampling: sampling(config, vocabulary)?,
+            optim: optim(config),
+            log_samples: config.train.samples,
+        };
+        let decode = |ids: &[u32]| vocabulary.tokenizer.decode(ids);
+        let prompts = Prompts {
+            prompts: &mut parts.train,
+            decode: &decode,
+        };
+        let around = Around {
+            config,
+            journal: self.journal,
+            state: self.state,
+            interrupts: self.interrupts,
+            display: self.display,
+        };
+        let ended = around.run(iterations, |run| {
+            Ok(online(
+                policy,
+                &mut objective,
+                &mut method,
+                prompts,
+                &settings,
+                run,
+            )?)
+        });
+        say_later(config, &later);
+        ended
+    }
+
+    /// Runs a method that learns from a data set.
+    pub(crate) fn offline<S: OfflineSpec>(
+        mut self,
+        mut parts: Parts<Corpus>,
+        networks: &mut ActorCritic,
+        settings: &S::Settings,
+    ) -> Result<Ended>
+    where
+        OfflineData<S::Data, S::HeldOut>: OpenData,
+    {
+        let learner = S::learner(settings)?;
+        let scorer = S::TRAINS == Trains::RewardModel;
+        let examples = match scorer {
+            true => first_prompts(&self.config, &mut parts.train)?,
+            false => Vec::new(),
+        };
+        let labels = parts.labels;
+        let OfflineData {
+            train,
+            held_out,
+            later,
+            pairs,
+        } = OfflineData::<S::Data, S::HeldOut>::open(parts, &self)?;
+        let config = &self.config;
+        let passes = DataPasses {
+            epochs: config.train.epochs.context("no train.epochs")?,
+            batch_pairs: config.train.batch_pairs.unwrap_or(1),
+            seed: config.train.seed,
+        };
+        let source = S::source(settings, train, &passes)?;
+        let steps = source.steps();
+        let held_out = held_out.map(|data| S::held_out(settings, data));
+        let ended = self.learn(networks, &learner, source, held_out.transpose()?);
+        say_later(&self.config, &later);
+        let ended = ended?;
+        if scorer && ended == Ended::Done {
+            self.finish_reward_model(networks, pairs, &examples, (steps, labels))?;
+        }
+        Ok(ended)
+    }
+
+    /// What there is to know of a reward model that is fitted: its calibration, its scale, and whether it
+    /// tells anything apart.
+    fn finish_reward_model(
+        &mut self,
+        model: &mut ActorCritic,
+        held_out: Option<Pairs>,
+        prompts: &[Arc<Prompt>],
+        (steps, labels): (usize, Taught),
+    ) -> Result<()> {
+        let mut accuracy = None;
+        if let Some(pairs) = held_out {
+            let batch = PairBatch::new(pairs, &BradleyTerryConfig::default())?;
+            let _busy = busy("measuring the margins of what was held out");
+            let margins = batch.margins(model, self.config.train.tokens_per_batch)?;
+            let found = held_out::calibration(&margins, batch.labels());
+            self.journal.calibration(&found)?;
+            let right = found.accuracy();
+            accuracy = Some(held_out::accuracy(right, batch.sequences().prompts()));
+        }
+        let folder = self.journal.folder().join("final");
+        let gain =
+            reward_model::normalize(&self.config, &self.vocabulary, prompts, (&folder, labels))?;
+        for doubt in reward_model::doubts(accuracy.as_ref(), gain, labels) {
+            warn(&doubt);
+            self.journal.warning(steps, &doubt)?;
+        }
+        Ok(())
+    }
+
+    fn learn<L: Learner, S: Source<Batch = L::Batch>>(
+        &mut self,
+        networks: &mut ActorCritic,
+        learner: &L,
+        mut source: S,
+        held_out: Option<L::Batch>,
+    ) -> Result<Ended> {
+        let config = &self.config;
+        let around = Around {
+            config,
+            journal: self.journal,
+            state: self.state,
+            interrupts: self.interrupts,
+            display: self.display,
+        };
+        let ended = around.run(source.steps(), |run| {
+            Ok(offline(
+                networks,
+                learner,
+                &mut source,
+                &optim(config),
+                run,
+            )?)
+        })?;
+        if let (Ended::Done, Some(batch)) = (ended, held_out) {
+            let _busy = busy("measuring what was held out");
+            let sequences = learner.sequences(&batch);
+            let (items, prompts) = (sequences.len() / learner.group(), sequences.prompts());
+            let stats = evaluate(networks, learner, &batch, config.train.tokens_per_batch)?;
+            self.journal
+                .held_out(&held_out::numbers(&stats, items, prompts))?;
+        }
+        Ok(ended)
+    }
+
+    /// The prior and β, once `run.json` says what they are.
+    fn penalty(&self) -> Result<KlPenalty> {
+        Ok(self.penalty_and_models()?.0)
+    }
+
+    /// The same for a method that asks the prior before its first step.
+    fn prior_pass(&self) -> Result<PriorPass> {
+        let (penalty, models) = self.penalty_and_models()?;
+        PriorPass::new(
+            penalty,
+            &models,
+            self.config(),
+            (self.journal.folder(), self.interrupts),
+        )
+    }
+
+    /// The penalty, and each network of the prior with its checksums.
+    fn penalty_and_models(&self) -> Result<(KlPenalty, Value)> {
+        let config = self.config();
+        let plan = prior(config)?;
+        let folders = plan.folders.clone();
+        let (prior, checksums) = plan.load()?;
+        let models: Value = folders
+            .iter()
+            .zip(checksums)
+            .map(|(path, sha256)| json!({"path": path, "sha256": sha256}))
+            .collect();
+        let kind = config.prior.kind;
+        self.record
+            .set("prior", json!({"kind": kind, "models": models}))?;
+        Ok((KlPenalty::new(prior, config.beta.beta()), models))
+    }
+}
+
+/// What is around a loop: progress, checkpoints, and how it is interrupted.
+struct Around<'a> {
+    config: &'a Config,
+    journal: &'a mut Journal,
+    state: State,
+    interrupts: &'a Interrupts,
+    display: &'a dyn Display,
+}
+
+impl Around<'_> {
+    /// Hands a loop of so many steps what is around it.
+    fn run(self, steps: usize, work: impl FnOnce(&mut Run<'_>) -> Result<Ended>) -> Result<Ended> {
+        let running = self.interrupts.begin();
+        let start = self.state;
+        let mut watch = self
+            .display
+            .begin(&self.config.objective, steps, start.step);
+        let ended = work(&mut Run {
+            journal: self.journal,
+            watch: &mut *watch,
+            interrupt: running.interrupt(),
+            start,
+            save_every: Some(steps.div_ceil(self.config.train.checkpoints).max(1)),
+        });
+        drop(watch);
+        match (running.end(), ended) {
+            // Nobody waits for what comes after the steps who asked for the end in the last of them.
+            (true, Ok(Ended::Done)) => Ok(Ended::Interrupted),
+            (_, ended) => ended,
+        }
+    }
+}
+
+/// The first prompts of the data, as many as are measured on.
+fn first_prompts(config: &Config, corpus: &mut Corpus) -> Result<Vec<Arc<Prompt>>> {
+    let first: Vec<usize> = (0..corpus.count().min(config.eval.prompts)).collect();
+    Ok(corpus.read(&first)?.prompts().to_vec())
+}

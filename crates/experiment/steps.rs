@@ -1,0 +1,92 @@
+//! How many optimizer steps a run makes, and what each learns from, for its plan.
+
+use crate::config::Config;
+use crate::method::Step;
+use anyhow::Result;
+use rlhf_data::Corpus;
+use rlhf_objective::Items;
+use rlhf_train::{Epochs, LearnsFrom, StepSize, Updates};
+
+/// The steps of a run on this data.
+pub(crate) fn describe(config: &Config, train: &Corpus) -> Result<String> {
+    let count = items(config, train);
+    match config.method.configured().step() {
+        Step::OfIteration(updates) => Ok(online(config, updates, count)),
+        Step::OfData(size) => Ok(offline(config, train, (size, count))),
+    }
+}
+
+/// How many items a method takes its batches from: a pair is one, but two answers.
+pub(crate) fn items(config: &Config, corpus: &Corpus) -> usize {
+    match config.method.facts().learns_from {
+        LearnsFrom::UnpairedPreferences => corpus.responses(),
+        LearnsFrom::Samples | LearnsFrom::Pairs | LearnsFrom::Demonstrations => corpus.count(),
+    }
+}
+
+fn online(config: &Config, updates: Updates, prompts: usize) -> String {
+    let iterations = config.train.iterations.unwrap_or(1);
+    let rollouts = config.sampling.rollouts;
+    let Updates {
+        epochs,
+        minibatches,
+        may_stop_early,
+    } = updates;
+    let most = if may_stop_early { "at most " } else { "" };
+    let updates = epochs * minibatches;
+    let mut words = format!(
+        "{}, each of {rollouts} responses and {most}{} on {}: {most}{}",
+        some(iterations, "iteration"),
+        some(updates, "update"),
+        rollouts / minibatches,
+        some(iterations * updates, "step"),
+    );
+    if prompts < config.prompts() {
+        let these = some(prompts, "prompt");
+        words += &format!("; with {these}, an iteration takes a prompt more than once");
+    }
+    words
+}
+
+fn offline(config: &Config, train: &Corpus, (size, count): (StepSize, usize)) -> String {
+    let epochs = config.train.epochs.unwrap_or(1);
+    let (size, item) = match size {
+        StepSize::Items(size, item) => (size, item),
+        StepSize::BatchPairs => (config.train.batch_pairs.unwrap_or(1), "pair"),
+        StepSize::Tokens(most) => {
+            let costs: Vec<usize> = (0..train.count()).map(|item| train.cost(item)).collect();
+            let steps = Epochs::new(&costs, most, epochs, config.train.seed).steps();
+            let (epochs, steps) = (some(epochs, "epoch"), some(steps, "step"));
+            return format!("{epochs} in batches of at most {most} tokens: {steps}");
+        }
+    };
+    // Of a file that is too large to be looked at, it is known about how many there are.
+    let about = if train.sampled().is_some() {
+        "about "
+    } else {
+        ""
+    };
+    let steps = Epochs::steps_of(count, size, epochs);
+    let last = (count * epochs) % size.min(count.max(1));
+    format!(
+        "{} in batches of {}: {about}{}{}",
+        some(epochs, "epoch"),
+        match count < size {
+            true => format!("all {}, fewer than {size}", some(count, item)),
+            false => some(size, item),
+        },
+        some(steps, "step"),
+        match last {
+            0 => String::new(),
+            last => format!(", {about}{last} in the last"),
+        }
+    )
+}
+
+/// So many of something.
+fn some(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
+}

@@ -1,0 +1,248 @@
+//! The truth about what a run aims at, said before it starts.
+
+use crate::config::Config;
+use crate::prior::prior;
+use anyhow::Result;
+use rlhf_reward::{Normalization, Rule};
+use rlhf_train::{Aim, PriorUse};
+use std::path::PathBuf;
+
+/// What is maximized, over which prior, and where the maximum is: one line each.
+pub(crate) fn describe(config: &Config) -> Result<Vec<(&'static str, String)>> {
+    let method = config.method.configured();
+    let beta = config.beta.beta();
+    let aim = |prior| Aim {
+        objective: &config.objective,
+        beta: &beta,
+        prior,
+    };
+    if method.facts().prior != PriorUse::Penalty {
+        return Ok(vec![("objective", method.summary(&aim(None)))]);
+    }
+    let prior = prior(config)?;
+    let aim = aim(prior.name);
+    let mut lines = vec![("objective", method.summary(&aim)), ("prior", prior.words)];
+    if let Some(rule) = &config.reward {
+        let rule = toml::Value::try_from(rule)?;
+        // What learns from data maximizes no reward of this run.
+        lines.push(match config.online() {
+            true => ("reward", rule.to_string()),
+            false => ("measured", format!("by {rule}")),
+        });
+    }
+    lines.push(("beta", price(config, method.price(&aim))?));
+    lines.push(("target", method.optimum(&aim)));
+    Ok(lines)
+}
+
+/// β, and what it is once the scale of a reward model is taken out: π* depends on r/β alone.
+fn price(config: &Config, mut words: String) -> Result<String> {
+    let beta = config.beta.beta().value();
+    let maximized = config.reward.iter().filter(|_| config.online());
+    for (folder, scale) in maximized
+        .map(|rule| scales(rule, 1.0))
+        .collect::<Result<Vec<_>>>()?
+        .concat()
+    {
+        if scale != 1.0 {
+            let folder = folder.display();
+            words += &format!(
+                "; the scores of {folder} count {scale:.4} times, so for them β is {:.4}",
+                beta / scale
+            );
+        }
+    }
+    Ok(words)
+}
+
+/// The reward models of a rule, and what their own scores are multiplied by.
+fn scales(rule: &Rule, weight: f64) -> Result<Vec<(PathBuf, f64)>> {
+    Ok(match rule {
+        Rule::Model { folder } => {
+            let gain = Normalization::load(folder)?.gain;
+            vec![(folder.clone(), weight * gain)]
+        }
+        Rule::Sum { rules } => {
+            let parts = rules.iter();
+            let parts = parts.map(|part| scales(&part.rule, weight * part.weight));
+            parts.collect::<Result<Vec<_>>>()?.concat()
+        }
+        Rule::MissingEos { rule, .. } => scales(rule, weight)?,
+        _ => vec![],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{AdaptiveBeta, BetaSetting, MeanName, PriorKind, PriorSection};
+    use crate::registry::Registry;
+
+    fn defaults(objective: &str) -> Config {
+        let objective = Registry::default().objective(objective).unwrap();
+        Config::defaults(&objective).unwrap()
+    }
+
+    fn target(objective: &str, beta: BetaSetting) -> String {
+        let mut config = defaults(objective);
+        config.model.path = Some("gpt2".into());
+        config.beta = beta;
+        let lines = describe(&config).unwrap();
+        lines.last().unwrap().1.clone()
+    }
+
+    #[test]
+    fn the_optimum_is_named() {
+        let fixed = BetaSetting::Fixed(0.05);
+        assert_eq!(
+            target("ppo-kl", fixed),
+            "π*(y|x) ∝ reference(y|x)·exp(r/0.05)"
+        );
+        assert_eq!(target("dpo", fixed), "π*(y|x) ∝ reference(y|x)·exp(r/0.05)");
+        assert_eq!(
+            target("sft", fixed),
+            "sft: maximum likelihood of the demonstrations"
+        );
+        assert!(target("ppo-kl", BetaSetting::Fixed(0.0)).contains("greatest reward"));
+        let adaptive = BetaSetting::Adaptive(AdaptiveBeta {
+            start: 0.2,
+            target_kl: Some(6.0),
+            target_entropy: None,
+            horizon: 1e4,
+            min: None,
+            max: None,
+        });
+        assert!(target("ppo-kl", adaptive).contains("moves with β"));
+    }
+
+    fn with(objective: &str, prior: PriorSection) -> Result<Vec<String>> {
+        let mut config = defaults(objective);
+        config.model.path = Some("gpt2".into());
+        config.prior = prior;
+        Ok(describe(&config)?
+            .into_iter()
+            .map(|(_, line)| line)
+            .collect())
+    }
+
+    #[test]
+    fn every_prior_says_what_it_makes_of_the_objective() {
+        let lines = with("ppo-kl", PriorSection::of(PriorKind::Counting)).unwrap();
+        assert!(lines[0].contains("maximize E[r] + β·H(π)"), "{lines:?}");
+        assert_eq!(lines[3], "π*(y|x) ∝ exp(r/0.05)");
+        let lines = with("rloo", PriorSection::of(PriorKind::Uniform)).unwrap();
+        assert_eq!(lines[3], "π*(y|x) ∝ uniform(y|x)·exp(r/0.05)");
+        let lines = with("grpo", PriorSection::of(PriorKind::Reference)).unwrap();
+        assert!(lines[3].starts_with("not π*: π(y|x) ∝ reference(y|x)·exp(r/(0.05·σ))"));
+        let mut fitted = PriorSection {
+            data: Some("demos.jsonl".into()),
+            ..PriorSection::of(PriorKind::Demonstrations)
+        };
+        fitted.complete();
+        let lines = with("ppo-kl", fitted.clone()).unwrap();
+        let words = "demonstrations: a copy of gpt2, fitted to demos.jsonl before the run, frozen; \
+                     each token 0.999 × (this) and 0.001 × (uniform)";
+        assert!(lines[1].starts_with(words), "{lines:?}");
+        assert_eq!(lines[3], "π*(y|x) ∝ demonstrations(y|x)·exp(r/0.05)");
+        let part = |kind| Some(Box::new(PriorSection::of(kind)));
+        let mixture = PriorSection {
+            mean: Some(MeanName::Geometric),
+            weight: Some(0.25),
+            first: part(PriorKind::Reference),
+            second: part(PriorKind::Uniform),
+            ..PriorSection::of(PriorKind::Mixture)
+        };
+        let lines = with("ppo-kl", mixture.clone()).unwrap();
+        let words =
+            "mixture, geometric per token, of 0.75 × (reference: gpt2, frozen) and 0.25 × (un";
+        assert!(lines[1].starts_with(words), "{lines:?}");
+        for (prior, expected) in [
+            (PriorSection::of(PriorKind::Demonstrations), "has no source"),
+            (PriorSection::of(PriorKind::Mixture), "no prior.first"),
+            (
+                PriorSection {
+                    second: part(PriorKind::Counting),
+                    ..mixture.clone()
+                },
+                "prior.second: the counting prior is not a distribution",
+            ),
+            (
+                PriorSection {
+                    weight: Some(1.0),
+                    ..mixture
+                },
+                "prior.weight = 1",
+            ),
+            (
+                PriorSection {
+                    model: Some("demos".into()),
+                    ..fitted.clone()
+                },
+                "has a model and data",
+            ),
+            (
+                PriorSection {
+                    smoothing: Some(1.0),
+                    ..fitted
+                },
+                "prior.smoothing = 1",
+            ),
+            (
+                PriorSection {
+                    smoothing: Some(0.1),
+                    ..PriorSection::of(PriorKind::Uniform)
+                },
+                "prior.smoothing means nothing to a prior of kind \"uniform\"",
+            ),
+            (
+                PriorSection {
+                    model: Some("gpt2".into()),
+                    ..PriorSection::of(PriorKind::Counting)
+                },
+                "prior.model means nothing to a prior of kind \"counting\"",
+            ),
+        ] {
+            let error = with("ppo-kl", prior).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    /// π* depends on r/β alone: a scale of the reward is a scale of β, and is said.
+    #[test]
+    fn beta_is_said_in_units_of_a_reward_model_too() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(
+            Normalization::path(folder.path()),
+            r#"{"gain": 0.25, "bias": 1.0}"#,
+        )
+        .unwrap();
+        let model = Rule::Model {
+            folder: folder.path().into(),
+        };
+        let mut config = defaults("ppo-kl");
+        config.model.path = Some("gpt2".into());
+        let beta_with = |rule: Rule, config: &mut Config| {
+            config.reward = Some(rule);
+            let lines = describe(config).unwrap();
+            let line = lines.into_iter().find(|(name, _)| *name == "beta");
+            line.unwrap().1
+        };
+        let line = beta_with(model.clone(), &mut config);
+        assert!(
+            line.ends_with("count 0.2500 times, so for them β is 0.2000"),
+            "{line}"
+        );
+        let length = Rule::Length { per_token: 1.0 };
+        let part = |weight, rule| rlhf_reward::Weighted { weight, rule };
+        let rules = vec![part(2.0, model), part(1.0, length.clone())];
+        let line = beta_with(Rule::Sum { rules }, &mut config);
+        assert!(
+            line.ends_with("count 0.5000 times, so for them β is 0.1000"),
+            "{line}"
+        );
+        assert_eq!(
+            beta_with(length, &mut config),
+            "0.05 units of the reward a nat"
+        );
+    }
+}

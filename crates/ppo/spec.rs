@@ -1,0 +1,55 @@
+//! What is said about PPO.
+
+use crate::{Config, Ppo};
+use rlhf_objective::Result;
+use rlhf_train::{LearnsFrom, MethodSpec, OnlineSpec, Preset, RunShape, Trains, Updates};
+
+/// PPO, as a registry lists it.
+#[derive(Debug, Clone, Copy)]
+pub struct PpoSpec;
+
+impl MethodSpec for PpoSpec {
+    type Settings = Config;
+
+    const NAME: &'static str = "ppo";
+    const PRESETS: &'static [Preset] = &[
+        Preset {
+            name: "ppo-kl",
+            about: "PPO, with the KL to a reference model paid in the reward",
+            prior: "reference",
+        },
+        Preset {
+            name: "maxent",
+            about: "PPO with the counting prior: maximum entropy",
+            prior: "counting",
+        },
+        Preset {
+            name: "imitation",
+            about: "PPO with a model of demonstrations as the prior",
+            prior: "demonstrations",
+        },
+    ];
+    const LEARNS_FROM: LearnsFrom = LearnsFrom::Samples;
+    const TRAINS: Trains = Trains::PolicyAndCritic;
+
+    fn check(settings: &Config, run: &RunShape) -> Result<()> {
+        settings.check()?;
+        RunShape::check_minibatches(settings.minibatches, run.responses, "responses")
+    }
+}
+
+impl OnlineSpec for PpoSpec {
+    type Method = Ppo;
+
+    fn method(settings: &Config) -> Result<Ppo> {
+        Ppo::new(settings.clone())
+    }
+
+    fn updates(settings: &Config) -> Updates {
+        Updates {
+            epochs: settings.epochs,
+            minibatches: settings.minibatches,
+            may_stop_early: settings.target_kl.is_some(),
+        }
+    }
+}

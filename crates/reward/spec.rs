@@ -1,0 +1,74 @@
+//! What is said about fitting a reward model.
+
+use crate::{BradleyTerry, BradleyTerryConfig, PairBatch, PairSource};
+use rlhf_objective::{Items, Pairs, Result};
+use rlhf_train::{
+    Aim, DataPasses, Defaults, LearnsFrom, MethodSpec, OfflineSpec, Preset, PriorUse, RowField,
+    RunShape, Trains,
+};
+
+/// Fitting a reward model to preference pairs, as a registry lists it.
+#[derive(Debug, Clone, Copy)]
+pub struct BradleyTerrySpec;
+
+impl MethodSpec for BradleyTerrySpec {
+    type Settings = BradleyTerryConfig;
+
+    const NAME: &'static str = "reward";
+    const PRESETS: &'static [Preset] = &[Preset {
+        name: "reward",
+        about: "A reward model, fitted to preference pairs",
+        prior: "reference",
+    }];
+    const LEARNS_FROM: LearnsFrom = LearnsFrom::Pairs;
+    const TRAINS: Trains = Trains::RewardModel;
+    const PRIOR: PriorUse = PriorUse::Scale;
+    const ROW_FIELDS: &'static [RowField] = &[RowField::Margin, RowField::Label];
+
+    fn defaults() -> Defaults {
+        Defaults {
+            beta: 0.0,
+            warmup: 0.1,
+            ..Defaults::default()
+        }
+    }
+
+    fn check(settings: &BradleyTerryConfig, _: &RunShape) -> Result<()> {
+        settings.check()
+    }
+
+    fn summary(_: &BradleyTerryConfig, aim: &Aim<'_>) -> String {
+        format!(
+            "{}: maximum likelihood of the preferences, by Bradley and Terry's model",
+            aim.objective
+        )
+    }
+}
+
+impl OfflineSpec for BradleyTerrySpec {
+    type Data = Box<dyn Items>;
+    type HeldOut = Pairs;
+    type Learner = BradleyTerry;
+    type Source = PairSource;
+
+    fn learner(settings: &BradleyTerryConfig) -> Result<BradleyTerry> {
+        BradleyTerry::new(settings)
+    }
+
+    fn source(
+        settings: &BradleyTerryConfig,
+        data: Box<dyn Items>,
+        passes: &DataPasses,
+    ) -> Result<PairSource> {
+        let DataPasses {
+            epochs,
+            batch_pairs,
+            seed,
+        } = *passes;
+        PairSource::new(data, settings, batch_pairs, epochs, seed)
+    }
+
+    fn held_out(settings: &BradleyTerryConfig, data: Pairs) -> Result<PairBatch> {
+        PairBatch::new(data, settings)
+    }
+}

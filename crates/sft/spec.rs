@@ -1,0 +1,75 @@
+//! What is said about supervised fine-tuning.
+
+use crate::{Batch, Config, DemonstrationSource, PerStep, Sft};
+use rlhf_objective::{Items, Result, Sequences};
+use rlhf_train::{
+    Aim, DataPasses, Defaults, LearnsFrom, MethodSpec, OfflineSpec, Preset, PriorUse, RunShape,
+    StepSize,
+};
+
+/// Supervised fine-tuning, as a registry lists it.
+#[derive(Debug, Clone, Copy)]
+pub struct SftSpec;
+
+impl MethodSpec for SftSpec {
+    type Settings = Config;
+
+    const NAME: &'static str = "sft";
+    const PRESETS: &'static [Preset] = &[Preset {
+        name: "sft",
+        about: "Supervised fine-tuning",
+        prior: "reference",
+    }];
+    const LEARNS_FROM: LearnsFrom = LearnsFrom::Demonstrations;
+    const PRIOR: PriorUse = PriorUse::Nothing;
+
+    fn defaults() -> Defaults {
+        Defaults {
+            beta: 0.0,
+            learning_rate: 2e-5,
+            epochs: 3,
+            ..Defaults::default()
+        }
+    }
+
+    fn check(_: &Config, _: &RunShape) -> Result<()> {
+        Ok(())
+    }
+
+    fn summary(_: &Config, aim: &Aim<'_>) -> String {
+        format!(
+            "{}: maximum likelihood of the demonstrations",
+            aim.objective
+        )
+    }
+}
+
+impl OfflineSpec for SftSpec {
+    type Data = Box<dyn Items>;
+    type HeldOut = Sequences;
+    type Learner = Sft;
+    type Source = DemonstrationSource;
+
+    fn learner(_: &Config) -> Result<Sft> {
+        Ok(Sft)
+    }
+
+    fn source(
+        settings: &Config,
+        data: Box<dyn Items>,
+        passes: &DataPasses,
+    ) -> Result<DemonstrationSource> {
+        DemonstrationSource::new(data, settings.per_step, passes.epochs, passes.seed)
+    }
+
+    fn held_out(_: &Config, data: Sequences) -> Result<Batch> {
+        Batch::new(data)
+    }
+
+    fn step_size(settings: &Config) -> StepSize {
+        match settings.per_step {
+            PerStep::Sequences(size) => StepSize::Items(size, "sequence"),
+            PerStep::Tokens(most) => StepSize::Tokens(most),
+        }
+    }
+}

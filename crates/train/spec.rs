@@ -1,0 +1,354 @@
+//! What the folder of a method says about it. A registry lists these; nobody else knows a method by its
+//! name.
+
+use crate::{Learner, Method, Source};
+use rlhf_objective::{Adaptive, Beta, Error, Result, Target};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+
+/// What a method learns from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LearnsFrom {
+    /// Responses that the policy draws to prompts, and their rewards.
+    Samples,
+    /// Preference pairs.
+    Pairs,
+    /// Single answers, each preferred or not.
+    UnpairedPreferences,
+    /// Demonstrations.
+    Demonstrations,
+}
+
+/// A field of a data row, beside its texts, that a loss may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowField {
+    /// What a pair weighs.
+    Weight,
+    /// By how much the chosen response should win.
+    Margin,
+    /// Which response is better, or whether it is good.
+    Label,
+}
+
+/// What the prior is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PriorUse {
+    /// Nothing.
+    Nothing,
+    /// The KL to it is what β prices.
+    Penalty,
+    /// Responses that a finished reward model is scaled on.
+    Scale,
+}
+
+/// The network that a method trains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trains {
+    /// A policy.
+    Policy,
+    /// A policy, and a critic that says how much reward is to come.
+    PolicyAndCritic,
+    /// A reward model.
+    RewardModel,
+}
+
+/// A name for a method with a prior, as in `--objective ppo-kl`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Preset {
+    /// The name of the objective.
+    pub name: &'static str,
+    /// What it is, in a line of the help.
+    pub about: &'static str,
+    /// The kind of its prior, which `[prior]` overrides.
+    pub prior: &'static str,
+}
+
+/// The default values that depend on the method.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Defaults {
+    /// β, in units of the reward a nat.
+    pub beta: f64,
+    /// The greatest learning rate.
+    pub learning_rate: f64,
+    /// The share of the steps over which the learning rate rises.
+    pub warmup: f64,
+    /// Responses to each prompt; what learns from data draws none.
+    pub samples_per_prompt: usize,
+    /// Passes over the data; what learns from samples has iterations.
+    pub epochs: usize,
+}
+
+impl Default for Defaults {
+    /// Of a method that learns from samples.
+    fn default() -> Self {
+        Self {
+            beta: 0.05,
+            learning_rate: 1e-5,
+            warmup: 0.0,
+            samples_per_prompt: 1,
+            epochs: 1,
+        }
+    }
+}
+
+/// What the settings of a method must fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunShape {
+    /// Responses drawn in an iteration.
+    pub responses: usize,
+    /// Prompts of an iteration.
+    pub prompts: usize,
+    /// Whether log p₀ is 0 of every response: there is no reference to compare with.
+    pub constant_prior: bool,
+}
+
+impl RunShape {
+    /// Whether each optimizer step sees as much of an iteration's `items`, called `what`, as every other.
+    ///
+    /// # Errors
+    /// If `minibatches` does not divide them.
+    pub fn check_minibatches(minibatches: usize, items: usize, what: &str) -> Result<()> {
+        if items.is_multiple_of(minibatches) {
+            return Ok(());
+        }
+        Err(Error::Unsupported(format!(
+            "method.minibatches = {minibatches} does not divide the {items} {what} of an iteration: the \
+             steps would not be of one size; change it, or sampling.rollouts"
+        )))
+    }
+}
+
+/// How many items an optimizer step takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepSize {
+    /// So many pairs, as `train.batch_pairs` says.
+    BatchPairs,
+    /// So many of what is named.
+    Items(usize, &'static str),
+    /// As many as have together at most so many tokens.
+    Tokens(usize),
+}
+
+/// How the responses of an iteration are gone over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Updates {
+    /// Passes over them.
+    pub epochs: usize,
+    /// Optimizer steps of a pass.
+    pub minibatches: usize,
+    /// Whether an iteration may end before its last step.
+    pub may_stop_early: bool,
+}
+
+impl Updates {
+    /// One step on all responses.
+    pub const ONE: Self = Self {
+        epochs: 1,
+        minibatches: 1,
+        may_stop_early: false,
+    };
+}
+
+/// What a run optimizes over, for sentences about it.
+#[derive(Debug, Clone, Copy)]
+pub struct Aim<'a> {
+    /// The name of the objective.
+    pub objective: &'a str,
+    /// β.
+    pub beta: &'a Beta,
+    /// The prior in formulas; none where log p₀ is 0 of every response.
+    pub prior: Option<&'a str>,
+}
+
+impl Aim<'_> {
+    /// "prior(y|x)·", or nothing where the prior is constant.
+    #[must_use]
+    pub fn weight(&self) -> String {
+        self.prior
+            .map_or_else(String::new, |prior| format!("{prior}(y|x)·"))
+    }
+
+    /// "maximize E\[r\] − β·KL(π ‖ prior)", which is β·H(π) where the prior is constant.
+    #[must_use]
+    pub fn maximizes(&self) -> String {
+        let penalty = match self.prior {
+            Some(prior) => format!("− β·KL(π ‖ {prior})"),
+            None => "+ β·H(π)".into(),
+        };
+        let objective = self.objective;
+        format!("{objective}: maximize E[r] {penalty}, r the reward of a response")
+    }
+
+    /// π* = p₀·exp(r/β)/Z, the optimum of a method that maximizes J.
+    #[must_use]
+    pub fn optimum(&self) -> String {
+        let weight = self.weight();
+        match self.beta {
+            Beta::Fixed(beta) if *beta == 0.0 => {
+                "π* gives each prompt only its responses of greatest reward".into()
+            }
+            Beta::Fixed(beta) => format!("π*(y|x) ∝ {weight}exp(r/{beta})"),
+            Beta::Adaptive(_) => format!("π*(y|x) ∝ {weight}exp(r/β), which moves with β"),
+        }
+    }
+
+    /// β in words.
+    #[must_use]
+    pub fn price(&self) -> String {
+        match self.beta {
+            Beta::Fixed(beta) => format!("{beta} units of the reward a nat"),
+            Beta::Adaptive(Adaptive {
+                beta: start,
+                target,
+                lowest,
+                greatest,
+                ..
+            }) => {
+                let held = match target {
+                    Target::Kl(nats) => format!("the KL at {nats}"),
+                    Target::Entropy(nats) => format!("the entropy at {nats}"),
+                };
+                format!(
+                    "from {start}, moved to hold {held} nats a sequence, between {lowest} and \
+                     {greatest}"
+                )
+            }
+        }
+    }
+}
+
+/// A method as its folder declares it: its name, its settings, what it needs, and where it rests.
+///
+/// It is also an [`OnlineSpec`] or an [`OfflineSpec`], by the loop that runs it.
+pub trait MethodSpec: 'static {
+    /// `[method]`: typed, with defaults.
+    type Settings: Clone
+        + Debug
+        + Default
+        + PartialEq
+        + Serialize
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static;
+
+    /// The name of the method.
+    const NAME: &'static str;
+    /// Its objectives: itself with one prior or another.
+    const PRESETS: &'static [Preset];
+    /// What it learns from.
+    const LEARNS_FROM: LearnsFrom;
+    /// The network that it trains.
+    const TRAINS: Trains = Trains::Policy;
+    /// What it asks the prior for.
+    const PRIOR: PriorUse = PriorUse::Penalty;
+    /// The fields of data rows that its loss uses, beside the texts.
+    const ROW_FIELDS: &'static [RowField] = &[];
+    /// Whether it has an optimum at β = 0.
+    const ALLOWS_ZERO_BETA: bool = true;
+    /// The fewest responses to a prompt that it learns from: 2 where it compares them.
+    const LEAST_RESPONSES: usize = 1;
+
+    /// The defaults of what belongs to no method alone.
+    fn defaults() -> Defaults {
+        Defaults::default()
+    }
+
+    /// Refuses settings that make no sense, or do not fit the run.
+    ///
+    /// # Errors
+    /// If one is out of its range; the message names it.
+    fn check(settings: &Self::Settings, run: &RunShape) -> Result<()>;
+
+    /// What is maximized or minimized, in a line.
+    fn summary(_settings: &Self::Settings, aim: &Aim<'_>) -> String {
+        aim.maximizes()
+    }
+
+    /// Where it rests, in a line: π*, or what instead.
+    fn optimum(_settings: &Self::Settings, aim: &Aim<'_>) -> String {
+        aim.optimum()
+    }
+
+    /// What β is to it, in a line.
+    fn price(_settings: &Self::Settings, aim: &Aim<'_>) -> String {
+        aim.price()
+    }
+
+    /// What `--help` says of its settings, below the options; most say nothing.
+    #[must_use]
+    fn help() -> String {
+        String::new()
+    }
+}
+
+/// A method that learns from the policy's own samples, run by [`online`](crate::online).
+pub trait OnlineSpec: MethodSpec {
+    /// The method.
+    type Method: Method;
+
+    /// The method with these settings.
+    ///
+    /// # Errors
+    /// If a setting is out of its range.
+    fn method(settings: &Self::Settings) -> Result<Self::Method>;
+
+    /// How the responses of an iteration are gone over.
+    fn updates(_settings: &Self::Settings) -> Updates {
+        Updates::ONE
+    }
+}
+
+/// How often an offline run goes over its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DataPasses {
+    /// Passes.
+    pub epochs: usize,
+    /// `train.batch_pairs`: pairs an optimizer step, of methods that learn from pairs.
+    pub batch_pairs: usize,
+    /// The seed of the order.
+    pub seed: u64,
+}
+
+/// A method that learns from a fixed data set, run by [`offline`](crate::offline).
+pub trait OfflineSpec: MethodSpec {
+    /// What all its batches are made of.
+    type Data;
+    /// What it is measured on at the end.
+    type HeldOut;
+    /// Its loss.
+    type Learner: Learner;
+    /// Its batches.
+    type Source: Source<Batch = <Self::Learner as Learner>::Batch>;
+
+    /// The loss with these settings.
+    ///
+    /// # Errors
+    /// If a setting is out of its range.
+    fn learner(settings: &Self::Settings) -> Result<Self::Learner>;
+
+    /// All batches of a run.
+    ///
+    /// # Errors
+    /// If the data are none, or not what the method learns from.
+    fn source(
+        settings: &Self::Settings,
+        data: Self::Data,
+        passes: &DataPasses,
+    ) -> Result<Self::Source>;
+
+    /// What was held out, as one batch.
+    ///
+    /// # Errors
+    /// As [`source`](Self::source).
+    fn held_out(
+        settings: &Self::Settings,
+        data: Self::HeldOut,
+    ) -> Result<<Self::Learner as Learner>::Batch>;
+
+    /// How many items an optimizer step takes.
+    fn step_size(_settings: &Self::Settings) -> StepSize {
+        StepSize::BatchPairs
+    }
+}
