@@ -13,7 +13,8 @@ pub(crate) fn train() -> String {
              configs/ppo-kl.toml.\n\n";
     let registry = Registry::default();
     let methods: Vec<&str> = registry
-        .methods()
+        .catalog()
+        .methods
         .facts()
         .map(|facts| facts.help.as_str())
         .filter(|help| !help.is_empty())

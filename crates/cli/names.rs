@@ -6,7 +6,11 @@ use rlhf_experiment::{BackendName, DtypeName, Registry};
 
 /// The objectives that are built in.
 pub(crate) fn objectives() -> PossibleValuesParser {
-    let objectives = Registry::default().methods().objectives().into_iter();
+    let objectives = Registry::default()
+        .catalog()
+        .methods
+        .objectives()
+        .into_iter();
     let value = |preset: rlhf_train::Preset| PossibleValue::new(preset.name).help(preset.about);
     PossibleValuesParser::new(objectives.map(|objective| value(objective.preset)))
 }

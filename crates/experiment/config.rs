@@ -10,7 +10,8 @@ mod prior;
 mod sections;
 
 pub use beta::{AdaptiveBeta, BetaSetting};
-pub use prior::{FitSection, MeanName, PriorKind, PriorSection};
+pub(crate) use prior::NoPrior;
+pub use prior::{PathSlot, PriorFacts, PriorSection, Priors};
 pub use sections::{
     BackendName, Critic, DataSection, DtypeName, EvalSection, ModelSection, OptimSection,
     SamplingSection, TrainSection,
@@ -48,6 +49,9 @@ pub struct Config {
     pub train: TrainSection,
     /// `[eval]`
     pub eval: EvalSection,
+    /// The folder of the fits of the prior, once there is a run folder to hold them.
+    #[serde(skip)]
+    pub prior_fits: Option<PathBuf>,
 }
 
 /// What a file and flags give, laid over the defaults: [`Config`] before its method is known.
@@ -57,7 +61,8 @@ pub(crate) struct Sections {
     objective: String,
     beta: BetaSetting,
     model: ModelSection,
-    prior: PriorSection,
+    /// Read by its kind.
+    pub(crate) prior: toml::Table,
     #[serde(default)]
     reward: Option<Rule>,
     data: DataSection,
@@ -72,12 +77,12 @@ pub(crate) struct Sections {
 
 impl Sections {
     /// The settings of a run by this method.
-    pub(crate) fn with(self, method: Method) -> Config {
+    pub(crate) fn with(self, method: Method, prior: PriorSection) -> Config {
         let Self {
             objective,
             beta,
             model,
-            prior,
+            prior: _,
             reward,
             data,
             _method: _,
@@ -98,11 +103,17 @@ impl Sections {
             optim,
             train,
             eval,
+            prior_fits: None,
         }
     }
 }
 
 impl Config {
+    /// Notes that fits of the prior are in the run folder `folder`.
+    pub(crate) fn locate_fits(&mut self, folder: &Path) {
+        self.prior_fits = Some(folder.join("prior"));
+    }
+
     /// Whether it learns from the policy's own samples.
     #[must_use]
     pub fn online(&self) -> bool {
@@ -113,9 +124,9 @@ impl Config {
     /// the folder can be moved.
     pub fn stored_in(mut self, folder: &Path) -> Result<Self> {
         let folder = std::path::absolute(folder)?;
-        for (_, path) in self.paths() {
-            if let Ok(inside) = path.strip_prefix(&folder) {
-                *path = inside.into();
+        for (_, mut path) in self.paths() {
+            if let Ok(inside) = path.get().strip_prefix(&folder) {
+                path.set(inside.into());
             }
         }
         Ok(self)
@@ -124,18 +135,18 @@ impl Config {
     /// As it was before [`stored_in`](Self::stored_in), wherever the folder is now.
     pub fn read_from(mut self, folder: &Path) -> Result<Self> {
         let folder = std::path::absolute(folder)?;
-        for (_, path) in self.paths() {
-            let here = folder.join(&path);
+        for (_, mut path) in self.paths() {
+            let here = folder.join(path.get());
             // A repository of the hub is stored with its commit, as owner/name@commit.
-            if here.exists() || !path.to_string_lossy().contains('@') {
-                *path = here;
+            if here.exists() || !path.get().to_string_lossy().contains('@') {
+                path.set(here);
             }
         }
         Ok(self)
     }
 
     /// Every path with its key.
-    pub fn paths(&mut self) -> Vec<(String, &mut PathBuf)> {
+    pub fn paths(&mut self) -> Vec<(String, PathSlot<'_>)> {
         let own = [
             ("model.path", &mut self.model.path),
             ("data.train", &mut self.data.train),
@@ -143,9 +154,10 @@ impl Config {
             ("data.chat_template", &mut self.data.chat_template),
         ];
         let own = own.into_iter();
-        let own = own.filter_map(|(key, path)| Some((key.to_string(), path.as_mut()?)));
+        let own =
+            own.filter_map(|(key, path)| Some((key.to_string(), PathSlot::Path(path.as_mut()?))));
         let reward = self.reward.iter_mut().flat_map(Rule::files);
-        let reward = reward.map(|path| ("reward".to_string(), path));
+        let reward = reward.map(|path| ("reward".to_string(), PathSlot::Path(path)));
         own.chain(self.prior.paths("prior")).chain(reward).collect()
     }
 }

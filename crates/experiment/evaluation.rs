@@ -6,7 +6,7 @@ use crate::error::Usage;
 use crate::lengths;
 use crate::networks::{model_path, network};
 use crate::notes::note;
-use crate::prior::prior;
+use crate::prior::{load, prior};
 use crate::progress::busy;
 use crate::record::say_changes;
 use crate::resolve::{self, Missing, Settled};
@@ -211,7 +211,7 @@ impl<'s> Judge<'s> {
     /// # Errors
     /// If something cannot be loaded, or the reward fails.
     pub fn of_run(&mut self, run: &Path, config: &Config) -> Result<Vec<FrontierPoint>> {
-        let (mut prior, _) = prior(config)?.load()?;
+        let (mut prior, _) = load(prior(config)?, config)?;
         let name = name_of(run);
         let sampling = self.sampling(self.config.eval.samples_per_prompt)?;
         let mut points = Vec::new();
@@ -243,7 +243,7 @@ impl<'s> Judge<'s> {
         if samples == 0 {
             return Ok(Vec::new());
         }
-        let (mut prior, _) = prior(&self.config)?.load()?;
+        let (mut prior, _) = load(prior(&self.config)?, &self.config)?;
         if let Err(why) = prior.decoder() {
             note(format_args!("the best possible policy is not drawn: {why}"));
             return Ok(Vec::new());
@@ -256,7 +256,7 @@ impl<'s> Judge<'s> {
 
     /// The rewards of so many responses of the first run's prior to each prompt.
     pub fn prior_rewards(&mut self, samples: usize) -> Result<Draws> {
-        let (mut prior, _) = prior(&self.config)?.load()?;
+        let (mut prior, _) = load(prior(&self.config)?, &self.config)?;
         let sampling = self.sampling(samples)?;
         let decode = |ids: &[u32]| self.vocabulary.tokenizer.decode(ids);
         let trial = trial(&self.prompts, &sampling, &decode, &self.config);
@@ -300,7 +300,7 @@ fn held_out_prompts(
     config: &Config,
     vocabulary: &Vocabulary,
 ) -> Result<Vec<Arc<Prompt>>> {
-    let mut held_out = open_data(config, vocabulary, session.registry.methods())?.held_out;
+    let mut held_out = open_data(config, vocabulary, &session.registry.catalog().methods)?.held_out;
     some_prompts(config, &mut held_out)
 }
 

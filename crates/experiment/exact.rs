@@ -4,7 +4,7 @@ use crate::config::{BetaSetting, Config};
 use crate::evaluation::{Judge, name_of, stages};
 use crate::lengths;
 use crate::networks::network;
-use crate::prior::prior;
+use crate::prior::{load, prior};
 use crate::progress::busy;
 use anyhow::{Result, bail, ensure};
 use rlhf_eval::{Exact, Listing, Standing};
@@ -34,7 +34,7 @@ pub struct Row {
 /// The prior of a run, all its checkpoints, and the optimum at its β.
 pub fn of_run(judge: &mut Judge<'_>, run: &Path) -> Result<Vec<Row>> {
     let config = judge.comparable(run)?;
-    let (mut prior, _) = self::prior(&config)?.load()?;
+    let (mut prior, _) = load(prior(&config)?, &config)?;
     let exact = judge.exact(&mut *prior, &config)?;
     let mut policies = Vec::new();
     for stage in stages(run, &config)? {

@@ -1,6 +1,7 @@
 //! The files that a run reads, by the settings that name them.
 
 use crate::config::Config;
+use crate::prior_fit::fit_folders;
 use anyhow::{Result, bail};
 use rlhf_hub::checkpoint_files;
 use rlhf_journal::{Input, InputFile, Stamp};
@@ -20,6 +21,7 @@ pub(crate) fn inputs(stored: &Config, local: &Config) -> Result<Vec<Input>> {
     let (mut paths, mut places) = (stored.clone(), local.clone());
     let mut seen: Vec<String> = Vec::new();
     for ((key, stored), (_, at)) in paths.paths().into_iter().zip(places.paths()) {
+        let (stored, at) = (&stored.get(), &at.get());
         let count = seen.iter().filter(|seen| **seen == key).count();
         // A sum of rewards names several files by one key.
         let setting = match count {
@@ -52,8 +54,8 @@ pub(crate) fn inputs(stored: &Config, local: &Config) -> Result<Vec<Input>> {
 pub(crate) fn fitted(local: &Config, folder: &Path) -> Result<Vec<Input>> {
     let folder = std::path::absolute(folder)?;
     let mut found = Vec::new();
-    for (index, section) in local.prior.fits().into_iter().enumerate() {
-        let Some(at) = &section.fitted else { continue };
+    for (index, at) in fit_folders(local).into_iter().enumerate() {
+        let at = &at.join("final");
         let stored = at.strip_prefix(&folder).unwrap_or(at);
         let setting = match index {
             0 => "prior.fitted".to_string(),

@@ -3,10 +3,11 @@
 mod explain;
 mod merge;
 
-use crate::config::{Config, PriorKind, Sections};
-use crate::method::{Methods, Objective, SettingsError};
+use crate::catalog::Catalog;
+use crate::config::{Config, NoPrior, Sections};
+use crate::method::{Objective, SettingsError};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use explain::broken;
 use merge::merge;
 use serde::de::DeserializeOwned;
@@ -21,7 +22,7 @@ const OBJECTIVE: &str = "ppo-kl";
 
 /// What the user gave, later entries winning.
 pub struct Layers {
-    methods: Methods,
+    catalog: Catalog,
     file: Option<File>,
     sets: Vec<Set>,
 }
@@ -46,7 +47,7 @@ impl Layers {
     ///
     /// # Errors
     /// If it cannot be read, or is not TOML.
-    pub fn new(methods: &Methods, file: Option<&Path>) -> Result<Self> {
+    pub fn new(catalog: &Catalog, file: Option<&Path>) -> Result<Self> {
         let read = |path: &Path| -> Result<File> {
             let text = std::fs::read_to_string(path)
                 .with_context(|| format!("cannot read the config file {}", path.display()))?;
@@ -58,7 +59,7 @@ impl Layers {
             })
         };
         Ok(Self {
-            methods: methods.clone(),
+            catalog: catalog.clone(),
             file: file.map(read).transpose()?,
             sets: Vec::new(),
         })
@@ -98,17 +99,21 @@ impl Layers {
     }
 
     /// The kind of prior, as far as the file or the objective says it.
-    pub fn prior_kind(&self) -> Result<PriorKind> {
+    ///
+    /// # Errors
+    /// If there is no objective of the name that is given.
+    pub fn prior_kind(&self) -> Result<String> {
         let of_file = self.file.as_ref().and_then(|file| file.table.get("prior"));
         match of_file.and_then(|prior| prior.get("kind")) {
-            Some(kind) => self.typed(kind.clone(), "prior.kind"),
-            None => Ok(Config::defaults(&self.objective()?)?.prior.kind),
+            Some(kind) => Ok(kind.as_str().unwrap_or_default().into()),
+            None => Ok(self.objective()?.preset.prior.into()),
         }
     }
 
     /// The whole configuration, checked.
     pub fn resolve(&self) -> Result<Config> {
-        let mut table = Table::try_from(Config::defaults(&self.objective()?)?)?;
+        let mut table =
+            Table::try_from(Config::defaults(&self.objective()?, &self.catalog.priors)?)?;
         let mut given = Table::new();
         if let Some(file) = &self.file {
             merge(&mut table, &file.table);
@@ -129,7 +134,16 @@ impl Layers {
         let sections: Sections = self.typed(Value::Table(table), "")?;
         let method = self.objective()?.entry().with_settings(method);
         let method = method.map_err(|error| self.explained(&error, "method"))?;
-        let mut config = sections.with(method);
+        let prior = self.catalog.priors.section(sections.prior.clone());
+        let prior = prior.map_err(|NoPrior { key, message }| match key.as_str() {
+            // It names its key itself.
+            _ if message.starts_with("prior.") => {
+                anyhow!("{}{message}", self.place("prior"))
+            }
+            "" => self.explain("prior", &message),
+            key => self.explain(&format!("prior.{key}"), &message),
+        })?;
+        let mut config = sections.with(method, prior);
         let fields = given.get("data").and_then(|data| data.get("fields"));
         let named = |key: &str| fields.is_some_and(|fields| fields.get(key).is_some());
         config
@@ -137,9 +151,8 @@ impl Layers {
             .fields
             .settle(named)
             .map_err(anyhow::Error::msg)?;
-        config.prior.complete();
         config.beta.complete();
-        config.check(&self.methods)?;
+        config.check(&self.catalog)?;
         Ok(config)
     }
 
@@ -174,7 +187,7 @@ impl Layers {
             (None, Some(file)) => file.table.get("objective"),
             (None, None) => None,
         };
-        let objectives = self.methods.objectives();
+        let objectives = self.catalog.methods.objectives();
         let names: Vec<_> = objectives.iter().map(|one| one.preset.name).collect();
         let name = match value {
             None => OBJECTIVE,
@@ -187,7 +200,7 @@ impl Layers {
             let built = names.join(", ");
             bail!("objective `{name}` is not built in yet; these are: {built}");
         }
-        self.methods.objective(name).ok_or_else(|| {
+        self.catalog.methods.objective(name).ok_or_else(|| {
             let known: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
             let known = known.join(", ");
             let message = format!("unknown variant `{name}`, expected one of {known}");
@@ -199,13 +212,14 @@ impl Layers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{AdaptiveBeta, BetaSetting, PriorKind};
+    use crate::config::{AdaptiveBeta, BetaSetting};
+    use crate::registry::Registry;
 
     fn resolve(file: &str, sets: &[&str]) -> Result<Config> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("run.toml");
         std::fs::write(&path, file)?;
-        let mut layers = Layers::new(Some(&path))?;
+        let mut layers = Layers::new(Registry::default().catalog(), Some(&path))?;
         for set in sets {
             layers.set(set)?;
         }
@@ -216,11 +230,11 @@ mod tests {
     fn later_layers_win() {
         let file = "objective = \"dpo\"\nbeta = 0.2\n[optim]\nclip = 2.0\n";
         let config = resolve(file, &["optim.clip=3", "model.path=my/model"]).unwrap();
-        assert_eq!(config.objective, ObjectiveName::Dpo);
+        assert_eq!(config.objective, "dpo");
         assert_eq!(config.beta, BetaSetting::Fixed(0.2));
         assert_eq!((config.optim.clip, config.optim.learning_rate), (3.0, 1e-6));
         assert_eq!(config.model.path.as_deref(), Some(Path::new("my/model")));
-        assert_eq!(config.prior.kind, PriorKind::Reference);
+        assert_eq!(config.prior.facts().name, "reference");
         let adaptive = resolve(
             "beta = { start = 0.2, target_kl = 6, horizon = 10000 }",
             &[],

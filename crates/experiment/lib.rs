@@ -9,6 +9,7 @@
 //! a program adds to it can be named in settings as any other.
 
 mod before_after;
+mod catalog;
 mod changes;
 mod config;
 mod dataset;
@@ -48,10 +49,11 @@ mod target;
 mod vocabulary;
 mod words;
 
+pub use catalog::Catalog;
 pub use changes::Changes;
 pub use config::{
     AdaptiveBeta, BackendName, BetaSetting, Config, Critic, DataSection, DtypeName, EvalSection,
-    FitSection, MeanName, ModelSection, OptimSection, PriorKind, PriorSection, SamplingSection,
+    ModelSection, OptimSection, PathSlot, PriorFacts, PriorSection, Priors, SamplingSection,
     TrainSection,
 };
 pub use dataset::{

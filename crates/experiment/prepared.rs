@@ -1,10 +1,10 @@
 //! Everything that a run needs, opened and checked once: its plan shows it, the run consumes it.
 
+use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::dataset::{Parts, open_data, some_prompts};
-use crate::method::Methods;
 use crate::networks::model_path;
-use crate::prior::prior;
+use crate::prior::{check_folders, prior};
 use crate::reward::check_reward;
 use crate::vocabulary::Vocabulary;
 use crate::words::nothing_left;
@@ -30,16 +30,16 @@ impl Prepared {
     ///
     /// # Errors
     /// If something is missing, is malformed, or does not fit the rest.
-    pub fn open(config: Config, methods: &Methods) -> Result<Self> {
+    pub fn open(config: Config, catalog: &Catalog) -> Result<Self> {
         let vocabulary = Vocabulary::load(model_path(&config)?)?;
         if config.method.facts().prior != PriorUse::Nothing {
-            prior(&config)?.check(vocabulary.size)?;
+            check_folders(&prior(&config)?, vocabulary.size)?;
         }
-        let fits = prior_fit::check(methods, &config, &vocabulary)?;
+        let fits = prior_fit::check(catalog, &config, &vocabulary)?;
         if config.reward.is_some() {
             check_reward(&config, &vocabulary)?;
         }
-        let parts = open_data(&config, &vocabulary, methods)?;
+        let parts = open_data(&config, &vocabulary, &catalog.methods)?;
         let prepared = Self {
             config,
             vocabulary,

@@ -135,8 +135,8 @@ fn possible(first: usize, numbers: &[f32]) -> Result<()> {
 fn described(checksums: &Value, config: &Config) -> String {
     let mut section = config.clone();
     // What is in the files is told by the checksums of the networks; where they are is no matter.
-    for (_, path) in section.paths() {
-        path.clear();
+    for (_, mut path) in section.paths() {
+        path.set(PathBuf::new());
     }
     let sums: Vec<_> = checksums
         .as_array()

@@ -1,15 +1,17 @@
-//! What a run can name, and what runs it.
+//! What a run can name, and what runs it: methods and priors.
 //!
 //! Each method is listed once, here; what a program of one's own adds joins the same tables.
 
+use crate::catalog::Catalog;
 use crate::dataset::Parts;
-use crate::method::{Listed, Method, Methods};
+use crate::method::{Listed, Method};
 use crate::run::{OfflineData, OpenData, RunContext};
 use anyhow::{Context, Result};
 use rlhf_data::Corpus;
 use rlhf_dpo::{DpoSpec, KtoSpec};
 use rlhf_policy::ActorCritic;
 use rlhf_ppo::PpoSpec;
+use rlhf_prior::{PriorKind, PriorKinds};
 use rlhf_reinforce::{GrpoSpec, ReinforceSpec, RlooSpec, VarGradSpec};
 use rlhf_reward::BradleyTerrySpec;
 use rlhf_sft::SftSpec;
@@ -22,17 +24,19 @@ type Runner = Arc<
     dyn Fn(&Method, Parts<Corpus>, RunContext<'_>, &mut ActorCritic) -> Result<Ended> + Send + Sync,
 >;
 
-/// The methods there are.
+/// The methods and priors there are.
 #[derive(Clone)]
 pub struct Registry {
-    methods: Methods,
+    catalog: Catalog,
     runners: HashMap<&'static str, Runner>,
 }
 
 impl Default for Registry {
     /// All that are built in.
     fn default() -> Self {
-        Self::empty()
+        let mut empty = Self::empty();
+        rlhf_prior::add_all(&mut empty.catalog.priors);
+        empty
             .online::<PpoSpec>()
             .online::<RlooSpec>()
             .online::<ReinforceSpec>()
@@ -48,7 +52,7 @@ impl Default for Registry {
 impl Registry {
     fn empty() -> Self {
         Self {
-            methods: Methods::default(),
+            catalog: Catalog::default(),
             runners: HashMap::new(),
         }
     }
@@ -56,7 +60,7 @@ impl Registry {
     /// Adds a method that learns from the policy's own samples.
     #[must_use]
     pub fn online<S: OnlineSpec>(mut self) -> Self {
-        self.methods.add(Listed::<S>::online());
+        self.catalog.methods.add(Listed::<S>::online());
         let runner: Runner = Arc::new(|method, parts, context, networks| {
             context.online(parts, networks, S::method(settings::<S>(method)?)?)
         });
@@ -70,7 +74,7 @@ impl Registry {
     where
         OfflineData<S::Data, S::HeldOut>: OpenData,
     {
-        self.methods.add(Listed::<S>::offline());
+        self.catalog.methods.add(Listed::<S>::offline());
         let runner: Runner = Arc::new(|method, parts, context, networks| {
             context.offline::<S>(parts, networks, settings::<S>(method)?)
         });
@@ -78,10 +82,17 @@ impl Registry {
         self
     }
 
-    /// All methods.
+    /// Adds a kind of prior.
     #[must_use]
-    pub fn methods(&self) -> &Methods {
-        &self.methods
+    pub fn prior<K: PriorKind>(mut self) -> Self {
+        self.catalog.priors.add::<K>();
+        self
+    }
+
+    /// Everything that settings can name.
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
     }
 
     /// Runs the method of the settings.

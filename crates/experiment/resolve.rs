@@ -82,18 +82,19 @@ impl Locator {
         let (mut kept, mut local) = (config.clone(), config);
         let mut fetched: Vec<Fetched> = Vec::new();
         let words: Vec<PathBuf> = local.reward.iter().flat_map(words).collect();
-        for ((key, kept), (_, local)) in kept.paths().into_iter().zip(local.paths()) {
+        for ((key, mut stored), (_, mut here)) in kept.paths().into_iter().zip(local.paths()) {
+            let named = stored.get();
             let holds = match key.as_str() {
-                _ if words.contains(kept) => Holds::Words,
+                _ if words.contains(&named) => Holds::Words,
                 key if key.starts_with("data.") || key.ends_with(".data") => Holds::Data,
                 _ => Holds::Model,
             };
-            let known = repository(holds, kept).filter(|_| !kept.exists());
-            let known = known.and_then(|named| fetched.iter().find(|one| one.repository == named));
+            let known = repository(holds, &named).filter(|_| !named.exists());
+            let known = known.and_then(|known| fetched.iter().find(|one| one.repository == known));
             let known = known.map(|one| (one.kept(), one.local()));
-            (*kept, *local) = match known {
+            let (to_keep, to_use) = match known {
                 Some(both) => both,
-                None => match self.find(holds, kept, missing)? {
+                None => match self.find(holds, &named, missing)? {
                     Found::Here(path) => (path.clone(), path),
                     Found::Fetched(one) => {
                         let both = (one.kept(), one.local());
@@ -102,6 +103,8 @@ impl Locator {
                     }
                 },
             };
+            stored.set(to_keep);
+            here.set(to_use);
         }
         let repositories = fetched.iter().map(Fetched::record).collect();
         Ok(Settled {

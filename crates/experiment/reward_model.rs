@@ -4,7 +4,7 @@
 use crate::config::Config;
 use crate::dataset::Taught;
 use crate::notes::note;
-use crate::prior::prior;
+use crate::prior::{load, prior};
 use crate::progress::busy;
 use crate::sampling::sampling;
 use crate::vocabulary::Vocabulary;
@@ -89,7 +89,7 @@ pub(crate) fn normalize(
         note("the scores are not scaled: no language model to sample from; give --prior");
         return Ok(None);
     }
-    let (mut prior, _) = plan.load()?;
+    let (mut prior, _) = load(plan, config)?;
     let _busy = busy("drawing from the prior to scale the scores");
     let sampling = sampling(config, vocabulary)?;
     let sampling = Sampling {

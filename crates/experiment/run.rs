@@ -5,7 +5,7 @@ use crate::dataset::{Parts, Taught, say_later};
 use crate::held_out;
 use crate::interrupts::Interrupts;
 use crate::notes::warn;
-use crate::prior::prior;
+use crate::prior::{load, prior};
 use crate::prior_pass::PriorPass;
 use crate::progress::{Display, busy};
 use crate::record::Record;
@@ -220,13 +220,13 @@ impl RunContext<'_> {
         let config = self.config();
         let plan = prior(config)?;
         let folders = plan.folders.clone();
-        let (prior, checksums) = plan.load()?;
+        let (prior, checksums) = load(plan, config)?;
         let models: Value = folders
             .iter()
             .zip(checksums)
             .map(|(path, sha256)| json!({"path": path, "sha256": sha256}))
             .collect();
-        let kind = config.prior.kind;
+        let kind = config.prior.facts().name;
         self.record
             .set("prior", json!({"kind": kind, "models": models}))?;
         Ok((KlPenalty::new(prior, config.beta.beta()), models))

@@ -90,7 +90,7 @@ impl Session {
     /// # Errors
     /// If the file cannot be read, or is not TOML.
     pub fn layers(&self, file: Option<&Path>) -> Result<Layers> {
-        Layers::new(self.registry.methods(), file)
+        Layers::new(self.registry.catalog(), file)
     }
 
     /// The settings that the run in `folder` was started with.
@@ -98,7 +98,7 @@ impl Session {
     /// # Errors
     /// If there is no run, or its settings cannot be read.
     pub fn settled_of(&self, folder: &Path) -> Result<Settled> {
-        settled_of(self.registry.methods(), self.locator, folder)
+        settled_of(self.registry.catalog(), self.locator, folder)
     }
 
     /// Opens and checks everything that a run needs.
@@ -106,7 +106,7 @@ impl Session {
     /// # Errors
     /// If something is missing, is malformed, or does not fit the rest.
     pub fn prepare(&self, config: Config) -> Result<Prepared> {
-        Prepared::open(config, self.registry.methods())
+        Prepared::open(config, self.registry.catalog())
     }
 
     /// Runs what was prepared in a claimed folder; `kept` are its settings as the folder keeps them.
@@ -127,7 +127,7 @@ impl Session {
         journal.config(&format!("{STORED}{}", toml::to_string(&stored)?))?;
         let record = Record::start(&folder, &stored, local, repositories)?;
         let start = Start::fresh(local)?;
-        prepared.config.prior.locate(&std::path::absolute(&folder)?);
+        prepared.config.locate_fits(&std::path::absolute(&folder)?);
         self.go_and_show(prepared, journal, record, &start)
     }
 
@@ -199,7 +199,7 @@ impl Session {
             }
         };
         let mut config = config.clone();
-        config.prior.locate(&std::path::absolute(folder)?);
+        config.locate_fits(&std::path::absolute(folder)?);
         let prepared = self.prepare(config)?;
         match self.go(prepared, &mut journal, record, &start)? {
             (_, Ended::Done) => Ok(()),
@@ -234,7 +234,7 @@ impl Session {
             ..
         } = prepared;
         let mut run = |config: &Config, folder: &Path| self.fit(config, folder);
-        prior_fit::fit(self.registry.methods(), &config, &mut run)?;
+        prior_fit::fit(self.registry.catalog(), &config, &mut run)?;
         record.add_fitted(&config, journal.folder())?;
         let mut networks = policy(&start.folder, &config)?;
         let state = match start.checkpoint {

@@ -1,7 +1,8 @@
 //! The small world that is trained on when nothing says what to train.
 
+use crate::catalog::Catalog;
 use crate::layers::Layers;
-use crate::method::{Methods, Objective};
+use crate::method::Objective;
 use anyhow::{Context, Result};
 use rlhf_journal::write_atomic;
 use rlhf_train::{LearnsFrom, PriorUse, Trains};
@@ -52,10 +53,10 @@ fn settings(learns_from: LearnsFrom, prior: PriorUse) -> &'static [&'static str]
 ///
 /// # Errors
 /// If a setting cannot be given.
-pub fn layers(methods: &Methods, folder: &Path, objective: &Objective) -> Result<Layers> {
+pub fn layers(catalog: &Catalog, folder: &Path, objective: &Objective) -> Result<Layers> {
     let method = objective.method();
     let facts = method.facts();
-    let mut layers = Layers::new(methods, None)?;
+    let mut layers = Layers::new(catalog, None)?;
     for typed in settings(facts.learns_from, facts.prior).iter().chain(EVAL) {
         layers.set(typed)?;
     }

@@ -1,8 +1,8 @@
 //! The settings of a run, as its folder keeps them.
 
+use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::layers::Layers;
-use crate::method::Methods;
 use crate::resolve::{Locator, Missing, Settled};
 use anyhow::{Result, ensure};
 use std::path::{Path, PathBuf};
@@ -23,16 +23,16 @@ pub(crate) fn stored_in(folder: &Path) -> Result<PathBuf> {
 ///
 /// # Errors
 /// If there is no run, or its settings cannot be read.
-pub(crate) fn settled_of(methods: &Methods, locator: Locator, folder: &Path) -> Result<Settled> {
+pub(crate) fn settled_of(catalog: &Catalog, locator: Locator, folder: &Path) -> Result<Settled> {
     let path = stored_in(folder)?;
-    let mut layers = Layers::new(methods, Some(&path))?;
+    let mut layers = Layers::new(catalog, Some(&path))?;
     if !layers.says("data", "held_out_at_least") {
         // Its rows were cut by a version that held out one prompt at least.
         layers.set("data.held_out_at_least=1")?;
     }
     let config = layers.resolve()?.read_from(folder)?;
     let mut settled = locator.settle(config, Missing::Leave)?;
-    settled.local.prior.locate(&std::path::absolute(folder)?);
+    settled.local.locate_fits(&std::path::absolute(folder)?);
     Ok(settled)
 }
 
@@ -47,6 +47,7 @@ pub(crate) fn check_paths(
     needed: impl Fn(&str) -> bool,
 ) -> Result<()> {
     for (key, path) in config.clone().paths() {
+        let path = path.get();
         ensure!(
             !needed(&key) || path.exists(),
             "{} is not there any more: say where it is now under {key} in {}",

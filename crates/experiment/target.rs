@@ -20,7 +20,7 @@ pub(crate) fn describe(config: &Config) -> Result<Vec<(&'static str, String)>> {
         return Ok(vec![("objective", method.summary(&aim(None)))]);
     }
     let prior = prior(config)?;
-    let aim = aim(prior.name);
+    let aim = aim(prior.symbol);
     let mut lines = vec![("objective", method.summary(&aim)), ("prior", prior.words)];
     if let Some(rule) = &config.reward {
         let rule = toml::Value::try_from(rule)?;
@@ -75,12 +75,21 @@ fn scales(rule: &Rule, weight: f64) -> Result<Vec<(PathBuf, f64)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{AdaptiveBeta, BetaSetting, MeanName, PriorKind, PriorSection};
+    use crate::config::{AdaptiveBeta, BetaSetting, PriorSection};
     use crate::registry::Registry;
 
     fn defaults(objective: &str) -> Config {
-        let objective = Registry::default().objective(objective).unwrap();
-        Config::defaults(&objective).unwrap()
+        let registry = Registry::default();
+        let catalog = registry.catalog();
+        let objective = catalog.methods.objective(objective).unwrap();
+        Config::defaults(&objective, &catalog.priors).unwrap()
+    }
+
+    /// `[prior]` of these settings, or why it is none.
+    fn section(text: &str) -> std::result::Result<PriorSection, String> {
+        let priors = &Registry::default().catalog().priors.clone();
+        let section = priors.section(text.parse().unwrap());
+        section.map_err(|error| error.message)
     }
 
     fn target(objective: &str, beta: BetaSetting) -> String {
@@ -115,10 +124,10 @@ mod tests {
         assert!(target("ppo-kl", adaptive).contains("moves with β"));
     }
 
-    fn with(objective: &str, prior: PriorSection) -> Result<Vec<String>> {
+    fn with(objective: &str, prior: &str) -> Result<Vec<String>> {
         let mut config = defaults(objective);
         config.model.path = Some("gpt2".into());
-        config.prior = prior;
+        config.prior = section(prior).map_err(anyhow::Error::msg)?;
         Ok(describe(&config)?
             .into_iter()
             .map(|(_, line)| line)
@@ -127,79 +136,67 @@ mod tests {
 
     #[test]
     fn every_prior_says_what_it_makes_of_the_objective() {
-        let lines = with("ppo-kl", PriorSection::of(PriorKind::Counting)).unwrap();
+        let lines = with("ppo-kl", "kind = 'counting'").unwrap();
         assert!(lines[0].contains("maximize E[r] + β·H(π)"), "{lines:?}");
         assert_eq!(lines[3], "π*(y|x) ∝ exp(r/0.05)");
-        let lines = with("rloo", PriorSection::of(PriorKind::Uniform)).unwrap();
+        let lines = with("rloo", "kind = 'uniform'").unwrap();
         assert_eq!(lines[3], "π*(y|x) ∝ uniform(y|x)·exp(r/0.05)");
-        let lines = with("grpo", PriorSection::of(PriorKind::Reference)).unwrap();
+        let lines = with("grpo", "kind = 'reference'").unwrap();
         assert!(lines[3].starts_with("not π*: π(y|x) ∝ reference(y|x)·exp(r/(0.05·σ))"));
-        let mut fitted = PriorSection {
-            data: Some("demos.jsonl".into()),
-            ..PriorSection::of(PriorKind::Demonstrations)
-        };
-        fitted.complete();
-        let lines = with("ppo-kl", fitted.clone()).unwrap();
+        let lines = with("ppo-kl", "kind = 'demonstrations'\ndata = 'demos.jsonl'").unwrap();
         let words = "demonstrations: a copy of gpt2, fitted to demos.jsonl before the run, frozen; \
                      each token 0.999 × (this) and 0.001 × (uniform)";
         assert!(lines[1].starts_with(words), "{lines:?}");
         assert_eq!(lines[3], "π*(y|x) ∝ demonstrations(y|x)·exp(r/0.05)");
-        let part = |kind| Some(Box::new(PriorSection::of(kind)));
-        let mixture = PriorSection {
-            mean: Some(MeanName::Geometric),
-            weight: Some(0.25),
-            first: part(PriorKind::Reference),
-            second: part(PriorKind::Uniform),
-            ..PriorSection::of(PriorKind::Mixture)
-        };
-        let lines = with("ppo-kl", mixture.clone()).unwrap();
+        let mixture = "kind = 'mixture'\nmean = 'geometric'\nweight = 0.25\n\
+                       first = { kind = 'reference' }\nsecond = { kind = 'uniform' }";
+        let lines = with("ppo-kl", mixture).unwrap();
         let words =
             "mixture, geometric per token, of 0.75 × (reference: gpt2, frozen) and 0.25 × (un";
         assert!(lines[1].starts_with(words), "{lines:?}");
+    }
+
+    #[test]
+    fn priors_that_make_no_sense_are_refused() {
+        let mixture = "kind = 'mixture'\nmean = 'geometric'\nfirst = { kind = 'reference' }\n";
         for (prior, expected) in [
-            (PriorSection::of(PriorKind::Demonstrations), "has no source"),
-            (PriorSection::of(PriorKind::Mixture), "no prior.first"),
+            ("kind = 'demonstrations'", "has no source"),
+            ("kind = 'mixture'", "no prior.first"),
             (
-                PriorSection {
-                    second: part(PriorKind::Counting),
-                    ..mixture.clone()
-                },
+                &*format!("{mixture}second = {{ kind = 'counting' }}"),
                 "prior.second: the counting prior is not a distribution",
             ),
             (
-                PriorSection {
-                    weight: Some(1.0),
-                    ..mixture
-                },
+                &format!("{mixture}weight = 1.0\nsecond = {{ kind = 'uniform' }}"),
                 "prior.weight = 1",
             ),
             (
-                PriorSection {
-                    model: Some("demos".into()),
-                    ..fitted.clone()
-                },
+                "kind = 'demonstrations'\nmodel = 'demos'\ndata = 'demos.jsonl'",
                 "has a model and data",
             ),
             (
-                PriorSection {
-                    smoothing: Some(1.0),
-                    ..fitted
-                },
+                "kind = 'demonstrations'\nmodel = 'demos'\nfit = { epochs = 2 }",
+                "prior.fit means nothing to a prior that is fitted already",
+            ),
+            (
+                "kind = 'demonstrations'\ndata = 'demos.jsonl'\nsmoothing = 1.0",
                 "prior.smoothing = 1",
             ),
             (
-                PriorSection {
-                    smoothing: Some(0.1),
-                    ..PriorSection::of(PriorKind::Uniform)
-                },
+                "kind = 'uniform'\nsmoothing = 0.1",
                 "prior.smoothing means nothing to a prior of kind \"uniform\"",
             ),
             (
-                PriorSection {
-                    model: Some("gpt2".into()),
-                    ..PriorSection::of(PriorKind::Counting)
-                },
+                "kind = 'counting'\nmodel = 'gpt2'",
                 "prior.model means nothing to a prior of kind \"counting\"",
+            ),
+            (
+                "kind = 'reference'\nsecond = { kind = 'uniform' }",
+                "prior.second means nothing to a prior of kind \"reference\"",
+            ),
+            (
+                "kind = 'referense'",
+                "unknown variant `referense`, expected one of `counting`, `uniform`",
             ),
         ] {
             let error = with("ppo-kl", prior).unwrap_err().to_string();

@@ -1,6 +1,7 @@
 //! Data sets that need not be in memory.
 
 use crate::{Pairs, Prompt, Result, Sequences};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// A data set of which a step reads the items it needs: in memory, or from a file of any size. An item
@@ -62,5 +63,23 @@ impl Items for Vec<Arc<Prompt>> {
     fn read(&mut self, items: &[usize]) -> Result<Sequences> {
         let prompts = items.iter().map(|item| self[*item].clone()).collect();
         Sequences::from_shared(prompts, Vec::new())
+    }
+}
+
+/// The size of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PerStep {
+    /// So many responses.
+    Sequences(usize),
+    /// As many responses as have together at most so many tokens, prompts included, and one at
+    /// least.
+    Tokens(usize),
+}
+
+impl Default for PerStep {
+    /// 16 responses.
+    fn default() -> Self {
+        Self::Sequences(16)
     }
 }

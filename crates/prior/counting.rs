@@ -1,6 +1,7 @@
 //! Every response weighs 1.
 
 use crate::flat::Flat;
+use crate::kind::{NoSettings, PriorContext, PriorKind, PriorPlan};
 use rlhf_objective::{Decoder, Error, LogDist, PerToken, Prior, Result, Sequences};
 use std::ops::Range;
 
@@ -46,6 +47,31 @@ impl Prior for Counting {
              uniform prior"
                 .into(),
         ))
+    }
+}
+
+/// The counting measure, as settings name it.
+#[derive(Debug, Clone, Copy)]
+pub struct CountingKind;
+
+impl PriorKind for CountingKind {
+    type Settings = NoSettings;
+
+    const NAME: &'static str = "counting";
+    const ABOUT: &'static str = "every response weighs 1: maximum entropy";
+    const CONSTANT: bool = true;
+
+    fn plan(_: &NoSettings, context: &dyn PriorContext) -> Result<PriorPlan> {
+        let model = context.model()?;
+        Ok(PriorPlan {
+            symbol: None,
+            words: "counting: every response weighs 1, so −KL is the entropy of the policy".into(),
+            normalized: false,
+            folders: Vec::new(),
+            load: Box::new(move |networks| {
+                Ok((Box::new(Counting::new(networks.vocab(&model)?)), vec![]))
+            }),
+        })
     }
 }
 

@@ -9,11 +9,16 @@
 //! | [`Smoothed`] | closeness to one that now and then says any token |
 
 mod counting;
+mod demonstrations;
 mod flat;
 mod frozen;
+mod kind;
+mod kinds;
 mod mean;
 mod mixture;
 mod mixture_decoder;
+mod mixture_kind;
+mod reference;
 mod smoothed;
 mod uniform;
 
@@ -22,11 +27,19 @@ mod gold;
 #[cfg(test)]
 mod laws;
 
-pub use counting::Counting;
+pub use counting::{Counting, CountingKind};
+pub use demonstrations::{DemonstrationsKind, DemonstrationsSettings};
 pub use frozen::Frozen;
+pub use kind::{
+    Fit, FitSettings, FrozenNetworks, Load, Loaded, NoSettings, PathTo, PriorContext, PriorKind,
+    PriorKinds, PriorPlan,
+};
+pub use kinds::add_all;
 pub use mixture::Mixture;
+pub use mixture_kind::{MeanName, MixtureKind, MixtureSettings};
+pub use reference::{ReferenceKind, ReferenceSettings};
 pub use smoothed::Smoothed;
-pub use uniform::Uniform;
+pub use uniform::{Uniform, UniformKind};
 
 /// A pretrained model as the prior: the KL of RLHF.
 pub type Reference = Frozen;

@@ -1,6 +1,7 @@
 //! Every token is as likely as every other.
 
 use crate::flat::Flat;
+use crate::kind::{NoSettings, PriorContext, PriorKind, PriorPlan};
 use rlhf_objective::{
     Decoder, Error, LogDist, PerToken, Prior, Result, Sequences, Start, check_gather,
 };
@@ -99,5 +100,29 @@ impl Decoder for FlatDecoder {
         check_gather(rows, self.rows())?;
         self.scores.resize(rows.len() * self.vocab, 0.0);
         Ok(())
+    }
+}
+
+/// The uniform prior, as settings name it.
+#[derive(Debug, Clone, Copy)]
+pub struct UniformKind;
+
+impl PriorKind for UniformKind {
+    type Settings = NoSettings;
+
+    const NAME: &'static str = "uniform";
+    const ABOUT: &'static str = "every token is as likely as every other";
+
+    fn plan(_: &NoSettings, context: &dyn PriorContext) -> Result<PriorPlan> {
+        let model = context.model()?;
+        Ok(PriorPlan {
+            symbol: Some(Self::NAME),
+            words: "uniform: every token is as likely as every other".into(),
+            normalized: true,
+            folders: Vec::new(),
+            load: Box::new(move |networks| {
+                Ok((Box::new(Uniform::new(networks.vocab(&model)?)), vec![]))
+            }),
+        })
     }
 }

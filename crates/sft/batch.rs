@@ -1,7 +1,7 @@
 //! Demonstrations as batches.
 
-use crate::PerStep;
-use rlhf_objective::{Error, Items, Result, Sequences};
+use crate::config::passes;
+use rlhf_objective::{Error, Items, PerStep, Result, Sequences};
 use rlhf_train::{Epochs, Source};
 
 /// Responses to learn, with the weight each of their tokens has in the loss.
@@ -51,7 +51,7 @@ impl DemonstrationSource {
         if all.count() == 0 {
             return Err(Error::Empty("there are no demonstrations".into()));
         }
-        let epochs = per_step.epochs(&*all, epochs, seed)?;
+        let epochs = passes(per_step, &*all, epochs, seed)?;
         Ok(Self { all, epochs })
     }
 }

@@ -1,6 +1,6 @@
 //! The settings of supervised fine-tuning.
 
-use rlhf_objective::{Error, Items, Result};
+use rlhf_objective::{Error, Items, PerStep, Result};
 use rlhf_train::Epochs;
 use serde::{Deserialize, Serialize};
 
@@ -12,51 +12,38 @@ pub struct Config {
     pub per_step: PerStep,
 }
 
-/// The size of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PerStep {
-    /// So many responses.
-    Sequences(usize),
-    /// As many responses as have together at most so many tokens, prompts included, and one at
-    /// least.
-    Tokens(usize),
-}
-
 impl Default for Config {
     /// 16 responses a step.
     fn default() -> Self {
         Self {
-            per_step: PerStep::Sequences(16),
+            per_step: PerStep::default(),
         }
     }
 }
 
-impl PerStep {
-    /// How many steps `epochs` passes over `items` are.
-    ///
-    /// # Errors
-    /// If the size or `epochs` is zero.
-    pub fn steps(self, items: &dyn Items, epochs: usize, seed: u64) -> Result<usize> {
-        Ok(self.epochs(items, epochs, seed)?.steps())
-    }
-
-    /// `epochs` seeded passes over `items` in batches of this size.
-    pub(crate) fn epochs(self, items: &dyn Items, epochs: usize, seed: u64) -> Result<Epochs> {
-        let (costs, limit) = match self {
-            Self::Sequences(limit) => (vec![1; items.count()], limit),
-            Self::Tokens(limit) => {
-                let costs = (0..items.count()).map(|item| items.cost(item));
-                (costs.collect(), limit)
-            }
-        };
-        if limit == 0 || epochs == 0 {
-            return Err(Error::Unsupported(
-                "[method] per_step and the number of epochs must be at least 1".into(),
-            ));
+/// `epochs` seeded passes over `items` in batches of this size.
+///
+/// # Errors
+/// If the size or `epochs` is zero.
+pub(crate) fn passes(
+    per_step: PerStep,
+    items: &dyn Items,
+    epochs: usize,
+    seed: u64,
+) -> Result<Epochs> {
+    let (costs, limit) = match per_step {
+        PerStep::Sequences(limit) => (vec![1; items.count()], limit),
+        PerStep::Tokens(limit) => {
+            let costs = (0..items.count()).map(|item| items.cost(item));
+            (costs.collect(), limit)
         }
-        Ok(Epochs::new(&costs, limit, epochs, seed))
+    };
+    if limit == 0 || epochs == 0 {
+        return Err(Error::Unsupported(
+            "[method] per_step and the number of epochs must be at least 1".into(),
+        ));
     }
+    Ok(Epochs::new(&costs, limit, epochs, seed))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod learner;
 mod spec;
 
 pub use batch::{Batch, DemonstrationSource};
-pub use config::{Config, PerStep};
+pub use config::Config;
 pub use learner::Sft;
+pub use rlhf_objective::PerStep;
 pub use spec::SftSpec;

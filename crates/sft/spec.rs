@@ -1,7 +1,7 @@
 //! What is said about supervised fine-tuning.
 
 use crate::{Batch, Config, DemonstrationSource, PerStep, Sft};
-use rlhf_objective::{Items, Result, Sequences};
+use rlhf_objective::{Error, Items, Result, Sequences};
 use rlhf_train::{
     Aim, DataPasses, Defaults, LearnsFrom, MethodSpec, OfflineSpec, Preset, PriorUse, RunShape,
     StepSize,
@@ -32,8 +32,13 @@ impl MethodSpec for SftSpec {
         }
     }
 
-    fn check(_: &Config, _: &RunShape) -> Result<()> {
-        Ok(())
+    fn check(settings: &Config, _: &RunShape) -> Result<()> {
+        match settings.per_step {
+            PerStep::Sequences(0) | PerStep::Tokens(0) => Err(Error::Unsupported(
+                "method.per_step = 0: must be at least 1".into(),
+            )),
+            PerStep::Sequences(_) | PerStep::Tokens(_) => Ok(()),
+        }
     }
 
     fn summary(_: &Config, aim: &Aim<'_>) -> String {

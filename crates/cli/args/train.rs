@@ -4,7 +4,7 @@ use crate::help;
 use crate::names::{dtypes, objectives};
 use anyhow::Result;
 use clap::Args;
-use rlhf_experiment::{DtypeName, Layers, PriorKind, Session, reward_rule};
+use rlhf_experiment::{DtypeName, Layers, Session, reward_rule};
 use std::path::{Path, PathBuf};
 
 /// Trains a policy.
@@ -108,7 +108,11 @@ impl TrainArgs {
             }
         }
         if let Some(prior) = &self.prior {
-            layers.put("--prior", "prior", named_prior(prior, layers.prior_kind()?));
+            layers.put(
+                "--prior",
+                "prior",
+                named_prior(prior, &layers.prior_kind()?),
+            );
         }
         if let Some(reward) = &self.reward {
             let rule = reward_rule(reward)?;
@@ -147,7 +151,7 @@ impl TrainArgs {
 }
 
 /// `[prior]` as `--prior` names it, where it would else be of this kind.
-fn named_prior(typed: &str, kind: PriorKind) -> toml::Table {
+fn named_prior(typed: &str, kind: &str) -> toml::Table {
     let is_data = |path: &str| {
         let extension = Path::new(path).extension();
         let known = extension.is_some_and(|e| ["jsonl", "json", "txt"].iter().any(|x| e == *x));
@@ -155,7 +159,7 @@ fn named_prior(typed: &str, kind: PriorKind) -> toml::Table {
     };
     let demonstrations = typed.strip_prefix("demonstrations:");
     let path = demonstrations.unwrap_or(typed);
-    let demonstrated = demonstrations.is_some() || kind == PriorKind::Demonstrations;
+    let demonstrated = demonstrations.is_some() || kind == "demonstrations";
     let (kind, source) = match typed {
         "counting" | "uniform" | "reference" => (typed, None),
         _ if is_data(path) => ("demonstrations", Some("data")),

@@ -152,8 +152,8 @@ impl Staged {
     /// The settings of a run on it.
     fn layers(&self, session: &Session, args: &TrainArgs) -> Result<Layers> {
         let objective = args.layers(session)?.objective()?;
-        let methods = session.registry.methods();
-        let mut layers = small_world::layers(methods, self.0.path(), &objective)?;
+        let catalog = session.registry.catalog();
+        let mut layers = small_world::layers(catalog, self.0.path(), &objective)?;
         args.add_to(&mut layers)?;
         Ok(layers)
     }

@@ -1,7 +1,8 @@
 //! What no run can do, or lacks.
 
-use super::{AdaptiveBeta, BackendName, BetaSetting, Config, DtypeName, PriorKind};
-use crate::method::{Facts, Methods, objectives};
+use super::{AdaptiveBeta, BackendName, BetaSetting, Config, DtypeName};
+use crate::catalog::Catalog;
+use crate::method::{Facts, objectives};
 use anyhow::{Result, bail, ensure};
 use rlhf_data::LossOn;
 use rlhf_lm::Recompute;
@@ -16,7 +17,7 @@ impl Config {
     ///
     /// # Errors
     /// If a setting makes no sense, or means nothing to the objective; the message names it.
-    pub fn check(&self, methods: &Methods) -> Result<()> {
+    pub fn check(&self, catalog: &Catalog) -> Result<()> {
         self.check_beta()?;
         self.check_numbers()?;
         ensure!(
@@ -41,7 +42,7 @@ impl Config {
             "train.recompute = \"blocks\": the plain network keeps everything; remove it, or \
              model.backend = \"plain\""
         );
-        self.check_foreign(methods)?;
+        self.check_foreign(catalog)?;
         Ok(self.method.configured().check(&self.shape())?)
     }
 
@@ -50,7 +51,7 @@ impl Config {
         RunShape {
             responses: self.sampling.rollouts,
             prompts: self.prompts(),
-            constant_prior: self.prior.kind == PriorKind::Counting,
+            constant_prior: self.prior.facts().constant,
         }
     }
 
@@ -229,10 +230,10 @@ impl Config {
     }
 
     /// A setting of another objective would be ignored: that is worse than an error.
-    fn check_foreign(&self, methods: &Methods) -> Result<()> {
+    fn check_foreign(&self, catalog: &Catalog) -> Result<()> {
         let (objective, facts) = (&self.objective, self.method.facts());
         let owners = |means: &dyn Fn(&Facts) -> bool| {
-            objectives(methods.facts().filter(|facts| means(facts)))
+            objectives(catalog.methods.facts().filter(|facts| means(facts)))
         };
         let critic = |facts: &Facts| facts.trains == Trains::PolicyAndCritic;
         let documents = |facts: &Facts| facts.learns_from == LearnsFrom::Demonstrations;

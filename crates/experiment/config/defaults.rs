@@ -1,8 +1,8 @@
 //! The one place of default values.
 
 use super::{
-    BackendName, BetaSetting, Config, Critic, DataSection, DtypeName, EvalSection, FitSection,
-    ModelSection, OptimSection, PriorKind, PriorSection, SamplingSection, TrainSection,
+    BackendName, BetaSetting, Config, Critic, DataSection, DtypeName, EvalSection, ModelSection,
+    NoPrior, OptimSection, PriorSection, Priors, SamplingSection, TrainSection,
 };
 use crate::method::Objective;
 use anyhow::Result;
@@ -17,7 +17,7 @@ impl Config {
     ///
     /// # Errors
     /// If there is no such kind of prior.
-    pub fn defaults(objective: &Objective) -> Result<Self> {
+    pub fn defaults(objective: &Objective, priors: &Priors) -> Result<Self> {
         let method = objective.method();
         let facts = method.facts();
         let (own, online) = (facts.defaults, facts.online());
@@ -32,7 +32,7 @@ impl Config {
                 frozen_dtype: DtypeName::F32,
                 adapter: None,
             },
-            prior: PriorSection::of(kind(objective.preset.prior)?),
+            prior: of_kind(priors, objective.preset.prior)?,
             reward: None,
             data: DataSection {
                 train: None,
@@ -92,29 +92,17 @@ impl Config {
                 seed: 1,
             },
             method,
+            prior_fits: None,
         })
     }
 }
 
-/// A kind of prior by its name.
-fn kind(name: &str) -> Result<PriorKind> {
-    let name: serde::de::value::StrDeserializer<'_, serde::de::value::Error> =
-        name.into_deserializer();
-    Ok(PriorKind::deserialize(name)?)
-}
-
-/// The weight of the uniform distribution in a prior that is fitted on the spot.
-const SMOOTHING: f64 = 1e-3;
-
-impl Default for FitSection {
-    /// The defaults of `sft`.
-    fn default() -> Self {
-        Self {
-            learning_rate: 2e-5,
-            epochs: 3,
-            per_step: rlhf_sft::Config::default().per_step,
-        }
-    }
+/// A prior of a kind, and nothing else said.
+fn of_kind(priors: &Priors, kind: &str) -> Result<PriorSection> {
+    let section = toml::Table::from_iter([("kind".to_string(), kind.into())]);
+    priors
+        .section(section)
+        .map_err(|NoPrior { message, .. }| anyhow!("prior.kind: {message}"))
 }
 
 impl BetaSetting {
@@ -124,19 +112,6 @@ impl BetaSetting {
             let adaptive = of.adaptive();
             of.min = Some(adaptive.lowest);
             of.max = Some(adaptive.greatest);
-        }
-    }
-}
-
-impl PriorSection {
-    /// Says what was left to defaults, so that the settings of a run are all written down.
-    pub fn complete(&mut self) {
-        for part in [&mut self.first, &mut self.second].into_iter().flatten() {
-            part.complete();
-        }
-        if self.data.is_some() {
-            self.fit.get_or_insert_default();
-            self.smoothing.get_or_insert(SMOOTHING);
         }
     }
 }

@@ -1,113 +1,297 @@
-//! The prior as it stands in settings.
+//! The prior as it stands in settings, and the table of its kinds.
 
-use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use crate::method::SettingsError;
+use rlhf_prior::{Fit, PathTo, PriorContext, PriorKind, PriorKinds, PriorPlan};
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use toml::{Table, Value};
 
-/// `[prior]`: p₀.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PriorSection {
-    /// Its kind.
-    pub kind: PriorKind,
-    /// Where its network is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model: Option<PathBuf>,
-    /// The demonstrations that a copy of the model is fitted to, before the run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub data: Option<PathBuf>,
-    /// How it is fitted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fit: Option<FitSection>,
-    /// The weight of the uniform distribution mixed into each token of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub smoothing: Option<f64>,
-    /// Of a mixture.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mean: Option<MeanName>,
-    /// The weight of the second of a mixture.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weight: Option<f64>,
-    /// The first of a mixture.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub first: Option<Box<PriorSection>>,
-    /// The second of a mixture.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub second: Option<Box<PriorSection>>,
-    /// Where the fit to `data` is, once there is a run folder to hold it.
-    #[serde(skip)]
-    pub fitted: Option<PathBuf>,
+/// What settings say of a kind, whatever they are.
+trait Entry: Send + Sync {
+    fn facts(&self) -> PriorFacts;
+
+    /// The same settings with what was left to defaults.
+    fn completed(&self, settings: Table) -> Result<Table, SettingsError>;
+
+    fn fit(&self, settings: &Table) -> Option<Fit>;
+
+    fn plan(
+        &self,
+        settings: &Table,
+        context: &dyn PriorContext,
+    ) -> rlhf_objective::Result<PriorPlan>;
 }
 
-/// `[prior.fit]`: supervised fine-tuning of a copy of the model.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct FitSection {
-    /// The greatest learning rate.
-    pub learning_rate: f64,
-    /// Passes over the demonstrations.
-    pub epochs: usize,
-    /// How much text a step takes.
-    pub per_step: rlhf_sft::PerStep,
+/// What a kind says about itself: the constants of [`PriorKind`].
+#[derive(Debug, Clone, Copy)]
+pub struct PriorFacts {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is, in a line.
+    pub about: &'static str,
+    /// Whether log p₀ is 0 of every response.
+    pub constant: bool,
+    paths: &'static [(&'static str, PathTo)],
+    parts: &'static [&'static str],
 }
 
-impl PriorSection {
-    /// Of a kind, and nothing else said.
-    pub fn of(kind: PriorKind) -> Self {
-        Self {
-            kind,
-            model: None,
-            data: None,
-            fit: None,
-            smoothing: None,
-            mean: None,
-            weight: None,
-            first: None,
-            second: None,
-            fitted: None,
+struct Listed<K>(PhantomData<fn() -> K>);
+
+impl<K: PriorKind> Listed<K> {
+    fn typed(settings: &Table) -> Result<K::Settings, SettingsError> {
+        serde_path_to_error::deserialize(Value::Table(settings.clone()))
+    }
+}
+
+impl<K: PriorKind> Entry for Listed<K> {
+    fn facts(&self) -> PriorFacts {
+        PriorFacts {
+            name: K::NAME,
+            about: K::ABOUT,
+            constant: K::CONSTANT,
+            paths: K::PATHS,
+            parts: K::PARTS,
         }
     }
 
-    /// Every path in it with its key, which starts with `prefix`.
-    pub(super) fn paths(&mut self, prefix: &str) -> Vec<(String, &mut PathBuf)> {
-        let parts = [("first", &mut self.first), ("second", &mut self.second)];
-        let own = [("model", &mut self.model), ("data", &mut self.data)];
-        let mut all = Vec::new();
-        for (name, path) in own {
-            all.extend(
-                path.iter_mut()
-                    .map(|path| (format!("{prefix}.{name}"), path)),
-            );
+    fn completed(&self, settings: Table) -> Result<Table, SettingsError> {
+        let mut typed = Self::typed(&settings)?;
+        K::complete(&mut typed);
+        // What was read can be written.
+        Ok(Table::try_from(typed).unwrap_or(settings))
+    }
+
+    fn fit(&self, settings: &Table) -> Option<Fit> {
+        K::fit(&Self::typed(settings).ok()?)
+    }
+
+    fn plan(
+        &self,
+        settings: &Table,
+        context: &dyn PriorContext,
+    ) -> rlhf_objective::Result<PriorPlan> {
+        let typed = Self::typed(settings).map_err(|error| {
+            rlhf_objective::Error::Unsupported(format!("[prior]: {}", error.inner().message()))
+        })?;
+        K::plan(&typed, context)
+    }
+}
+
+/// All kinds of priors that settings can name.
+#[derive(Clone, Default)]
+pub struct Priors(Vec<Arc<dyn Entry>>);
+
+impl PriorKinds for Priors {
+    fn add<K: PriorKind>(&mut self) {
+        self.0.push(Arc::new(Listed::<K>(PhantomData)));
+    }
+}
+
+/// Why settings are no prior: the key below `[prior]`, and what is wrong.
+pub(crate) struct NoPrior {
+    pub(crate) key: String,
+    pub(crate) message: String,
+}
+
+impl Priors {
+    /// What the kinds say about themselves, in the order in which they were added.
+    pub fn facts(&self) -> impl Iterator<Item = PriorFacts> {
+        self.0.iter().map(|entry| entry.facts())
+    }
+
+    /// `[prior]` as a prior of its kind.
+    pub(crate) fn section(&self, mut settings: Table) -> Result<PriorSection, NoPrior> {
+        let at = |key: &str, message: String| NoPrior {
+            key: key.into(),
+            message,
+        };
+        let kind = match settings.remove("kind") {
+            None => return Err(at("", "missing field `kind`".into())),
+            Some(Value::String(kind)) => kind,
+            Some(other) => return Err(at("kind", format!("{other} is no name of a kind"))),
+        };
+        let entry = self.0.iter().find(|entry| entry.facts().name == kind);
+        let entry = entry.ok_or_else(|| {
+            let known: Vec<_> = self
+                .facts()
+                .map(|facts| format!("`{}`", facts.name))
+                .collect();
+            let known = known.join(", ");
+            at(
+                "kind",
+                format!("unknown variant `{kind}`, expected one of {known}"),
+            )
+        })?;
+        let mut parts = Vec::new();
+        for key in entry.facts().parts {
+            let part = match settings.remove(*key) {
+                None => continue,
+                Some(Value::Table(part)) => self.section(part).map_err(|error| NoPrior {
+                    key: match error.key.as_str() {
+                        "" => (*key).to_string(),
+                        inner => format!("{key}.{inner}"),
+                    },
+                    ..error
+                })?,
+                Some(other) => return Err(at(key, format!("{other} is no prior"))),
+            };
+            parts.push((*key, part));
         }
+        let settings = entry.completed(settings).map_err(|error| {
+            let path = error.path().to_string();
+            let path = if path == "." { String::new() } else { path };
+            at(
+                &path,
+                self.meant_for_another(&kind, error.inner().message()),
+            )
+        })?;
+        Ok(PriorSection {
+            entry: entry.clone(),
+            settings,
+            parts,
+        })
+    }
+
+    /// A setting of another kind is named as one.
+    fn meant_for_another(&self, kind: &str, message: &str) -> String {
+        let key = message
+            .strip_prefix("unknown field `")
+            .and_then(|rest| rest.split_once('`'))
+            .map(|(key, _)| key);
+        let known = |entry: &Arc<dyn Entry>, key: &str| {
+            let table = Table::from_iter([(key.to_string(), Value::Boolean(true))]);
+            let refused = entry.completed(table).err();
+            let unknown = format!("unknown field `{key}`");
+            entry.facts().parts.contains(&key)
+                || refused.is_none_or(|error| !error.inner().message().starts_with(&unknown))
+        };
+        match key {
+            Some(key) if self.0.iter().any(|entry| known(entry, key)) => format!(
+                "prior.{key} means nothing to a prior of kind \"{kind}\": remove it, or name another \
+                 kind"
+            ),
+            _ => message.into(),
+        }
+    }
+}
+
+/// `[prior]`: p₀.
+#[derive(Clone)]
+pub struct PriorSection {
+    entry: Arc<dyn Entry>,
+    /// Complete, and seen to be what the kind takes.
+    settings: Table,
+    parts: Vec<(&'static str, PriorSection)>,
+}
+
+impl PriorSection {
+    /// What its kind says about itself.
+    #[must_use]
+    pub fn facts(&self) -> PriorFacts {
+        self.entry.facts()
+    }
+
+    /// The prior, before anything is loaded.
+    pub(crate) fn plan(&self, context: &dyn PriorContext) -> rlhf_objective::Result<PriorPlan> {
+        self.entry.plan(&self.settings, context)
+    }
+
+    /// A prior inside this one.
+    pub(crate) fn part(&self, key: &str) -> Option<&Self> {
+        let part = self.parts.iter().find(|(name, _)| *name == key);
+        part.map(|(_, part)| part)
+    }
+
+    /// Every fit before the run, this prior's first, with the folder of each below that of the first.
+    pub(crate) fn fits(&self) -> Vec<(PathBuf, Fit)> {
+        let own = self.entry.fit(&self.settings);
+        let mut all: Vec<_> = own.map(|fit| (PathBuf::new(), fit)).into_iter().collect();
+        for (name, part) in &self.parts {
+            let inner = part.fits().into_iter();
+            all.extend(inner.map(|(folder, fit)| (Path::new(name).join(folder), fit)));
+        }
+        all
+    }
+
+    /// Every path in it with its key, which starts with `prefix`.
+    pub(super) fn paths(&mut self, prefix: &str) -> Vec<(String, PathSlot<'_>)> {
+        let Self {
+            entry,
+            settings,
+            parts,
+        } = self;
+        let keys = entry.facts().paths;
+        let mut all: Vec<_> = settings
+            .iter_mut()
+            .filter(|(key, _)| keys.iter().any(|(name, _)| name == key))
+            .map(|(key, value)| (format!("{prefix}.{key}"), PathSlot::Value(value)))
+            .collect();
+        // In the order of the kind, whatever the table's is.
+        let place = |key: &str| keys.iter().position(|(name, _)| key.ends_with(name));
+        all.sort_by_key(|(key, _)| place(key));
         for (name, part) in parts {
-            let inner = part.iter_mut();
-            all.extend(inner.flat_map(|part| part.paths(&format!("{prefix}.{name}"))));
+            all.extend(part.paths(&format!("{prefix}.{name}")));
         }
         all
     }
 }
 
-/// The mean of a mixture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MeanName {
-    /// Of the log-probs of each token, renormalized.
-    Geometric,
-    /// Of the probabilities of whole responses.
-    Arithmetic,
+impl fmt::Debug for PriorSection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, settings, parts) = (self.facts().name, &self.settings, &self.parts);
+        write!(f, "{name} {settings:?} {parts:?}")
+    }
 }
 
-/// The kind of prior.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PriorKind {
-    /// Every response weighs 1.
-    Counting,
-    /// Every token is as likely as every other.
-    Uniform,
-    /// A frozen model.
-    Reference,
-    /// A frozen model of demonstrations.
-    Demonstrations,
-    /// Two priors, mixed.
-    Mixture,
+impl PartialEq for PriorSection {
+    fn eq(&self, other: &Self) -> bool {
+        (self.facts().name, &self.settings, &self.parts)
+            == (other.facts().name, &other.settings, &other.parts)
+    }
+}
+
+impl Serialize for PriorSection {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut map = to.serialize_map(None)?;
+        map.serialize_entry("kind", self.facts().name)?;
+        for (key, value) in &self.settings {
+            map.serialize_entry(key, value)?;
+        }
+        for (name, part) in &self.parts {
+            map.serialize_entry(name, part)?;
+        }
+        map.end()
+    }
+}
+
+/// A place in the settings that holds a path.
+#[derive(Debug)]
+pub enum PathSlot<'a> {
+    /// A setting of a section.
+    Path(&'a mut PathBuf),
+    /// A setting of a prior.
+    Value(&'a mut Value),
+}
+
+impl PathSlot<'_> {
+    /// The path.
+    #[must_use]
+    pub fn get(&self) -> PathBuf {
+        match self {
+            Self::Path(path) => (*path).clone(),
+            Self::Value(value) => value.as_str().unwrap_or_default().into(),
+        }
+    }
+
+    /// Puts another in its place.
+    pub fn set(&mut self, path: PathBuf) {
+        match self {
+            Self::Path(slot) => **slot = path,
+            Self::Value(slot) => **slot = path.to_string_lossy().into_owned().into(),
+        }
+    }
 }

@@ -44,7 +44,7 @@ impl Layers {
     }
 
     /// Where a key was given: "file:line: ", "--set …: ", or nothing.
-    fn place(&self, key: &str) -> String {
+    pub(super) fn place(&self, key: &str) -> String {
         let below = |a: &str, b: &str| a.starts_with(&format!("{b}."));
         let starts = |path: &str| key == path || below(key, path) || below(path, key);
         if let Some(set) = self
