@@ -13,14 +13,14 @@ use crate::wiring::{self, Vocabulary};
 use anyhow::{Context, Result};
 use rlhf_journal::Journal;
 use rlhf_objective::{Items, KlPenalty, Objective, Pairs, Prompt};
-use rlhf_policy::{ActorCritic, Draw, Sampling};
+use rlhf_policy::{Draw, Networks, Sampling};
 use rlhf_ppo::Ppo;
 use rlhf_reinforce::{Baseline, GradientConfig, MovingConfig, PolicyGradient, VarGrad};
 use rlhf_reward::{BradleyTerry, BradleyTerryConfig, PairBatch, PairSource};
 use rlhf_tensor::AdamW;
 use rlhf_train::{
-    Ended, Learner, Method, Online, Optim, Prompts, Run, Schedule, Source, State, WarmUp, evaluate,
-    offline, online, restore,
+    Ended, Learner, Method, Online, Optim, Prompts, Role, Run, Schedule, Source, State, WarmUp,
+    evaluate, offline, online, restore,
 };
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -66,7 +66,8 @@ pub(crate) fn execute(
     start: &Start,
 ) -> Result<Ended> {
     let vocabulary = Vocabulary::load(wiring::model_path(config)?)?;
-    let mut policy = wiring::policy(&start.folder, config)?;
+    let method = config.objective.method();
+    let mut policy = wiring::networks(&start.folder, config, roles(method))?;
     let state = match start.checkpoint {
         true => restore(&start.folder, &mut policy)?,
         false => State::default(),
@@ -80,7 +81,7 @@ pub(crate) fn execute(
     };
     let policy = &mut policy;
     let gradient = PolicyGradient::new;
-    match config.objective.method() {
+    match method {
         MethodName::Ppo => context.online(policy, Ppo::new(config.method()?)?),
         MethodName::Rloo => {
             let GradientConfig { kl } = config.method()?;
@@ -102,6 +103,19 @@ pub(crate) fn execute(
     }
 }
 
+/// The roles that networks play for a method.
+fn roles(method: MethodName) -> &'static [Role] {
+    match method {
+        MethodName::Ppo => Ppo::ROLES,
+        MethodName::Rloo | MethodName::Grpo | MethodName::Reinforce => PolicyGradient::ROLES,
+        MethodName::Vargrad => VarGrad::ROLES,
+        MethodName::Dpo => rlhf_dpo::Dpo::ROLES,
+        MethodName::Kto => rlhf_dpo::Kto::ROLES,
+        MethodName::Sft => rlhf_sft::Sft::ROLES,
+        MethodName::Reward => BradleyTerry::ROLES,
+    }
+}
+
 /// What the methods share.
 struct Surroundings<'a> {
     config: &'a Config,
@@ -112,7 +126,7 @@ struct Surroundings<'a> {
 }
 
 impl Surroundings<'_> {
-    fn online<M: Method>(&mut self, policy: &mut ActorCritic, mut method: M) -> Result<Ended> {
+    fn online<M: Method>(&mut self, policy: &mut Networks, mut method: M) -> Result<Ended> {
         let config = self.config;
         let mut prompts = wiring::prompts(config, &self.vocabulary)?.train;
         let later = prompts.later();
@@ -152,7 +166,7 @@ impl Surroundings<'_> {
         ended
     }
 
-    fn dpo(&mut self, policy: &mut ActorCritic) -> Result<Ended> {
+    fn dpo(&mut self, policy: &mut Networks) -> Result<Ended> {
         let config = self.config;
         let pairs = wiring::pairs(config, &self.vocabulary)?;
         let mut pass = self.prior_pass()?;
@@ -174,7 +188,7 @@ impl Surroundings<'_> {
         self.offline(policy, &rlhf_dpo::Dpo::new(&method)?, source, held_out)
     }
 
-    fn kto(&mut self, policy: &mut ActorCritic) -> Result<Ended> {
+    fn kto(&mut self, policy: &mut Networks) -> Result<Ended> {
         let config = self.config;
         let parts = wiring::opinions(config, &self.vocabulary)?;
         let mut pass = self.prior_pass()?;
@@ -207,7 +221,7 @@ impl Surroundings<'_> {
         self.offline(policy, &rlhf_dpo::Kto::new(&method)?, source, held_out)
     }
 
-    fn sft(&mut self, policy: &mut ActorCritic) -> Result<Ended> {
+    fn sft(&mut self, policy: &mut Networks) -> Result<Ended> {
         let config = self.config;
         let mut all = wiring::demonstrations(config, &self.vocabulary)?;
         let method: rlhf_sft::Config = config.method()?;
@@ -223,7 +237,7 @@ impl Surroundings<'_> {
         ended
     }
 
-    fn reward(&mut self, model: &mut ActorCritic) -> Result<Ended> {
+    fn reward(&mut self, model: &mut Networks) -> Result<Ended> {
         let config = self.config;
         let mut pairs = wiring::pairs(config, &self.vocabulary)?;
         let method: BradleyTerryConfig = config.method()?;
@@ -253,7 +267,7 @@ impl Surroundings<'_> {
     /// tells anything apart.
     fn after_reward(
         &mut self,
-        model: &mut ActorCritic,
+        model: &mut Networks,
         held_out: Option<&PairBatch>,
         prompts: &[Arc<Prompt>],
         (steps, labels): (usize, Taught),
@@ -279,7 +293,7 @@ impl Surroundings<'_> {
 
     fn offline<L: Learner, S: Source<Batch = L::Batch>>(
         &mut self,
-        policy: &mut ActorCritic,
+        policy: &mut Networks,
         learner: &L,
         mut source: S,
         held_out: Option<L::Batch>,

@@ -6,8 +6,7 @@ pub(crate) use crate::dataset::{
 pub(crate) use crate::lengths::{context, limits, max_new_tokens};
 
 use crate::config::{
-    BackendName, BetaSetting, Config, Critic, DtypeName, MethodName, ObjectiveName, PriorKind,
-    PriorSection,
+    BackendName, BetaSetting, Config, Critic, DtypeName, ObjectiveName, PriorKind, PriorSection,
 };
 use crate::prior_plan::PriorPlan;
 use crate::progress::Busy;
@@ -15,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use rlhf_data::{Append, Template};
 use rlhf_lm::{Backend, EndToken, Heads, LoadOptions, Model, Restricted, Tokenizer, inspect, load};
 use rlhf_objective::Reward;
-use rlhf_policy::ActorCritic;
+use rlhf_policy::{Networks, Role, SavedNetwork};
 use rlhf_reward::{Learned, Rules};
 use rlhf_tensor::Storage;
 use rlhf_tensor::cpu::Precision;
@@ -145,23 +144,32 @@ pub(crate) fn model_path(config: &Config) -> Result<&Path> {
     config.model.path.as_deref().context("no model")
 }
 
-/// The network in `folder`, to train: the policy with the critic of the settings, or a reward model.
-pub(crate) fn policy(folder: &Path, config: &Config) -> Result<ActorCritic> {
-    let load = |folder: &Path, heads| network(folder, config, Storage::Trainable, heads);
-    if config.objective.method() == MethodName::Reward {
-        return Ok(ActorCritic::new(load(folder, Heads::Score)?));
+/// The networks in `folder`, to train, for the roles that a method needs; the critic is the one of the
+/// settings.
+pub(crate) fn networks(folder: &Path, config: &Config, roles: &[Role]) -> Result<Networks> {
+    let load = |folder: &Path, heads| {
+        let model = network(folder, config, Storage::Trainable, heads)?;
+        anyhow::Ok(SavedNetwork::new(model, |model, folder| model.save(folder)))
+    };
+    if roles.contains(&Role::Scorer) {
+        return Ok(Networks::scorer(load(folder, Heads::Score)?));
     }
-    Ok(match config.model.critic {
-        None => ActorCritic::new(load(folder, Heads::Language)?),
-        Some(Critic::Head) => ActorCritic::new(load(folder, Heads::LanguageAndValue)?),
-        Some(Critic::Separate) => {
-            // A checkpoint of ours has the critic beside it; a first one lends its weights.
-            let own = folder.join("critic");
-            let critic = if own.exists() { own } else { folder.into() };
-            let policy = load(folder, Heads::Language)?;
-            ActorCritic::with_critic(policy, load(&critic, Heads::Value)?)
+    if !roles.contains(&Role::Critic) {
+        return Ok(Networks::policy(load(folder, Heads::Language)?));
+    }
+    match config.model.critic.context("no model.critic")? {
+        Critic::Head => {
+            let policy = load(folder, Heads::LanguageAndValue)?;
+            Ok(Networks::policy(policy).with_value_head())
         }
-    })
+        Critic::Separate => {
+            // A checkpoint of ours has the critic beside it; a first one lends its weights.
+            let own = Role::Critic.folder(folder);
+            let critic = if own.exists() { own } else { folder.into() };
+            let policy = Networks::policy(load(folder, Heads::Language)?);
+            Ok(policy.with(Role::Critic, load(&critic, Heads::Value)?)?)
+        }
+    }
 }
 
 /// The prior of the settings, not loaded yet.

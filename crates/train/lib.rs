@@ -44,6 +44,7 @@ pub use interrupt::{Abandoned, Interrupt, NotSaving};
 pub use learner::{Learner, Method};
 pub use offline::offline;
 pub use online::{Online, Prompts, online};
+pub use rlhf_policy::Role;
 pub use run::{Ended, Progress, Run, Watch};
 pub use schedule::{Decay, Schedule, WarmUp};
 pub use source::Source;
