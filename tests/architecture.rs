@@ -1,6 +1,6 @@
 //! The map in crates/README.md against the tree, and the rules about who may know whom.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -87,15 +87,44 @@ fn the_map_names_every_crate_and_every_edge() {
     assert_eq!(map(), real);
 }
 
-#[test]
-fn methods_know_no_prior_and_no_reward() {
-    let all = members();
-    for method in METHODS {
-        let (ours, _) = &all[method];
-        for unknown in ["prior", "reward", "lm", "data"] {
-            assert!(!ours.contains(unknown), "{method} depends on {unknown}");
+/// A shortest path of dependencies from one crate to another, both included; none if it does not reach it.
+fn path(
+    all: &BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)>,
+    from: &str,
+    to: &str,
+) -> Option<Vec<String>> {
+    let mut paths = VecDeque::from([vec![from.to_string()]]);
+    let mut seen = BTreeSet::new();
+    while let Some(path) = paths.pop_front() {
+        let last = &path[path.len() - 1];
+        if last == to {
+            return Some(path);
+        }
+        if seen.insert(last.clone()) {
+            let (ours, _) = &all[last];
+            paths.extend(
+                ours.iter()
+                    .map(|next| [&path[..], &[next.clone()]].concat()),
+            );
         }
     }
+    None
+}
+
+/// Neither a method nor what it is run by depends on a language model, a prior, a reward or files of data:
+/// not directly, and not through others.
+#[test]
+fn methods_reach_no_prior_no_reward_and_no_language_model() {
+    let all = members();
+    for blind in METHODS.into_iter().chain(["train", "policy"]) {
+        for unknown in ["prior", "reward", "lm", "data"] {
+            let path = path(&all, blind, unknown).map(|path| path.join(" → "));
+            assert_eq!(path, None, "{blind} reaches {unknown}");
+        }
+    }
+    // What is found where there is a path.
+    let found = path(&all, "data", "tensor").map(|path| path.len());
+    assert_eq!(found, Some(3));
     for independent in ["oracle", "journal", "hub"] {
         assert!(
             all[independent].0.is_empty(),
@@ -103,12 +132,9 @@ fn methods_know_no_prior_and_no_reward() {
             all[independent].0
         );
     }
-    let loops: Vec<_> = all["train"].0.iter().map(String::as_str).collect();
-    assert!(
-        !["ppo", "reinforce", "dpo", "sft", "prior", "reward"]
-            .iter()
-            .any(|name| loops.contains(name))
-    );
+    for method in METHODS {
+        assert_eq!(path(&all, "train", method), None, "train knows {method}");
+    }
 }
 
 #[test]

@@ -124,9 +124,7 @@ fn step(model: &mut dyn Model, sequences: &Sequences) -> Result<()> {
         log_probs: Some(vec![slope; sequences.tokens()]),
         ..OutputGrads::default()
     })?;
-    for parameters in model.parameters_mut() {
-        parameters.adamw_step(&AdamW::default(), 1e-6, 1.0);
-    }
+    model.optimizer_step(&AdamW::default(), 1e-6, 1.0);
     Ok(())
 }
 

@@ -1,12 +1,12 @@
 //! Every method with every prior on every tree: the same optimum.
 
-use super::train::Runner;
+use super::train::{Runner, networks};
 use super::world::{World, frozen, shape};
 use super::{Reached, Recipe, TabularMethod, train};
 use anyhow::Result;
 use rlhf_objective::{PerToken, Prior, Result as ObjectiveResult};
 use rlhf_oracle::{Policy, Problem, Tree, gold_demonstrations, gold_tree};
-use rlhf_policy::{ActorCritic, Sampled, score};
+use rlhf_policy::{Sampled, score};
 use rlhf_prior::Mixture;
 use rlhf_reinforce::{VarGrad, VarGradBatch, VarGradConfig};
 use rlhf_tensor::{Rng, Stream};
@@ -231,7 +231,7 @@ fn vargrad_exact(world: &World, seed: u64) -> Result<Reached> {
         sequences,
     };
     let responses = sampled.sequences.len();
-    let mut start = ActorCritic::new(Box::new(world.start()?));
+    let mut start = networks(world.start()?);
     let mut objective = runner.objective()?;
     let prior = objective.penalty().prior();
     let rollouts = score(&mut start, prior, sampled, usize::MAX, usize::MAX)?;

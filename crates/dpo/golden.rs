@@ -3,10 +3,9 @@
 use crate::batch::tests::pairs;
 use crate::{Batch, Config, Dpo, Kto, KtoConfig, Opinions};
 use rlhf_objective::{
-    Beta, Decoder, KlPenalty, LogDist, Network, OutputGrads, Outputs, PerSeq, PerToken, Prior,
-    Result, Sequences, Want,
+    Beta, Decoder, KlPenalty, LogDist, Network, OutputGrads, Outputs, ParameterSet, PerSeq,
+    PerToken, Prior, Result, Sequences, Want,
 };
-use rlhf_tensor::Parameters;
 use rlhf_train::Learner;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -89,10 +88,10 @@ impl Network for Given {
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
         unreachable!()
     }
-    fn parameters(&self) -> Vec<&Parameters> {
+    fn parameter_sets(&self) -> Vec<&dyn ParameterSet> {
         unreachable!()
     }
-    fn parameters_mut(&mut self) -> Vec<&mut Parameters> {
+    fn parameter_sets_mut(&mut self) -> Vec<&mut dyn ParameterSet> {
         unreachable!()
     }
 }

@@ -13,7 +13,6 @@ use rlhf_lm::Heads;
 use rlhf_objective::{Prompt, Sequences, finite_opinions};
 use rlhf_policy::{Sampling, sample};
 use rlhf_tensor::Storage;
-use rlhf_train::Trains;
 use serde_json::json;
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -34,7 +33,7 @@ struct Answers {
 /// # Errors
 /// If they cannot be read.
 pub(crate) fn prompts(prepared: &mut Prepared) -> Result<Vec<Arc<Prompt>>> {
-    if prepared.config.method.facts().trains == Trains::RewardModel {
+    if prepared.config.method.facts().is_reward_model() {
         return Ok(Vec::new());
     }
     let mut prompts = prepared.held_out_prompts()?;

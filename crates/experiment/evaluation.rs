@@ -26,7 +26,6 @@ use rlhf_lm::Heads;
 use rlhf_objective::{Prompt, Reward};
 use rlhf_policy::Sampling;
 use rlhf_tensor::Storage;
-use rlhf_train::Trains;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -329,7 +328,7 @@ fn of_own(key: &str) -> bool {
 /// Refuses what has no place on the reward–KL plane.
 fn measurable(run: &Path, config: &Config) -> Result<()> {
     ensure!(
-        config.method.facts().trains != Trains::RewardModel,
+        !config.method.facts().is_reward_model(),
         "{} is a reward model, not a policy: use it to measure others, as in --reward {}",
         run.display(),
         run.join("final").display()

@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow};
 use rlhf_data::Limits;
 use rlhf_lm::inspect;
 use rlhf_reward::Learned;
-use rlhf_train::{PriorUse, Trains};
+use rlhf_train::PriorUse;
 use std::path::{Path, PathBuf};
 
 /// The greatest length of a response where nothing is said.
@@ -44,7 +44,7 @@ fn least(config: &Config, vocabulary: &Vocabulary) -> Result<(usize, Option<Path
     };
     let facts = config.method.facts();
     // A reward model reads the last token too.
-    let mut context = vocabulary.context - usize::from(facts.trains == Trains::RewardModel);
+    let mut context = vocabulary.context - usize::from(facts.is_reward_model());
     if let Some(rule) = &config.reward {
         for folder in rule.models().into_iter().filter(|folder| folder.exists()) {
             let its = inspect(folder)?.context;

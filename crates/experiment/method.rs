@@ -1,8 +1,9 @@
 //! Methods whose types are forgotten: what a registry lists and a configuration holds.
 
+use rlhf_policy::Role;
 use rlhf_train::{
-    Aim, Defaults, LearnsFrom, MethodSpec, OfflineSpec, OnlineSpec, Preset, PriorUse, RowField,
-    RunShape, StepSize, Trains, Updates,
+    Aim, Defaults, Learner, LearnsFrom, MethodSpec, OfflineSpec, OnlineSpec, Preset, PriorUse,
+    RowField, RunShape, StepSize, Updates,
 };
 use std::any::Any;
 use std::fmt;
@@ -21,8 +22,8 @@ pub struct Facts {
     pub presets: &'static [Preset],
     /// What it learns from.
     pub learns_from: LearnsFrom,
-    /// The network that it trains.
-    pub trains: Trains,
+    /// The roles of the networks that it trains.
+    pub roles: &'static [Role],
     /// What it asks the prior for.
     pub prior: PriorUse,
     /// The fields of data rows that its loss uses.
@@ -40,12 +41,12 @@ pub struct Facts {
 }
 
 impl Facts {
-    fn of<S: MethodSpec>(takes_batch_pairs: bool) -> Self {
+    fn of<S: MethodSpec>(roles: &'static [Role], takes_batch_pairs: bool) -> Self {
         Self {
             name: S::NAME,
             presets: S::PRESETS,
             learns_from: S::LEARNS_FROM,
-            trains: S::TRAINS,
+            roles,
             prior: S::PRIOR,
             row_fields: S::ROW_FIELDS,
             allows_zero_beta: S::ALLOWS_ZERO_BETA,
@@ -54,6 +55,18 @@ impl Facts {
             help: S::help(),
             takes_batch_pairs,
         }
+    }
+
+    /// Whether it has a critic beside its policy.
+    #[must_use]
+    pub fn has_critic(&self) -> bool {
+        self.roles.contains(&Role::Critic)
+    }
+
+    /// Whether it fits a reward model, and no policy.
+    #[must_use]
+    pub fn is_reward_model(&self) -> bool {
+        self.roles.contains(&Role::Scorer)
     }
 
     /// Whether it learns from the policy's own samples.
@@ -251,7 +264,7 @@ impl<S: OnlineSpec> Listed<S> {
     /// A method that learns from the policy's own samples.
     pub(crate) fn online() -> Self {
         Self {
-            facts: Facts::of::<S>(false),
+            facts: Facts::of::<S>(S::Method::ROLES, false),
             step: |settings| Step::OfIteration(S::updates(settings)),
         }
     }
@@ -262,7 +275,7 @@ impl<S: OfflineSpec> Listed<S> {
     pub(crate) fn offline() -> Self {
         let size = S::step_size(&S::Settings::default());
         Self {
-            facts: Facts::of::<S>(size == StepSize::BatchPairs),
+            facts: Facts::of::<S>(S::Learner::ROLES, size == StepSize::BatchPairs),
             step: |settings| Step::OfData(S::step_size(settings)),
         }
     }

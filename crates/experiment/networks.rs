@@ -4,10 +4,9 @@ use crate::config::{BackendName, Config, Critic, DtypeName};
 use crate::progress::busy;
 use anyhow::{Context, Result};
 use rlhf_lm::{Backend, Heads, LoadOptions, Model, Restricted, load};
-use rlhf_policy::ActorCritic;
+use rlhf_policy::{Networks, Role, SavedNetwork};
 use rlhf_tensor::Storage;
 use rlhf_tensor::cpu::Precision;
-use rlhf_train::Trains;
 use std::path::Path;
 
 /// A frozen or trainable network of the settings' temperature and implementation.
@@ -65,21 +64,31 @@ pub fn model_path(config: &Config) -> Result<&Path> {
     config.model.path.as_deref().context("no model")
 }
 
-/// The network in `folder`, to train: the policy with the critic of the settings, or a reward model.
-pub(crate) fn policy(folder: &Path, config: &Config) -> Result<ActorCritic> {
-    let load = |folder: &Path, heads| network(folder, config, Storage::Trainable, heads);
-    if config.method.facts().trains == Trains::RewardModel {
-        return Ok(ActorCritic::new(load(folder, Heads::Score)?));
+/// The networks in `folder`, to train, for the roles that a method needs; the critic is the one of the
+/// settings.
+pub(crate) fn networks(folder: &Path, config: &Config) -> Result<Networks> {
+    let load = |folder: &Path, heads| {
+        let model = network(folder, config, Storage::Trainable, heads)?;
+        anyhow::Ok(SavedNetwork::new(model, |model, folder| model.save(folder)))
+    };
+    let facts = config.method.facts();
+    if facts.is_reward_model() {
+        return Ok(Networks::scorer(load(folder, Heads::Score)?));
     }
-    Ok(match config.model.critic {
-        None => ActorCritic::new(load(folder, Heads::Language)?),
-        Some(Critic::Head) => ActorCritic::new(load(folder, Heads::LanguageAndValue)?),
-        Some(Critic::Separate) => {
-            // A checkpoint of ours has the critic beside it; a first one lends its weights.
-            let own = folder.join("critic");
-            let critic = if own.exists() { own } else { folder.into() };
-            let policy = load(folder, Heads::Language)?;
-            ActorCritic::with_critic(policy, load(&critic, Heads::Value)?)
+    if !facts.has_critic() {
+        return Ok(Networks::policy(load(folder, Heads::Language)?));
+    }
+    match config.model.critic.context("no model.critic")? {
+        Critic::Head => {
+            let policy = load(folder, Heads::LanguageAndValue)?;
+            Ok(Networks::policy(policy).with_value_head())
         }
-    })
+        Critic::Separate => {
+            // A checkpoint of ours has the critic beside it; a first one lends its weights.
+            let own = Role::Critic.folder(folder);
+            let critic = if own.exists() { own } else { folder.into() };
+            let policy = Networks::policy(load(folder, Heads::Language)?);
+            Ok(policy.with(Role::Critic, load(&critic, Heads::Value)?)?)
+        }
+    }
 }

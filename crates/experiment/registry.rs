@@ -9,7 +9,7 @@ use crate::run::{OfflineData, OpenData, RunContext};
 use anyhow::{Context, Result};
 use rlhf_data::Corpus;
 use rlhf_dpo::{DpoSpec, KtoSpec};
-use rlhf_policy::ActorCritic;
+use rlhf_policy::Networks;
 use rlhf_ppo::PpoSpec;
 use rlhf_prior::{PriorKind, PriorKinds};
 use rlhf_reinforce::{GrpoSpec, ReinforceSpec, RlooSpec, VarGradSpec};
@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 /// Runs a method whose type it knows.
 type Runner = Arc<
-    dyn Fn(&Method, Parts<Corpus>, RunContext<'_>, &mut ActorCritic) -> Result<Ended> + Send + Sync,
+    dyn Fn(&Method, Parts<Corpus>, RunContext<'_>, &mut Networks) -> Result<Ended> + Send + Sync,
 >;
 
 /// The methods and priors there are.
@@ -100,7 +100,7 @@ impl Registry {
         &self,
         parts: Parts<Corpus>,
         context: RunContext<'_>,
-        networks: &mut ActorCritic,
+        networks: &mut Networks,
     ) -> Result<Ended> {
         let method = context.config().method.clone();
         let name = method.facts().name;

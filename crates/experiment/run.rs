@@ -17,11 +17,11 @@ use anyhow::{Context, Result};
 use rlhf_data::Corpus;
 use rlhf_journal::Journal;
 use rlhf_objective::{Items, KlPenalty, Objective, Pairs, Prompt};
-use rlhf_policy::ActorCritic;
+use rlhf_policy::{Networks, Role};
 use rlhf_reward::{BradleyTerryConfig, PairBatch};
 use rlhf_train::{
-    DataPasses, Ended, Learner, Method, OfflineSpec, Online, Prompts, Run, Source, State, Trains,
-    evaluate, offline, online,
+    DataPasses, Ended, Learner, Method, OfflineSpec, Online, Prompts, Run, Source, State, evaluate,
+    offline, online,
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl RunContext<'_> {
     pub(crate) fn online<M: Method>(
         self,
         mut parts: Parts<Corpus>,
-        policy: &mut ActorCritic,
+        policy: &mut Networks,
         mut method: M,
     ) -> Result<Ended> {
         let penalty = self.penalty()?;
@@ -98,14 +98,14 @@ impl RunContext<'_> {
     pub(crate) fn offline<S: OfflineSpec>(
         mut self,
         mut parts: Parts<Corpus>,
-        networks: &mut ActorCritic,
+        networks: &mut Networks,
         settings: &S::Settings,
     ) -> Result<Ended>
     where
         OfflineData<S::Data, S::HeldOut>: OpenData,
     {
         let learner = S::learner(settings)?;
-        let scorer = S::TRAINS == Trains::RewardModel;
+        let scorer = S::Learner::ROLES.contains(&Role::Scorer);
         let examples = match scorer {
             true => first_prompts(&self.config, &mut parts.train)?,
             false => Vec::new(),
@@ -139,7 +139,7 @@ impl RunContext<'_> {
     /// tells anything apart.
     fn finish_reward_model(
         &mut self,
-        model: &mut ActorCritic,
+        model: &mut Networks,
         held_out: Option<Pairs>,
         prompts: &[Arc<Prompt>],
         (steps, labels): (usize, Taught),
@@ -166,7 +166,7 @@ impl RunContext<'_> {
 
     fn learn<L: Learner, S: Source<Batch = L::Batch>>(
         &mut self,
-        networks: &mut ActorCritic,
+        networks: &mut Networks,
         learner: &L,
         mut source: S,
         held_out: Option<L::Batch>,

@@ -7,7 +7,7 @@ use crate::error::Interrupted;
 use crate::interrupts::Interrupts;
 use crate::layers::Layers;
 use crate::lengths::max_new_tokens;
-use crate::networks::{model_path, policy};
+use crate::networks::{model_path, networks};
 use crate::plan::{plan, say};
 use crate::prepared::Prepared;
 use crate::prior_fit;
@@ -236,7 +236,7 @@ impl Session {
         let mut run = |config: &Config, folder: &Path| self.fit(config, folder);
         prior_fit::fit(self.registry.catalog(), &config, &mut run)?;
         record.add_fitted(&config, journal.folder())?;
-        let mut networks = policy(&start.folder, &config)?;
+        let mut networks = networks(&start.folder, &config)?;
         let state = match start.checkpoint {
             true => restore(&start.folder, &mut networks)?,
             false => State::default(),

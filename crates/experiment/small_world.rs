@@ -5,7 +5,7 @@ use crate::layers::Layers;
 use crate::method::Objective;
 use anyhow::{Context, Result};
 use rlhf_journal::write_atomic;
-use rlhf_train::{LearnsFrom, PriorUse, Trains};
+use rlhf_train::{LearnsFrom, PriorUse};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -75,7 +75,7 @@ pub fn layers(catalog: &Catalog, folder: &Path, objective: &Objective) -> Result
     if let Some(held_out) = held_out {
         layers.put(WHO, "data.held_out", path(held_out));
     }
-    if facts.trains != Trains::RewardModel {
+    if !facts.is_reward_model() {
         layers.put(WHO, "reward.kind", "model");
         layers.put(WHO, "reward.folder", path("reward"));
     }

@@ -1,7 +1,7 @@
 //! Checkpoint folders as they come: variants that must load alike, and damaged ones that must be
 //! refused by name.
 
-use crate::{Backend, Error, Heads, LoadOptions, Recompute, init, inspect, load};
+use crate::{Backend, Error, Heads, LoadOptions, Recompute, init, inspect, load, testing};
 use rlhf_objective::{Finish, Prompt, Response, Sequences, Want};
 use rlhf_tensor::Storage;
 use safetensors::tensor::TensorView;
@@ -68,7 +68,7 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
 }
 
 fn checksum(folder: &TempDir) -> String {
-    load(folder.path(), &OPTIONS).unwrap().parameters()[0].checksum()
+    load(folder.path(), &OPTIONS).unwrap().checksums().remove(0)
 }
 
 fn refused(folder: &TempDir) -> String {
@@ -174,12 +174,11 @@ fn untied_heads_are_their_own() {
     config["tie_word_embeddings"] = false.into();
     let untied = folder(config);
     let model = load(untied.path(), &OPTIONS).unwrap();
-    let parameters = model.parameters()[0];
-    let [head, embedding] = ["lm_head.weight", "transformer.wte.weight"]
-        .map(|name| parameters.weights().get(parameters.id(name).unwrap()));
+    let [head, embedding] =
+        ["lm_head.weight", "transformer.wte.weight"].map(|name| testing::weights(&*model, name));
     assert_ne!(head, embedding);
     assert_eq!(
-        parameters.count() as u64,
+        testing::count(&*model) as u64,
         inspect(untied.path()).unwrap().parameters
     );
 
@@ -208,13 +207,9 @@ fn saved_and_loaded_is_the_same() {
     };
     let mut model = load(small.path(), &options).unwrap();
     assert_eq!(model.eos(), Some(10));
-    let parameters = model.parameters_mut();
-    for table in parameters {
-        table
-            .set("v_head.weight", &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
-            .unwrap();
-        table.set("v_head.bias", &[0.5]).unwrap();
-    }
+    let head = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+    testing::set(&mut *model, "v_head.weight", &head);
+    testing::set(&mut *model, "v_head.bias", &[0.5]);
     let outputs = model.read(&sequences(), Want::SCORE).unwrap();
 
     let again = tempfile::tempdir().unwrap();
@@ -238,10 +233,7 @@ fn saved_and_loaded_is_the_same() {
 
     let mut loaded = load(&deep, &options).unwrap();
     assert_eq!(loaded.eos(), Some(10));
-    assert_eq!(
-        loaded.parameters()[0].checksum(),
-        model.parameters()[0].checksum()
-    );
+    assert_eq!(loaded.checksums(), model.checksums());
     let repeated = loaded.read(&sequences(), Want::SCORE).unwrap();
     let numbers = |outputs: &rlhf_objective::Outputs| {
         let values = outputs.values.as_ref().unwrap().to_vec().unwrap();

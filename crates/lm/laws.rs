@@ -1,10 +1,10 @@
 //! What must hold of every network, whichever implementation computes it.
 
-use crate::{Backend, Heads, LoadOptions, Model, Recompute, Restricted, init, load};
+use crate::{Backend, Heads, LoadOptions, Model, Recompute, Restricted, init, load, testing};
 use rlhf_objective::{
     Decoder, Finish, Network, OutputGrads, Prompt, Response, Sequences, Start, Want,
 };
-use rlhf_tensor::{Init, Parameters, Rng, Storage, Stream};
+use rlhf_tensor::{Rng, Storage, Stream};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -30,17 +30,8 @@ fn network(config: &Value, backend: Backend, heads: Heads, temperature: f64) -> 
         backend,
     };
     let mut model = load(folder.path(), &options).unwrap();
-    let parameters = parameters(&mut *model);
-    let names: Vec<String> = parameters.specs().map(|spec| spec.name.clone()).collect();
-    for (index, name) in names.iter().enumerate() {
-        let mut rng = Rng::new(2, Stream::Init, index as u64, 0);
-        parameters.initialize(name, Init::Normal { std: 0.4 }, &mut rng);
-    }
+    testing::randomize(&mut *model, 2);
     model
-}
-
-fn parameters(model: &mut dyn Model) -> &mut Parameters {
-    model.parameters_mut().pop().unwrap()
 }
 
 /// Ragged, prompts shared by responses apart from each other, one response of one token.
@@ -306,17 +297,14 @@ fn gradients_are_slopes_and_none_is_dead() {
         loss(&mut *model);
         model.backward(&gradients).unwrap();
         model.backward(&gradients).unwrap();
-        let ids: Vec<_> = parameters(&mut *model).ids().collect();
-        for id in ids {
-            let table = parameters(&mut *model);
-            let name = table.spec(id).name.clone();
-            let gradient = table.gradient(id).unwrap().to_vec();
+        for name in testing::names(&*model) {
+            let gradient = testing::gradient(&*model, &name);
             assert!(gradient.iter().all(|x| x.is_finite()), "{name}");
             assert!(
                 gradient.iter().any(|x| *x != 0.0),
                 "{backend:?}: {name} is dead"
             );
-            let before = table.weights().get(id).to_vec();
+            let before = testing::weights(&*model, &name);
             // Along the gradient, where the slope is its length.
             let length = gradient
                 .iter()
@@ -329,12 +317,12 @@ fn gradients_are_slopes_and_none_is_dead() {
                 let moved: Vec<f32> = moved
                     .map(|(w, g)| w + (scale * step * f64::from(*g) / length) as f32)
                     .collect();
-                parameters(&mut *model).set(&name, &moved).unwrap();
+                testing::set(&mut *model, &name, &moved);
                 loss(&mut *model)
             };
             // Five points: an error of the order of step⁴, so that rounding need not be fought.
             let slope = (8.0 * (at(1.0) - at(-1.0)) - (at(2.0) - at(-2.0))) / (12.0 * step);
-            parameters(&mut *model).set(&name, &before).unwrap();
+            testing::set(&mut *model, &name, &before);
             let expected = length / 2.0;
             let off = (slope - expected).abs();
             assert!(

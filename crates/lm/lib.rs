@@ -26,6 +26,8 @@ mod row_gradients_tests;
 mod save;
 #[cfg(test)]
 mod scored;
+#[cfg(test)]
+mod testing;
 mod tokenizer;
 mod tokenizer_config;
 mod tokenizer_rules;

@@ -4,14 +4,10 @@ use crate::bodies::gpt2::{self, HEAD_WEIGHT, SCORE_WEIGHT, VALUE_BIAS, VALUE_WEI
 use crate::checkpoint::Tensors;
 use crate::save::{self, Companions};
 use crate::{Error, Gpt2Config, Plain, Result, ends, engine};
-use rlhf_objective::{
-    ActionValues, Decoder, LogDist, Network, OutputGrads, Outputs, RowGradients, Sequences, Visit,
-    Want,
-};
+use rlhf_objective::{Network, NetworkWrapper};
 use rlhf_tensor::cpu::Precision;
 use rlhf_tensor::{Parameters, Storage};
 use serde::{Deserialize, Serialize};
-use std::ops::Range;
 use std::path::Path;
 
 /// What a network answers beside its hidden states.
@@ -223,9 +219,9 @@ struct Loaded {
 
 impl Model for Loaded {
     fn save(&self, folder: &Path) -> Result<()> {
-        match self.network.parameters()[..] {
+        match self.network.parameter_sets()[..] {
             [parameters] => save::write(folder, &self.config, parameters, &self.companions),
-            _ => unreachable!("a checkpoint's network has one table of parameters"),
+            _ => unreachable!("a checkpoint's network has one set of parameters"),
         }
     }
 
@@ -242,52 +238,14 @@ impl Model for Loaded {
     }
 }
 
-impl Network for Loaded {
-    fn vocab(&self) -> usize {
-        self.network.vocab()
+impl NetworkWrapper for Loaded {
+    type Inner = dyn Network;
+
+    fn inner(&self) -> &Self::Inner {
+        &*self.network
     }
 
-    fn read(&mut self, sequences: &Sequences, want: Want) -> rlhf_objective::Result<Outputs> {
-        self.network.read(sequences, want)
-    }
-
-    fn log_dist(&mut self, rows: Range<usize>) -> rlhf_objective::Result<LogDist<'_>> {
-        self.network.log_dist(rows)
-    }
-
-    fn read_showing(
-        &mut self,
-        sequences: &Sequences,
-        each: &mut Visit<'_>,
-    ) -> rlhf_objective::Result<Outputs> {
-        self.network.read_showing(sequences, each)
-    }
-
-    fn action_values(&mut self, rows: Range<usize>) -> rlhf_objective::Result<ActionValues<'_>> {
-        self.network.action_values(rows)
-    }
-
-    fn backward_rows(
-        &mut self,
-        rows: Range<usize>,
-        gradients: &RowGradients,
-    ) -> rlhf_objective::Result<()> {
-        self.network.backward_rows(rows, gradients)
-    }
-
-    fn backward(&mut self, gradients: &OutputGrads) -> rlhf_objective::Result<()> {
-        self.network.backward(gradients)
-    }
-
-    fn decoder(&mut self) -> rlhf_objective::Result<Box<dyn Decoder + '_>> {
-        self.network.decoder()
-    }
-
-    fn parameters(&self) -> Vec<&Parameters> {
-        self.network.parameters()
-    }
-
-    fn parameters_mut(&mut self) -> Vec<&mut Parameters> {
-        self.network.parameters_mut()
+    fn inner_mut(&mut self) -> &mut Self::Inner {
+        &mut *self.network
     }
 }

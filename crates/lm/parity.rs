@@ -3,7 +3,7 @@
 use crate::checkpoint::Tensors;
 use crate::{
     Backend, Gpt2Config, Heads, LoadOptions, Packed, Plain, Recompute, bodies::gpt2, load,
-    test_data,
+    test_data, testing,
 };
 use rlhf_objective::{Finish, OutputGrads, Prompt, Response, Sequences, Want};
 use rlhf_tensor::{AdamW, Storage};
@@ -237,12 +237,10 @@ fn gradients_of_pytorch() {
             ..OutputGrads::default()
         };
         network.backward(&gradients).unwrap();
-        let parameters = network.parameters()[0];
-        for id in parameters.ids() {
-            let name = &parameters.spec(id).name;
-            let got = parameters.gradient(id).unwrap();
+        for name in testing::names(&*network) {
+            let got = testing::gradient(&*network, &name);
             let what = format!("{model} {backend:?} {name}");
-            relative(&what, got, &numbers[&format!("gradient.{name}")]);
+            relative(&what, &got, &numbers[&format!("gradient.{name}")]);
         }
     }
 }
@@ -285,15 +283,12 @@ fn ten_adamw_steps_of_pytorch() {
                     ..OutputGrads::default()
                 };
                 network.backward(&gradients).unwrap();
-                let parameters = network.parameters_mut().pop().unwrap();
-                parameters.adamw_step(&adamw, field("learning_rate"), 1.0);
+                network.optimizer_step(&adamw, field("learning_rate"), 1.0);
             }
         }
         let numbers = golden.numbers(model);
-        let parameters = network.parameters()[0];
-        for id in parameters.ids() {
-            let name = &parameters.spec(id).name;
-            let mut got = parameters.weights().get(id).to_vec();
+        for name in testing::names(&*network) {
+            let mut got = testing::weights(&*network, &name);
             let mut expected = numbers[&format!("after.{name}")].clone();
             if name.ends_with("c_attn.bias") {
                 // A bias on all keys changes no attention: its gradient is rounding alone, which

@@ -11,8 +11,8 @@ use crate::bodies::gpt2::{Affine, BlockIds, Gpt2Ids};
 use crate::{Activation, Gpt2Config, Heads, Packed};
 use decoder::PlainDecoder;
 use rlhf_objective::{
-    ActionValues, Decoder, LogDist, Network, OutputGrads, Outputs, Purpose, Result, RowGradients,
-    Sequences, Want,
+    ActionValues, Decoder, LogDist, Network, OutputGrads, Outputs, ParameterSet, Purpose, Result,
+    RowGradients, Sequences, Want,
 };
 use rlhf_tensor::candle_nn::ops;
 use rlhf_tensor::{D, Device, ParameterId, Parameters, Tensor, Var};
@@ -369,11 +369,11 @@ impl Network for Plain {
         Ok(Box::new(PlainDecoder::new(self)))
     }
 
-    fn parameters(&self) -> Vec<&Parameters> {
+    fn parameter_sets(&self) -> Vec<&dyn ParameterSet> {
         vec![&self.parameters]
     }
 
-    fn parameters_mut(&mut self) -> Vec<&mut Parameters> {
+    fn parameter_sets_mut(&mut self) -> Vec<&mut dyn ParameterSet> {
         vec![&mut self.parameters]
     }
 }

@@ -3,10 +3,9 @@
 use crate::asked::{check_range, check_row_gradients};
 use crate::{Model, Result};
 use rlhf_objective::{
-    Decoder, Error, Finish, LogDist, MappedDecoder, Network, OutputGrads, Outputs, Prompt,
-    Response, RowGradients, Sequences, Want,
+    Decoder, Error, Finish, LogDist, MappedDecoder, Network, OutputGrads, Outputs, ParameterSet,
+    Prompt, Response, RowGradients, Sequences, Want,
 };
-use rlhf_tensor::Parameters;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
@@ -237,12 +236,12 @@ impl Network for Restricted {
         })))
     }
 
-    fn parameters(&self) -> Vec<&Parameters> {
-        self.model.parameters()
+    fn parameter_sets(&self) -> Vec<&dyn ParameterSet> {
+        self.model.parameter_sets()
     }
 
-    fn parameters_mut(&mut self) -> Vec<&mut Parameters> {
-        self.model.parameters_mut()
+    fn parameter_sets_mut(&mut self) -> Vec<&mut dyn ParameterSet> {
+        self.model.parameter_sets_mut()
     }
 }
 

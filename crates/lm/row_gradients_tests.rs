@@ -2,11 +2,12 @@
 
 use crate::{
     Backend, Heads, LoadOptions, Model, Recompute, Restricted, Table, TableConfig, init, load,
+    testing,
 };
 use rlhf_objective::{
     Finish, LogDist, Network, OutputGrads, Prompt, Response, RowGradients, Sequences, Want,
 };
-use rlhf_tensor::{AdamW, Init, Rng, Storage, Stream};
+use rlhf_tensor::{AdamW, Storage};
 use serde_json::json;
 
 const VOCAB: usize = 13;
@@ -26,12 +27,7 @@ fn network(backend: Backend, temperature: f64, seed: u64) -> Box<dyn Model> {
         backend,
     };
     let mut model = load(folder.path(), &options).unwrap();
-    let mut tables = model.parameters_mut();
-    let names: Vec<String> = tables[0].specs().map(|spec| spec.name.clone()).collect();
-    for (index, name) in names.iter().enumerate() {
-        let mut rng = Rng::new(seed, Stream::Init, index as u64, 0);
-        tables[0].initialize(name, Init::Normal { std: 0.4 }, &mut rng);
-    }
+    testing::randomize(&mut *model, seed);
     model
 }
 
@@ -89,10 +85,9 @@ fn gradients(policy: &mut dyn Model, backend: Backend) -> Vec<Vec<f32>> {
         ..OutputGrads::default()
     };
     policy.backward(&outputs).unwrap();
-    let tables = policy.parameters();
-    let ids = tables[0].ids();
-    ids.map(|id| tables[0].gradient(id).unwrap().to_vec())
-        .collect()
+    let names = testing::names(policy);
+    let gradient = |name: &String| testing::gradient(policy, name);
+    names.iter().map(gradient).collect()
 }
 
 #[test]
@@ -130,16 +125,15 @@ fn rows_alone_are_slopes() {
         let (_, gradient) = loss(&mut *policy);
         policy.backward_rows(0..n, &gradient).unwrap();
         policy.backward(&OutputGrads::default()).unwrap();
-        let ids: Vec<_> = policy.parameters()[0].ids().collect();
-        for id in ids {
-            let gradient = policy.parameters()[0].gradient(id).unwrap().to_vec();
+        for name in testing::names(&*policy) {
+            let gradient = testing::gradient(&*policy, &name);
             let most = gradient.iter().copied().enumerate();
             let most = most.max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()));
             let (i, got) = most.unwrap();
             let mut at = |step: f32| {
-                policy.parameters_mut()[0].weights_mut(id)[i] += step;
+                testing::nudge(&mut *policy, &name, i, step);
                 let value = loss(&mut *policy).0;
-                policy.parameters_mut()[0].weights_mut(id)[i] -= step;
+                testing::nudge(&mut *policy, &name, i, -step);
                 value
             };
             let slope = (at(1e-2) - at(-1e-2)) / 2e-2;
@@ -257,7 +251,7 @@ fn an_actor_and_a_critic_find_the_optimum() {
         for (network, gradient) in [(&mut actor, of_actor), (&mut critic, of_critic)] {
             network.backward_rows(0..n, &gradient).unwrap();
             network.backward(&OutputGrads::default()).unwrap();
-            network.parameters_mut()[0].adamw_step(&adamw, rate, 1.0);
+            network.optimizer_step(&adamw, rate, 1.0);
         }
     }
     actor.read(&s, Want::SCORE).unwrap();

@@ -3,8 +3,7 @@
 use crate::bodies::gpt2::{SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT};
 use crate::checkpoint::{CRITIC, MODEL};
 use crate::{Architecture, Error, Gpt2Config, Result};
-use rlhf_tensor::cpu::Numbers;
-use rlhf_tensor::{ParameterId, Parameters};
+use rlhf_objective::{ParameterInfo, ParameterSet};
 use safetensors::{Dtype, View};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -78,7 +77,7 @@ fn templates(folder: &Path) -> Result<Vec<PathBuf>> {
 pub(crate) fn write(
     folder: &Path,
     config: &Gpt2Config,
-    parameters: &Parameters,
+    parameters: &dyn ParameterSet,
     companions: &Companions,
 ) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
@@ -87,16 +86,18 @@ pub(crate) fn write(
         std::fs::create_dir_all(&parent).map_err(Error::io(&parent))?;
         replace(&folder.join(name), |path| std::fs::write(path, bytes))?;
     }
-    let architecture = match parameters.id(SCORE_WEIGHT) {
-        Some(_) => Architecture::RewardModel,
-        None => Architecture::LanguageModel,
+    let all = parameters.describe();
+    let architecture = if all.iter().any(|info| info.name == SCORE_WEIGHT) {
+        Architecture::RewardModel
+    } else {
+        Architecture::LanguageModel
     };
     let mut json = format!("{:#}", config.to_json(architecture));
     json.push('\n');
     replace(&folder.join(CONFIG), |path| std::fs::write(path, &json))?;
-    let (critic, model): (Vec<_>, Vec<_>) = parameters
-        .ids()
-        .partition(|id| [VALUE_WEIGHT, VALUE_BIAS].contains(&&*parameters.spec(*id).name));
+    let (critic, model): (Vec<_>, Vec<_>) = all
+        .into_iter()
+        .partition(|info| [VALUE_WEIGHT, VALUE_BIAS].contains(&info.name));
     let path = folder.join(CRITIC);
     if critic.is_empty() {
         match std::fs::remove_file(&path) {
@@ -111,14 +112,18 @@ pub(crate) fn write(
     tensors(&folder.join(MODEL), parameters, &model)
 }
 
-pub(crate) fn tensors(path: &Path, parameters: &Parameters, ids: &[ParameterId]) -> Result<()> {
-    let weights = parameters.weights();
-    let views = ids.iter().map(|id| {
-        let spec = parameters.spec(*id);
-        let shape = &spec.shape;
-        let values = weights.matrix(*id);
-        (spec.name.as_str(), Values { shape, values })
-    });
+/// Writes these parameters of a set to a file.
+pub(crate) fn tensors(
+    path: &Path,
+    parameters: &dyn ParameterSet,
+    chosen: &[ParameterInfo<'_>],
+) -> Result<()> {
+    let view = |info: &ParameterInfo<'_>| {
+        let (shape, values) = (info.shape.to_vec(), parameters.weights(info.name));
+        let values = values.map_err(|error| Error::invalid(path, error))?;
+        Ok((info.name.to_owned(), Values { shape, values }))
+    };
+    let views: Vec<_> = chosen.iter().map(view).collect::<Result<_>>()?;
     // What transformers looks for before it reads a file.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     // The library makes files for their owner alone; these are as open as the folder's others.
@@ -130,8 +135,8 @@ pub(crate) fn tensors(path: &Path, parameters: &Parameters, ids: &[ParameterId])
 }
 
 struct Values<'a> {
-    shape: &'a [usize],
-    values: Numbers<'a>,
+    shape: Vec<usize>,
+    values: Cow<'a, [f32]>,
 }
 
 impl View for Values<'_> {
@@ -140,17 +145,13 @@ impl View for Values<'_> {
     }
 
     fn shape(&self) -> &[usize] {
-        self.shape
+        &self.shape
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
         // The format is little-endian, whatever the machine.
-        Cow::Owned(match self.values {
-            Numbers::F32(values) => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            words @ Numbers::Bf16(_) => (0..words.len())
-                .flat_map(|i| words.at(i).to_le_bytes())
-                .collect(),
-        })
+        let values = self.values.iter();
+        Cow::Owned(values.flat_map(|x| x.to_le_bytes()).collect())
     }
 
     fn data_len(&self) -> usize {

@@ -45,10 +45,12 @@ mod network;
 #[allow(clippy::module_inception)]
 mod objective;
 mod pairs;
+mod parameter_set;
 mod ragged;
 mod rollouts;
 mod sequences;
 mod tilt;
+mod wrapper;
 
 pub use action_values::{ActionValues, RowGradients, RowValues};
 pub use beta::{Adaptive, Beta, Bound, Observed, Target};
@@ -66,7 +68,9 @@ pub use objective::{
     KlPenalty, Objective, Prior, Reward, SeenBatch, finite_opinions, finite_scores,
 };
 pub use pairs::{Pairs, PairsWithPrior};
+pub use parameter_set::{ParameterInfo, ParameterSet};
 pub use ragged::{PerSeq, PerToken};
 pub use rollouts::{Rollouts, Scored};
 pub use sequences::{Finish, Prompt, Response, Sequences};
 pub use tilt::tilt;
+pub use wrapper::NetworkWrapper;

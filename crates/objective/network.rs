@@ -1,9 +1,10 @@
 //! What a network must answer, and how it decodes.
 
 use crate::{
-    ActionValues, Decoder, Error, LogDist, PerSeq, PerToken, Result, RowGradients, Sequences, Visit,
+    ActionValues, Decoder, Error, LogDist, ParameterSet, PerSeq, PerToken, Result, RowGradients,
+    Sequences, Visit,
 };
-use rlhf_tensor::{Parameters, Tensor, Var};
+use rlhf_tensor::{AdamW, Tensor, Var};
 use std::ops::Range;
 
 /// What a read is for.
@@ -142,7 +143,8 @@ fn leaf(numbers: Vec<f32>) -> Result<Tensor> {
 /// A language model π(· | x, y₍<t₎), with or without a critic, at one temperature.
 ///
 /// A training step is `read` → a loss on [`Outputs`] → [`backward`](Self::backward), as often as
-/// there are micro-batches, and then an optimizer step on [`parameters_mut`](Self::parameters_mut).
+/// there are micro-batches, and then an [`optimizer_step`](Self::optimizer_step). A network owns its
+/// parameters, their gradients and its optimizer, wherever they live.
 pub trait Network {
     /// V, the number of vocabulary entries.
     fn vocab(&self) -> usize;
@@ -202,8 +204,8 @@ pub trait Network {
         ))
     }
 
-    /// Adds the parameter gradients of a loss to [`parameters`](Self::parameters), given its
-    /// gradient with respect to the outputs of the last read.
+    /// Adds the parameter gradients of a loss to those that are held, given its gradient with respect to
+    /// the outputs of the last read.
     ///
     /// # Errors
     /// If the last read was not to train, or the parameters are frozen.
@@ -215,11 +217,49 @@ pub trait Network {
     /// If it cannot be set up.
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>>;
 
-    /// The parameters, one table a network inside (a policy, a separate critic).
-    fn parameters(&self) -> Vec<&Parameters>;
+    /// The parameters with their optimizer: one set for each network inside, such as a policy and then a
+    /// separate critic.
+    fn parameter_sets(&self) -> Vec<&dyn ParameterSet>;
 
-    /// The same, to train.
-    fn parameters_mut(&mut self) -> Vec<&mut Parameters>;
+    /// The same, to change.
+    fn parameter_sets_mut(&mut self) -> Vec<&mut dyn ParameterSet>;
+
+    /// The Euclidean norm of the gradients of all sets together: √Σ‖g‖², in f64, in their order.
+    fn gradient_norm(&self) -> f64 {
+        let sets = self.parameter_sets();
+        let squares = sets.iter().map(|set| set.gradient_norm().powi(2));
+        squares.sum::<f64>().sqrt()
+    }
+
+    /// One AdamW step of all sets with gradients multiplied by `gradient_scale`, then zero gradients.
+    fn optimizer_step(&mut self, adamw: &AdamW, learning_rate: f64, gradient_scale: f64) {
+        for set in self.parameter_sets_mut() {
+            set.optimizer_step(adamw, learning_rate, gradient_scale);
+        }
+    }
+
+    /// Sets all gradients to zero.
+    fn zero_gradients(&mut self) {
+        for set in self.parameter_sets_mut() {
+            set.zero_gradients();
+        }
+    }
+
+    /// How often weights may have changed: where it is the same, they are.
+    fn version(&self) -> u64 {
+        self.parameter_sets().iter().map(|set| set.version()).sum()
+    }
+
+    /// The SHA-256 of each set of parameters, as [`ParameterSet::checksum`] makes it.
+    fn checksums(&self) -> Vec<String> {
+        let sets = self.parameter_sets();
+        sets.iter().map(|set| set.checksum()).collect()
+    }
+
+    /// Whether the optimizer moves any parameter.
+    fn is_trained(&self) -> bool {
+        self.parameter_sets().iter().any(|set| set.is_trained())
+    }
 }
 
 /// All of `tokens` rows, as many at a time as are held beside those of another distribution: 64 rows

@@ -1,18 +1,22 @@
-//! π: a policy with or without a critic, the sampler, and the pass that turns samples into rollouts.
+//! π: the networks of a run by role, the sampler, and the pass that turns samples into rollouts.
 //!
 //! ```text
 //! sample(decoder, prompts) → Sampled → score(network, prior, sampled) → Rollouts
 //! ```
 
-mod actor_critic;
+mod networks;
+mod role;
 mod sampler;
+mod saved;
 mod score;
 mod snapshot;
 pub mod testing;
 mod waiting;
 
-pub use actor_critic::ActorCritic;
+pub use networks::Networks;
 pub use rlhf_objective::Draw;
+pub use role::Role;
 pub use sampler::{Sampled, Sampling, sample};
+pub use saved::{SaveError, SavedNetwork};
 pub use score::score;
 pub use snapshot::{SnapshotError, load_optimizer, save_optimizer};

@@ -23,11 +23,10 @@ pub fn score(
     let parts = sequences.sorted_micro_batches(tokens, group);
     // The first update reads the same with the same weights: where one read holds everything, a
     // network that can answer it from what it kept need not run again.
-    let tables = policy.parameters();
-    let trained = tables.iter().all(|table| table.storage().is_trainable());
-    let want = match trained && parts.len() == 1 {
-        true => Want::TRAIN,
-        false => Want::SCORE,
+    let want = if policy.is_trained() && parts.len() == 1 {
+        Want::TRAIN
+    } else {
+        Want::SCORE
     };
     for part in &parts {
         let part = sequences.select(part);

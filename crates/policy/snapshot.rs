@@ -1,9 +1,10 @@
 //! The optimizer's state in one file, read back exactly.
 
-use rlhf_objective::Network;
-use rlhf_tensor::{MappedFile, Moments, Parameters};
+use rlhf_objective::{Network, ParameterSet};
+use rlhf_tensor::MappedFile;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -34,19 +35,24 @@ impl SnapshotError {
 /// # Errors
 /// If it cannot be written.
 pub fn save_optimizer(network: &dyn Network, path: &Path) -> Result<(), SnapshotError> {
-    let tables = network.parameters();
-    let mut views = Vec::new();
+    let mut moments: Vec<(String, Cow<'_, [f32]>)> = Vec::new();
     let mut steps = Vec::new();
-    for (index, parameters) in tables.iter().enumerate() {
-        let Some(moments) = parameters.moments() else {
-            continue;
-        };
-        steps.push(moments.steps.to_string());
-        for (name, values) in moments_of(parameters, moments, index) {
-            let bytes = bytemuck::cast_slice(values);
-            let view = TensorView::new(Dtype::F32, vec![values.len()], bytes);
-            views.push((name, view.map_err(SnapshotError::at(path))?));
+    let sets = network.parameter_sets();
+    for (index, set) in sets
+        .into_iter()
+        .enumerate()
+        .filter(|(_, set)| set.is_trained())
+    {
+        steps.push(set.steps().to_string());
+        for (name, _) in trained(set) {
+            let values = set.moments(&name).map_err(SnapshotError::at(path))?;
+            moments.extend(tensor_names(index, &name).into_iter().zip(values));
         }
+    }
+    let mut views = Vec::with_capacity(moments.len());
+    for (name, values) in &moments {
+        let view = TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values));
+        views.push((name, view.map_err(SnapshotError::at(path))?));
     }
     // One key only: the order of several is not fixed, and the same state must give the same bytes.
     let metadata = HashMap::from([(STEPS.to_owned(), steps.join(" "))]);
@@ -74,78 +80,73 @@ pub fn load_optimizer(network: &mut dyn Network, path: &Path) -> Result<(), Snap
             .collect::<Option<Vec<u64>>>()
     });
     let mut steps = steps.unwrap_or_default().into_iter();
-    for (index, parameters) in network.parameters_mut().into_iter().enumerate() {
-        let names: Vec<_> = parameters
-            .ids()
-            .map(|id| (parameters.spec(id).name.clone(), parameters.range(id)))
-            .collect();
-        let Some(moments) = parameters.moments_mut() else {
-            continue;
-        };
+    let read = |name: &str, length: usize| -> Result<Vec<f32>, SnapshotError> {
+        let view = tensors.tensor(name).map_err(SnapshotError::at(path))?;
+        if view.dtype() != Dtype::F32 || view.shape() != [length] {
+            let message = format!("tensor {name} has another shape: it is of another network");
+            return Err(SnapshotError::at(path)(message));
+        }
+        Ok(bytemuck::pod_collect_to_vec(view.data()))
+    };
+    let sets = network.parameter_sets_mut();
+    for (index, set) in sets
+        .into_iter()
+        .enumerate()
+        .filter(|(_, set)| set.is_trained())
+    {
         let missing =
             || SnapshotError::at(path)("no step count of a network: it is of another run");
-        moments.steps = steps.next().ok_or_else(missing)?;
-        for (name, range) in names {
-            for (suffix, buffer) in [
-                ("first", &mut moments.first),
-                ("second", &mut moments.second),
-            ] {
-                let name = format!("{index}.{name}.{suffix}");
-                let view = tensors.tensor(&name).map_err(SnapshotError::at(path))?;
-                let into: &mut [u8] = bytemuck::cast_slice_mut(&mut buffer[range.clone()]);
-                if view.dtype() != Dtype::F32 || view.data().len() != into.len() {
-                    let message =
-                        format!("tensor {name} has another shape: it is of another network");
-                    return Err(SnapshotError::at(path)(message));
-                }
-                into.copy_from_slice(view.data());
-            }
+        set.set_steps(steps.next().ok_or_else(missing)?);
+        for (name, length) in trained(set) {
+            let [first, second] = tensor_names(index, &name);
+            let (first, second) = (read(&first, length)?, read(&second, length)?);
+            let restored = set.set_moments(&name, [&first, &second]);
+            restored.map_err(SnapshotError::at(path))?;
         }
     }
     Ok(())
 }
 
-/// The names and values of the moments of one network.
-fn moments_of<'a>(
-    parameters: &'a Parameters,
-    moments: &'a Moments,
-    index: usize,
-) -> impl Iterator<Item = (String, &'a [f32])> {
-    parameters.ids().flat_map(move |id| {
-        let (name, range) = (&parameters.spec(id).name, parameters.range(id));
-        [
-            (
-                format!("{index}.{name}.first"),
-                &moments.first[range.clone()],
-            ),
-            (format!("{index}.{name}.second"), &moments.second[range]),
-        ]
-    })
+/// The names and sizes of the parameters of a set that are trained.
+fn trained(set: &dyn ParameterSet) -> Vec<(String, usize)> {
+    let all = set.describe().into_iter().filter(|info| info.trained);
+    all.map(|info| (info.name.to_owned(), info.shape.iter().product()))
+        .collect()
+}
+
+/// What the moments of a parameter of network `index` are called in the file.
+fn tensor_names(index: usize, name: &str) -> [String; 2] {
+    ["first", "second"].map(|moment| format!("{index}.{name}.{moment}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ActorCritic;
-    use crate::testing::Bigram;
+    use crate::testing::{Bigram, sequences};
+    use crate::{Networks, Role, SavedNetwork};
+    use rlhf_objective::{OutputGrads, Want};
     use rlhf_tensor::{AdamW, Storage};
 
-    fn network(vocab: usize) -> ActorCritic {
-        let bigram = |seed| Box::new(Bigram::random(vocab, Storage::Trainable, seed));
-        ActorCritic::with_critic(bigram(1), bigram(2))
+    fn networks(policy: Bigram, critic: Bigram) -> Networks {
+        let [policy, critic] = [policy, critic].map(|one| SavedNetwork::new(one, Bigram::save));
+        Networks::policy(policy).with(Role::Critic, critic).unwrap()
     }
 
-    fn step(network: &mut ActorCritic, value: f32) {
-        for parameters in network.parameters_mut() {
-            for id in parameters.ids() {
-                parameters.gradients_mut().get_mut(id).fill(value);
-            }
-            parameters.adamw_step(&AdamW::default(), 0.1, 1.0);
-        }
+    fn network(vocab: usize) -> Networks {
+        let bigram = |seed| Bigram::random(vocab, Storage::Trainable, seed);
+        networks(bigram(1), bigram(2))
     }
 
-    fn checksums(network: &ActorCritic) -> Vec<String> {
-        network.parameters().iter().map(|p| p.checksum()).collect()
+    fn step(network: &mut Networks, value: f32) {
+        let s = sequences();
+        network.read(&s, Want::TRAIN).unwrap();
+        let gradients = OutputGrads {
+            log_probs: Some(vec![value; s.tokens()]),
+            values: Some(vec![value; s.tokens()]),
+            ..OutputGrads::default()
+        };
+        network.backward(&gradients).unwrap();
+        network.optimizer_step(&AdamW::default(), 0.1, 1.0);
     }
 
     #[test]
@@ -159,14 +160,14 @@ mod tests {
         first.save(folder.path()).unwrap();
         let bytes = std::fs::read(&path).unwrap();
 
-        let load = |folder: &Path| Box::new(Bigram::load(folder, Storage::Trainable).unwrap());
+        let load = |folder: &Path| Bigram::load(folder, Storage::Trainable).unwrap();
         let critic = load(&folder.path().join("critic"));
-        let mut second = ActorCritic::with_critic(load(folder.path()), critic);
+        let mut second = networks(load(folder.path()), critic);
         load_optimizer(&mut second, &path).unwrap();
         step(&mut first, 0.7);
         step(&mut second, 0.7);
-        assert_eq!(checksums(&first), checksums(&second));
-        second.parameters_mut()[0].moments_mut().unwrap().steps = 9;
+        assert_eq!(first.checksums(), second.checksums());
+        second.parameter_sets_mut()[0].set_steps(9);
         load_optimizer(&mut second, &path).unwrap();
         save_optimizer(&second, &path).unwrap();
         assert_eq!(bytes, std::fs::read(&path).unwrap());

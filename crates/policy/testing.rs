@@ -1,11 +1,11 @@
 //! A network small enough to check everything around it, for tests here and elsewhere.
 
-use rlhf_lm::Model;
 use rlhf_objective::{
-    Decoder, Error, Finish, LogDist, Network, OutputGrads, Outputs, Prompt, Purpose, Response,
-    Result, Sequences, Start, Want, check_gather, gathered,
+    Decoder, Error, Finish, LogDist, Network, OutputGrads, Outputs, ParameterSet, Prompt, Purpose,
+    Response, Result, Sequences, Start, Want, check_gather, gathered,
 };
 use rlhf_tensor::{Init, ParameterSpec, Parameters, Rng, Storage, Stream};
+use std::io;
 use std::ops::Range;
 use std::path::Path;
 
@@ -57,19 +57,31 @@ impl Bigram {
         }
     }
 
-    /// What [`Model::save`] wrote.
+    /// What [`save`](Self::save) wrote.
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn load(folder: &Path, storage: Storage) -> rlhf_lm::Result<Self> {
-        let path = folder.join(FILE);
-        let bytes = std::fs::read(&path).map_err(|source| rlhf_lm::Error::Io { path, source })?;
+    pub fn load(folder: &Path, storage: Storage) -> io::Result<Self> {
+        let bytes = std::fs::read(folder.join(FILE))?;
         let numbers: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
         let vocab = (numbers.len() as f64).sqrt() as usize;
         let mut loaded = Self::random(vocab, storage, 0);
-        loaded.parameters.set("logits", &numbers[..vocab * vocab])?;
-        loaded.parameters.set("values", &numbers[vocab * vocab..])?;
+        let (logits, values) = numbers.split_at(vocab * vocab);
+        for (name, table) in [("logits", logits), ("values", values)] {
+            let set = loaded.parameters.set(name, table);
+            set.map_err(io::Error::other)?;
+        }
         Ok(loaded)
+    }
+
+    /// Writes it to a folder, which is made if it is missing.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn save(&self, folder: &Path) -> io::Result<()> {
+        let numbers = [self.table("logits"), self.table("values")].concat();
+        std::fs::create_dir_all(folder)?;
+        std::fs::write(folder.join(FILE), bytemuck::cast_slice(&numbers))
     }
 
     fn table(&self, name: &str) -> &[f32] {
@@ -169,39 +181,17 @@ impl Network for Bigram {
         }))
     }
 
-    fn parameters(&self) -> Vec<&Parameters> {
+    fn parameter_sets(&self) -> Vec<&dyn ParameterSet> {
         vec![&self.parameters]
     }
 
-    fn parameters_mut(&mut self) -> Vec<&mut Parameters> {
+    fn parameter_sets_mut(&mut self) -> Vec<&mut dyn ParameterSet> {
         vec![&mut self.parameters]
     }
 }
 
 fn nothing_read() -> Error {
     Error::Unsupported("nothing was read for this".into())
-}
-
-impl Model for Bigram {
-    fn save(&self, folder: &Path) -> rlhf_lm::Result<()> {
-        let numbers = [self.table("logits"), self.table("values")].concat();
-        let path = folder.join(FILE);
-        std::fs::create_dir_all(folder)
-            .and_then(|()| std::fs::write(&path, bytemuck::cast_slice(&numbers)))
-            .map_err(|source| rlhf_lm::Error::Io { path, source })
-    }
-
-    fn eos(&self) -> Option<u32> {
-        Some(0)
-    }
-
-    fn bos(&self) -> Option<u32> {
-        None
-    }
-
-    fn context(&self) -> usize {
-        64
-    }
 }
 
 struct BigramDecoder<'a> {

@@ -3,7 +3,7 @@
 use crate::{Batch, Config, policy_losses, value_losses};
 use rlhf_objective::{Error, KlPenalty, Outputs, Result, Scored, Sequences, Want};
 use rlhf_tensor::{Rng, Tensor};
-use rlhf_train::{Learner, Loss, Method, Passes, Stats, minibatches};
+use rlhf_train::{Learner, Loss, Method, Passes, Role, Stats, minibatches};
 use std::ops::ControlFlow;
 
 /// Proximal policy optimization.
@@ -24,6 +24,8 @@ impl Ppo {
 }
 
 impl Learner for Ppo {
+    const ROLES: &'static [Role] = &[Role::Policy, Role::Critic];
+
     type Batch = Batch;
 
     fn sequences<'a>(&self, batch: &'a Batch) -> &'a Sequences {

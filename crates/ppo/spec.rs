@@ -2,7 +2,7 @@
 
 use crate::{Config, Ppo};
 use rlhf_objective::Result;
-use rlhf_train::{LearnsFrom, MethodSpec, OnlineSpec, Preset, RunShape, Trains, Updates};
+use rlhf_train::{LearnsFrom, MethodSpec, OnlineSpec, Preset, RunShape, Updates};
 
 /// PPO, as a registry lists it.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +30,6 @@ impl MethodSpec for PpoSpec {
         },
     ];
     const LEARNS_FROM: LearnsFrom = LearnsFrom::Samples;
-    const TRAINS: Trains = Trains::PolicyAndCritic;
 
     fn check(settings: &Config, run: &RunShape) -> Result<()> {
         settings.check()?;

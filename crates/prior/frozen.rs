@@ -3,7 +3,6 @@
 use rlhf_objective::{
     Decoder, Error, LogDist, Network, Outputs, PerToken, Prior, Result, Sequences, Visit, Want,
 };
-use rlhf_tensor::Storage;
 use std::ops::Range;
 
 /// A frozen network as the prior. Asked for the log-probs and for ranges of the log-distributions of
@@ -15,13 +14,12 @@ pub struct Frozen {
 }
 
 impl Frozen {
-    /// Takes a network whose parameters are [`Storage::Frozen`], at the policy's temperature.
+    /// Takes a network whose parameters are frozen, at the policy's temperature.
     ///
     /// # Errors
     /// If they are trainable: a prior has nothing to train.
     pub fn new(network: Box<dyn Network>) -> Result<Self> {
-        let trainable = |p: &&rlhf_tensor::Parameters| p.storage() == Storage::Trainable;
-        if network.parameters().iter().any(trainable) {
+        if network.is_trained() {
             return Err(Error::Unsupported(
                 "a prior must be loaded frozen: its parameters are trainable".into(),
             ));
@@ -32,11 +30,10 @@ impl Frozen {
         })
     }
 
-    /// SHA-256 of each parameter table; it never changes.
+    /// SHA-256 of each set of parameters; it never changes.
     #[must_use]
     pub fn checksums(&self) -> Vec<String> {
-        let tables = self.network.parameters();
-        tables.iter().map(|table| table.checksum()).collect()
+        self.network.checksums()
     }
 
     /// The log-probs of a batch, which is read if it was not the last.
@@ -96,9 +93,9 @@ impl Prior for Frozen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rlhf_objective::{Beta, KlPenalty, OutputGrads};
+    use rlhf_objective::{Beta, KlPenalty, OutputGrads, ParameterSet};
     use rlhf_policy::testing::{Bigram, sequences};
-    use rlhf_tensor::Parameters;
+    use rlhf_tensor::Storage;
     use std::cell::Cell;
     use std::rc::Rc;
 
@@ -122,11 +119,11 @@ mod tests {
         fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
             self.0.decoder()
         }
-        fn parameters(&self) -> Vec<&Parameters> {
-            self.0.parameters()
+        fn parameter_sets(&self) -> Vec<&dyn ParameterSet> {
+            self.0.parameter_sets()
         }
-        fn parameters_mut(&mut self) -> Vec<&mut Parameters> {
-            self.0.parameters_mut()
+        fn parameter_sets_mut(&mut self) -> Vec<&mut dyn ParameterSet> {
+            self.0.parameter_sets_mut()
         }
     }
 

@@ -138,13 +138,14 @@ mod tests {
     /// A bigram that never says token 1.
     fn forbids() -> Box<dyn Prior> {
         let mut network = Bigram::random(5, Storage::Trainable, 1);
-        let table = &mut network.parameters_mut()[0];
-        let id = table.id("logits").unwrap();
-        for row in table.weights_mut(id).chunks_mut(5) {
+        let table = &mut network.parameter_sets_mut()[0];
+        let mut logits = table.weights("logits").unwrap().into_owned();
+        for row in logits.chunks_mut(5) {
             row[1] = f32::NEG_INFINITY;
         }
+        table.set_weights("logits", &logits).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        rlhf_lm::Model::save(&network, folder.path()).unwrap();
+        network.save(folder.path()).unwrap();
         let frozen = Bigram::load(folder.path(), Storage::Frozen).unwrap();
         Box::new(Frozen::new(Box::new(frozen)).unwrap())
     }

@@ -2,7 +2,7 @@
 
 use rlhf_objective::{Error, Items, Network, Outputs, Pairs, Result, Sequences, Want, log_sigmoid};
 use rlhf_tensor::{Device, Tensor};
-use rlhf_train::{Epochs, Learner, Loss, Source, Stats};
+use rlhf_train::{Epochs, Learner, Loss, Role, Source, Stats};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -218,6 +218,8 @@ impl Source for PairSource {
 }
 
 impl Learner for BradleyTerry {
+    const ROLES: &'static [Role] = &[Role::Scorer];
+
     type Batch = PairBatch;
 
     fn sequences<'a>(&self, batch: &'a PairBatch) -> &'a Sequences {

@@ -3,7 +3,7 @@
 use crate::{Learned, Normalization, RewardTable, Rule, Rules, Token, Weighted};
 use rlhf_lm::{Backend, Heads, LoadOptions, Recompute, Tokenizer};
 use rlhf_objective::{Finish, Prompt, Response, Sequences, laws};
-use rlhf_tensor::{Init, Rng, Storage, Stream};
+use rlhf_tensor::{Rng, Storage, Stream};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -90,7 +90,10 @@ fn model(folder: &Path) {
     };
     let mut model = rlhf_lm::load(&language, &options).unwrap();
     let mut rng = Rng::new(4, Stream::Init, 0, 0);
-    model.parameters_mut()[0].initialize("score.weight", Init::Normal { std: 1.0 }, &mut rng);
+    let head: Vec<f32> = (0..8).map(|_| rng.normal() as f32).collect();
+    model.parameter_sets_mut()[0]
+        .set_weights("score.weight", &head)
+        .unwrap();
     model.save(&folder.join("reward")).unwrap();
 }
 

@@ -4,7 +4,7 @@ use crate::{BradleyTerry, BradleyTerryConfig, PairBatch, PairSource};
 use rlhf_objective::{Items, Pairs, Result};
 use rlhf_train::{
     Aim, DataPasses, Defaults, LearnsFrom, MethodSpec, OfflineSpec, Preset, PriorUse, RowField,
-    RunShape, Trains,
+    RunShape,
 };
 
 /// Fitting a reward model to preference pairs, as a registry lists it.
@@ -21,7 +21,6 @@ impl MethodSpec for BradleyTerrySpec {
         prior: "reference",
     }];
     const LEARNS_FROM: LearnsFrom = LearnsFrom::Pairs;
-    const TRAINS: Trains = Trains::RewardModel;
     const PRIOR: PriorUse = PriorUse::Scale;
     const ROW_FIELDS: &'static [RowField] = &[RowField::Margin, RowField::Label];
 

@@ -3,18 +3,16 @@
 use crate::toy::World;
 use rlhf_lm::{Backend, Heads, LoadOptions, Model, Recompute, init, load};
 use rlhf_objective::Network;
-use rlhf_policy::ActorCritic;
+use rlhf_policy::{Networks, Role, SavedNetwork};
 use rlhf_tensor::Storage;
 use std::path::Path;
 
 /// The value head on the policy's own hidden states.
 pub(crate) const HEAD: World = World {
     policy: |checkpoint| {
-        ActorCritic::new(model(
-            checkpoint,
-            Storage::Trainable,
-            Heads::LanguageAndValue,
-        ))
+        let heads = Heads::LanguageAndValue;
+        let policy = model(checkpoint, Storage::Trainable, heads);
+        Networks::policy(saved(policy)).with_value_head()
     },
     prior: frozen,
 };
@@ -23,12 +21,17 @@ pub(crate) const HEAD: World = World {
 pub(crate) const SEPARATE: World = World {
     policy: |checkpoint| {
         let policy = model(checkpoint, Storage::Trainable, Heads::Language);
-        let critic = checkpoint.map(|folder| folder.join("critic"));
+        let critic = checkpoint.map(|folder| Role::Critic.folder(folder));
         let critic = model(critic.as_deref(), Storage::Trainable, Heads::Value);
-        ActorCritic::with_critic(policy, critic)
+        let networks = Networks::policy(saved(policy));
+        networks.with(Role::Critic, saved(critic)).unwrap()
     },
     prior: frozen,
 };
+
+fn saved(model: Box<dyn Model>) -> SavedNetwork {
+    SavedNetwork::new(model, |model, folder| model.save(folder))
+}
 
 fn frozen() -> Box<dyn Network> {
     model(None, Storage::Frozen, Heads::Language)

@@ -1,6 +1,6 @@
 //! What a method must say.
 
-use crate::{Loss, Stats};
+use crate::{Loss, Role, Stats};
 use rlhf_objective::{KlPenalty, Network, Outputs, Result, Scored, Sequences, Want};
 use rlhf_tensor::Rng;
 use std::ops::ControlFlow;
@@ -10,6 +10,10 @@ use std::ops::ControlFlow;
 /// **A loss is a sum** over items whose weights are already normalized by the whole batch (the
 /// batch carries them), so that the losses and gradients of its parts add up to its own.
 pub trait Learner {
+    /// The roles that networks play for it, read by whoever makes the networks before the learner is
+    /// made. With a [critic](Role::Critic), a head or a network of its own, outputs have values.
+    const ROLES: &'static [Role] = &[Role::Policy];
+
     /// What the loss needs besides the outputs.
     type Batch;
 

@@ -45,12 +45,13 @@ pub use interrupt::{Abandoned, Interrupt, NotSaving};
 pub use learner::{Learner, Method};
 pub use offline::offline;
 pub use online::{Online, Prompts, online};
+pub use rlhf_policy::Role;
 pub use run::{Ended, Progress, Run, Watch};
 pub use schedule::{Decay, Schedule, WarmUp};
 pub use source::Source;
 pub use spec::{
     Aim, DataPasses, Defaults, LearnsFrom, MethodSpec, OfflineSpec, OnlineSpec, Preset, PriorUse,
-    RowField, RunShape, StepSize, Trains, Updates,
+    RowField, RunShape, StepSize, Updates,
 };
 pub use state::{State, restore};
 pub use stats::{Loss, Stats};

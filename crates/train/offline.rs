@@ -4,20 +4,21 @@ use crate::clock::Clock;
 use crate::run::Done;
 use crate::update::{At, update};
 use crate::{Ended, Learner, Optim, Result, Run, Source};
-use rlhf_policy::ActorCritic;
+use rlhf_policy::Networks;
 
 /// Trains `policy` with `learner` on every batch of `source`, one optimizer step each.
 ///
 /// # Errors
-/// If a batch cannot be made or read, a loss or gradient is not finite, or the run folder cannot be
+/// If the learner needs a role that no network plays, a batch cannot be made or read, a loss or gradient is not finite, or the run folder cannot be
 /// written. The last checkpoint is then whole.
 pub fn offline<L: Learner, S: Source<Batch = L::Batch>>(
-    policy: &mut ActorCritic,
+    policy: &mut Networks,
     learner: &L,
     source: &mut S,
     optim: &Optim,
     run: &mut Run<'_>,
 ) -> Result<Ended> {
+    policy.check_roles(L::ROLES)?;
     let total = source.steps();
     run.drive(policy, total, |policy, _, step| {
         let mut clock = Clock::new();

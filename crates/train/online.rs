@@ -7,7 +7,7 @@ use crate::run::Done;
 use crate::update::{At, finite, sound, update};
 use crate::{Ended, Epochs, Error, Method, Optim, Result, Run, Stats};
 use rlhf_objective::{Beta, Bound, Items, Network, Objective, Observed, finite_opinions};
-use rlhf_policy::{ActorCritic, Sampling, sample, score};
+use rlhf_policy::{Networks, Sampling, sample, score};
 use rlhf_tensor::{Rng, Stream};
 use serde::Serialize;
 
@@ -40,10 +40,10 @@ pub struct Prompts<'a> {
 /// the method's batches, update.
 ///
 /// # Errors
-/// If there are no prompts, an adaptive β holds what its prior does not give, something cannot be read, a number is not finite, or the run folder
+/// If there are no prompts, the method needs a role that no network plays, an adaptive β holds what its prior does not give, something cannot be read, a number is not finite, or the run folder
 /// cannot be written. The last checkpoint is then whole.
 pub fn online<M: Method>(
-    policy: &mut ActorCritic,
+    policy: &mut Networks,
     objective: &mut Objective,
     method: &mut M,
     prompts: Prompts<'_>,
@@ -51,6 +51,7 @@ pub fn online<M: Method>(
     run: &mut Run<'_>,
 ) -> Result<Ended> {
     let order = prompt_order(prompts.prompts.count(), settings)?;
+    policy.check_roles(M::ROLES)?;
     objective.penalty().check()?;
     if let Some(beta) = &run.start.beta {
         objective.penalty().resume_beta(beta);

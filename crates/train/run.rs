@@ -5,7 +5,7 @@ use crate::warnings::Warnings;
 use crate::{Abandoned, Error, Interrupt, Result, State};
 use rlhf_journal::Journal;
 use rlhf_objective::{Beta, Network};
-use rlhf_policy::ActorCritic;
+use rlhf_policy::Networks;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -78,22 +78,17 @@ fn abandoned(error: &Error) -> bool {
 /// The policy after the last step whose numbers are in the journal: what a checkpoint of it would hold.
 struct Finished {
     state: State,
-    /// The versions of the weights in that state.
-    versions: Vec<u64>,
+    /// The version of the weights in that state.
+    version: u64,
     /// Whether its checkpoint is there, or was tried.
     saved: bool,
 }
 
 impl Finished {
     /// Whether the policy in memory still is what that step left: no optimizer step was made since.
-    fn is_whole(&self, policy: &ActorCritic) -> bool {
-        versions(policy) == self.versions
+    fn is_whole(&self, policy: &Networks) -> bool {
+        policy.version() == self.version
     }
-}
-
-fn versions(policy: &ActorCritic) -> Vec<u64> {
-    let tables = policy.parameters();
-    tables.iter().map(|table| table.version()).collect()
 }
 
 impl Run<'_> {
@@ -101,9 +96,9 @@ impl Run<'_> {
     /// optimizer step leaves a checkpoint of the steps before it.
     pub(crate) fn drive(
         &mut self,
-        policy: &mut ActorCritic,
+        policy: &mut Networks,
         total: usize,
-        mut work: impl FnMut(&mut ActorCritic, &mut Journal, usize) -> Result<Done>,
+        mut work: impl FnMut(&mut Networks, &mut Journal, usize) -> Result<Done>,
     ) -> Result<Ended> {
         if total == 0 {
             return Err(Error::Empty("the run has no steps: its data set is empty"));
@@ -118,7 +113,7 @@ impl Run<'_> {
         let _driven = self.interrupt.driven_here();
         let mut finished = Finished {
             state: self.start,
-            versions: versions(policy),
+            version: policy.version(),
             // The checkpoint it was started from, or a start that needs none.
             saved: true,
         };
@@ -141,7 +136,7 @@ impl Run<'_> {
         Ok(Ended::Done)
     }
 
-    fn final_model(&self, policy: &ActorCritic) -> Result<()> {
+    fn final_model(&self, policy: &Networks) -> Result<()> {
         let write = || {
             self.journal
                 .final_model(|folder| save_policy(policy, folder))
@@ -155,12 +150,12 @@ impl Run<'_> {
     /// One step, what is written about it, and its checkpoint where one is due.
     fn step(
         &mut self,
-        policy: &mut ActorCritic,
+        policy: &mut Networks,
         (step, total): (usize, usize),
         began: Instant,
         warnings: &mut Warnings,
         finished: &mut Finished,
-        work: &mut impl FnMut(&mut ActorCritic, &mut Journal, usize) -> Result<Done>,
+        work: &mut impl FnMut(&mut Networks, &mut Journal, usize) -> Result<Done>,
     ) -> Result<Ended> {
         let step_began = Instant::now();
         let done = work(policy, self.journal, step)?;
@@ -175,7 +170,7 @@ impl Run<'_> {
         };
         *finished = Finished {
             state,
-            versions: versions(policy),
+            version: policy.version(),
             saved: false,
         };
         let each = began.elapsed().as_secs_f64() / (step + 1 - self.start.step) as f64;
@@ -207,7 +202,7 @@ impl Run<'_> {
 
     /// Ends as an interrupt does after the last finished step. The step under way changed nothing, so a
     /// resumed run does it as if nothing had been.
-    fn give_up_step(&self, policy: &ActorCritic, finished: &mut Finished) -> Result<Ended> {
+    fn give_up_step(&self, policy: &Networks, finished: &mut Finished) -> Result<Ended> {
         if !finished.saved {
             finished.saved = true;
             self.checkpoint(policy, finished.state)?;
@@ -217,7 +212,7 @@ impl Run<'_> {
 
     /// Saves the state, and only then removes the optimizer's state of older checkpoints, which nothing
     /// resumes from any more.
-    fn checkpoint(&self, policy: &ActorCritic, state: State) -> Result<()> {
+    fn checkpoint(&self, policy: &Networks, state: State) -> Result<()> {
         self.interrupt.saving(|| {
             save(policy, self.journal, state)?;
             forget_optimizers(self.journal, state.step)
@@ -261,7 +256,7 @@ impl Run<'_> {
     /// Says where an error stopped the run and what is left of it, once everything is saved that is whole.
     fn stopped(
         &self,
-        policy: &ActorCritic,
+        policy: &Networks,
         (step, total): (usize, usize),
         finished: &Finished,
         source: Error,
@@ -274,7 +269,7 @@ impl Run<'_> {
         }
     }
 
-    fn left(&self, policy: &ActorCritic, finished: &Finished, source: &Error) -> String {
+    fn left(&self, policy: &Networks, finished: &Finished, source: &Error) -> String {
         let step = finished.state.step;
         if matches!(source, Error::Diverged { .. }) {
             // The weights that the step began with, or those that it has made of them.

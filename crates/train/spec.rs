@@ -42,17 +42,6 @@ pub enum PriorUse {
     Scale,
 }
 
-/// The network that a method trains.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trains {
-    /// A policy.
-    Policy,
-    /// A policy, and a critic that says how much reward is to come.
-    PolicyAndCritic,
-    /// A reward model.
-    RewardModel,
-}
-
 /// A name for a method with a prior, as in `--objective ppo-kl`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Preset {
@@ -239,8 +228,6 @@ pub trait MethodSpec: 'static {
     const PRESETS: &'static [Preset];
     /// What it learns from.
     const LEARNS_FROM: LearnsFrom;
-    /// The network that it trains.
-    const TRAINS: Trains = Trains::Policy;
     /// What it asks the prior for.
     const PRIOR: PriorUse = PriorUse::Penalty;
     /// The fields of data rows that its loss uses, beside the texts.

@@ -3,7 +3,7 @@
 use crate::{Error, Result};
 use rlhf_journal::{Journal, write_atomic};
 use rlhf_objective::{Beta, Network};
-use rlhf_policy::{ActorCritic, load_optimizer, save_optimizer};
+use rlhf_policy::{Networks, load_optimizer, save_optimizer};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -25,7 +25,7 @@ pub struct State {
 
 /// Writes the checkpoint of `state`: the policy in Hugging Face layout, the optimizer's state and
 /// `trainer.json`, all or nothing. Weights that are not finite are not written.
-pub(crate) fn save(policy: &ActorCritic, journal: &Journal, state: State) -> Result<()> {
+pub(crate) fn save(policy: &Networks, journal: &Journal, state: State) -> Result<()> {
     finite(policy)?;
     journal.checkpoint(state.step, |folder| {
         save_policy(policy, folder)?;
@@ -39,15 +39,12 @@ pub(crate) fn save(policy: &ActorCritic, journal: &Journal, state: State) -> Res
 /// Refuses weights and moments that are not finite: such a checkpoint could not be loaded, and the one
 /// before it could not be resumed from once this one is written. A weight of −∞ that never had a gradient is
 /// meant to be so: a table's token that is never said.
-fn finite(policy: &ActorCritic) -> Result<()> {
-    for table in policy.parameters() {
-        let Some(moments) = table.moments() else {
-            continue;
-        };
-        for id in table.ids() {
-            let range = table.range(id);
-            let (first, second) = (&moments.first[range.clone()], &moments.second[range]);
-            let values = table.weights().get(id).iter().zip(first).zip(second);
+fn finite(policy: &Networks) -> Result<()> {
+    for set in policy.parameter_sets() {
+        for info in set.describe().iter().filter(|info| info.trained) {
+            let weights = set.weights(info.name)?;
+            let [first, second] = set.moments(info.name)?;
+            let values = weights.iter().zip(&*first).zip(&*second);
             for ((&weight, &first), &second) in values {
                 let meant = weight == f32::NEG_INFINITY && first == 0.0 && second == 0.0;
                 let named = [
@@ -57,7 +54,7 @@ fn finite(policy: &ActorCritic) -> Result<()> {
                 ];
                 if let Some((what, value)) = named.iter().find(|(_, value)| !value.is_finite()) {
                     return Err(Error::Diverged {
-                        what: format!("the {what} {}", table.spec(id).name),
+                        what: format!("the {what} {}", info.name),
                         value: f64::from(*value),
                     });
                 }
@@ -78,10 +75,8 @@ pub(crate) fn forget_optimizers(journal: &Journal, step: usize) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn save_policy(policy: &ActorCritic, folder: &Path) -> Result<()> {
-    policy
-        .save(folder)
-        .map_err(|error| Error::Save(Box::new(error)))
+pub(crate) fn save_policy(policy: &Networks, folder: &Path) -> Result<()> {
+    policy.save(folder).map_err(Error::Save)
 }
 
 /// Restores the optimizer of `policy`, whose weights were loaded from the same checkpoint folder
@@ -89,7 +84,7 @@ pub(crate) fn save_policy(policy: &ActorCritic, folder: &Path) -> Result<()> {
 ///
 /// # Errors
 /// If a file is missing, damaged, or of another network.
-pub fn restore(checkpoint: &Path, policy: &mut ActorCritic) -> Result<State> {
+pub fn restore(checkpoint: &Path, policy: &mut Networks) -> Result<State> {
     let path = checkpoint.join(TRAINER);
     let text = std::fs::read_to_string(&path).map_err(unreadable(&path))?;
     let state = serde_json::from_str(&text).map_err(unreadable(&path))?;

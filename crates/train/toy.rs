@@ -7,7 +7,7 @@ use rlhf_objective::{
     Sequences,
 };
 use rlhf_policy::testing::{Bigram, sequences};
-use rlhf_policy::{ActorCritic, Draw, Sampling};
+use rlhf_policy::{Draw, Networks, Sampling, SavedNetwork};
 use rlhf_prior::Frozen;
 use rlhf_tensor::{AdamW, Rng, Storage};
 use std::ops::ControlFlow;
@@ -123,7 +123,7 @@ impl Reward for Twos {
 /// Where a run's networks come from.
 pub(crate) struct World {
     /// The policy to start from, or that of a checkpoint.
-    pub(crate) policy: fn(Option<&Path>) -> ActorCritic,
+    pub(crate) policy: fn(Option<&Path>) -> Networks,
     /// The prior, frozen.
     pub(crate) prior: fn() -> Box<dyn Network>,
 }
@@ -131,10 +131,11 @@ pub(crate) struct World {
 /// A table, from its prior.
 pub(crate) const TABLE: World = World {
     policy: |checkpoint| {
-        ActorCritic::new(Box::new(match checkpoint {
+        let table = match checkpoint {
             Some(folder) => Bigram::load(folder, Storage::Trainable).unwrap(),
             None => Bigram::random(5, Storage::Trainable, 1),
-        }))
+        };
+        Networks::policy(SavedNetwork::new(table, Bigram::save))
     },
     prior: || Box::new(Bigram::random(5, Storage::Frozen, 1)),
 };
@@ -251,7 +252,7 @@ fn of_prior(objective: &mut Objective) -> Vec<f32> {
 }
 
 /// A policy, where it is, and its journal in `folder`: new, or as the last checkpoint there has it.
-pub(crate) fn begun(world: &World, folder: &Path, resume: bool) -> (ActorCritic, State, Journal) {
+pub(crate) fn begun(world: &World, folder: &Path, resume: bool) -> (Networks, State, Journal) {
     if !resume {
         let journal = Journal::create(folder, Existing::Refuse).unwrap();
         return ((world.policy)(None), State::default(), journal);

@@ -69,14 +69,11 @@ pub(crate) fn update<L: Learner>(
     for (name, value) in stats.iter() {
         finite(name, value)?;
     }
-    let squares = |p: &&rlhf_tensor::Parameters| p.gradient_norm().powi(2);
-    let norm = policy.parameters().iter().map(squares).sum::<f64>().sqrt();
+    let norm = policy.gradient_norm();
     finite("the norm of the gradient", norm)?;
     let scale = optim.clip.map_or(1.0, |most| (most / norm).min(1.0));
     let learning_rate = optim.learning_rate * optim.schedule.factor(at.step, at.total);
-    for parameters in policy.parameters_mut() {
-        parameters.adamw_step(&optim.adamw, learning_rate, scale);
-    }
+    policy.optimizer_step(&optim.adamw, learning_rate, scale);
     clock.lap("seconds/optimizer");
     stats.mean("grad_norm", norm, 1.0);
     stats.mean("lr", learning_rate, 1.0);
@@ -123,9 +120,8 @@ mod tests {
             let clock = &mut Clock::new();
             stats = update(&mut network, &Likelihood, &batch, optim, AT, clock).unwrap();
         }
-        let table = network.parameters()[0];
-        let id = table.id("logits").unwrap();
-        (table.weights().get(id).to_vec(), stats)
+        let logits = network.parameter_sets()[0].weights("logits").unwrap();
+        (logits.into_owned(), stats)
     }
 
     #[test]
@@ -168,12 +164,12 @@ mod tests {
     #[test]
     fn a_loss_that_is_not_finite_stops_before_the_weights_move() {
         let mut network = Bigram::random(5, Storage::Trainable, 1);
-        let before = network.parameters()[0].checksum();
+        let before = network.checksums();
         let batch = weighted(sequences(), &[1.0, f32::NAN, 1.0]);
         let clock = &mut Clock::new();
         let error = update(&mut network, &Likelihood, &batch, &optim(), AT, clock).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("the loss is NaN"), "{text}");
-        assert_eq!(network.parameters()[0].checksum(), before);
+        assert_eq!(network.checksums(), before);
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 use rlhf_data::LossOn;
 use rlhf_lm::Recompute;
 use rlhf_objective::Adaptive;
-use rlhf_train::{LearnsFrom, RunShape, Trains};
+use rlhf_train::{LearnsFrom, RunShape};
 
 /// More threads than any machine has use for.
 const MOST_THREADS: usize = 1024;
@@ -235,7 +235,7 @@ impl Config {
         let owners = |means: &dyn Fn(&Facts) -> bool| {
             objectives(catalog.methods.facts().filter(|facts| means(facts)))
         };
-        let critic = |facts: &Facts| facts.trains == Trains::PolicyAndCritic;
+        let critic = |facts: &Facts| facts.has_critic();
         let documents = |facts: &Facts| facts.learns_from == LearnsFrom::Demonstrations;
         let pairs = |facts: &Facts| facts.takes_batch_pairs;
         for (key, given, means) in [

@@ -8,7 +8,7 @@ use crate::method::Objective;
 use anyhow::Result;
 use rlhf_data::{Annotators, Documents, LabelValues, LossOn, OnBadRow, PairsOf};
 use rlhf_lm::Recompute;
-use rlhf_train::{Decay, Trains};
+use rlhf_train::Decay;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 
@@ -26,7 +26,7 @@ impl Config {
             beta: BetaSetting::Fixed(own.beta),
             model: ModelSection {
                 path: None,
-                critic: (facts.trains == Trains::PolicyAndCritic).then_some(Critic::Head),
+                critic: (facts.has_critic()).then_some(Critic::Head),
                 backend: BackendName::Engine,
                 dtype: DtypeName::F32,
                 frozen_dtype: DtypeName::F32,

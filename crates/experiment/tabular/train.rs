@@ -5,10 +5,10 @@ use super::{Recipe, TabularMethod};
 use anyhow::{Context, Result, ensure};
 use rlhf_dpo::{Batch, Dpo, PairSource};
 use rlhf_journal::{Existing, Journal, checkpoints};
-use rlhf_lm::Table;
+use rlhf_lm::{Model, Table};
 use rlhf_objective::{Beta, KlPenalty, Objective, Pairs};
 use rlhf_oracle::Policy;
-use rlhf_policy::{ActorCritic, Draw, Sampling};
+use rlhf_policy::{Draw, Networks, Sampling, SavedNetwork};
 use rlhf_ppo::{Advantages, Ppo};
 use rlhf_reinforce::{Baseline, KlPlacement, PolicyGradient, VarGrad, VarGradConfig};
 use rlhf_tensor::{AdamW, Rng, Storage, Stream};
@@ -200,7 +200,7 @@ impl Runner<'_> {
     fn measured(
         &self,
         responses: usize,
-        work: impl FnOnce(&mut ActorCritic, &mut Run<'_>) -> Result<()>,
+        work: impl FnOnce(&mut Networks, &mut Run<'_>) -> Result<()>,
     ) -> Result<Reached> {
         let folder = tempfile::tempdir().context("no folder for the run")?;
         let mut journal = Journal::create(folder.path(), Existing::Overwrite)?;
@@ -208,7 +208,7 @@ impl Runner<'_> {
         let mut policy = self.world.policy(&start);
         let mut path = vec![self.stop(0, 0, &policy)];
         work(
-            &mut ActorCritic::new(Box::new(start)),
+            &mut networks(start),
             &mut Run {
                 journal: &mut journal,
                 watch: &mut Nobody,
@@ -255,6 +255,12 @@ impl Runner<'_> {
             tokens_per_batch: usize::MAX,
         }
     }
+}
+
+/// A table as the policy, with its values as the critic of methods that need one.
+pub(super) fn networks(table: Table) -> Networks {
+    let policy = SavedNetwork::new(table, |table, folder| table.save(folder));
+    Networks::policy(policy).with_value_head()
 }
 
 /// Nobody looks on.

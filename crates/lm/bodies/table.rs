@@ -5,8 +5,8 @@ use crate::asked::{check_range, check_row_gradients};
 use crate::checkpoint::{MODEL, Tensors};
 use crate::{Error, Model, Result, save};
 use rlhf_objective::{
-    ActionValues, Decoder, LogDist, Network, OutputGrads, Outputs, Purpose, RowGradients,
-    Sequences, Want,
+    ActionValues, Decoder, LogDist, Network, OutputGrads, Outputs, ParameterSet, Purpose,
+    RowGradients, Sequences, Want,
 };
 use rlhf_tensor::{ParameterSpec, Parameters, Storage};
 use std::collections::{BTreeMap, HashMap};
@@ -310,11 +310,11 @@ impl Network for Table {
         Ok(Box::new(TableDecoder::new(self)))
     }
 
-    fn parameters(&self) -> Vec<&Parameters> {
+    fn parameter_sets(&self) -> Vec<&dyn ParameterSet> {
         vec![&self.parameters]
     }
 
-    fn parameters_mut(&mut self) -> Vec<&mut Parameters> {
+    fn parameter_sets_mut(&mut self) -> Vec<&mut dyn ParameterSet> {
         vec![&mut self.parameters]
     }
 }
@@ -337,8 +337,7 @@ impl Model for Table {
         let mut finite = Parameters::new(specs, Storage::Frozen);
         finite.set(LOGITS, &written)?;
         finite.set(VALUES, values)?;
-        let ids: Vec<_> = finite.ids().collect();
-        save::tensors(&folder.join(MODEL), &finite, &ids)
+        save::tensors(&folder.join(MODEL), &finite, &finite.describe())
     }
 
     fn eos(&self) -> Option<u32> {

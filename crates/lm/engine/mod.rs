@@ -25,8 +25,8 @@ use crate::{Gpt2Config, Heads, Packed, Recompute};
 use heads::Readout;
 pub(crate) use heads::{CHUNK, KEPT, SCORED_CHUNKS};
 use rlhf_objective::{
-    ActionValues, Decoder, Error, LogDist, Network, OutputGrads, Outputs, Purpose, Result,
-    RowGradients, Sequences, Visit, Want,
+    ActionValues, Decoder, Error, LogDist, Network, OutputGrads, Outputs, ParameterSet, Purpose,
+    Result, RowGradients, Sequences, Visit, Want,
 };
 use rlhf_tensor::Parameters;
 use rlhf_tensor::cpu::{Precision, RowGradient};
@@ -245,11 +245,11 @@ impl Network for Gpt2 {
         Ok(Box::new(decoder::Gpt2Decoder::new(self)?))
     }
 
-    fn parameters(&self) -> Vec<&Parameters> {
+    fn parameter_sets(&self) -> Vec<&dyn ParameterSet> {
         vec![&self.parameters]
     }
 
-    fn parameters_mut(&mut self) -> Vec<&mut Parameters> {
+    fn parameter_sets_mut(&mut self) -> Vec<&mut dyn ParameterSet> {
         vec![&mut self.parameters]
     }
 }

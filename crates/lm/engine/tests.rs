@@ -2,7 +2,7 @@
 
 use super::Gpt2;
 use crate::bodies::gpt2;
-use crate::{Gpt2Config, Heads, Plain};
+use crate::{Gpt2Config, Heads, Plain, testing};
 use rlhf_objective::{
     Finish, LogDist, Network, OutputGrads, Outputs, Prompt, Response, Sequences, Start, Want,
 };
@@ -145,16 +145,15 @@ fn compare_in(chunk: Option<usize>, changes: &Value, heads: Heads, temperature: 
         engine.backward(&g).unwrap();
         plain.backward(&g).unwrap();
     }
-    let (engine, plain) = (&engine.parameters, plain.parameters()[0]);
-    for id in engine.ids() {
-        let name = &engine.spec(id).name;
-        let (got, want) = (engine.gradient(id).unwrap(), plain.gradient(id).unwrap());
+    for name in testing::names(&engine) {
+        let got = testing::gradient(&engine, &name);
+        let want = testing::gradient(&plain, &name);
         let largest = want.iter().fold(0f32, |m, x| m.max(x.abs()));
         assert!(
             largest.is_finite() && largest > 0.0,
             "{what}: no gradient in {name}"
         );
-        close(got, want, 1e-4 * largest, &format!("{what}: {name}"));
+        close(&got, &want, 1e-4 * largest, &format!("{what}: {name}"));
     }
 }
 

@@ -4,7 +4,7 @@ use rlhf_lm::bodies::gpt2;
 use rlhf_lm::engine::Gpt2;
 use rlhf_lm::{Backend, Gpt2Config, Heads, LoadOptions, Recompute};
 use rlhf_objective::{
-    Decoder, Finish, Network, OutputGrads, Prompt, Response, Sequences, Start, Want,
+    Decoder, Finish, Network, OutputGrads, ParameterSet, Prompt, Response, Sequences, Start, Want,
 };
 use rlhf_tensor::cpu::{Isa, Precision, instruction_sets, use_at_most};
 use rlhf_tensor::{AdamW, Parameters, Storage, Watch};
@@ -57,10 +57,8 @@ fn step(network: &mut Gpt2, sequences: &Sequences) {
         scores: None,
     };
     network.backward(&gradients).unwrap();
-    for parameters in network.parameters_mut() {
-        let scale = 1.0 / parameters.gradient_norm();
-        parameters.adamw_step(&AdamW::default(), 1e-3, scale);
-    }
+    let scale = 1.0 / network.gradient_norm();
+    network.optimizer_step(&AdamW::default(), 1e-3, scale);
 }
 
 /// Sixteen responses of a few tokens.
@@ -161,7 +159,7 @@ fn held_in_bf16_on_any_instruction_set() {
         use_at_most(isa);
         let exact = network(precision);
         let mut answers = [Storage::FrozenBf16, Storage::Frozen].map(|storage| {
-            let mut network = frozen(exact.parameters()[0], storage, precision);
+            let mut network = frozen(&exact, storage, precision);
             let read = network.read(&sequences, Want::SCORE).unwrap();
             (read.log_probs.to_vec().unwrap(), scores(&mut network))
         });
@@ -174,20 +172,18 @@ fn held_in_bf16_on_any_instruction_set() {
 const BOTH: [Precision; 2] = [Precision::F32, Precision::Bf16];
 
 /// The network of these weights rounded to bf16, stored so or in f32.
-fn frozen(from: &Parameters, storage: Storage, precision: Precision) -> Gpt2 {
-    let config = config();
+fn frozen(from: &Gpt2, storage: Storage, precision: Precision) -> Gpt2 {
+    let (config, from) = (config(), from.parameter_sets()[0]);
     let specs = gpt2::specs(&config, Heads::LanguageAndValue);
     let mut halves = Parameters::new(specs.clone(), Storage::FrozenBf16);
-    for id in from.ids() {
-        let name = &from.spec(id).name;
-        halves.set(name, from.weights().get(id)).unwrap();
+    for info in from.describe() {
+        let values = from.weights(info.name).unwrap();
+        halves.set(info.name, &values).unwrap();
     }
     let mut parameters = Parameters::new(specs, storage);
-    for id in from.ids() {
-        let held = halves.weights().matrix(id);
-        let mut values = vec![0.0; held.len()];
-        held.copy(0, &mut values);
-        parameters.set(&from.spec(id).name, &values).unwrap();
+    for info in from.describe() {
+        let values = ParameterSet::weights(&halves, info.name).unwrap();
+        parameters.set(info.name, &values).unwrap();
     }
     assert_eq!(parameters.checksum(), halves.checksum());
     Gpt2::new(config, parameters, Heads::LanguageAndValue, 1.0, precision)
@@ -217,17 +213,12 @@ fn answers(isa: Isa, precision: Precision) -> [Vec<f32>; 3] {
         ..OutputGrads::default()
     };
     network.backward(&ones).unwrap();
-    let parameters = network.parameters()[0];
-    let gradients = parameters.ids().flat_map(|id| {
-        parameters
-            .gradient(id)
-            .unwrap()
-            .iter()
-            .take(50)
-            .copied()
-            .collect::<Vec<_>>()
-    });
-    let gradients = gradients.collect();
+    let parameters = network.parameter_sets()[0];
+    let mut gradients = Vec::new();
+    for info in parameters.describe() {
+        let gradient = parameters.gradient(info.name).unwrap();
+        gradients.extend(gradient.iter().take(50));
+    }
     let log_probs = outputs.log_probs.to_vec().unwrap();
     [log_probs, gradients, scores(&mut network)]
 }

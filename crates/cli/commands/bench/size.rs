@@ -89,13 +89,12 @@ impl Size {
     /// A reward model of the same size with a random head, in `folder`.
     pub(super) fn reward_model(&self, folder: &Path) -> Result<()> {
         let mut model = self.load(Storage::Trainable, Heads::Score)?;
-        for parameters in model.parameters_mut() {
-            if let Some(head) = parameters.id("score.weight") {
-                let mut rng = Rng::new(1, Stream::Init, 0, 0);
-                let head = parameters.weights_mut(head);
-                head.iter_mut()
-                    .for_each(|x| *x = 0.02 * rng.normal() as f32);
-            }
+        for parameters in model.parameter_sets_mut() {
+            let mut rng = Rng::new(1, Stream::Init, 0, 0);
+            let mut head = parameters.weights("score.weight")?.into_owned();
+            head.iter_mut()
+                .for_each(|x| *x = 0.02 * rng.normal() as f32);
+            parameters.set_weights("score.weight", &head)?;
         }
         Ok(model.save(folder)?)
     }

@@ -1,0 +1,285 @@
+//! The parameters of a network as an optimizer and a checkpoint see them, wherever they live.
+
+use crate::{Error, Result};
+use rlhf_tensor::cpu::Numbers;
+use rlhf_tensor::{AdamW, ParameterId, Parameters};
+use std::borrow::Cow;
+
+/// One parameter, for plans, checkpoints and tests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParameterInfo<'a> {
+    /// The name, as in the checkpoint file.
+    pub name: &'a str,
+    /// The shape, row-major.
+    pub shape: &'a [usize],
+    /// Whether the optimizer moves it.
+    pub trained: bool,
+}
+
+/// The parameters of one network and what an optimizer keeps for them: gradients, moments and the number
+/// of steps. They may live in host memory or on a device: what is read here is borrowed from host memory
+/// or copied to it, a parameter at a time.
+///
+/// The optimizer is AdamW ([`AdamW`]); parameters that are not trained have no gradient and no moments,
+/// and no call here moves them but [`set_weights`](Self::set_weights).
+pub trait ParameterSet {
+    /// All parameters, in order.
+    fn describe(&self) -> Vec<ParameterInfo<'_>>;
+
+    /// The weights of a parameter in f32, row-major, however they are stored.
+    ///
+    /// # Errors
+    /// If there is no such parameter.
+    fn weights(&self, name: &str) -> Result<Cow<'_, [f32]>>;
+
+    /// Overwrites the weights of a parameter, and counts as a new [`version`](Self::version).
+    ///
+    /// # Errors
+    /// If there is no such parameter, or the lengths differ.
+    fn set_weights(&mut self, name: &str, values: &[f32]) -> Result<()>;
+
+    /// The gradient of a parameter: what backward passes have added up since the last step.
+    ///
+    /// # Errors
+    /// If there is no such parameter, or it is not trained.
+    fn gradient(&self, name: &str) -> Result<Cow<'_, [f32]>>;
+
+    /// The first and second moments of a parameter.
+    ///
+    /// # Errors
+    /// If there is no such parameter, or it is not trained.
+    fn moments(&self, name: &str) -> Result<[Cow<'_, [f32]>; 2]>;
+
+    /// Restores the first and second moments of a parameter.
+    ///
+    /// # Errors
+    /// If there is no such parameter, it is not trained, or the lengths differ.
+    fn set_moments(&mut self, name: &str, moments: [&[f32]; 2]) -> Result<()>;
+
+    /// How many optimizer steps were taken; 0 where nothing is trained.
+    fn steps(&self) -> u64;
+
+    /// Restores the number of steps; nothing where nothing is trained.
+    fn set_steps(&mut self, steps: u64);
+
+    /// The Euclidean norm of all gradients (0 where nothing is trained), summed in f64, the same for any
+    /// number of threads.
+    fn gradient_norm(&self) -> f64;
+
+    /// Sets all gradients to zero.
+    fn zero_gradients(&mut self);
+
+    /// One AdamW step with gradients multiplied by `gradient_scale`, then zero gradients.
+    fn optimizer_step(&mut self, adamw: &AdamW, learning_rate: f64, gradient_scale: f64);
+
+    /// How often the weights may have changed: where it is the same, they are.
+    fn version(&self) -> u64;
+
+    /// SHA-256 over names, shapes and weights in f32, as lower-case hexadecimal: equal if and only if the
+    /// parameters are, however they are stored.
+    fn checksum(&self) -> String;
+
+    /// Whether the optimizer moves any parameter.
+    fn is_trained(&self) -> bool {
+        self.describe().iter().any(|info| info.trained)
+    }
+
+    /// Moves every weight towards that of `online` by the fraction `tau` of the way, in f32:
+    /// θ̄ ← (1 − τ)·θ̄ + τ·θ (Polyak & Juditsky 1992; as target networks: Lillicrap et al. 2015, §3).
+    ///
+    /// # Errors
+    /// If the two sets have other parameters.
+    fn average_towards(&mut self, online: &dyn ParameterSet, tau: f64) -> Result<()> {
+        let names: Vec<String> = self
+            .describe()
+            .into_iter()
+            .map(|info| info.name.to_owned())
+            .collect();
+        let tau = tau as f32;
+        for name in names {
+            let mut values = self.weights(&name)?.into_owned();
+            let towards = online.weights(&name)?;
+            check_length("weights", values.len(), towards.len())?;
+            for (value, towards) in values.iter_mut().zip(&*towards) {
+                *value = (1.0 - tau) * *value + tau * towards;
+            }
+            self.set_weights(&name, &values)?;
+        }
+        Ok(())
+    }
+}
+
+fn check_length(what: &'static str, expected: usize, got: usize) -> Result<()> {
+    if expected == got {
+        Ok(())
+    } else {
+        Err(Error::Size {
+            what,
+            expected,
+            got,
+        })
+    }
+}
+
+fn id(parameters: &Parameters, name: &str) -> Result<ParameterId> {
+    let unknown = || Error::other(rlhf_tensor::Error::UnknownParameter(name.into()));
+    parameters.id(name).ok_or_else(unknown)
+}
+
+fn frozen(what: &'static str) -> Error {
+    Error::other(rlhf_tensor::Error::Frozen(what))
+}
+
+/// Parameters in host memory.
+impl ParameterSet for Parameters {
+    fn describe(&self) -> Vec<ParameterInfo<'_>> {
+        let trained = self.storage().is_trainable();
+        let specs = self.specs();
+        specs.map(|spec| info(spec, trained)).collect()
+    }
+
+    fn weights(&self, name: &str) -> Result<Cow<'_, [f32]>> {
+        Ok(match Self::weights(self).matrix(id(self, name)?) {
+            Numbers::F32(values) => Cow::Borrowed(values),
+            words @ Numbers::Bf16(_) => {
+                let mut values = vec![0.0; words.len()];
+                words.copy(0, &mut values);
+                Cow::Owned(values)
+            }
+        })
+    }
+
+    fn set_weights(&mut self, name: &str, values: &[f32]) -> Result<()> {
+        self.set(name, values).map_err(Error::other)
+    }
+
+    fn gradient(&self, name: &str) -> Result<Cow<'_, [f32]>> {
+        let gradient = Self::gradient(self, id(self, name)?);
+        gradient
+            .map(Cow::Borrowed)
+            .ok_or_else(|| frozen("gradients"))
+    }
+
+    fn moments(&self, name: &str) -> Result<[Cow<'_, [f32]>; 2]> {
+        let range = self.range(id(self, name)?);
+        let moments = Self::moments(self).ok_or_else(|| frozen("moments"))?;
+        Ok([&moments.first, &moments.second].map(|buffer| Cow::Borrowed(&buffer[range.clone()])))
+    }
+
+    fn set_moments(&mut self, name: &str, [first, second]: [&[f32]; 2]) -> Result<()> {
+        let range = self.range(id(self, name)?);
+        check_length("first moments", range.len(), first.len())?;
+        check_length("second moments", range.len(), second.len())?;
+        let moments = self.moments_mut().ok_or_else(|| frozen("moments"))?;
+        moments.first[range.clone()].copy_from_slice(first);
+        moments.second[range].copy_from_slice(second);
+        Ok(())
+    }
+
+    fn steps(&self) -> u64 {
+        Self::moments(self).map_or(0, |moments| moments.steps)
+    }
+
+    fn set_steps(&mut self, steps: u64) {
+        if let Some(moments) = self.moments_mut() {
+            moments.steps = steps;
+        }
+    }
+
+    fn gradient_norm(&self) -> f64 {
+        Self::gradient_norm(self)
+    }
+
+    fn zero_gradients(&mut self) {
+        Self::zero_gradients(self);
+    }
+
+    fn optimizer_step(&mut self, adamw: &AdamW, learning_rate: f64, gradient_scale: f64) {
+        self.adamw_step(adamw, learning_rate, gradient_scale);
+    }
+
+    fn version(&self) -> u64 {
+        Self::version(self)
+    }
+
+    fn checksum(&self) -> String {
+        Self::checksum(self)
+    }
+}
+
+fn info(spec: &rlhf_tensor::ParameterSpec, trained: bool) -> ParameterInfo<'_> {
+    ParameterInfo {
+        name: &spec.name,
+        shape: &spec.shape,
+        trained,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rlhf_tensor::{ParameterSpec, Storage};
+
+    fn set(storage: Storage, matrix: [f32; 4], bias: [f32; 2]) -> Parameters {
+        let specs = vec![
+            ParameterSpec::matrix("matrix", &[2, 2]).may_round(),
+            ParameterSpec::undecayed("bias", &[2]),
+        ];
+        let mut set = Parameters::new(specs, storage);
+        set.set_weights("matrix", &matrix).unwrap();
+        set.set_weights("bias", &bias).unwrap();
+        set
+    }
+
+    fn read(set: &dyn ParameterSet, name: &str) -> Vec<f32> {
+        set.weights(name).unwrap().into_owned()
+    }
+
+    /// By hand: ¾·(1, −2, 0, 4) + ¼·(5, 2, −4, 4) = (2, −1, −1, 4), and ¾·(8, 0) + ¼·(0, 1) = (6, ¼);
+    /// again: ¾·(2, −1, −1, 4) + ¼·(5, 2, −4, 4) = (2.75, −0.25, −1.75, 4).
+    #[test]
+    fn an_average_follows_by_a_fraction_of_the_way() {
+        let online = set(Storage::Trainable, [5.0, 2.0, -4.0, 4.0], [0.0, 1.0]);
+        let mut copy = set(Storage::Frozen, [1.0, -2.0, 0.0, 4.0], [8.0, 0.0]);
+        let version = ParameterSet::version(&copy);
+        copy.average_towards(&online, 0.25).unwrap();
+        assert_eq!(read(&copy, "matrix"), [2.0, -1.0, -1.0, 4.0]);
+        assert_eq!(read(&copy, "bias"), [6.0, 0.25]);
+        assert_ne!(ParameterSet::version(&copy), version);
+        copy.average_towards(&online, 0.25).unwrap();
+        assert_eq!(read(&copy, "matrix"), [2.75, -0.25, -1.75, 4.0]);
+        copy.average_towards(&online, 1.0).unwrap();
+        assert_eq!(
+            ParameterSet::checksum(&copy),
+            ParameterSet::checksum(&online)
+        );
+    }
+
+    #[test]
+    fn what_is_not_trained_has_no_optimizer() {
+        let mut frozen = set(Storage::FrozenBf16, [1.0, 2.0, 3.0, 4.0], [0.5, 0.5]);
+        assert!(!frozen.is_trained() && set(Storage::Trainable, [0.0; 4], [0.0; 2]).is_trained());
+        assert_eq!(read(&frozen, "matrix"), [1.0, 2.0, 3.0, 4.0]);
+        let said = ParameterSet::moments(&frozen, "bias").unwrap_err();
+        assert!(said.to_string().contains("frozen"), "{said}");
+        assert!(ParameterSet::gradient(&frozen, "bias").is_err());
+        assert!(frozen.set_moments("bias", [&[0.0; 2]; 2]).is_err());
+        let before = ParameterSet::checksum(&frozen);
+        frozen.optimizer_step(&AdamW::default(), 1.0, 1.0);
+        frozen.set_steps(3);
+        assert_eq!(ParameterSet::steps(&frozen), 0);
+        assert_eq!(ParameterSet::checksum(&frozen), before);
+    }
+
+    #[test]
+    fn names_and_lengths_are_checked() {
+        let mut trained = set(Storage::Trainable, [0.0; 4], [0.0; 2]);
+        let said = ParameterSet::weights(&trained, "scale").unwrap_err();
+        assert!(said.to_string().contains("`scale`"), "{said}");
+        assert!(trained.set_weights("bias", &[1.0; 3]).is_err());
+        assert!(trained.set_moments("bias", [&[0.0; 2], &[0.0; 3]]).is_err());
+        trained.set_moments("bias", [&[1.0; 2], &[2.0; 2]]).unwrap();
+        let [first, second] = ParameterSet::moments(&trained, "bias").unwrap();
+        assert_eq!((&*first, &*second), (&[1.0; 2][..], &[2.0; 2][..]));
+    }
+}

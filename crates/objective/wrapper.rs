@@ -1,0 +1,75 @@
+//! Networks that hold another one.
+
+use crate::{
+    ActionValues, Decoder, LogDist, Network, OutputGrads, Outputs, ParameterSet, Result,
+    RowGradients, Sequences, Visit, Want,
+};
+use std::ops::Range;
+
+/// A network that answers as the one inside it does, such as a network with the folder that it came
+/// from. Implementing these two methods makes it a [`Network`]; a wrapper that changes an answer
+/// implements [`Network`] itself.
+pub trait NetworkWrapper {
+    /// What is inside.
+    type Inner: Network + ?Sized;
+
+    /// The network inside.
+    fn inner(&self) -> &Self::Inner;
+
+    /// The network inside, to use.
+    fn inner_mut(&mut self) -> &mut Self::Inner;
+}
+
+impl<N: Network + ?Sized> NetworkWrapper for Box<N> {
+    type Inner = N;
+
+    fn inner(&self) -> &N {
+        self
+    }
+
+    fn inner_mut(&mut self) -> &mut N {
+        self
+    }
+}
+
+impl<W: NetworkWrapper> Network for W {
+    fn vocab(&self) -> usize {
+        self.inner().vocab()
+    }
+
+    fn read(&mut self, sequences: &Sequences, want: Want) -> Result<Outputs> {
+        self.inner_mut().read(sequences, want)
+    }
+
+    fn log_dist(&mut self, rows: Range<usize>) -> Result<LogDist<'_>> {
+        self.inner_mut().log_dist(rows)
+    }
+
+    fn read_showing(&mut self, sequences: &Sequences, each: &mut Visit<'_>) -> Result<Outputs> {
+        self.inner_mut().read_showing(sequences, each)
+    }
+
+    fn action_values(&mut self, rows: Range<usize>) -> Result<ActionValues<'_>> {
+        self.inner_mut().action_values(rows)
+    }
+
+    fn backward_rows(&mut self, rows: Range<usize>, gradients: &RowGradients) -> Result<()> {
+        self.inner_mut().backward_rows(rows, gradients)
+    }
+
+    fn backward(&mut self, gradients: &OutputGrads) -> Result<()> {
+        self.inner_mut().backward(gradients)
+    }
+
+    fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
+        self.inner_mut().decoder()
+    }
+
+    fn parameter_sets(&self) -> Vec<&dyn ParameterSet> {
+        self.inner().parameter_sets()
+    }
+
+    fn parameter_sets_mut(&mut self) -> Vec<&mut dyn ParameterSet> {
+        self.inner_mut().parameter_sets_mut()
+    }
+}

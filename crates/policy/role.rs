@@ -1,0 +1,67 @@
+//! What a network is for.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// What a network is for in a run. A method names the roles that it needs, and steps and reads networks by
+/// their roles alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// π: it is sampled from.
+    Policy,
+    /// A reward model that is fitted: one score a response.
+    Scorer,
+    /// V or Q: a head of the policy or a network of its own.
+    Critic,
+    /// Another critic, for the smaller of two estimates.
+    SecondCritic,
+    /// The moving average of the policy's weights.
+    AveragedPolicy,
+    /// The moving average of the critic's weights.
+    AveragedCritic,
+    /// The moving average of the second critic's weights.
+    AveragedSecondCritic,
+}
+
+impl Role {
+    /// The role whose weights this one averages, if it is an average.
+    #[must_use]
+    pub const fn average_of(self) -> Option<Self> {
+        match self {
+            Self::AveragedPolicy => Some(Self::Policy),
+            Self::AveragedCritic => Some(Self::Critic),
+            Self::AveragedSecondCritic => Some(Self::SecondCritic),
+            Self::Policy | Self::Scorer | Self::Critic | Self::SecondCritic => None,
+        }
+    }
+
+    /// The name, as in settings and folders.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::Scorer => "scorer",
+            Self::Critic => "critic",
+            Self::SecondCritic => "second-critic",
+            Self::AveragedPolicy => "averaged-policy",
+            Self::AveragedCritic => "averaged-critic",
+            Self::AveragedSecondCritic => "averaged-second-critic",
+        }
+    }
+
+    /// Where a network of this role is in the folder of a checkpoint: a policy or a scorer is the
+    /// checkpoint, every other has a folder of its name inside.
+    #[must_use]
+    pub fn folder(self, checkpoint: &Path) -> PathBuf {
+        match self {
+            Self::Policy | Self::Scorer => checkpoint.into(),
+            _ => checkpoint.join(self.name()),
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
