@@ -6,8 +6,7 @@ use crate::{
 };
 use rlhf_objective::{Error, PairsWithPrior, Result};
 use rlhf_train::{
-    Aim, DataPasses, Defaults, LearnsFrom, MethodSpec, OfflineSpec, Preset, RowField, RunShape,
-    StepSize,
+    Aim, DataPasses, Defaults, LearnsFrom, MethodSpec, OfflineSpec, RowField, RunShape, StepSize,
 };
 
 /// What KTO does, and that nothing more is claimed of it.
@@ -34,11 +33,7 @@ impl MethodSpec for DpoSpec {
     type Settings = Config;
 
     const NAME: &'static str = "dpo";
-    const PRESETS: &'static [Preset] = &[Preset {
-        name: "dpo",
-        about: "Direct preference optimization",
-        prior: "reference",
-    }];
+    const ABOUT: &'static str = "Direct preference optimization";
     const LEARNS_FROM: LearnsFrom = LearnsFrom::Pairs;
     const ROW_FIELDS: &'static [RowField] = &[RowField::Weight, RowField::Label];
     const ALLOWS_ZERO_BETA: bool = false;
@@ -139,11 +134,7 @@ impl MethodSpec for KtoSpec {
     type Settings = KtoConfig;
 
     const NAME: &'static str = "kto";
-    const PRESETS: &'static [Preset] = &[Preset {
-        name: "kto",
-        about: "Single answers, liked or not",
-        prior: "reference",
-    }];
+    const ABOUT: &'static str = "Single answers, liked or not";
     const LEARNS_FROM: LearnsFrom = LearnsFrom::UnpairedPreferences;
     const ROW_FIELDS: &'static [RowField] = &[RowField::Label];
     const ALLOWS_ZERO_BETA: bool = false;

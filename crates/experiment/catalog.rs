@@ -2,6 +2,7 @@
 
 use crate::config::Priors;
 use crate::method::Methods;
+use crate::rewards::Rewards;
 
 /// The tables of names.
 #[derive(Clone, Default)]
@@ -10,4 +11,6 @@ pub struct Catalog {
     pub methods: Methods,
     /// Kinds of priors.
     pub priors: Priors,
+    /// Rewards beside those that are built in.
+    pub rewards: Rewards,
 }

@@ -63,8 +63,9 @@ pub(crate) struct Sections {
     model: ModelSection,
     /// Read by its kind.
     pub(crate) prior: toml::Table,
+    /// Read as a rule, or by its registered kind.
     #[serde(default)]
-    reward: Option<Rule>,
+    pub(crate) reward: Option<toml::Table>,
     data: DataSection,
     /// Read by the method itself.
     #[serde(rename = "method")]
@@ -77,13 +78,13 @@ pub(crate) struct Sections {
 
 impl Sections {
     /// The settings of a run by this method.
-    pub(crate) fn with(self, method: Method, prior: PriorSection) -> Config {
+    pub(crate) fn with(self, method: Method, prior: PriorSection, reward: Option<Rule>) -> Config {
         let Self {
             objective,
             beta,
             model,
             prior: _,
-            reward,
+            reward: _,
             data,
             _method: _,
             sampling,

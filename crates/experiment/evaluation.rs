@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::dataset::{self, open_data, rows, some_prompts};
 use crate::error::Usage;
+use crate::layers::Layers;
 use crate::lengths;
 use crate::networks::{model_path, network};
 use crate::notes::note;
@@ -54,6 +55,18 @@ pub struct Judge<'s> {
     bootstrap: Bootstrap,
 }
 
+impl Session {
+    /// A whole run with settings in `folder`, and where its checkpoints are on the reward–KL plane.
+    ///
+    /// # Errors
+    /// If the settings make no sense, the run is stopped by an error, or it cannot be measured.
+    pub fn fit_and_measure(&self, settings: &Layers, folder: &Path) -> Result<Vec<FrontierPoint>> {
+        self.fit(&settings.resolve()?, folder)?;
+        let runs = [folder.to_path_buf()];
+        Judge::new(self, &runs, &Instead::default())?.points(&runs)
+    }
+}
+
 impl<'s> Judge<'s> {
     /// Of these runs, the first of which says what is measured.
     ///
@@ -66,7 +79,8 @@ impl<'s> Judge<'s> {
         measurable(first, &own)?;
         let mut config = own.clone();
         if let Some(reward) = &instead.reward {
-            config.reward = Some(resolve::reward(reward).map_err(Usage)?);
+            config.reward =
+                Some(resolve::reward(&session.registry.catalog().rewards, reward).map_err(Usage)?);
             config = session.locator.settle(config, Missing::Leave)?.local;
         }
         ensure!(

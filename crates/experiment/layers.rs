@@ -10,6 +10,7 @@ use crate::method::{Objective, SettingsError};
 use anyhow::{Context, Result, anyhow, bail};
 use explain::broken;
 use merge::merge;
+use rlhf_reward::Rule;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -143,7 +144,8 @@ impl Layers {
             "" => self.explain("prior", &message),
             key => self.explain(&format!("prior.{key}"), &message),
         })?;
-        let mut config = sections.with(method, prior);
+        let reward = sections.reward.as_ref().map(|section| self.reward(section));
+        let mut config = sections.with(method, prior, reward.transpose()?);
         let fields = given.get("data").and_then(|data| data.get("fields"));
         let named = |key: &str| fields.is_some_and(|fields| fields.get(key).is_some());
         config
@@ -160,6 +162,14 @@ impl Layers {
     pub fn typed<T: DeserializeOwned>(&self, value: Value, prefix: &str) -> Result<T> {
         serde_path_to_error::deserialize(value)
             .map_err(|error: SettingsError| self.explained(&error, prefix))
+    }
+
+    /// `[reward]` as a rule.
+    fn reward(&self, section: &Table) -> Result<Rule> {
+        match self.catalog.rewards.rule(section) {
+            Some(rule) => rule.map_err(|error| self.explained(&error, "reward")),
+            None => self.typed(Value::Table(section.clone()), "reward"),
+        }
     }
 
     fn explained(&self, error: &SettingsError, prefix: &str) -> anyhow::Error {

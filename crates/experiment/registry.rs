@@ -1,4 +1,4 @@
-//! What a run can name, and what runs it: methods and priors.
+//! What a run can name, and what runs it: methods, priors and rewards.
 //!
 //! Each method is listed once, here; what a program of one's own adds joins the same tables.
 
@@ -13,7 +13,7 @@ use rlhf_policy::Networks;
 use rlhf_ppo::PpoSpec;
 use rlhf_prior::{PriorKind, PriorKinds};
 use rlhf_reinforce::{GrpoSpec, ReinforceSpec, RlooSpec, VarGradSpec};
-use rlhf_reward::BradleyTerrySpec;
+use rlhf_reward::{BradleyTerrySpec, RewardKind};
 use rlhf_sft::SftSpec;
 use rlhf_train::{Ended, MethodSpec, OfflineSpec, OnlineSpec};
 use std::collections::HashMap;
@@ -86,6 +86,13 @@ impl Registry {
     #[must_use]
     pub fn prior<K: PriorKind>(mut self) -> Self {
         self.catalog.priors.add::<K>();
+        self
+    }
+
+    /// Adds a kind of reward.
+    #[must_use]
+    pub fn reward<K: RewardKind>(mut self) -> Self {
+        self.catalog.rewards.add::<K>();
         self
     }
 

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::error::Usage;
 use crate::notes::note;
 use crate::progress::Download;
+use crate::rewards::Rewards;
 use anyhow::{Result, anyhow, bail};
 use rlhf_hub::{Kind, Repository, Settings, Snapshot};
 use rlhf_reward::Rule;
@@ -189,8 +190,15 @@ impl Locator {
     }
 }
 
-/// A reward as it is typed: a rule, the folder of a reward model, or a repository that is one.
-pub fn reward(text: &str) -> Result<Rule> {
+/// A reward as it is typed: a registered kind, a rule, the folder of a reward model, or a repository that
+/// is one.
+///
+/// # Errors
+/// If it is none of them.
+pub fn reward(rewards: &Rewards, text: &str) -> Result<Rule> {
+    if let Some(rule) = rewards.named(text) {
+        return Ok(rule?);
+    }
     match (text.parse(), Repository::parse(Kind::Model, text)) {
         (Ok(rule), _) => Ok(rule),
         (Err(_), Some(_)) => Ok(Rule::Model {
@@ -211,12 +219,11 @@ fn repository(holds: Holds, name: &Path) -> Option<Repository> {
 
 /// The files of rules.
 fn words(rule: &Rule) -> Vec<PathBuf> {
-    match rule {
-        Rule::Lexicon { file, .. } => file.iter().cloned().collect(),
-        Rule::Sum { rules } => rules.iter().flat_map(|part| words(&part.rule)).collect(),
-        Rule::MissingEos { rule, .. } => words(rule),
-        _ => Vec::new(),
-    }
+    let file = |leaf: &Rule| match leaf {
+        Rule::Lexicon { file, .. } => file.clone(),
+        _ => None,
+    };
+    rule.leaves().into_iter().filter_map(file).collect()
 }
 
 impl Fetched {
@@ -248,7 +255,8 @@ mod tests {
 
     #[test]
     fn rules_win_over_repositories() {
-        let text = |text: &str| reward(text).unwrap();
+        let rewards = Rewards::default();
+        let text = |text: &str| reward(&rewards, text).unwrap();
         let model = |folder: &str| Rule::Model {
             folder: folder.into(),
         };
@@ -256,7 +264,7 @@ mod tests {
         assert_eq!(text("owner/name@v1"), model("owner/name@v1"));
         assert_ne!(text("contains:owner/name"), model("contains:owner/name"));
         for bad in ["name", "a/b/c", "modle:x"] {
-            let error = reward(bad).unwrap_err().to_string();
+            let error = reward(&rewards, bad).unwrap_err().to_string();
             assert!(error.contains("token-share:TOKEN"), "{error}");
         }
     }

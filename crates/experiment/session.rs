@@ -16,6 +16,7 @@ use crate::record::{Record, check};
 use crate::registry::Registry;
 use crate::resolve::{Locator, Settled};
 use crate::run::RunContext;
+use crate::small_world;
 use crate::stored::{check_paths, settled_of, stored_in};
 use anyhow::{Context, Result};
 use rlhf_journal::{Claim, Existing, Journal, checkpoints, last_checkpoint};
@@ -39,14 +40,9 @@ pub struct Session {
 }
 
 impl Default for Session {
-    /// What is built in; nothing is shown, and the hub is asked as no environment variable says otherwise.
+    /// With what is built in, as [`new`](Self::new).
     fn default() -> Self {
-        Self {
-            registry: Registry::default(),
-            locator: Locator::new(|_| None),
-            interrupts: Interrupts::new(),
-            display: Box::new(Quiet),
-        }
+        Self::new(Registry::default())
     }
 }
 
@@ -85,12 +81,37 @@ pub fn start_threads(config: &Config) -> Result<()> {
 }
 
 impl Session {
+    /// With what is registered; nothing is shown, and the hub is asked as no environment variable says
+    /// otherwise.
+    #[must_use]
+    pub fn new(registry: Registry) -> Self {
+        Self {
+            registry,
+            locator: Locator::new(|_| None),
+            interrupts: Interrupts::new(),
+            display: Box::new(Quiet),
+        }
+    }
+
     /// Settings over the defaults: those of `file`, if there is one, and what is added.
     ///
     /// # Errors
     /// If the file cannot be read, or is not TOML.
     pub fn layers(&self, file: Option<&Path>) -> Result<Layers> {
         Layers::new(self.registry.catalog(), file)
+    }
+
+    /// Writes the small world that is inside the program to `folder`: film reviews, a model that writes
+    /// them, and a reward model. Answers the settings of an objective on it, to add to.
+    ///
+    /// # Errors
+    /// If there is no such objective, or the folder cannot be written.
+    pub fn small_world(&self, folder: &Path, objective: &str) -> Result<Layers> {
+        let catalog = self.registry.catalog();
+        let named = catalog.methods.objective(objective);
+        let named = named.with_context(|| format!("there is no objective {objective}"))?;
+        small_world::write(folder)?;
+        small_world::layers(catalog, folder, &named)
     }
 
     /// The settings that the run in `folder` was started with.

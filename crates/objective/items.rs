@@ -83,3 +83,8 @@ impl Default for PerStep {
         Self::Sequences(16)
     }
 }
+
+/// Settings of what has none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoSettings {}

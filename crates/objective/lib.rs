@@ -57,7 +57,7 @@ pub use beta::{Adaptive, Beta, Bound, Observed, Target};
 pub use decoder::{Decoder, Start, check_gather, gathered};
 pub use error::{Error, Result};
 pub use estimators::{k1, k2, k3, kl_of_rows, rao_blackwell};
-pub use items::{Items, PerStep};
+pub use items::{Items, NoSettings, PerStep};
 pub use kl::{AgainstPrior, exact_kl};
 pub use link::log_sigmoid;
 pub use local::LocalKl;

@@ -42,13 +42,20 @@ pub trait Prior {
 
     /// Whether it is a distribution: Σ p₀(· | x, y₍<t₎) = 1 at every token. Only then is the KL to it
     /// never negative, and something to hold; to the counting prior it is minus the entropy.
-    fn is_normalized(&self) -> bool;
+    fn is_normalized(&self) -> bool {
+        true
+    }
 
     /// A decoder that draws from the prior.
     ///
     /// # Errors
     /// If it cannot be drawn from.
-    fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>>;
+    fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
+        Err(Error::Unsupported(
+            "nothing can be drawn from this prior: leave out what samples it (eval.prior_samples = 0)"
+                .into(),
+        ))
+    }
 }
 
 /// r(x, y): a number for each response.

@@ -2,7 +2,7 @@
 
 use crate::{Config, Ppo};
 use rlhf_objective::Result;
-use rlhf_train::{LearnsFrom, MethodSpec, OnlineSpec, Preset, RunShape, Updates};
+use rlhf_train::{MethodSpec, OnlineSpec, Preset, RunShape, Updates};
 
 /// PPO, as a registry lists it.
 #[derive(Debug, Clone, Copy)]
@@ -12,6 +12,7 @@ impl MethodSpec for PpoSpec {
     type Settings = Config;
 
     const NAME: &'static str = "ppo";
+    const ABOUT: &'static str = "Proximal policy optimization";
     const PRESETS: &'static [Preset] = &[
         Preset {
             name: "ppo-kl",
@@ -29,7 +30,6 @@ impl MethodSpec for PpoSpec {
             prior: "demonstrations",
         },
     ];
-    const LEARNS_FROM: LearnsFrom = LearnsFrom::Samples;
 
     fn check(settings: &Config, run: &RunShape) -> Result<()> {
         settings.check()?;

@@ -1,8 +1,8 @@
 //! Every response weighs 1.
 
 use crate::flat::Flat;
-use crate::kind::{NoSettings, PriorContext, PriorKind, PriorPlan};
-use rlhf_objective::{Decoder, Error, LogDist, PerToken, Prior, Result, Sequences};
+use crate::kind::{PriorContext, PriorKind, PriorPlan};
+use rlhf_objective::{Decoder, Error, LogDist, NoSettings, PerToken, Prior, Result, Sequences};
 use std::ops::Range;
 
 /// The counting measure: log p₀(y|x) = 0 for every response, so the objective is E\[r\] + β·H(π),
@@ -62,15 +62,12 @@ impl PriorKind for CountingKind {
     const CONSTANT: bool = true;
 
     fn plan(_: &NoSettings, context: &dyn PriorContext) -> Result<PriorPlan> {
-        let model = context.model()?;
+        let plan = PriorPlan::over_vocabulary(Self::NAME, context.model()?, Counting::new);
         Ok(PriorPlan {
             symbol: None,
             words: "counting: every response weighs 1, so −KL is the entropy of the policy".into(),
             normalized: false,
-            folders: Vec::new(),
-            load: Box::new(move |networks| {
-                Ok((Box::new(Counting::new(networks.vocab(&model)?)), vec![]))
-            }),
+            ..plan
         })
     }
 }

@@ -138,6 +138,23 @@ pub struct PriorPlan {
 pub type Load = Box<dyn FnOnce(&dyn FrozenNetworks) -> Result<Loaded>>;
 
 impl PriorPlan {
+    /// A distribution that is made from the number of vocabulary entries of `model` alone, called
+    /// `symbol` in formulas.
+    #[must_use]
+    pub fn over_vocabulary<P: Prior + 'static>(
+        symbol: &'static str,
+        model: PathBuf,
+        make: impl FnOnce(usize) -> P + 'static,
+    ) -> Self {
+        Self {
+            symbol: Some(symbol),
+            words: symbol.into(),
+            normalized: true,
+            folders: Vec::new(),
+            load: Box::new(move |networks| Ok((Box::new(make(networks.vocab(&model)?)), vec![]))),
+        }
+    }
+
     /// p₀, and for each folder the checksums of what is in it.
     ///
     /// # Errors
@@ -151,8 +168,3 @@ impl PriorPlan {
 pub(crate) fn refuse<T>(why: impl Into<String>) -> Result<T> {
     Err(Error::Unsupported(why.into()))
 }
-
-/// No settings at all.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NoSettings {}

@@ -31,8 +31,8 @@ pub use counting::{Counting, CountingKind};
 pub use demonstrations::{DemonstrationsKind, DemonstrationsSettings};
 pub use frozen::Frozen;
 pub use kind::{
-    Fit, FitSettings, FrozenNetworks, Load, Loaded, NoSettings, PathTo, PriorContext, PriorKind,
-    PriorKinds, PriorPlan,
+    Fit, FitSettings, FrozenNetworks, Load, Loaded, PathTo, PriorContext, PriorKind, PriorKinds,
+    PriorPlan,
 };
 pub use kinds::add_all;
 pub use mixture::Mixture;

@@ -1,9 +1,9 @@
 //! Every token is as likely as every other.
 
 use crate::flat::Flat;
-use crate::kind::{NoSettings, PriorContext, PriorKind, PriorPlan};
+use crate::kind::{PriorContext, PriorKind, PriorPlan};
 use rlhf_objective::{
-    Decoder, Error, LogDist, PerToken, Prior, Result, Sequences, Start, check_gather,
+    Decoder, Error, LogDist, NoSettings, PerToken, Prior, Result, Sequences, Start, check_gather,
 };
 use std::ops::Range;
 
@@ -114,15 +114,10 @@ impl PriorKind for UniformKind {
     const ABOUT: &'static str = "every token is as likely as every other";
 
     fn plan(_: &NoSettings, context: &dyn PriorContext) -> Result<PriorPlan> {
-        let model = context.model()?;
+        let plan = PriorPlan::over_vocabulary(Self::NAME, context.model()?, Uniform::new);
         Ok(PriorPlan {
-            symbol: Some(Self::NAME),
-            words: "uniform: every token is as likely as every other".into(),
-            normalized: true,
-            folders: Vec::new(),
-            load: Box::new(move |networks| {
-                Ok((Box::new(Uniform::new(networks.vocab(&model)?)), vec![]))
-            }),
+            words: format!("{}: {}", Self::NAME, Self::ABOUT),
+            ..plan
         })
     }
 }

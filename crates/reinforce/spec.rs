@@ -4,7 +4,7 @@ use crate::{
     Baseline, GradientConfig, KlPlacement, MovingConfig, PolicyGradient, VarGrad, VarGradConfig,
 };
 use rlhf_objective::{Beta, LocalKl, Result};
-use rlhf_train::{Aim, Defaults, LearnsFrom, MethodSpec, OnlineSpec, Preset, RunShape, Updates};
+use rlhf_train::{Aim, Defaults, MethodSpec, OnlineSpec, RunShape, Updates};
 
 /// What compares the responses to a prompt draws four of them.
 fn several() -> Defaults {
@@ -22,20 +22,12 @@ impl MethodSpec for RlooSpec {
     type Settings = GradientConfig;
 
     const NAME: &'static str = "rloo";
-    const PRESETS: &'static [Preset] = &[Preset {
-        name: "rloo",
-        about: "The policy gradient, each response compared with the others to its prompt",
-        prior: "reference",
-    }];
-    const LEARNS_FROM: LearnsFrom = LearnsFrom::Samples;
+    const ABOUT: &'static str =
+        "The policy gradient, each response compared with the others to its prompt";
     const LEAST_RESPONSES: usize = 2;
 
     fn defaults() -> Defaults {
         several()
-    }
-
-    fn check(_: &GradientConfig, _: &RunShape) -> Result<()> {
-        Ok(())
     }
 
     fn optimum(settings: &GradientConfig, aim: &Aim<'_>) -> String {
@@ -59,20 +51,12 @@ impl MethodSpec for GrpoSpec {
     type Settings = GradientConfig;
 
     const NAME: &'static str = "grpo";
-    const PRESETS: &'static [Preset] = &[Preset {
-        name: "grpo",
-        about: "The policy gradient with scores measured in the spread of their group",
-        prior: "reference",
-    }];
-    const LEARNS_FROM: LearnsFrom = LearnsFrom::Samples;
+    const ABOUT: &'static str =
+        "The policy gradient with scores measured in the spread of their group";
     const LEAST_RESPONSES: usize = 2;
 
     fn defaults() -> Defaults {
         several()
-    }
-
-    fn check(_: &GradientConfig, _: &RunShape) -> Result<()> {
-        Ok(())
     }
 
     fn optimum(settings: &GradientConfig, aim: &Aim<'_>) -> String {
@@ -107,12 +91,7 @@ impl MethodSpec for ReinforceSpec {
     type Settings = MovingConfig;
 
     const NAME: &'static str = "reinforce";
-    const PRESETS: &'static [Preset] = &[Preset {
-        name: "reinforce",
-        about: "The policy gradient with a moving baseline",
-        prior: "reference",
-    }];
-    const LEARNS_FROM: LearnsFrom = LearnsFrom::Samples;
+    const ABOUT: &'static str = "The policy gradient with a moving baseline";
 
     fn check(settings: &MovingConfig, _: &RunShape) -> Result<()> {
         settings.check()
@@ -140,12 +119,8 @@ impl MethodSpec for VarGradSpec {
     type Settings = VarGradConfig;
 
     const NAME: &'static str = "vargrad";
-    const PRESETS: &'static [Preset] = &[Preset {
-        name: "vargrad",
-        about: "The least variance of reward minus KL among the responses to a prompt",
-        prior: "reference",
-    }];
-    const LEARNS_FROM: LearnsFrom = LearnsFrom::Samples;
+    const ABOUT: &'static str =
+        "The least variance of reward minus KL among the responses to a prompt";
     const ALLOWS_ZERO_BETA: bool = false;
     const LEAST_RESPONSES: usize = 2;
 

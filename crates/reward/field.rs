@@ -59,7 +59,8 @@ impl Rule {
             | Self::Length { .. }
             | Self::Model { .. }
             | Self::Ensemble { .. }
-            | Self::Implicit { .. } => Vec::new(),
+            | Self::Implicit { .. }
+            | Self::Registered(_) => Vec::new(),
         })
     }
 }

@@ -1,5 +1,6 @@
 //! What a user writes to say what is rewarded.
 
+use crate::Registered;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -136,6 +137,9 @@ pub enum Rule {
         /// The other rule.
         rule: Box<Self>,
     },
+    /// A reward that a program of one's own registered.
+    #[serde(untagged, skip_deserializing)]
+    Registered(Registered),
 }
 
 /// What it is when a program or an endpoint answers `null` instead of a score.
@@ -188,113 +192,88 @@ pub(crate) const fn seconds() -> f64 {
 }
 
 impl Rule {
-    /// The files it names.
-    pub fn files(&mut self) -> Vec<&mut PathBuf> {
+    /// The rules that it is composed of, none of which is composed itself.
+    #[must_use]
+    pub fn leaves(&self) -> Vec<&Self> {
         match self {
-            Self::Lexicon { file, .. } => file.iter_mut().collect(),
-            Self::Model { folder } => vec![folder],
-            Self::Ensemble { folders, .. } => folders.iter_mut().collect(),
-            Self::Implicit { policy, prior, .. } => vec![policy, prior],
+            Self::Sum { rules } => rules.iter().flat_map(|part| part.rule.leaves()).collect(),
+            Self::MissingEos { rule, .. } => rule.leaves(),
+            leaf => vec![leaf],
+        }
+    }
+
+    fn leaves_mut(&mut self) -> Vec<&mut Self> {
+        match self {
             Self::Sum { rules } => rules
                 .iter_mut()
-                .flat_map(|part| part.rule.files())
+                .flat_map(|part| part.rule.leaves_mut())
                 .collect(),
-            Self::MissingEos { rule, .. } => rule.files(),
-            Self::TokenShare { .. }
-            | Self::Contains { .. }
-            | Self::Regex { .. }
-            | Self::Answer { .. }
-            | Self::Command { .. }
-            | Self::Http { .. }
-            | Self::Length { .. } => vec![],
+            Self::MissingEos { rule, .. } => rule.leaves_mut(),
+            leaf => vec![leaf],
         }
+    }
+
+    /// The files it names.
+    pub fn files(&mut self) -> Vec<&mut PathBuf> {
+        let files = |leaf| -> Vec<&mut PathBuf> {
+            match leaf {
+                Self::Lexicon { file, .. } => file.iter_mut().collect(),
+                Self::Model { folder } => vec![folder],
+                Self::Ensemble { folders, .. } => folders.iter_mut().collect(),
+                Self::Implicit { policy, prior, .. } => vec![policy, prior],
+                _ => vec![],
+            }
+        };
+        self.leaves_mut().into_iter().flat_map(files).collect()
     }
 
     /// The same with every reward model replaced by the number 0: what is left can be checked without
     /// reading weights.
     #[must_use]
     pub fn without_models(&self) -> Self {
-        match self {
-            Self::Model { .. } | Self::Ensemble { .. } | Self::Implicit { .. } => {
-                Self::Length { per_token: 0.0 }
+        let mut rule = self.clone();
+        for leaf in rule.leaves_mut() {
+            if let Self::Model { .. } | Self::Ensemble { .. } | Self::Implicit { .. } = leaf {
+                *leaf = Self::Length { per_token: 0.0 };
             }
-            Self::Sum { rules } => Self::Sum {
-                rules: rules
-                    .iter()
-                    .map(|part| Weighted {
-                        weight: part.weight,
-                        rule: part.rule.without_models(),
-                    })
-                    .collect(),
-            },
-            Self::MissingEos { penalty, rule } => Self::MissingEos {
-                penalty: *penalty,
-                rule: Box::new(rule.without_models()),
-            },
-            other => other.clone(),
         }
+        rule
     }
 
     /// The folders of the language models whose log-probs it asks for.
     #[must_use]
     pub fn language_models(&self) -> Vec<&Path> {
-        match self {
-            Self::Implicit { policy, prior, .. } => vec![policy, prior],
-            Self::Sum { rules } => rules
-                .iter()
-                .flat_map(|part| part.rule.language_models())
-                .collect(),
-            Self::MissingEos { rule, .. } => rule.language_models(),
-            Self::TokenShare { .. }
-            | Self::Contains { .. }
-            | Self::Regex { .. }
-            | Self::Lexicon { .. }
-            | Self::Model { .. }
-            | Self::Ensemble { .. }
-            | Self::Answer { .. }
-            | Self::Command { .. }
-            | Self::Http { .. }
-            | Self::Length { .. } => vec![],
-        }
+        let models = |leaf| -> Vec<&Path> {
+            match leaf {
+                Self::Implicit { policy, prior, .. } => vec![policy, prior],
+                _ => vec![],
+            }
+        };
+        self.leaves().into_iter().flat_map(models).collect()
     }
 
     /// The folders of the reward models it names.
     #[must_use]
     pub fn models(&self) -> Vec<&Path> {
-        match self {
-            Self::Model { folder } => vec![folder],
-            Self::Ensemble { folders, .. } => folders.iter().map(PathBuf::as_path).collect(),
-            Self::Sum { rules } => rules.iter().flat_map(|part| part.rule.models()).collect(),
-            Self::MissingEos { rule, .. } => rule.models(),
-            Self::TokenShare { .. }
-            | Self::Contains { .. }
-            | Self::Regex { .. }
-            | Self::Lexicon { .. }
-            | Self::Implicit { .. }
-            | Self::Answer { .. }
-            | Self::Command { .. }
-            | Self::Http { .. }
-            | Self::Length { .. } => vec![],
-        }
+        let models = |leaf| -> Vec<&Path> {
+            match leaf {
+                Self::Model { folder } => vec![folder],
+                Self::Ensemble { folders, .. } => folders.iter().map(PathBuf::as_path).collect(),
+                _ => vec![],
+            }
+        };
+        self.leaves().into_iter().flat_map(models).collect()
     }
 
     /// The programs that it runs, each with its arguments.
     #[must_use]
     pub fn programs(&self) -> Vec<&[String]> {
-        match self {
-            Self::Command { program, .. } => vec![program],
-            Self::Sum { rules } => rules.iter().flat_map(|part| part.rule.programs()).collect(),
-            Self::MissingEos { rule, .. } => rule.programs(),
-            Self::TokenShare { .. }
-            | Self::Contains { .. }
-            | Self::Regex { .. }
-            | Self::Lexicon { .. }
-            | Self::Model { .. }
-            | Self::Ensemble { .. }
-            | Self::Implicit { .. }
-            | Self::Answer { .. }
-            | Self::Http { .. }
-            | Self::Length { .. } => vec![],
-        }
+        let programs = |leaf| -> Option<&[String]> {
+            match leaf {
+                Self::Command { program, .. } => Some(program),
+                _ => None,
+            }
+        };
+        self.leaves().into_iter().filter_map(programs).collect()
     }
 }

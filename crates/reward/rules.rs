@@ -34,19 +34,15 @@ impl Rule {
     /// # Errors
     /// If not; the message names the folder or the number.
     pub fn check_models(&self, reader: &Tokenizer) -> Result<()> {
-        match self {
+        self.leaves().into_iter().try_for_each(|leaf| match leaf {
             Self::Ensemble { folders, .. } => Ensemble::check(folders),
             Self::Implicit {
                 policy,
                 prior,
                 beta,
             } => Implicit::check([policy, prior], *beta, reader),
-            Self::Sum { rules } => rules
-                .iter()
-                .try_for_each(|part| part.rule.check_models(reader)),
-            Self::MissingEos { rule, .. } => rule.check_models(reader),
             _ => Ok(()),
-        }
+        })
     }
 }
 
@@ -159,7 +155,8 @@ impl Compiled {
             | Rule::Implicit { .. }
             | Rule::Answer { .. }
             | Rule::Command { .. }
-            | Rule::Http { .. } => unreachable!("these are judges"),
+            | Rule::Http { .. }
+            | Rule::Registered(_) => unreachable!("these are judges"),
         })
     }
 
@@ -278,6 +275,9 @@ fn judge(
             on_null,
             ..
         } => Box::new(Endpoint::new(url, *batch, *seconds)?.on_null(*on_null)),
+        Rule::Registered(registered) => registered
+            .reward(reader)
+            .map_err(|error| Error::Rule(error.to_string()))?,
         _ => return Ok(None),
     }))
 }

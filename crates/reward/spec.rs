@@ -3,8 +3,7 @@
 use crate::{BradleyTerry, BradleyTerryConfig, PairBatch, PairSource};
 use rlhf_objective::{Items, Pairs, Result};
 use rlhf_train::{
-    Aim, DataPasses, Defaults, LearnsFrom, MethodSpec, OfflineSpec, Preset, PriorUse, RowField,
-    RunShape,
+    Aim, DataPasses, Defaults, LearnsFrom, MethodSpec, OfflineSpec, PriorUse, RowField, RunShape,
 };
 
 /// Fitting a reward model to preference pairs, as a registry lists it.
@@ -15,11 +14,7 @@ impl MethodSpec for BradleyTerrySpec {
     type Settings = BradleyTerryConfig;
 
     const NAME: &'static str = "reward";
-    const PRESETS: &'static [Preset] = &[Preset {
-        name: "reward",
-        about: "A reward model, fitted to preference pairs",
-        prior: "reference",
-    }];
+    const ABOUT: &'static str = "A reward model, fitted to preference pairs";
     const LEARNS_FROM: LearnsFrom = LearnsFrom::Pairs;
     const PRIOR: PriorUse = PriorUse::Scale;
     const ROW_FIELDS: &'static [RowField] = &[RowField::Margin, RowField::Label];

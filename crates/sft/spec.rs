@@ -3,8 +3,7 @@
 use crate::{Batch, Config, DemonstrationSource, PerStep, Sft};
 use rlhf_objective::{Error, Items, Result, Sequences};
 use rlhf_train::{
-    Aim, DataPasses, Defaults, LearnsFrom, MethodSpec, OfflineSpec, Preset, PriorUse, RunShape,
-    StepSize,
+    Aim, DataPasses, Defaults, LearnsFrom, MethodSpec, OfflineSpec, PriorUse, RunShape, StepSize,
 };
 
 /// Supervised fine-tuning, as a registry lists it.
@@ -15,11 +14,7 @@ impl MethodSpec for SftSpec {
     type Settings = Config;
 
     const NAME: &'static str = "sft";
-    const PRESETS: &'static [Preset] = &[Preset {
-        name: "sft",
-        about: "Supervised fine-tuning",
-        prior: "reference",
-    }];
+    const ABOUT: &'static str = "Supervised fine-tuning";
     const LEARNS_FROM: LearnsFrom = LearnsFrom::Demonstrations;
     const PRIOR: PriorUse = PriorUse::Nothing;
 

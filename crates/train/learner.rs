@@ -80,7 +80,9 @@ pub trait Method: Learner {
 
     /// After each optimizer step, with the statistics of its whole batch; `Break` ends the
     /// iteration early.
-    fn after_step(&mut self, stats: &Stats) -> ControlFlow<()>;
+    fn after_step(&mut self, _stats: &Stats) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
 
     /// The number that the next iteration needs from this one, such as a moving baseline: part of
     /// every checkpoint.

@@ -224,10 +224,16 @@ pub trait MethodSpec: 'static {
 
     /// The name of the method.
     const NAME: &'static str;
+    /// What it is, in a line of the help.
+    const ABOUT: &'static str;
     /// Its objectives: itself with one prior or another.
-    const PRESETS: &'static [Preset];
+    const PRESETS: &'static [Preset] = &[Preset {
+        name: Self::NAME,
+        about: Self::ABOUT,
+        prior: "reference",
+    }];
     /// What it learns from.
-    const LEARNS_FROM: LearnsFrom;
+    const LEARNS_FROM: LearnsFrom = LearnsFrom::Samples;
     /// What it asks the prior for.
     const PRIOR: PriorUse = PriorUse::Penalty;
     /// The fields of data rows that its loss uses, beside the texts.
@@ -246,7 +252,9 @@ pub trait MethodSpec: 'static {
     ///
     /// # Errors
     /// If one is out of its range; the message names it.
-    fn check(settings: &Self::Settings, run: &RunShape) -> Result<()>;
+    fn check(_settings: &Self::Settings, _run: &RunShape) -> Result<()> {
+        Ok(())
+    }
 
     /// What is maximized or minimized, in a line.
     fn summary(_settings: &Self::Settings, aim: &Aim<'_>) -> String {

@@ -90,12 +90,12 @@ impl TrainArgs {
     /// The settings given, as layers over the defaults.
     pub(crate) fn layers(&self, session: &Session) -> Result<Layers> {
         let mut layers = session.layers(self.config.as_deref())?;
-        self.add_to(&mut layers)?;
+        self.add_to(session, &mut layers)?;
         Ok(layers)
     }
 
     /// Lays what was typed over other layers.
-    pub(crate) fn add_to(&self, layers: &mut Layers) -> Result<()> {
+    pub(crate) fn add_to(&self, session: &Session, layers: &mut Layers) -> Result<()> {
         if let Some(objective) = &self.objective {
             layers.put("--objective", "objective", objective.clone());
         }
@@ -115,7 +115,7 @@ impl TrainArgs {
             );
         }
         if let Some(reward) = &self.reward {
-            let rule = reward_rule(reward)?;
+            let rule = reward_rule(&session.registry.catalog().rewards, reward)?;
             layers.put("--reward", "reward", toml::Value::try_from(rule)?);
         }
         if let Some(beta) = self.beta {

@@ -33,7 +33,7 @@ pub(crate) fn run(session: &Session, args: &ScoreArgs) -> Result<()> {
 
 /// A reward model reads with its own tokenizer; any other rule needs that of a model.
 fn rewards(session: &Session, args: &ScoreArgs, model: Option<&Path>, reward: &str) -> Result<()> {
-    let rule = reward_rule(reward).map_err(Usage)?;
+    let rule = reward_rule(&session.registry.catalog().rewards, reward).map_err(Usage)?;
     let objective = session.registry.catalog().methods.objective("sft");
     let objective = objective.context("there is no objective sft")?;
     let mut config = Config::defaults(&objective, &session.registry.catalog().priors)?;

@@ -154,7 +154,7 @@ impl Staged {
         let objective = args.layers(session)?.objective()?;
         let catalog = session.registry.catalog();
         let mut layers = small_world::layers(catalog, self.0.path(), &objective)?;
-        args.add_to(&mut layers)?;
+        args.add_to(session, &mut layers)?;
         Ok(layers)
     }
 

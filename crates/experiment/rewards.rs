@@ -1,0 +1,44 @@
+//! The rewards that a program of one's own registers.
+
+use crate::method::SettingsError;
+use rlhf_reward::{Registered, RewardKind, Rule};
+use toml::{Table, Value};
+
+/// Makes a reward of its settings.
+type Make = fn(Value) -> Result<Registered, SettingsError>;
+
+/// Kinds of rewards beside those that are built in, which [`Rule`] lists.
+#[derive(Clone, Default)]
+pub struct Rewards(Vec<(&'static str, &'static str, Make)>);
+
+impl Rewards {
+    /// Adds a kind.
+    pub(crate) fn add<K: RewardKind>(&mut self) {
+        self.0.push((K::NAME, K::ABOUT, |settings| {
+            let settings = serde_path_to_error::deserialize(settings)?;
+            Registered::new::<K>(settings).map_err(|error| {
+                let error = <toml::de::Error as serde::de::Error>::custom(error);
+                SettingsError::new(serde_path_to_error::Track::new().path(), error)
+            })
+        }));
+    }
+
+    /// Their names, and what they reward.
+    pub fn names(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        self.0.iter().map(|(name, about, _)| (*name, *about))
+    }
+
+    /// `[reward]` as one of them; `None` where its kind is none of them.
+    pub(crate) fn rule(&self, section: &Table) -> Option<Result<Rule, SettingsError>> {
+        let kind = section.get("kind")?.as_str()?;
+        let (.., make) = self.0.iter().find(|(name, ..)| *name == kind)?;
+        let mut settings = section.clone();
+        settings.remove("kind");
+        Some(make(Value::Table(settings)).map(Rule::Registered))
+    }
+
+    /// A reward as it is typed, if it is the name of one of them.
+    pub(crate) fn named(&self, text: &str) -> Option<Result<Rule, SettingsError>> {
+        self.rule(&Table::from_iter([("kind".to_string(), text.into())]))
+    }
+}
