@@ -215,15 +215,15 @@ impl Rule {
 
     /// The files it names.
     pub fn files(&mut self) -> Vec<&mut PathBuf> {
-        let files = |leaf| -> Vec<&mut PathBuf> {
+        fn files(leaf: &mut Rule) -> Vec<&mut PathBuf> {
             match leaf {
-                Self::Lexicon { file, .. } => file.iter_mut().collect(),
-                Self::Model { folder } => vec![folder],
-                Self::Ensemble { folders, .. } => folders.iter_mut().collect(),
-                Self::Implicit { policy, prior, .. } => vec![policy, prior],
+                Rule::Lexicon { file, .. } => file.iter_mut().collect(),
+                Rule::Model { folder } => vec![folder],
+                Rule::Ensemble { folders, .. } => folders.iter_mut().collect(),
+                Rule::Implicit { policy, prior, .. } => vec![policy, prior],
                 _ => vec![],
             }
-        };
+        }
         self.leaves_mut().into_iter().flat_map(files).collect()
     }
 
@@ -243,37 +243,37 @@ impl Rule {
     /// The folders of the language models whose log-probs it asks for.
     #[must_use]
     pub fn language_models(&self) -> Vec<&Path> {
-        let models = |leaf| -> Vec<&Path> {
+        fn models(leaf: &Rule) -> Vec<&Path> {
             match leaf {
-                Self::Implicit { policy, prior, .. } => vec![policy, prior],
+                Rule::Implicit { policy, prior, .. } => vec![policy, prior],
                 _ => vec![],
             }
-        };
+        }
         self.leaves().into_iter().flat_map(models).collect()
     }
 
     /// The folders of the reward models it names.
     #[must_use]
     pub fn models(&self) -> Vec<&Path> {
-        let models = |leaf| -> Vec<&Path> {
+        fn models(leaf: &Rule) -> Vec<&Path> {
             match leaf {
-                Self::Model { folder } => vec![folder],
-                Self::Ensemble { folders, .. } => folders.iter().map(PathBuf::as_path).collect(),
+                Rule::Model { folder } => vec![folder],
+                Rule::Ensemble { folders, .. } => folders.iter().map(PathBuf::as_path).collect(),
                 _ => vec![],
             }
-        };
+        }
         self.leaves().into_iter().flat_map(models).collect()
     }
 
     /// The programs that it runs, each with its arguments.
     #[must_use]
     pub fn programs(&self) -> Vec<&[String]> {
-        let programs = |leaf| -> Option<&[String]> {
+        fn programs(leaf: &Rule) -> Option<&[String]> {
             match leaf {
-                Self::Command { program, .. } => Some(program),
+                Rule::Command { program, .. } => Some(program),
                 _ => None,
             }
-        };
+        }
         self.leaves().into_iter().filter_map(programs).collect()
     }
 }

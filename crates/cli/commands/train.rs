@@ -46,11 +46,17 @@ pub(crate) fn run(session: &Session, args: &TrainArgs) -> Result<()> {
     // Before anything runs on them: rows are tokenized on all.
     start_threads(&settled.local)?;
     let prepared = session.prepare(settled.local.clone())?;
-    let lines = plan(&prepared)?;
+    let mut lines = plan(&prepared)?;
     let objective = &settled.local.objective;
     if args.dry_run {
         // A plan takes no folder: a run that starts meanwhile may have the one it names.
-        return dry_run(args, lines, &planned(args, objective));
+        let folder = planned(args, objective);
+        if world.is_some() {
+            let there = folder.join("world");
+            let words = format!("a run writes it to {} and reads it there", there.display());
+            lines.push(("world", words));
+        }
+        return dry_run(args, lines, &folder);
     }
     let claim = claim(args, objective, existing)?;
     let folder = claim.folder().to_path_buf();
@@ -62,6 +68,7 @@ pub(crate) fn run(session: &Session, args: &TrainArgs) -> Result<()> {
             small_world::write(&folder)?;
             let settled = settled.try_map(|config| world.config_in(&folder, config))?;
             let prepared = session.prepare(settled.local.clone())?;
+            lines = plan(&prepared)?;
             (settled, prepared)
         }
     };

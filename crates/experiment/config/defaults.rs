@@ -5,12 +5,10 @@ use super::{
     NoPrior, OptimSection, PriorSection, Priors, SamplingSection, TrainSection,
 };
 use crate::method::Objective;
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use rlhf_data::{Annotators, Documents, LabelValues, LossOn, OnBadRow, PairsOf};
 use rlhf_lm::Recompute;
 use rlhf_train::Decay;
-use serde::Deserialize;
-use serde::de::IntoDeserializer;
 
 impl Config {
     /// The defaults of an objective. What has none (the model, the data, the reward) is absent.
