@@ -9,11 +9,11 @@ const RATE: f64 = 0.05;
 
 /// A number for each word; a text is worth the sum over its words, each counted once.
 #[derive(Debug, Default)]
-pub(super) struct BagOfWords(HashMap<String, f64>);
+pub(crate) struct BagOfWords(HashMap<String, f64>);
 
 impl BagOfWords {
     /// Fitted to pairs (better, worse) by stochastic gradient descent on Bradley and Terry's loss.
-    pub(super) fn fit(pairs: &[(&str, &str)], seed: u64) -> Self {
+    pub(crate) fn fit(pairs: &[(&str, &str)], seed: u64) -> Self {
         let sides = |(better, worse): &(&str, &str)| (words(better), words(worse));
         let pairs: Vec<_> = pairs.iter().map(sides).collect();
         let mut bag = Self::default();
@@ -34,7 +34,7 @@ impl BagOfWords {
     }
 
     /// What a text is worth.
-    pub(super) fn score(&self, text: &str) -> f64 {
+    pub(crate) fn score(&self, text: &str) -> f64 {
         self.sum(&words(text))
     }
 

@@ -1,18 +1,15 @@
 //! The small world: how far runs get towards the best there is, and how well they tell pairs apart.
 
-use super::suite::{Outcome, Required, Setting, Suite, Verdict, json};
-use crate::args::{EvalArgs, TrainArgs};
-use crate::commands::eval::Judge;
-use crate::commands::{demo, train};
-use crate::config::ObjectiveName;
+use crate::suite::{Outcome, Required, Setting, Suite, Verdict, json};
 use anyhow::{Context, Result, bail};
 use rlhf_demo::gold;
+use rlhf_experiment::{Instead, Judge, small_world};
 use rlhf_journal::{Estimate, FrontierPoint, Interval};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub(super) const SUITE: Suite = Suite {
+pub(crate) const SUITE: Suite = Suite {
     name: "demo",
     about: "PPO-KL and DPO on the small world, against the best there is by the gold score",
     run,
@@ -24,28 +21,28 @@ const BEST: f64 = 0.999;
 
 fn run(setting: &Setting<'_>) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    let world = demo::write(setting.scratch)?;
+    let world = small_world::write(setting.scratch)?;
     for seed in 1..=setting.seeds {
-        ppo(setting.scratch, &world, seed, &mut outcome)?;
-        dpo(setting.scratch, &world, seed, &mut outcome)?;
+        ppo(setting, &world, seed, &mut outcome)?;
+        dpo(setting, &world, seed, &mut outcome)?;
     }
     Ok(outcome)
 }
 
-/// One run on the world in `scratch` as a newcomer makes it, but for the seed.
-fn fit(scratch: &Path, objective: ObjectiveName, seed: u32) -> Result<PathBuf> {
-    let folder = scratch.join(format!("{objective}-{seed}"));
-    let args = TrainArgs {
-        objective: Some(objective),
-        seed: Some(seed),
-        ..TrainArgs::default()
-    };
-    train::fit(&demo::layers(scratch, &args)?.resolve()?, &folder)?;
+/// One run on the world as a newcomer makes it, but for the seed.
+fn fit(setting: &Setting<'_>, objective: &str, seed: u32) -> Result<PathBuf> {
+    let folder = setting.scratch.join(format!("{objective}-{seed}"));
+    let methods = setting.session.registry.methods();
+    let objective = methods.objective(objective).context("no such objective")?;
+    let mut layers = small_world::layers(methods, setting.scratch, &objective)?;
+    layers.set(&format!("train.seed={seed}"))?;
+    setting.session.fit(&layers.resolve()?, &folder)?;
     Ok(folder)
 }
 
-fn ppo(scratch: &Path, world: &Path, seed: u32, outcome: &mut Outcome) -> Result<()> {
-    let run = fit(scratch, ObjectiveName::PpoKl, seed)?;
+fn ppo(setting: &Setting<'_>, world: &Path, seed: u32, outcome: &mut Outcome) -> Result<()> {
+    let runs = [fit(setting, "ppo-kl", seed)?];
+    let [run] = &runs;
     let lexicon = world.join("lexicon.txt");
     let judges = [None, Some(format!("lexicon:{}", lexicon.display()))];
     let mut verdict = |name: &str, required, reached| {
@@ -57,13 +54,15 @@ fn ppo(scratch: &Path, world: &Path, seed: u32, outcome: &mut Outcome) -> Result
         });
     };
     for (reward, judged) in judges.into_iter().zip(["training reward", "gold score"]) {
-        let mut args = EvalArgs::of(vec![run.clone()]);
-        args.reward = reward;
-        let mut judge = Judge::new(&run, &args)?;
-        let config = judge.comparable(&run)?;
+        let instead = Instead {
+            reward,
+            ..Instead::default()
+        };
+        let mut judge = Judge::new(setting.session, &runs, &instead)?;
+        let config = judge.comparable(run)?;
         let draws = judge.prior_rewards(SAMPLES)?;
         let rewards = &draws.rewards;
-        let points = judge.of_run(&run, &config)?;
+        let points = judge.of_run(run, &config)?;
         let last = points.last().context("the run has no checkpoint")?;
         let prior = mean(rewards.iter().map(|rewards| mean(rewards.iter().copied())));
         let base = |estimate: Estimate, whole: f64| estimate.map(|value| (value - prior) / whole);
@@ -94,8 +93,8 @@ fn ppo(scratch: &Path, world: &Path, seed: u32, outcome: &mut Outcome) -> Result
     Ok(())
 }
 
-fn dpo(scratch: &Path, world: &Path, seed: u32, outcome: &mut Outcome) -> Result<()> {
-    let run = fit(scratch, ObjectiveName::Dpo, seed)?;
+fn dpo(setting: &Setting<'_>, world: &Path, seed: u32, outcome: &mut Outcome) -> Result<()> {
+    let run = fit(setting, "dpo", seed)?;
     let held_out = json(&run.join("held_out.json"))?;
     let accuracy: Estimate = serde_json::from_value(held_out["numbers"]["accuracy"].clone())
         .context("held_out.json has no accuracy")?;

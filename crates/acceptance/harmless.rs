@@ -1,7 +1,7 @@
 //! Which of two answers in a dialogue people found less harmful: real, noisy, and hard.
 
-use super::bag_of_words::BagOfWords;
-use super::rewards::{Pair, Task, accuracy, fold};
+use crate::bag_of_words::BagOfWords;
+use crate::rewards::{Pair, Task, accuracy, fold};
 use anyhow::{Context, Result};
 use rlhf_data::{Documents, rows};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ const TURN: &str = "\n\nAssistant:";
 const PARTS: u64 = 5;
 
 /// Dialogues that begin alike are on one side. Pairs that share no prompt are left out.
-pub(super) fn task(data: &Path, seed: u64) -> Result<Task> {
+pub(crate) fn task(data: &Path, seed: u64) -> Result<Task> {
     let path = data.join("pref-hh-harmless-test/test.jsonl.gz");
     let mut groups: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for row in rows(&path, Documents::Lines)? {

@@ -1,166 +1,127 @@
-//! `rlhf bench`: what is claimed of this program, measured here and now.
+//! `rlhf-acceptance`: what is claimed of `rlhf`, measured here and now.
 //!
-//! Without a suite it is [`speed`]: seconds, tokens a second and the share of the machine's peak. A
-//! [`suite`] trains and evaluates through the ordinary commands and says which requirements were
-//! reached. Each suite is a file beside this one and a line in [`suite::SUITES`].
+//! A suite trains and evaluates through [`rlhf_experiment`], as the program does, and says which
+//! requirements were reached. Each is a file beside this one and a line in [`suite::SUITES`].
 
 mod bag_of_words;
 mod demo;
-mod growth;
 mod harmless;
-mod machine;
 mod movies;
 mod network_world;
-mod operations;
 mod optimum;
 mod polite;
 mod ragged;
+mod report;
 mod rewards;
-mod size;
-mod speed;
 mod suite;
-mod timed;
+mod tree_cells;
+#[cfg(test)]
+mod tree_cells_tests;
 mod trees;
-mod workloads;
 
-use crate::args::BenchArgs;
-use crate::output::{Usage, log, print};
-use anyhow::{Context, Result, anyhow, bail};
-use machine::Machine;
-use serde::Serialize;
-use std::time::Instant;
-use suite::{Outcome, SUITES, Setting, Suite, Verdict};
+use anyhow::{Result, bail};
+use clap::Parser;
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use report::{Report, log};
+use rlhf_bench::start_threads;
+use rlhf_experiment::one_line;
+use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use suite::{SUITES, Suite};
 
-/// The name that stands for every suite.
-const ALL: &str = "acceptance";
+/// The name that stands for every suite, and a shorter one.
+const ALL: [&str; 2] = ["acceptance", "all"];
 
-pub(crate) fn run(args: &BenchArgs) -> Result<()> {
-    let chosen = args.suite.as_deref().map(choose).transpose();
-    let chosen = chosen.map_err(Usage)?;
-    let threads = rayon::ThreadPoolBuilder::new().num_threads(args.threads);
-    threads.build_global().context("cannot start the threads")?;
-    match (chosen, &args.growth) {
-        (Some(suites), _) => judge(&suites, args),
-        (None, Some(picture)) => growth::run(args, picture),
-        (None, None) => speed::run(args),
-    }
-}
-
-fn judge(chosen: &[&Suite], args: &BenchArgs) -> Result<()> {
-    // Before anything runs: the sources may have moved on when the suites are done.
-    let machine = Machine::here();
-    let reports: Vec<_> = chosen.iter().map(|suite| measure(suite, args)).collect();
-    let verdicts = || reports.iter().flat_map(|report| report.verdicts());
-    let (missed, failed) = (
-        verdicts().filter(|verdict| !verdict.pass()).count(),
-        reports
-            .iter()
-            .filter(|report| report.error.is_some())
-            .count(),
-    );
-    let requirements = verdicts().count();
-    let report = Report {
-        machine,
-        seeds: args.seeds,
-        pass: missed + failed == 0,
-        suites: reports,
-    };
-    if args.json {
-        print(serde_json::to_string_pretty(&report)?)?;
-    } else {
-        show(&report)?;
-    }
-    if failed > 0 {
-        bail!("{failed} of {} suites could not be run", chosen.len());
-    }
-    if missed > 0 {
-        bail!("{missed} of {requirements} requirements were not reached");
-    }
-    Ok(())
-}
-
-fn choose(name: &str) -> Result<Vec<&'static Suite>> {
-    let chosen: Vec<_> = SUITES
-        .iter()
-        .filter(|suite| name == ALL || name == suite.name)
-        .collect();
-    if chosen.is_empty() {
-        let names: Vec<_> = SUITES.iter().map(|suite| suite.name).collect();
-        let message = anyhow!(
-            "no suite is called {name}: there is {ALL}, and {}",
-            names.join(", ")
-        );
-        return Err(message);
-    }
-    Ok(chosen)
-}
-
-/// Runs one suite in a folder of its own, which goes when it is done. A suite that fails does not
-/// keep the others from running.
-fn measure(suite: &Suite, args: &BenchArgs) -> Measured {
-    log(format_args!("suite {}: {}", suite.name, suite.about));
-    let since = Instant::now();
-    let run = || -> Result<Outcome> {
-        let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
-        (suite.run)(&Setting {
-            seeds: args.seeds,
-            data: args.real_data.as_deref(),
-            scratch: scratch.path(),
-        })
-    };
-    let (outcome, error) = match run() {
-        Ok(outcome) => (Some(outcome), None),
-        Err(error) => (None, Some(format!("{error:#}"))),
-    };
-    Measured {
-        suite: suite.name,
-        seconds: since.elapsed().as_secs_f64(),
-        outcome,
-        error,
-    }
-}
-
-/// What is printed with `--json`.
-#[derive(Debug, Serialize)]
-struct Report {
-    #[serde(flatten)]
-    machine: Machine,
+/// Measures what `rlhf` reaches of what a suite holds it to.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    after_help = "Example:\n  RLHF_TEST_DATA=data cargo run --release -p rlhf-acceptance -- rewards --seeds 1\n\n\
+    Exit codes: 0 all requirements were reached, 1 one was not or a suite could not be run, 2 bad usage."
+)]
+struct Args {
+    /// What is measured.
+    #[arg(value_parser = names())]
+    suite: String,
+    /// How many seeds a suite trains with, where it trains.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     seeds: u32,
-    pass: bool,
-    suites: Vec<Measured>,
+    /// The folder of real checkpoints and data that some suites need.
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "RLHF_TEST_DATA",
+        hide_env_values = true
+    )]
+    real_data: Option<PathBuf>,
+    /// Threads; 0 takes as many as there are cores.
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// Print the result as JSON, with what was measured besides.
+    #[arg(long)]
+    json: bool,
 }
 
-/// One suite's part of it.
-#[derive(Debug, Serialize)]
-struct Measured {
-    suite: &'static str,
-    seconds: f64,
-    #[serde(flatten)]
-    outcome: Option<Outcome>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
+fn names() -> PossibleValuesParser {
+    let all = PossibleValue::new(ALL[0]).alias(ALL[1]);
+    let all = all.help("every suite, one after another");
+    let own = |suite: &Suite| PossibleValue::new(suite.name).help(suite.about);
+    PossibleValuesParser::new(std::iter::once(all).chain(SUITES.iter().map(own)))
 }
 
-impl Measured {
-    fn verdicts(&self) -> impl Iterator<Item = &Verdict> {
-        self.outcome.iter().flat_map(|outcome| &outcome.verdicts)
+fn chosen(name: &str) -> Vec<Suite> {
+    let mut suites = SUITES.to_vec();
+    suites.retain(|suite| ALL.contains(&name) || suite.name == name);
+    suites
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log(format_args!("error: {}", one_line(&error)));
+            ExitCode::FAILURE
+        }
     }
 }
 
-fn show(report: &Report) -> Result<()> {
-    for measured in &report.suites {
-        print(format_args!(
-            "{} ({:.0} s)",
-            measured.suite, measured.seconds
-        ))?;
-        if let Some(error) = &measured.error {
-            print(format_args!("  could not be run: {error}"))?;
-        }
-        for verdict in measured.verdicts() {
-            print(format_args!("  {verdict}"))?;
-        }
+fn run(args: &Args) -> Result<()> {
+    start_threads(args.threads)?;
+    let report = Report::of(&chosen(&args.suite), args.seeds, args.real_data.as_deref());
+    print(&if args.json {
+        serde_json::to_string_pretty(&report)? + "\n"
+    } else {
+        report.to_string()
+    })?;
+    let suites = report.suites.len();
+    let failed = report.suites.iter().filter(|suite| suite.error.is_some());
+    match failed.count() {
+        0 => {}
+        failed => bail!("{failed} of {suites} suites could not be run"),
+    }
+    let missed = report.verdicts().filter(|verdict| !verdict.pass()).count();
+    if missed > 0 {
+        bail!(
+            "{missed} of {} requirements were not reached",
+            report.verdicts().count()
+        );
     }
     Ok(())
+}
+
+/// Text to stdout. A reader that has seen enough is no error.
+fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }
 
 #[cfg(test)]
@@ -169,16 +130,14 @@ mod tests {
 
     #[test]
     fn suites_are_found_by_name() {
-        assert_eq!(choose(ALL).unwrap().len(), SUITES.len());
-        for suite in &SUITES {
-            assert_eq!(choose(suite.name).unwrap().len(), 1, "{}", suite.name);
-            assert_ne!(suite.name, ALL);
+        for all in ALL {
+            assert_eq!(chosen(all).len(), SUITES.len());
         }
-        assert!(
-            choose("speling")
-                .unwrap_err()
-                .to_string()
-                .contains("rewards")
-        );
+        for suite in &SUITES {
+            let found = chosen(suite.name);
+            assert_eq!(found.len(), 1, "{}", suite.name);
+            assert_eq!(found[0].name, suite.name);
+            assert!(!ALL.contains(&suite.name));
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Film snippets that people rated from −4 to 4, as pairs.
 
-use super::bag_of_words::BagOfWords;
-use super::rewards::{Pair, Task, accuracy, fold};
+use crate::bag_of_words::BagOfWords;
+use crate::rewards::{Pair, Task, accuracy, fold};
 use anyhow::{Context, Result};
 use rlhf_reward::Lexicon;
 use rlhf_tensor::{Rng, Stream};
@@ -18,7 +18,7 @@ const PAIRINGS: usize = 4;
 
 /// A snippet is either learned from or held out, whole; and held out it stands in one pair at most,
 /// so held-out pairs are independent of each other.
-pub(super) fn task(data: &Path, seed: u64) -> Result<Task> {
+pub(crate) fn task(data: &Path, seed: u64) -> Result<Task> {
     let folder = data.join("sentiment-vader-human");
     let snippets = ratings(&folder.join("movieReviewSnippets_GroundTruth.txt"))?;
     let lexicon = Lexicon::read(&folder.join("vader_lexicon.txt"))?;

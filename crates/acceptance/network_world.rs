@@ -1,13 +1,12 @@
 //! Real networks whose responses can be listed.
 
-use crate::commands::demo;
-use crate::config::Config;
-use crate::dataset::all_prompts;
-use crate::layers::Layers;
-use crate::wiring::{self, Vocabulary};
+use crate::suite::Setting;
 use anyhow::{Context, Result};
+use rlhf_experiment::{
+    Config, Session, Vocabulary, context, max_new_tokens, network, open_data, reward, small_world,
+};
 use rlhf_lm::Heads;
-use rlhf_objective::{Sequences, finite_scores};
+use rlhf_objective::{Items, Sequences, finite_scores};
 use rlhf_policy::{Draw, Sampling, sample};
 use rlhf_tensor::{Rng, Storage, Stream};
 use serde_json::{Value, json};
@@ -19,18 +18,19 @@ use std::path::{Path, PathBuf};
 const PROMPTS: usize = 24;
 
 /// A network, a reward and prompts.
-pub(super) struct World {
-    pub(super) name: &'static str,
-    pub(super) folder: PathBuf,
+pub(crate) struct World {
+    pub(crate) name: &'static str,
+    pub(crate) folder: PathBuf,
     model: PathBuf,
     own: Vec<String>,
 }
 
 impl World {
     /// The small world, and the network that sorts where its folder is.
-    pub(super) fn all(data: Option<&Path>, scratch: &Path) -> Result<Vec<Self>> {
+    pub(crate) fn all(setting: &Setting<'_>) -> Result<Vec<Self>> {
+        let scratch = setting.scratch;
         let mut worlds = vec![Self::reviews(&scratch.join("reviews"))?];
-        if let Some(data) = data {
+        if let Some(data) = setting.data {
             let model = data.join("ckpt-gpt-nano-sort/hf");
             worlds.push(Self::sorting(&model, &scratch.join("sorting"))?);
         }
@@ -55,7 +55,7 @@ impl World {
     /// The network of the small world, left with six of its words, asked to please.
     fn reviews(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder)?;
-        let world = demo::write(folder)?;
+        let world = small_world::write(folder)?;
         let held_out = world.join("held_out.jsonl");
         let text = fs::read_to_string(&held_out).with_context(|| held_out.display().to_string())?;
         let rows: Vec<Value> = text
@@ -101,12 +101,12 @@ impl World {
     }
 
     /// The file of prompts, to learn on and to be measured on.
-    pub(super) fn prompts(&self) -> PathBuf {
+    pub(crate) fn prompts(&self) -> PathBuf {
         self.folder.join("prompts_to_list.jsonl")
     }
 
     /// What every run on it has.
-    pub(super) fn settings(&self) -> Vec<String> {
+    pub(crate) fn settings(&self) -> Vec<String> {
         let mut settings = vec![
             format!("model.path={}", self.model.display()),
             format!("data.train={}", self.prompts().display()),
@@ -121,36 +121,37 @@ impl World {
     /// Writes preference pairs: `samples` responses of the model to each prompt, two and two, those
     /// that are the same left out, labelled by the share of `judges` who prefer the first, each with
     /// probability σ(r₁ − r₂), or by that probability itself.
-    pub(super) fn pairs(
+    pub(crate) fn pairs(
         &self,
+        session: &Session,
         path: &Path,
-        samples: usize,
-        judges: Option<u32>,
-        seed: u64,
+        (samples, judges, seed): (usize, Option<u32>, u64),
     ) -> Result<()> {
-        let config = self.config()?;
+        let config = self.config(session)?;
         let vocabulary = Vocabulary::load(&self.model)?;
-        let prompts = all_prompts(wiring::prompts(&config, &vocabulary)?.train)?;
-        let mut network = wiring::network(&self.model, &config, Storage::Frozen, Heads::Language)?;
+        let mut rows = open_data(&config, &vocabulary, session.registry.methods())?.train;
+        let all: Vec<usize> = (0..rows.count()).collect();
+        let prompts = rows.read(&all)?.prompts().to_vec();
+        let mut network = network(&self.model, &config, Storage::Frozen, Heads::Language)?;
         let sampling = Sampling {
             samples,
-            max_new_tokens: wiring::max_new_tokens(&config, &vocabulary)?,
+            max_new_tokens: max_new_tokens(&config, &vocabulary)?,
             rows: config.sampling.rows,
             stop: vocabulary.ends.clone(),
-            context: wiring::context(&config, &vocabulary)?,
+            context: context(&config, &vocabulary)?,
             draw: Draw::Sample,
             seed,
             step: u64::MAX,
         };
         let decode = |ids: &[u32]| vocabulary.tokenizer.decode(ids);
         let drawn = sample(&mut *network.decoder()?, &prompts, &sampling, &decode)?.sequences;
-        let mut reward = wiring::reward(&config, &vocabulary.tokenizer)?;
+        let mut reward = reward(&config, &vocabulary.tokenizer)?;
         let scores = finite_scores(&mut *reward, &drawn)?.to_vec()?;
         Ok(fs::write(path, labelled(&drawn, &scores, judges, seed)?)?)
     }
 
-    fn config(&self) -> Result<Config> {
-        let mut layers = Layers::new(None)?;
+    fn config(&self, session: &Session) -> Result<Config> {
+        let mut layers = session.layers(None)?;
         for setting in self.settings() {
             layers.set(&setting)?;
         }

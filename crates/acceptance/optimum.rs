@@ -1,15 +1,13 @@
 //! How near each method brings a real network to the exact optimum.
 
-use super::network_world::World;
-use super::suite::{Outcome, Required, Setting, Suite, Verdict, train};
-use crate::args::EvalArgs;
-use crate::commands::eval::Judge;
-use crate::commands::exact;
+use crate::network_world::World;
+use crate::suite::{Outcome, Required, Setting, Suite, Verdict};
 use anyhow::{Context, Result};
+use rlhf_experiment::{Instead, Judge, Row, Session, exact};
 use rlhf_journal::Estimate;
 use serde_json::json;
 
-pub(super) const SUITE: Suite = Suite {
+pub(crate) const SUITE: Suite = Suite {
     name: "optimum",
     about: "the share of the gap to the exact optimum that each method closes on a real network",
     run,
@@ -17,7 +15,7 @@ pub(super) const SUITE: Suite = Suite {
 
 /// Where a method learns from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum From {
+pub(crate) enum From {
     /// Its own samples.
     Itself,
     /// Pairs of responses of the prior with the probability of their preference.
@@ -28,12 +26,12 @@ pub(super) enum From {
 
 /// A method with the settings it arrives with, and the share of the gap it must close.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Case {
-    pub(super) name: &'static str,
-    pub(super) objective: &'static str,
-    pub(super) from: From,
-    pub(super) required: f64,
-    pub(super) settings: &'static [&'static str],
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) objective: &'static str,
+    pub(crate) from: From,
+    pub(crate) required: f64,
+    pub(crate) settings: &'static [&'static str],
 }
 
 /// The learning rate falls to 0, because what is left near the optimum is noise; and AdamW forgets
@@ -116,11 +114,11 @@ const JUDGES: u32 = 64;
 
 fn run(setting: &Setting<'_>) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    for world in World::all(setting.data, setting.scratch)? {
+    for world in World::all(setting)? {
         for case in CASES {
             let mut shares = Vec::new();
             for seed in 1..=u64::from(setting.seeds) {
-                let row = fit(&world, &case, seed)?;
+                let row = fit(setting.session, &world, &case, seed)?;
                 let closed = row.standing.priced.context("β is fixed")?.closed;
                 outcome.rows.push(
                     json!({"world": world.name, "method": case.name, "seed": seed,
@@ -146,7 +144,7 @@ fn run(setting: &Setting<'_>) -> Result<Outcome> {
 }
 
 /// One run, and where its last policy stands.
-fn fit(world: &World, case: &Case, seed: u64) -> Result<exact::Row> {
+fn fit(session: &Session, world: &World, case: &Case, seed: u64) -> Result<Row> {
     let folder = tempfile::tempdir_in(&world.folder)?;
     let mut settings = world.settings();
     settings.push(format!("objective={}", case.objective));
@@ -158,17 +156,19 @@ fn fit(world: &World, case: &Case, seed: u64) -> Result<exact::Row> {
         From::SoftLabels | From::DrawnLabels => {
             let judges = (case.from == From::DrawnLabels).then_some(JUDGES);
             let path = folder.path().join("pairs.jsonl");
-            world.pairs(&path, SAMPLES, judges, seed)?;
+            world.pairs(session, &path, (SAMPLES, judges, seed))?;
             settings.push(format!("data.train={}", path.display()));
         }
     }
     let run = folder.path().join("run");
-    train(&run, &settings)?;
-    let judge = EvalArgs {
+    session.fit_with(&settings, &run)?;
+    let instead = Instead {
         prompts: Some(world.prompts()),
-        ..EvalArgs::of(vec![run.clone()])
+        ..Instead::default()
     };
-    let rows = exact::of_run(&mut Judge::new(&run, &judge)?, &run)?;
+    let runs = [run];
+    let mut judge = Judge::new(session, &runs, &instead)?;
+    let rows = exact(&mut judge, &runs[0])?;
     let mut policies = rows.into_iter().filter(|row| row.step.is_some());
     policies.next_back().context("the run has no policy")
 }

@@ -1,7 +1,7 @@
 //! Polite and rude answers to the same instruction.
 
-use super::rewards::{Task, fold};
-use super::suite::json;
+use crate::rewards::{Task, fold};
+use crate::suite::json;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::path::Path;
 const PARTS: u64 = 10;
 
 /// All rows of an instruction are on one side.
-pub(super) fn task(data: &Path, seed: u64) -> Result<Task> {
+pub(crate) fn task(data: &Path, seed: u64) -> Result<Task> {
     let path = data.join("pref-polite-synthetic/instruction-data-with-preference.json");
     let rows = json(&path)?;
     let rows = rows

@@ -1,11 +1,10 @@
 //! What it is worth that nothing is padded: useful tokens a second with lengths spread from 8 to 64,
 //! against the same sequences all of 64.
 
-use super::size::Size;
-use super::suite::{Outcome, Required, Setting, Suite, Verdict};
-use super::workloads::tokens;
-use crate::config::DtypeName;
+use crate::suite::{Outcome, Required, Setting, Suite, Verdict};
 use anyhow::Result;
+use rlhf_bench::{Size, tokens};
+use rlhf_experiment::DtypeName;
 use rlhf_journal::Estimate;
 use rlhf_lm::{Heads, Model};
 use rlhf_objective::{
@@ -19,7 +18,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub(super) const SUITE: Suite = Suite {
+pub(crate) const SUITE: Suite = Suite {
     name: "ragged",
     about: "useful tokens a second with lengths spread from 8 to 64, against all padded to 64",
     run,

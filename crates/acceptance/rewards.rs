@@ -1,7 +1,7 @@
 //! Reward models from small networks trained here, on real preferences.
 
-use super::suite::{Outcome, Required, Setting, Suite, Verdict, json, train};
-use super::{harmless, movies, polite};
+use crate::suite::{Outcome, Required, Setting, Suite, Verdict, json};
+use crate::{harmless, movies, polite};
 use anyhow::{Context, Result};
 use rlhf_eval::wilson;
 use rlhf_journal::Estimate;
@@ -10,35 +10,35 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 
-pub(super) const SUITE: Suite = Suite {
+pub(crate) const SUITE: Suite = Suite {
     name: "rewards",
     about: "held-out accuracy of small reward models on real preference pairs",
     run,
 };
 
 /// Apart from the others, because it takes longer.
-pub(super) const HARMLESS: Suite = Suite {
+pub(crate) const HARMLESS: Suite = Suite {
     name: "harmless",
     about: "held-out accuracy of a small reward model on which of two answers people found harmless",
     run: |setting| judge(setting, &[harmless::task]),
 };
 
 /// Texts to learn a language from and pairs to learn a preference from, as rows of data files.
-pub(super) struct Task {
-    pub(super) name: &'static str,
+pub(crate) struct Task {
+    pub(crate) name: &'static str,
     /// The accuracy that is asked for.
-    pub(super) required: f64,
+    pub(crate) required: f64,
     /// The network's context in tokens, and its width.
-    pub(super) context: usize,
-    pub(super) width: usize,
+    pub(crate) context: usize,
+    pub(crate) width: usize,
     /// Settings of both runs, and of the second.
-    pub(super) reading: &'static [&'static str],
-    pub(super) fitting: &'static [&'static str],
-    pub(super) texts: Vec<Value>,
-    pub(super) pairs: Vec<Value>,
-    pub(super) held_out: Vec<Value>,
+    pub(crate) reading: &'static [&'static str],
+    pub(crate) fitting: &'static [&'static str],
+    pub(crate) texts: Vec<Value>,
+    pub(crate) pairs: Vec<Value>,
+    pub(crate) held_out: Vec<Value>,
     /// What else is to be had on the held-out pairs.
-    pub(super) beside: Value,
+    pub(crate) beside: Value,
 }
 
 fn run(setting: &Setting<'_>) -> Result<Outcome> {
@@ -55,7 +55,7 @@ fn judge(setting: &Setting<'_>, tasks: &[Make]) -> Result<Outcome> {
         let (mut right, mut pairs, mut claim) = (0.0, 0, None);
         for seed in 1..=u64::from(setting.seeds) {
             let task = task(data, seed)?;
-            let row = task.fit(data, setting.scratch, seed)?;
+            let row = task.fit(data, setting, seed)?;
             let items = row["pairs"].as_u64().context("pairs")? as usize;
             right += row["accuracy"]["value"].as_f64().context("accuracy")? * items as f64;
             pairs += items;
@@ -82,8 +82,8 @@ const END: u32 = 4999;
 impl Task {
     /// Fits a new network to the texts, then a reward model to the pairs; answers its numbers on
     /// the held-out ones.
-    fn fit(&self, data: &Path, scratch: &Path, seed: u64) -> Result<Value> {
-        let folder = tempfile::tempdir_in(scratch)?;
+    fn fit(&self, data: &Path, setting: &Setting<'_>, seed: u64) -> Result<Value> {
+        let folder = tempfile::tempdir_in(setting.scratch)?;
         let folder = folder.path();
         let path = |name: &str| folder.join(name).display().to_string();
         for (name, rows) in [
@@ -116,10 +116,8 @@ impl Task {
         let fixed =
             |settings: &[&str]| settings.iter().map(ToString::to_string).collect::<Vec<_>>();
         let reading = fixed(self.reading);
-        train(
-            &folder.join("sft"),
-            &[&both[..], &language, &reading].concat(),
-        )?;
+        let settings = [&both[..], &language, &reading].concat();
+        setting.session.fit_with(&settings, &folder.join("sft"))?;
         let preference = [
             "objective=reward".into(),
             format!("model.path={}", path("sft/final")),
@@ -127,10 +125,10 @@ impl Task {
             format!("data.held_out={}", path("held_out.jsonl")),
         ];
         let fitting = fixed(self.fitting);
-        train(
-            &folder.join("reward"),
-            &[&both[..], &preference, &reading, &fitting].concat(),
-        )?;
+        let settings = [&both[..], &preference, &reading, &fitting].concat();
+        setting
+            .session
+            .fit_with(&settings, &folder.join("reward"))?;
 
         let found = json(&folder.join("reward/held_out.json"))?;
         let calibration = json(&folder.join("reward/calibration.json"))?;
@@ -147,7 +145,7 @@ impl Task {
 
 /// Items to learn from and items held out: one of `parts` parts. The first `parts` seeds hold out
 /// different ones, so what is counted on them can be added up.
-pub(super) fn fold<T>(items: Vec<T>, parts: u64, seed: u64) -> (Vec<T>, Vec<T>) {
+pub(crate) fn fold<T>(items: Vec<T>, parts: u64, seed: u64) -> (Vec<T>, Vec<T>) {
     let (round, part) = ((seed - 1) / parts, (seed - 1) % parts);
     let mut order: Vec<u64> = (0..items.len() as u64).collect();
     Rng::new(round, Stream::Data, 0, 0).shuffle(&mut order);
@@ -163,10 +161,10 @@ pub(super) fn fold<T>(items: Vec<T>, parts: u64, seed: u64) -> (Vec<T>, Vec<T>) 
 }
 
 /// The better text and the worse.
-pub(super) type Pair<'a> = (&'a str, &'a str);
+pub(crate) type Pair<'a> = (&'a str, &'a str);
 
 /// How often the better text has the higher value; a tie is half a hit.
-pub(super) fn accuracy(pairs: &[Pair<'_>], value: impl Fn(&str) -> f64) -> Estimate {
+pub(crate) fn accuracy(pairs: &[Pair<'_>], value: impl Fn(&str) -> f64) -> Estimate {
     let hit = |(better, worse): &Pair<'_>| match value(better).total_cmp(&value(worse)) {
         std::cmp::Ordering::Greater => 1.0,
         std::cmp::Ordering::Equal => 0.5,

@@ -1,9 +1,8 @@
 //! What a suite is, and the list of them.
 
-use super::{demo, optimum, ragged, rewards, trees};
-use crate::commands::train;
-use crate::layers::Layers;
+use crate::{demo, optimum, ragged, rewards, trees};
 use anyhow::{Context, Result};
+use rlhf_experiment::Session;
 use rlhf_journal::{Estimate, Interval};
 use serde::Serialize;
 use serde_json::Value;
@@ -11,7 +10,7 @@ use std::fmt;
 use std::path::Path;
 
 /// All suites, in the order in which they run.
-pub(super) const SUITES: [Suite; 6] = [
+pub(crate) const SUITES: [Suite; 6] = [
     demo::SUITE,
     trees::SUITE,
     optimum::SUITE,
@@ -21,28 +20,30 @@ pub(super) const SUITES: [Suite; 6] = [
 ];
 
 /// Something that is claimed, and how it is measured.
-#[derive(Debug)]
-pub(super) struct Suite {
-    pub(super) name: &'static str,
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Suite {
+    pub(crate) name: &'static str,
     /// What it measures, for the log.
-    pub(super) about: &'static str,
-    pub(super) run: fn(&Setting<'_>) -> Result<Outcome>,
+    pub(crate) about: &'static str,
+    pub(crate) run: fn(&Setting<'_>) -> Result<Outcome>,
 }
 
 /// What a suite is given.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Setting<'a> {
+#[derive(Clone, Copy)]
+pub(crate) struct Setting<'a> {
+    /// What runs are made with.
+    pub(crate) session: &'a Session,
     /// How many seeds: 1, 2, …
-    pub(super) seeds: u32,
+    pub(crate) seeds: u32,
     /// The folder of real checkpoints and data, if there is one.
-    pub(super) data: Option<&'a Path>,
+    pub(crate) data: Option<&'a Path>,
     /// An empty folder.
-    pub(super) scratch: &'a Path,
+    pub(crate) scratch: &'a Path,
 }
 
 impl Setting<'_> {
     /// The folder of real checkpoints and data.
-    pub(super) fn data(&self) -> Result<&Path> {
+    pub(crate) fn data(&self) -> Result<&Path> {
         self.data
             .context("this suite needs real data: set RLHF_TEST_DATA to its folder")
     }
@@ -50,33 +51,33 @@ impl Setting<'_> {
 
 /// What a suite found.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Outcome {
+pub(crate) struct Outcome {
     /// What was measured, in the suite's own words.
-    pub(super) rows: Vec<Value>,
-    pub(super) verdicts: Vec<Verdict>,
+    pub(crate) rows: Vec<Value>,
+    pub(crate) verdicts: Vec<Verdict>,
 }
 
 /// A requirement and what was reached.
 #[derive(Debug)]
-pub(super) struct Verdict {
-    pub(super) name: String,
-    pub(super) required: Required,
+pub(crate) struct Verdict {
+    pub(crate) name: String,
+    pub(crate) required: Required,
     /// With its 95 % interval.
-    pub(super) reached: Estimate,
+    pub(crate) reached: Estimate,
 }
 
 /// A bound.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(dead_code)]
-pub(super) enum Required {
+pub(crate) enum Required {
     AtLeast(f64),
     AtMost(f64),
 }
 
 impl Verdict {
     /// Whether the value reached keeps the bound; NaN never does.
-    pub(super) fn pass(&self) -> bool {
+    pub(crate) fn pass(&self) -> bool {
         match self.required {
             Required::AtLeast(bound) => self.reached.value >= bound,
             Required::AtMost(bound) => self.reached.value <= bound,
@@ -121,17 +122,8 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// One run of `rlhf train` with these settings, as in `--set`, in `folder`.
-pub(super) fn train(folder: &Path, settings: &[String]) -> Result<()> {
-    let mut layers = Layers::new(None)?;
-    for setting in settings {
-        layers.set(setting)?;
-    }
-    train::fit(&layers.resolve()?, folder)
-}
-
 /// A file of JSON that a run left.
-pub(super) fn json(path: &Path) -> Result<Value> {
+pub(crate) fn json(path: &Path) -> Result<Value> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     serde_json::from_str(&text).with_context(|| path.display().to_string())
 }

@@ -1,9 +1,9 @@
 //! Every method with every prior on every tree: the same optimum.
 
-use super::train::{Runner, networks};
-use super::world::{World, frozen, shape};
-use super::{Reached, Recipe, TabularMethod, train};
 use anyhow::Result;
+use rlhf_experiment::tabular::{
+    Reached, Recipe, Runner, TabularMethod, World, frozen, networks, shape, train,
+};
 use rlhf_objective::{PerToken, Prior, Result as ObjectiveResult};
 use rlhf_oracle::{Policy, Problem, Tree, gold_demonstrations, gold_tree};
 use rlhf_policy::{Sampled, score};

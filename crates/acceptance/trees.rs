@@ -1,13 +1,13 @@
 //! Every method with every prior on small trees: is it the same optimum?
 
-use super::suite::{Outcome, Required, Setting, Suite, Verdict};
-use crate::output::log;
-use crate::tabular::{Cell, Ground, Learns, PRIORS, cell};
+use crate::report::log;
+use crate::suite::{Outcome, Required, Setting, Suite, Verdict};
+use crate::tree_cells::{Cell, Ground, Learns, PRIORS, cell};
 use anyhow::Result;
 use rlhf_journal::Estimate;
 use serde_json::json;
 
-pub(super) const SUITE: Suite = Suite {
+pub(crate) const SUITE: Suite = Suite {
     name: "trees",
     about: "how near methods come to the exact optimum of the golden tree and ten random ones, with \
             every prior",

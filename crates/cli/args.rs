@@ -8,7 +8,7 @@ mod oracle;
 mod responses;
 mod train;
 
-pub(crate) use bench::{BenchArgs, CriticName, ShapeArgs, Workload};
+pub(crate) use bench::BenchArgs;
 pub(crate) use data::{CheckArgs, DataCommand};
 pub(crate) use model::ModelCommand;
 pub(crate) use oracle::OracleArgs;

@@ -1,8 +1,9 @@
 //! Names that clap offers, taken from the tables that own them.
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use rlhf_bench::Workload;
 use rlhf_experiment::tabular::TabularMethod;
-use rlhf_experiment::{BackendName, DtypeName, Registry};
+use rlhf_experiment::{BackendName, Critic, DtypeName, Registry};
 
 /// The objectives that are built in.
 pub(crate) fn objectives() -> PossibleValuesParser {
@@ -23,6 +24,16 @@ pub(crate) fn dtypes() -> impl TypedValueParser<Value = DtypeName> {
 /// Implementations of networks.
 pub(crate) fn backends() -> impl TypedValueParser<Value = BackendName> {
     table(&BackendName::ALL)
+}
+
+/// Where values come from.
+pub(crate) fn critics() -> impl TypedValueParser<Value = Critic> {
+    table(&Critic::ALL)
+}
+
+/// What the speed of is measured.
+pub(crate) fn workloads() -> impl TypedValueParser<Value = Workload> {
+    table(&Workload::ALL)
 }
 
 /// Methods that are trained on problems that can be enumerated.

@@ -165,7 +165,11 @@ impl<'s> Judge<'s> {
         }
     }
 
-    /// Refuses a run that does not belong on the same axes.
+    /// The settings of a run that belongs on the same axes.
+    ///
+    /// # Errors
+    /// If it has another vocabulary or temperature than the first, or trained a reward model, or its
+    /// settings cannot be read.
     pub fn comparable(&self, run: &Path) -> Result<Config> {
         let Settled {
             kept,
@@ -267,7 +271,10 @@ impl<'s> Judge<'s> {
         Ok(points)
     }
 
-    /// The rewards of so many responses of the first run's prior to each prompt.
+    /// The rewards of `samples` responses of the first run's prior to each prompt, one list a prompt.
+    ///
+    /// # Errors
+    /// If the prior cannot be loaded or drawn from, or the reward fails.
     pub fn prior_rewards(&mut self, samples: usize) -> Result<Draws> {
         let (mut prior, _) = load(prior(&self.config)?, &self.config)?;
         let sampling = self.sampling(samples)?;
@@ -277,7 +284,9 @@ impl<'s> Judge<'s> {
         Ok(prior_rewards(&mut *prior, &mut *self.reward, &trial)?)
     }
 
-    /// The best that any policy does, as far as these rewards of the prior show it.
+    /// The most reward that any policy has at its KL in nats, as far as these rewards of the prior show
+    /// it: the curve of π* over all β, in order of KL.
+    #[must_use]
     pub fn optimum(&self, draws: &Draws) -> Vec<FrontierPoint> {
         optimal_points(PRIOR, draws, &self.bootstrap)
     }

@@ -174,9 +174,9 @@ const MESSAGES: &[(&str, i32, &str)] = &[
     ("model init config.json model", 2, "model is not empty"),
     ("eval none", 1, "none holds no run: there is no config.toml"),
     (
-        "bench --suite speling",
+        "bench --suite trees",
         2,
-        "no suite is called speling: there is acceptance, and",
+        "cargo run --release -p rlhf-acceptance -- trees",
     ),
     (
         "bench --workload score --size nowhere",

@@ -1,8 +1,10 @@
 //! What `bench` is given.
 
-use crate::names::dtypes;
+use crate::names::{critics, dtypes, workloads};
 use clap::Args;
-use rlhf_experiment::DtypeName;
+use rlhf_bench::{Settings, Shape, Workload};
+use rlhf_experiment::{Critic, DtypeName};
+use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -24,11 +26,11 @@ pub(crate) struct BenchArgs {
     #[arg(long, default_value = "tiny")]
     pub(crate) size: String,
     /// What to time [default: everything, each in a process of its own].
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = workloads())]
     pub(crate) workload: Option<Workload>,
     /// Where PPO has its values from.
-    #[arg(long, value_enum, default_value_t = CriticName::Head)]
-    pub(crate) critic: CriticName,
+    #[arg(long, value_parser = critics(), default_value = Critic::Head.name())]
+    pub(crate) critic: Critic,
     /// How often each workload is timed, after a first time that does not count; 0 counts the first.
     #[arg(long, default_value_t = 3)]
     pub(crate) repeats: usize,
@@ -44,6 +46,9 @@ pub(crate) struct BenchArgs {
     /// Print the result as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+    /// What moved to a program of its own.
+    #[arg(long = "suite", value_name = "SUITE", value_parser = moved, hide = true)]
+    _suite: Option<Infallible>,
 }
 
 /// Another shape than the workload's own.
@@ -66,24 +71,38 @@ pub(crate) struct ShapeArgs {
     pub(crate) recompute: Option<String>,
 }
 
-/// What is timed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Workload {
-    /// Sampling 16 responses of 64 tokens to prompts of 32.
-    Generate,
-    /// The log-probs of 16 such responses.
-    Score,
-    /// A step of supervised fine-tuning: 16 documents of 96 tokens, or 8 of 128 at GPT-2's size.
-    Train,
-    /// A step of direct preference optimization on 8 pairs, 32 + 64 tokens, the prior's share included.
-    Dpo,
-    /// An iteration of PPO: 16 responses, 4 epochs, a reward model of the same size.
-    Ppo,
-    /// An iteration of RLOO: 4 responses to each of 4 prompts, a reward model of the same size.
-    Rloo,
+/// Says where suites are now.
+fn moved(suite: &str) -> Result<Infallible, String> {
+    Err(format!(
+        "the suites are a program of their own, for a checkout: cargo run --release -p rlhf-acceptance -- {suite}"
+    ))
+}
+
+impl BenchArgs {
+    /// How each workload is measured.
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            size: self.size.clone(),
+            shape: self.shape.shape(),
+            critic: self.critic,
+            repeats: self.repeats,
+            dtype: self.dtype,
+            frozen_dtype: self.frozen_dtype,
+        }
+    }
 }
 
 impl ShapeArgs {
+    fn shape(&self) -> Shape {
+        Shape {
+            batch: self.batch,
+            prompt: self.prompt,
+            response: self.response,
+            vocab: self.vocab,
+            recompute: self.recompute.clone(),
+        }
+    }
+
     /// The same on a command line.
     pub(crate) fn typed(&self) -> Vec<String> {
         let numbers = [
@@ -99,45 +118,5 @@ impl ShapeArgs {
             .chain(recompute.map(|name| ("--recompute", name.clone())))
             .flat_map(|(flag, value)| [flag.to_string(), value])
             .collect()
-    }
-}
-
-impl Workload {
-    pub(crate) const ALL: [Self; 6] = [
-        Self::Generate,
-        Self::Score,
-        Self::Train,
-        Self::Dpo,
-        Self::Ppo,
-        Self::Rloo,
-    ];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Generate => "generate",
-            Self::Score => "score",
-            Self::Train => "train",
-            Self::Dpo => "dpo",
-            Self::Ppo => "ppo",
-            Self::Rloo => "rloo",
-        }
-    }
-}
-
-/// Where values come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum CriticName {
-    /// A head on the policy's hidden states.
-    Head,
-    /// A network of its own.
-    Separate,
-}
-
-impl CriticName {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Head => "head",
-            Self::Separate => "separate",
-        }
     }
 }

@@ -37,6 +37,31 @@ pub enum Critic {
     Separate,
 }
 
+impl Critic {
+    /// All of them, with their names and what they are.
+    pub const ALL: [(&'static str, Self, &'static str); 2] = [
+        (
+            "head",
+            Self::Head,
+            "A linear layer on the policy's hidden states",
+        ),
+        (
+            "separate",
+            Self::Separate,
+            "A network of its own, starting as a copy of the policy",
+        ),
+    ];
+
+    /// As it is written in settings.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Head => "head",
+            Self::Separate => "separate",
+        }
+    }
+}
+
 /// Which implementation of the network computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

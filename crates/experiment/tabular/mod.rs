@@ -12,5 +12,5 @@ mod world;
 mod optimum;
 
 pub use recipe::{Recipe, TabularMethod};
-pub use train::{Reached, train};
-pub use world::World;
+pub use train::{Reached, Runner, Stop, train, networks};
+pub use world::{World, frozen, shape};

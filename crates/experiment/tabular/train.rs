@@ -51,17 +51,22 @@ pub struct Reached {
 
 impl Reached {
     /// Where it ended.
+    #[must_use]
     pub fn last(&self) -> Stop {
         self.path[self.path.len() - 1]
     }
 
     /// KL(π ‖ π*) at the end, nats.
+    #[must_use]
     pub fn kl_to_optimum(&self, world: &World) -> f64 {
         self.last().gap / world.problem.beta()
     }
 }
 
 /// Trains a method by a recipe.
+///
+/// # Errors
+/// If the method refuses the recipe or the world, or a step fails.
 pub fn train(world: &World, method: TabularMethod, recipe: Recipe, seed: u64) -> Result<Reached> {
     let runner = Runner {
         world,
@@ -88,10 +93,13 @@ pub fn train(world: &World, method: TabularMethod, recipe: Recipe, seed: u64) ->
     }
 }
 
-/// What all methods share.
+/// Trains any method or learner on a world: what those that have a name share, for others.
 pub struct Runner<'a> {
+    /// What is learned.
     pub world: &'a World,
+    /// How long and how fast.
     pub recipe: Recipe,
+    /// Of all random numbers.
     pub seed: u64,
 }
 
@@ -101,7 +109,10 @@ impl Runner<'_> {
         Ok(KlPenalty::new(self.world.prior()?, beta))
     }
 
-    /// Reward, prior and β.
+    /// The world's reward, prior and β.
+    ///
+    /// # Errors
+    /// If the prior cannot be made.
     pub fn objective(&self) -> Result<Objective> {
         Ok(Objective::new(
             Box::new(self.world.reward()),
@@ -109,6 +120,10 @@ impl Runner<'_> {
         ))
     }
 
+    /// `recipe.steps` iterations of sampling `recipe.responses` responses and learning from them.
+    ///
+    /// # Errors
+    /// If a step fails.
     pub fn online<M: Method>(&self, mut method: M) -> Result<Reached> {
         let (tree, recipe) = (self.world.problem.tree(), self.recipe);
         let mut objective = self.objective()?;
@@ -140,6 +155,9 @@ impl Runner<'_> {
     }
 
     /// One optimizer step a batch of `source`, each of `responses` responses.
+    ///
+    /// # Errors
+    /// If a step fails.
     pub fn offline<L: Learner, S: Source<Batch = L::Batch>>(
         &self,
         learner: &L,
@@ -258,7 +276,7 @@ impl Runner<'_> {
 }
 
 /// A table as the policy, with its values as the critic of methods that need one.
-pub(super) fn networks(table: Table) -> Networks {
+pub fn networks(table: Table) -> Networks {
     let policy = SavedNetwork::new(table, |table, folder| table.save(folder));
     Networks::policy(policy).with_value_head()
 }

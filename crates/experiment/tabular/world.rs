@@ -116,12 +116,13 @@ impl World {
 }
 
 /// The shape of a table over a problem's responses; its rows come in the order of the tree's.
+#[must_use]
 pub fn shape(problem: &Problem) -> TableConfig {
     let tree = problem.tree();
     TableConfig::prefixes(tree.vocab(), tree.eos(), tree.horizon())
 }
 
-/// Makes a frozen table of a policy's rows.
+/// Makes a frozen table of a policy's rows, as a prior of a [`World`].
 pub fn frozen(shape: TableConfig, rows: Policy) -> impl Fn() -> Result<Frozen> {
     move || {
         let table = Table::with_logits(shape, &narrow(&rows), Storage::Frozen)?;

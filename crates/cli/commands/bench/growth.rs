@@ -1,9 +1,9 @@
 //! How tokens a second and memory grow, one thing varied at a time.
 
-use super::machine::Machine;
 use crate::args::BenchArgs;
 use crate::output::{log, print};
 use anyhow::{Context, Result, ensure};
+use rlhf_bench::Machine;
 use rlhf_journal::write_atomic;
 use rlhf_report::{GrowthPoint, growth_svg};
 use serde_json::{Value, json};

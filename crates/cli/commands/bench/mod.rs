@@ -2,21 +2,67 @@
 //! machine's peak.
 
 mod growth;
-mod machine;
-mod operations;
-mod size;
-mod speed;
-mod timed;
-mod workloads;
 
 use crate::args::BenchArgs;
-use anyhow::{Context, Result};
+use crate::output::print;
+use anyhow::{Context, Result, ensure};
+use rlhf_bench::{Speed, Workload, measure, start_threads};
+use std::process::Command;
 
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
-    let threads = rayon::ThreadPoolBuilder::new().num_threads(args.threads);
-    threads.build_global().context("cannot start the threads")?;
-    match &args.growth {
-        Some(picture) => growth::run(args, picture),
-        None => speed::run(args),
+    start_threads(args.threads)?;
+    match (&args.growth, args.workload) {
+        (Some(picture), _) => growth::run(args, picture),
+        (None, Some(workload)) => one(args, workload),
+        (None, None) => all(args),
     }
+}
+
+fn one(args: &BenchArgs, workload: Workload) -> Result<()> {
+    let speed = measure(workload, &args.settings())?;
+    match args.json {
+        true => print(serde_json::to_string(&speed)?),
+        false => print(sentence(&speed)),
+    }
+}
+
+/// Every workload in a process of its own, so that each has its own peak of memory.
+fn all(args: &BenchArgs) -> Result<()> {
+    let program = std::env::current_exe().context("this program's own path")?;
+    for (name, ..) in Workload::ALL {
+        let mut command = Command::new(&program);
+        command.args(["bench", "--workload", name, "--size", &args.size]);
+        command.args(["--threads", &args.threads.to_string()]);
+        command.args(["--repeats", &args.repeats.to_string()]);
+        command.args(["--critic", args.critic.name(), "--dtype", args.dtype.name()]);
+        command.args(["--frozen-dtype", args.frozen_dtype.name()]);
+        command.args(args.shape.typed());
+        if args.json {
+            command.arg("--json");
+        }
+        let status = command.status().context("cannot start a workload")?;
+        ensure!(status.success(), "the workload {name} failed");
+    }
+    Ok(())
+}
+
+fn sentence(speed: &Speed) -> String {
+    let seconds = &speed.seconds;
+    let mut text = format!(
+        "{:<9}{:<6} {:.4} s [{:.4}, {:.4}]  {:.0} tokens/s  {:.0} GFLOP/s, {:.0} % of {:.0}  {:.0} MB ",
+        speed.workload.name(),
+        speed.size,
+        seconds.median,
+        seconds.least,
+        seconds.most,
+        speed.tokens_per_second,
+        speed.gflops,
+        100.0 * speed.share_of_peak,
+        speed.peak_gflops,
+        speed.peak_memory_mb.unwrap_or(f64::NAN),
+    );
+    for (name, phase) in &speed.phases {
+        text += &format!(" {name} {:.4}", phase.seconds);
+    }
+    text
 }

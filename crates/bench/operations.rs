@@ -6,16 +6,16 @@ use rlhf_lm::Summary;
 /// Sequences of one shape: `count` prompts of `prompt` tokens, each with `responses` responses of
 /// `response` tokens.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Batch {
-    pub(super) count: usize,
-    pub(super) responses: usize,
-    pub(super) prompt: usize,
-    pub(super) response: usize,
+pub(crate) struct Batch {
+    pub(crate) count: usize,
+    pub(crate) responses: usize,
+    pub(crate) prompt: usize,
+    pub(crate) response: usize,
 }
 
 /// What is read of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reads {
+pub(crate) enum Reads {
     /// The vocabulary head on each row that predicts; the last token of a response is not read.
     Language,
     /// As much, and no head: a separate critic.
@@ -26,13 +26,13 @@ pub(super) enum Reads {
 
 impl Batch {
     /// Response tokens.
-    pub(super) fn tokens(&self) -> usize {
+    pub(crate) fn tokens(&self) -> usize {
         self.count * self.responses * self.response
     }
 
     /// One forward pass, a prompt read once for all of its responses; behind the attention of the last
     /// block, the rows that are asked about alone.
-    pub(super) fn forward(&self, shape: &Summary, reads: Reads) -> f64 {
+    pub(crate) fn forward(&self, shape: &Summary, reads: Reads) -> f64 {
         let (width, inner) = (shape.width as f64, shape.inner as f64);
         let read = match reads {
             Reads::Score => self.response,
@@ -61,7 +61,7 @@ impl Batch {
     }
 
     /// A forward pass and the two products of each of its products' gradients.
-    pub(super) fn training(&self, shape: &Summary, reads: Reads) -> f64 {
+    pub(crate) fn training(&self, shape: &Summary, reads: Reads) -> f64 {
         3.0 * self.forward(shape, reads)
     }
 }
@@ -74,8 +74,7 @@ mod tests {
     #[test]
     fn one_token_by_hand() {
         let folder = tempfile::tempdir().unwrap();
-        let size =
-            super::super::size::Size::open(("tiny", None), [DtypeName::F32; 2], folder.path());
+        let size = crate::size::Size::open(("tiny", None), [DtypeName::F32; 2], folder.path());
         let size = size.unwrap();
         let one = Batch {
             count: 1,

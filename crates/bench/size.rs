@@ -18,18 +18,22 @@ const SIZES: [(&str, usize, usize, usize, usize); 3] = [
 
 /// A checkpoint folder, and its shape.
 #[derive(Debug)]
-pub(super) struct Size {
+pub struct Size {
     dtype: DtypeName,
     frozen_dtype: DtypeName,
-    pub(super) folder: PathBuf,
-    pub(super) shape: Summary,
+    pub(crate) folder: PathBuf,
+    /// Layers, width and vocabulary.
+    pub shape: Summary,
 }
 
 impl Size {
     /// The checkpoint of a size, with random weights, made in `scratch`; or a folder of the user's.
     /// Where it is made here it has no EOS, so every response grows to its greatest length.
     /// `vocab` is another vocabulary than the size's.
-    pub(super) fn open(
+    ///
+    /// # Errors
+    /// If there is no such size and no such folder, or a file cannot be read or written.
+    pub fn open(
         (name, vocab): (&str, Option<NonZeroUsize>),
         [dtype, frozen_dtype]: [DtypeName; 2],
         scratch: &Path,
@@ -62,7 +66,10 @@ impl Size {
     }
 
     /// The network.
-    pub(super) fn load(&self, storage: Storage, heads: Heads) -> Result<Box<dyn Model>> {
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn load(&self, storage: Storage, heads: Heads) -> Result<Box<dyn Model>> {
         let options = LoadOptions {
             storage,
             recompute: Recompute::None,
@@ -74,12 +81,12 @@ impl Size {
     }
 
     /// The network as a prior.
-    pub(super) fn prior(&self) -> Result<Box<dyn Model>> {
+    pub(crate) fn prior(&self) -> Result<Box<dyn Model>> {
         self.load(frozen(self.frozen_dtype), Heads::Language)
     }
 
     /// What a run is told to compute in, and to hold its frozen networks in.
-    pub(super) fn settings(&self) -> [String; 2] {
+    pub(crate) fn settings(&self) -> [String; 2] {
         [
             format!("model.dtype={}", self.dtype.name()),
             format!("model.frozen_dtype={}", self.frozen_dtype.name()),
@@ -87,7 +94,7 @@ impl Size {
     }
 
     /// A reward model of the same size with a random head, in `folder`.
-    pub(super) fn reward_model(&self, folder: &Path) -> Result<()> {
+    pub(crate) fn reward_model(&self, folder: &Path) -> Result<()> {
         let mut model = self.load(Storage::Trainable, Heads::Score)?;
         for parameters in model.parameter_sets_mut() {
             let mut rng = Rng::new(1, Stream::Init, 0, 0);

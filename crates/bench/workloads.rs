@@ -1,11 +1,11 @@
 //! What is timed: the shapes, and the work on them.
 
-use super::operations::{Batch, Reads};
-use super::size::Size;
-use super::timed::Timed;
-use crate::args::{BenchArgs, CriticName, ShapeArgs, Workload};
+use crate::operations::{Batch, Reads};
+use crate::settings::{Settings, Shape, Workload};
+use crate::size::Size;
+use crate::timed::Timed;
 use anyhow::Result;
-use rlhf_experiment::Session;
+use rlhf_experiment::{Critic, Session};
 use rlhf_lm::Heads;
 use rlhf_objective::{Beta, Finish, KlPenalty, Pairs, Prompt, Response, Sequences, Want};
 use rlhf_policy::{Draw, Sampling, sample};
@@ -29,42 +29,43 @@ const GROUP: usize = 4;
 const EPOCHS: usize = 4;
 
 /// What was measured of one workload.
-pub(super) struct Measured {
-    pub(super) batch: Batch,
+pub(crate) struct Measured {
+    pub(crate) batch: Batch,
     /// Tokens that a second's rate counts: responses' where they are sampled, else all that are read.
-    pub(super) tokens: usize,
-    pub(super) operations: f64,
+    pub(crate) tokens: usize,
+    pub(crate) operations: f64,
     /// Seconds of each repetition, whole and by phase.
-    pub(super) seconds: Vec<f64>,
-    pub(super) phases: BTreeMap<String, Vec<f64>>,
+    pub(crate) seconds: Vec<f64>,
+    pub(crate) phases: BTreeMap<String, Vec<f64>>,
     /// The operations of phases that have a name for them.
-    pub(super) of_phase: BTreeMap<&'static str, f64>,
+    pub(crate) of_phase: BTreeMap<&'static str, f64>,
 }
 
 /// Times one workload; runs leave their folders in `scratch`.
-pub(super) fn measure(
+pub(crate) fn measure(
     workload: Workload,
     size: &Size,
-    args: &BenchArgs,
+    asked: &Settings,
     scratch: &Path,
 ) -> Result<Measured> {
     match workload {
-        Workload::Generate => generate(size, args),
-        Workload::Score => score(size, args),
-        Workload::Train => language(size, args, scratch),
-        Workload::Dpo => dpo(size, args, scratch),
-        Workload::Ppo => ppo(size, args, scratch),
-        Workload::Rloo => rloo(size, args, scratch),
+        Workload::Generate => generate(size, asked),
+        Workload::Score => score(size, asked),
+        Workload::Train => language(size, asked, scratch),
+        Workload::Dpo => dpo(size, asked, scratch),
+        Workload::Ppo => ppo(size, asked, scratch),
+        Workload::Rloo => rloo(size, asked, scratch),
     }
 }
 
-/// Random tokens, so many of them.
-pub(super) fn tokens(rng: &mut Rng, vocab: usize, count: usize) -> Vec<u32> {
+/// `count` random tokens of a vocabulary of `vocab`.
+#[must_use]
+pub fn tokens(rng: &mut Rng, vocab: usize, count: usize) -> Vec<u32> {
     (0..count).map(|_| rng.below(vocab) as u32).collect()
 }
 
 /// `sequences` of them, `responses` to each prompt, where nothing else is asked for.
-fn batch(sequences: usize, responses: usize, shape: &ShapeArgs) -> Batch {
+fn batch(sequences: usize, responses: usize, shape: &Shape) -> Batch {
     let or = |asked: Option<NonZeroUsize>, own| asked.map_or(own, NonZeroUsize::get);
     Batch {
         count: or(shape.batch, sequences).div_ceil(responses),
@@ -111,8 +112,8 @@ struct Times {
     phases: BTreeMap<String, Vec<f64>>,
 }
 
-fn generate(size: &Size, args: &BenchArgs) -> Result<Measured> {
-    let batch = batch(ROWS, 1, &args.shape);
+fn generate(size: &Size, asked: &Settings) -> Result<Measured> {
+    let batch = batch(ROWS, 1, &asked.shape);
     let mut model = size.load(Storage::Frozen, Heads::Language)?;
     let prompts: Vec<Arc<Prompt>> = random(&batch, size.shape.vocab)?.prompts().to_vec();
     let sampling = Sampling {
@@ -126,7 +127,7 @@ fn generate(size: &Size, args: &BenchArgs) -> Result<Measured> {
         step: 0,
     };
     let mut drawn = 0;
-    let times = repeat(args.repeats, || {
+    let times = repeat(asked.repeats, || {
         let since = Instant::now();
         let mut decoder = Timed::new(model.decoder()?);
         let packing = since.elapsed().as_secs_f64();
@@ -157,11 +158,11 @@ fn generate(size: &Size, args: &BenchArgs) -> Result<Measured> {
     })
 }
 
-fn score(size: &Size, args: &BenchArgs) -> Result<Measured> {
-    let batch = batch(ROWS, 1, &args.shape);
+fn score(size: &Size, asked: &Settings) -> Result<Measured> {
+    let batch = batch(ROWS, 1, &asked.shape);
     let mut model = size.load(Storage::Frozen, Heads::Language)?;
     let sequences = random(&batch, size.shape.vocab)?;
-    let times = repeat(args.repeats, || {
+    let times = repeat(asked.repeats, || {
         model.read(&sequences, Want::SCORE)?;
         Ok(BTreeMap::new())
     })?;
@@ -179,19 +180,18 @@ fn score(size: &Size, args: &BenchArgs) -> Result<Measured> {
 fn steps(
     scratch: &Path,
     size: &Size,
-    (args, batch): (&BenchArgs, &Batch),
+    (asked, batch): (&Settings, &Batch),
     settings: &[&str],
 ) -> Result<Times> {
     let folder = scratch.join("run");
     let sequences = batch.count * batch.responses;
     let read = sequences * (batch.prompt + batch.response);
-    let recompute = args.shape.recompute.as_deref().unwrap_or("none");
     let fixed = [
         format!("model.path={}", size.folder.display()),
         "train.checkpoints=1".into(),
         "train.samples=0".into(),
         format!("train.tokens_per_batch={}", read.max(4096)),
-        format!("train.recompute={recompute}"),
+        format!("train.recompute={}", asked.shape.recompute()),
     ];
     let settings: Vec<_> = settings
         .iter()
@@ -202,7 +202,7 @@ fn steps(
     Session::default().fit_with(&settings, &folder)?;
     let mut times = Times::default();
     let rows = rlhf_journal::timing(&folder)?;
-    for row in rows.into_iter().skip(args.repeats.min(1)) {
+    for row in rows.into_iter().skip(asked.repeats.min(1)) {
         for (name, seconds) in row.values {
             match name.strip_prefix("seconds/") {
                 Some(phase) => times.phases.entry(phase.into()).or_default().push(seconds),
@@ -235,20 +235,20 @@ fn data(scratch: &Path, size: &Size, rows: usize, fields: &[(&str, usize)]) -> R
 }
 
 /// Documents of 96 tokens, of 128 at GPT-2's size: the first token is given.
-fn language(size: &Size, args: &BenchArgs, scratch: &Path) -> Result<Measured> {
+fn language(size: &Size, asked: &Settings, scratch: &Path) -> Result<Measured> {
     let (count, length) = if size.shape.width >= 768 {
         (8, 128)
     } else {
         (16, 96)
     };
-    let shape = ShapeArgs {
-        prompt: args.shape.prompt.or(NonZeroUsize::new(1)),
-        response: args.shape.response.or(NonZeroUsize::new(length - 1)),
-        ..args.shape.clone()
+    let shape = Shape {
+        prompt: asked.shape.prompt.or(NonZeroUsize::new(1)),
+        response: asked.shape.response.or(NonZeroUsize::new(length - 1)),
+        ..asked.shape.clone()
     };
     let batch = batch(count, 1, &shape);
     let fields = [("prompt", batch.prompt), ("completion", batch.response)];
-    let data = data(scratch, size, batch.count * (args.repeats + 1), &fields)?;
+    let data = data(scratch, size, batch.count * (asked.repeats + 1), &fields)?;
     let per_step = format!("method.per_step.sequences={}", batch.count);
     let settings = [
         "objective=sft",
@@ -257,7 +257,7 @@ fn language(size: &Size, args: &BenchArgs, scratch: &Path) -> Result<Measured> {
         "train.epochs=1",
         &per_step,
     ];
-    let times = steps(scratch, size, (args, &batch), &settings)?;
+    let times = steps(scratch, size, (asked, &batch), &settings)?;
     let operations = batch.training(&size.shape, Reads::Language);
     Ok(Measured {
         batch,
@@ -274,14 +274,14 @@ fn language(size: &Size, args: &BenchArgs, scratch: &Path) -> Result<Measured> {
 }
 
 /// A step on pairs, and what the prior says of them, which is asked once before the first pass.
-fn dpo(size: &Size, args: &BenchArgs, scratch: &Path) -> Result<Measured> {
-    let batch = batch(2 * PAIRS, 2, &args.shape);
+fn dpo(size: &Size, asked: &Settings, scratch: &Path) -> Result<Measured> {
+    let batch = batch(2 * PAIRS, 2, &asked.shape);
     let fields = [
         ("prompt", batch.prompt),
         ("chosen", batch.response),
         ("rejected", batch.response),
     ];
-    let data = data(scratch, size, batch.count * (args.repeats + 1), &fields)?;
+    let data = data(scratch, size, batch.count * (asked.repeats + 1), &fields)?;
     let pairs = format!("train.batch_pairs={}", batch.count);
     let settings = [
         "objective=dpo",
@@ -290,11 +290,11 @@ fn dpo(size: &Size, args: &BenchArgs, scratch: &Path) -> Result<Measured> {
         "train.epochs=1",
         &pairs,
     ];
-    let mut times = steps(scratch, size, (args, &batch), &settings)?;
+    let mut times = steps(scratch, size, (asked, &batch), &settings)?;
     let prior = Box::new(rlhf_prior::Frozen::new(size.prior()?)?);
     let mut penalty = KlPenalty::new(prior, Beta::Fixed(0.1));
     let sequences = random(&batch, size.shape.vocab)?;
-    let of_prior = repeat(args.repeats, || {
+    let of_prior = repeat(asked.repeats, || {
         penalty.with_prior(Pairs::new(sequences.clone())?, usize::MAX)?;
         Ok(BTreeMap::new())
     })?;
@@ -318,21 +318,21 @@ fn dpo(size: &Size, args: &BenchArgs, scratch: &Path) -> Result<Measured> {
     })
 }
 
-fn ppo(size: &Size, args: &BenchArgs, scratch: &Path) -> Result<Measured> {
-    let batch = batch(ROWS, 1, &args.shape);
+fn ppo(size: &Size, asked: &Settings, scratch: &Path) -> Result<Measured> {
+    let batch = batch(ROWS, 1, &asked.shape);
     let epochs = format!("method.epochs={EPOCHS}");
-    let critic = format!("model.critic={}", args.critic.name());
+    let critic = format!("model.critic={}", asked.critic.name());
     let own = [
         "objective=ppo-kl",
         &critic,
         &epochs,
         "sampling.samples_per_prompt=1",
     ];
-    let times = online(size, &batch, args, scratch, &own)?;
+    let times = online(size, &batch, asked, scratch, &own)?;
     let forward = batch.forward(&size.shape, Reads::Language);
-    let of_critic = match args.critic {
-        CriticName::Head => 0.0,
-        CriticName::Separate => batch.forward(&size.shape, Reads::Values),
+    let of_critic = match asked.critic {
+        Critic::Head => 0.0,
+        Critic::Separate => batch.forward(&size.shape, Reads::Values),
     };
     let scoring = 2.0 * forward + of_critic + batch.forward(&size.shape, Reads::Score);
     // The first forward pass is the scoring's.
@@ -340,10 +340,10 @@ fn ppo(size: &Size, args: &BenchArgs, scratch: &Path) -> Result<Measured> {
     Ok(sampled(batch, times, [forward, scoring, update]))
 }
 
-fn rloo(size: &Size, args: &BenchArgs, scratch: &Path) -> Result<Measured> {
-    let batch = batch(ROWS, GROUP, &args.shape);
+fn rloo(size: &Size, asked: &Settings, scratch: &Path) -> Result<Measured> {
+    let batch = batch(ROWS, GROUP, &asked.shape);
     let group = format!("sampling.samples_per_prompt={GROUP}");
-    let times = online(size, &batch, args, scratch, &["objective=rloo", &group])?;
+    let times = online(size, &batch, asked, scratch, &["objective=rloo", &group])?;
     let forward = batch.forward(&size.shape, Reads::Language);
     let scoring = 2.0 * forward + batch.forward(&size.shape, Reads::Score);
     Ok(sampled(batch, times, [forward, scoring, 2.0 * forward]))
@@ -353,7 +353,7 @@ fn rloo(size: &Size, args: &BenchArgs, scratch: &Path) -> Result<Measured> {
 fn online(
     size: &Size,
     batch: &Batch,
-    args: &BenchArgs,
+    asked: &Settings,
     scratch: &Path,
     own: &[&str],
 ) -> Result<Times> {
@@ -363,7 +363,7 @@ fn online(
     let data = data(
         scratch,
         size,
-        batch.count * (args.repeats + 1),
+        batch.count * (asked.repeats + 1),
         &[("prompt", batch.prompt)],
     )?;
     let shared = [
@@ -374,14 +374,14 @@ fn online(
         format!("sampling.max_new_tokens={}", batch.response),
         format!("sampling.rollouts={rows}"),
         format!("sampling.rows={rows}"),
-        format!("train.iterations={}", args.repeats + 1),
+        format!("train.iterations={}", asked.repeats + 1),
     ];
     let settings: Vec<&str> = own
         .iter()
         .copied()
         .chain(shared.iter().map(String::as_str))
         .collect();
-    steps(scratch, size, (args, batch), &settings)
+    steps(scratch, size, (asked, batch), &settings)
 }
 
 /// Operations of sampling, scoring and updating.

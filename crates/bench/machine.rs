@@ -5,7 +5,7 @@ use std::process::Command;
 
 /// The program, the machine and the date.
 #[derive(Debug, Serialize)]
-pub(super) struct Machine {
+pub struct Machine {
     rlhf: &'static str,
     /// The commit of the sources this program was built from, `+` behind it if they were changed.
     commit: String,
@@ -17,7 +17,9 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn here() -> Self {
+    /// This one, now.
+    #[must_use]
+    pub fn here() -> Self {
         Self {
             rlhf: env!("CARGO_PKG_VERSION"),
             commit: commit(),
@@ -81,7 +83,7 @@ fn features() -> Vec<&'static str> {
 }
 
 /// The most memory this process ever held, in MB of 2²⁰ bytes; `None` where the system does not say.
-pub(super) fn peak_memory() -> Option<f64> {
+pub(crate) fn peak_memory() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status
         .lines()

@@ -4,15 +4,15 @@ use rlhf_objective::{Decoder, LogDist, Result, Start};
 use std::time::Instant;
 
 /// Another decoder, with a clock.
-pub(super) struct Timed<'a> {
+pub(crate) struct Timed<'a> {
     decoder: Box<dyn Decoder + 'a>,
     /// Seconds spent reading prompts, and single tokens.
-    pub(super) starts: f64,
-    pub(super) steps: f64,
+    pub(crate) starts: f64,
+    pub(crate) steps: f64,
 }
 
 impl<'a> Timed<'a> {
-    pub(super) fn new(decoder: Box<dyn Decoder + 'a>) -> Self {
+    pub(crate) fn new(decoder: Box<dyn Decoder + 'a>) -> Self {
         Self {
             decoder,
             starts: 0.0,
