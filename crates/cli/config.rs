@@ -15,7 +15,7 @@ use rlhf_data::{Annotators, Documents, Format, LabelValues, LossOn, OnBadRow, Pa
 use rlhf_lm::Recompute;
 use rlhf_objective::{Adaptive, Beta, Target};
 use rlhf_reward::Rule;
-use rlhf_train::Decay;
+use rlhf_train::LrSchedule;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::path::{Path, PathBuf};
@@ -327,7 +327,7 @@ pub(crate) struct SamplingSection {
 #[serde(deny_unknown_fields)]
 pub(crate) struct OptimSection {
     pub(crate) learning_rate: f64,
-    pub(crate) schedule: Decay,
+    pub(crate) schedule: LrSchedule,
     pub(crate) warmup: f64,
     pub(crate) clip: f64,
     pub(crate) beta1: f64,

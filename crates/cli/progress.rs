@@ -4,7 +4,7 @@ use crate::config::ObjectiveName;
 use crate::output::log;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use rlhf_hub::Repository;
-use rlhf_train::{Progress, Watch};
+use rlhf_train::{Observer, Progress};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::sync::mpsc::{RecvTimeoutError, Sender};
@@ -60,7 +60,7 @@ impl Bar {
     }
 }
 
-impl Watch for Bar {
+impl Observer for Bar {
     fn step(&mut self, progress: &Progress<'_>) {
         let Progress { step, total, .. } = *progress;
         let left = Duration::from_secs_f64(progress.seconds_left.max(0.0).round());

@@ -152,7 +152,7 @@ impl Surroundings<'_> {
             prompts: &mut prompts,
             decode: &decode,
         };
-        let ended = with_run(config, journal, *state, iterations, |run| {
+        let ended = with_run(config, journal, state.clone(), iterations, |run| {
             Ok(online(
                 policy,
                 &mut objective,
@@ -299,7 +299,7 @@ impl Surroundings<'_> {
         held_out: Option<L::Batch>,
     ) -> Result<Ended> {
         let (config, steps) = (self.config, source.steps());
-        let ended = with_run(config, self.journal, self.state, steps, |run| {
+        let ended = with_run(config, self.journal, self.state.clone(), steps, |run| {
             Ok(offline(policy, learner, &mut source, &optim(config), run)?)
         })?;
         if let (Ended::Done, Some(batch)) = (ended, held_out) {
@@ -387,7 +387,7 @@ fn with_run(
     let mut bar = Bar::new(config.objective, steps, start.step);
     let ended = work(&mut Run {
         journal,
-        watch: &mut bar,
+        observer: &mut bar,
         interrupt: running.interrupt(),
         start,
         save_every: Some(steps.div_ceil(config.train.checkpoints).max(1)),

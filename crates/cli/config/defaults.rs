@@ -9,7 +9,7 @@ use anyhow::Result;
 use rlhf_data::{Annotators, Documents, LabelValues, LossOn, OnBadRow, PairsOf};
 use rlhf_lm::Recompute;
 use rlhf_reinforce::{GradientConfig, MovingConfig, VarGradConfig};
-use rlhf_train::Decay;
+use rlhf_train::LrSchedule;
 
 impl Config {
     /// The defaults of an objective. What has none (the model, the data, the reward) is absent.
@@ -67,7 +67,7 @@ impl Config {
             },
             optim: OptimSection {
                 learning_rate: pick(1e-5, 1e-6, 2e-5, 1e-5),
-                schedule: Decay::Linear,
+                schedule: LrSchedule::Linear,
                 warmup: pick(0.0, 0.1, 0.0, 0.1),
                 clip: 1.0,
                 beta1: 0.9,

@@ -1,7 +1,7 @@
 //! The settings with which each method arrives.
 
 use anyhow::{Context, Result, ensure};
-use rlhf_train::Decay;
+use rlhf_train::LrSchedule;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -46,7 +46,7 @@ pub(crate) struct Recipe {
     /// The learning rate at the start.
     pub(crate) learning_rate: f64,
     /// How it goes to 0.
-    pub(crate) decay: Decay,
+    pub(crate) decay: LrSchedule,
     /// Passes over each iteration's responses, of ppo and vargrad; 1 for the others.
     pub(crate) epochs: usize,
 }
@@ -58,7 +58,7 @@ impl Recipe {
             steps,
             responses,
             learning_rate,
-            decay: Decay::Cosine,
+            decay: LrSchedule::Cosine,
             epochs,
         };
         match method {
@@ -108,7 +108,7 @@ mod tests {
         let sets = |typed: &[&str]| -> Vec<String> { typed.iter().map(|x| (*x).into()).collect() };
         let own = Recipe::of(TabularMethod::Rloo);
         let other = own.with(&sets(&["steps=7", "decay=\"linear\""])).unwrap();
-        assert_eq!((other.steps, other.decay), (7, Decay::Linear));
+        assert_eq!((other.steps, other.decay), (7, LrSchedule::Linear));
         assert_eq!(other.responses, own.responses);
         for (typed, expected) in [
             ("step=7", "unknown field `step`"),
