@@ -10,7 +10,7 @@ use rlhf_policy::{Sampled, score};
 use rlhf_prior::Mixture;
 use rlhf_reinforce::{VarGrad, VarGradBatch, VarGradConfig};
 use rlhf_tensor::{Rng, Stream};
-use rlhf_train::{Decay, Source};
+use rlhf_train::{LrSchedule, Source};
 use serde::Serialize;
 use std::fmt;
 
@@ -219,7 +219,7 @@ fn vargrad_exact(world: &World, seed: u64) -> Result<Reached> {
             steps: 2000,
             responses: 0,
             learning_rate: 0.1,
-            decay: Decay::Cosine,
+            decay: LrSchedule::Cosine,
             epochs: 1,
         },
         seed,

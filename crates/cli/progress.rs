@@ -3,7 +3,7 @@
 use crate::output::log;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use rlhf_experiment::Display;
-use rlhf_train::{Progress, Watch};
+use rlhf_train::{Observer, Progress};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::sync::mpsc::{RecvTimeoutError, Sender};
@@ -30,7 +30,7 @@ const LONG_PAUSE: Duration = Duration::from_secs(60);
 pub(crate) struct Bars;
 
 impl Display for Bars {
-    fn begin(&self, objective: &str, steps: usize, done: usize) -> Box<dyn Watch> {
+    fn begin(&self, objective: &str, steps: usize, done: usize) -> Box<dyn Observer> {
         Box::new(Bar::new(objective, steps, done))
     }
 }
@@ -70,7 +70,7 @@ impl Drop for Bar {
     }
 }
 
-impl Watch for Bar {
+impl Observer for Bar {
     fn step(&mut self, progress: &Progress<'_>) {
         let Progress { step, total, .. } = *progress;
         let left = Duration::from_secs_f64(progress.seconds_left.max(0.0).round());

@@ -7,7 +7,7 @@
 //! | `download` | `repository`, `file`, `total`, `done` | a file of the hub, in bytes; `total` is 0 where it is not known |
 
 use rlhf_hub::Repository;
-use rlhf_train::{Progress, Watch};
+use rlhf_train::{Observer, Progress};
 use tracing::span::EnteredSpan;
 use tracing::{Span, info_span};
 
@@ -77,7 +77,7 @@ impl rlhf_hub::Watch for Download {
 /// Who is shown the steps of runs.
 pub trait Display {
     /// Called when the steps of a run begin: `steps` of them, `done` of which an earlier process made.
-    fn begin(&self, objective: &str, steps: usize, done: usize) -> Box<dyn Watch>;
+    fn begin(&self, objective: &str, steps: usize, done: usize) -> Box<dyn Observer>;
 }
 
 /// Shows nothing.
@@ -85,11 +85,11 @@ pub trait Display {
 pub struct Quiet;
 
 impl Display for Quiet {
-    fn begin(&self, _: &str, _: usize, _: usize) -> Box<dyn Watch> {
+    fn begin(&self, _: &str, _: usize, _: usize) -> Box<dyn Observer> {
         Box::new(Self)
     }
 }
 
-impl Watch for Quiet {
+impl Observer for Quiet {
     fn step(&mut self, _: &Progress<'_>) {}
 }

@@ -76,7 +76,7 @@ impl RunContext<'_> {
         let around = Around {
             config,
             journal: self.journal,
-            state: self.state,
+            state: self.state.clone(),
             interrupts: self.interrupts,
             display: self.display,
         };
@@ -175,7 +175,7 @@ impl RunContext<'_> {
         let around = Around {
             config,
             journal: self.journal,
-            state: self.state,
+            state: self.state.clone(),
             interrupts: self.interrupts,
             display: self.display,
         };
@@ -246,18 +246,18 @@ impl Around<'_> {
     /// Hands a loop of so many steps what is around it.
     fn run(self, steps: usize, work: impl FnOnce(&mut Run<'_>) -> Result<Ended>) -> Result<Ended> {
         let running = self.interrupts.begin();
-        let start = self.state;
-        let mut watch = self
+        let start = self.state.clone();
+        let mut observer = self
             .display
             .begin(&self.config.objective, steps, start.step);
         let ended = work(&mut Run {
             journal: self.journal,
-            watch: &mut *watch,
+            observer: &mut *observer,
             interrupt: running.interrupt(),
             start,
             save_every: Some(steps.div_ceil(self.config.train.checkpoints).max(1)),
         });
-        drop(watch);
+        drop(observer);
         match (running.end(), ended) {
             // Nobody waits for what comes after the steps who asked for the end in the last of them.
             (true, Ok(Ended::Done)) => Ok(Ended::Interrupted),

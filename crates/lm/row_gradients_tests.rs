@@ -1,13 +1,10 @@
 //! Losses over the whole vocabulary, through row operations alone.
 
-use crate::{
-    Backend, Heads, LoadOptions, Model, Recompute, Restricted, Table, TableConfig, init, load,
-    testing,
-};
+use crate::{Backend, Heads, LoadOptions, Model, Recompute, Restricted, init, load, testing};
 use rlhf_objective::{
-    Finish, LogDist, Network, OutputGrads, Prompt, Response, RowGradients, Sequences, Want,
+    Finish, Network, OutputGrads, Prompt, Response, RowGradients, Sequences, Want,
 };
-use rlhf_tensor::{AdamW, Storage};
+use rlhf_tensor::Storage;
 use serde_json::json;
 
 const VOCAB: usize = 13;
@@ -162,115 +159,4 @@ fn rows_that_do_not_fit_are_refused() {
     assert!(policy.backward_rows(0..1, &narrow).is_err());
     assert!(policy.action_values(0..99).is_err());
     policy.backward_rows(0..1, &row).unwrap();
-}
-
-/// The tree of which every answer is known: three tokens, the last of which ends a response of at
-/// most three.
-const TREE: TableConfig = TableConfig::prefixes(3, Some(2), 3);
-const BETA: f64 = 0.5;
-
-/// Every response.
-fn leaves() -> Sequences {
-    let mut growing: Vec<Vec<u32>> = vec![vec![]];
-    let mut done = Vec::new();
-    while let Some(prefix) = growing.pop() {
-        for token in 0..3 {
-            let response = [&prefix[..], &[token]].concat();
-            if token == 2 || response.len() == 3 {
-                done.push(Response::new(0, response, Finish::Length));
-            } else {
-                growing.push(response);
-            }
-        }
-    }
-    Sequences::new(vec![Prompt::from_ids(vec![0])], done).unwrap()
-}
-
-fn prior() -> Table {
-    let weights = [
-        3, 1, 4, 2, 5, 3, 4, 2, 5, 4, 2, 5, 1, 4, 2, 5, 3, 1, 2, 5, 3,
-    ];
-    let logits = weights.map(|weight| (weight as f32).ln());
-    Table::with_logits(TREE, &logits, Storage::Frozen).unwrap()
-}
-
-/// What each response token leads to: its reward at the end, else the value of the next row.
-fn targets(s: &Sequences, values: &[f32]) -> Vec<f32> {
-    let worth = [1.0, -0.5, 0.75];
-    let mut targets = Vec::new();
-    for response in s.responses() {
-        for t in 0..response.ids.len() {
-            let score: f32 = response
-                .ids
-                .iter()
-                .map(|&token| worth[token as usize])
-                .sum();
-            let last = t + 1 == response.ids.len();
-            targets.push(if last {
-                score
-            } else {
-                values[targets.len() + 1]
-            });
-        }
-    }
-    targets
-}
-
-/// An actor and a critic on tables learn the optimum against a prior: soft actor–critic with exact sums
-/// over actions. Neither sees a row of numbers; both go through the operations of rows alone.
-#[test]
-fn an_actor_and_a_critic_find_the_optimum() {
-    let s = leaves();
-    let n = s.tokens();
-    let (mut prior, mut actor) = (prior(), Table::new(TREE, Storage::Trainable));
-    let mut critic = Table::new(TREE, Storage::Trainable);
-    prior.read(&s, Want::SCORE).unwrap();
-    let adamw = AdamW {
-        beta1: 0.9,
-        beta2: 0.999,
-        epsilon: 1e-8,
-        weight_decay: 0.0,
-    };
-    let tokens: Vec<u32> = s.responses().iter().flat_map(|y| y.ids.clone()).collect();
-    for step in 0..1500 {
-        let rate = 0.05 * (1.0 - f64::from(step) / 1500.0);
-        actor.read(&s, Want::TRAIN).unwrap();
-        critic.read(&s, Want::TRAIN).unwrap();
-        let prior_rows = prior.log_dist(0..n).unwrap();
-        let q = critic.action_values(0..n).unwrap();
-        let tilt = q
-            .expected_tilt(&actor.log_dist(0..n).unwrap(), &prior_rows, BETA)
-            .unwrap();
-        let values: Vec<f32> = tilt.values.iter().map(|x| -x).collect();
-        let taken = q.gather(&tokens).unwrap();
-        let errors = taken.iter().zip(targets(&s, &values)).map(|(q, y)| q - y);
-        let of_critic = q
-            .gather_gradient(&tokens, &errors.collect::<Vec<_>>())
-            .unwrap();
-        let of_actor = tilt.gradient(&vec![1.0; n]).unwrap();
-        for (network, gradient) in [(&mut actor, of_actor), (&mut critic, of_critic)] {
-            network.backward_rows(0..n, &gradient).unwrap();
-            network.backward(&OutputGrads::default()).unwrap();
-            network.optimizer_step(&adamw, rate, 1.0);
-        }
-    }
-    actor.read(&s, Want::SCORE).unwrap();
-    critic.read(&s, Want::SCORE).unwrap();
-    let rows = actor.log_dist(0..n).unwrap();
-    let root = s.offsets()[0];
-    let optimum = [0.893_806_9f32, 0.024_912_36, 0.081_280_74];
-    for (log_prob, want) in rows.to_rows()[root].iter().zip(optimum) {
-        assert!(
-            (log_prob.exp() - want).abs() < 1e-3,
-            "{} {want}",
-            log_prob.exp()
-        );
-    }
-    let q = critic.action_values(root..root + 1).unwrap();
-    let prior_row = prior.log_dist(root..root + 1).unwrap();
-    let value = q.soft_value(&prior_row, BETA).unwrap().values[0];
-    assert!((value - 1.658_349_5).abs() < 1e-3, "{value}");
-    let policy = LogDist::of_log_probs(rows.to_rows().remove(root), 3).unwrap();
-    let at_actor = -q.expected_tilt(&policy, &prior_row, BETA).unwrap().values[0];
-    assert!((value - at_actor).abs() < 1e-3, "{value} {at_actor}");
 }

@@ -94,6 +94,8 @@ fn sum(of: &Tensor) -> Result<f64> {
 }
 
 impl Method for Ppo {
+    type State = ();
+
     fn batches(&mut self, scored: Scored, _: &mut KlPenalty, rng: Rng) -> Result<Vec<Batch>> {
         let whole = Batch::new(scored, &self.config)?;
         let responses = (0..whole.sequences.len()).collect();
@@ -112,6 +114,10 @@ impl Method for Ppo {
             _ => ControlFlow::Continue(()),
         }
     }
+
+    fn state(&self) {}
+
+    fn load_state(&mut self, (): ()) {}
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What a response is compared with.
 
 use rlhf_tensor::Tensor;
+use serde::{Deserialize, Serialize};
 
 /// Added to the standard deviation of a group's scores, in units of the reward, as TRL does: a
 /// group of equal scores gives no direction.
@@ -25,6 +26,12 @@ pub enum Baseline {
     /// π ∝ p₀·exp(r/(β·σ)): another β for every prompt, which moves with the policy.
     Group,
 }
+
+/// The moving mean of f, in units of the reward, which a checkpoint keeps; none before the first iteration
+/// and with another [`Baseline`].
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MovingMean(pub Option<f64>);
 
 /// Aᵢ = fᵢ − mean of the other f, of K ≥ 2 responses to one prompt, in units of the reward (Kool et
 /// al. 2019, eq. 8).

@@ -1,7 +1,9 @@
 //! Against exact answers, on a problem small enough to enumerate.
 
 use crate::testing::{made, penalty, rng};
-use crate::{Baseline, KlPlacement, PolicyGradient, VarGrad, VarGradBatch, VarGradConfig};
+use crate::{
+    Baseline, KlPlacement, MovingMean, PolicyGradient, VarGrad, VarGradBatch, VarGradConfig,
+};
 use rlhf_objective::{LocalKl, Outputs, Scored};
 use rlhf_oracle::{LocalPenalty, Policy, Problem, gold_demonstrations, gold_tree};
 use rlhf_train::{Learner, Method};
@@ -149,9 +151,7 @@ fn the_expected_step_is_the_gradient_of_the_objective() {
     let singles = Enumerated::singles(&problem, &policy);
     for before in [None, Some(0.0), Some(7.0)] {
         let mut method = gradient(Baseline::Moving { decay: 0.9 });
-        if let Some(before) = before {
-            method.recall(before);
-        }
+        method.load_state(MovingMean(before));
         climbs(&singles, &slopes(method, singles.scored()), -1.0);
     }
 }

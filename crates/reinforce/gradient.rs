@@ -2,7 +2,7 @@
 
 use crate::baseline::sum;
 use crate::groups::compared;
-use crate::{Baseline, KlPlacement, group_normalized, leave_one_out};
+use crate::{Baseline, KlPlacement, MovingMean, group_normalized, leave_one_out};
 use rlhf_objective::{
     Error, KlPenalty, LocalKl, Outputs, PerSeq, PerToken, Result, Scored, Sequences, Want,
 };
@@ -19,8 +19,7 @@ use std::ops::ControlFlow;
 pub struct PolicyGradient {
     baseline: Baseline,
     kl: KlPlacement,
-    /// The moving mean of f, in units of the reward, once there is one.
-    moving: Option<f64>,
+    moving: MovingMean,
 }
 
 impl PolicyGradient {
@@ -35,7 +34,7 @@ impl PolicyGradient {
         Ok(Self {
             baseline,
             kl,
-            moving: None,
+            moving: MovingMean::default(),
         })
     }
 
@@ -63,8 +62,8 @@ impl PolicyGradient {
             }
             Baseline::Moving { decay } => {
                 let mean = returns.iter().sum::<f64>() / returns.len() as f64;
-                let before = self.moving.unwrap_or(mean);
-                self.moving = Some(decay * before + (1.0 - decay) * mean);
+                let before = self.moving.0.unwrap_or(mean);
+                self.moving = MovingMean(Some(decay * before + (1.0 - decay) * mean));
                 Ok(returns.iter().map(|f| f - before).collect())
             }
         }
@@ -167,6 +166,8 @@ impl Learner for PolicyGradient {
 }
 
 impl Method for PolicyGradient {
+    type State = MovingMean;
+
     fn batches(&mut self, scored: Scored, _: &mut KlPenalty, _: Rng) -> Result<Vec<GradientBatch>> {
         let advantages = self.advantages(&scored)?;
         let local = Local::of(self.kl, &scored);
@@ -191,12 +192,12 @@ impl Method for PolicyGradient {
         ControlFlow::Continue(())
     }
 
-    fn memory(&self) -> Option<f64> {
+    fn state(&self) -> MovingMean {
         self.moving
     }
 
-    fn recall(&mut self, memory: f64) {
-        self.moving = Some(memory);
+    fn load_state(&mut self, state: MovingMean) {
+        self.moving = state;
     }
 }
 
@@ -267,17 +268,17 @@ mod tests {
         let first = numbers(batch(&mut method, all));
         // The first baseline is the mean of the first rollout.
         assert!(first.iter().sum::<f32>().abs() < 1e-5);
-        let mean = method.memory().unwrap();
+        let mean = method.state().0.unwrap();
         let second = returns(&scored(&[&[4], &[4]])).unwrap();
         let advantages = numbers(batch(&mut method, &[&[4], &[4]]));
         for (f, a) in second.iter().zip(&advantages) {
             assert!((f - mean - f64::from(*a)).abs() < 1e-6);
         }
         let own = second.iter().sum::<f64>() / 2.0;
-        let moved = method.memory().unwrap();
+        let moved = method.state().0.unwrap();
         assert!((moved - 0.75 * mean - 0.25 * own).abs() < 1e-12);
         let mut resumed = self::method(Baseline::Moving { decay: 0.75 });
-        resumed.recall(moved);
+        resumed.load_state(method.state());
         let next = |method: &mut PolicyGradient| numbers(batch(method, all));
         assert_eq!(next(&mut resumed), next(&mut method));
     }

@@ -26,7 +26,7 @@ mod gold;
 #[cfg(test)]
 mod testing;
 
-pub use baseline::{Baseline, group_normalized, leave_one_out};
+pub use baseline::{Baseline, MovingMean, group_normalized, leave_one_out};
 pub use config::{GradientConfig, KlPlacement, MovingConfig, VarGradConfig};
 pub use gradient::{GradientBatch, PolicyGradient};
 pub use spec::{GrpoSpec, ReinforceSpec, RlooSpec, VarGradSpec};

@@ -134,6 +134,8 @@ impl Learner for VarGrad {
 }
 
 impl Method for VarGrad {
+    type State = ();
+
     /// In mini-batches of whole groups. (A network's micro-batches never part responses to one
     /// prompt either.)
     fn batches(
@@ -158,6 +160,10 @@ impl Method for VarGrad {
     fn after_step(&mut self, _: &Stats) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
+
+    fn state(&self) {}
+
+    fn load_state(&mut self, (): ()) {}
 }
 
 #[cfg(test)]

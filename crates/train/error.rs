@@ -65,6 +65,11 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+    /// A state of a method that does not fit the method.
+    #[error(
+        "the checkpoint holds the state of another method: {0}; resume it with the method that wrote it"
+    )]
+    MethodState(#[source] serde_json::Error),
     /// An error of the objective, a network, a prior or a reward.
     #[error(transparent)]
     Objective(#[from] rlhf_objective::Error),

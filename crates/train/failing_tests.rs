@@ -151,6 +151,8 @@ impl Learner for Twice {
 }
 
 impl Method for Twice {
+    type State = ();
+
     fn batches(
         &mut self,
         scored: Scored,
@@ -171,6 +173,10 @@ impl Method for Twice {
     fn after_step(&mut self, _: &Stats) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
+
+    fn state(&self) {}
+
+    fn load_state(&mut self, (): ()) {}
 }
 
 #[test]
@@ -297,7 +303,7 @@ fn running<'a>(
 ) -> Run<'a> {
     Run {
         journal,
-        watch: seen,
+        observer: seen,
         interrupt,
         start,
         save_every: Some(4),

@@ -3,6 +3,8 @@
 use crate::{Loss, Role, Stats};
 use rlhf_objective::{KlPenalty, Network, Outputs, Result, Scored, Sequences, Want};
 use rlhf_tensor::Rng;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::ops::ControlFlow;
 
 /// A loss over network outputs.
@@ -60,6 +62,10 @@ pub trait Learner {
 
 /// A learner that improves a policy from its own rollouts.
 pub trait Method: Learner {
+    /// What an iteration needs from the one before, such as a moving baseline: part of every checkpoint.
+    /// `()` where that is nothing.
+    type State: Serialize + DeserializeOwned + Default;
+
     /// Cuts scored rollouts into the batches of an iteration, one optimizer step each, all epochs.
     /// Statistics of the whole (whitening, group means) are computed here, before the split.
     ///
@@ -84,12 +90,9 @@ pub trait Method: Learner {
         ControlFlow::Continue(())
     }
 
-    /// The number that the next iteration needs from this one, such as a moving baseline: part of
-    /// every checkpoint.
-    fn memory(&self) -> Option<f64> {
-        None
-    }
+    /// What the next iteration needs from this one.
+    fn state(&self) -> Self::State;
 
-    /// Takes back what [`memory`](Self::memory) gave, when a run resumes.
-    fn recall(&mut self, _memory: f64) {}
+    /// Takes back what [`state`](Self::state) gave, when a run resumes, or the default when one begins.
+    fn load_state(&mut self, state: Self::State);
 }

@@ -8,6 +8,38 @@
 //! online:   prompts → sample → score → rewards → batches → update, update, … → next iteration
 //! offline:  source → update → next step
 //! ```
+//!
+//! A learner says which networks it needs, by [role](Role); the loops take them as
+//! [`Networks`](rlhf_policy::Networks), which merge what the roles answer, hand gradients back to the role
+//! that answered, and step all of them with one norm.
+//!
+//! # A third loop
+//!
+//! A loop off the policy, with a replay buffer and a loss for each role (soft Q-learning, soft
+//! actor–critic: Haarnoja et al. 2018), has its place here and is not built yet:
+//!
+//! ```text
+//! replay:   prompts → sample → rewards → buffer; then, some times: draw a batch → read every role →
+//!           for each role with a loss: gradients of rows → backward_rows → backward → step;
+//!           update_averages → next iteration
+//! ```
+//!
+//! - **Roles.** Its `ROLES` are those of the actor, of one or two critics, and of their averaged copies; the
+//!   wiring that makes networks for the other loops makes those too.
+//! - **One loss a role.** In place of [`Learner::loss`] on outputs, a method answers for a range of rows with
+//!   a gradient of rows for each role that it trains: `(Role, RowGradients)`. It gets the networks of its
+//!   roles at once from [`Networks::several_mut`](rlhf_policy::Networks::several_mut) and the rows of the
+//!   prior, and sees rows through their operations alone
+//!   ([`expected_tilt`](rlhf_objective::ActionValues::expected_tilt),
+//!   [`soft_value`](rlhf_objective::ActionValues::soft_value),
+//!   [`gather`](rlhf_objective::ActionValues::gather)). Ranges add up, so nothing holds \[N, V\].
+//! - **Steps.** Each role is stepped through
+//!   [`Networks::network_mut`](rlhf_policy::Networks::network_mut), with the norm of its own gradient;
+//!   [`update_averages`](rlhf_policy::Networks::update_averages) follows.
+//! - **State.** The buffer and a temperature are a [`Method::State`], the copies are networks: both are part
+//!   of a checkpoint already.
+//!
+//! `off_policy_tests.rs` does so on a tree of which every answer is known.
 
 mod clock;
 mod epochs;
@@ -34,6 +66,10 @@ mod failing_tests;
 #[cfg(test)]
 mod gpt2;
 #[cfg(test)]
+mod method_state_tests;
+#[cfg(test)]
+mod off_policy_tests;
+#[cfg(test)]
 mod online_tests;
 #[cfg(test)]
 mod toy;
@@ -46,8 +82,8 @@ pub use learner::{Learner, Method};
 pub use offline::offline;
 pub use online::{Online, Prompts, online};
 pub use rlhf_policy::Role;
-pub use run::{Ended, Progress, Run, Watch};
-pub use schedule::{Decay, Schedule, WarmUp};
+pub use run::{Ended, Observer, Progress, Run};
+pub use schedule::{LrSchedule, Schedule, WarmUp};
 pub use source::Source;
 pub use spec::{
     Aim, DataPasses, Defaults, LearnsFrom, MethodSpec, OfflineSpec, OnlineSpec, Preset, PriorUse,

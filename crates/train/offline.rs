@@ -5,6 +5,7 @@ use crate::run::Done;
 use crate::update::{At, update};
 use crate::{Ended, Learner, Optim, Result, Run, Source};
 use rlhf_policy::Networks;
+use serde_json::Value;
 
 /// Trains `policy` with `learner` on every batch of `source`, one optimizer step each.
 ///
@@ -37,7 +38,7 @@ pub fn offline<L: Learner, S: Source<Batch = L::Batch>>(
             seconds: clock.laps(),
             tokens: sequences.network_tokens(0..sequences.len()),
             beta: None,
-            memory: None,
+            method: Value::Null,
         })
     })
 }
@@ -76,7 +77,7 @@ mod tests {
         };
         let mut run = Run {
             journal: &mut journal,
-            watch: &mut seen,
+            observer: &mut seen,
             interrupt: &flag,
             start,
             save_every: None,

@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::judged::{judged, uncompared};
 use crate::metrics::{cut_off, log_samples, measure, out_of_context};
 use crate::run::Done;
+use crate::state::json_of;
 use crate::update::{At, finite, sound, update};
 use crate::{Ended, Epochs, Error, Method, Optim, Result, Run, Stats};
 use rlhf_objective::{Beta, Bound, Items, Network, Objective, Observed, finite_opinions};
@@ -56,9 +57,7 @@ pub fn online<M: Method>(
     if let Some(beta) = &run.start.beta {
         objective.penalty().resume_beta(beta);
     }
-    if let Some(memory) = run.start.memory {
-        method.recall(memory);
-    }
+    method.load_state(run.start.of_method()?);
     let Online {
         sampling, optim, ..
     } = settings;
@@ -151,7 +150,7 @@ pub fn online<M: Method>(
             seconds: clock.laps().into_iter().chain(parts.laps()).collect(),
             tokens,
             beta: Some(beta),
-            memory: method.memory(),
+            method: json_of(&method.state())?,
         })
     })
 }

@@ -6,6 +6,7 @@ use crate::{Abandoned, Error, Interrupt, Result, State};
 use rlhf_journal::Journal;
 use rlhf_objective::{Beta, Network};
 use rlhf_policy::Networks;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -29,9 +30,9 @@ pub struct Progress<'a> {
     pub seconds_left: f64,
 }
 
-/// Somebody who looks on.
-pub trait Watch {
-    /// Called after each step.
+/// Called after each step of a run, to show how far it is.
+pub trait Observer {
+    /// A step is done and its numbers are written.
     fn step(&mut self, progress: &Progress<'_>);
 }
 
@@ -45,12 +46,12 @@ pub enum Ended {
     Interrupted,
 }
 
-/// Where a run is written, who looks on, and what can stop it.
+/// Where a run is written, what observes it, and what can stop it.
 pub struct Run<'a> {
     /// The run folder.
     pub journal: &'a mut Journal,
     /// Called after each step.
-    pub watch: &'a mut dyn Watch,
+    pub observer: &'a mut dyn Observer,
     /// How another thread ends the run after the step under way.
     pub interrupt: &'a Interrupt,
     /// Where it starts: [`State::default`], or what [`restore`](crate::restore) said.
@@ -67,7 +68,7 @@ pub(crate) struct Done {
     pub(crate) seconds: Metrics,
     pub(crate) tokens: usize,
     pub(crate) beta: Option<Beta>,
-    pub(crate) memory: Option<f64>,
+    pub(crate) method: Value,
 }
 
 /// Whether a step was given up because the run was asked to end.
@@ -112,7 +113,7 @@ impl Run<'_> {
         let began = Instant::now();
         let _driven = self.interrupt.driven_here();
         let mut finished = Finished {
-            state: self.start,
+            state: self.start.clone(),
             version: policy.version(),
             // The checkpoint it was started from, or a start that needs none.
             saved: true,
@@ -166,7 +167,7 @@ impl Run<'_> {
         let state = State {
             step: step + 1,
             beta: done.beta,
-            memory: done.memory,
+            method: done.method,
         };
         *finished = Finished {
             state,
@@ -174,7 +175,7 @@ impl Run<'_> {
             saved: false,
         };
         let each = began.elapsed().as_secs_f64() / (step + 1 - self.start.step) as f64;
-        self.watch.step(&Progress {
+        self.observer.step(&Progress {
             step: step + 1,
             total,
             metrics: &done.metrics,
@@ -182,14 +183,14 @@ impl Run<'_> {
             tokens_per_second: rate,
             seconds_left: each * (total - step - 1) as f64,
         });
-        let last = state.step == total;
+        let last = step + 1 == total;
         let mut interrupted = self.interrupt.asked();
         let due = self
             .save_every
-            .is_some_and(|every| state.step.is_multiple_of(every));
+            .is_some_and(|every| (step + 1).is_multiple_of(every));
         if last || interrupted || due {
             finished.saved = true;
-            self.checkpoint(policy, state)?;
+            self.checkpoint(policy, &finished.state)?;
             // Nobody waits for another step who asked while this one was saved.
             interrupted = self.interrupt.asked();
         }
@@ -205,14 +206,14 @@ impl Run<'_> {
     fn give_up_step(&self, policy: &Networks, finished: &mut Finished) -> Result<Ended> {
         if !finished.saved {
             finished.saved = true;
-            self.checkpoint(policy, finished.state)?;
+            self.checkpoint(policy, &finished.state)?;
         }
         Ok(Ended::Interrupted)
     }
 
     /// Saves the state, and only then removes the optimizer's state of older checkpoints, which nothing
     /// resumes from any more.
-    fn checkpoint(&self, policy: &Networks, state: State) -> Result<()> {
+    fn checkpoint(&self, policy: &Networks, state: &State) -> Result<()> {
         self.interrupt.saving(|| {
             save(policy, self.journal, state)?;
             forget_optimizers(self.journal, state.step)
@@ -289,7 +290,7 @@ impl Run<'_> {
         // The older optimizer's state stays: the same error may come again from this one.
         let saved = self
             .interrupt
-            .saving(|| save(policy, self.journal, finished.state));
+            .saving(|| save(policy, self.journal, &finished.state));
         match saved {
             Ok(()) => self.last_whole(),
             Err(error) => format!(

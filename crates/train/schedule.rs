@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// How the learning rate moves after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Decay {
+pub enum LrSchedule {
     /// It stays.
     Constant,
     /// Straight down to 0 at the end of the run.
@@ -36,7 +36,7 @@ impl Default for WarmUp {
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Schedule {
     /// What follows the warm-up.
-    pub decay: Decay,
+    pub decay: LrSchedule,
     /// The warm-up.
     pub warm_up: WarmUp,
 }
@@ -44,7 +44,7 @@ pub struct Schedule {
 impl Schedule {
     /// The same factor, 1, at every step.
     pub const CONSTANT: Self = Self {
-        decay: Decay::Constant,
+        decay: LrSchedule::Constant,
         warm_up: WarmUp::Steps(0),
     };
 
@@ -60,9 +60,9 @@ impl Schedule {
         }
         let done = (step - warm_up) as f64 / total.saturating_sub(warm_up).max(1) as f64;
         match self.decay {
-            Decay::Constant => 1.0,
-            Decay::Linear => 1.0 - done,
-            Decay::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * done).cos()),
+            LrSchedule::Constant => 1.0,
+            LrSchedule::Linear => 1.0 - done,
+            LrSchedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * done).cos()),
         }
     }
 }
@@ -71,7 +71,7 @@ impl Schedule {
 mod tests {
     use super::*;
 
-    fn factors(decay: Decay, warm_up: WarmUp, total: usize) -> Vec<f64> {
+    fn factors(decay: LrSchedule, warm_up: WarmUp, total: usize) -> Vec<f64> {
         let schedule = Schedule { decay, warm_up };
         (0..total)
             .map(|step| schedule.factor(step, total))
@@ -81,22 +81,22 @@ mod tests {
     #[test]
     fn rises_then_falls() {
         assert_eq!(
-            factors(Decay::Linear, WarmUp::Steps(0), 4),
+            factors(LrSchedule::Linear, WarmUp::Steps(0), 4),
             [1.0, 0.75, 0.5, 0.25]
         );
-        let linear = factors(Decay::Linear, WarmUp::Fraction(0.25), 8);
+        let linear = factors(LrSchedule::Linear, WarmUp::Fraction(0.25), 8);
         for (step, sixths) in [3.0, 6.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0].iter().enumerate() {
             assert!((linear[step] - sixths / 6.0).abs() < 1e-15, "{linear:?}");
         }
         assert_eq!(
-            factors(Decay::Constant, WarmUp::Steps(2), 4),
+            factors(LrSchedule::Constant, WarmUp::Steps(2), 4),
             [0.5, 1.0, 1.0, 1.0]
         );
-        let cosine = factors(Decay::Cosine, WarmUp::Steps(0), 4);
+        let cosine = factors(LrSchedule::Cosine, WarmUp::Steps(0), 4);
         assert_eq!(cosine[0], 1.0);
         assert!((cosine[2] - 0.5).abs() < 1e-15);
         assert!(
-            factors(Decay::Linear, WarmUp::Steps(9), 3)
+            factors(LrSchedule::Linear, WarmUp::Steps(9), 3)
                 .iter()
                 .all(|&f| f > 0.0)
         );

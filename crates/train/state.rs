@@ -4,7 +4,9 @@ use crate::{Error, Result};
 use rlhf_journal::{Journal, write_atomic};
 use rlhf_objective::{Beta, Network};
 use rlhf_policy::{Networks, load_optimizer, save_optimizer};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::path::Path;
 
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -12,26 +14,42 @@ const TRAINER: &str = "trainer.json";
 
 /// What a run knows beside its weights and its optimizer. Batches and random numbers follow from
 /// the step and the seed.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct State {
     /// How many steps are done.
     pub step: usize,
     /// β, which moves where it is adaptive; none in a run without an objective.
     pub beta: Option<Beta>,
-    /// What the method remembers; none where it remembers nothing.
-    #[serde(default)]
-    pub memory: Option<f64>,
+    /// The [state of the method](crate::Method::State); null of a run without a method, and of one that
+    /// keeps nothing. Called `memory` by earlier versions.
+    #[serde(default, rename = "state", alias = "memory")]
+    pub method: Value,
+}
+
+impl State {
+    /// The state of the method, its default where there is none.
+    pub(crate) fn of_method<T: DeserializeOwned + Default>(&self) -> Result<T> {
+        if self.method.is_null() {
+            return Ok(T::default());
+        }
+        serde_json::from_value(self.method.clone()).map_err(Error::MethodState)
+    }
+}
+
+/// The state of a method as `trainer.json` holds it.
+pub(crate) fn json_of(state: &impl Serialize) -> Result<Value> {
+    serde_json::to_value(state).map_err(unreadable(Path::new(TRAINER)))
 }
 
 /// Writes the checkpoint of `state`: the policy in Hugging Face layout, the optimizer's state and
 /// `trainer.json`, all or nothing. Weights that are not finite are not written.
-pub(crate) fn save(policy: &Networks, journal: &Journal, state: State) -> Result<()> {
+pub(crate) fn save(policy: &Networks, journal: &Journal, state: &State) -> Result<()> {
     finite(policy)?;
     journal.checkpoint(state.step, |folder| {
         save_policy(policy, folder)?;
         save_optimizer(policy, &folder.join(OPTIMIZER))?;
         let path = folder.join(TRAINER);
-        let text = serde_json::to_string_pretty(&state).map_err(unreadable(&path))?;
+        let text = serde_json::to_string_pretty(state).map_err(unreadable(&path))?;
         write_atomic(&path, text.as_bytes()).map_err(Error::from)
     })
 }

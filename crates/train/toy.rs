@@ -92,6 +92,8 @@ impl Learner for Gradient {
 }
 
 impl Method for Gradient {
+    type State = ();
+
     fn batches(&mut self, scored: Scored, _: &mut KlPenalty, _: Rng) -> Result<Vec<Weighted>> {
         let returns = scored.rewards.sums()?.to_vec()?;
         let n = returns.len() as f32;
@@ -107,6 +109,10 @@ impl Method for Gradient {
     fn after_step(&mut self, _: &Stats) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
+
+    fn state(&self) {}
+
+    fn load_state(&mut self, (): ()) {}
 }
 
 /// The share of token 2 in a response.
@@ -176,7 +182,7 @@ pub(crate) struct Seen {
     pub(crate) flag: Arc<Interrupt>,
 }
 
-impl Watch for Seen {
+impl Observer for Seen {
     fn step(&mut self, progress: &Progress<'_>) {
         self.metrics.push(progress.metrics.clone());
         if progress.step == self.stop_after {
@@ -225,7 +231,7 @@ pub(crate) fn train_for<M: Method>(
     };
     let mut run = Run {
         journal: &mut journal,
-        watch: &mut seen,
+        observer: &mut seen,
         interrupt: &flag,
         start,
         save_every: Some(4),

@@ -41,7 +41,10 @@ fn a_suite_without_its_data_says_what_it_needs() {
     let output = program.env_remove("RLHF_TEST_DATA").output().unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let error = report["suites"][0]["error"].as_str().unwrap();
-    assert!(error.contains("set RLHF_TEST_DATA to its folder"), "{error}");
+    assert!(
+        error.contains("set RLHF_TEST_DATA to its folder"),
+        "{error}"
+    );
     assert_eq!(report["pass"], false);
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);

@@ -8,7 +8,7 @@ use crate::method::Objective;
 use anyhow::{Result, anyhow};
 use rlhf_data::{Annotators, Documents, LabelValues, LossOn, OnBadRow, PairsOf};
 use rlhf_lm::Recompute;
-use rlhf_train::Decay;
+use rlhf_train::LrSchedule;
 
 impl Config {
     /// The defaults of an objective. What has none (the model, the data, the reward) is absent.
@@ -63,7 +63,7 @@ impl Config {
             },
             optim: OptimSection {
                 learning_rate: own.learning_rate,
-                schedule: Decay::Linear,
+                schedule: LrSchedule::Linear,
                 warmup: own.warmup,
                 clip: 1.0,
                 beta1: 0.9,

@@ -2,7 +2,7 @@
 
 use rlhf_data::{Annotators, Documents, Format, LabelValues, LossOn, OnBadRow, PairsOf};
 use rlhf_lm::Recompute;
-use rlhf_train::Decay;
+use rlhf_train::LrSchedule;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -186,7 +186,7 @@ pub struct OptimSection {
     /// The greatest learning rate.
     pub learning_rate: f64,
     /// What becomes of it over the run.
-    pub schedule: Decay,
+    pub schedule: LrSchedule,
     /// The share of the steps over which it rises.
     pub warmup: f64,
     /// The norm that gradients are scaled down to.

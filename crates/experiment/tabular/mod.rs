@@ -12,5 +12,5 @@ mod world;
 mod optimum;
 
 pub use recipe::{Recipe, TabularMethod};
-pub use train::{Reached, Runner, Stop, train, networks};
+pub use train::{Reached, Runner, Stop, networks, train};
 pub use world::{World, frozen, shape};

@@ -75,6 +75,8 @@ impl Learner for K1InLoss {
 }
 
 impl Method for K1InLoss {
+    type State = ();
+
     fn batches(
         &mut self,
         mut scored: Scored,
@@ -88,6 +90,10 @@ impl Method for K1InLoss {
     fn after_step(&mut self, stats: &Stats) -> ControlFlow<()> {
         self.0.after_step(stats)
     }
+
+    fn state(&self) {}
+
+    fn load_state(&mut self, (): ()) {}
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The settings with which each method arrives.
 
 use anyhow::{Context, Result, ensure};
-use rlhf_train::Decay;
+use rlhf_train::LrSchedule;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -78,7 +78,7 @@ pub struct Recipe {
     /// The learning rate at the start.
     pub learning_rate: f64,
     /// How it goes to 0.
-    pub decay: Decay,
+    pub decay: LrSchedule,
     /// Passes over each iteration's responses, of ppo and vargrad; 1 for the others.
     pub epochs: usize,
 }
@@ -90,7 +90,7 @@ impl Recipe {
             steps,
             responses,
             learning_rate,
-            decay: Decay::Cosine,
+            decay: LrSchedule::Cosine,
             epochs,
         };
         match method {
@@ -140,7 +140,7 @@ mod tests {
         let sets = |typed: &[&str]| -> Vec<String> { typed.iter().map(|x| (*x).into()).collect() };
         let own = Recipe::of(TabularMethod::Rloo);
         let other = own.with(&sets(&["steps=7", "decay=\"linear\""])).unwrap();
-        assert_eq!((other.steps, other.decay), (7, Decay::Linear));
+        assert_eq!((other.steps, other.decay), (7, LrSchedule::Linear));
         assert_eq!(other.responses, own.responses);
         for (typed, expected) in [
             ("step=7", "unknown field `step`"),

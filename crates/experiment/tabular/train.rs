@@ -13,8 +13,8 @@ use rlhf_ppo::{Advantages, Ppo};
 use rlhf_reinforce::{Baseline, KlPlacement, PolicyGradient, VarGrad, VarGradConfig};
 use rlhf_tensor::{AdamW, Rng, Storage, Stream};
 use rlhf_train::{
-    Interrupt, Learner, Method, Online, Optim, Progress, Prompts, Run, Schedule, Source, State,
-    WarmUp, Watch, offline, online,
+    Interrupt, Learner, Method, Observer, Online, Optim, Progress, Prompts, Run, Schedule, Source,
+    State, WarmUp, offline, online,
 };
 use serde::Serialize;
 use std::path::Path;
@@ -229,7 +229,7 @@ impl Runner<'_> {
             &mut networks(start),
             &mut Run {
                 journal: &mut journal,
-                watch: &mut Nobody,
+                observer: &mut Nobody,
                 interrupt: &Interrupt::new(),
                 start: State::default(),
                 save_every: Some(self.recipe.steps.div_ceil(STOPS)),
@@ -284,6 +284,6 @@ pub fn networks(table: Table) -> Networks {
 /// Nobody looks on.
 struct Nobody;
 
-impl Watch for Nobody {
+impl Observer for Nobody {
     fn step(&mut self, _: &Progress<'_>) {}
 }
