@@ -32,9 +32,9 @@ fn run(setting: &Setting<'_>) -> Result<Outcome> {
 /// One run on the world as a newcomer makes it, but for the seed.
 fn fit(setting: &Setting<'_>, objective: &str, seed: u32) -> Result<PathBuf> {
     let folder = setting.scratch.join(format!("{objective}-{seed}"));
-    let methods = setting.session.registry.methods();
-    let objective = methods.objective(objective).context("no such objective")?;
-    let mut layers = small_world::layers(methods, setting.scratch, &objective)?;
+    let catalog = setting.session.registry.catalog();
+    let objective = catalog.methods.objective(objective).context("no such objective")?;
+    let mut layers = small_world::layers(catalog, setting.scratch, &objective)?;
     layers.set(&format!("train.seed={seed}"))?;
     setting.session.fit(&layers.resolve()?, &folder)?;
     Ok(folder)

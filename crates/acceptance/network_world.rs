@@ -129,7 +129,7 @@ impl World {
     ) -> Result<()> {
         let config = self.config(session)?;
         let vocabulary = Vocabulary::load(&self.model)?;
-        let mut rows = open_data(&config, &vocabulary, session.registry.methods())?.train;
+        let mut rows = open_data(&config, &vocabulary, &session.registry.catalog().methods)?.train;
         let all: Vec<usize> = (0..rows.count()).collect();
         let prompts = rows.read(&all)?.prompts().to_vec();
         let mut network = network(&self.model, &config, Storage::Frozen, Heads::Language)?;

@@ -25,6 +25,9 @@ impl Learner for Plain {
 }
 
 impl Method for Plain {
+    type State = ();
+    fn state(&self) {}
+    fn load_state(&mut self, (): ()) {}
     fn batches(&mut self, scored: Scored, _: &mut KlPenalty, _: Rng) -> Result<Vec<Self::Batch>> {
         let (s, sums) = (scored.rollouts.sequences, scored.rewards.sums()?.to_vec()?);
         let shares = sums.iter().map(|f| f / s.len() as f32).collect();
