@@ -1,5 +1,7 @@
 //! The `rlhf` command.
 
+#![forbid(unsafe_code)]
+
 mod args;
 mod changes;
 mod commands;

@@ -170,6 +170,7 @@ fn find(holds: Holds, name: &Path, missing: Missing) -> Result<Found> {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "this is the command line")]
 fn ask(repository: &Repository) -> rlhf_hub::Result<Snapshot> {
     let settings = Settings::from_variables(|name| std::env::var(name).ok())?;
     rlhf_hub::open(settings).resolve(repository, &mut Download::new(repository))

@@ -4,6 +4,8 @@
 //! sample(decoder, prompts) → Sampled → score(network, prior, sampled) → Rollouts
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod actor_critic;
 mod sampler;
 mod score;

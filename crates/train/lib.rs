@@ -9,6 +9,8 @@
 //! offline:  source → update → next step
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod clock;
 mod epochs;
 mod error;
