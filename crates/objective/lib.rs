@@ -27,6 +27,8 @@
 //! assert_eq!(log_probs.sums().unwrap().to_vec().unwrap(), [-3.0, -0.5]);
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod action_values;
 mod beta;
 mod decoder;
@@ -47,10 +49,12 @@ mod objective;
 mod pairs;
 mod ragged;
 mod rollouts;
+mod row_gradients;
+mod rows;
 mod sequences;
 mod tilt;
 
-pub use action_values::{ActionValues, RowGradients, RowValues};
+pub use action_values::{ActionValues, RowValues};
 pub use beta::{Adaptive, Beta, Bound, Observed, Target};
 pub use decoder::{Decoder, Start, check_gather, gathered};
 pub use error::{Error, Result};
@@ -59,7 +63,7 @@ pub use items::Items;
 pub use kl::{AgainstPrior, exact_kl};
 pub use link::log_sigmoid;
 pub use local::LocalKl;
-pub use log_dist::{Draw, LogDist, Visit};
+pub use log_dist::{Draw, LogDist, Visit, rows_copied};
 pub use mapped::MappedDecoder;
 pub use network::{Network, OutputGrads, Outputs, Purpose, Want, rows_at_once};
 pub use objective::{
@@ -68,5 +72,6 @@ pub use objective::{
 pub use pairs::{Pairs, PairsWithPrior};
 pub use ragged::{PerSeq, PerToken};
 pub use rollouts::{Rollouts, Scored};
+pub use row_gradients::RowGradients;
 pub use sequences::{Finish, Prompt, Response, Sequences};
 pub use tilt::tilt;
