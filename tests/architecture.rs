@@ -1,57 +1,113 @@
 //! The map in crates/README.md against the tree, and the rules about who may know whom.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+#[path = "architecture/imports.rs"]
+mod imports;
+
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The crates that turn outputs into a loss.
 const METHODS: [&str; 4] = ["ppo", "dpo", "sft", "reinforce"];
+/// The crates that may hold `unsafe` code and depend on candle.
+const ENGINE: [&str; 1] = ["tensor"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
 
 fn crates() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("crates")
+    root().join("crates")
 }
 
-fn manifest(path: &Path) -> toml::Table {
-    fs::read_to_string(path).unwrap().parse().unwrap()
+/// What cargo says of the packages of the workspace.
+struct Package {
+    /// Normal and build dependencies of ours, by the names of their folders.
+    ours: BTreeSet<String>,
+    /// Everybody else's, those of tests too.
+    others: BTreeSet<String>,
+    /// The root file of the library, and of each program and example.
+    targets: Vec<(String, PathBuf)>,
 }
 
-/// The crates of ours that a manifest depends on, and everybody else's.
-fn dependencies(path: &Path) -> (BTreeSet<String>, BTreeSet<String>) {
-    let manifest = manifest(path);
-    let names = manifest["dependencies"].as_table().unwrap().keys().cloned();
-    let (ours, others): (BTreeSet<_>, BTreeSet<_>) =
-        names.partition(|name| name.starts_with("rlhf-"));
-    (
-        ours.iter()
-            .map(|name| name["rlhf-".len()..].to_string())
-            .collect(),
-        others,
-    )
+impl Package {
+    /// The root files of what is shipped.
+    fn roots(&self) -> impl Iterator<Item = &Path> {
+        let shipped = self.targets.iter().filter(|(kind, _)| kind != "example");
+        shipped.map(|(_, root)| root.as_path())
+    }
+
+    /// The code of every file that is shipped, without its tests.
+    fn files(&self) -> BTreeMap<PathBuf, String> {
+        self.roots()
+            .flat_map(|root| imports::modules(root).into_values())
+            .collect()
+    }
 }
 
-/// Every crate folder with a manifest.
-fn members() -> BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)> {
-    let folders = fs::read_dir(crates())
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    folders
-        .filter(|folder| folder.join("Cargo.toml").exists())
-        .map(|folder| {
-            let name = folder.file_name().unwrap().to_str().unwrap().to_string();
-            (name, dependencies(&folder.join("Cargo.toml")))
-        })
+/// Every package by the name of its folder; the root package is `cli`.
+fn packages() -> BTreeMap<String, Package> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version=1"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    packages
+        .iter()
+        .map(|package| (short(package), read(package)))
         .collect()
 }
 
-fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            rust_files(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap()
+}
+
+fn short(package: &Value) -> String {
+    match text(package, "name") {
+        "rlhf" => "cli".to_string(),
+        name => name.strip_prefix("rlhf-").unwrap().to_string(),
+    }
+}
+
+fn read(package: &Value) -> Package {
+    let (mut ours, mut others) = (BTreeSet::new(), BTreeSet::new());
+    for dependency in package["dependencies"].as_array().unwrap() {
+        match text(dependency, "name").strip_prefix("rlhf-") {
+            None => _ = others.insert(text(dependency, "name").to_string()),
+            Some(name) if dependency["kind"] != "dev" => _ = ours.insert(name.to_string()),
+            Some(_) => {}
         }
     }
+    let targets = package["targets"].as_array().unwrap().iter();
+    let targets = targets
+        .map(|target| {
+            let kind = target["kind"][0].as_str().unwrap().to_string();
+            (kind, PathBuf::from(text(target, "src_path")))
+        })
+        .filter(|(kind, _)| ["lib", "bin", "example"].contains(&kind.as_str()));
+    Package {
+        ours,
+        others,
+        targets: targets.collect(),
+    }
+}
+
+/// Everything of ours that a crate reaches, directly or through others.
+fn reached(start: &str, packages: &BTreeMap<String, Package>) -> BTreeSet<String> {
+    let (mut seen, mut waiting) = (BTreeSet::new(), vec![start.to_string()]);
+    while let Some(next) = waiting.pop() {
+        for used in &packages[&next].ours {
+            if seen.insert(used.clone()) {
+                waiting.push(used.clone());
+            }
+        }
+    }
+    seen
 }
 
 /// Rows "| `crate` | edges | … |" of the map's table, edges in backquotes.
@@ -78,104 +134,169 @@ fn map() -> BTreeMap<String, BTreeSet<String>> {
 
 #[test]
 fn the_map_names_every_crate_and_every_edge() {
-    let mut real: BTreeMap<String, BTreeSet<String>> = members()
-        .into_iter()
-        .map(|(name, (ours, _))| (name, ours))
+    let packages = packages();
+    let real: BTreeMap<String, BTreeSet<String>> = packages
+        .iter()
+        .map(|(name, package)| (name.clone(), package.ours.clone()))
         .collect();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-    real.insert("cli".into(), dependencies(&root).0);
     assert_eq!(map(), real);
 }
 
-/// A shortest path of dependencies from one crate to another, both included; none if it does not reach it.
-fn path(
-    all: &BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)>,
-    from: &str,
-    to: &str,
-) -> Option<Vec<String>> {
-    let mut paths = VecDeque::from([vec![from.to_string()]]);
-    let mut seen = BTreeSet::new();
-    while let Some(path) = paths.pop_front() {
-        let last = &path[path.len() - 1];
-        if last == to {
-            return Some(path);
+#[test]
+fn methods_reach_no_prior_and_no_reward() {
+    let packages = packages();
+    let never = |crates: &[&str], unknown: &[&str]| {
+        for name in crates {
+            let reached = reached(name, &packages);
+            let found = unknown.iter().find(|unknown| reached.contains(**unknown));
+            assert_eq!(found, None, "{name} reaches it: it reaches {reached:?}");
         }
-        if seen.insert(last.clone()) {
-            let (ours, _) = &all[last];
-            paths.extend(
-                ours.iter()
-                    .map(|next| [&path[..], &[next.clone()]].concat()),
-            );
-        }
+    };
+    never(&METHODS, &["prior", "reward", "lm", "data"]);
+    never(&["train"], &METHODS);
+    never(&["train"], &["prior", "reward", "lm", "data"]);
+    never(
+        &["prior", "policy"],
+        &["prior", "reward", "lm", "data", "train", "policy"],
+    );
+    for independent in ["oracle", "journal", "hub", "tensor"] {
+        let reached = reached(independent, &packages);
+        assert!(reached.is_empty(), "{independent} reaches {reached:?}");
     }
-    None
 }
 
-/// Neither a method nor what it is run by depends on a language model, a prior, a reward or files of data:
-/// not directly, and not through others.
+/// The compiler refuses `unsafe` where the root of a library or program forbids it, whatever a file in it
+/// allows; and every crate takes the workspace's lints.
 #[test]
-fn methods_reach_no_prior_no_reward_and_no_language_model() {
-    let all = members();
-    for blind in METHODS.into_iter().chain(["train", "policy"]) {
-        for unknown in ["prior", "reward", "lm", "data"] {
-            let path = path(&all, blind, unknown).map(|path| path.join(" → "));
-            assert_eq!(path, None, "{blind} reaches {unknown}");
+fn unsafe_code_is_forbidden_outside_the_engine() {
+    for (name, package) in packages() {
+        for (kind, path) in package.targets {
+            let text = fs::read_to_string(&path).unwrap();
+            let forbids = text.lines().any(|line| line == "#![forbid(unsafe_code)]");
+            let may = ENGINE.contains(&name.as_str()) && kind == "lib";
+            assert_eq!(forbids, !may, "{}: #![forbid(unsafe_code)]", path.display());
         }
+        let manifest = match name.as_str() {
+            "cli" => root().join("Cargo.toml"),
+            name => crates().join(name).join("Cargo.toml"),
+        };
+        let manifest: toml::Table = fs::read_to_string(&manifest).unwrap().parse().unwrap();
+        assert_eq!(manifest["lints"]["workspace"], true.into(), "{name}");
     }
-    // What is found where there is a path.
-    let found = path(&all, "data", "tensor").map(|path| path.len());
-    assert_eq!(found, Some(3));
-    for independent in ["oracle", "journal", "hub"] {
-        assert!(
-            all[independent].0.is_empty(),
-            "{independent} depends on {:?}",
-            all[independent].0
+}
+
+#[test]
+fn candle_is_known_to_the_engine_alone() {
+    let engine = |name: &str| name.starts_with("candle") || name == "gemm";
+    for (name, package) in packages() {
+        let found = package.others.iter().find(|name| engine(name));
+        assert_eq!(
+            found.is_some(),
+            ENGINE.contains(&name.as_str()),
+            "{name}: {found:?}"
         );
     }
-    for method in METHODS {
-        assert_eq!(path(&all, "train", method), None, "train knows {method}");
-    }
+    // What it hands on, by name.
+    let code = imports::code(&crates().join("tensor/lib.rs"));
+    let (trees, _) = imports::imports(&code);
+    let paths = trees.iter().flat_map(|tree| imports::expand(tree));
+    let handed: Vec<String> = paths
+        .map(|(path, _)| path.join("::"))
+        .filter(|path| path.starts_with("candle"))
+        .collect();
+    let expected = [
+        "candle_core",
+        "candle_core::D",
+        "candle_core::DType",
+        "candle_core::Device",
+        "candle_core::IndexOp",
+        "candle_core::Tensor",
+        "candle_core::Var",
+        "candle_core::backprop::GradStore",
+        "candle_nn",
+    ];
+    assert_eq!(handed, expected);
 }
 
+/// Whoever reads arguments or signals is the command line. (That nobody else reads the environment or
+/// ends the process is a lint, in clippy.toml.)
 #[test]
-fn candle_and_unsafe_code_live_in_tensor_alone() {
-    for (name, (_, others)) in members() {
-        if name != "tensor" {
-            let candle = others
-                .iter()
-                .find(|other| other.starts_with("candle") || *other == "gemm");
-            assert_eq!(candle, None, "{name} depends on candle");
+fn arguments_and_signals_belong_to_the_command_line() {
+    for (name, package) in packages() {
+        for other in ["clap", "signal-hook"] {
+            let depends = package.others.contains(other);
+            let program = ["cli", "acceptance"].contains(&name.as_str());
+            assert!(!depends || program, "{name} depends on {other}");
         }
     }
-    let mut files = Vec::new();
-    rust_files(&crates(), &mut files);
-    for file in files
-        .iter()
-        .filter(|file| !file.starts_with(crates().join("tensor")))
-    {
-        let text = fs::read_to_string(file).unwrap();
-        let code = text
-            .lines()
-            .filter(|line| !line.trim_start().starts_with("//"));
-        let found = code.enumerate().find(|(_, line)| line.contains("unsafe "));
-        assert!(found.is_none(), "{}: {found:?}", file.display());
-    }
 }
 
-/// The kind of prior is matched in one file, and only the command line turns text into objects.
+/// A method is named where it declares itself; elsewhere, nobody decides by a name.
 #[test]
-fn the_kind_of_prior_is_matched_once() {
-    let mut files = Vec::new();
-    rust_files(&crates(), &mut files);
-    let matching = files.iter().filter(|file| {
-        let text = fs::read_to_string(file).unwrap();
-        text.lines()
-            .any(|line| line.contains("PriorKind::") && line.contains("=>"))
+fn nobody_matches_on_the_names_of_methods_and_priors() {
+    let names = [
+        "ppo",
+        "ppo-kl",
+        "maxent",
+        "imitation",
+        "rloo",
+        "reinforce",
+        "grpo",
+        "vargrad",
+        "dpo",
+        "kto",
+        "counting",
+        "uniform",
+        "reference",
+        "demonstrations",
+        "mixture",
+    ];
+    let deciding = |line: &str| line.contains("=>") || line.contains("==") || line.contains("!=");
+    let mut found = Vec::new();
+    let files = packages()["experiment"].files();
+    for (file, code) in files
+        .iter()
+        .filter(|(file, _)| !file.ends_with("recipe.rs"))
+    {
+        for line in code.lines().filter(|line| deciding(line)) {
+            if names
+                .iter()
+                .any(|name| line.contains(&format!("\"{name}\"")))
+            {
+                found.push(format!("{}: {}", file.display(), line.trim()));
+            }
+        }
+    }
+    // What the small world has beside its model is demonstrations.
+    found.retain(|line| !line.contains("small_world.rs"));
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// Crates whose files still use each other in a circle.
+const CIRCULAR: [&str; 2] = ["lm", "tensor"];
+/// Lines of a crate without its tests, at most.
+const LINES: usize = 8000;
+
+#[test]
+fn no_files_use_each_other_in_a_circle() {
+    let circles = packages().into_iter().map(|(name, package)| {
+        let found: BTreeSet<_> = package.roots().flat_map(imports::circles).collect();
+        (name, found)
     });
-    let names: Vec<_> = matching
-        .map(|file| file.strip_prefix(crates()).unwrap().display().to_string())
-        .collect();
-    assert_eq!(names, ["cli/wiring.rs"]);
+    let found: BTreeMap<_, _> = circles.filter(|(_, found)| !found.is_empty()).collect();
+    let names: Vec<_> = found.keys().collect();
+    assert_eq!(names, CIRCULAR.each_ref(), "{found:#?}");
+}
+
+#[test]
+fn no_crate_is_too_long_to_know() {
+    let lines = packages().into_iter().map(|(name, package)| {
+        let files = package.files();
+        let lines: usize = files.values().map(|code| code.lines().count()).sum();
+        (name, lines)
+    });
+    let found: BTreeMap<_, _> = lines.filter(|(_, lines)| *lines > LINES).collect();
+    assert!(found.is_empty(), "{found:?}");
 }
 
 /// Every page that is written by hand, and where its links lead.

@@ -1,5 +1,5 @@
-//! Whole runs on real checkpoints and data, as a user makes them. They read the folder that
-//! `RLHF_TEST_DATA` names; without it they say so and pass.
+//! Whole runs on real checkpoints and data, as a user makes them. Those that read the folder that
+//! `RLHF_TEST_DATA` names are ignored unless they are asked for, and fail where it has not what they need.
 
 mod program;
 
@@ -10,20 +10,26 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-#[allow(clippy::print_stderr)]
-fn data() -> Option<PathBuf> {
-    let folder = std::env::var_os("RLHF_TEST_DATA").map(PathBuf::from);
-    if folder.is_none() {
-        eprintln!("skipped: RLHF_TEST_DATA names no folder of real checkpoints and data");
+/// The folder of the test data, which has these folders.
+#[expect(clippy::disallowed_methods, reason = "a test finds its data")]
+fn data(needed: &[&str]) -> PathBuf {
+    let data = std::env::var_os("RLHF_TEST_DATA").map(PathBuf::from);
+    let data = data.expect("RLHF_TEST_DATA is not set: set it to the folder of the test data");
+    for folder in needed {
+        assert!(
+            data.join(folder).is_dir(),
+            "RLHF_TEST_DATA has no folder {folder}"
+        );
     }
-    folder
+    data
 }
 
 /// A trained GPT-2 that sorts six letters of three learns to favour the third letter, and pays for
 /// it as much KL as it should. The exact optimum at this β has a reward of about .58 at 1.3 nats.
 #[test]
+#[ignore = "needs RLHF_TEST_DATA: ckpt-gpt-nano-sort"]
 fn ppo_kl_moves_a_sorting_model_towards_its_optimum() {
-    let Some(data) = data() else { return };
+    let data = data(&["ckpt-gpt-nano-sort"]);
     let folder = tempfile::tempdir().unwrap();
     let mut prompts = String::new();
     for index in 0..729 {
@@ -114,8 +120,9 @@ fn closed(folder: &Path, run: &[&str], settings: &[&str]) -> f64 {
 /// The network that sorts, on 24 prompts at temperature 4: of all 729 responses to each, the exact
 /// optimum. `rlhf-acceptance optimum` has every method and three seeds.
 #[test]
+#[ignore = "needs RLHF_TEST_DATA: ckpt-gpt-nano-sort"]
 fn vargrad_brings_a_sorting_model_to_its_exact_optimum() {
-    let Some(data) = data() else { return };
+    let data = data(&["ckpt-gpt-nano-sort"]);
     let folder = tempfile::tempdir().unwrap();
     let mut prompts = String::new();
     for index in 0..24 {
@@ -165,8 +172,9 @@ fn methods_bring_the_small_world_to_its_exact_optimum() {
 
 /// A small GPT-2 fitted to polite and rude answers alike learns from pairs which ones to prefer.
 #[test]
+#[ignore = "needs RLHF_TEST_DATA: pref-polite-synthetic, gpt2-bpe"]
 fn dpo_learns_politeness_from_pairs() {
-    let Some(data) = data() else { return };
+    let data = data(&["pref-polite-synthetic", "gpt2-bpe"]);
     let folder = tempfile::tempdir().unwrap();
     let pairs = data.join("pref-polite-synthetic/instruction-data-with-preference.json");
     let rows: Value = serde_json::from_str(&fs::read_to_string(&pairs).unwrap()).unwrap();
@@ -252,8 +260,16 @@ fn check(data: &Path, set: &str, settings: &[&str]) -> (Value, bool) {
 
 /// `data check` finds what each set is known to hold, and nothing else.
 #[test]
+#[ignore = "needs RLHF_TEST_DATA: gsm8k, pref-hh-harmless-test, pref-polite-synthetic, sentiment-vader-human, text-names, text-tinyshakespeare"]
 fn the_traps_of_every_data_set_are_found() {
-    let Some(data) = data() else { return };
+    let data = data(&[
+        "gsm8k",
+        "pref-hh-harmless-test",
+        "pref-polite-synthetic",
+        "sentiment-vader-human",
+        "text-names",
+        "text-tinyshakespeare",
+    ]);
     let faults = |report: &Value| {
         let names = [
             "bad_rows",

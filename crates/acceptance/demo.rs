@@ -33,7 +33,10 @@ fn run(setting: &Setting<'_>) -> Result<Outcome> {
 fn fit(setting: &Setting<'_>, objective: &str, seed: u32) -> Result<PathBuf> {
     let folder = setting.scratch.join(format!("{objective}-{seed}"));
     let catalog = setting.session.registry.catalog();
-    let objective = catalog.methods.objective(objective).context("no such objective")?;
+    let objective = catalog
+        .methods
+        .objective(objective)
+        .context("no such objective")?;
     let mut layers = small_world::layers(catalog, setting.scratch, &objective)?;
     layers.set(&format!("train.seed={seed}"))?;
     setting.session.fit(&layers.resolve()?, &folder)?;

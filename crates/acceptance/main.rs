@@ -3,6 +3,8 @@
 //! A suite trains and evaluates through [`rlhf_experiment`], as the program does, and says which
 //! requirements were reached. Each is a file beside this one and a line in [`suite::SUITES`].
 
+#![forbid(unsafe_code)]
+
 mod bag_of_words;
 mod demo;
 mod harmless;

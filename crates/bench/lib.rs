@@ -4,6 +4,8 @@
 //! [`measure`] says seconds, tokens a second, and the share of what the machine's matrix products
 //! reach in the same process.
 
+#![forbid(unsafe_code)]
+
 mod machine;
 mod operations;
 mod peak;

@@ -53,6 +53,8 @@
 //! # let _ = objective;
 //! ```
 
+#![forbid(unsafe_code)]
+
 pub use rlhf_data as data;
 pub use rlhf_dpo as dpo;
 pub use rlhf_eval as eval;

@@ -1,5 +1,7 @@
 //! The `rlhf` command.
 
+#![forbid(unsafe_code)]
+
 mod args;
 mod commands;
 mod help;
@@ -45,6 +47,7 @@ fn run() -> anyhow::Result<ExitCode> {
 }
 
 /// What the commands share: what is built in, the hub as environment variables say, and bars on stderr.
+#[expect(clippy::disallowed_methods, reason = "this is the command line")]
 fn session() -> Session {
     Session {
         registry: Registry::default(),

@@ -1,7 +1,8 @@
 //! A data set whose items are read when a step asks for them.
 
 use crate::pieces::{Documents, Spool};
-use crate::reader::{Item, liked, together};
+use crate::reader::{liked, together};
+use crate::wanted::Item;
 use crate::{Error, Limits, Notes, Reader, Result, Rooms, Row, Store, Wanted};
 use rlhf_objective::{Items, Prompt, Response, Sequences};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,7 +1,7 @@
 //! What rows say of their answers, and what those who use a row need of it.
 
-use crate::reader::Item;
 use crate::shapes::Written;
+use crate::wanted::Item;
 use crate::{Error, Fields, Labels, Notes, Result, Row};
 use serde_json::{Map, Value};
 use std::fmt::Debug;

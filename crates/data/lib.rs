@@ -17,6 +17,8 @@
 //! assert_eq!(rows[0].fields["topic"], 3);
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod chat;
 mod check;
 mod corpus;
@@ -39,8 +41,8 @@ mod shapes;
 mod source;
 mod split;
 mod store;
-mod turns;
 mod unused;
+mod wanted;
 
 pub use chat::Template;
 pub use check::{Check, Report};
@@ -53,12 +55,11 @@ pub use formats::{Documents, Format, LONGEST_ROW, Reading};
 pub use judged::Need;
 pub use labels::{Annotators, Doubt, LabelName, LabelValues, LabelWords, Labels, Word};
 pub use limits::{Limits, Rooms};
-pub use notes::Notes;
-pub use reader::{OnBadRow, Reader, Settings, Wanted};
+pub use notes::{Notes, Readers};
+pub use reader::{LossOn, OnBadRow, Reader, Settings};
 pub use row::Row;
 pub use shapes::{Chat, PairsOf, Shape};
 pub use source::{Source, rows};
 pub use split::{HeldOut, Keys, Split};
 pub use store::Store;
-pub use turns::LossOn;
-pub use unused::Readers;
+pub use wanted::Wanted;

@@ -1,8 +1,29 @@
 //! What was done to rows to make them usable.
 
-use crate::unused::{self, Readers};
 use serde::Serialize;
 use std::collections::BTreeSet;
+
+/// Names of fields that usually belong to a prompt.
+const LIKE_PROMPTS: [&str; 7] = [
+    "system",
+    "system_prompt",
+    "system_message",
+    "history",
+    "instruction",
+    "context",
+    "documents",
+];
+
+/// Who reads the fields of a row that no text is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Readers {
+    /// Nobody.
+    #[default]
+    Nobody,
+    /// A reward may.
+    Reward,
+}
 
 /// Counts of what was done, and where it was done first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -176,7 +197,37 @@ impl Notes {
         .filter(|(count, ..)| *count > 0)
         .map(|(count, one, more)| format!("{count} {}", if count == 1 { one } else { more }))
         .chain(self.ignored_fields.iter().cloned())
-        .chain(unused::sentence(&self.unused_fields, self.readers))
+        .chain(unused_sentence(&self.unused_fields, self.readers))
         .collect()
     }
+}
+
+/// What is to be said of fields that no text is made of.
+pub(crate) fn unused_sentence(names: &BTreeSet<String>, readers: Readers) -> Option<String> {
+    if names.is_empty() {
+        return None;
+    }
+    let list = |names: Vec<&String>| {
+        let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+        quoted.join(", ")
+    };
+    let prompts = names
+        .iter()
+        .filter(|name| LIKE_PROMPTS.contains(&name.as_str()));
+    let prompts: Vec<_> = prompts.collect();
+    let advice = match prompts.is_empty() {
+        true => String::new(),
+        false => format!(
+            "; if {} belongs to the prompt, write it there, or give conversations",
+            list(prompts)
+        ),
+    };
+    let reward = match readers {
+        Readers::Nobody => "",
+        Readers::Reward => "; a reward may read them",
+    };
+    Some(format!(
+        "fields that no prompt or completion is made of: {}{reward}{advice}",
+        list(names.iter().collect())
+    ))
 }

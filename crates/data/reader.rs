@@ -1,10 +1,17 @@
 //! Rows to sequences.
 
+mod turns;
+
+pub use turns::LossOn;
+
 use crate::encode::{Vocabulary, prompt_of};
 use crate::judged::Judged;
 use crate::shapes::{Piece, Said, Shape, Writer, Written, has};
-use crate::unused::{Asked, Readers, Unused};
-use crate::{Chat, Error, Fields, Labels, Limits, LossOn, Need, Notes, PairsOf, Result, Row};
+use crate::unused::{Asked, Unused};
+use crate::wanted::Item;
+use crate::{
+    Chat, Error, Fields, Labels, Limits, Need, Notes, PairsOf, Readers, Result, Row, Wanted,
+};
 use rayon::prelude::*;
 use rlhf_objective::{Pairs, Prompt, Response, Sequences};
 use serde::{Deserialize, Serialize};
@@ -19,33 +26,6 @@ pub enum OnBadRow {
     Error,
     /// It is left out and counted.
     Skip,
-}
-
-/// What is wanted of rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
-    /// Prompts to answer.
-    Prompts,
-    /// Preference pairs.
-    Pairs,
-    /// Documents, or prompts with their completions.
-    Demonstrations,
-    /// Prompts with their completions.
-    Completions,
-    /// Prompts with completions judged one by one; the label stays a field of the prompt.
-    Unpaired,
-}
-
-impl Wanted {
-    /// What rows of a shape are for, where nothing else is said.
-    pub(crate) fn of(shape: Shape) -> Self {
-        match shape {
-            Shape::Text | Shape::Completion => Self::Demonstrations,
-            Shape::Prompt => Self::Prompts,
-            Shape::Preference | Shape::ImplicitPreference | Shape::Scored => Self::Pairs,
-            Shape::Unpaired => Self::Unpaired,
-        }
-    }
 }
 
 /// How rows become tokens.
@@ -93,15 +73,6 @@ impl Settings {
             loss_on: LossOn::All,
         }
     }
-}
-
-/// A prompt and the responses that belong together.
-#[derive(Debug)]
-pub(crate) struct Item {
-    pub(crate) prompt: Prompt,
-    pub(crate) responses: Vec<Response>,
-    /// Of a completion that is judged by itself: whether it was liked.
-    pub(crate) liked: Option<bool>,
 }
 
 /// Turns rows into tokens of one checkpoint.

@@ -3,34 +3,11 @@
 use crate::chat::{ARGUMENTS, TOOLS};
 use crate::shapes::{Shape, has};
 use crate::{Fields, Need, Notes, Row, Wanted};
-use serde::Serialize;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-
-/// Names of fields that usually belong to a prompt.
-const LIKE_PROMPTS: [&str; 7] = [
-    "system",
-    "system_prompt",
-    "system_message",
-    "history",
-    "instruction",
-    "context",
-    "documents",
-];
-
-/// Who reads the fields of a row that no text is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Readers {
-    /// Nobody.
-    #[default]
-    Nobody,
-    /// A reward may.
-    Reward,
-}
 
 /// What is asked of rows.
 pub(crate) struct Asked<'a> {
@@ -130,36 +107,6 @@ fn read_instead<'a>(row: &Row, asked: &Asked<'a>, name: &str) -> Option<Cow<'a, 
     ignored.then(|| other.as_str().into())
 }
 
-/// What is to be said of such fields.
-pub(crate) fn sentence(names: &BTreeSet<String>, readers: Readers) -> Option<String> {
-    if names.is_empty() {
-        return None;
-    }
-    let list = |names: Vec<&String>| {
-        let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-        quoted.join(", ")
-    };
-    let prompts = names
-        .iter()
-        .filter(|name| LIKE_PROMPTS.contains(&name.as_str()));
-    let prompts: Vec<_> = prompts.collect();
-    let advice = match prompts.is_empty() {
-        true => String::new(),
-        false => format!(
-            "; if {} belongs to the prompt, write it there, or give conversations",
-            list(prompts)
-        ),
-    };
-    let reward = match readers {
-        Readers::Nobody => "",
-        Readers::Reward => "; a reward may read them",
-    };
-    Some(format!(
-        "fields that no prompt or completion is made of: {}{reward}{advice}",
-        list(names.iter().collect())
-    ))
-}
-
 /// Whether text of a row is made of a field, or the field says how.
 fn is_used(row: &Row, fields: &Fields, name: &str) -> bool {
     let bare = name.strip_suffix("_ids").unwrap_or(name);
@@ -191,6 +138,8 @@ fn is_conversation(value: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Readers;
+    use crate::notes::unused_sentence;
     use serde_json::json;
     use std::path::Path;
 
@@ -239,12 +188,12 @@ mod tests {
             ["text"]
         );
         let names = ["id".to_string(), "system".into()].into();
-        let said = sentence(&names, Readers::Reward).unwrap();
+        let said = unused_sentence(&names, Readers::Reward).unwrap();
         assert!(
             said.contains("`id`, `system`; a reward may read them; if `system` belongs"),
             "{said}"
         );
-        let said = sentence(&names, Readers::Nobody).unwrap();
+        let said = unused_sentence(&names, Readers::Nobody).unwrap();
         assert!(!said.contains("reward"), "{said}");
         let pair = |more: &str| json!({"prompt": "x", "chosen": "a", "rejected": "b", more: "c"});
         for (row, wanted, ignored, other) in [

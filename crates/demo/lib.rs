@@ -10,6 +10,8 @@
 //! assert!(rlhf_demo::FILES.iter().any(|(path, _)| *path == "model/model.safetensors"));
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod gold;
 mod grammar;
 mod shipped;

@@ -10,6 +10,8 @@
 //!
 //! [`Kto`] learns from single answers, liked or not.
 
+#![forbid(unsafe_code)]
+
 mod batch;
 mod config;
 #[cfg(test)]

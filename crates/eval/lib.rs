@@ -17,6 +17,8 @@
 //! assert!(points[1].outcomes[0].reward > points[0].outcomes[0].reward);
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod best_of_n;
 mod bootstrap;
 mod distinct;

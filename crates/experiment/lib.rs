@@ -8,6 +8,8 @@
 //! A [`Session`] holds what all runs of a program share. Its [`Registry`] lists the methods by name; what
 //! a program adds to it can be named in settings as any other.
 
+#![forbid(unsafe_code)]
+
 mod before_after;
 mod catalog;
 mod changes;

@@ -23,6 +23,8 @@
 //!   printed nor written.
 //! - Two processes that want one file wait for each other.
 
+#![forbid(unsafe_code)]
+
 mod cache;
 mod checksum;
 mod choose;

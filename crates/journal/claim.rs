@@ -98,6 +98,34 @@ impl Claim {
     }
 }
 
+impl Journal {
+    /// A new run in `folder`, which is created if missing.
+    ///
+    /// # Errors
+    /// If another process writes to the folder, it holds a run and `existing` refuses, holds something
+    /// else, or cannot be written.
+    pub fn create(folder: &Path, existing: Existing) -> Result<Self> {
+        Claim::new(folder, existing)?.create()
+    }
+
+    /// Whether [`create`](Self::create) would agree to write to `folder`; nothing is changed.
+    ///
+    /// # Errors
+    /// As there, as far as it can be known without writing.
+    pub fn check(folder: &Path, existing: Existing) -> Result<()> {
+        check(folder, existing)
+    }
+
+    /// Continues the run in `folder` after `step` steps: lines of later steps are removed, and so
+    /// is what a crash left unfinished.
+    ///
+    /// # Errors
+    /// If another process writes to the folder, there is no run, or its files cannot be written.
+    pub fn resume(folder: &Path, step: usize) -> Result<Self> {
+        Claim::again(folder)?.resume(step)
+    }
+}
+
 /// The first of `base/objective-000`, `base/objective-001`, … that does not exist.
 #[must_use]
 pub fn next_free(base: &Path, objective: &str) -> PathBuf {

@@ -1,6 +1,5 @@
 //! The writer of a run folder.
 
-use crate::claim::{self, Claim};
 use crate::files::{UNFINISHED, append, replace_folder, write_atomic};
 use crate::lock::Lock;
 use crate::{Error, Result};
@@ -53,32 +52,6 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// A new run in `folder`, which is created if missing.
-    ///
-    /// # Errors
-    /// If another process writes to the folder, it holds a run and `existing` refuses, holds something
-    /// else, or cannot be written.
-    pub fn create(folder: &Path, existing: Existing) -> Result<Self> {
-        Claim::new(folder, existing)?.create()
-    }
-
-    /// Whether [`create`](Self::create) would agree to write to `folder`; nothing is changed.
-    ///
-    /// # Errors
-    /// As there, as far as it can be known without writing.
-    pub fn check(folder: &Path, existing: Existing) -> Result<()> {
-        claim::check(folder, existing)
-    }
-
-    /// Continues the run in `folder` after `step` steps: lines of later steps are removed, and so
-    /// is what a crash left unfinished.
-    ///
-    /// # Errors
-    /// If another process writes to the folder, there is no run, or its files cannot be written.
-    pub fn resume(folder: &Path, step: usize) -> Result<Self> {
-        Claim::again(folder)?.resume(step)
-    }
-
     pub(crate) fn open(folder: PathBuf, lock: Lock) -> Result<Self> {
         let file = |name: &str| append(&folder.join(name));
         Ok(Self {
@@ -252,6 +225,7 @@ fn write_line(file: &mut File, path: &Path, value: &impl Serialize) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Claim;
     use crate::{checkpoints, last_checkpoint, metrics, next_free};
 
     #[test]

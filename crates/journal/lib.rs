@@ -20,6 +20,8 @@
 //! Lines are appended and flushed as they happen; whole files and folders appear under their names
 //! only when complete.
 
+#![forbid(unsafe_code)]
+
 mod claim;
 mod error;
 mod files;

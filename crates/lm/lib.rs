@@ -1,5 +1,7 @@
 //! Language models: the networks and the tokenizer of a checkpoint folder. No RL is known here.
 
+#![forbid(unsafe_code)]
+
 mod asked;
 pub mod bodies;
 mod checkpoint;
@@ -44,13 +46,13 @@ pub use restricted::Restricted;
 pub use tokenizer::Tokenizer;
 pub use tokenizer_config::special_tokens;
 
-/// A folder of test data, if there is one; else says so.
+/// A folder of the test data, for tests that are ignored unless they are asked for.
 #[cfg(test)]
-#[allow(clippy::print_stderr)]
-pub(crate) fn test_data(folder: &str) -> Option<std::path::PathBuf> {
-    let Some(data) = std::env::var_os("RLHF_TEST_DATA") else {
-        eprintln!("skipped: RLHF_TEST_DATA is not set, so there is no {folder}");
-        return None;
-    };
-    Some(std::path::Path::new(&data).join(folder))
+#[expect(clippy::disallowed_methods, reason = "a test finds its data")]
+pub(crate) fn test_data(folder: &str) -> std::path::PathBuf {
+    let data = std::env::var_os("RLHF_TEST_DATA")
+        .expect("RLHF_TEST_DATA is not set: set it to the folder of the test data");
+    let path = std::path::Path::new(&data).join(folder);
+    assert!(path.is_dir(), "RLHF_TEST_DATA has no folder {folder}");
+    path
 }

@@ -183,6 +183,7 @@ fn check(
 mod tests {
     use super::*;
     use rlhf_objective::{Finish, Prompt, Response};
+    use rlhf_tensor::{Rng, Stream};
 
     fn sequences() -> Sequences {
         let prompts = vec![Prompt::from_ids(vec![1, 2, 3]), Prompt::from_ids(vec![4])];
@@ -222,6 +223,67 @@ mod tests {
         assert_eq!(Packed::scored(&s, 10, 8, Some(6)).unwrap().rows, [0]);
         assert!(Packed::scored(&sequences(), 10, 5, None).is_ok());
         assert!(Packed::scored(&sequences(), 10, 4, None).is_err());
+    }
+
+    /// Of any batch every token that predicts another is read, once, and nothing else: each prompt that has
+    /// a response whole, each response but for its last token. So a network reads as many rows as there are
+    /// such tokens, whatever the lengths.
+    #[test]
+    fn nothing_is_padded() {
+        for seed in 0..200 {
+            let mut rng = Rng::new(seed, Stream::Data, 0, 0);
+            let mut ids = |most| -> Vec<u32> {
+                let length = 1 + rng.below(most);
+                (0..length).map(|_| rng.below(9) as u32).collect()
+            };
+            let prompts: Vec<_> = (0..5).map(|_| Prompt::from_ids(ids(12))).collect();
+            let answers: Vec<_> = (0..9).map(|_| (ids(5)[0] as usize % 5, ids(20))).collect();
+            let answers = answers
+                .into_iter()
+                .map(|(p, ids)| Response::new(p, ids, Finish::Length));
+            let s = Sequences::new(prompts, answers.collect()).unwrap();
+            let packed = Packed::new(&s, 9, 32).unwrap();
+
+            let answered = |p: &usize| s.responses().iter().any(|y| y.prompt == *p);
+            let of_prompts = (0..5).filter(answered).map(|p| s.prompts()[p].ids.clone());
+            let of_responses = s
+                .responses()
+                .iter()
+                .map(|y| y.ids[..y.ids.len() - 1].to_vec());
+            let read: Vec<Vec<u32>> = of_prompts.chain(of_responses).collect();
+            let rows: usize = read.iter().map(Vec::len).sum();
+            assert_eq!((packed.tokens.len(), packed.positions.len()), (rows, rows));
+            // The segments cover the rows, and hold these tokens.
+            let mut end = 0;
+            let mut held: Vec<Vec<u32>> = Vec::new();
+            for segment in &packed.segments {
+                assert_eq!(segment.range.start, end);
+                end = segment.range.end;
+                held.push(packed.tokens[segment.range.clone()].to_vec());
+            }
+            assert_eq!(end, rows);
+            let mut read: Vec<_> = read.into_iter().filter(|ids| !ids.is_empty()).collect();
+            read.sort();
+            held.sort();
+            assert_eq!(held, read);
+            // One answer a response token, at the row that reads the token before it.
+            assert_eq!(
+                (packed.rows.len(), packed.targets.len()),
+                (s.tokens(), s.tokens())
+            );
+            let mut at = 0;
+            for (index, y) in s.responses().iter().enumerate() {
+                for (t, target) in y.ids.iter().enumerate() {
+                    let before = match t {
+                        0 => *s.prompt_of(index).ids.last().unwrap(),
+                        t => y.ids[t - 1],
+                    };
+                    assert_eq!(packed.tokens[packed.rows[at]], before);
+                    assert_eq!(packed.targets[at], *target);
+                    at += 1;
+                }
+            }
+        }
     }
 
     #[test]

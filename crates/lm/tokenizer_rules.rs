@@ -101,7 +101,7 @@ fn other_start(config: &TokenizerConfig, library: &Library, layout: Layout) -> O
     let asked = config.add_bos?;
     let by_class = layout == Layout::Whole
         && (config.class.as_deref()).is_some_and(|class| !BYTE_LEVEL.contains(&class));
-    let does = !crate::tokenizer::prefix(library).is_empty();
+    let does = !prefix(library).is_empty();
     (by_class && does != asked).then(|| {
         format!(
             "{FILE}: `add_bos_token` = {asked} is not applied: tokenizer.json says which tokens stand \
@@ -206,4 +206,17 @@ impl<'a> Tokens<'a> {
         added.map_err(|error| Error::invalid(&config.path, error))?;
         Ok(())
     }
+}
+
+/// What a text gains at its start when special tokens are added.
+pub(crate) fn prefix(library: &Library) -> Vec<u32> {
+    let encode = |special| library.encode_fast("a", special);
+    let (Ok(whole), Ok(plain)) = (encode(true), encode(false)) else {
+        return Vec::new();
+    };
+    let (whole, plain) = (whole.get_ids(), plain.get_ids());
+    let start = whole
+        .windows(plain.len().max(1))
+        .position(|ids| ids == plain);
+    whole[..start.unwrap_or(0)].to_vec()
 }

@@ -27,6 +27,8 @@
 //! assert_eq!(log_probs.sums().unwrap().to_vec().unwrap(), [-3.0, -0.5]);
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod action_values;
 mod beta;
 mod decoder;
@@ -48,11 +50,13 @@ mod pairs;
 mod parameter_set;
 mod ragged;
 mod rollouts;
+mod row_gradients;
+mod rows;
 mod sequences;
 mod tilt;
 mod wrapper;
 
-pub use action_values::{ActionValues, RowGradients, RowValues};
+pub use action_values::{ActionValues, RowValues};
 pub use beta::{Adaptive, Beta, Bound, Observed, Target};
 pub use decoder::{Decoder, Start, check_gather, gathered};
 pub use error::{Error, Result};
@@ -61,7 +65,7 @@ pub use items::{Items, NoSettings, PerStep};
 pub use kl::{AgainstPrior, exact_kl};
 pub use link::log_sigmoid;
 pub use local::LocalKl;
-pub use log_dist::{Draw, LogDist, Visit};
+pub use log_dist::{Draw, LogDist, Visit, rows_copied};
 pub use mapped::MappedDecoder;
 pub use network::{Network, OutputGrads, Outputs, Purpose, Want, rows_at_once};
 pub use objective::{
@@ -71,6 +75,7 @@ pub use pairs::{Pairs, PairsWithPrior};
 pub use parameter_set::{ParameterInfo, ParameterSet};
 pub use ragged::{PerSeq, PerToken};
 pub use rollouts::{Rollouts, Scored};
+pub use row_gradients::RowGradients;
 pub use sequences::{Finish, Prompt, Response, Sequences};
 pub use tilt::tilt;
 pub use wrapper::NetworkWrapper;

@@ -1,10 +1,11 @@
 //! Whole log-distributions, row by row, where they were computed.
 
+use crate::rows::{check_rows, check_tokens, check_vocab};
 use crate::{Error, Result, RowGradients};
 use rlhf_tensor::cpu::{self, LogRows, RowGradient, RowSummary};
 use serde::Serialize;
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 
 /// Rows of log-distributions over V tokens, nats: for each row V scores, and the number by which
 /// they exceed the log-probabilities. A network lends the logits it has rather than copy them.
@@ -18,6 +19,17 @@ pub struct LogDist<'a> {
     /// Of a decoder, computed when they are asked for: drawing does not need them.
     log_sums: OnceCell<Vec<f32>>,
     vocab: usize,
+}
+
+thread_local! {
+    static COPIED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// How many rows of log-distributions this thread has copied to the host so far: those that somebody asked
+/// for. A run whose prior neither draws nor mixes on the host copies none.
+#[must_use]
+pub fn rows_copied() -> usize {
+    COPIED.get()
 }
 
 /// Who is shown log-distributions as a batch is read: each time the next of the N response tokens,
@@ -130,6 +142,7 @@ impl<'a> LogDist<'a> {
     /// The log-probabilities of every row, one row behind the other: [rows, V], nats.
     #[must_use]
     pub fn to_vec(&self) -> Vec<f32> {
+        COPIED.set(COPIED.get() + self.rows());
         let rows = self.scores.chunks_exact(self.vocab).zip(self.log_sums());
         rows.flat_map(|(row, log_sum)| row.iter().map(move |x| x - log_sum))
             .collect()
@@ -145,6 +158,7 @@ impl<'a> LogDist<'a> {
     /// Replaces `into` by the scores, [rows, V]: log-probabilities up to a constant a row. For
     /// decoders that change rows on the host.
     pub fn copy_scores(&self, into: &mut Vec<f32>) {
+        COPIED.set(COPIED.get() + self.rows());
         into.clear();
         into.extend_from_slice(&self.scores);
     }
@@ -254,38 +268,6 @@ impl<'a> LogDist<'a> {
     pub(crate) fn check_alike(&self, other: &LogDist<'_>) -> Result<()> {
         check_rows(other.rows(), self.rows())?;
         check_vocab(other.vocab, self.vocab)
-    }
-}
-
-pub(crate) fn check_vocab(got: usize, expected: usize) -> Result<()> {
-    if got == expected {
-        return Ok(());
-    }
-    Err(Error::Size {
-        what: "vocabulary entries",
-        expected,
-        got,
-    })
-}
-
-pub(crate) fn check_rows(got: usize, expected: usize) -> Result<()> {
-    if got == expected {
-        return Ok(());
-    }
-    Err(Error::Size {
-        what: "rows of log-distributions",
-        expected,
-        got,
-    })
-}
-
-pub(crate) fn check_tokens(tokens: &[u32], rows: usize, vocab: usize) -> Result<()> {
-    check_rows(tokens.len(), rows)?;
-    match tokens.iter().find(|token| **token as usize >= vocab) {
-        None => Ok(()),
-        Some(token) => Err(Error::Unsupported(format!(
-            "token {token} is not in the vocabulary of {vocab}"
-        ))),
     }
 }
 

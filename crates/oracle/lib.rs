@@ -18,6 +18,8 @@
 //! assert!((backup.log_policy[0].exp() - 0.731_058_578_630).abs() < 1e-12);
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod backup;
 mod best_of_n;
 mod error;

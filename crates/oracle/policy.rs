@@ -1,7 +1,7 @@
 //! A distribution over tokens at every prefix.
 
 use crate::tree::spaced;
-use crate::{Child, Error, Problem, Result, Tree, counting, soft_backup};
+use crate::{Child, Error, Result, Tree, counting, soft_backup};
 
 /// A distribution over the next token at every incomplete prefix of a tree: a policy or a prior.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,24 +78,6 @@ impl Policy {
             vocab: tree.vocab(),
             log_dist: counting(tree.prefixes().len() * tree.vocab()),
         }
-    }
-
-    /// π(y) ∝ weight(y), from one log-weight a response: token by token, the share of the weight
-    /// that lies behind each token. With it, the log of the total weight.
-    ///
-    /// # Panics
-    /// If there is not one log-weight a response, or all are −∞.
-    #[must_use]
-    pub fn from_responses(tree: &Tree, log_weights: &[f64]) -> (Self, f64) {
-        let problem = Problem {
-            prior: Self::counting(tree),
-            tree: tree.clone(),
-            rewards: log_weights.to_vec(),
-            beta: 1.0,
-        };
-        let solution = problem.solve();
-        let log_z = solution.log_z();
-        (solution.policy, log_z)
     }
 
     /// The weighted arithmetic mean (1 − w)·self + w·other of the token probabilities.

@@ -41,6 +41,26 @@ impl Solution {
     }
 }
 
+impl Policy {
+    /// π(y) ∝ weight(y), from one log-weight a response: token by token, the share of the weight
+    /// that lies behind each token. With it, the log of the total weight.
+    ///
+    /// # Panics
+    /// If there is not one log-weight a response, or all are −∞.
+    #[must_use]
+    pub fn from_responses(tree: &Tree, log_weights: &[f64]) -> (Self, f64) {
+        let problem = Problem {
+            prior: Self::counting(tree),
+            tree: tree.clone(),
+            rewards: log_weights.to_vec(),
+            beta: 1.0,
+        };
+        let solution = problem.solve();
+        let log_z = solution.log_z();
+        (solution.policy, log_z)
+    }
+}
+
 impl Problem {
     /// A problem with one reward a response, in the tree's order.
     ///

@@ -4,6 +4,8 @@
 //! sample(decoder, prompts) → Sampled → score(network, prior, sampled) → Rollouts
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod networks;
 mod role;
 mod sampler;

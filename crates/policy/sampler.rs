@@ -263,6 +263,27 @@ mod tests {
         assert_ne!(first.sequences.responses(), step.sequences.responses());
     }
 
+    /// A response is the same whoever its neighbours are: other prompts in the other places, longer or
+    /// shorter, or none after it. Another place, or another seed, is another response.
+    #[test]
+    fn what_is_drawn_does_not_depend_on_the_neighbours() {
+        let mut network = Bigram::random(5, Storage::Frozen, 3);
+        let mut of = |lengths: &[usize], seed| {
+            let text = |_: &[u32]| String::new();
+            let sampling = Sampling { seed, ..sampling() };
+            let mut decoder = network.decoder().unwrap();
+            let sampled = sample(&mut *decoder, &prompts(lengths), &sampling, &text).unwrap();
+            let ids = sampled.sequences.responses().iter().map(|y| y.ids.clone());
+            ids.collect::<Vec<_>>()
+        };
+        let first = of(&[1, 5, 2, 8, 3], 11);
+        let second = of(&[6, 5, 4, 1, 7], 11);
+        assert_eq!(first[3..6], second[3..6]);
+        assert_eq!(of(&[6, 5], 11)[3..6], first[3..6]);
+        assert_ne!(of(&[5, 5], 11)[..3], first[3..6]);
+        assert_ne!(of(&[1, 5, 2, 8, 3], 12)[3..6], first[3..6]);
+    }
+
     /// How many rows each step read.
     struct Counted<'a>(Box<dyn Decoder + 'a>, Vec<usize>);
 

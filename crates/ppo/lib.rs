@@ -7,6 +7,8 @@
 //! advantages over the whole rollout, and a few epochs of [`policy_losses`] and [`value_losses`]
 //! follow.
 
+#![forbid(unsafe_code)]
+
 mod batch;
 mod config;
 mod gae;

@@ -8,6 +8,8 @@
 //! | [`Mixture`] | closeness to a mean of two of them |
 //! | [`Smoothed`] | closeness to one that now and then says any token |
 
+#![forbid(unsafe_code)]
+
 mod counting;
 mod demonstrations;
 mod flat;

@@ -14,6 +14,8 @@
 //! Policy gradients can also pay the KL in the loss, token by token ([`KlPlacement`]); then they rest
 //! elsewhere.
 
+#![forbid(unsafe_code)]
+
 mod baseline;
 mod config;
 mod gradient;

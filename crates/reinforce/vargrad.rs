@@ -205,6 +205,28 @@ mod tests {
         assert!((f64::from(value(&method, &batch).0) - exact).abs() < 1e-5 * exact);
     }
 
+    /// β meets a log-ratio in `tilt` alone, which at a β of 0 forgets the prior, whatever it says.
+    #[test]
+    fn where_nothing_is_paid_a_prior_may_forbid_everything() {
+        let method = VarGrad::new(VarGradConfig::default()).unwrap();
+        let under = |prior: f32| {
+            let mut scored = scored(&GROUPS);
+            scored.beta = 0.0;
+            let sequences = &scored.rollouts.sequences;
+            let all = PerToken::from_vec(vec![prior; sequences.tokens()], sequences.offsets());
+            scored.rollouts.prior_log_probs = all.unwrap();
+            let batch = VarGradBatch::new(scored).unwrap();
+            let numbers = vec![-0.5; batch.sequences.tokens()];
+            let outputs = Outputs::new(&batch.sequences, numbers, None, None).unwrap();
+            let loss = method.loss(&outputs, &batch).unwrap();
+            loss.value.to_scalar::<f32>().unwrap()
+        };
+        // What is left is half the variance of the scores.
+        let loss = under(f32::NEG_INFINITY);
+        assert!(loss.is_finite() && loss > 0.0, "{loss}");
+        assert_eq!(loss, under(-1.0));
+    }
+
     #[test]
     fn minibatches_are_whole_groups_and_cover_an_epoch() {
         let mut method = VarGrad::new(VarGradConfig {

@@ -22,6 +22,8 @@
 //! assert!(rlhf_report::table(&[point]).contains("ppo-kl-000"));
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod axis;
 mod growth;
 mod kl_reward;

@@ -258,6 +258,11 @@ pub(crate) fn time_limit(kind: &str, seconds: f64) -> Result<Duration> {
     }
 }
 
+/// Whether the operating system will find the program, which looks in the folders of PATH.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "where programs are is no setting of ours"
+)]
 fn exists(name: &str) -> bool {
     if name.contains(std::path::MAIN_SEPARATOR) {
         return Path::new(name).is_file();
@@ -306,17 +311,20 @@ mod tests {
         }
     }
 
+    /// Python writes each line at once where this variable says so.
     #[test]
-    #[allow(clippy::print_stderr)]
+    fn output_is_asked_not_to_be_buffered() {
+        let script = r#"while read -r line; do echo "$PYTHONUNBUFFERED"; done"#;
+        assert_eq!(scores(&mut shell(script, 2, 30.0)).unwrap(), [1.0; 5]);
+    }
+
+    #[test]
+    #[ignore = "needs python3"]
     fn a_python_program_sees_the_row_and_need_not_flush() {
         let script = "import json, sys\n\
             for line in sys.stdin:\n    r = json.loads(line)\n    \
             print(json.dumps({'score': r['row']['topic'] + len(r['prompt']) / 100}))";
         let program = ["python3", "-c", script].map(String::from);
-        if !exists("python3") {
-            eprintln!("skipped: there is no python3");
-            return;
-        }
         let mut reward = Command::new(&program, 2, 30.0).unwrap();
         assert_eq!(scores(&mut reward).unwrap(), [7.07, 7.07, 7.07, 8.07, 8.07]);
     }

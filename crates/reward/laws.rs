@@ -2,7 +2,7 @@
 
 use crate::{Learned, Normalization, RewardTable, Rule, Rules, Token, Weighted};
 use rlhf_lm::{Backend, Heads, LoadOptions, Recompute, Tokenizer};
-use rlhf_objective::{Finish, Prompt, Response, Sequences, laws};
+use rlhf_objective::{Finish, Prompt, Response, Reward, Sequences, laws};
 use rlhf_tensor::{Rng, Storage, Stream};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -113,4 +113,8 @@ fn a_learned_reward_keeps_the_laws() {
     std::fs::write(Normalization::path(&reward), scale.to_json()).unwrap();
     let mut scaled = Learned::load(&reward, Backend::F32).unwrap();
     laws::reward(&mut scaled, &batch()).unwrap();
+    let found = scaled.score(&batch()).unwrap().to_vec().unwrap();
+    for (found, raw) in found.iter().zip(&scores) {
+        assert!((found - (2.0 * raw + 0.5)).abs() < 1e-6, "{found} of {raw}");
+    }
 }

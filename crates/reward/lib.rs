@@ -18,6 +18,8 @@
 //! assert_eq!(reward.score(&sequences).unwrap().to_vec().unwrap(), [0.5]);
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod answer;
 mod bradley_terry;
 mod calibration;

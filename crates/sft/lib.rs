@@ -1,6 +1,8 @@
 //! Supervised fine-tuning: fits a network to demonstrations by maximum likelihood. It makes the
 //! checkpoint a run starts from, and the frozen network behind the `demonstrations` prior.
 
+#![forbid(unsafe_code)]
+
 mod batch;
 mod config;
 mod learner;

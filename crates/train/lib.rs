@@ -41,6 +41,8 @@
 //!
 //! `off_policy_tests.rs` does so on a tree of which every answer is known.
 
+#![forbid(unsafe_code)]
+
 mod clock;
 mod epochs;
 mod error;

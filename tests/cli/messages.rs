@@ -142,7 +142,7 @@ const MESSAGES: &[(&str, i32, &str)] = &[
     (
         "train --dry-run --model model --reward length:1 --data good.jsonl --prior model \
          --set prior.smoothing=0.1",
-        1,
+        2,
         "prior.smoothing means nothing to a prior of kind \"reference\"",
     ),
     (

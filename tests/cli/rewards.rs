@@ -1,6 +1,6 @@
 //! Every kind of reward in a run.
 
-use crate::program::{rlhf, rows, text};
+use crate::program::{done, rlhf, rows, text};
 use crate::{endpoint, folder};
 use serde_json::Value;
 use std::fs;
@@ -142,25 +142,104 @@ fn words(body: &Value) -> Option<(u16, String)> {
     Some((200, serde_json::json!(counts?).to_string()))
 }
 
+/// The responses of the last run that were cut, as rows with the fields of their questions, and their
+/// scores. (The text of one that ended does not say so.)
+fn scored_samples(folder: &Path) -> Vec<f64> {
+    let samples = rows(&fs::read_to_string(folder.join("run/samples.jsonl")).unwrap());
+    let cut: Vec<&Value> = samples
+        .iter()
+        .filter(|row| row["finish"] == "length")
+        .collect();
+    let answers = cut.iter().map(|row| {
+        let answer = if row["prompt"] == "1 2" {
+            serde_json::json!(4)
+        } else {
+            "5".into()
+        };
+        let row = serde_json::json!({"prompt": row["prompt"], "completion": row["response"],
+            "answer": answer});
+        format!("{row}\n")
+    });
+    fs::write(folder.join("said.jsonl"), answers.collect::<String>()).unwrap();
+    assert!(cut.len() > 3, "{samples:?}");
+    cut.iter()
+        .map(|row| row["score"].as_f64().unwrap())
+        .collect()
+}
+
+/// A number of each of these responses, as `rlhf score` has it.
+fn said(folder: &Path, name: &str, arguments: &[&str]) -> Vec<f64> {
+    let arguments = [&["score", "--input", "said.jsonl"], arguments].concat();
+    let lines = rows(&done(folder, &arguments));
+    lines
+        .iter()
+        .map(|line| line[name].as_f64().unwrap())
+        .collect()
+}
+
+/// The scores that a run learned from are what the reward is worth, found another way.
 #[test]
 fn every_kind_of_reward_trains() {
     let world = world();
     let folder = world.path();
+    let completions = || {
+        let text = fs::read_to_string(folder.join("said.jsonl")).unwrap();
+        rows(&text)
+            .into_iter()
+            .map(|row| (row["completion"].as_str().unwrap().to_string(), row))
+    };
+    let by = |rule| said(folder, "score", &["--reward", rule]);
+    let both = |of: fn(f64, f64) -> f64| {
+        let pairs = by("one/final").into_iter().zip(by("two/final"));
+        pairs.map(|(a, b)| of(a, b)).collect::<Vec<f64>>()
+    };
+    let log_probs = |model| said(folder, "log_prob", &["--model", model]);
     let judge = "while read -r line; do case $line in *'\"answer\":4'*) echo 1;; *) echo '{\"score\": 0.5}';; esac; done";
     fs::write(folder.join("judge.sh"), judge).unwrap();
-    for reward in [
-        "one/final",
-        "mean:one/final,two/final",
-        "min:one/final,two/final",
-        "mean-std:one/final,two/final",
-        "implicit:dpo/final,model,0.1",
-        "answer:3",
-        "command:sh judge.sh",
-        &endpoint::serve(repeat(words as endpoint::Answer)).0,
-    ] {
+    let served = &endpoint::serve(repeat(words as endpoint::Answer)).0;
+    type Worth<'a> = &'a dyn Fn() -> Vec<f64>;
+    let cases: [(&str, Worth<'_>); 8] = [
+        ("one/final", &|| by("one/final")),
+        ("mean:one/final,two/final", &|| both(|a, b| (a + b) / 2.0)),
+        ("min:one/final,two/final", &|| both(f64::min)),
+        // The deviation of two numbers is half their distance.
+        ("mean-std:one/final,two/final", &|| both(f64::min)),
+        ("implicit:dpo/final,model,0.1", &|| {
+            let pairs = log_probs("dpo/final").into_iter().zip(log_probs("model"));
+            pairs
+                .map(|(policy, prior)| 0.1 * (policy - prior))
+                .collect()
+        }),
+        // The number behind the last 3, if it is the question's answer.
+        ("answer:3", &|| {
+            said(
+                folder,
+                "score",
+                &["--model", "model", "--reward", "answer:3"],
+            )
+        }),
+        ("command:sh judge.sh", &|| {
+            completions()
+                .map(|(_, row)| if row["answer"] == 4 { 1.0 } else { 0.5 })
+                .collect()
+        }),
+        (served, &|| {
+            completions()
+                .map(|(text, _)| text.split(' ').count() as f64)
+                .collect()
+        }),
+    ];
+    for (reward, worth) in cases {
         rewarded(folder, "model", reward);
         let config = fs::read_to_string(folder.join("run/config.toml")).unwrap();
         assert!(config.contains("[reward]"), "{reward}");
+        let found = scored_samples(folder);
+        for (found, worth) in found.iter().zip(worth()) {
+            assert!(
+                (found - worth).abs() < 1e-5,
+                "{reward}: {found} is not {worth}"
+            );
+        }
     }
 }
 

@@ -1,4 +1,5 @@
 //! A method of one's own, trained and evaluated: `cargo run --release --example own_method`.
+#![forbid(unsafe_code)]
 #![allow(clippy::print_stdout)]
 
 use rlhf::experiment::{Registry, Session};

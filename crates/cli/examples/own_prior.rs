@@ -1,4 +1,5 @@
 //! A prior of one's own, trained with: `cargo run --release --example own_prior`.
+#![forbid(unsafe_code)]
 #![allow(clippy::print_stdout)]
 
 use rlhf::experiment::{Registry, Session};

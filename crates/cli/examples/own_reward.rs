@@ -1,4 +1,5 @@
 //! A reward of one's own, trained for and measured by: `cargo run --release --example own_reward`.
+#![forbid(unsafe_code)]
 #![allow(clippy::print_stdout)]
 
 use rlhf::experiment::{Registry, Session};

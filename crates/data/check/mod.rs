@@ -201,11 +201,15 @@ impl Visit<'_> {
         };
         let (wanted, fields) = (self.wanted, &self.writer.fields);
         let mapped = self.mapped.get_or_insert_with(|| {
-            let wanted = wanted.or(found.map(Wanted::of)).unwrap_or(Wanted::Prompts);
+            let wanted = wanted
+                .or(found.map(Shape::wanted))
+                .unwrap_or(Wanted::Prompts);
             Mapped::new(fields, wanted, &row)
         });
         mapped.see(&row);
-        let wanted = wanted.or(found.map(Wanted::of)).unwrap_or(Wanted::Prompts);
+        let wanted = wanted
+            .or(found.map(Shape::wanted))
+            .unwrap_or(Wanted::Prompts);
         let (fields, needs) = (&self.writer.fields, &self.needs);
         self.unused.visit(
             &row,

@@ -12,7 +12,7 @@ pub use scored::PairsOf;
 
 pub(crate) use conversation::{Said, is_assistant};
 
-use crate::{Fields, Result, Row};
+use crate::{Fields, Result, Row, Wanted};
 use serde::Serialize;
 
 /// What a row holds.
@@ -36,6 +36,16 @@ pub enum Shape {
 }
 
 impl Shape {
+    /// What rows of this shape are for, where nothing else is said.
+    pub(crate) fn wanted(self) -> Wanted {
+        match self {
+            Self::Text | Self::Completion => Wanted::Demonstrations,
+            Self::Prompt => Wanted::Prompts,
+            Self::Preference | Self::ImplicitPreference | Self::Scored => Wanted::Pairs,
+            Self::Unpaired => Wanted::Unpaired,
+        }
+    }
+
     /// The shape of a row, if it has one.
     #[must_use]
     pub fn of(row: &Row, fields: &Fields) -> Option<Self> {

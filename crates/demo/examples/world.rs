@@ -5,6 +5,8 @@
 //! pairs by the gold score; part 0 is what is held out, 1 what is shipped to train on. `world demonstrations < SAMPLES`
 //! keeps of the responses to each prompt the one of the highest gold score.
 
+#![forbid(unsafe_code)]
+
 use rlhf_demo::{SEED, Texts, gold, lexicon, model_config, preference, tokenizer};
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -15,6 +17,7 @@ const REVIEWS: usize = 12_000;
 
 type Result<T> = std::result::Result<T, Box<dyn error::Error>>;
 
+#[expect(clippy::disallowed_methods, reason = "a program of its own")]
 fn main() -> Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();

@@ -2,4 +2,3 @@
 
 pub mod gpt2;
 pub mod table;
-mod table_decoder;

@@ -1,6 +1,5 @@
 //! A network of one row a state: what a policy is on a problem small enough to enumerate.
 
-use super::table_decoder::TableDecoder;
 use crate::asked::{check_range, check_row_gradients};
 use crate::checkpoint::{MODEL, Tensors};
 use crate::{Error, Model, Result, save};
@@ -13,8 +12,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::Path;
 
+mod decoder;
 mod shape;
 
+use decoder::TableDecoder;
 use shape::COMPLETE;
 pub use shape::{States, TableConfig};
 

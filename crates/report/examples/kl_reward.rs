@@ -1,5 +1,7 @@
 //! Points of the reward–KL plane, one JSON object a line, from stdin; their picture to stdout.
 
+#![forbid(unsafe_code)]
+
 use rlhf_journal::FrontierPoint;
 use std::io::{self, BufRead, Write};
 

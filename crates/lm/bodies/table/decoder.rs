@@ -1,6 +1,6 @@
 //! Drawing from a table.
 
-use super::table::{Rows, Table};
+use super::{Rows, Table};
 use rlhf_objective::{Decoder, Error, LogDist, Result, Start, check_gather};
 
 /// Live rows by the state each is in.

@@ -1,8 +1,9 @@
 //! Which part of a conversation is learned.
 
+use super::Reader;
 use crate::encode::{Encoded, prompt_of};
-use crate::reader::{Item, Reader};
 use crate::shapes::{Said, is_assistant};
+use crate::wanted::Item;
 use crate::{Notes, Result, Row};
 use rlhf_objective::Response;
 use serde::{Deserialize, Serialize};
