@@ -7,13 +7,13 @@ use rlhf_objective::{
     Beta, Draw, Finish, KlPenalty, Objective, Pairs, PerSeq, Prior, Prompt, Response, Result,
     Reward, Sequences, rows_copied,
 };
-use rlhf_policy::{ActorCritic, Sampling};
+use rlhf_policy::{Networks, Sampling, SavedNetwork};
 use rlhf_ppo::Ppo;
 use rlhf_prior::{Counting, Frozen, Mixture, Smoothed, Uniform};
 use rlhf_reinforce::{Baseline, KlPlacement, PolicyGradient, VarGrad, VarGradConfig};
 use rlhf_tensor::{AdamW, Storage};
 use rlhf_train::{
-    Interrupt, Method, Online, Optim, Progress, Prompts, Run, Schedule, State, Watch, offline,
+    Interrupt, Method, Observer, Online, Optim, Progress, Prompts, Run, Schedule, State, offline,
     online,
 };
 use std::collections::BTreeMap;
@@ -62,8 +62,10 @@ fn model(folder: &Path, storage: Storage, heads: Heads) -> Box<dyn Model> {
     rlhf_lm::load(folder, &options).unwrap()
 }
 
-fn policy(folder: &Path) -> ActorCritic {
-    ActorCritic::new(model(folder, Storage::Trainable, Heads::LanguageAndValue))
+fn policy(folder: &Path) -> Networks {
+    let model = model(folder, Storage::Trainable, Heads::LanguageAndValue);
+    let policy = SavedNetwork::new(model, |model, folder| model.save(folder));
+    Networks::policy(policy).with_value_head()
 }
 
 fn prior(kind: &str, folder: &Path) -> Box<dyn Prior> {
@@ -104,7 +106,7 @@ impl Reward for Twos {
 
 struct Nobody;
 
-impl Watch for Nobody {
+impl Observer for Nobody {
     fn step(&mut self, _: &Progress<'_>) {}
 }
 
@@ -141,11 +143,11 @@ fn pairs() -> Pairs {
 }
 
 /// A run of a method in a folder, to the end.
-fn train(method: &str, objective: &mut Objective, policy: &mut ActorCritic, folder: &Path) {
+fn train(method: &str, objective: &mut Objective, policy: &mut Networks, folder: &Path) {
     let mut journal = Journal::create(folder, Existing::Refuse).unwrap();
     let mut run = Run {
         journal: &mut journal,
-        watch: &mut Nobody,
+        observer: &mut Nobody,
         interrupt: &Interrupt::new(),
         start: State::default(),
         save_every: None,
@@ -191,7 +193,7 @@ fn train(method: &str, objective: &mut Objective, policy: &mut ActorCritic, fold
 fn by<M: Method>(
     mut method: M,
     objective: &mut Objective,
-    policy: &mut ActorCritic,
+    policy: &mut Networks,
     run: &mut Run<'_>,
 ) {
     let settings = Online {

@@ -12,7 +12,6 @@ use tracing::span::EnteredSpan;
 use tracing::{Span, info_span};
 
 /// Work of unknown length, from now until the value is dropped.
-#[must_use]
 pub(crate) fn busy(work: impl Into<String>) -> EnteredSpan {
     info_span!("busy", work = work.into()).entered()
 }
