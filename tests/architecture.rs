@@ -137,21 +137,25 @@ fn methods_reach_no_prior_no_reward_and_no_language_model() {
     }
 }
 
+/// The lines of a file that are code, before its tests.
+fn code(file: &Path) -> Vec<String> {
+    let text = fs::read_to_string(file).unwrap();
+    text.split("#[cfg(test)]\nmod tests")
+        .next()
+        .unwrap_or_default()
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .map(str::to_string)
+        .collect()
+}
+
 #[test]
-fn candle_and_unsafe_code_live_in_tensor_alone() {
-    for (name, (_, others)) in members() {
-        if name != "tensor" {
-            let candle = others
-                .iter()
-                .find(|other| other.starts_with("candle") || *other == "gemm");
-            assert_eq!(candle, None, "{name} depends on candle");
-        }
-    }
+fn unsafe_code_lives_in_device_alone() {
     let mut files = Vec::new();
     rust_files(&crates(), &mut files);
     for file in files
         .iter()
-        .filter(|file| !file.starts_with(crates().join("tensor")))
+        .filter(|file| !file.starts_with(crates().join("device")))
     {
         let text = fs::read_to_string(file).unwrap();
         let code = text
@@ -160,6 +164,56 @@ fn candle_and_unsafe_code_live_in_tensor_alone() {
         let found = code.enumerate().find(|(_, line)| line.contains("unsafe "));
         assert!(found.is_none(), "{}: {found:?}", file.display());
     }
+}
+
+/// candle is known to `tensor` alone, the library of products to `device` alone, and what `tensor` exports
+/// of candle is listed.
+#[test]
+fn candle_is_exported_by_name() {
+    for (name, (_, others)) in members() {
+        for other in others {
+            let owner = match other.as_str() {
+                "gemm" => "device",
+                other if other.starts_with("candle") => "tensor",
+                _ => continue,
+            };
+            assert_eq!(name, owner, "{name} depends on {other}");
+        }
+    }
+    let exports = code(&crates().join("tensor/lib.rs")).join(" ");
+    let exports: Vec<&str> = exports
+        .split("pub use candle")
+        .skip(1)
+        .filter_map(|rest| rest.split(';').next())
+        .collect();
+    assert!(!exports.is_empty());
+    for export in exports {
+        let whole = !export.contains("::") || export.contains("self") || export.contains('*');
+        assert!(!whole, "tensor exports all of candle{export}");
+    }
+}
+
+/// The engine and what it lends are generic over the device: one file of `lm` picks it, besides tests.
+#[test]
+fn devices_are_named_in_one_place() {
+    let mut files = Vec::new();
+    for folder in ["lm", "objective"] {
+        rust_files(&crates().join(folder), &mut files);
+    }
+    let naming = files.iter().filter(|file| {
+        let name = file.to_str().unwrap_or_default();
+        let test = name.contains("/tests") || name.ends_with("_tests.rs");
+        let word = |line: &String| {
+            let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_');
+            // candle has a `Device::Cpu` of its own.
+            words.any(|word| word == "cpu" || word == "Cpu") && !line.contains("Device::Cpu")
+        };
+        !test && code(file).iter().any(word)
+    });
+    let naming: Vec<_> = naming
+        .map(|file| file.strip_prefix(crates()).unwrap().display().to_string())
+        .collect();
+    assert_eq!(naming, ["lm/model.rs"]);
 }
 
 /// The kind of prior is matched in one file, and only the command line turns text into objects.
@@ -187,7 +241,7 @@ fn links_lead_somewhere() {
         "README.md",
         "CHANGELOG.md",
         "crates/README.md",
-        "crates/tensor/LOG.md",
+        "crates/device/LOG.md",
     ] {
         let path = root.join(page);
         let text = fs::read_to_string(&path).unwrap();

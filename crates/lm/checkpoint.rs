@@ -1,8 +1,8 @@
 //! Reading a checkpoint's tensors: one `model.safetensors`, or shards with an index.
 
 use crate::{Error, Result};
-use rlhf_tensor::cpu::NumbersMut;
-use rlhf_tensor::{MappedFile, ParameterSpec, Parameters, Storage};
+use rlhf_device::{Device, Dtype as Held, MappedFile};
+use rlhf_tensor::{ParameterId, ParameterSpec, Parameters};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -224,15 +224,20 @@ impl Tensors {
         self.entries.contains_key(name)
     }
 
-    /// Copies a tensor into `into`, of the same number of values, to the nearest number there is.
+    /// Copies a tensor into a parameter, of the same number of values, to the nearest number there is.
     /// Little of the file is in memory at a time, and none when it is done.
-    pub(crate) fn copy(&self, name: &str, mut into: NumbersMut<'_>) -> Result<()> {
-        let entry = self.entry(name, into.read().len())?;
+    pub(crate) fn copy<D: Device>(
+        &self,
+        name: &str,
+        into: &mut Parameters<D>,
+        id: ParameterId,
+    ) -> Result<()> {
+        let entry = self.entry(name, into.spec(id).shape.iter().product())?;
         let refuse = |message: String| {
             let message = format!("tensor `{name}` has the value {message}");
             Err(Error::invalid(&self.files[entry.file].0, message))
         };
-        let halved = matches!(into, NumbersMut::Bf16(_));
+        let halved = into.dtype(id) == Held::Bf16;
         self.pieces(entry, |start, values| {
             if let Some(x) = values.iter().find(|x| !x.is_finite()) {
                 return refuse(format!(
@@ -245,7 +250,7 @@ impl Tensors {
                     "{x:e}, which is beyond bf16: hold this network in f32"
                 ));
             }
-            into.write(start, values);
+            into.write(id, start, values);
             Ok(())
         })
     }
@@ -313,20 +318,16 @@ impl Tensors {
         Ok(())
     }
 
-    /// New parameters filled from these tensors, once [`check`](Self::check)ed.
-    pub(crate) fn parameters(
-        &self,
-        specs: Vec<ParameterSpec>,
-        storage: Storage,
-    ) -> Result<Parameters> {
-        let mut parameters = Parameters::new(specs, storage);
+    /// Fills parameters from these tensors, once [`check`](Self::check)ed. Those that are not there stay
+    /// as they are.
+    pub(crate) fn fill<D: Device>(&self, parameters: &mut Parameters<D>) -> Result<()> {
         for id in parameters.ids() {
             let name = parameters.spec(id).name.clone();
             if self.contains(&name) {
-                self.copy(&name, parameters.numbers_mut(id))?;
+                self.copy(&name, parameters, id)?;
             }
         }
-        Ok(parameters)
+        Ok(())
     }
 }
 

@@ -4,8 +4,8 @@ use crate::bodies::gpt2::{self, HEAD_WEIGHT, SCORE_WEIGHT, VALUE_BIAS, VALUE_WEI
 use crate::checkpoint::Tensors;
 use crate::save::{self, Companions};
 use crate::{Error, Gpt2Config, Plain, Result, ends, engine};
+use rlhf_device::{Cpu, Device, Precision};
 use rlhf_objective::{Network, NetworkWrapper};
-use rlhf_tensor::cpu::Precision;
 use rlhf_tensor::{Parameters, Storage};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -110,26 +110,44 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<Box<dyn Model>> {
     }
     let (config, ..) = ends::settle(folder, Gpt2Config::load(folder)?)?;
     let companions = Companions::read(folder)?;
-    let (config, parameters) = read_parameters(folder, config, options)?;
-    let network: Box<dyn Network> = match options.backend {
-        Backend::Engine(precision) => {
-            let (heads, temperature) = (options.heads, options.temperature);
-            let config = config.clone();
-            let network = engine::Gpt2::new(config, parameters, heads, temperature, precision);
-            Box::new(network.recomputing(options.recompute))
-        }
-        Backend::Plain => Box::new(Plain::new(
-            config.clone(),
-            parameters,
-            options.heads,
-            options.temperature,
-        )),
-    };
+    let (network, config) = network(folder, config, options)?;
     Ok(Box::new(Loaded {
         network,
         config,
         companions,
     }))
+}
+
+/// The network of a folder on the device of its backend: the one place that knows devices by name.
+fn network(
+    folder: &Path,
+    config: Gpt2Config,
+    options: &LoadOptions,
+) -> Result<(Box<dyn Network>, Gpt2Config)> {
+    match options.backend {
+        Backend::Engine(precision) => on_device(Cpu, precision, folder, config, options),
+        Backend::Plain => {
+            let (config, parameters) = read_parameters(Cpu, folder, config, options)?;
+            let (heads, temperature) = (options.heads, options.temperature);
+            let network = Plain::new(config.clone(), parameters, heads, temperature);
+            Ok((Box::new(network), config))
+        }
+    }
+}
+
+/// The engine's network on a device.
+fn on_device<D: Device>(
+    device: D,
+    precision: Precision,
+    folder: &Path,
+    config: Gpt2Config,
+    options: &LoadOptions,
+) -> Result<(Box<dyn Network>, Gpt2Config)> {
+    let (config, parameters) = read_parameters(device, folder, config, options)?;
+    let (heads, temperature) = (options.heads, options.temperature);
+    let network =
+        engine::Transformer::new(config.clone(), parameters, heads, temperature, precision);
+    Ok((Box::new(network.recomputing(options.recompute)), config))
 }
 
 /// Writes a folder with a random network (see [`initialize`](gpt2::initialize)) of the
@@ -154,11 +172,12 @@ pub fn init(config: &Path, seed: u64, folder: &Path) -> Result<()> {
 }
 
 /// The parameters of a folder, and its configuration as they leave it.
-fn read_parameters(
+fn read_parameters<D: Device>(
+    device: D,
     folder: &Path,
     config: Gpt2Config,
     options: &LoadOptions,
-) -> Result<(Gpt2Config, Parameters)> {
+) -> Result<(Gpt2Config, Parameters<D>)> {
     let model = Tensors::open_model(folder)?;
     let (config, new_head) = match options.heads {
         Heads::Score if !model.contains(SCORE_WEIGHT) => match options.storage {
@@ -174,7 +193,8 @@ fn read_parameters(
         .cloned()
         .partition(|spec| elsewhere.contains(&spec.name.as_str()));
     model.check(&trunk, &[HEAD_WEIGHT])?;
-    let mut parameters = model.parameters(specs, options.storage)?;
+    let mut parameters = Parameters::on(device, specs, options.storage);
+    model.fill(&mut parameters)?;
     if options.heads.has_vocabulary() && config.tied && model.contains(HEAD_WEIGHT) {
         check_tied(folder, &model)?;
     }
@@ -185,7 +205,7 @@ fn read_parameters(
         critic.check(&value, &[])?;
         for spec in &value {
             if let Some(id) = parameters.id(&spec.name) {
-                critic.copy(&spec.name, parameters.numbers_mut(id))?;
+                critic.copy(&spec.name, &mut parameters, id)?;
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::{
     test_data, testing,
 };
 use rlhf_objective::{Finish, OutputGrads, Prompt, Response, Sequences, Want};
-use rlhf_tensor::{AdamW, Storage};
+use rlhf_tensor::{AdamW, Parameters, Storage};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -17,7 +17,8 @@ fn plain(folder: &Path) -> Plain {
     let specs = gpt2::specs(&config, Heads::Language);
     let tensors = Tensors::open_model(folder).unwrap();
     tensors.check(&specs, &[]).unwrap();
-    let parameters = tensors.parameters(specs, Storage::Frozen).unwrap();
+    let mut parameters = Parameters::new(specs, Storage::Frozen);
+    tensors.fill(&mut parameters).unwrap();
     Plain::new(config, parameters, Heads::Language, 1.0)
 }
 

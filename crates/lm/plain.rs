@@ -14,8 +14,7 @@ use rlhf_objective::{
     ActionValues, Decoder, LogDist, Network, OutputGrads, Outputs, ParameterSet, Purpose, Result,
     RowGradients, Sequences, Want,
 };
-use rlhf_tensor::candle_nn::ops;
-use rlhf_tensor::{D, Device, ParameterId, Parameters, Tensor, Var};
+use rlhf_tensor::{D, Device, ParameterId, Parameters, Tensor, Var, ops};
 use std::ops::Range;
 
 /// A GPT-2 (Radford et al. 2019) on any batch of segments.
@@ -314,7 +313,7 @@ impl Network for Plain {
         check_row_gradients(&rows, gradients, read.hidden.dim(0)?, self.vocab())?;
         let hidden = read.hidden.narrow(0, rows.start, rows.len())?;
         let shape = (rows.len(), self.vocab());
-        let gradients = Tensor::from_slice(gradients.as_host(), shape, &Device::Cpu)?;
+        let gradients = Tensor::from_slice(&gradients.to_host(), shape, &Device::Cpu)?;
         let weighed = (self.head(&read.weights, &hidden)? * gradients)?.sum_all()?;
         if let Some(read) = &mut self.last {
             read.rows = Some(match read.rows.take() {

@@ -2,23 +2,31 @@
 
 use crate::log_dist::{check_rows, check_tokens, check_vocab};
 use crate::{Error, LogDist, Result};
-use rlhf_tensor::cpu;
+use rlhf_device::Rows;
 use std::borrow::Cow;
 
 /// Q(x, y₍<t₎, a) of every token a, row by row, in units of the reward: [rows, V], where it was computed.
 /// Like [`LogDist`] it is a handle with row operations.
 #[derive(Debug, Clone)]
-pub struct ActionValues<'a> {
-    values: Cow<'a, [f32]>,
-    vocab: usize,
+pub struct ActionValues<'a>(Rows<'a>);
+
+/// Of rows that a device lends.
+impl<'a> From<Rows<'a>> for ActionValues<'a> {
+    fn from(rows: Rows<'a>) -> Self {
+        Self(rows)
+    }
 }
 
 /// A gradient with respect to rows of V numbers, [rows, V]: of log-distributions with respect to their
 /// scores, of action values with respect to themselves.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RowGradients {
-    rows: Vec<f32>,
-    vocab: usize,
+pub struct RowGradients(Rows<'static>);
+
+/// Of rows that lie where they were computed.
+impl From<Rows<'static>> for RowGradients {
+    fn from(rows: Rows<'static>) -> Self {
+        Self(rows)
+    }
 }
 
 /// One number a row, and the gradient of their weighted sum.
@@ -26,16 +34,14 @@ pub struct RowGradients {
 pub struct RowValues {
     /// \[rows\], in units of the reward.
     pub values: Vec<f32>,
-    derivatives: Vec<f32>,
-    vocab: usize,
+    derivatives: Rows<'static>,
 }
 
 impl RowValues {
-    fn of(results: cpu::RowResults, vocab: usize) -> Self {
+    fn of((values, derivatives): (Vec<f32>, Rows<'static>)) -> Self {
         Self {
-            values: results.values,
-            derivatives: results.derivatives,
-            vocab,
+            values,
+            derivatives,
         }
     }
 
@@ -44,7 +50,7 @@ impl RowValues {
     /// # Errors
     /// If there is not one number a row.
     pub fn gradient(self, upstream: &[f32]) -> Result<RowGradients> {
-        RowGradients::weighted(self.derivatives, self.vocab, upstream)
+        RowGradients::weighted(self.derivatives, upstream)
     }
 }
 
@@ -56,13 +62,13 @@ impl<'a> ActionValues<'a> {
     pub fn new(values: impl Into<Cow<'a, [f32]>>, vocab: usize) -> Result<Self> {
         let values = values.into();
         whole_rows("action values", values.len(), vocab)?;
-        Ok(Self { values, vocab })
+        Ok(Self(Rows::new(values, vocab)))
     }
 
     /// How many rows there are.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.values.len() / self.vocab
+        self.0.rows()
     }
 
     /// Q of one token a row: \[rows\].
@@ -70,9 +76,8 @@ impl<'a> ActionValues<'a> {
     /// # Errors
     /// If there is not one token a row, or one is not in the vocabulary.
     pub fn gather(&self, tokens: &[u32]) -> Result<Vec<f32>> {
-        check_tokens(tokens, self.rows(), self.vocab)?;
-        let rows = self.values.chunks_exact(self.vocab).zip(tokens);
-        Ok(rows.map(|(row, token)| row[*token as usize]).collect())
+        check_tokens(tokens, self.rows(), self.0.vocab())?;
+        Ok(self.0.gather(tokens))
     }
 
     /// The gradient of Σ `upstream`·[`gather`](Self::gather) with respect to Q.
@@ -80,12 +85,9 @@ impl<'a> ActionValues<'a> {
     /// # Errors
     /// As there, or if there is not one number a row.
     pub fn gather_gradient(&self, tokens: &[u32], upstream: &[f32]) -> Result<RowGradients> {
-        check_tokens(tokens, self.rows(), self.vocab)?;
+        check_tokens(tokens, self.rows(), self.0.vocab())?;
         check_rows(upstream.len(), self.rows())?;
-        let mut rows = vec![0.0; self.values.len()];
-        let each = rows.chunks_exact_mut(self.vocab).zip(tokens).zip(upstream);
-        each.for_each(|((row, token), upstream)| row[*token as usize] = *upstream);
-        RowGradients::new(rows, self.vocab)
+        Ok(Rows::one_hot(tokens, upstream, self.0.vocab()).into())
     }
 
     /// The soft value of each row under a prior, β·log Σ_a p₀(a)·exp(Q(a)/β) (Haarnoja et al. 2017,
@@ -97,8 +99,8 @@ impl<'a> ActionValues<'a> {
     /// If rows or vocabularies differ, or β is negative.
     pub fn soft_value(&self, prior: &LogDist<'_>, beta: f64) -> Result<RowValues> {
         self.check(prior, beta)?;
-        let results = cpu::soft_value_rows(&self.values, prior.on_host(), beta as f32, self.vocab);
-        Ok(RowValues::of(results, self.vocab))
+        let found = self.0.soft_value(prior.as_rows(), beta as f32);
+        Ok(RowValues::of(found))
     }
 
     /// The expected tilt of each row, Σ_a π(a)·(β·(log π(a) − log p₀(a)) − Q(a)): what an actor
@@ -115,14 +117,14 @@ impl<'a> ActionValues<'a> {
     ) -> Result<RowValues> {
         self.check(policy, beta)?;
         policy.check_alike(prior)?;
-        let (policy, prior) = (policy.on_host(), prior.on_host());
-        let results = cpu::expected_tilt_rows(policy, prior, &self.values, beta as f32, self.vocab);
-        Ok(RowValues::of(results, self.vocab))
+        let (policy, prior) = (policy.as_rows(), prior.as_rows());
+        let found = policy.expected_tilt(prior, Some(&self.0), beta as f32);
+        Ok(RowValues::of(found))
     }
 
     fn check(&self, rows: &LogDist<'_>, beta: f64) -> Result<()> {
         check_rows(rows.rows(), self.rows())?;
-        check_vocab(rows.vocab(), self.vocab)?;
+        check_vocab(rows.vocab(), self.0.vocab())?;
         if beta >= 0.0 && beta.is_finite() {
             return Ok(());
         }
@@ -139,29 +141,25 @@ impl RowGradients {
     /// If they are no whole rows.
     pub fn new(rows: Vec<f32>, vocab: usize) -> Result<Self> {
         whole_rows("gradients of rows", rows.len(), vocab)?;
-        Ok(Self { rows, vocab })
+        Ok(Self(Rows::new(rows, vocab)))
     }
 
     /// Each row of derivatives times its number.
-    pub(crate) fn weighted(mut rows: Vec<f32>, vocab: usize, upstream: &[f32]) -> Result<Self> {
-        whole_rows("gradients of rows", rows.len(), vocab)?;
-        check_rows(upstream.len(), rows.len() / vocab)?;
-        for (row, upstream) in rows.chunks_exact_mut(vocab).zip(upstream) {
-            row.iter_mut().for_each(|x| *x *= upstream);
-        }
-        Ok(Self { rows, vocab })
+    pub(crate) fn weighted(rows: Rows<'static>, upstream: &[f32]) -> Result<Self> {
+        check_rows(upstream.len(), rows.rows())?;
+        Ok(Self(rows.scaled(upstream)))
     }
 
     /// How many rows there are.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.rows.len() / self.vocab
+        self.0.rows()
     }
 
     /// V.
     #[must_use]
     pub fn vocab(&self) -> usize {
-        self.vocab
+        self.0.vocab()
     }
 
     /// Adds the gradient of another loss with respect to the same rows.
@@ -170,22 +168,27 @@ impl RowGradients {
     /// If rows or vocabularies differ.
     pub fn add(&mut self, other: &Self) -> Result<()> {
         check_rows(other.rows(), self.rows())?;
-        check_vocab(other.vocab, self.vocab)?;
-        let pairs = self.rows.iter_mut().zip(&other.rows);
-        pairs.for_each(|(sum, next)| *sum += next);
+        check_vocab(other.vocab(), self.vocab())?;
+        self.0.add(&other.0);
         Ok(())
     }
 
     /// The numbers on the host, [rows, V].
     #[must_use]
     pub fn to_vec(&self) -> Vec<f32> {
-        self.rows.clone()
+        self.to_host().into_owned()
     }
 
     /// The same, for a network on the host that takes them.
     #[must_use]
-    pub fn as_host(&self) -> &[f32] {
-        &self.rows
+    pub fn to_host(&self) -> Cow<'_, [f32]> {
+        self.0.to_host()
+    }
+
+    /// Where they lie, for a network that takes them there.
+    #[must_use]
+    pub fn as_rows(&self) -> &Rows<'static> {
+        &self.0
     }
 }
 

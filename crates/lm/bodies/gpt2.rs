@@ -2,6 +2,7 @@
 
 use crate::{Gpt2Config, Heads};
 use rayon::prelude::*;
+use rlhf_device::Device;
 use rlhf_tensor::{ParameterId, ParameterSpec, Parameters, Rng, Stream};
 
 /// The value head's weight, [1, D].
@@ -156,7 +157,7 @@ impl Gpt2Ids {
     /// # Panics
     /// If they were made from something else.
     #[must_use]
-    pub fn new(config: &Gpt2Config, parameters: &Parameters) -> Self {
+    pub fn new<D: Device>(config: &Gpt2Config, parameters: &Parameters<D>) -> Self {
         let id = |name: &str| {
             parameters
                 .id(name)
@@ -198,7 +199,7 @@ impl Gpt2Ids {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rlhf_tensor::{Decay, Storage};
+    use rlhf_tensor::{Storage, WeightDecay};
     use serde_json::json;
 
     fn parameters(tied: bool, heads: Heads, seed: u64) -> (Gpt2Config, Parameters) {
@@ -235,7 +236,9 @@ mod tests {
     #[test]
     fn only_matrices_of_linear_layers_decay() {
         let (_, parameters) = parameters(false, Heads::LanguageAndValue, 1);
-        let decayed = parameters.specs().filter(|spec| spec.decay == Decay::Yes);
+        let decayed = parameters
+            .specs()
+            .filter(|spec| spec.decay == WeightDecay::Yes);
         let names: Vec<&str> = decayed.map(|spec| spec.name.as_str()).collect();
         assert_eq!(names.len(), 2 * 4 + 2);
         let linear = ["c_attn", "c_proj", "c_fc", "lm_head", "v_head"];

@@ -92,7 +92,8 @@ impl Table {
         let specs = specs(next.len() / vocab, vocab);
         let tensors = Tensors::open_model(folder)?;
         tensors.check(&specs, &[])?;
-        let mut parameters = tensors.parameters(specs, storage)?;
+        let mut parameters = Parameters::new(specs, storage);
+        tensors.fill(&mut parameters)?;
         let logits = parameters.id(LOGITS).expect("one of the two tables");
         for x in parameters.weights_mut(logits) {
             if *x == NEVER {
@@ -264,7 +265,8 @@ impl Network for Table {
         let logits = self.parameters.id(LOGITS).expect("one of the two tables");
         let mut all = self.parameters.gradients_mut();
         let into = all.get_mut(logits);
-        let rows = gradients.as_host().chunks(vocab).zip(&read.pairs[rows]);
+        let gradients = gradients.to_host();
+        let rows = gradients.chunks(vocab).zip(&read.pairs[rows]);
         for (row, (state, _)) in rows {
             let sums = into[state * vocab..][..vocab].iter_mut();
             sums.zip(row).for_each(|(sum, x)| *sum += x);

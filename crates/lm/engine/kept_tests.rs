@@ -1,13 +1,12 @@
 //! What is kept of a read serves its backward passes, and the same read again.
 
-use super::Gpt2;
-use super::tests::{batch, close, engine, engine_in, gradients, numbers};
+use super::tests::{Transformer, batch, close, engine, engine_in, gradients, numbers};
 use crate::{Heads, Recompute};
+use rlhf_device::Precision;
 use rlhf_objective::{Network, OutputGrads, Want};
-use rlhf_tensor::cpu::Precision;
 
 /// The gradient of each parameter.
-fn sums(engine: &Gpt2) -> Vec<Vec<f32>> {
+fn sums(engine: &Transformer) -> Vec<Vec<f32>> {
     let ids = engine.parameters.ids();
     let gradient = |id| engine.parameters.gradient(id).unwrap().to_vec();
     ids.map(gradient).collect()
@@ -74,8 +73,8 @@ fn the_same_read_twice_is_one() {
     let mut engine = new();
     let first = engine.read(&s, want).unwrap();
     // What the answer does not need again is spoilt to see whether it is computed again.
-    let spoil = |engine: &mut Gpt2| engine.readout.hidden[0] = f32::NAN;
-    let ran = |engine: &mut Gpt2| engine.readout.hidden[0].is_finite();
+    let spoil = |engine: &mut Transformer| engine.readout.hidden[0] = f32::NAN;
+    let ran = |engine: &mut Transformer| engine.readout.hidden[0].is_finite();
     let before = engine.readout.hidden[0];
     spoil(&mut engine);
     let second = engine.read(&s, want).unwrap();
@@ -89,7 +88,7 @@ fn the_same_read_twice_is_one() {
     fresh.backward(&g).unwrap();
     assert_eq!(sums(&engine), sums(&fresh));
     // After its backward pass, after another batch, a decoder or a move, it is.
-    type Between<'a> = &'a dyn Fn(&mut Gpt2);
+    type Between<'a> = &'a dyn Fn(&mut Transformer);
     let between: [Between; 4] = [
         &|_| (),
         &|engine| drop(engine.read(&other, want).unwrap()),

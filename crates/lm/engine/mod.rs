@@ -1,4 +1,5 @@
-//! GPT-2 with hand-written forward and backward passes on CPU kernels and preallocated memory.
+//! A transformer with hand-written forward and backward passes on a device's operations and preallocated
+//! memory. It is generic over the device and knows none by name.
 //!
 //! A read packs the batch, runs the trunk once and reads the heads off the rows that predict; a
 //! backward pass goes the same way back. Differentiation meets the loss at the network's outputs:
@@ -24,30 +25,30 @@ use crate::bodies::gpt2::Gpt2Ids;
 use crate::{Gpt2Config, Heads, Packed, Recompute};
 use heads::Readout;
 pub(crate) use heads::{CHUNK, KEPT, SCORED_CHUNKS};
+use rlhf_device::{Device, Precision, RowGradient};
 use rlhf_objective::{
     ActionValues, Decoder, Error, LogDist, Network, OutputGrads, Outputs, ParameterSet, Purpose,
     Result, RowGradients, Sequences, Visit, Want,
 };
 use rlhf_tensor::Parameters;
-use rlhf_tensor::cpu::{Precision, RowGradient};
 use std::ops::Range;
 use trunk::{Batch, Trunk, norm};
 
-/// A GPT-2 (Radford et al. 2019) on our kernels.
+/// A GPT-2 (Radford et al. 2019) on a device.
 #[derive(Debug)]
-pub struct Gpt2 {
+pub struct Transformer<D: Device> {
     config: Gpt2Config,
-    parameters: Parameters,
+    parameters: Parameters<D>,
     heads: Heads,
-    trunk: Trunk,
-    readout: Readout,
-    last: Option<Read>,
+    trunk: Trunk<D>,
+    readout: Readout<D>,
+    last: Option<Read<D>>,
 }
 
 /// The last read.
 #[derive(Debug)]
-struct Read {
-    batch: Batch,
+struct Read<D: Device> {
+    batch: Batch<D>,
     purpose: Purpose,
     /// What it found, and of which weights.
     log_probs: Vec<f32>,
@@ -57,7 +58,7 @@ struct Read {
     used: bool,
 }
 
-impl Read {
+impl<D: Device> Read<D> {
     /// Whether it is what reading these tokens again would be: a rollout is scored and then learned
     /// from, and no weight has moved in between.
     fn answers(&self, packed: &Packed, want: Want, version: u64) -> bool {
@@ -66,7 +67,7 @@ impl Read {
     }
 }
 
-impl Gpt2 {
+impl<D: Device> Transformer<D> {
     /// A network over `parameters`, which were made from [`specs`](crate::bodies::gpt2::specs) with
     /// the same configuration and heads. Logits are divided by `temperature` in every answer; the
     /// products of linear layers and of the vocabulary head are computed in `precision`, those of
@@ -74,7 +75,7 @@ impl Gpt2 {
     #[must_use]
     pub fn new(
         config: Gpt2Config,
-        parameters: Parameters,
+        parameters: Parameters<D>,
         heads: Heads,
         temperature: f64,
         precision: Precision,
@@ -102,15 +103,16 @@ impl Gpt2 {
     }
 
     /// Runs all but the heads over a batch.
-    fn run_trunk(&mut self, batch: &Batch, purpose: Purpose) {
+    fn run_trunk(&mut self, batch: &Batch<D>, purpose: Purpose) {
         let weights = self.parameters.weights();
         let stream = self.trunk.forward(weights, batch, purpose, |_, _| ());
         self.readout.take(weights, stream);
     }
 
     /// Runs the network over a batch.
-    fn run(&mut self, batch: Batch, purpose: Purpose) -> Read {
-        let log_probs = on_the_pool(|| {
+    fn run(&mut self, batch: Batch<D>, purpose: Purpose) -> Read<D> {
+        let device = self.parameters.device().clone();
+        let log_probs = device.run(|| {
             self.run_trunk(&batch, purpose);
             let weights = self.parameters.weights();
             self.readout.log_probs(weights, &batch.packed.targets)
@@ -119,7 +121,7 @@ impl Gpt2 {
     }
 
     /// What was read, once all rows are behind the heads.
-    fn found(&self, batch: Batch, purpose: Purpose, log_probs: Vec<f32>) -> Read {
+    fn found(&self, batch: Batch<D>, purpose: Purpose, log_probs: Vec<f32>) -> Read<D> {
         Read {
             batch,
             purpose,
@@ -138,7 +140,7 @@ impl Gpt2 {
     }
 }
 
-impl Network for Gpt2 {
+impl<D: Device> Network for Transformer<D> {
     fn vocab(&self) -> usize {
         self.config.vocab
     }
@@ -149,9 +151,10 @@ impl Network for Gpt2 {
         let version = self.parameters.version();
         let read = match last.filter(|last| last.answers(&packed, want, version)) {
             Some(last) => last,
-            None => self.run(Batch::new(packed), want.purpose),
+            None => self.run(Batch::new(self.parameters.device(), packed), want.purpose),
         };
-        let entropy = want.entropy.then(|| self.readout.entropies());
+        let device = self.parameters.device();
+        let entropy = want.entropy.then(|| self.readout.entropies(device));
         let (log_probs, numbers) = (read.log_probs.clone(), read.numbers.clone());
         self.last = Some(read);
         match self.heads {
@@ -165,24 +168,26 @@ impl Network for Gpt2 {
         let head = self.readout.vocabulary.ok_or_else(no_vocabulary)?;
         check_range(&rows, read.batch.packed.rows.len())?;
         check_weights(read.version, self.parameters.version())?;
-        let head = self.parameters.weights().matrix(head);
-        on_the_pool(|| self.readout.log_dist(head, rows))
+        let weights = self.parameters.weights();
+        let dist = || self.readout.log_dist(weights, head, rows);
+        Ok(weights.device().run(dist))
     }
 
     fn read_showing(&mut self, sequences: &Sequences, each: &mut Visit<'_>) -> Result<Outputs> {
         self.last = None;
         let packed = Packed::of(sequences, &self.config, self.heads)?;
         let head = self.readout.vocabulary.ok_or_else(no_vocabulary)?;
-        let (batch, purpose) = (Batch::new(packed), Purpose::Score);
-        on_the_pool(|| self.run_trunk(&batch, purpose));
-        self.readout.make_room();
+        let device = self.parameters.device().clone();
+        let (batch, purpose) = (Batch::new(&device, packed), Purpose::Score);
+        device.run(|| self.run_trunk(&batch, purpose));
+        self.readout.make_room(&device);
         let weights = self.parameters.weights();
         let mut log_probs = Vec::with_capacity(batch.packed.targets.len());
         for rows in self.readout.pieces() {
             let (readout, targets) = (&mut self.readout, &batch.packed.targets);
-            let piece = || readout.piece(weights.matrix(head), rows.clone(), targets);
-            log_probs.extend(on_the_pool(piece));
-            each(rows.clone(), self.readout.lent(rows)?)?;
+            let piece = || readout.piece(weights, head, rows.clone(), targets);
+            log_probs.extend(device.run(piece));
+            each(rows.clone(), self.readout.lent(&device, rows))?;
         }
         let read = self.found(batch, purpose, log_probs);
         let (log_probs, numbers) = (read.log_probs.clone(), read.numbers.clone());
@@ -195,8 +200,9 @@ impl Network for Gpt2 {
         let head = self.readout.vocabulary.ok_or_else(no_vocabulary)?;
         check_range(&rows, read.batch.packed.rows.len())?;
         check_weights(read.version, self.parameters.version())?;
-        let head = self.parameters.weights().matrix(head);
-        on_the_pool(|| self.readout.action_values(head, rows))
+        let weights = self.parameters.weights();
+        let values = || self.readout.action_values(weights, head, rows);
+        Ok(weights.device().run(values))
     }
 
     fn backward_rows(&mut self, rows: Range<usize>, gradients: &RowGradients) -> Result<()> {
@@ -211,12 +217,13 @@ impl Network for Gpt2 {
             self.config.vocab,
         )?;
         read.used = true;
-        on_the_pool(|| {
-            let (weights, mut into) = self.parameters.split();
-            let d_scores = gradients.as_host();
-            self.readout
-                .backward_rows(weights, &mut into, head, rows, d_scores);
-        });
+        let (weights, mut into) = self.parameters.split();
+        let into = (weights, &mut into);
+        let backward = || {
+            let d_scores = gradients.as_rows();
+            self.readout.backward_rows(into, head, rows, d_scores);
+        };
+        weights.device().run(backward);
         Ok(())
     }
 
@@ -232,17 +239,17 @@ impl Network for Gpt2 {
         let of_numbers = of_numbers(gradients, self.heads).as_deref();
         check_length(of_numbers, packed.rows.len())?;
         read.used = true;
-        on_the_pool(|| {
-            let (weights, mut into) = self.parameters.split();
-            let readout = &mut self.readout;
-            let d_rows = readout.backward(weights, &mut into, of_rows.as_deref(), of_numbers);
+        let (weights, mut into) = self.parameters.split();
+        let readout = &mut self.readout;
+        weights.device().run(|| {
+            let d_rows = readout.backward((weights, &mut into), of_rows.as_deref(), of_numbers);
             self.trunk.backward(weights, &mut into, &read.batch, d_rows);
         });
         Ok(())
     }
 
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
-        Ok(Box::new(decoder::Gpt2Decoder::new(self)?))
+        Ok(Box::new(decoder::CachedDecoder::new(self)?))
     }
 
     fn parameter_sets(&self) -> Vec<&dyn ParameterSet> {
@@ -252,12 +259,6 @@ impl Network for Gpt2 {
     fn parameter_sets_mut(&mut self) -> Vec<&mut dyn ParameterSet> {
         vec![&mut self.parameters]
     }
-}
-
-/// Runs a whole pass on one of rayon's threads: handing it over once costs less than handing over
-/// each of its many small pieces.
-fn on_the_pool<T: Send>(pass: impl FnOnce() -> T + Send) -> T {
-    rayon::scope(|_| pass())
 }
 
 fn check_length(gradient: Option<&[f32]>, expected: usize) -> Result<()> {

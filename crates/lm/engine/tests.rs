@@ -1,14 +1,15 @@
 //! The engine against the plain network, on random ragged batches.
 
-use super::Gpt2;
 use crate::bodies::gpt2;
 use crate::{Gpt2Config, Heads, Plain, testing};
+use rlhf_device::{Cpu, Precision};
 use rlhf_objective::{
     Finish, LogDist, Network, OutputGrads, Outputs, Prompt, Response, Sequences, Start, Want,
 };
-use rlhf_tensor::cpu::Precision;
 use rlhf_tensor::{Init, Parameters, Rng, Storage, Stream};
 use serde_json::{Value, json};
+
+pub(super) type Transformer = super::Transformer<Cpu>;
 
 fn config(changes: &Value) -> Gpt2Config {
     let mut config = json!({"model_type": "gpt2", "vocab_size": 61, "n_embd": 32, "n_head": 2,
@@ -98,7 +99,7 @@ fn compare(changes: &Value, heads: Heads, temperature: f64) {
 fn compare_in(chunk: Option<usize>, changes: &Value, heads: Heads, temperature: f64) {
     let config = config(changes);
     let what = format!("{changes} {heads:?} {temperature}");
-    let mut engine = Gpt2::new(
+    let mut engine = Transformer::new(
         config.clone(),
         parameters(&config, heads),
         heads,
@@ -187,14 +188,14 @@ fn heads_and_temperatures_agree_with_the_plain_network() {
     }
 }
 
-pub(super) fn engine(heads: Heads) -> Gpt2 {
+pub(super) fn engine(heads: Heads) -> Transformer {
     engine_in(Precision::F32, heads)
 }
 
-pub(super) fn engine_in(precision: Precision, heads: Heads) -> Gpt2 {
+pub(super) fn engine_in(precision: Precision, heads: Heads) -> Transformer {
     let config = config(&json!({"n_embd": 40, "n_head": 2}));
     let parameters = parameters(&config, heads);
-    Gpt2::new(config, parameters, heads, 1.3, precision)
+    Transformer::new(config, parameters, heads, 1.3, precision)
 }
 
 #[test]
@@ -226,7 +227,7 @@ fn micro_batches_add_up_to_the_batch() {
             parts.backward(&gradients).unwrap();
         }
         for id in whole.parameters.ids() {
-            let of = |network: &Gpt2| network.parameters.gradient(id).unwrap().to_vec();
+            let of = |network: &Transformer| network.parameters.gradient(id).unwrap().to_vec();
             let largest = of(&whole).iter().fold(1f32, |m, x| m.max(x.abs()));
             close(&of(&parts), &of(&whole), 1e-6 * largest, "accumulated");
         }

@@ -1,15 +1,17 @@
 //! What a process has one of: its allocator and its choice of instruction set.
 
+use rlhf_device::cpu::{Isa, instruction_sets, use_at_most};
+use rlhf_device::{Cpu, Precision, Watch};
 use rlhf_lm::bodies::gpt2;
-use rlhf_lm::engine::Gpt2;
 use rlhf_lm::{Backend, Gpt2Config, Heads, LoadOptions, Recompute};
 use rlhf_objective::{
     Decoder, Finish, Network, OutputGrads, ParameterSet, Prompt, Response, Sequences, Start, Want,
 };
-use rlhf_tensor::cpu::{Isa, Precision, instruction_sets, use_at_most};
-use rlhf_tensor::{AdamW, Parameters, Storage, Watch};
+use rlhf_tensor::{AdamW, Parameters, Storage};
 use serde_json::json;
 use std::sync::Mutex;
+
+type Transformer = rlhf_lm::engine::Transformer<Cpu>;
 
 #[global_allocator]
 static WATCH: Watch = Watch::new();
@@ -29,12 +31,12 @@ fn config() -> Gpt2Config {
     .unwrap()
 }
 
-fn network(precision: Precision) -> Gpt2 {
+fn network(precision: Precision) -> Transformer {
     let config = config();
     let heads = Heads::LanguageAndValue;
     let mut parameters = Parameters::new(gpt2::specs(&config, heads), Storage::Trainable);
     gpt2::initialize(&config, &mut parameters, 1);
-    Gpt2::new(config, parameters, heads, 1.0, precision)
+    Transformer::new(config, parameters, heads, 1.0, precision)
 }
 
 fn sequences() -> Sequences {
@@ -46,7 +48,7 @@ fn sequences() -> Sequences {
     Sequences::new(prompts, responses.collect()).unwrap()
 }
 
-fn step(network: &mut Gpt2, sequences: &Sequences) {
+fn step(network: &mut Transformer, sequences: &Sequences) {
     let outputs = network.read(sequences, Want::TRAIN.with_entropy()).unwrap();
     let ones = || Some(vec![1.0; sequences.tokens()]);
     drop(outputs);
@@ -172,7 +174,7 @@ fn held_in_bf16_on_any_instruction_set() {
 const BOTH: [Precision; 2] = [Precision::F32, Precision::Bf16];
 
 /// The network of these weights rounded to bf16, stored so or in f32.
-fn frozen(from: &Gpt2, storage: Storage, precision: Precision) -> Gpt2 {
+fn frozen(from: &Transformer, storage: Storage, precision: Precision) -> Transformer {
     let (config, from) = (config(), from.parameter_sets()[0]);
     let specs = gpt2::specs(&config, Heads::LanguageAndValue);
     let mut halves = Parameters::new(specs.clone(), Storage::FrozenBf16);
@@ -186,11 +188,11 @@ fn frozen(from: &Gpt2, storage: Storage, precision: Precision) -> Gpt2 {
         parameters.set(info.name, &values).unwrap();
     }
     assert_eq!(parameters.checksum(), halves.checksum());
-    Gpt2::new(config, parameters, Heads::LanguageAndValue, 1.0, precision)
+    Transformer::new(config, parameters, Heads::LanguageAndValue, 1.0, precision)
 }
 
 /// Scores of a decoding step.
-fn scores(network: &mut Gpt2) -> Vec<f32> {
+fn scores(network: &mut Transformer) -> Vec<f32> {
     let mut decoder = network.decoder().unwrap();
     let sequences = sequences();
     let start = Start {

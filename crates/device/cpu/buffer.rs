@@ -40,6 +40,18 @@ impl Buffer {
         }
         &mut self[..length]
     }
+
+    /// Grows to at least `length` floats, of which the first `kept` hold what they held.
+    ///
+    /// # Panics
+    /// If there are not so many to keep.
+    pub fn grow(&mut self, kept: usize, length: usize) {
+        if self.length < length {
+            let mut grown = Self::zeroed(length);
+            grown[..kept].copy_from_slice(&self[..kept]);
+            *self = grown;
+        }
+    }
 }
 
 /// Asks the system for pages of 2 MiB, where there is room for some: fewer are to be got, found and
@@ -111,5 +123,13 @@ mod tests {
         assert_eq!(buffer.at_least(2), [1.0; 2]);
         assert_eq!(buffer.at_least(40), [0.0; 40]);
         assert_eq!(buffer.len(), 40);
+        buffer.fill(3.0);
+        buffer.grow(2, 41);
+        assert_eq!(
+            (&buffer[..2], &buffer[2..]),
+            (&[3.0; 2][..], &[0.0; 39][..])
+        );
+        buffer.grow(0, 5);
+        assert_eq!(buffer[..2], [3.0; 2]);
     }
 }

@@ -1,8 +1,9 @@
 //! Attention of one new token a row to the keys and values of the tokens before it.
 
 use super::Buffer;
-use super::attention::{Heads, softmax};
+use super::attention::softmax;
 use super::simd::{LANES, dispatch, fma, isa};
+use crate::AttentionShape;
 use rayon::prelude::*;
 use std::cell::RefCell;
 
@@ -19,20 +20,20 @@ thread_local! {
 pub struct Cache {
     keys: Buffer,
     values: Buffer,
-    heads: Heads,
+    shape: AttentionShape,
     room: usize,
 }
 
 impl Cache {
     /// An empty cache for `layers` layers and at least `room` tokens.
     #[must_use]
-    pub fn new(layers: usize, heads: Heads, room: usize) -> Self {
+    pub fn new(layers: usize, shape: AttentionShape, room: usize) -> Self {
         let room = room.next_multiple_of(LANES);
-        let size = layers * heads.count * heads.width * room;
+        let size = layers * shape.heads * shape.head_width * room;
         Self {
             keys: Buffer::zeroed(size),
             values: Buffer::zeroed(size),
-            heads,
+            shape,
             room,
         }
     }
@@ -43,9 +44,14 @@ impl Cache {
         self.room
     }
 
+    /// D: the width of a key or value of all heads.
+    pub(crate) fn width(&self) -> usize {
+        self.shape.heads * self.shape.head_width
+    }
+
     /// Floats of one head of one layer.
     fn head_size(&self) -> usize {
-        self.room * self.heads.width
+        self.room * self.shape.head_width
     }
 
     /// Stores the key and value \[D\] of token `position` in a layer.
@@ -53,7 +59,11 @@ impl Cache {
     /// # Panics
     /// If they do not fit.
     pub fn put(&mut self, layer: usize, position: usize, key: &[f32], value: &[f32]) {
-        let Heads { count, width, .. } = self.heads;
+        let AttentionShape {
+            heads: count,
+            head_width: width,
+            ..
+        } = self.shape;
         assert!(key.len() == count * width && value.len() == key.len());
         let vectors = key.chunks(width).zip(value.chunks(width));
         for (mut head, (key, value)) in self.heads_mut(layer).zip(vectors) {
@@ -64,7 +74,7 @@ impl Cache {
     /// The heads of one layer.
     fn heads_mut(&mut self, layer: usize) -> impl Iterator<Item = CachedHead<'_>> {
         let size = self.head_size();
-        let range = layer * self.heads.count * size..(layer + 1) * self.heads.count * size;
+        let range = layer * self.shape.heads * size..(layer + 1) * self.shape.heads * size;
         let keys = self.keys[range.clone()].chunks_exact_mut(size);
         let both = keys.zip(self.values[range].chunks_exact_mut(size));
         both.map(|(keys, values)| CachedHead { keys, values })
@@ -173,15 +183,15 @@ pub struct CachedRow<'a> {
 pub fn attend_cached(
     rows: &mut [CachedRow<'_>],
     layer: usize,
-    heads: Heads,
+    shape: AttentionShape,
     qkv: &[f32],
     output: &mut [f32],
 ) {
-    let Heads {
-        count,
-        width,
+    let AttentionShape {
+        heads: count,
+        head_width: width,
         scale,
-    } = heads;
+    } = shape;
     let d = count * width;
     assert_eq!(
         (qkv.len(), output.len()),
@@ -222,9 +232,9 @@ mod tests {
     #[test]
     fn equals_attention_over_the_whole_sequence() {
         for (count, width, n) in [(1, 1, 1), (3, 20, 17), (2, 17, 33), (2, 64, 40)] {
-            let heads = Heads {
-                count,
-                width,
+            let shape = AttentionShape {
+                heads: count,
+                head_width: width,
                 scale: 0.3,
             };
             let d = count * width;
@@ -232,12 +242,12 @@ mod tests {
             let (mut want, mut log_sums) = (vec![0.0; n * d], vec![0.0; n * count]);
             attention(
                 &Segments::new([(0..n, None)]),
-                heads,
+                shape,
                 &qkv,
                 &mut want,
                 &mut log_sums,
             );
-            let mut cache = Cache::new(2, heads, n);
+            let mut cache = Cache::new(2, shape, n);
             assert!(cache.room() >= n);
             for (t, row) in qkv.chunks(3 * d).enumerate() {
                 // The first tokens as of a prompt, and the last of those once more.
@@ -252,7 +262,7 @@ mod tests {
                     cache: &mut cache,
                     position: t,
                 }];
-                attend_cached(&mut rows, 1, heads, row, &mut got);
+                attend_cached(&mut rows, 1, shape, row, &mut got);
                 for (got, want) in got.iter().zip(&want[t * d..]) {
                     assert!((got - want).abs() < 1e-5, "{got} {want}");
                 }

@@ -1,9 +1,10 @@
 //! Matrices laid out as the kernels read them: sixteen vectors side by side in 32-bit words, of which
 //! each holds a number or, rounded to bf16, two neighbours along the sum.
 
+use super::Numbers;
 use super::precision::{bf16_bits, widen};
 use super::simd::Isa;
-use super::{Numbers, Precision};
+use crate::Precision;
 
 /// Vectors packed side by side.
 pub(crate) const SIDE: usize = 16;

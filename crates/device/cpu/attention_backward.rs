@@ -1,10 +1,11 @@
 //! The backward pass of attention over segments.
 
-use super::attention::{Heads, Inputs, SCRATCH, check, grown, product, score, visible};
-use super::matmul::{Operand, Write};
+use super::attention::{Inputs, SCRATCH, check, grown, product, score, visible};
+use super::matmul::Operand;
 use super::segments::{Block, Segments};
 use super::simd::{Isa, dispatch, dot, exp, isa};
 use super::split::Shared;
+use crate::{AttentionShape, Write};
 use rayon::prelude::*;
 
 #[inline(always)]
@@ -47,7 +48,7 @@ pub struct Attended<'a> {
 /// If the sizes do not fit.
 pub fn attention_backward(
     segments: &Segments,
-    heads: Heads,
+    shape: AttentionShape,
     attended: Attended<'_>,
     d_output: &[f32],
     d_qkv: &mut [f32],
@@ -57,22 +58,22 @@ pub fn attention_backward(
         output,
         log_sums,
     } = attended;
-    check(segments, heads, qkv, output, log_sums);
+    check(segments, shape, qkv, output, log_sums);
     assert_eq!((d_qkv.len(), d_output.len()), (qkv.len(), output.len()));
     let isa = isa();
     let backward = Backward {
         isa,
         segments,
         attended,
-        inputs: Inputs { heads, qkv },
+        inputs: Inputs { shape, qkv },
         d_output,
     };
     let d_qkv = Shared::new(d_qkv);
     // Children add to their ancestors' keys and values, so a whole tree is one task per head.
-    (0..segments.trees.len() * heads.count)
+    (0..segments.trees.len() * shape.heads)
         .into_par_iter()
         .for_each(|task| {
-            let (tree, head) = (&segments.trees[task / heads.count], task % heads.count);
+            let (tree, head) = (&segments.trees[task / shape.heads], task % shape.heads);
             SCRATCH.with_borrow_mut(|(shares, gradients)| {
                 backward.tree(tree, head, shares, gradients, d_qkv);
             });
@@ -98,7 +99,7 @@ impl Backward<'_> {
         gradients: &mut Vec<f32>,
         d_qkv: Shared<'_>,
     ) {
-        let width = self.inputs.heads.width;
+        let width = self.inputs.shape.head_width;
         let ranges = tree
             .iter()
             .filter_map(|segment| self.segments.keys[*segment].last());
@@ -132,11 +133,11 @@ impl Backward<'_> {
         d_qkv: Shared<'_>,
     ) {
         let inputs = self.inputs;
-        let Heads {
-            count,
-            width,
+        let AttentionShape {
+            heads: count,
+            head_width: width,
             scale,
-        } = inputs.heads;
+        } = inputs.shape;
         let (rows, d) = (block.rows.len(), count * width);
         let (keys, columns) = self.segments.columns(block);
         let shares = grown(shares, rows * columns);

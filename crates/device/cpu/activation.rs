@@ -2,20 +2,7 @@
 
 use super::simd::{dispatch, exp, fma, isa, sigmoid};
 use super::split::over_rows;
-
-/// A nonlinearity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Nonlinearity {
-    /// x·Φ(x) by the tanh approximation (Hendrycks & Gimpel 2016, §2), which equals
-    /// x·σ(2√(2/π)(x + 0.044715x³)).
-    GeluNew,
-    /// x·Φ(x), with Φ to 1.5·10⁻⁷ (Abramowitz & Stegun 7.1.26).
-    Gelu,
-    /// max(x, 0), of slope 0 at 0.
-    Relu,
-    /// x·σ(x).
-    Silu,
-}
+use crate::Nonlinearity;
 
 /// 2√(2/π)
 const GELU_RATE: f32 = 1.595_769;

@@ -6,7 +6,8 @@ use super::pack::Vectors;
 use super::simd::{Isa, isa};
 use super::split::over_rows;
 use super::widened::{self, Layout};
-use super::{Buffer, Numbers, Precision};
+use super::{Buffer, Numbers};
+use crate::{Precision, Write};
 use gemm::Parallelism;
 use std::ops::Range;
 
@@ -127,15 +128,6 @@ impl<'a> View<'a> {
             ..self
         }
     }
-}
-
-/// What a product does with what the destination holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Write {
-    /// Overwrites it, unread.
-    Over,
-    /// Adds to it.
-    Add,
 }
 
 /// `c` ← (`c` +) `scale`·`a`·`b`, with all threads; `c` is row-major and contiguous. The result

@@ -1,10 +1,11 @@
 //! Causal attention over segments: a segment attends to itself, up to each row, and to the whole
 //! of its ancestors, whose keys and values are read where they lie.
 
-use super::matmul::{Operand, Write, raw};
+use super::matmul::{Operand, raw};
 use super::segments::{Block, Segments};
 use super::simd::{Isa, dispatch, exp, isa, max};
 use super::split::Shared;
+use crate::{AttentionShape, Write};
 use gemm::Parallelism;
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -13,17 +14,6 @@ use std::ops::Range;
 thread_local! {
     /// Attention shares of one block, and their gradients.
     pub(crate) static SCRATCH: RefCell<(Vec<f32>, Vec<f32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
-}
-
-/// The sizes of an attention layer.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Heads {
-    /// The number of heads.
-    pub count: usize,
-    /// The width of each; D = count · width.
-    pub width: usize,
-    /// What scores are multiplied by.
-    pub scale: f32,
 }
 
 #[inline(always)]
@@ -57,19 +47,19 @@ pub(crate) fn grown(scratch: &mut Vec<f32>, length: usize) -> &mut [f32] {
 /// Queries, keys and values [n, 3D] and the sizes to find one head's part in them.
 #[derive(Clone, Copy)]
 pub(crate) struct Inputs<'a> {
-    pub(crate) heads: Heads,
+    pub(crate) shape: AttentionShape,
     pub(crate) qkv: &'a [f32],
 }
 
 impl Inputs<'_> {
     /// Floats between rows.
     pub(crate) fn stride(&self) -> usize {
-        3 * self.heads.count * self.heads.width
+        3 * self.shape.heads * self.shape.head_width
     }
 
     /// Where part 0, 1 or 2 (query, key, value) of a row begins for a head.
     pub(crate) fn offset(&self, part: usize, row: usize, head: usize) -> usize {
-        row * self.stride() + (part * self.heads.count + head) * self.heads.width
+        row * self.stride() + (part * self.shape.heads + head) * self.shape.head_width
     }
 
     /// The matrix that begins there.
@@ -107,7 +97,7 @@ pub(crate) fn score(
     head: usize,
     scores: &mut [f32],
 ) {
-    let (rows, width) = (block.rows.len(), inputs.heads.width);
+    let (rows, width) = (block.rows.len(), inputs.shape.head_width);
     let columns = scores.len() / rows;
     let queries = inputs.operand(0, block.rows.start, head);
     for (range, first) in keys {
@@ -119,7 +109,7 @@ pub(crate) fn score(
                 [rows, range.len(), width],
                 c,
                 Write::Over,
-                inputs.heads.scale,
+                inputs.shape.scale,
                 queries,
                 k,
             )
@@ -135,15 +125,15 @@ pub(crate) fn visible(block: &Block, columns: usize, row: usize) -> usize {
 /// Whether the sizes fit: `unsafe` code below relies on it.
 pub(crate) fn check(
     segments: &Segments,
-    heads: Heads,
+    shape: AttentionShape,
     qkv: &[f32],
     output: &[f32],
     log_sums: &[f32],
 ) {
-    let (n, width) = (segments.rows(), heads.count * heads.width);
+    let (n, width) = (segments.rows(), shape.heads * shape.head_width);
     assert!(width > 0, "heads of some width");
     assert_eq!((qkv.len(), output.len()), (3 * n * width, n * width));
-    assert_eq!(log_sums.len(), n * heads.count);
+    assert_eq!(log_sums.len(), n * shape.heads);
 }
 
 /// Attention of every head: `qkv` [n, 3D] → `output` [n, D], and the log of each softmax's
@@ -153,18 +143,18 @@ pub(crate) fn check(
 /// If the sizes do not fit.
 pub fn attention(
     segments: &Segments,
-    heads: Heads,
+    shape: AttentionShape,
     qkv: &[f32],
     output: &mut [f32],
     log_sums: &mut [f32],
 ) {
-    check(segments, heads, qkv, output, log_sums);
-    let (inputs, isa) = (Inputs { heads, qkv }, isa());
+    check(segments, shape, qkv, output, log_sums);
+    let (inputs, isa) = (Inputs { shape, qkv }, isa());
     let (output, log_sums) = (Shared::new(output), Shared::new(log_sums));
-    (0..segments.blocks.len() * heads.count)
+    (0..segments.blocks.len() * shape.heads)
         .into_par_iter()
         .for_each(|task| {
-            let (block, head) = (&segments.blocks[task / heads.count], task % heads.count);
+            let (block, head) = (&segments.blocks[task / shape.heads], task % shape.heads);
             SCRATCH.with_borrow_mut(|(scores, _)| {
                 attend(isa, segments, inputs, block, head, scores, output, log_sums);
             });
@@ -183,7 +173,11 @@ fn attend(
     output: Shared<'_>,
     log_sums: Shared<'_>,
 ) {
-    let Heads { count, width, .. } = inputs.heads;
+    let AttentionShape {
+        heads: count,
+        head_width: width,
+        ..
+    } = inputs.shape;
     let rows = block.rows.len();
     let (keys, columns) = segments.columns(block);
     let scores = grown(scratch, rows * columns);

@@ -1,6 +1,7 @@
 //! One tile of sums, in registers.
 
-use super::{SIDE, TILE_COLUMNS, TILE_ROWS, Write};
+use super::{SIDE, TILE_COLUMNS, TILE_ROWS};
+use crate::Write;
 use std::arch::x86_64::*;
 use std::mem::transmute;
 

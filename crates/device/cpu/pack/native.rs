@@ -1,6 +1,7 @@
 //! Packing with AVX-512, sixteen words at a time.
 
-use super::{Lines, Numbers, Precision, SIDE, Vectors};
+use super::{Lines, Numbers, SIDE, Vectors};
+use crate::Precision;
 use std::arch::x86_64::*;
 use std::mem::transmute;
 

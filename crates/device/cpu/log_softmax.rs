@@ -2,6 +2,7 @@
 
 use super::simd::{LANES, dispatch, exp, fma, isa, max, sum_lanes};
 use super::split::rows_per_task;
+use crate::RowGradient;
 use rayon::prelude::*;
 
 /// Logits summed in f32 before the sum goes on in f64.
@@ -62,17 +63,6 @@ pub fn summarize_rows(logits: &[f32], vocab: usize, summaries: &mut [RowSummary]
             *row = summary(isa, logits);
         }
     });
-}
-
-/// The gradient of a loss with respect to what a row of logits says.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct RowGradient {
-    /// The entry whose log-probability the loss sees.
-    pub target: u32,
-    /// The gradient with respect to that log-probability.
-    pub log_prob: f32,
-    /// The gradient with respect to the row's entropy.
-    pub entropy: f32,
 }
 
 #[inline(always)]

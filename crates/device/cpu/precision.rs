@@ -1,16 +1,4 @@
-//! What matrix products are computed in.
-
-/// What the operands of matrix products are rounded to. Sums are f32, and so is all between products.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Precision {
-    /// Not rounded.
-    #[default]
-    F32,
-    /// Rounded to bf16: the range of f32 with 8 bits of precision, so each operand moves by at most
-    /// one part in 256. Fast where the processor has avx512_bf16; elsewhere operands are rounded and
-    /// then multiplied in f32.
-    Bf16,
-}
+//! Rounding to bf16 and back.
 
 /// The nearest bf16, ties to even, as the upper half of an f32.
 #[inline(always)]

@@ -5,14 +5,14 @@ use rayon::prelude::*;
 
 /// Rows of scores over V tokens, and the number by which each row's scores exceed log-probabilities.
 #[derive(Debug, Clone, Copy)]
-pub struct LogRows<'a> {
+pub struct Scored<'a> {
     /// [rows, V].
     pub scores: &'a [f32],
     /// \[rows\].
     pub log_sums: &'a [f32],
 }
 
-impl<'a> LogRows<'a> {
+impl<'a> Scored<'a> {
     fn row(self, row: usize, vocab: usize) -> (&'a [f32], f32) {
         (&self.scores[row * vocab..][..vocab], self.log_sums[row])
     }
@@ -117,8 +117,8 @@ pub struct RowResults {
 /// If the sizes differ.
 #[must_use]
 pub fn expected_tilt_rows(
-    policy: LogRows<'_>,
-    prior: LogRows<'_>,
+    policy: Scored<'_>,
+    prior: Scored<'_>,
     values: &[f32],
     beta: f32,
     vocab: usize,
@@ -147,7 +147,7 @@ pub fn expected_tilt_rows(
 /// # Panics
 /// If the sizes differ.
 #[must_use]
-pub fn soft_value_rows(values: &[f32], prior: LogRows<'_>, beta: f32, vocab: usize) -> RowResults {
+pub fn soft_value_rows(values: &[f32], prior: Scored<'_>, beta: f32, vocab: usize) -> RowResults {
     assert_eq!(prior.scores.len(), values.len());
     let isa = isa();
     of_rows(values.len() / vocab.max(1), vocab, |row, gradient| {
@@ -250,13 +250,13 @@ mod tests {
             scores.chunks(vocab).map(sum).collect()
         };
         let prior_sums = sums(&prior);
-        let prior = LogRows {
+        let prior = Scored {
             scores: &prior,
             log_sums: &prior_sums,
         };
         let tilt = |scores: &[f32]| {
             let log_sums = sums(scores);
-            let policy = LogRows {
+            let policy = Scored {
                 scores,
                 log_sums: &log_sums,
             };

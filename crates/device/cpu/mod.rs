@@ -1,15 +1,18 @@
-//! CPU kernels on flat slices. They know nothing of language models.
+//! The processor: kernels on flat slices, and the [`Device`](crate::Device) that is made of them. They
+//! know nothing of language models.
 //!
 //! Matrices are row-major. Work is cut by its size alone, so that results do not depend on the
 //! number of threads; they do depend, in the last bits, on the processor's instruction set.
 
 mod activation;
+mod adamw;
 mod attention;
 mod attention_backward;
 #[cfg(test)]
 mod attention_tests;
 mod buffer;
 mod cache;
+mod device;
 mod kl;
 mod log_softmax;
 mod matmul;
@@ -32,22 +35,24 @@ mod testing;
 mod tiles;
 mod widened;
 
-pub use activation::{Nonlinearity, activate, activate_backward};
-pub use attention::{Heads, attention};
+pub use activation::{activate, activate_backward};
+pub use adamw::{adamw_step, sum_of_squares};
+pub use attention::attention;
 pub use attention_backward::{Attended, attention_backward};
 pub use buffer::Buffer;
 pub use cache::{Cache, CachedRow, attend_cached};
+pub use device::Cpu;
 pub use kl::kl_rows;
-pub use log_softmax::{RowGradient, RowSummary, log_softmax_backward, summarize_rows};
-pub use matmul::{View, Write, matmul};
+pub use log_softmax::{RowSummary, log_softmax_backward, summarize_rows};
+pub use matmul::{View, matmul};
 pub use norm::{
-    RowStats, add_column_sums, dot_rows, layer_norm, layer_norm_backward, layer_norm_stats,
+    RowStats, add_column_sums, dot_rows, layer_norm, layer_norm_backward,
+    layer_norm_backward_affine, layer_norm_stats,
 };
 pub use numbers::{Numbers, NumbersMut};
 pub use panels::{Epilogue, PackedMatrix};
-pub use precision::Precision;
-pub use row_values::{LogRows, RowResults, expected_tilt_rows, greedy_row, soft_value_rows, top};
-pub use rows::{add_to_rows, fill_rows};
+pub use row_values::{RowResults, Scored, expected_tilt_rows, greedy_row, soft_value_rows, top};
+pub use rows::{add_to_rows, embed, fill_rows, gather_rows, keep_rows, scatter_add_rows};
 pub use sample::sample_rows;
 pub use segments::Segments;
 pub use simd::{Isa, instruction_sets, use_at_most};

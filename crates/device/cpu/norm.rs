@@ -161,7 +161,7 @@ fn columns_body<const FUSED: bool>(
 }
 dispatch!(fn column_gradients = columns_body(x: &[f32], stats: &[RowStats], dy: &[f32], width: usize, first: usize, dw: &mut [f32], db: &mut [f32]));
 
-/// The backward pass of [`layer_norm`]: adds to `dx` [n, D], `dw` \[D\] and `db` \[D\].
+/// The backward pass of [`layer_norm`] to its input: adds to `dx` [n, D].
 ///
 /// # Panics
 /// If the sizes do not fit.
@@ -171,19 +171,32 @@ pub fn layer_norm_backward(
     weight: &[f32],
     dy: &[f32],
     dx: &mut [f32],
-    dw: &mut [f32],
-    db: &mut [f32],
 ) {
     let (width, isa) = (weight.len(), isa());
     let n = stats.len() * width;
     assert_eq!((x.len(), dy.len(), dx.len()), (n, n, n));
-    assert_eq!((dw.len(), db.len()), (width, width));
     over_rows(dx, width, |first, dx| {
         for (i, dx) in dx.chunks_exact_mut(width).enumerate() {
             let (row, range) = (first + i, (first + i) * width..(first + i + 1) * width);
             input_gradient(isa, &x[range.clone()], stats[row], weight, &dy[range], dx);
         }
     });
+}
+
+/// The same to its parameters: adds to `dw` \[D\] and `db` \[D\].
+///
+/// # Panics
+/// If the sizes do not fit.
+pub fn layer_norm_backward_affine(
+    x: &[f32],
+    stats: &[RowStats],
+    dy: &[f32],
+    dw: &mut [f32],
+    db: &mut [f32],
+) {
+    let (width, isa) = (dw.len(), isa());
+    let n = stats.len() * width;
+    assert_eq!((x.len(), dy.len(), db.len()), (n, n, width));
     let columns = dw
         .par_chunks_mut(COLUMNS)
         .zip(db.par_chunks_mut(COLUMNS))
@@ -276,7 +289,8 @@ mod tests {
                 assert!((f64::from(*y) - want).abs() < 2e-5, "{y} {want}");
             }
             let (mut dx, mut dw, mut db) = (vec![1.0; x.len()], vec![2.0; width], vec![3.0; width]);
-            layer_norm_backward(&x, &stats, &w, &g, &mut dx, &mut dw, &mut db);
+            layer_norm_backward(&x, &stats, &w, &g, &mut dx);
+            layer_norm_backward_affine(&x, &stats, &g, &mut dw, &mut db);
             let loss = |x: &[f64], w: &[f64], b: &[f64]| -> f64 {
                 let y = naive(x, w, b, f64::from(epsilon));
                 y.iter().zip(&g).map(|(y, g)| y * f64::from(*g)).sum()

@@ -1,7 +1,8 @@
 //! Attention against a loop over rows and keys.
 
 use super::split::on_threads;
-use super::{Attended, Heads, Segments, attention, attention_backward};
+use super::{Attended, Segments, attention, attention_backward};
+use crate::AttentionShape;
 
 type Tree = Vec<(std::ops::Range<usize>, Option<usize>)>;
 
@@ -49,15 +50,15 @@ fn sees(tree: &Tree, row: usize, key: usize) -> bool {
     false
 }
 
-fn naive(tree: &Tree, heads: Heads, qkv: &[f64]) -> Vec<f64> {
-    let (d, w) = (heads.count * heads.width, heads.width);
+fn naive(tree: &Tree, shape: AttentionShape, qkv: &[f64]) -> Vec<f64> {
+    let (d, w) = (shape.heads * shape.head_width, shape.head_width);
     let n = qkv.len() / (3 * d);
     let mut output = vec![0.0; n * d];
-    for (row, head) in (0..n).flat_map(|row| (0..heads.count).map(move |head| (row, head))) {
+    for (row, head) in (0..n).flat_map(|row| (0..shape.heads).map(move |head| (row, head))) {
         let at = |part: usize, row: usize| &qkv[row * 3 * d + part * d + head * w..][..w];
         let score = |key: usize| {
             let product: f64 = at(0, row).iter().zip(at(1, key)).map(|(q, k)| q * k).sum();
-            (product * f64::from(heads.scale)).exp()
+            (product * f64::from(shape.scale)).exp()
         };
         let seen: Vec<usize> = (0..n).filter(|key| sees(tree, row, *key)).collect();
         let total: f64 = seen.iter().map(|key| score(*key)).sum();
@@ -73,18 +74,18 @@ fn naive(tree: &Tree, heads: Heads, qkv: &[f64]) -> Vec<f64> {
 #[test]
 fn forward_and_backward_against_differences() {
     for (tree, (count, width)) in trees().into_iter().zip([(2, 3), (3, 20), (2, 17), (1, 16)]) {
-        let heads = Heads {
-            count,
-            width,
+        let shape = AttentionShape {
+            heads: count,
+            head_width: width,
             scale: 0.4,
         };
         let segments = Segments::new(tree.clone());
         let (n, d) = (segments.rows(), count * width);
         let (qkv, g) = (numbers(3 * n * d, 0.0), numbers(n * d, 1.0));
         let (mut output, mut log_sums) = (vec![7.0; n * d], vec![7.0; n * count]);
-        attention(&segments, heads, &qkv, &mut output, &mut log_sums);
+        attention(&segments, shape, &qkv, &mut output, &mut log_sums);
         let wide: Vec<f64> = qkv.iter().copied().map(f64::from).collect();
-        for (got, want) in output.iter().zip(naive(&tree, heads, &wide)) {
+        for (got, want) in output.iter().zip(naive(&tree, shape, &wide)) {
             assert!((f64::from(*got) - want).abs() < 1e-5, "{got} {want}");
         }
         let attended = Attended {
@@ -93,9 +94,9 @@ fn forward_and_backward_against_differences() {
             log_sums: &log_sums,
         };
         let mut d_qkv = vec![7.0; qkv.len()];
-        attention_backward(&segments, heads, attended, &g, &mut d_qkv);
+        attention_backward(&segments, shape, attended, &g, &mut d_qkv);
         let loss = |qkv: &[f64]| -> f64 {
-            naive(&tree, heads, qkv)
+            naive(&tree, shape, qkv)
                 .iter()
                 .zip(&g)
                 .map(|(y, g)| y * f64::from(*g))
@@ -118,9 +119,9 @@ fn forward_and_backward_against_differences() {
 #[test]
 fn the_same_for_any_number_of_threads() {
     let tree = trees().remove(2);
-    let heads = Heads {
-        count: 3,
-        width: 24,
+    let shape = AttentionShape {
+        heads: 3,
+        head_width: 24,
         scale: 0.2,
     };
     let segments = Segments::new(tree);
@@ -129,14 +130,14 @@ fn the_same_for_any_number_of_threads() {
     let run = |threads| {
         on_threads(threads, || {
             let (mut output, mut log_sums) = (vec![0.0; n * 72], vec![0.0; n * 3]);
-            attention(&segments, heads, &qkv, &mut output, &mut log_sums);
+            attention(&segments, shape, &qkv, &mut output, &mut log_sums);
             let attended = Attended {
                 qkv: &qkv,
                 output: &output,
                 log_sums: &log_sums,
             };
             let mut d_qkv = vec![0.0; qkv.len()];
-            attention_backward(&segments, heads, attended, &g, &mut d_qkv);
+            attention_backward(&segments, shape, attended, &g, &mut d_qkv);
             (output, d_qkv)
         })
     };

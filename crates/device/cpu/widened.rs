@@ -1,7 +1,8 @@
 //! Products in f32 of matrices held in bf16: widened a piece at a time, so that the memory is bounded.
 
-use super::matmul::{View, Write, matmul_f32};
+use super::matmul::{View, matmul_f32};
 use super::{Buffer, Numbers};
+use crate::Write;
 use std::cell::RefCell;
 use std::ops::Range;
 

@@ -1,11 +1,12 @@
 //! Products of few rows with a matrix packed once: what decoding spends its time on.
 
-use super::matmul::{View, Write};
+use super::matmul::View;
 use super::pack::{Lines, SIDE, Vectors, pack_on, pack_with};
 use super::panel_sums::{Work, multiply_pairs, multiply_plain};
 use super::simd::{Isa, LANES, isa};
 use super::split::Shared;
-use super::{Buffer, Numbers, Precision};
+use super::{Buffer, Numbers};
+use crate::{Precision, Write};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -104,13 +105,7 @@ impl PackedMatrix {
     ///
     /// # Panics
     /// If the sizes do not fit.
-    pub fn multiply(
-        &self,
-        x: &[f32],
-        epilogue: Epilogue<'_>,
-        scratch: &mut Vec<f32>,
-        c: &mut [f32],
-    ) {
+    pub fn multiply(&self, x: &[f32], epilogue: Epilogue<'_>, scratch: &mut Buffer, c: &mut [f32]) {
         self.multiply_on(isa(), x, epilogue, scratch, c);
     }
 
@@ -119,7 +114,7 @@ impl PackedMatrix {
         isa: Isa,
         x: &[f32],
         epilogue: Epilogue<'_>,
-        scratch: &mut Vec<f32>,
+        scratch: &mut Buffer,
         c: &mut [f32],
     ) {
         let (k, n) = (self.rows, self.columns);
@@ -180,9 +175,9 @@ fn interleave<'a>(
     x: &[f32],
     k: usize,
     groups: &[usize],
-    packed: &'a mut Vec<f32>,
+    packed: &'a mut Buffer,
 ) -> &'a [f32] {
-    packed.resize(x.len(), 0.0);
+    let packed = packed.at_least(x.len());
     let mut first = 0;
     for group in groups {
         let words = &mut packed[first * k..(first + group) * k];
@@ -193,10 +188,10 @@ fn interleave<'a>(
 }
 
 /// Packs `x` [m, k] sixteen rows at a time, two neighbours a word: [⌈k/2⌉, 16] each.
-fn interleave_pairs<'a>(isa: Isa, x: &[f32], k: usize, packed: &'a mut Vec<f32>) -> &'a [f32] {
+fn interleave_pairs<'a>(isa: Isa, x: &[f32], k: usize, packed: &'a mut Buffer) -> &'a [f32] {
     let size = Precision::Bf16.words(k) * SIDE;
     let m = x.len() / k.max(1);
-    packed.resize(m.div_ceil(SIDE) * size, 0.0);
+    let packed = packed.at_least(m.div_ceil(SIDE) * size);
     for (block, words) in packed.chunks_exact_mut(size.max(1)).enumerate() {
         let first = block * SIDE;
         pack_rows(
@@ -258,7 +253,7 @@ mod tests {
             let same = PackedMatrix::new(Precision::F32, View::new(&transposed, k).t());
             assert_eq!(packed.panels(), same.panels());
             assert_eq!((packed.rows, packed.columns), (k, n));
-            let mut scratch = Vec::new();
+            let mut scratch = Buffer::default();
             for (m, isa) in (0..40).flat_map(|m| all().into_iter().map(move |isa| (m, isa))) {
                 let (x, old) = (numbers(m * k, 0.1), numbers(m * n, 0.2));
                 let mut c = old.clone();
@@ -312,7 +307,7 @@ mod tests {
                     let same = PackedMatrix::within_on(isa, used(), Precision::F32, held);
                     assert_eq!(bits(&rounded), bits(&same));
                 }
-                let mut scratch = Vec::new();
+                let mut scratch = Buffer::default();
                 for m in (0..20).chain([31, 37]) {
                     let (x, old) = (numbers(m * k, 0.1), numbers(m * n, 0.2));
                     for write in [Write::Over, Write::Add] {

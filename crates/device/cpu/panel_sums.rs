@@ -1,9 +1,9 @@
 //! The sums of a few rows with one panel of a packed matrix, on each instruction set.
 
-use super::matmul::Write;
 use super::panels::Epilogue;
 use super::simd::{Isa, LANES, dispatch, fma, prefetch};
 use super::split::Shared;
+use crate::Write;
 use std::ops::Range;
 
 /// Words that are asked for before they are needed: the processor's own prefetching stops at pages.

@@ -2,11 +2,12 @@
 //! for all threads, but for a left one in f32 that lies row by row, and tiles of 8 × 48 sums stay in
 //! registers.
 
-use super::matmul::{View, Write};
+use super::matmul::View;
 use super::pack::{Lines, SIDE, Vectors, pack_with};
 use super::simd::Isa;
 use super::split::Shared;
-use super::{Buffer, Numbers, Precision};
+use super::{Buffer, Numbers};
+use crate::{Precision, Write};
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::Range;
