@@ -12,8 +12,9 @@ use crate::prior_plan::PriorPlan;
 use crate::progress::Busy;
 use anyhow::{Context, Result, ensure};
 use rlhf_data::{Append, Template};
-use rlhf_device::Precision;
-use rlhf_lm::{Backend, EndToken, Heads, LoadOptions, Model, Restricted, Tokenizer, inspect, load};
+use rlhf_lm::{
+    Backend, EndToken, Heads, LoadOptions, Model, Precision, Restricted, Tokenizer, inspect, load,
+};
 use rlhf_objective::Reward;
 use rlhf_policy::{Networks, Role, SavedNetwork};
 use rlhf_reward::{Learned, Rules};

@@ -1,8 +1,8 @@
 //! Losses over the whole vocabulary, through row operations alone.
 
 use crate::{
-    Backend, Heads, LoadOptions, Model, Recompute, Restricted, Table, TableConfig, init, load,
-    testing,
+    Backend, LoadOptions, Model, OutputHeads, Recompute, Restricted, Table, TableConfig, init,
+    load, testing,
 };
 use rlhf_objective::{
     Finish, LogDist, Network, OutputGrads, Prompt, Response, RowGradients, Sequences, Want,
@@ -22,7 +22,7 @@ fn network(backend: Backend, temperature: f64, seed: u64) -> Box<dyn Model> {
     let options = LoadOptions {
         storage: Storage::Trainable,
         recompute: Recompute::None,
-        heads: Heads::LanguageAndValue,
+        heads: OutputHeads::LanguageAndValue,
         temperature,
         backend,
     };

@@ -89,7 +89,7 @@ impl<'a, D: Device> CachedDecoder<'a, D> {
             inner: pack(&block.inner),
             inner_out: pack(&block.inner_out),
         });
-        let head = Matrix::new(weights.stored(head), network.config.width).t();
+        let head = Matrix::new(weights.stored(head), network.spec.width).t();
         let memory = std::mem::take(&mut network.readout.logits);
         Ok(Self {
             blocks: blocks.collect(),
@@ -146,7 +146,7 @@ impl<'a, D: Device> CachedDecoder<'a, D> {
         let device = weights.device();
         let (block, packed) = (&network.trunk.blocks[layer], &self.blocks[layer]);
         let n = self.rows.len();
-        let (d, wide) = (n * network.config.width, n * network.config.inner);
+        let (d, wide) = (n * network.spec.width, n * block.inner_width);
         let with = |bias: ParameterId, write| Epilogue {
             bias: Some(weights.slice(bias)),
             scale: 1.0,
@@ -193,7 +193,7 @@ impl<'a, D: Device> CachedDecoder<'a, D> {
     /// Runs the network over one new token a row.
     fn advance(&mut self, tokens: &[u32]) {
         let n = tokens.len();
-        let size = n * self.network.config.width;
+        let size = n * self.network.spec.width;
         let positions: Vec<u32> = self.rows.iter().map(|row| row.tokens as u32).collect();
         let network = &*self.network;
         let weights = network.parameters.weights();
@@ -231,7 +231,7 @@ impl<'a, D: Device> CachedDecoder<'a, D> {
 
     /// Adds rows that begin with the hidden states of the readout: `prompt_of` says whose each has.
     fn add(&mut self, mut rows: Vec<Row<D>>, prompts: usize, prompt_of: &[usize]) {
-        let (vocab, old) = (self.network.config.vocab, self.rows.len());
+        let (vocab, old) = (self.network.spec.vocab, self.rows.len());
         let device = self.network.parameters.device();
         let hidden = self.network.readout.hidden();
         let normed = device.at_least(&mut self.scratch.normed, hidden.len());
@@ -261,11 +261,11 @@ impl<D: Device> Drop for CachedDecoder<'_, D> {
 
 impl<D: Device> Decoder for CachedDecoder<'_, D> {
     fn vocab(&self) -> usize {
-        self.network.config.vocab
+        self.network.spec.vocab
     }
 
     fn start(&mut self, prompts: &[Start<'_>]) -> Result<()> {
-        let (vocab, context) = (self.vocab(), self.network.config.positions);
+        let (vocab, context) = (self.vocab(), self.network.spec.context);
         for start in prompts {
             check_start(start, context)?;
         }
@@ -305,8 +305,8 @@ impl<D: Device> Decoder for CachedDecoder<'_, D> {
 
     fn step(&mut self, tokens: &[u32]) -> Result<()> {
         check_rows("tokens of a decoding step", self.rows.len(), tokens.len())?;
-        let config = &self.network.config;
-        let (context, vocab) = (config.positions, config.vocab);
+        let spec = &self.network.spec;
+        let (context, vocab) = (spec.context, spec.vocab);
         for (row, token) in self.rows.iter().zip(tokens) {
             check_step(
                 row.tokens,

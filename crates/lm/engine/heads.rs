@@ -2,7 +2,7 @@
 //! vocabulary head, values from the value head.
 
 use super::modules::Norm;
-use crate::bodies::gpt2::Number;
+use crate::parameters::Number;
 use rlhf_device::{Device, Matrix, Precision, RowGradient, Rows, Slice, SliceMut, Stored, Write};
 use rlhf_objective::{ActionValues, LogDist};
 use rlhf_tensor::{Gradients, ParameterId, Storage, Weights};

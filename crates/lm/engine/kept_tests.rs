@@ -1,7 +1,7 @@
 //! What is kept of a read serves its backward passes, and the same read again.
 
 use super::tests::{Transformer, batch, close, engine, engine_in, gradients, numbers};
-use crate::{Heads, Recompute};
+use crate::{OutputHeads, Recompute};
 use rlhf_device::Precision;
 use rlhf_objective::{Network, OutputGrads, Want};
 
@@ -16,10 +16,10 @@ fn sums(engine: &Transformer) -> Vec<Vec<f32>> {
 #[test]
 fn blocks_that_run_again_leave_the_same_bits() {
     for (precision, heads) in [
-        (Precision::F32, Heads::LanguageAndValue),
-        (Precision::Bf16, Heads::LanguageAndValue),
-        (Precision::F32, Heads::Value),
-        (Precision::F32, Heads::Score),
+        (Precision::F32, OutputHeads::LanguageAndValue),
+        (Precision::Bf16, OutputHeads::LanguageAndValue),
+        (Precision::F32, OutputHeads::Value),
+        (Precision::F32, OutputHeads::Score),
     ] {
         let [kept, again] = [Recompute::None, Recompute::Blocks].map(|recompute| {
             let mut engine = engine_in(precision, heads).recomputing(recompute);
@@ -29,7 +29,7 @@ fn blocks_that_run_again_leave_the_same_bits() {
                 let want = Want::TRAIN.with_entropy();
                 let outputs = engine.read(&s, want).unwrap();
                 let gradients = match heads {
-                    Heads::Score => OutputGrads {
+                    OutputHeads::Score => OutputGrads {
                         scores: Some((0..s.len()).map(|i| (i as f32).cos()).collect()),
                         ..OutputGrads::default()
                     },
@@ -50,7 +50,7 @@ fn blocks_that_run_again_leave_the_same_bits() {
 
 #[test]
 fn a_second_backward_pass_adds_the_same_again() {
-    let mut engine = engine(Heads::LanguageAndValue);
+    let mut engine = engine(OutputHeads::LanguageAndValue);
     let s = batch(61, 8);
     let outputs = engine.read(&s, Want::TRAIN.with_entropy()).unwrap();
     let g = gradients(s.tokens(), &outputs);
@@ -67,7 +67,7 @@ fn a_second_backward_pass_adds_the_same_again() {
 /// A batch that was read to train is not read again while no weight moves.
 #[test]
 fn the_same_read_twice_is_one() {
-    let new = || engine(Heads::LanguageAndValue);
+    let new = || engine(OutputHeads::LanguageAndValue);
     let (s, other) = (batch(61, 1), batch(61, 2));
     let want = Want::TRAIN.with_entropy();
     let mut engine = new();

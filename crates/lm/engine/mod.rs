@@ -7,6 +7,8 @@
 
 mod block;
 mod decoder;
+#[cfg(test)]
+mod frozen_tests;
 mod heads;
 #[cfg(test)]
 mod kept_tests;
@@ -21,8 +23,7 @@ use crate::asked::{
     check_range, check_row_gradients, check_trainable, check_weights, no_vocabulary, nothing_read,
     of_numbers,
 };
-use crate::bodies::gpt2::Gpt2Ids;
-use crate::{Gpt2Config, Heads, Packed, Recompute};
+use crate::{ModelConfig, ModelSpec, OutputHeads, Packed, Recompute};
 use heads::Readout;
 pub(crate) use heads::{CHUNK, KEPT, SCORED_CHUNKS};
 use rlhf_device::{Device, Precision, RowGradient};
@@ -34,12 +35,14 @@ use rlhf_tensor::Parameters;
 use std::ops::Range;
 use trunk::{Batch, Trunk, norm};
 
-/// A GPT-2 (Radford et al. 2019) on a device.
+/// A network on a device, as its spec describes it.
 #[derive(Debug)]
 pub struct Transformer<D: Device> {
-    config: Gpt2Config,
+    spec: ModelSpec,
+    /// At which a reward model does not read its score.
+    pad: Option<u32>,
     parameters: Parameters<D>,
-    heads: Heads,
+    heads: OutputHeads,
     trunk: Trunk<D>,
     readout: Readout<D>,
     last: Option<Read<D>>,
@@ -68,24 +71,24 @@ impl<D: Device> Read<D> {
 }
 
 impl<D: Device> Transformer<D> {
-    /// A network over `parameters`, which were made from [`specs`](crate::bodies::gpt2::specs) with
-    /// the same configuration and heads. Logits are divided by `temperature` in every answer; the
+    /// A network over `parameters`, which were made from the configuration's
+    /// [`parameter_specs`](ModelConfig::parameter_specs) with the same heads. Logits are divided by `temperature` in every answer; the
     /// products of linear layers and of the vocabulary head are computed in `precision`, those of
     /// attention in f32.
     #[must_use]
     pub fn new(
-        config: Gpt2Config,
+        config: &ModelConfig,
         parameters: Parameters<D>,
-        heads: Heads,
+        heads: OutputHeads,
         temperature: f64,
         precision: Precision,
     ) -> Self {
-        let ids = Gpt2Ids::new(&config, &parameters);
+        let (spec, ids) = (config.spec.clone(), config.ids(&parameters));
         let vocabulary = heads.has_vocabulary().then_some(ids.head);
-        let sizes = (config.vocab, config.width);
-        let last_norm = norm(&config, ids.norm);
+        let sizes = (spec.vocab, spec.width);
+        let last_norm = norm(&spec, ids.norm);
         Self {
-            trunk: Trunk::new(&config, &ids, precision),
+            trunk: Trunk::new(&spec, &ids, precision),
             readout: Readout::new(
                 last_norm,
                 vocabulary,
@@ -95,7 +98,8 @@ impl<D: Device> Transformer<D> {
                 precision,
                 parameters.storage(),
             ),
-            config,
+            spec,
+            pad: config.pad,
             parameters,
             heads,
             last: None,
@@ -142,12 +146,12 @@ impl<D: Device> Transformer<D> {
 
 impl<D: Device> Network for Transformer<D> {
     fn vocab(&self) -> usize {
-        self.config.vocab
+        self.spec.vocab
     }
 
     fn read(&mut self, sequences: &Sequences, want: Want) -> Result<Outputs> {
         let last = self.last.take();
-        let packed = Packed::of(sequences, &self.config, self.heads)?;
+        let packed = Packed::of(sequences, &self.spec, self.heads, self.pad)?;
         let version = self.parameters.version();
         let read = match last.filter(|last| last.answers(&packed, want, version)) {
             Some(last) => last,
@@ -158,7 +162,7 @@ impl<D: Device> Network for Transformer<D> {
         let (log_probs, numbers) = (read.log_probs.clone(), read.numbers.clone());
         self.last = Some(read);
         match self.heads {
-            Heads::Score => Outputs::scored(sequences, numbers.unwrap_or_default()),
+            OutputHeads::Score => Outputs::scored(sequences, numbers.unwrap_or_default()),
             _ => Outputs::new(sequences, log_probs, entropy, numbers),
         }
     }
@@ -175,7 +179,7 @@ impl<D: Device> Network for Transformer<D> {
 
     fn read_showing(&mut self, sequences: &Sequences, each: &mut Visit<'_>) -> Result<Outputs> {
         self.last = None;
-        let packed = Packed::of(sequences, &self.config, self.heads)?;
+        let packed = Packed::of(sequences, &self.spec, self.heads, self.pad)?;
         let head = self.readout.vocabulary.ok_or_else(no_vocabulary)?;
         let device = self.parameters.device().clone();
         let (batch, purpose) = (Batch::new(&device, packed), Purpose::Score);
@@ -214,7 +218,7 @@ impl<D: Device> Network for Transformer<D> {
             &rows,
             gradients,
             read.batch.packed.rows.len(),
-            self.config.vocab,
+            self.spec.vocab,
         )?;
         read.used = true;
         let (weights, mut into) = self.parameters.split();
@@ -233,7 +237,7 @@ impl<D: Device> Network for Transformer<D> {
         check_weights(read.version, self.parameters.version())?;
         let packed = &read.batch.packed;
         let of_rows = match self.heads {
-            Heads::Score => None,
+            OutputHeads::Score => None,
             _ => row_gradients(gradients, &packed.targets)?,
         };
         let of_numbers = of_numbers(gradients, self.heads).as_deref();

@@ -1,7 +1,7 @@
 //! The parts a transformer is made of. Each reads weights and writes activations in `forward`, and
 //! in `backward` adds to the gradients of its parameters and answers that of its input.
 
-use crate::bodies::gpt2::Affine;
+use crate::parameters::Affine;
 use rlhf_device::{Device, Matrix, Precision, Slice, SliceMut, Write};
 use rlhf_tensor::{Gradients, ParameterId, Weights};
 

@@ -1,7 +1,7 @@
 //! What products of bf16 change: bounds, and what they do not.
 
 use super::tests::{Transformer, batch, engine_in, gradients, numbers};
-use crate::Heads;
+use crate::OutputHeads;
 use rlhf_device::Precision::{Bf16, F32};
 use rlhf_objective::{Network, Start, Want};
 
@@ -17,8 +17,8 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
 #[test]
 fn outputs_stay_near_those_of_f32() {
     let (mut exact, mut rounded) = (
-        engine_in(F32, Heads::LanguageAndValue),
-        engine_in(Bf16, Heads::LanguageAndValue),
+        engine_in(F32, OutputHeads::LanguageAndValue),
+        engine_in(Bf16, OutputHeads::LanguageAndValue),
     );
     let mut largest = 0f32;
     for seed in 0..3 {
@@ -39,8 +39,8 @@ fn outputs_stay_near_those_of_f32() {
 #[test]
 fn gradients_stay_near_those_of_f32() {
     let (mut exact, mut rounded) = (
-        engine_in(F32, Heads::LanguageAndValue),
-        engine_in(Bf16, Heads::LanguageAndValue),
+        engine_in(F32, OutputHeads::LanguageAndValue),
+        engine_in(Bf16, OutputHeads::LanguageAndValue),
     );
     for network in [&mut exact, &mut rounded] {
         let s = batch(61, 4);
@@ -64,7 +64,7 @@ fn gradients_stay_near_those_of_f32() {
 /// Packed weights of bf16 decode what the training kernel reads, to its rounding.
 #[test]
 fn decoding_stays_near_reading() {
-    let mut engine = engine_in(Bf16, Heads::Language);
+    let mut engine = engine_in(Bf16, OutputHeads::Language);
     let s = batch(61, 6);
     engine.read(&s, Want::SCORE).unwrap();
     let dist = engine.log_dist(0..s.responses()[0].ids.len()).unwrap();

@@ -2,9 +2,9 @@
 
 use super::block::{Block, Onward, Saved, Scratch};
 use super::modules::{Embedding, Linear, Norm};
-use crate::bodies::gpt2::{BlockIds, Gpt2Ids};
-use crate::{Activation, Gpt2Config, Packed, Recompute};
-use rlhf_device::{AttentionShape, Device, Nonlinearity, Precision, Slice, SliceMut};
+use crate::parameters::{BlockIds, ModelIds};
+use crate::{BlockSpec, ModelSpec, Packed, Recompute};
+use rlhf_device::{Device, Precision, Slice, SliceMut};
 use rlhf_objective::Purpose;
 use rlhf_tensor::{Gradients, Weights};
 
@@ -44,35 +44,26 @@ impl<D: Device> Batch<D> {
 }
 
 impl<D: Device> Trunk<D> {
-    pub(super) fn new(config: &Gpt2Config, ids: &Gpt2Ids, precision: Precision) -> Self {
+    pub(super) fn new(spec: &ModelSpec, ids: &ModelIds, precision: Precision) -> Self {
         let linear = |ids| Linear { ids, precision };
-        let block = |(layer, ids): (usize, &BlockIds)| Block {
-            norm_1: norm(config, ids.norm_1),
+        let block = |(block, ids): (&BlockSpec, &BlockIds)| Block {
+            norm_1: norm(spec, ids.norm_1),
             qkv: linear(ids.qkv),
-            attention: AttentionShape {
-                heads: config.heads,
-                head_width: config.width / config.heads,
-                scale: config.attention_scale(layer),
-            },
+            attention: block.attention,
             attention_out: linear(ids.attention_out),
-            norm_2: norm(config, ids.norm_2),
+            norm_2: norm(spec, ids.norm_2),
             inner: linear(ids.inner),
-            nonlinearity: match config.activation {
-                Activation::GeluNew => Nonlinearity::GeluNew,
-                Activation::Gelu => Nonlinearity::Gelu,
-                Activation::Relu => Nonlinearity::Relu,
-                Activation::Silu => Nonlinearity::Silu,
-            },
+            nonlinearity: block.activation,
             inner_out: linear(ids.inner_out),
-            inner_width: config.inner,
+            inner_width: block.inner,
         };
         Self {
             embedding: Embedding {
                 tokens: ids.tokens,
                 positions: ids.positions,
             },
-            blocks: ids.blocks.iter().enumerate().map(block).collect(),
-            width: config.width,
+            blocks: spec.blocks.iter().zip(&ids.blocks).map(block).collect(),
+            width: spec.width,
             recompute: Recompute::None,
             inputs: Vec::new(),
             saved: Vec::new(),
@@ -185,10 +176,10 @@ fn slot<T: Default>(all: &mut Vec<T>, index: usize) -> &mut T {
     &mut all[index]
 }
 
-/// A norm with this configuration's ε.
-pub(super) fn norm(config: &Gpt2Config, ids: crate::bodies::gpt2::Affine) -> Norm {
+/// A norm with the network's ε.
+pub(super) fn norm(spec: &ModelSpec, ids: crate::parameters::Affine) -> Norm {
     Norm {
         ids,
-        epsilon: config.norm_epsilon,
+        epsilon: spec.norm_epsilon,
     }
 }

@@ -2,8 +2,7 @@
 
 use rlhf_device::cpu::{Isa, instruction_sets, use_at_most};
 use rlhf_device::{Cpu, Precision, Watch};
-use rlhf_lm::bodies::gpt2;
-use rlhf_lm::{Backend, Gpt2Config, Heads, LoadOptions, Recompute};
+use rlhf_lm::{Backend, LoadOptions, ModelConfig, OutputHeads, Recompute};
 use rlhf_objective::{
     Decoder, Finish, Network, OutputGrads, ParameterSet, Prompt, Response, Sequences, Start, Want,
 };
@@ -25,18 +24,18 @@ const SMALL: usize = 64 << 10;
 const VOCAB: usize = 3000;
 const ROWS: usize = 16;
 
-fn config() -> Gpt2Config {
-    Gpt2Config::from_json(json!({"model_type": "gpt2", "vocab_size": VOCAB,
+fn config() -> ModelConfig {
+    ModelConfig::from_json(json!({"model_type": "gpt2", "vocab_size": VOCAB,
         "n_embd": 128, "n_head": 4, "n_layer": 2, "n_positions": 96}))
     .unwrap()
 }
 
 fn network(precision: Precision) -> Transformer {
     let config = config();
-    let heads = Heads::LanguageAndValue;
-    let mut parameters = Parameters::new(gpt2::specs(&config, heads), Storage::Trainable);
-    gpt2::initialize(&config, &mut parameters, 1);
-    Transformer::new(config, parameters, heads, 1.0, precision)
+    let heads = OutputHeads::LanguageAndValue;
+    let mut parameters = Parameters::new(config.parameter_specs(heads), Storage::Trainable);
+    config.initialize(&mut parameters, 1);
+    Transformer::new(&config, parameters, heads, 1.0, precision)
 }
 
 fn sequences() -> Sequences {
@@ -129,7 +128,7 @@ fn loading_takes_no_more_than_the_largest_tensor() {
         let options = LoadOptions {
             storage,
             recompute: Recompute::None,
-            heads: Heads::Language,
+            heads: OutputHeads::Language,
             temperature: 1.0,
             backend: Backend::F32,
         };
@@ -176,7 +175,7 @@ const BOTH: [Precision; 2] = [Precision::F32, Precision::Bf16];
 /// The network of these weights rounded to bf16, stored so or in f32.
 fn frozen(from: &Transformer, storage: Storage, precision: Precision) -> Transformer {
     let (config, from) = (config(), from.parameter_sets()[0]);
-    let specs = gpt2::specs(&config, Heads::LanguageAndValue);
+    let specs = config.parameter_specs(OutputHeads::LanguageAndValue);
     let mut halves = Parameters::new(specs.clone(), Storage::FrozenBf16);
     for info in from.describe() {
         let values = from.weights(info.name).unwrap();
@@ -188,7 +187,13 @@ fn frozen(from: &Transformer, storage: Storage, precision: Precision) -> Transfo
         parameters.set(info.name, &values).unwrap();
     }
     assert_eq!(parameters.checksum(), halves.checksum());
-    Transformer::new(config, parameters, Heads::LanguageAndValue, 1.0, precision)
+    Transformer::new(
+        &config,
+        parameters,
+        OutputHeads::LanguageAndValue,
+        1.0,
+        precision,
+    )
 }
 
 /// Scores of a decoding step.

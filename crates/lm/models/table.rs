@@ -90,7 +90,7 @@ impl Table {
             serde_json::from_str(&text).map_err(|error| Error::invalid(&path, error))?;
         let (next, vocab) = (config.next(), config.vocab_size);
         let specs = specs(next.len() / vocab, vocab);
-        let tensors = Tensors::open_model(folder)?;
+        let tensors = Tensors::open_model(folder, |name| Some(name.into()))?;
         tensors.check(&specs, &[])?;
         let mut parameters = Parameters::new(specs, storage);
         tensors.fill(&mut parameters)?;
