@@ -11,8 +11,9 @@ use std::process::Command;
 
 /// The crates that turn outputs into a loss.
 const METHODS: [&str; 4] = ["ppo", "dpo", "sft", "reinforce"];
-/// The crates that may hold `unsafe` code and depend on candle.
-const ENGINE: [&str; 1] = ["tensor"];
+/// The crate that may hold `unsafe` code, and the one that may depend on candle.
+const UNSAFE: &str = "device";
+const CANDLE: &str = "tensor";
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -159,7 +160,7 @@ fn methods_reach_no_prior_and_no_reward() {
         &["prior", "policy"],
         &["prior", "reward", "lm", "data", "train", "policy"],
     );
-    for independent in ["oracle", "journal", "hub", "tensor"] {
+    for independent in ["oracle", "journal", "hub", "device"] {
         let reached = reached(independent, &packages);
         assert!(reached.is_empty(), "{independent} reaches {reached:?}");
     }
@@ -173,7 +174,7 @@ fn unsafe_code_is_forbidden_outside_the_engine() {
         for (kind, path) in package.targets {
             let text = fs::read_to_string(&path).unwrap();
             let forbids = text.lines().any(|line| line == "#![forbid(unsafe_code)]");
-            let may = ENGINE.contains(&name.as_str()) && kind == "lib";
+            let may = name == UNSAFE && kind == "lib";
             assert_eq!(forbids, !may, "{}: #![forbid(unsafe_code)]", path.display());
         }
         let manifest = match name.as_str() {
@@ -186,15 +187,17 @@ fn unsafe_code_is_forbidden_outside_the_engine() {
 }
 
 #[test]
-fn candle_is_known_to_the_engine_alone() {
-    let engine = |name: &str| name.starts_with("candle") || name == "gemm";
+fn candle_is_handed_on_by_name() {
     for (name, package) in packages() {
-        let found = package.others.iter().find(|name| engine(name));
-        assert_eq!(
-            found.is_some(),
-            ENGINE.contains(&name.as_str()),
-            "{name}: {found:?}"
-        );
+        for other in package.others {
+            let owner = match other.as_str() {
+                // The library of products.
+                "gemm" => UNSAFE,
+                other if other.starts_with("candle") => CANDLE,
+                _ => continue,
+            };
+            assert_eq!(name, owner, "{name} depends on {other}");
+        }
     }
     // What it hands on, by name.
     let code = imports::code(&crates().join("tensor/lib.rs"));
@@ -205,17 +208,34 @@ fn candle_is_known_to_the_engine_alone() {
         .filter(|path| path.starts_with("candle"))
         .collect();
     let expected = [
-        "candle_core",
         "candle_core::D",
         "candle_core::DType",
         "candle_core::Device",
-        "candle_core::IndexOp",
+        "candle_core::Error",
         "candle_core::Tensor",
         "candle_core::Var",
-        "candle_core::backprop::GradStore",
-        "candle_nn",
+        "candle_nn::ops",
     ];
     assert_eq!(handed, expected);
+}
+
+/// The engine and what it lends are generic over the device: one file of `lm` picks it, besides tests.
+#[test]
+fn devices_are_named_in_one_place() {
+    let packages = packages();
+    let files = ["lm", "objective"].map(|name| packages[name].files());
+    let naming = files.iter().flatten().filter(|(_, code)| {
+        let word = |line: &str| {
+            let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_');
+            // candle has a `Device::Cpu` of its own.
+            words.any(|word| word == "cpu" || word == "Cpu") && !line.contains("Device::Cpu")
+        };
+        code.lines().any(word)
+    });
+    let naming: Vec<_> = naming
+        .map(|(file, _)| file.strip_prefix(crates()).unwrap().display().to_string())
+        .collect();
+    assert_eq!(naming, ["lm/model.rs"]);
 }
 
 /// Whoever reads arguments or signals is the command line. (That nobody else reads the environment or
@@ -308,7 +328,7 @@ fn links_lead_somewhere() {
         "README.md",
         "CHANGELOG.md",
         "crates/README.md",
-        "crates/tensor/LOG.md",
+        "crates/device/LOG.md",
     ] {
         let path = root.join(page);
         let text = fs::read_to_string(&path).unwrap();

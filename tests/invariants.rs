@@ -2,7 +2,7 @@
 
 use rlhf_dpo::{Dpo, PairSource};
 use rlhf_journal::{Existing, Journal};
-use rlhf_lm::{Backend, Heads, LoadOptions, Model, Recompute};
+use rlhf_lm::{Backend, LoadOptions, Model, OutputHeads, Recompute};
 use rlhf_objective::{
     Beta, Draw, Finish, KlPenalty, Objective, Pairs, PerSeq, Prior, Prompt, Response, Result,
     Reward, Sequences, rows_copied,
@@ -63,14 +63,14 @@ fn model(folder: &Path, storage: Storage, heads: Heads) -> Box<dyn Model> {
 }
 
 fn policy(folder: &Path) -> Networks {
-    let model = model(folder, Storage::Trainable, Heads::LanguageAndValue);
+    let model = model(folder, Storage::Trainable, OutputHeads::LanguageAndValue);
     let policy = SavedNetwork::new(model, |model, folder| model.save(folder));
     Networks::policy(policy).with_value_head()
 }
 
 fn prior(kind: &str, folder: &Path) -> Box<dyn Prior> {
     let frozen = || -> Box<dyn Prior> {
-        let model = model(folder, Storage::Frozen, Heads::Language);
+        let model = model(folder, Storage::Frozen, OutputHeads::Language);
         Box::new(Frozen::new(model).unwrap())
     };
     let uniform = || Box::new(Uniform::new(VOCAB));
@@ -258,7 +258,7 @@ fn a_prior_is_the_same_after_every_method() {
 fn where_nothing_is_paid_a_prior_may_forbid_anything() {
     let start = checkpoint();
     let few = || -> Box<dyn Prior> {
-        let model = model(start.path(), Storage::Frozen, Heads::Language);
+        let model = model(start.path(), Storage::Frozen, OutputHeads::Language);
         let few = rlhf_lm::Restricted::new(model, vec![1, 2, 3]).unwrap();
         Box::new(Frozen::new(Box::new(few)).unwrap())
     };

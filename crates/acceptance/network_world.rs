@@ -132,7 +132,7 @@ impl World {
         let mut rows = open_data(&config, &vocabulary, &session.registry.catalog().methods)?.train;
         let all: Vec<usize> = (0..rows.count()).collect();
         let prompts = rows.read(&all)?.prompts().to_vec();
-        let mut network = network(&self.model, &config, Storage::Frozen, Heads::Language)?;
+        let mut network = network(&self.model, &config, Storage::Frozen, OutputHeads::Language)?;
         let sampling = Sampling {
             samples,
             max_new_tokens: max_new_tokens(&config, &vocabulary)?,

@@ -6,7 +6,7 @@ use anyhow::Result;
 use rlhf_bench::{Size, tokens};
 use rlhf_experiment::DtypeName;
 use rlhf_journal::Estimate;
-use rlhf_lm::{Heads, Model};
+use rlhf_lm::{Model, OutputHeads};
 use rlhf_objective::{
     Decoder, Draw, Finish, LogDist, OutputGrads, Prompt, Response, Result as Answer, Sequences,
     Start, Want,
@@ -98,7 +98,7 @@ fn rounds(mut both: [&mut dyn FnMut() -> Result<usize>; 2]) -> Result<[Vec<f64>;
 
 /// Steps of supervised fine-tuning on documents: read, differentiated, updated.
 fn training(size: &Size) -> Result<[Vec<f64>; 2]> {
-    let model = std::cell::RefCell::new(size.load(Storage::Trainable, Heads::Language)?);
+    let model = std::cell::RefCell::new(size.load(Storage::Trainable, OutputHeads::Language)?);
     let documents = |of: fn(usize) -> usize| -> Result<Sequences> {
         let mut rng = Rng::new(1, Stream::Data, 0, 0);
         let responses = lengths().into_iter().enumerate().map(|(index, length)| {
@@ -130,7 +130,7 @@ fn step(model: &mut dyn Model, sequences: &Sequences) -> Result<()> {
 /// Responses that end at their lengths, leave the batch and let others in; and batches of rows that
 /// all run to the greatest length.
 fn sampling(size: &Size) -> Result<[Vec<f64>; 2]> {
-    let model = std::cell::RefCell::new(size.load(Storage::Frozen, Heads::Language)?);
+    let model = std::cell::RefCell::new(size.load(Storage::Frozen, OutputHeads::Language)?);
     let mut rng = Rng::new(1, Stream::Data, 0, 0);
     let prompt = |_| Arc::new(Prompt::from_ids(tokens(&mut rng, size.shape.vocab, PROMPT)));
     let prompts: Vec<_> = (0..SEQUENCES).map(prompt).collect();

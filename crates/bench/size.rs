@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use rlhf_experiment::{BackendName, DtypeName, backend, frozen};
-use rlhf_lm::{Heads, LoadOptions, Model, Recompute, Summary, inspect};
+use rlhf_lm::{LoadOptions, Model, OutputHeads, Recompute, Summary, inspect};
 use rlhf_tensor::{Rng, Storage, Stream};
 use serde_json::json;
 use std::fs;
@@ -82,7 +82,7 @@ impl Size {
 
     /// The network as a prior.
     pub(crate) fn prior(&self) -> Result<Box<dyn Model>> {
-        self.load(frozen(self.frozen_dtype), Heads::Language)
+        self.load(frozen(self.frozen_dtype), OutputHeads::Language)
     }
 
     /// What a run is told to compute in, and to hold its frozen networks in.
@@ -95,7 +95,7 @@ impl Size {
 
     /// A reward model of the same size with a random head, in `folder`.
     pub(crate) fn reward_model(&self, folder: &Path) -> Result<()> {
-        let mut model = self.load(Storage::Trainable, Heads::Score)?;
+        let mut model = self.load(Storage::Trainable, OutputHeads::Score)?;
         for parameters in model.parameter_sets_mut() {
             let mut rng = Rng::new(1, Stream::Init, 0, 0);
             let mut head = parameters.weights("score.weight")?.into_owned();

@@ -8,8 +8,7 @@ use crate::size::Size;
 use crate::workloads::{self, Measured};
 use anyhow::{Context, Result};
 use rlhf_experiment::{BackendName, Critic, DtypeName, backend};
-use rlhf_lm::{Backend, Summary};
-use rlhf_tensor::cpu::Precision;
+use rlhf_lm::{Backend, Precision, Summary};
 use serde::Serialize;
 use std::collections::BTreeMap;
 

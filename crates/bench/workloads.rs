@@ -114,7 +114,7 @@ struct Times {
 
 fn generate(size: &Size, asked: &Settings) -> Result<Measured> {
     let batch = batch(ROWS, 1, &asked.shape);
-    let mut model = size.load(Storage::Frozen, Heads::Language)?;
+    let mut model = size.load(Storage::Frozen, OutputHeads::Language)?;
     let prompts: Vec<Arc<Prompt>> = random(&batch, size.shape.vocab)?.prompts().to_vec();
     let sampling = Sampling {
         samples: 1,
@@ -160,7 +160,7 @@ fn generate(size: &Size, asked: &Settings) -> Result<Measured> {
 
 fn score(size: &Size, asked: &Settings) -> Result<Measured> {
     let batch = batch(ROWS, 1, &asked.shape);
-    let mut model = size.load(Storage::Frozen, Heads::Language)?;
+    let mut model = size.load(Storage::Frozen, OutputHeads::Language)?;
     let sequences = random(&batch, size.shape.vocab)?;
     let times = repeat(asked.repeats, || {
         model.read(&sequences, Want::SCORE)?;

@@ -56,6 +56,7 @@
 #![forbid(unsafe_code)]
 
 pub use rlhf_data as data;
+pub use rlhf_device as device;
 pub use rlhf_dpo as dpo;
 pub use rlhf_eval as eval;
 pub use rlhf_experiment as experiment;

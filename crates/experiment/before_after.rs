@@ -101,7 +101,7 @@ fn answers(
     folder: &Path,
     prompts: &[Arc<Prompt>],
 ) -> Result<Sequences> {
-    let mut model = network(folder, config, Storage::Frozen, Heads::Language)?;
+    let mut model = network(folder, config, Storage::Frozen, OutputHeads::Language)?;
     let sampling = Sampling {
         samples: 1,
         seed: config.eval.seed,

@@ -233,7 +233,7 @@ impl<'s> Judge<'s> {
         let sampling = self.sampling(self.config.eval.samples_per_prompt)?;
         let mut points = Vec::new();
         for Checkpoint { step, path } in stages(run, config)? {
-            let (storage, heads) = (Storage::Frozen, Heads::Language);
+            let (storage, heads) = (Storage::Frozen, OutputHeads::Language);
             let mut policy = network(&path, config, storage, heads)?;
             let decode = |ids: &[u32]| self.vocabulary.tokenizer.decode(ids);
             let trial = trial(&self.prompts, &sampling, &decode, config);

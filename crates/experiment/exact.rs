@@ -38,7 +38,7 @@ pub fn of_run(judge: &mut Judge<'_>, run: &Path) -> Result<Vec<Row>> {
     let exact = judge.exact(&mut *prior, &config)?;
     let mut policies = Vec::new();
     for stage in stages(run, &config)? {
-        let mut policy = network(&stage.path, &config, Storage::Frozen, Heads::Language)?;
+        let mut policy = network(&stage.path, &config, Storage::Frozen, OutputHeads::Language)?;
         let _busy = busy(format!("measuring {}, step {}", name_of(run), stage.step));
         policies.push((stage.step, exact.measure(&mut *policy)?));
     }

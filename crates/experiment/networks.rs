@@ -3,10 +3,9 @@
 use crate::config::{BackendName, Config, Critic, DtypeName};
 use crate::progress::busy;
 use anyhow::{Context, Result};
-use rlhf_lm::{Backend, Heads, LoadOptions, Model, Restricted, load};
+use rlhf_lm::{Backend, LoadOptions, Model, OutputHeads, Precision, Restricted, load};
 use rlhf_policy::{Networks, Role, SavedNetwork};
 use rlhf_tensor::Storage;
-use rlhf_tensor::cpu::Precision;
 use std::path::Path;
 
 /// A frozen or trainable network of the settings' temperature and implementation.
@@ -14,7 +13,7 @@ pub fn network(
     folder: &Path,
     config: &Config,
     storage: Storage,
-    heads: Heads,
+    heads: OutputHeads,
 ) -> Result<Box<dyn Model>> {
     let options = options(config, storage, heads);
     let _busy = busy(format!("loading {}", folder.display()));
@@ -73,22 +72,22 @@ pub(crate) fn networks(folder: &Path, config: &Config) -> Result<Networks> {
     };
     let facts = config.method.facts();
     if facts.is_reward_model() {
-        return Ok(Networks::scorer(load(folder, Heads::Score)?));
+        return Ok(Networks::scorer(load(folder, OutputHeads::Score)?));
     }
     if !facts.has_critic() {
-        return Ok(Networks::policy(load(folder, Heads::Language)?));
+        return Ok(Networks::policy(load(folder, OutputHeads::Language)?));
     }
     match config.model.critic.context("no model.critic")? {
         Critic::Head => {
-            let policy = load(folder, Heads::LanguageAndValue)?;
+            let policy = load(folder, OutputHeads::LanguageAndValue)?;
             Ok(Networks::policy(policy).with_value_head())
         }
         Critic::Separate => {
             // A checkpoint of ours has the critic beside it; a first one lends its weights.
             let own = Role::Critic.folder(folder);
             let critic = if own.exists() { own } else { folder.into() };
-            let policy = Networks::policy(load(folder, Heads::Language)?);
-            Ok(policy.with(Role::Critic, load(&critic, Heads::Value)?)?)
+            let policy = Networks::policy(load(folder, OutputHeads::Language)?);
+            Ok(policy.with(Role::Critic, load(&critic, OutputHeads::Value)?)?)
         }
     }
 }

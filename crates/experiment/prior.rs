@@ -3,7 +3,7 @@
 use crate::config::{BetaSetting, Config, PriorSection};
 use crate::networks::{frozen, model_path, network};
 use anyhow::{Result, ensure};
-use rlhf_lm::{Heads, inspect};
+use rlhf_lm::{OutputHeads, inspect};
 use rlhf_objective::{Error, Network, Target};
 use rlhf_prior::{FrozenNetworks, Loaded, PriorContext, PriorPlan};
 use rlhf_train::PriorUse;
@@ -62,7 +62,7 @@ struct Networks<'a>(&'a Config);
 impl FrozenNetworks for Networks<'_> {
     fn network(&self, folder: &Path) -> rlhf_objective::Result<Box<dyn Network>> {
         let storage = frozen(self.0.model.frozen_dtype);
-        match network(folder, self.0, storage, Heads::Language) {
+        match network(folder, self.0, storage, OutputHeads::Language) {
             Ok(network) => Ok(network),
             Err(error) => Err(Error::Other(error.into())),
         }

@@ -5,7 +5,7 @@ use crate::networks::{frozen, options};
 use crate::progress::busy;
 use crate::vocabulary::Vocabulary;
 use anyhow::{Context, Result, ensure};
-use rlhf_lm::{Heads, Tokenizer, inspect};
+use rlhf_lm::{OutputHeads, Tokenizer, inspect};
 use rlhf_objective::Reward;
 use rlhf_reward::{Learned, Rules};
 
@@ -13,7 +13,11 @@ use rlhf_reward::{Learned, Rules};
 pub fn reward(config: &Config, tokenizer: &Tokenizer) -> Result<Box<dyn Reward>> {
     let rule = config.reward.as_ref().context("no reward: give --reward")?;
     let _busy = busy("loading the reward");
-    let networks = options(config, frozen(config.model.frozen_dtype), Heads::Score);
+    let networks = options(
+        config,
+        frozen(config.model.frozen_dtype),
+        OutputHeads::Score,
+    );
     Ok(Box::new(Rules::with(rule, tokenizer, &networks)?))
 }
 

@@ -1,11 +1,11 @@
 //! Whether a network can answer what it is asked: the same checks for every implementation.
 
-use crate::{Error, Heads};
+use crate::{Error, OutputHeads};
 use rlhf_objective::{OutputGrads, Purpose, Result, RowGradients, Start};
 use rlhf_tensor::Storage;
 
 /// Whether there is a vocabulary head to ask.
-pub(crate) fn check_language(heads: Heads) -> Result<()> {
+pub(crate) fn check_language(heads: OutputHeads) -> Result<()> {
     match heads.has_vocabulary() {
         true => Ok(()),
         false => Err(no_vocabulary()),
@@ -98,9 +98,9 @@ pub(crate) fn check_rows(what: &'static str, expected: usize, got: usize) -> Res
 }
 
 /// The gradient of what the head of one number answered: values, or a reward model's scores.
-pub(crate) fn of_numbers(gradients: &OutputGrads, heads: Heads) -> &Option<Vec<f32>> {
+pub(crate) fn of_numbers(gradients: &OutputGrads, heads: OutputHeads) -> &Option<Vec<f32>> {
     match heads {
-        Heads::Score => &gradients.scores,
+        OutputHeads::Score => &gradients.scores,
         _ => &gradients.values,
     }
 }

@@ -1,8 +1,8 @@
 //! Reading a checkpoint's tensors: one `model.safetensors`, or shards with an index.
 
 use crate::{Error, Result};
-use rlhf_tensor::cpu::NumbersMut;
-use rlhf_tensor::{MappedFile, ParameterSpec, Parameters, Storage};
+use rlhf_device::{Device, Dtype as Held, MappedFile};
+use rlhf_tensor::{ParameterId, ParameterSpec, Parameters};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +18,9 @@ const PIECE: usize = 1 << 18;
 /// The types of number that are read.
 const READ: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::BF16];
 const INDEX: &str = "model.safetensors.index.json";
+
+/// What a tensor of a file is called where parameters are listed; none for one that holds no weights.
+pub(crate) type Canonical = fn(&str) -> Option<String>;
 
 /// The tensors of some files, by their canonical names; nothing but headers is read until a tensor
 /// is asked for.
@@ -49,13 +52,13 @@ impl Entry {
 
 impl Tensors {
     /// The network of a folder.
-    pub(crate) fn open_model(folder: &Path) -> Result<Self> {
+    pub(crate) fn open_model(folder: &Path, names: Canonical) -> Result<Self> {
         let (single, index) = (folder.join(MODEL), folder.join(INDEX));
         if single.exists() {
-            return Self::open(&single, std::slice::from_ref(&single));
+            return Self::open(&single, std::slice::from_ref(&single), names);
         }
         if index.exists() {
-            return Self::open_shards(folder, &index);
+            return Self::open_shards(folder, &index, names);
         }
         let message = match folder.join("pytorch_model.bin").exists() {
             true => {
@@ -68,15 +71,15 @@ impl Tensors {
     }
 
     /// The value head of a folder, if it has one.
-    pub(crate) fn open_critic(folder: &Path) -> Result<Option<Self>> {
+    pub(crate) fn open_critic(folder: &Path, names: Canonical) -> Result<Option<Self>> {
         let path = folder.join(CRITIC);
         match path.exists() {
-            true => Self::open(&path, std::slice::from_ref(&path)).map(Some),
+            true => Self::open(&path, std::slice::from_ref(&path), names).map(Some),
             false => Ok(None),
         }
     }
 
-    fn open_shards(folder: &Path, index: &Path) -> Result<Self> {
+    fn open_shards(folder: &Path, index: &Path, names: Canonical) -> Result<Self> {
         let text = std::fs::read_to_string(index).map_err(Error::io(index))?;
         let json: Value =
             serde_json::from_str(&text).map_err(|error| Error::invalid(index, error))?;
@@ -95,16 +98,16 @@ impl Tensors {
                 }
             }
         }
-        let tensors = Self::open(index, &shards.into_iter().collect::<Vec<_>>())?;
+        let tensors = Self::open(index, &shards.into_iter().collect::<Vec<_>>(), names)?;
         for (tensor, file) in map {
-            let found = tensors
-                .entries
-                .get(&canonical(tensor))
-                .is_some_and(|entry| {
-                    let path = &tensors.files[entry.file].0;
-                    Some(path.as_path()) == file.as_str().map(|file| folder.join(file)).as_deref()
-                });
-            if !found && !ignored(tensor) {
+            let Some(name) = names(tensor) else {
+                continue;
+            };
+            let found = tensors.entries.get(&name).is_some_and(|entry| {
+                let path = &tensors.files[entry.file].0;
+                Some(path.as_path()) == file.as_str().map(|file| folder.join(file)).as_deref()
+            });
+            if !found {
                 let message = format!("says that `{tensor}` is in {file}, where it is not");
                 return Err(Error::invalid(index, message));
             }
@@ -112,19 +115,19 @@ impl Tensors {
         Ok(tensors)
     }
 
-    fn open(path: &Path, files: &[PathBuf]) -> Result<Self> {
+    fn open(path: &Path, files: &[PathBuf], names: Canonical) -> Result<Self> {
         let mut tensors = Self {
             path: path.into(),
             files: Vec::new(),
             entries: BTreeMap::new(),
         };
         for path in files {
-            tensors.add(path)?;
+            tensors.add(path, names)?;
         }
         Ok(tensors)
     }
 
-    fn add(&mut self, path: &Path) -> Result<()> {
+    fn add(&mut self, path: &Path, names: Canonical) -> Result<()> {
         let map = MappedFile::open(path).map_err(Error::io(path))?;
         if map.starts_with(b"version https://git-lfs") {
             let message = "is a pointer of Git LFS, not the file: fetch it with `git lfs pull`";
@@ -140,9 +143,9 @@ impl Tensors {
         let start = 8 + header;
         // In order, so that errors are the same each time.
         for (name, info) in BTreeMap::from_iter(metadata.tensors()) {
-            if ignored(&name) {
+            let Some(canonical) = names(&name) else {
                 continue;
-            }
+            };
             let (from, to) = info.data_offsets;
             let entry = Entry {
                 name: name.clone(),
@@ -151,7 +154,7 @@ impl Tensors {
                 file: self.files.len(),
                 bytes: start + from..start + to,
             };
-            if let Some(other) = self.entries.insert(canonical(&name), entry) {
+            if let Some(other) = self.entries.insert(canonical, entry) {
                 let message = format!("has `{name}`, which `{}` is already", other.name);
                 return Err(Error::invalid(path, message));
             }
@@ -224,15 +227,20 @@ impl Tensors {
         self.entries.contains_key(name)
     }
 
-    /// Copies a tensor into `into`, of the same number of values, to the nearest number there is.
+    /// Copies a tensor into a parameter, of the same number of values, to the nearest number there is.
     /// Little of the file is in memory at a time, and none when it is done.
-    pub(crate) fn copy(&self, name: &str, mut into: NumbersMut<'_>) -> Result<()> {
-        let entry = self.entry(name, into.read().len())?;
+    pub(crate) fn copy<D: Device>(
+        &self,
+        name: &str,
+        into: &mut Parameters<D>,
+        id: ParameterId,
+    ) -> Result<()> {
+        let entry = self.entry(name, into.spec(id).shape.iter().product())?;
         let refuse = |message: String| {
             let message = format!("tensor `{name}` has the value {message}");
             Err(Error::invalid(&self.files[entry.file].0, message))
         };
-        let halved = matches!(into, NumbersMut::Bf16(_));
+        let halved = into.dtype(id) == Held::Bf16;
         self.pieces(entry, |start, values| {
             if let Some(x) = values.iter().find(|x| !x.is_finite()) {
                 return refuse(format!(
@@ -245,7 +253,7 @@ impl Tensors {
                     "{x:e}, which is beyond bf16: hold this network in f32"
                 ));
             }
-            into.write(start, values);
+            into.write(id, start, values);
             Ok(())
         })
     }
@@ -313,20 +321,16 @@ impl Tensors {
         Ok(())
     }
 
-    /// New parameters filled from these tensors, once [`check`](Self::check)ed.
-    pub(crate) fn parameters(
-        &self,
-        specs: Vec<ParameterSpec>,
-        storage: Storage,
-    ) -> Result<Parameters> {
-        let mut parameters = Parameters::new(specs, storage);
+    /// Fills parameters from these tensors, once [`check`](Self::check)ed. Those that are not there stay
+    /// as they are.
+    pub(crate) fn fill<D: Device>(&self, parameters: &mut Parameters<D>) -> Result<()> {
         for id in parameters.ids() {
             let name = parameters.spec(id).name.clone();
             if self.contains(&name) {
-                self.copy(&name, parameters.numbers_mut(id))?;
+                self.copy(&name, parameters, id)?;
             }
         }
-        Ok(parameters)
+        Ok(())
     }
 }
 
@@ -339,18 +343,4 @@ fn convert<const N: usize>(bytes: &[u8], into: &mut [f32], value: impl Fn([u8; N
     for (bytes, into) in bytes.as_chunks::<N>().0.iter().zip(into) {
         *into = value(*bytes);
     }
-}
-
-/// Files are written with and without the `transformer.` in front.
-fn canonical(name: &str) -> String {
-    let whole = ["transformer.", "lm_head.", "v_head.", "score.", "table."];
-    match whole.iter().any(|prefix| name.starts_with(prefix)) {
-        true => name.into(),
-        false => format!("transformer.{name}"),
-    }
-}
-
-/// The causal mask, which older files store.
-fn ignored(name: &str) -> bool {
-    name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias")
 }

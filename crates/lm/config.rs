@@ -1,40 +1,16 @@
-//! `config.json` of a GPT-2 checkpoint in Hugging Face layout.
+//! `config.json` of a checkpoint in Hugging Face layout: what is the same for every architecture.
 
-use crate::{Error, Result};
+use crate::models::Architecture;
+use crate::{Error, ModelSpec, Result};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
-/// The nonlinearity of the feed-forward layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// x·Φ(x) by the tanh approximation (Hendrycks & Gimpel 2016, §2): GPT-2's own.
-    GeluNew,
-    /// x·Φ(x), exact.
-    Gelu,
-    /// max(x, 0).
-    Relu,
-    /// x·σ(x).
-    Silu,
-}
-
-impl Activation {
-    fn parse(name: &str) -> Option<Self> {
-        match name {
-            "gelu_new" | "gelu_pytorch_tanh" => Some(Self::GeluNew),
-            "gelu" => Some(Self::Gelu),
-            "relu" => Some(Self::Relu),
-            "silu" | "swish" => Some(Self::Silu),
-            _ => None,
-        }
-    }
-}
-
 /// Which of transformers' classes a checkpoint is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Architecture {
-    /// `GPT2LMHeadModel`.
+pub enum ModelClass {
+    /// With a vocabulary head.
     LanguageModel,
-    /// `GPT2ForSequenceClassification` with one label.
+    /// With one number a text: sequence classification with one label.
     RewardModel,
 }
 
@@ -45,31 +21,11 @@ const MOST_LAYERS: usize = 1 << 12;
 /// The end of a text in the configuration that transformers takes where nothing is said.
 const LIBRARY_EOS: u64 = 50256;
 
-/// Everything in `config.json` that changes what a GPT-2 computes, and the rest as it was.
+/// What `config.json` says: the network, its special tokens, and the rest as it was.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Gpt2Config {
-    /// V.
-    pub vocab: usize,
-    /// The context, tokens.
-    pub positions: usize,
-    /// D.
-    pub width: usize,
-    /// The number of blocks.
-    pub layers: usize,
-    /// The number of attention heads, a divisor of D.
-    pub heads: usize,
-    /// The width of the feed-forward layer.
-    pub inner: usize,
-    /// Its nonlinearity.
-    pub activation: Activation,
-    /// ε of the layer norms.
-    pub norm_epsilon: f32,
-    /// Whether the vocabulary head is the token embedding.
-    pub tied: bool,
-    /// Whether attention scores are divided by √(head width).
-    pub scale_by_width: bool,
-    /// Whether attention scores of block i are divided by i + 1.
-    pub scale_by_layer: bool,
+pub struct ModelConfig {
+    /// What the network is made of.
+    pub spec: ModelSpec,
     /// The beginning-of-sequence token.
     pub bos: Option<u32>,
     /// The end-of-sequence tokens: each ends a response, and the first is what completions are trained
@@ -78,11 +34,13 @@ pub struct Gpt2Config {
     /// The token that ends of texts are filled up with elsewhere. Nothing is ever padded here; a
     /// reward model does not read its score at this token.
     pub pad: Option<u32>,
+    /// Whose file it is.
+    pub(crate) architecture: &'static Architecture,
     /// The whole file, to write back.
     raw: Map<String, Value>,
 }
 
-impl Gpt2Config {
+impl ModelConfig {
     /// Reads `config.json` of a checkpoint folder.
     ///
     /// # Errors
@@ -120,78 +78,35 @@ impl Gpt2Config {
             return Err("not a JSON object".into());
         };
         let fields = Fields(&raw);
-        fields.check_architecture()?;
-        let width = fields.positive("n_embd", 768)?;
-        let heads = fields.positive("n_head", 12)?;
-        if width % heads != 0 {
-            return Err(format!("n_head = {heads} does not divide n_embd = {width}"));
+        let architecture = Architecture::of(&fields)?;
+        if fields.get("quantization_config").is_some() {
+            return Err("quantization_config: quantized checkpoints are not supported".into());
         }
-        let positions = match fields.get("n_positions") {
-            Some(_) => fields.positive("n_positions", 1024)?,
-            None => fields.positive("n_ctx", 1024)?,
-        };
-        let vocab = fields.positive("vocab_size", 50257)?;
-        let name = fields.text("activation_function")?.unwrap_or("gelu_new");
-        let activation = Activation::parse(name).ok_or_else(|| {
-            format!("activation_function = {name:?} is not one of gelu_new, gelu, relu, silu")
-        })?;
-        let epsilon = fields.number("layer_norm_epsilon", 1e-5)?;
-        if !(epsilon > 0.0 && epsilon < 1.0) {
+        let spec = (architecture.spec)(&fields)?;
+        // Said before anything is allocated for it.
+        let parameters = spec.parameters();
+        if parameters > MOST_PARAMETERS {
             return Err(format!(
-                "layer_norm_epsilon = {epsilon} is not between 0 and 1"
+                "the sizes of vocabulary, context, width and layers describe {parameters} parameters, \
+                 more than are supported"
             ));
         }
-        let config = Self {
-            vocab,
-            positions,
-            width,
-            layers: fields.positive("n_layer", 12)?,
-            heads,
-            inner: fields.positive("n_inner", 4 * width)?,
-            activation,
-            norm_epsilon: epsilon as f32,
-            tied: fields.flag("tie_word_embeddings", true)?,
-            scale_by_width: fields.flag("scale_attn_weights", true)?,
-            scale_by_layer: fields.flag("scale_attn_by_inverse_layer_idx", false)?,
+        let vocab = spec.vocab;
+        Ok(Self {
             bos: fields.token("bos_token_id", vocab)?,
             eos: end_tokens(&raw, vocab)?,
             pad: fields.token("pad_token_id", vocab)?,
+            spec,
+            architecture,
             raw: raw.clone(),
-        };
-        // Said before anything is allocated for it.
-        let parameters = config.parameters();
-        if parameters > MOST_PARAMETERS || config.layers > MOST_LAYERS {
-            return Err(format!(
-                "vocab_size, n_positions, n_embd, n_inner and n_layer = {} describe {parameters} \
-                 parameters, more than are supported",
-                config.layers
-            ));
-        }
-        Ok(config)
-    }
-
-    /// The number of parameters, the value head apart.
-    #[must_use]
-    pub fn parameters(&self) -> u64 {
-        let [v, p, d, inner, layers] = [
-            self.vocab,
-            self.positions,
-            self.width,
-            self.inner,
-            self.layers,
-        ]
-        .map(|size| size as u128);
-        let block = 4 * d * d + 2 * d * inner + 9 * d + inner;
-        let heads = if self.tied { 1 } else { 2 };
-        let total = layers * block + (heads * v + p + 2) * d;
-        u64::try_from(total).unwrap_or(u64::MAX)
+        })
     }
 
     /// Takes the end-of-sequence and beginning-of-sequence tokens from the tokenizer where the
     /// file says nothing of them; `null` says that there is none.
     #[must_use]
     pub fn or_special(mut self, end_of_text: Option<u32>) -> Self {
-        let known = end_of_text.filter(|id| (*id as usize) < self.vocab);
+        let known = end_of_text.filter(|id| (*id as usize) < self.spec.vocab);
         if !self.says_eos() {
             self.eos = known.into_iter().collect();
         }
@@ -208,7 +123,7 @@ impl Gpt2Config {
 
     /// The ids of the file's ends that no token of the vocabulary has.
     pub(crate) fn ends_beyond(&self) -> Vec<u64> {
-        ends_beyond(&self.raw, self.vocab)
+        ends_beyond(&self.raw, self.spec.vocab)
     }
 
     /// The configuration of a reward model made from this language model. A pad token that is also
@@ -221,11 +136,11 @@ impl Gpt2Config {
 
     /// The content of the `config.json` that describes this network, for Python too.
     #[must_use]
-    pub fn to_json(&self, architecture: Architecture) -> Value {
+    pub fn to_json(&self, class: ModelClass) -> Value {
         let mut raw = self.raw.clone();
-        let class = match architecture {
-            Architecture::LanguageModel => "GPT2LMHeadModel",
-            Architecture::RewardModel => {
+        let class = match class {
+            ModelClass::LanguageModel => self.architecture.language_model,
+            ModelClass::RewardModel => {
                 // One label; transformers takes two unless it is said.
                 let labels = raw.get("id2label").and_then(Value::as_object);
                 if labels.is_none_or(|labels| labels.len() != 1) {
@@ -233,11 +148,11 @@ impl Gpt2Config {
                     raw.insert("label2id".into(), json!({"reward": 0}));
                 }
                 raw.insert("pad_token_id".into(), json!(self.pad));
-                "GPT2ForSequenceClassification"
+                self.architecture.reward_model
             }
         };
         raw.insert("architectures".into(), json!([class]));
-        raw.insert("model_type".into(), "gpt2".into());
+        raw.insert("model_type".into(), self.architecture.model_type.into());
         for key in ["torch_dtype", "dtype"] {
             raw.remove(key);
         }
@@ -246,7 +161,7 @@ impl Gpt2Config {
         let token = |token: Option<u32>| token.map_or(Value::Null, Value::from);
         raw.insert("bos_token_id".into(), token(self.bos));
         raw.insert("eos_token_id".into(), self.ends_to_write());
-        raw.insert("tie_word_embeddings".into(), self.tied.into());
+        raw.insert("tie_word_embeddings".into(), self.spec.tied.into());
         Value::Object(raw)
     }
 
@@ -255,7 +170,7 @@ impl Gpt2Config {
     /// it says then holds over the default that is one of them.
     fn ends_to_write(&self) -> Value {
         let own = match self.says_eos() {
-            true => end_tokens(&self.raw, self.vocab).unwrap_or_default(),
+            true => end_tokens(&self.raw, self.spec.vocab).unwrap_or_default(),
             false => self.eos.clone(),
         };
         match own[..] {
@@ -264,54 +179,34 @@ impl Gpt2Config {
             _ => own.into(),
         }
     }
-
-    /// What attention scores of block `layer` are multiplied by.
-    #[must_use]
-    pub fn attention_scale(&self, layer: usize) -> f32 {
-        let width = if self.scale_by_width {
-            ((self.width / self.heads) as f32).sqrt()
-        } else {
-            1.0
-        };
-        let depth = if self.scale_by_layer {
-            (layer + 1) as f32
-        } else {
-            1.0
-        };
-        1.0 / (width * depth)
-    }
 }
 
 /// Typed access to the fields of the file, with messages that name them.
-struct Fields<'a>(&'a Map<String, Value>);
+pub(crate) struct Fields<'a>(&'a Map<String, Value>);
 
 impl Fields<'_> {
-    fn get(&self, key: &str) -> Option<&Value> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Value> {
         self.0.get(key).filter(|value| !value.is_null())
     }
 
-    fn check_architecture(&self) -> std::result::Result<(), String> {
-        let gpt2 = |name: &str| name == "gpt2" || name.starts_with("GPT2");
-        let model_type = self.text("model_type")?;
-        let architectures = self.get("architectures").and_then(Value::as_array);
-        let architecture = architectures
-            .and_then(|all| all.first())
-            .and_then(Value::as_str);
-        match model_type.or(architecture) {
-            Some(name) if gpt2(name) => {}
-            Some(name) => return Err(format!("model_type = {name:?}: only gpt2 is supported")),
-            None => return Err("model_type is missing: is this a language model's config?".into()),
-        }
-        if self.flag("add_cross_attention", false)? {
-            return Err("add_cross_attention = true is not supported".into());
-        }
-        if self.get("quantization_config").is_some() {
-            return Err("quantization_config: quantized checkpoints are not supported".into());
-        }
-        Ok(())
+    /// The first of transformers' classes that the file names.
+    pub(crate) fn class(&self) -> Option<&str> {
+        let classes = self.get("architectures")?.as_array()?;
+        classes.first()?.as_str()
     }
 
-    fn positive(&self, key: &str, default: usize) -> std::result::Result<usize, String> {
+    /// A number of layers.
+    pub(crate) fn layers(&self, key: &str, default: usize) -> std::result::Result<usize, String> {
+        let layers = self.positive(key, default)?;
+        if layers > MOST_LAYERS {
+            return Err(format!(
+                "{key} = {layers} is more than the {MOST_LAYERS} that are supported"
+            ));
+        }
+        Ok(layers)
+    }
+
+    pub(crate) fn positive(&self, key: &str, default: usize) -> std::result::Result<usize, String> {
         match self.get(key) {
             None => Ok(default),
             Some(value) => match value.as_u64() {
@@ -324,7 +219,7 @@ impl Fields<'_> {
         }
     }
 
-    fn number(&self, key: &str, default: f64) -> std::result::Result<f64, String> {
+    pub(crate) fn number(&self, key: &str, default: f64) -> std::result::Result<f64, String> {
         let Some(value) = self.get(key) else {
             return Ok(default);
         };
@@ -333,7 +228,7 @@ impl Fields<'_> {
             .ok_or_else(|| format!("{key} = {value} is not a number"))
     }
 
-    fn flag(&self, key: &str, default: bool) -> std::result::Result<bool, String> {
+    pub(crate) fn flag(&self, key: &str, default: bool) -> std::result::Result<bool, String> {
         let Some(value) = self.get(key) else {
             return Ok(default);
         };
@@ -342,7 +237,7 @@ impl Fields<'_> {
             .ok_or_else(|| format!("{key} = {value} is not true or false"))
     }
 
-    fn text(&self, key: &str) -> std::result::Result<Option<&str>, String> {
+    pub(crate) fn text(&self, key: &str) -> std::result::Result<Option<&str>, String> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
@@ -407,27 +302,33 @@ pub(crate) fn ends_beyond(keys: &Map<String, Value>, vocab: usize) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rlhf_device::Nonlinearity;
 
-    fn with(key: &str, value: Value) -> std::result::Result<Gpt2Config, String> {
+    fn with(key: &str, value: Value) -> std::result::Result<ModelConfig, String> {
         let mut config = json!({"model_type": "gpt2", "vocab_size": 61, "n_embd": 32, "n_head": 2,
-            "n_layer": 2, "n_positions": 16});
+            "n_layer": 4, "n_positions": 16});
         config[key] = value;
-        Gpt2Config::from_json(config)
+        ModelConfig::from_json(config)
     }
 
     #[test]
     fn defaults_and_fields() {
+        let scale = |config: &ModelConfig| config.spec.blocks[3].attention.scale;
         let config = with("n_inner", Value::Null).unwrap();
         assert_eq!(
-            (config.inner, config.positions, config.tied),
+            (
+                config.spec.blocks[1].inner,
+                config.spec.context,
+                config.spec.tied
+            ),
             (128, 16, true)
         );
-        assert_eq!(config.activation, Activation::GeluNew);
-        assert!((config.attention_scale(3) - 0.25).abs() < 1e-7);
+        assert_eq!(config.spec.blocks[0].activation, Nonlinearity::GeluNew);
+        assert!((scale(&config) - 0.25).abs() < 1e-7);
         let scaled = with("scale_attn_by_inverse_layer_idx", json!(true)).unwrap();
-        assert!((scaled.attention_scale(3) - 0.0625).abs() < 1e-7);
+        assert!((scale(&scaled) - 0.0625).abs() < 1e-7);
         let unscaled = with("scale_attn_weights", json!(false)).unwrap();
-        assert_eq!(unscaled.attention_scale(3), 1.0);
+        assert_eq!(scale(&unscaled), 1.0);
         assert_eq!(with("eos_token_id", json!(50256)).unwrap().eos, [0u32; 0]);
         assert_eq!(with("eos_token_id", json!(60)).unwrap().eos, [60]);
         let special = |key, value| {
@@ -442,12 +343,12 @@ mod tests {
             (vec![3, 9], Some(7))
         );
         assert_eq!(special("bos_token_id", json!(50256)), (vec![7], None));
-        let gpt2 = Gpt2Config::from_json(json!({"model_type": "gpt2"})).unwrap();
-        assert_eq!(gpt2.parameters(), 124_439_808);
+        let gpt2 = ModelConfig::from_json(json!({"model_type": "gpt2"})).unwrap();
+        assert_eq!(gpt2.spec.parameters(), 124_439_808);
         assert_eq!(
             with("resid_pdrop", json!(0.1))
                 .unwrap()
-                .to_json(Architecture::LanguageModel)["resid_pdrop"],
+                .to_json(ModelClass::LanguageModel)["resid_pdrop"],
             0.1
         );
     }

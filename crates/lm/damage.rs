@@ -1,7 +1,7 @@
 //! Checkpoint folders as they come: variants that must load alike, and damaged ones that must be
 //! refused by name.
 
-use crate::{Backend, Error, Heads, LoadOptions, Recompute, init, inspect, load, testing};
+use crate::{Backend, Error, LoadOptions, OutputHeads, Recompute, init, inspect, load, testing};
 use rlhf_objective::{Finish, Prompt, Response, Sequences, Want};
 use rlhf_tensor::Storage;
 use safetensors::tensor::TensorView;
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 const OPTIONS: LoadOptions = LoadOptions {
     storage: Storage::Frozen,
     recompute: Recompute::None,
-    heads: Heads::Language,
+    heads: OutputHeads::Language,
     temperature: 1.0,
     backend: Backend::Plain,
 };
@@ -202,7 +202,7 @@ fn saved_and_loaded_is_the_same() {
     std::fs::write(&path, config.to_string()).unwrap();
 
     let options = LoadOptions {
-        heads: Heads::LanguageAndValue,
+        heads: OutputHeads::LanguageAndValue,
         ..OPTIONS
     };
     let mut model = load(small.path(), &options).unwrap();

@@ -1,7 +1,7 @@
 //! Which tokens end a response, and which file says so.
 
 use crate::tokenizer_config::{FILE, object};
-use crate::{Error, Gpt2Config, Result, Tokenizer};
+use crate::{Error, ModelConfig, Result, Tokenizer};
 use serde::Serialize;
 use std::path::Path;
 
@@ -40,9 +40,9 @@ impl EndToken {
 /// else generation_config.json.
 pub(crate) fn settle(
     folder: &Path,
-    config: Gpt2Config,
-) -> Result<(Gpt2Config, Tokenizer, Vec<EndToken>)> {
-    let tokenizer = Tokenizer::load(folder, config.vocab)?;
+    config: ModelConfig,
+) -> Result<(ModelConfig, Tokenizer, Vec<EndToken>)> {
+    let tokenizer = Tokenizer::load(folder, config.spec.vocab)?;
     let mut ends: Vec<EndToken> = Vec::new();
     let mut add = |id: u32, from| match ends.iter_mut().find(|end| end.id == id) {
         Some(end) => end.from.push(from),
@@ -58,7 +58,7 @@ pub(crate) fn settle(
     for &id in &config.eos {
         add(id, CONFIG);
     }
-    for id in generation(folder, config.vocab)? {
+    for id in generation(folder, config.spec.vocab)? {
         add(id, GENERATION);
     }
     // A configuration that says nothing has GPT-2's.
@@ -84,13 +84,13 @@ fn generation(folder: &Path, vocab: usize) -> Result<Vec<u32>> {
 }
 
 /// What is to be said of ends that no token of the vocabulary is.
-pub(crate) fn beyond(folder: &Path, config: &Gpt2Config) -> Result<Vec<String>> {
+pub(crate) fn beyond(folder: &Path, config: &ModelConfig) -> Result<Vec<String>> {
     let keys = object(&folder.join(GENERATION))?.unwrap_or_default();
-    let generation = crate::config::ends_beyond(&keys, config.vocab);
+    let generation = crate::config::ends_beyond(&keys, config.spec.vocab);
     let files = [(CONFIG, config.ends_beyond()), (GENERATION, generation)];
     let note = |(file, ids): (&str, Vec<u64>)| {
         let words: Vec<String> = ids.iter().map(u64::to_string).collect();
-        let (ids, last) = (words.join(", "), config.vocab - 1);
+        let (ids, last) = (words.join(", "), config.spec.vocab - 1);
         (!words.is_empty()).then(|| {
             format!(
                 "{file}: `eos_token_id` names {ids}, which no token is, as ids end at {last}: it ends \
@@ -122,7 +122,7 @@ pub(crate) fn disagreement(ends: &[EndToken]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Backend, Heads, LoadOptions, Recompute, init, inspect, load};
+    use crate::{Backend, LoadOptions, OutputHeads, Recompute, init, inspect, load};
     use rlhf_tensor::Storage;
     use serde_json::{Value, json};
 
@@ -151,7 +151,7 @@ mod tests {
     /// The ends of a folder as it is, as it is when written, and when that is read and written again.
     fn kept(source: &Path) -> [Vec<u32>; 3] {
         let ids = |ends: Vec<EndToken>| ends.iter().map(|end| end.id).collect();
-        let config = Gpt2Config::load(source).unwrap();
+        let config = ModelConfig::load(source).unwrap();
         let (_, _, ends) = settle(source, config).unwrap();
         let written = tempfile::tempdir().unwrap();
         let (first, second) = (written.path().join("1"), written.path().join("2"));
@@ -159,7 +159,7 @@ mod tests {
         let options = LoadOptions {
             storage: Storage::Frozen,
             recompute: Recompute::None,
-            heads: Heads::Language,
+            heads: OutputHeads::Language,
             temperature: 1.0,
             backend: Backend::F32,
         };
@@ -210,7 +210,7 @@ mod tests {
                 Some(eos),
                 &[(GENERATION, json!({"eos_token_id": generation}))],
             );
-            beyond(folder.path(), &Gpt2Config::load(folder.path()).unwrap()).unwrap()
+            beyond(folder.path(), &ModelConfig::load(folder.path()).unwrap()).unwrap()
         };
         assert_eq!(
             notes(json!([0, 999, 9]), json!([8, 10])),

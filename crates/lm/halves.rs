@@ -1,9 +1,9 @@
 //! Networks held in bf16: as their rounded numbers in f32, near the others, loaded from any file.
 
-use crate::{Backend, Heads, LoadOptions, Model, Recompute, init, inspect, load};
+use crate::{Backend, LoadOptions, Model, OutputHeads, Recompute, init, inspect, load};
+use rlhf_device::Precision;
 use rlhf_objective::{Finish, Prompt, Response, Sequences, Start, Want};
 use rlhf_tensor::Storage;
-use rlhf_tensor::cpu::Precision;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::json;
@@ -16,7 +16,7 @@ fn options(backend: Backend, storage: Storage) -> LoadOptions {
     LoadOptions {
         storage,
         recompute: Recompute::None,
-        heads: Heads::Language,
+        heads: OutputHeads::Language,
         temperature: 1.0,
         backend,
     }

@@ -1,7 +1,9 @@
 //! What a checkpoint folder holds, from its headers alone.
 
 use crate::checkpoint::Tensors;
-use crate::{Activation, EndToken, Gpt2Config, Heads, Result, bodies, ends};
+use crate::parameters::{HEAD_WEIGHT, SCORE_WEIGHT};
+use crate::{EndToken, ModelConfig, OutputHeads, Result, ends};
+use rlhf_device::Nonlinearity;
 use rlhf_tensor::{ParameterSpec, Storage};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -10,7 +12,7 @@ use std::path::Path;
 /// A checkpoint in a few numbers.
 #[derive(Debug, Clone, Serialize)]
 pub struct Summary {
-    /// `gpt2`.
+    /// Its `model_type`, as in `config.json`.
     pub architecture: &'static str,
     /// The number of parameters, a value head apart.
     pub parameters: u64,
@@ -23,7 +25,7 @@ pub struct Summary {
     /// The width of the feed-forward layers.
     pub inner: usize,
     /// Their nonlinearity.
-    pub activation: Activation,
+    pub activation: &'static str,
     /// The context, tokens.
     pub context: usize,
     /// V.
@@ -81,18 +83,18 @@ pub struct TensorSummary {
 /// # Errors
 /// As [`load`](crate::load), of everything but the weights' values.
 pub fn inspect(folder: &Path) -> Result<Summary> {
-    let (config, tokenizer, ends) = ends::settle(folder, Gpt2Config::load(folder)?)?;
+    let (config, tokenizer, ends) = ends::settle(folder, ModelConfig::load(folder)?)?;
     let mut notes = tokenizer.notes().to_vec();
     notes.extend(ends::beyond(folder, &config)?);
     notes.extend(ends::disagreement(&ends));
-    let model = Tensors::open_model(folder)?;
-    let reward_model = model.contains(bodies::gpt2::SCORE_WEIGHT);
+    let model = Tensors::open_model(folder, config.architecture.canonical)?;
+    let reward_model = model.contains(SCORE_WEIGHT);
     let heads = match reward_model {
-        true => Heads::Score,
-        false => Heads::Language,
+        true => OutputHeads::Score,
+        false => OutputHeads::Language,
     };
-    let specs = bodies::gpt2::specs(&config, heads);
-    model.check(&specs, &[bodies::gpt2::HEAD_WEIGHT])?;
+    let (specs, block) = (config.parameter_specs(heads), config.spec.blocks[0]);
+    model.check(&specs, &[HEAD_WEIGHT])?;
     let tensors: Vec<TensorSummary> = model
         .entries()
         .map(|(file, entry)| TensorSummary {
@@ -108,21 +110,21 @@ pub fn inspect(folder: &Path) -> Result<Summary> {
     let halved = specs.iter().filter(|spec| Storage::FrozenBf16.halves(spec));
     let halved: u64 = halved.map(size).sum();
     Ok(Summary {
-        architecture: "gpt2",
+        architecture: config.architecture.model_type,
         parameters,
-        layers: config.layers,
-        heads: config.heads,
-        width: config.width,
-        inner: config.inner,
-        activation: config.activation,
-        context: config.positions,
-        vocab: config.vocab,
-        tied: config.tied,
+        layers: config.spec.blocks.len(),
+        heads: block.attention.heads,
+        width: config.spec.width,
+        inner: block.inner,
+        activation: activation(block.activation),
+        context: config.spec.context,
+        vocab: config.spec.vocab,
+        tied: config.spec.tied,
         eos: config.eos.first().copied(),
         ends,
         bos: config.bos,
         tokenizer: !tokenizer.is_ids(),
-        value_head: Tensors::open_critic(folder)?.is_some(),
+        value_head: Tensors::open_critic(folder, config.architecture.canonical)?.is_some(),
         reward_model,
         dtypes: dtypes.into_iter().cloned().collect(),
         notes,
@@ -140,16 +142,12 @@ fn file_name(path: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-impl Serialize for Activation {
-    fn serialize<S: serde::Serializer>(
-        &self,
-        serializer: S,
-    ) -> std::result::Result<S::Ok, S::Error> {
-        serializer.serialize_str(match self {
-            Self::GeluNew => "gelu_new",
-            Self::Gelu => "gelu",
-            Self::Relu => "relu",
-            Self::Silu => "silu",
-        })
+/// A nonlinearity by transformers' name of it.
+fn activation(nonlinearity: Nonlinearity) -> &'static str {
+    match nonlinearity {
+        Nonlinearity::GeluNew => "gelu_new",
+        Nonlinearity::Gelu => "gelu",
+        Nonlinearity::Relu => "relu",
+        Nonlinearity::Silu => "silu",
     }
 }

@@ -1,6 +1,6 @@
 //! What must hold of every network, whichever implementation computes it.
 
-use crate::{Backend, Heads, LoadOptions, Model, Recompute, Restricted, init, load, testing};
+use crate::{Backend, LoadOptions, Model, OutputHeads, Recompute, Restricted, init, load, testing};
 use rlhf_objective::{
     Decoder, Finish, Network, OutputGrads, Prompt, Response, Sequences, Start, Want,
 };
@@ -17,7 +17,12 @@ fn config() -> Value {
 }
 
 /// A network whose weights are large enough to matter, norms and biases too.
-fn network(config: &Value, backend: Backend, heads: Heads, temperature: f64) -> Box<dyn Model> {
+fn network(
+    config: &Value,
+    backend: Backend,
+    heads: OutputHeads,
+    temperature: f64,
+) -> Box<dyn Model> {
     let folder: TempDir = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.json");
     std::fs::write(&path, config.to_string()).unwrap();
@@ -67,7 +72,7 @@ fn close(got: &[f32], expected: &[f32], tolerance: f32) {
 fn together_is_as_one_at_a_time() {
     let s = sequences();
     for backend in BACKENDS {
-        let mut model = network(&config(), backend, Heads::LanguageAndValue, 1.0);
+        let mut model = network(&config(), backend, OutputHeads::LanguageAndValue, 1.0);
         let all = model.read(&s, Want::SCORE.with_entropy()).unwrap();
         let whole = dist(&mut *model, 0..s.tokens());
         let sizes: Vec<f32> = whole
@@ -102,7 +107,7 @@ fn together_is_as_one_at_a_time() {
 #[test]
 fn every_network_keeps_the_public_laws() {
     for backend in BACKENDS {
-        let mut model = network(&config(), backend, Heads::Language, 2.0);
+        let mut model = network(&config(), backend, OutputHeads::Language, 2.0);
         rlhf_objective::laws::network(&mut *model, &sequences()).unwrap();
         let tokens = vec![5, 3, 8, 9, 7, 2, 4, 6];
         let mut few = Restricted::new(model, tokens).unwrap();
@@ -116,7 +121,7 @@ fn a_restricted_network_is_renormalized() {
     let prompt = vec![Prompt::from_ids(vec![3, 1, 4])];
     let answer = |ids: &[u32]| Response::new(0, ids.to_vec(), Finish::Length);
     let s = Sequences::new(prompt.clone(), vec![answer(&[9, 2]), answer(&[2, 9, 9])]).unwrap();
-    let mut model = network(&config(), Backend::F32, Heads::LanguageAndValue, 1.0);
+    let mut model = network(&config(), Backend::F32, OutputHeads::LanguageAndValue, 1.0);
     let plain = model.read(&s, Want::SCORE).unwrap();
     let values = plain.values.unwrap().to_vec().unwrap();
     let rows = dist(&mut *model, 0..5);
@@ -134,7 +139,7 @@ fn a_restricted_network_is_renormalized() {
         (vec![1, 1], "twice"),
         (vec![13], "13 is not"),
     ] {
-        let model = network(&config(), Backend::F32, Heads::Language, 1.0);
+        let model = network(&config(), Backend::F32, OutputHeads::Language, 1.0);
         let error = Restricted::new(model, tokens).err().unwrap();
         assert!(error.to_string().contains(expected), "{error}");
     }
@@ -150,10 +155,10 @@ fn outputs_are_of_one_distribution() {
         .into_iter()
         .flat_map(|backend| [4.0, 0.5].map(|temperature| (backend, temperature)))
     {
-        let mut model = network(&config(), backend, Heads::Language, 1.0);
+        let mut model = network(&config(), backend, OutputHeads::Language, 1.0);
         model.read(&s, Want::SCORE).unwrap();
         let plain = dist(&mut *model, 0..s.tokens());
-        let mut model = network(&config(), backend, Heads::Language, temperature);
+        let mut model = network(&config(), backend, OutputHeads::Language, temperature);
         let outputs = model.read(&s, Want::SCORE.with_entropy()).unwrap();
         assert!(outputs.values.is_none());
         let dist = dist(&mut *model, 0..s.tokens());
@@ -186,7 +191,7 @@ fn log_softmax(row: &[f32]) -> Vec<f32> {
 fn decoding_scores_as_reading_does() {
     let histories: [&[u32]; 4] = [&[3, 1, 4, 7, 8], &[3, 1, 4, 2, 5], &[6, 2, 3], &[9, 9, 1]];
     for backend in BACKENDS {
-        let mut model = network(&config(), backend, Heads::LanguageAndValue, 2.0);
+        let mut model = network(&config(), backend, OutputHeads::LanguageAndValue, 2.0);
         let mut seen: Vec<(Vec<u32>, Vec<f32>)> = Vec::new();
         {
             let mut decoder = model.decoder().unwrap();
@@ -257,11 +262,11 @@ fn gradients_are_slopes_and_none_is_dead() {
     let s = sequences();
     let n = s.tokens();
     for (backend, heads, few) in [
-        (Backend::Plain, Heads::LanguageAndValue, false),
-        (Backend::Plain, Heads::Value, false),
-        (Backend::F32, Heads::LanguageAndValue, false),
-        (Backend::F32, Heads::Value, false),
-        (Backend::F32, Heads::LanguageAndValue, true),
+        (Backend::Plain, OutputHeads::LanguageAndValue, false),
+        (Backend::Plain, OutputHeads::Value, false),
+        (Backend::F32, OutputHeads::LanguageAndValue, false),
+        (Backend::F32, OutputHeads::Value, false),
+        (Backend::F32, OutputHeads::LanguageAndValue, true),
     ] {
         let mut model = network(&config(), backend, heads, 4.0);
         if few {
@@ -270,7 +275,7 @@ fn gradients_are_slopes_and_none_is_dead() {
         }
         let mut rng = Rng::new(3, Stream::Data, 0, 0);
         let mut weights = || -> Vec<f32> { (0..n).map(|_| rng.normal() as f32).collect() };
-        let language = heads == Heads::LanguageAndValue;
+        let language = heads == OutputHeads::LanguageAndValue;
         let gradients = OutputGrads {
             log_probs: language.then(&mut weights),
             entropy: language.then(&mut weights),
@@ -336,7 +341,7 @@ fn gradients_are_slopes_and_none_is_dead() {
 #[test]
 fn what_cannot_be_answered_is_refused() {
     for backend in BACKENDS {
-        let mut critic = network(&config(), backend, Heads::Value, 1.0);
+        let mut critic = network(&config(), backend, OutputHeads::Value, 1.0);
         assert!(critic.log_dist(0..1).is_err());
         assert!(critic.backward(&OutputGrads::default()).is_err());
         let outputs = critic.read(&sequences(), Want::SCORE).unwrap();
@@ -348,12 +353,12 @@ fn what_cannot_be_answered_is_refused() {
 
         let mut config = config();
         config["vocab_size"] = json!(9);
-        let mut small = network(&config, backend, Heads::Language, 1.0);
+        let mut small = network(&config, backend, OutputHeads::Language, 1.0);
         let error = small.read(&sequences(), Want::SCORE).unwrap_err();
         assert!(error.to_string().contains("token id 9"), "{error}");
         config["vocab_size"] = json!(VOCAB);
         config["n_positions"] = json!(8);
-        let mut short = network(&config, backend, Heads::Language, 1.0);
+        let mut short = network(&config, backend, OutputHeads::Language, 1.0);
         let error = short.read(&sequences(), Want::SCORE).unwrap_err();
         assert!(error.to_string().contains("context of 8"), "{error}");
         assert!(short.log_dist(0..1).is_err());
@@ -363,7 +368,7 @@ fn what_cannot_be_answered_is_refused() {
 #[test]
 fn a_row_can_be_continued_several_times() {
     for backend in BACKENDS {
-        let mut model = network(&config(), backend, Heads::Language, 1.0);
+        let mut model = network(&config(), backend, OutputHeads::Language, 1.0);
         let mut seen: Vec<(Vec<u32>, Vec<f32>)> = Vec::new();
         {
             let mut decoder = model.decoder().unwrap();

@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 mod asked;
-pub mod bodies;
 mod checkpoint;
 mod config;
 #[cfg(test)]
@@ -18,7 +17,9 @@ mod inspect;
 #[cfg(test)]
 mod laws;
 mod model;
+pub mod models;
 mod packed;
+mod parameters;
 #[cfg(test)]
 mod parity;
 mod plain;
@@ -28,21 +29,28 @@ mod row_gradients_tests;
 mod save;
 #[cfg(test)]
 mod scored;
+mod spec;
 #[cfg(test)]
 mod testing;
 mod tokenizer;
 mod tokenizer_config;
 mod tokenizer_rules;
 
-pub use bodies::table::{States, Table, TableConfig};
-pub use config::{Activation, Architecture, Gpt2Config};
+pub use config::{ModelClass, ModelConfig};
 pub use ends::EndToken;
 pub use error::{Error, Result};
 pub use inspect::{Memory, Summary, TensorSummary, inspect};
-pub use model::{Backend, Heads, LoadOptions, Model, Recompute, init, load};
+/// The name that other crates still use.
+pub use model::OutputHeads as Heads;
+pub use model::{Backend, LoadOptions, Model, OutputHeads, Recompute, init, load};
+pub use models::table::{States, Table, TableConfig};
 pub use packed::{Packed, Segment};
+pub use parameters::{HEAD_WEIGHT, SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT};
 pub use plain::Plain;
 pub use restricted::Restricted;
+/// What [`Backend::Engine`] takes.
+pub use rlhf_device::Precision;
+pub use spec::{BlockSpec, ModelSpec};
 pub use tokenizer::Tokenizer;
 pub use tokenizer_config::special_tokens;
 

@@ -1,18 +1,19 @@
 //! A network that came from a checkpoint folder and can go back to one.
 
-use crate::bodies::gpt2::{self, HEAD_WEIGHT, SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT};
 use crate::checkpoint::Tensors;
+use crate::models::Part;
+use crate::parameters::{HEAD_WEIGHT, SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT};
 use crate::save::{self, Companions};
-use crate::{Error, Gpt2Config, Plain, Result, ends, engine};
+use crate::{Error, ModelConfig, Plain, Result, ends, engine};
+use rlhf_device::{Cpu, Device, Precision};
 use rlhf_objective::{Network, NetworkWrapper};
-use rlhf_tensor::cpu::Precision;
 use rlhf_tensor::{Parameters, Storage};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// What a network answers beside its hidden states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heads {
+pub enum OutputHeads {
     /// Log-probs.
     Language,
     /// Log-probs, and values from one linear layer on the same hidden states
@@ -27,7 +28,7 @@ pub enum Heads {
     Score,
 }
 
-impl Heads {
+impl OutputHeads {
     /// Whether there is a vocabulary head.
     #[must_use]
     pub const fn has_vocabulary(self) -> bool {
@@ -71,7 +72,7 @@ pub struct LoadOptions {
     /// What is kept to train.
     pub recompute: Recompute,
     /// The heads.
-    pub heads: Heads,
+    pub heads: OutputHeads,
     /// What logits are divided by, in every answer and when decoding.
     pub temperature: f64,
     /// The implementation.
@@ -108,23 +109,9 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<Box<dyn Model>> {
         let message = "is to be held in bf16, which the plain network does not: hold it in f32";
         return Err(Error::invalid(folder, message));
     }
-    let (config, ..) = ends::settle(folder, Gpt2Config::load(folder)?)?;
+    let (config, ..) = ends::settle(folder, ModelConfig::load(folder)?)?;
     let companions = Companions::read(folder)?;
-    let (config, parameters) = read_parameters(folder, config, options)?;
-    let network: Box<dyn Network> = match options.backend {
-        Backend::Engine(precision) => {
-            let (heads, temperature) = (options.heads, options.temperature);
-            let config = config.clone();
-            let network = engine::Gpt2::new(config, parameters, heads, temperature, precision);
-            Box::new(network.recomputing(options.recompute))
-        }
-        Backend::Plain => Box::new(Plain::new(
-            config.clone(),
-            parameters,
-            options.heads,
-            options.temperature,
-        )),
-    };
+    let (network, config) = network(folder, config, options)?;
     Ok(Box::new(Loaded {
         network,
         config,
@@ -132,7 +119,38 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<Box<dyn Model>> {
     }))
 }
 
-/// Writes a folder with a random network (see [`initialize`](gpt2::initialize)) of the
+/// The network of a folder on the device of its backend: the one place that knows devices by name.
+fn network(
+    folder: &Path,
+    config: ModelConfig,
+    options: &LoadOptions,
+) -> Result<(Box<dyn Network>, ModelConfig)> {
+    match options.backend {
+        Backend::Engine(precision) => on_device(Cpu, precision, folder, config, options),
+        Backend::Plain => {
+            let (config, parameters) = read_parameters(Cpu, folder, config, options)?;
+            let (heads, temperature) = (options.heads, options.temperature);
+            let network = Plain::new(&config, parameters, heads, temperature);
+            Ok((Box::new(network), config))
+        }
+    }
+}
+
+/// The engine's network on a device.
+fn on_device<D: Device>(
+    device: D,
+    precision: Precision,
+    folder: &Path,
+    config: ModelConfig,
+    options: &LoadOptions,
+) -> Result<(Box<dyn Network>, ModelConfig)> {
+    let (config, parameters) = read_parameters(device, folder, config, options)?;
+    let (heads, temperature) = (options.heads, options.temperature);
+    let network = engine::Transformer::new(&config, parameters, heads, temperature, precision);
+    Ok((Box::new(network.recomputing(options.recompute)), config))
+}
+
+/// Writes a folder with a random network (see [`ModelConfig::initialize`]) of the
 /// configuration in `config`, a folder or a file; a tokenizer beside it is copied.
 ///
 /// # Errors
@@ -146,46 +164,48 @@ pub fn init(config: &Path, seed: u64, folder: &Path) -> Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let (config, ..) = ends::settle(source, Gpt2Config::read(&file)?)?;
-    let specs = gpt2::specs(&config, Heads::Language);
+    let (config, ..) = ends::settle(source, ModelConfig::read(&file)?)?;
+    let specs = config.parameter_specs(OutputHeads::Language);
     let mut parameters = Parameters::new(specs, Storage::Frozen);
-    gpt2::initialize(&config, &mut parameters, seed);
+    config.initialize(&mut parameters, seed);
     save::write(folder, &config, &parameters, &Companions::read(source)?)
 }
 
 /// The parameters of a folder, and its configuration as they leave it.
-fn read_parameters(
+fn read_parameters<D: Device>(
+    device: D,
     folder: &Path,
-    config: Gpt2Config,
+    config: ModelConfig,
     options: &LoadOptions,
-) -> Result<(Gpt2Config, Parameters)> {
-    let model = Tensors::open_model(folder)?;
+) -> Result<(ModelConfig, Parameters<D>)> {
+    let model = Tensors::open_model(folder, config.architecture.canonical)?;
     let (config, new_head) = match options.heads {
-        Heads::Score if !model.contains(SCORE_WEIGHT) => match options.storage {
+        OutputHeads::Score if !model.contains(SCORE_WEIGHT) => match options.storage {
             Storage::Trainable => (config.as_new_reward_model(), vec![SCORE_WEIGHT]),
             Storage::Frozen | Storage::FrozenBf16 => return Err(not_a_reward_model(folder)),
         },
         _ => (config, vec![]),
     };
-    let specs = gpt2::specs(&config, options.heads);
+    let specs = config.parameter_specs(options.heads);
     let elsewhere = [&[VALUE_WEIGHT, VALUE_BIAS], &new_head[..]].concat();
     let (value, trunk): (Vec<_>, Vec<_>) = specs
         .iter()
         .cloned()
         .partition(|spec| elsewhere.contains(&spec.name.as_str()));
     model.check(&trunk, &[HEAD_WEIGHT])?;
-    let mut parameters = model.parameters(specs, options.storage)?;
-    if options.heads.has_vocabulary() && config.tied && model.contains(HEAD_WEIGHT) {
-        check_tied(folder, &model)?;
+    let mut parameters = Parameters::on(device, specs, options.storage);
+    model.fill(&mut parameters)?;
+    if options.heads.has_vocabulary() && config.spec.tied && model.contains(HEAD_WEIGHT) {
+        check_tied(folder, &config, &model)?;
     }
     if !value.is_empty()
         && new_head.is_empty()
-        && let Some(critic) = Tensors::open_critic(folder)?
+        && let Some(critic) = Tensors::open_critic(folder, config.architecture.canonical)?
     {
         critic.check(&value, &[])?;
         for spec in &value {
             if let Some(id) = parameters.id(&spec.name) {
-                critic.copy(&spec.name, parameters.numbers_mut(id))?;
+                critic.copy(&spec.name, &mut parameters, id)?;
             }
         }
     }
@@ -199,8 +219,9 @@ fn not_a_reward_model(folder: &Path) -> Error {
 }
 
 /// Some files keep a second copy of the token embedding as the head.
-fn check_tied(folder: &Path, model: &Tensors) -> Result<()> {
-    match model.same("transformer.wte.weight", HEAD_WEIGHT)? {
+fn check_tied(folder: &Path, config: &ModelConfig, model: &Tensors) -> Result<()> {
+    let tokens = format!("{}.weight", config.architecture.name(Part::Tokens));
+    match model.same(&tokens, HEAD_WEIGHT)? {
         true => Ok(()),
         false => Err(Error::invalid(
             &folder.join("config.json"),
@@ -213,7 +234,7 @@ fn check_tied(folder: &Path, model: &Tensors) -> Result<()> {
 /// A network, and what its folder held beside the tensors.
 struct Loaded {
     network: Box<dyn Network>,
-    config: Gpt2Config,
+    config: ModelConfig,
     companions: Companions,
 }
 
@@ -234,7 +255,7 @@ impl Model for Loaded {
     }
 
     fn context(&self) -> usize {
-        self.config.positions
+        self.config.spec.context
     }
 }
 

@@ -1,6 +1,6 @@
 //! A ragged batch as a network reads it: flat tokens in segments, each distinct prompt once.
 
-use crate::{Error, Gpt2Config, Heads, Result};
+use crate::{Error, ModelSpec, OutputHeads, Result};
 use rlhf_objective::Sequences;
 use std::ops::Range;
 
@@ -92,10 +92,15 @@ impl Packed {
     }
 
     /// As a network with these heads reads a batch.
-    pub(crate) fn of(sequences: &Sequences, config: &Gpt2Config, heads: Heads) -> Result<Self> {
-        let (vocab, context) = (config.vocab, config.positions);
+    pub(crate) fn of(
+        sequences: &Sequences,
+        spec: &ModelSpec,
+        heads: OutputHeads,
+        pad: Option<u32>,
+    ) -> Result<Self> {
+        let (vocab, context) = (spec.vocab, spec.context);
         match heads {
-            Heads::Score => Self::scored(sequences, vocab, context, config.pad),
+            OutputHeads::Score => Self::scored(sequences, vocab, context, pad),
             _ => Self::new(sequences, vocab, context),
         }
     }

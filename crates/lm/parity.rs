@@ -2,23 +2,24 @@
 
 use crate::checkpoint::Tensors;
 use crate::{
-    Backend, Gpt2Config, Heads, LoadOptions, Packed, Plain, Recompute, bodies::gpt2, load,
-    test_data, testing,
+    Backend, LoadOptions, ModelConfig, OutputHeads, Packed, Plain, Recompute, load, test_data,
+    testing,
 };
 use rlhf_objective::{Finish, OutputGrads, Prompt, Response, Sequences, Want};
-use rlhf_tensor::{AdamW, Storage};
+use rlhf_tensor::{AdamW, Parameters, Storage};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 fn plain(folder: &Path) -> Plain {
-    let config = Gpt2Config::load(folder).unwrap();
-    let specs = gpt2::specs(&config, Heads::Language);
-    let tensors = Tensors::open_model(folder).unwrap();
+    let config = ModelConfig::load(folder).unwrap();
+    let specs = config.parameter_specs(OutputHeads::Language);
+    let tensors = Tensors::open_model(folder, config.architecture.canonical).unwrap();
     tensors.check(&specs, &[]).unwrap();
-    let parameters = tensors.parameters(specs, Storage::Frozen).unwrap();
-    Plain::new(config, parameters, Heads::Language, 1.0)
+    let mut parameters = Parameters::new(specs, Storage::Frozen);
+    tensors.fill(&mut parameters).unwrap();
+    Plain::new(&config, parameters, OutputHeads::Language, 1.0)
 }
 
 pub(crate) fn json(path: &Path) -> Value {
@@ -211,7 +212,7 @@ fn trainable(backend: Backend) -> LoadOptions {
     LoadOptions {
         storage: Storage::Trainable,
         recompute: Recompute::None,
-        heads: Heads::Language,
+        heads: OutputHeads::Language,
         temperature: 1.0,
         backend,
     }

@@ -7,23 +7,25 @@ mod decoder;
 use crate::asked::{
     check_language, check_range, check_row_gradients, check_trainable, nothing_read, of_numbers,
 };
-use crate::bodies::gpt2::{Affine, BlockIds, Gpt2Ids};
-use crate::{Activation, Gpt2Config, Heads, Packed};
+use crate::parameters::{Affine, BlockIds, ModelIds};
+use crate::{ModelConfig, ModelSpec, OutputHeads, Packed};
 use decoder::PlainDecoder;
+use rlhf_device::Nonlinearity;
 use rlhf_objective::{
     ActionValues, Decoder, LogDist, Network, OutputGrads, Outputs, ParameterSet, Purpose, Result,
     RowGradients, Sequences, Want,
 };
-use rlhf_tensor::candle_nn::ops;
-use rlhf_tensor::{D, Device, ParameterId, Parameters, Tensor, Var};
+use rlhf_tensor::{D, Device, ParameterId, Parameters, Tensor, Var, ops};
 use std::ops::Range;
 
-/// A GPT-2 (Radford et al. 2019) on any batch of segments.
+/// A network on any batch of segments, as its spec describes it.
 pub struct Plain {
-    config: Gpt2Config,
-    ids: Gpt2Ids,
+    spec: ModelSpec,
+    /// At which a reward model does not read its score.
+    pad: Option<u32>,
+    ids: ModelIds,
     parameters: Parameters,
-    heads: Heads,
+    heads: OutputHeads,
     temperature: f64,
     last: Option<Read>,
 }
@@ -61,13 +63,19 @@ impl Weights {
 }
 
 impl Plain {
-    /// A network over `parameters`, which were made from [`specs`](crate::bodies::gpt2::specs) with
-    /// the same configuration and heads.
+    /// A network over `parameters`, which were made from the configuration's
+    /// [`parameter_specs`](ModelConfig::parameter_specs) with the same heads.
     #[must_use]
-    pub fn new(config: Gpt2Config, parameters: Parameters, heads: Heads, temperature: f64) -> Self {
-        let ids = Gpt2Ids::new(&config, &parameters);
+    pub fn new(
+        config: &ModelConfig,
+        parameters: Parameters,
+        heads: OutputHeads,
+        temperature: f64,
+    ) -> Self {
+        let ids = config.ids(&parameters);
         Self {
-            config,
+            spec: config.spec.clone(),
+            pad: config.pad,
             ids,
             parameters,
             heads,
@@ -137,11 +145,11 @@ impl Plain {
         trace(".norm_2", &normed);
         let inner = linear(weights, &ids.inner, &normed)?;
         trace(".inner", &inner);
-        let active = match self.config.activation {
-            Activation::GeluNew => inner.gelu()?,
-            Activation::Gelu => inner.gelu_erf()?,
-            Activation::Relu => inner.relu()?,
-            Activation::Silu => inner.silu()?,
+        let active = match self.spec.blocks[layer].activation {
+            Nonlinearity::GeluNew => inner.gelu()?,
+            Nonlinearity::Gelu => inner.gelu_erf()?,
+            Nonlinearity::Relu => inner.relu()?,
+            Nonlinearity::Silu => inner.silu()?,
         };
         trace(".active", &active);
         let update = linear(weights, &ids.inner_out, &active)?;
@@ -159,8 +167,8 @@ impl Plain {
         mask: &Tensor,
         trace: &mut dyn FnMut(&str, &Tensor),
     ) -> Result<Tensor> {
-        let (n, heads) = (qkv.dim(0)?, self.config.heads);
-        let width = self.config.width / heads;
+        let (n, heads) = (qkv.dim(0)?, self.spec.blocks[layer].attention.heads);
+        let width = self.spec.blocks[layer].attention.head_width;
         // [n, 3, heads, width] → three of [heads, n, width]
         let split = qkv.reshape((n, 3, heads, width))?;
         let part = |i: usize| {
@@ -171,7 +179,7 @@ impl Plain {
                 .contiguous()
         };
         let (queries, keys, values) = (part(0)?, part(1)?, part(2)?);
-        let scale = f64::from(self.config.attention_scale(layer));
+        let scale = f64::from(self.spec.blocks[layer].attention.scale);
         let scores = (queries.matmul(&keys.t()?.contiguous()?)? * scale)?;
         let scores = scores.broadcast_add(mask)?;
         let shares = ops::softmax(&scores, D::Minus1)?;
@@ -196,7 +204,7 @@ impl Plain {
             x,
             weight,
             bias,
-            self.config.norm_epsilon,
+            self.spec.norm_epsilon,
         )?)
     }
 
@@ -273,17 +281,17 @@ fn linear(weights: &Weights, ids: &Affine, x: &Tensor) -> Result<Tensor> {
 
 impl Network for Plain {
     fn vocab(&self) -> usize {
-        self.config.vocab
+        self.spec.vocab
     }
 
     fn read(&mut self, sequences: &Sequences, want: Want) -> Result<Outputs> {
         self.last = None;
-        let packed = Packed::of(sequences, &self.config, self.heads)?;
+        let packed = Packed::of(sequences, &self.spec, self.heads, self.pad)?;
         let read = self.answer(&packed, want)?;
         let numbers = |x: &Option<Tensor>| x.as_ref().map(Tensor::to_vec1).transpose();
         let (entropy, values) = (numbers(&read.entropy)?, numbers(&read.values)?);
         let outputs = match self.heads {
-            Heads::Score => Outputs::scored(sequences, values.unwrap_or_default())?,
+            OutputHeads::Score => Outputs::scored(sequences, values.unwrap_or_default())?,
             _ => Outputs::new(sequences, read.log_probs.to_vec1()?, entropy, values)?,
         };
         self.last = Some(read);
@@ -314,7 +322,7 @@ impl Network for Plain {
         check_row_gradients(&rows, gradients, read.hidden.dim(0)?, self.vocab())?;
         let hidden = read.hidden.narrow(0, rows.start, rows.len())?;
         let shape = (rows.len(), self.vocab());
-        let gradients = Tensor::from_slice(gradients.as_host(), shape, &Device::Cpu)?;
+        let gradients = Tensor::from_slice(&gradients.to_host(), shape, &Device::Cpu)?;
         let weighed = (self.head(&read.weights, &hidden)? * gradients)?.sum_all()?;
         if let Some(read) = &mut self.last {
             read.rows = Some(match read.rows.take() {

@@ -175,7 +175,8 @@ impl Network for Restricted {
             return Ok(());
         };
         read.gradient.resize(read.rows.len(), 0.0);
-        let taken = gradients.as_host().chunks(vocab).zip(&read.taken[rows]);
+        let gradients = gradients.to_host();
+        let taken = gradients.chunks(vocab).zip(&read.taken[rows]);
         for (row, &(prefix, _)) in taken {
             let sums = read.gradient[prefix * size..].iter_mut();
             sums.zip(&self.tokens)

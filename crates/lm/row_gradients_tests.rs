@@ -1,6 +1,6 @@
 //! Losses over the whole vocabulary, through row operations alone.
 
-use crate::{Backend, Heads, LoadOptions, Model, Recompute, Restricted, init, load, testing};
+use crate::{Backend, LoadOptions, Model, OutputHeads, Recompute, Restricted, init, load, testing};
 use rlhf_objective::{
     Finish, Network, OutputGrads, Prompt, Response, RowGradients, Sequences, Want,
 };
@@ -19,7 +19,7 @@ fn network(backend: Backend, temperature: f64, seed: u64) -> Box<dyn Model> {
     let options = LoadOptions {
         storage: Storage::Trainable,
         recompute: Recompute::None,
-        heads: Heads::LanguageAndValue,
+        heads: OutputHeads::LanguageAndValue,
         temperature,
         backend,
     };

@@ -1,8 +1,8 @@
 //! Writing a checkpoint folder, each file whole or not at all.
 
-use crate::bodies::gpt2::{SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT};
 use crate::checkpoint::{CRITIC, MODEL};
-use crate::{Architecture, Error, Gpt2Config, Result};
+use crate::parameters::{SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT};
+use crate::{Error, ModelClass, ModelConfig, Result};
 use rlhf_objective::{ParameterInfo, ParameterSet};
 use safetensors::{Dtype, View};
 use std::borrow::Cow;
@@ -76,7 +76,7 @@ fn templates(folder: &Path) -> Result<Vec<PathBuf>> {
 /// Writes a checkpoint folder; `model.safetensors` comes last, so a folder that has it is whole.
 pub(crate) fn write(
     folder: &Path,
-    config: &Gpt2Config,
+    config: &ModelConfig,
     parameters: &dyn ParameterSet,
     companions: &Companions,
 ) -> Result<()> {
@@ -87,12 +87,12 @@ pub(crate) fn write(
         replace(&folder.join(name), |path| std::fs::write(path, bytes))?;
     }
     let all = parameters.describe();
-    let architecture = if all.iter().any(|info| info.name == SCORE_WEIGHT) {
-        Architecture::RewardModel
+    let class = if all.iter().any(|info| info.name == SCORE_WEIGHT) {
+        ModelClass::RewardModel
     } else {
-        Architecture::LanguageModel
+        ModelClass::LanguageModel
     };
-    let mut json = format!("{:#}", config.to_json(architecture));
+    let mut json = format!("{:#}", config.to_json(class));
     json.push('\n');
     replace(&folder.join(CONFIG), |path| std::fs::write(path, &json))?;
     let (critic, model): (Vec<_>, Vec<_>) = all

@@ -1,7 +1,7 @@
 //! Reward models: against transformers' numbers, and what must hold of them.
 
 use crate::parity::{Golden, close, json, relative};
-use crate::{Backend, Heads, LoadOptions, Model, Recompute, init, inspect, load, testing};
+use crate::{Backend, LoadOptions, Model, OutputHeads, Recompute, init, inspect, load, testing};
 use rlhf_objective::{Finish, OutputGrads, Prompt, Response, Sequences, Want};
 use rlhf_tensor::Storage;
 use serde_json::json;
@@ -14,7 +14,7 @@ fn options(backend: Backend, storage: Storage) -> LoadOptions {
     LoadOptions {
         storage,
         recompute: Recompute::None,
-        heads: Heads::Score,
+        heads: OutputHeads::Score,
         temperature: 1.0,
         backend,
     }
@@ -125,7 +125,7 @@ fn a_language_model_becomes_one() {
     assert!(config["pad_token_id"].is_null());
     load(out.path(), &options(Backend::Plain, Storage::Frozen)).unwrap();
     let language = LoadOptions {
-        heads: Heads::Language,
+        heads: OutputHeads::Language,
         ..options(Backend::F32, Storage::Frozen)
     };
     assert!(load(out.path(), &language).is_err());

@@ -2,15 +2,19 @@
 
 use crate::rows::{check_rows, check_tokens, check_vocab, whole_rows};
 use crate::{Error, LogDist, Result, RowGradients};
-use rlhf_tensor::cpu;
+use rlhf_device::Rows;
 use std::borrow::Cow;
 
 /// Q(x, y₍<t₎, a) of every token a, row by row, in units of the reward: [rows, V], where it was computed.
 /// Like [`LogDist`] it is a handle with row operations.
 #[derive(Debug, Clone)]
-pub struct ActionValues<'a> {
-    values: Cow<'a, [f32]>,
-    vocab: usize,
+pub struct ActionValues<'a>(Rows<'a>);
+
+/// Of rows that a device lends.
+impl<'a> From<Rows<'a>> for ActionValues<'a> {
+    fn from(rows: Rows<'a>) -> Self {
+        Self(rows)
+    }
 }
 
 /// One number a row, and the gradient of their weighted sum.
@@ -18,16 +22,14 @@ pub struct ActionValues<'a> {
 pub struct RowValues {
     /// \[rows\], in units of the reward.
     pub values: Vec<f32>,
-    derivatives: Vec<f32>,
-    vocab: usize,
+    derivatives: Rows<'static>,
 }
 
 impl RowValues {
-    fn of(results: cpu::RowResults, vocab: usize) -> Self {
+    fn of((values, derivatives): (Vec<f32>, Rows<'static>)) -> Self {
         Self {
-            values: results.values,
-            derivatives: results.derivatives,
-            vocab,
+            values,
+            derivatives,
         }
     }
 
@@ -36,7 +38,7 @@ impl RowValues {
     /// # Errors
     /// If there is not one number a row.
     pub fn gradient(self, upstream: &[f32]) -> Result<RowGradients> {
-        RowGradients::weighted(self.derivatives, self.vocab, upstream)
+        RowGradients::weighted(self.derivatives, upstream)
     }
 }
 
@@ -48,13 +50,13 @@ impl<'a> ActionValues<'a> {
     pub fn new(values: impl Into<Cow<'a, [f32]>>, vocab: usize) -> Result<Self> {
         let values = values.into();
         whole_rows("action values", values.len(), vocab)?;
-        Ok(Self { values, vocab })
+        Ok(Self(Rows::new(values, vocab)))
     }
 
     /// How many rows there are.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.values.len() / self.vocab
+        self.0.rows()
     }
 
     /// Q of one token a row: \[rows\].
@@ -62,9 +64,8 @@ impl<'a> ActionValues<'a> {
     /// # Errors
     /// If there is not one token a row, or one is not in the vocabulary.
     pub fn gather(&self, tokens: &[u32]) -> Result<Vec<f32>> {
-        check_tokens(tokens, self.rows(), self.vocab)?;
-        let rows = self.values.chunks_exact(self.vocab).zip(tokens);
-        Ok(rows.map(|(row, token)| row[*token as usize]).collect())
+        check_tokens(tokens, self.rows(), self.0.vocab())?;
+        Ok(self.0.gather(tokens))
     }
 
     /// The gradient of Σ `upstream`·[`gather`](Self::gather) with respect to Q.
@@ -72,12 +73,9 @@ impl<'a> ActionValues<'a> {
     /// # Errors
     /// As there, or if there is not one number a row.
     pub fn gather_gradient(&self, tokens: &[u32], upstream: &[f32]) -> Result<RowGradients> {
-        check_tokens(tokens, self.rows(), self.vocab)?;
+        check_tokens(tokens, self.rows(), self.0.vocab())?;
         check_rows(upstream.len(), self.rows())?;
-        let mut rows = vec![0.0; self.values.len()];
-        let each = rows.chunks_exact_mut(self.vocab).zip(tokens).zip(upstream);
-        each.for_each(|((row, token), upstream)| row[*token as usize] = *upstream);
-        RowGradients::new(rows, self.vocab)
+        Ok(Rows::one_hot(tokens, upstream, self.0.vocab()).into())
     }
 
     /// The soft value of each row under a prior, β·log Σ_a p₀(a)·exp(Q(a)/β) (Haarnoja et al. 2017,
@@ -89,8 +87,8 @@ impl<'a> ActionValues<'a> {
     /// If rows or vocabularies differ, or β is negative.
     pub fn soft_value(&self, prior: &LogDist<'_>, beta: f64) -> Result<RowValues> {
         self.check(prior, beta)?;
-        let results = cpu::soft_value_rows(&self.values, prior.on_host(), beta as f32, self.vocab);
-        Ok(RowValues::of(results, self.vocab))
+        let found = self.0.soft_value(prior.as_rows(), beta as f32);
+        Ok(RowValues::of(found))
     }
 
     /// The expected tilt of each row, Σ_a π(a)·(β·(log π(a) − log p₀(a)) − Q(a)): what an actor
@@ -107,14 +105,14 @@ impl<'a> ActionValues<'a> {
     ) -> Result<RowValues> {
         self.check(policy, beta)?;
         policy.check_alike(prior)?;
-        let (policy, prior) = (policy.on_host(), prior.on_host());
-        let results = cpu::expected_tilt_rows(policy, prior, &self.values, beta as f32, self.vocab);
-        Ok(RowValues::of(results, self.vocab))
+        let (policy, prior) = (policy.as_rows(), prior.as_rows());
+        let found = policy.expected_tilt(prior, Some(&self.0), beta as f32);
+        Ok(RowValues::of(found))
     }
 
     fn check(&self, rows: &LogDist<'_>, beta: f64) -> Result<()> {
         check_rows(rows.rows(), self.rows())?;
-        check_vocab(rows.vocab(), self.vocab)?;
+        check_vocab(rows.vocab(), self.0.vocab())?;
         if beta >= 0.0 && beta.is_finite() {
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! What can go wrong between the symbols.
 
-use rlhf_tensor::candle_core;
+use rlhf_tensor::CandleError;
 
 /// An error of the objective, or of a prior, reward or network behind its traits.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +43,7 @@ pub enum Error {
     Unsupported(String),
     /// An error of a tensor operation.
     #[error(transparent)]
-    Tensor(#[from] candle_core::Error),
+    Tensor(#[from] CandleError),
     /// An error of a network, prior or reward.
     #[error(transparent)]
     Other(Box<dyn std::error::Error + Send + Sync>),

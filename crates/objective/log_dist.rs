@@ -2,10 +2,10 @@
 
 use crate::rows::{check_rows, check_tokens, check_vocab};
 use crate::{Error, Result, RowGradients};
-use rlhf_tensor::cpu::{self, LogRows, RowGradient, RowSummary};
+use rlhf_device::{LogRows, RowGradient, Rows};
 use serde::Serialize;
 use std::borrow::Cow;
-use std::cell::{Cell, OnceCell};
+use std::cell::Cell;
 
 /// Rows of log-distributions over V tokens, nats: for each row V scores, and the number by which
 /// they exceed the log-probabilities. A network lends the logits it has rather than copy them.
@@ -14,11 +14,13 @@ use std::cell::{Cell, OnceCell};
 /// and answers are numbers a row or a token. Whole rows come to the host only where somebody asks
 /// ([`to_vec`](Self::to_vec), [`copy_scores`](Self::copy_scores)).
 #[derive(Debug, Clone)]
-pub struct LogDist<'a> {
-    scores: Cow<'a, [f32]>,
-    /// Of a decoder, computed when they are asked for: drawing does not need them.
-    log_sums: OnceCell<Vec<f32>>,
-    vocab: usize,
+pub struct LogDist<'a>(LogRows<'a>);
+
+/// Of rows that a device lends.
+impl<'a> From<LogRows<'a>> for LogDist<'a> {
+    fn from(rows: LogRows<'a>) -> Self {
+        Self(rows)
+    }
 }
 
 thread_local! {
@@ -59,21 +61,20 @@ impl<'a> LogDist<'a> {
         vocab: usize,
     ) -> Result<Self> {
         let (rows, scores) = (log_sums.len(), scores.into());
-        let fits = rows.saturating_mul(vocab) == scores.len() && vocab > 0;
-        let known = OnceCell::from(log_sums);
-        Self::sized(fits, rows.saturating_mul(vocab), scores, known, vocab)
+        check_scores(scores.len(), rows.saturating_mul(vocab), vocab)?;
+        Ok(Self(LogRows::new(Rows::new(scores, vocab), log_sums)))
     }
 
     /// Of scores alone, [rows, V]: log-probabilities up to a constant a row, which is computed when it
-    /// is needed.
+    /// is needed: drawing does not need it.
     ///
     /// # Errors
     /// If they are no whole rows.
     pub fn of_scores(scores: impl Into<Cow<'a, [f32]>>, vocab: usize) -> Result<Self> {
         let scores = scores.into();
         let rows = scores.len().checked_div(vocab).unwrap_or(0);
-        let fits = rows * vocab == scores.len() && vocab > 0;
-        Self::sized(fits, rows * vocab, scores, OnceCell::new(), vocab)
+        check_scores(scores.len(), rows * vocab, vocab)?;
+        Ok(Self(LogRows::of_scores(Rows::new(scores, vocab))))
     }
 
     /// Of log-probabilities, [rows, V], nats.
@@ -86,73 +87,37 @@ impl<'a> LogDist<'a> {
         Self::new(log_probs, vec![0.0; rows], vocab)
     }
 
-    fn sized(
-        fits: bool,
-        expected: usize,
-        scores: Cow<'a, [f32]>,
-        log_sums: OnceCell<Vec<f32>>,
-        vocab: usize,
-    ) -> Result<Self> {
-        if !fits {
-            return Err(Error::Size {
-                what: "scores of log-distributions",
-                expected,
-                got: scores.len(),
-            });
-        }
-        Ok(Self {
-            scores,
-            log_sums,
-            vocab,
-        })
-    }
-
     /// V.
     #[must_use]
     pub fn vocab(&self) -> usize {
-        self.vocab
+        self.0.scores().vocab()
     }
 
     /// How many rows there are.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.scores.len() / self.vocab
+        self.0.scores().rows()
     }
 
-    fn log_sums(&self) -> &[f32] {
-        self.log_sums.get_or_init(|| {
-            let summaries = self.summaries();
-            summaries.iter().map(|row| row.log_sum).collect()
-        })
-    }
-
-    fn summaries(&self) -> Vec<RowSummary> {
-        let mut summaries = vec![RowSummary::default(); self.rows()];
-        cpu::summarize_rows(&self.scores, self.vocab, &mut summaries);
-        summaries
-    }
-
-    pub(crate) fn on_host(&self) -> LogRows<'_> {
-        LogRows {
-            scores: &self.scores,
-            log_sums: self.log_sums(),
-        }
+    /// Where the rows lie.
+    pub(crate) fn as_rows(&self) -> &LogRows<'a> {
+        &self.0
     }
 
     /// The log-probabilities of every row, one row behind the other: [rows, V], nats.
     #[must_use]
     pub fn to_vec(&self) -> Vec<f32> {
         COPIED.set(COPIED.get() + self.rows());
-        let rows = self.scores.chunks_exact(self.vocab).zip(self.log_sums());
-        rows.flat_map(|(row, log_sum)| row.iter().map(move |x| x - log_sum))
-            .collect()
+        self.0.to_vec()
     }
 
     /// The log-probabilities of each row: \[V\], nats.
     #[must_use]
     pub fn to_rows(&self) -> Vec<Vec<f32>> {
         let flat = self.to_vec();
-        flat.chunks_exact(self.vocab).map(<[f32]>::to_vec).collect()
+        flat.chunks_exact(self.vocab())
+            .map(<[f32]>::to_vec)
+            .collect()
     }
 
     /// Replaces `into` by the scores, [rows, V]: log-probabilities up to a constant a row. For
@@ -160,7 +125,7 @@ impl<'a> LogDist<'a> {
     pub fn copy_scores(&self, into: &mut Vec<f32>) {
         COPIED.set(COPIED.get() + self.rows());
         into.clear();
-        into.extend_from_slice(&self.scores);
+        into.extend_from_slice(&self.0.scores().to_host());
     }
 
     /// KL(p ‖ q) of each of these rows p from the same row q of `other`, nats: \[rows\].
@@ -169,12 +134,7 @@ impl<'a> LogDist<'a> {
     /// If there are not as many rows, or not as many tokens.
     pub fn kl(&self, other: &LogDist<'_>) -> Result<Vec<f32>> {
         self.check_alike(other)?;
-        let (p, q) = (self.on_host(), other.on_host());
-        Ok(cpu::kl_rows(
-            (p.scores, p.log_sums),
-            (q.scores, q.log_sums),
-            self.vocab,
-        ))
+        Ok(self.0.kl(&other.0))
     }
 
     /// The gradient of Σ `upstream`·[`kl`](Self::kl) with respect to these scores:
@@ -184,9 +144,8 @@ impl<'a> LogDist<'a> {
     /// As there, or if there is not one number a row.
     pub fn kl_gradient(&self, other: &LogDist<'_>, upstream: &[f32]) -> Result<RowGradients> {
         self.check_alike(other)?;
-        let none = vec![0.0; self.scores.len()];
-        let tilt = cpu::expected_tilt_rows(self.on_host(), other.on_host(), &none, 1.0, self.vocab);
-        RowGradients::weighted(tilt.derivatives, self.vocab, upstream)
+        let (_, derivatives) = self.0.expected_tilt(&other.0, None, 1.0);
+        RowGradients::weighted(derivatives, upstream)
     }
 
     /// The log-probability of one token a row, nats: \[rows\].
@@ -194,18 +153,14 @@ impl<'a> LogDist<'a> {
     /// # Errors
     /// If there is not one token a row, or one is not in the vocabulary.
     pub fn gather(&self, tokens: &[u32]) -> Result<Vec<f32>> {
-        check_tokens(tokens, self.rows(), self.vocab)?;
-        let rows = self.scores.chunks_exact(self.vocab);
-        let rows = rows.zip(self.log_sums()).zip(tokens);
-        Ok(rows
-            .map(|((row, log_sum), token)| row[*token as usize] - log_sum)
-            .collect())
+        check_tokens(tokens, self.rows(), self.vocab())?;
+        Ok(self.0.gather(tokens))
     }
 
     /// The entropy of each row, nats: \[rows\].
     #[must_use]
     pub fn entropy(&self) -> Vec<f32> {
-        self.summaries().iter().map(|row| row.entropy).collect()
+        self.0.entropy()
     }
 
     /// The gradient of Σ `log_probs`·[`gather`](Self::gather) + Σ `entropies`·[`entropy`](Self::entropy)
@@ -219,7 +174,7 @@ impl<'a> LogDist<'a> {
         log_probs: &[f32],
         entropies: &[f32],
     ) -> Result<RowGradients> {
-        check_tokens(tokens, self.rows(), self.vocab)?;
+        check_tokens(tokens, self.rows(), self.vocab())?;
         check_rows(log_probs.len(), self.rows())?;
         check_rows(entropies.len(), self.rows())?;
         let upstream = tokens.iter().zip(log_probs).zip(entropies);
@@ -228,10 +183,8 @@ impl<'a> LogDist<'a> {
             log_prob,
             entropy,
         });
-        let mut rows = self.scores.to_vec();
         let upstream: Vec<_> = upstream.collect();
-        cpu::log_softmax_backward(&mut rows, self.vocab, &self.summaries(), &upstream, 1.0);
-        RowGradients::new(rows, self.vocab)
+        Ok(RowGradients::from(self.0.gradient(&upstream)))
     }
 
     /// Chooses a token of each row: at random by inverting the cumulative distribution at the row's
@@ -243,12 +196,8 @@ impl<'a> LogDist<'a> {
     pub fn draw(&self, uniforms: &[f64], draw: Draw) -> Result<Vec<(u32, f32)>> {
         check_rows(uniforms.len(), self.rows())?;
         Ok(match draw {
-            Draw::Sample if uniforms.is_empty() => Vec::new(),
-            Draw::Sample => cpu::sample_rows(&self.scores, uniforms),
-            Draw::Greedy => {
-                let rows = self.scores.chunks_exact(self.vocab);
-                rows.map(cpu::greedy_row).collect()
-            }
+            Draw::Sample => self.0.draw(uniforms),
+            Draw::Greedy => self.0.greedy(),
         })
     }
 
@@ -256,19 +205,25 @@ impl<'a> LogDist<'a> {
     /// first, the lower id first of equal ones. A token of probability 0 is no candidate.
     #[must_use]
     pub fn candidates(&self, count: usize) -> Vec<Vec<(u32, f32)>> {
-        let rows = self.scores.chunks_exact(self.vocab).zip(self.log_sums());
-        let rows = rows.map(|(row, log_sum)| {
-            let mut found = cpu::top(row, count);
-            found.iter_mut().for_each(|(_, score)| *score -= log_sum);
-            found
-        });
-        rows.collect()
+        self.0.candidates(count)
     }
 
     pub(crate) fn check_alike(&self, other: &LogDist<'_>) -> Result<()> {
         check_rows(other.rows(), self.rows())?;
-        check_vocab(other.vocab, self.vocab)
+        check_vocab(other.vocab(), self.vocab())
     }
+}
+
+/// Whether scores are whole rows, and so many.
+fn check_scores(got: usize, expected: usize, vocab: usize) -> Result<()> {
+    if got == expected && vocab > 0 {
+        return Ok(());
+    }
+    Err(Error::Size {
+        what: "scores of log-distributions",
+        expected,
+        got,
+    })
 }
 
 #[cfg(test)]

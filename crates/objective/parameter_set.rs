@@ -1,7 +1,7 @@
 //! The parameters of a network as an optimizer and a checkpoint see them, wherever they live.
 
 use crate::{Error, Result};
-use rlhf_tensor::cpu::Numbers;
+use rlhf_device::Device;
 use rlhf_tensor::{AdamW, ParameterId, Parameters};
 use std::borrow::Cow;
 
@@ -121,7 +121,7 @@ fn check_length(what: &'static str, expected: usize, got: usize) -> Result<()> {
     }
 }
 
-fn id(parameters: &Parameters, name: &str) -> Result<ParameterId> {
+fn id<D: Device>(parameters: &Parameters<D>, name: &str) -> Result<ParameterId> {
     let unknown = || Error::other(rlhf_tensor::Error::UnknownParameter(name.into()));
     parameters.id(name).ok_or_else(unknown)
 }
@@ -130,23 +130,14 @@ fn frozen(what: &'static str) -> Error {
     Error::other(rlhf_tensor::Error::Frozen(what))
 }
 
-/// Parameters in host memory.
-impl ParameterSet for Parameters {
+/// Parameters on any device.
+impl<D: Device> ParameterSet for Parameters<D> {
     fn describe(&self) -> Vec<ParameterInfo<'_>> {
-        let trained = self.storage().is_trainable();
-        let specs = self.specs();
-        specs.map(|spec| info(spec, trained)).collect()
+        self.specs().map(info).collect()
     }
 
     fn weights(&self, name: &str) -> Result<Cow<'_, [f32]>> {
-        Ok(match Self::weights(self).matrix(id(self, name)?) {
-            Numbers::F32(values) => Cow::Borrowed(values),
-            words @ Numbers::Bf16(_) => {
-                let mut values = vec![0.0; words.len()];
-                words.copy(0, &mut values);
-                Cow::Owned(values)
-            }
-        })
+        Ok(self.to_host(id(self, name)?))
     }
 
     fn set_weights(&mut self, name: &str, values: &[f32]) -> Result<()> {
@@ -154,36 +145,34 @@ impl ParameterSet for Parameters {
     }
 
     fn gradient(&self, name: &str) -> Result<Cow<'_, [f32]>> {
-        let gradient = Self::gradient(self, id(self, name)?);
-        gradient
-            .map(Cow::Borrowed)
-            .ok_or_else(|| frozen("gradients"))
+        let gradient = self.gradient_to_host(id(self, name)?);
+        gradient.ok_or_else(|| frozen("gradients"))
     }
 
     fn moments(&self, name: &str) -> Result<[Cow<'_, [f32]>; 2]> {
-        let range = self.range(id(self, name)?);
-        let moments = Self::moments(self).ok_or_else(|| frozen("moments"))?;
-        Ok([&moments.first, &moments.second].map(|buffer| Cow::Borrowed(&buffer[range.clone()])))
+        let moments = self.moments_to_host(id(self, name)?);
+        moments.ok_or_else(|| frozen("moments"))
     }
 
-    fn set_moments(&mut self, name: &str, [first, second]: [&[f32]; 2]) -> Result<()> {
-        let range = self.range(id(self, name)?);
-        check_length("first moments", range.len(), first.len())?;
-        check_length("second moments", range.len(), second.len())?;
-        let moments = self.moments_mut().ok_or_else(|| frozen("moments"))?;
-        moments.first[range.clone()].copy_from_slice(first);
-        moments.second[range].copy_from_slice(second);
+    fn set_moments(&mut self, name: &str, moments: [&[f32]; 2]) -> Result<()> {
+        let id = id(self, name)?;
+        let spec = self.spec(id);
+        if !spec.trainable {
+            return Err(frozen("moments"));
+        }
+        let length = spec.shape.iter().product();
+        check_length("first moments", length, moments[0].len())?;
+        check_length("second moments", length, moments[1].len())?;
+        Self::set_moments(self, id, moments);
         Ok(())
     }
 
     fn steps(&self) -> u64 {
-        Self::moments(self).map_or(0, |moments| moments.steps)
+        Self::steps(self)
     }
 
     fn set_steps(&mut self, steps: u64) {
-        if let Some(moments) = self.moments_mut() {
-            moments.steps = steps;
-        }
+        Self::set_steps(self, steps);
     }
 
     fn gradient_norm(&self) -> f64 {
@@ -207,11 +196,11 @@ impl ParameterSet for Parameters {
     }
 }
 
-fn info(spec: &rlhf_tensor::ParameterSpec, trained: bool) -> ParameterInfo<'_> {
+fn info(spec: &rlhf_tensor::ParameterSpec) -> ParameterInfo<'_> {
     ParameterInfo {
         name: &spec.name,
         shape: &spec.shape,
-        trained,
+        trained: spec.trainable,
     }
 }
 

@@ -2,13 +2,19 @@
 
 use crate::Result;
 use crate::rows::{check_rows, check_vocab, whole_rows};
+use rlhf_device::Rows;
+use std::borrow::Cow;
 
 /// A gradient with respect to rows of V numbers, [rows, V]: of log-distributions with respect to their
 /// scores, of action values with respect to themselves.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RowGradients {
-    rows: Vec<f32>,
-    vocab: usize,
+pub struct RowGradients(Rows<'static>);
+
+/// Of rows that lie where they were computed.
+impl From<Rows<'static>> for RowGradients {
+    fn from(rows: Rows<'static>) -> Self {
+        Self(rows)
+    }
 }
 
 impl RowGradients {
@@ -18,29 +24,25 @@ impl RowGradients {
     /// If they are no whole rows.
     pub fn new(rows: Vec<f32>, vocab: usize) -> Result<Self> {
         whole_rows("gradients of rows", rows.len(), vocab)?;
-        Ok(Self { rows, vocab })
+        Ok(Self(Rows::new(rows, vocab)))
     }
 
     /// Each row of derivatives times its number.
-    pub(crate) fn weighted(mut rows: Vec<f32>, vocab: usize, upstream: &[f32]) -> Result<Self> {
-        whole_rows("gradients of rows", rows.len(), vocab)?;
-        check_rows(upstream.len(), rows.len() / vocab)?;
-        for (row, upstream) in rows.chunks_exact_mut(vocab).zip(upstream) {
-            row.iter_mut().for_each(|x| *x *= upstream);
-        }
-        Ok(Self { rows, vocab })
+    pub(crate) fn weighted(rows: Rows<'static>, upstream: &[f32]) -> Result<Self> {
+        check_rows(upstream.len(), rows.rows())?;
+        Ok(Self(rows.scaled(upstream)))
     }
 
     /// How many rows there are.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.rows.len() / self.vocab
+        self.0.rows()
     }
 
     /// V.
     #[must_use]
     pub fn vocab(&self) -> usize {
-        self.vocab
+        self.0.vocab()
     }
 
     /// Adds the gradient of another loss with respect to the same rows.
@@ -49,21 +51,26 @@ impl RowGradients {
     /// If rows or vocabularies differ.
     pub fn add(&mut self, other: &Self) -> Result<()> {
         check_rows(other.rows(), self.rows())?;
-        check_vocab(other.vocab, self.vocab)?;
-        let pairs = self.rows.iter_mut().zip(&other.rows);
-        pairs.for_each(|(sum, next)| *sum += next);
+        check_vocab(other.vocab(), self.vocab())?;
+        self.0.add(&other.0);
         Ok(())
     }
 
     /// The numbers on the host, [rows, V].
     #[must_use]
     pub fn to_vec(&self) -> Vec<f32> {
-        self.rows.clone()
+        self.to_host().into_owned()
     }
 
     /// The same, for a network on the host that takes them.
     #[must_use]
-    pub fn as_host(&self) -> &[f32] {
-        &self.rows
+    pub fn to_host(&self) -> Cow<'_, [f32]> {
+        self.0.to_host()
+    }
+
+    /// Where they lie, for a network that takes them there.
+    #[must_use]
+    pub fn as_rows(&self) -> &Rows<'static> {
+        &self.0
     }
 }

@@ -1,7 +1,9 @@
-//! The engine room: tensors, parameters and their optimizer, random numbers, CPU kernels.
+//! The host side of numbers: candle's tensors, in which losses are written, parameters and their
+//! optimizer, and random numbers.
 //!
 //! This crate knows no language model, no policy and no loss. It is the only one that depends on
-//! candle and the only one with `unsafe` code; everybody else uses what it exports.
+//! candle; everybody else uses what it exports, which is listed here by name. Parameters live on a
+//! [`Device`](rlhf_device::Device), the processor unless something else is said.
 //!
 //! ```
 //! use rlhf_tensor::{AdamW, Init, ParameterSpec, Parameters, Rng, Stream, Storage};
@@ -15,23 +17,19 @@
 //! parameters.adamw_step(&AdamW::default(), 1e-3, 1.0 / norm.max(1.0));
 //! ```
 
-pub mod cpu;
 mod error;
-mod map;
-mod optim;
 mod parameters;
 mod rng;
 mod specs;
 mod views;
-mod watch;
 
-pub use candle_core::{self, D, DType, Device, IndexOp, Tensor, Var, backprop::GradStore};
-pub use candle_nn;
+pub use candle_core::{D, DType, Device, Error as CandleError, Tensor, Var};
+/// candle's functions of tensors, for networks that are written to be read. Those without a backward
+/// pass are kept out by clippy.
+pub use candle_nn::ops;
 pub use error::{Error, Result};
-pub use map::MappedFile;
-pub use optim::{AdamW, Moments};
 pub use parameters::Parameters;
+pub use rlhf_device::{AdamW, MappedFile, WeightDecay};
 pub use rng::{Rng, Stream};
-pub use specs::{Decay, Init, ParameterSpec, Rounding, Storage};
+pub use specs::{Init, ParameterSpec, Rounding, Storage};
 pub use views::{Gradients, ParameterId, Weights};
-pub use watch::Watch;

@@ -1,60 +1,92 @@
-//! A network's parameters: one flat buffer of weights and, where they are trained, one of
-//! gradients and two of moments, with a table of names and shapes. Frozen matrices may lie in a
-//! buffer of bf16 words instead.
+//! A network's parameters on a device: one flat buffer of weights and, where they are trained, one of
+//! gradients and two of moments, with a table of names and shapes. Frozen matrices may lie in a buffer
+//! of bf16 words instead.
 
-use crate::cpu::{Buffer, Numbers, NumbersMut};
-use crate::views::{Entry, Held};
+use crate::views::Entry;
 use crate::{
-    AdamW, Error, Gradients, Init, Moments, ParameterId, ParameterSpec, Result, Rng, Storage,
-    Weights,
+    AdamW, Error, Gradients, Init, ParameterId, ParameterSpec, Result, Rng, Storage, Weights,
 };
+use rlhf_device::{AdamWStep, Cpu, Device, Dtype, Slice, SliceMut, StoredMut, Trained};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::ops::Range;
 
 /// Offsets are multiples of this many floats, so that every tensor starts on a cache line.
 const ALIGN: usize = 16;
+
+/// Numbers brought to the host at a time.
+const PIECE: usize = 1 << 18;
 
 /// Words of bf16 in a float's room.
 const WORDS: usize = 2;
 
 /// The parameters of one network.
 #[derive(Debug)]
-pub struct Parameters {
+pub struct Parameters<D: Device = Cpu> {
+    device: D,
     entries: Vec<Entry>,
     index: HashMap<String, usize>,
     storage: Storage,
-    weights: Buffer,
+    floats: D::Buffer,
     version: u64,
     /// Those held in bf16, two in a float.
-    words: Buffer,
-    training: Option<Training>,
+    words: D::Buffer,
+    training: Option<Training<D>>,
 }
 
 /// What only trained parameters have.
 #[derive(Debug)]
-struct Training {
-    gradients: Buffer,
-    moments: Moments,
+struct Training<D: Device> {
+    /// Floats of each of the three buffers.
+    length: usize,
+    gradients: D::Buffer,
+    moments: Moments<D>,
+}
+
+/// The optimizer's state: the number of steps taken and the two moments, laid out as the gradients are.
+#[derive(Debug)]
+struct Moments<D: Device> {
+    steps: u64,
+    first: D::Buffer,
+    second: D::Buffer,
 }
 
 impl Parameters {
-    /// Zero-filled parameters in the order of `specs`, whose names must differ.
+    /// Zero-filled parameters in the processor's memory, in the order of `specs`, whose names must
+    /// differ.
+    ///
+    /// # Panics
+    /// As [`on`](Self::on).
+    #[must_use]
+    pub fn new(specs: Vec<ParameterSpec>, storage: Storage) -> Self {
+        Self::on(Cpu, specs, storage)
+    }
+}
+
+impl<D: Device> Parameters<D> {
+    /// Zero-filled parameters on a device, in the order of `specs`, whose names must differ.
     ///
     /// # Panics
     /// If two specs share a name: an architecture's table is code, not input.
     #[must_use]
-    pub fn new(specs: Vec<ParameterSpec>, storage: Storage) -> Self {
-        let mut entries = Vec::with_capacity(specs.len());
+    pub fn on(device: D, specs: Vec<ParameterSpec>, storage: Storage) -> Self {
+        let mut entries: Vec<Entry> = Vec::with_capacity(specs.len());
         let mut index = HashMap::with_capacity(specs.len());
-        let (mut floats, mut words) = (0, 0);
-        for spec in specs {
-            let (held, end, align) = match storage.halves(&spec) {
-                false => (Held::Floats, &mut floats, ALIGN),
-                true => (Held::Words, &mut words, WORDS * ALIGN),
+        let (mut floats, mut words, mut trained) = (0, 0, 0);
+        let place = |end: &mut usize, align: usize, length: usize| {
+            let start = end.next_multiple_of(align);
+            *end = start + length;
+            start
+        };
+        for mut spec in specs {
+            spec.trainable &= storage.is_trainable();
+            let length = spec.shape.iter().product::<usize>();
+            let (dtype, start) = if storage.halves(&spec) {
+                (Dtype::Bf16, place(&mut words, WORDS * ALIGN, length))
+            } else {
+                (Dtype::F32, place(&mut floats, ALIGN, length))
             };
-            let start = usize::next_multiple_of(*end, align);
-            *end = start + spec.shape.iter().product::<usize>();
+            let gradient = spec.trainable.then(|| place(&mut trained, ALIGN, length));
             assert!(
                 index.insert(spec.name.clone(), entries.len()).is_none(),
                 "parameter `{}` is listed twice",
@@ -62,24 +94,37 @@ impl Parameters {
             );
             entries.push(Entry {
                 spec,
-                range: start..*end,
-                held,
+                dtype,
+                range: start..start + length,
+                gradient,
             });
         }
-        let total = floats.next_multiple_of(ALIGN);
+        let length = trained.next_multiple_of(ALIGN);
         let training = storage.is_trainable().then(|| Training {
-            gradients: Buffer::zeroed(total),
-            moments: Moments::new(total),
+            length,
+            gradients: device.zeroed(length),
+            moments: Moments {
+                steps: 0,
+                first: device.zeroed(length),
+                second: device.zeroed(length),
+            },
         });
         Self {
             entries,
             index,
             storage,
-            weights: Buffer::zeroed(total),
+            floats: device.zeroed(floats.next_multiple_of(ALIGN)),
             version: 0,
-            words: Buffer::zeroed(words.div_ceil(WORDS)),
+            words: device.zeroed(words.div_ceil(WORDS)),
             training,
+            device,
         }
+    }
+
+    /// Where they are.
+    #[must_use]
+    pub fn device(&self) -> &D {
+        &self.device
     }
 
     /// The parameters' specs, in order.
@@ -88,7 +133,7 @@ impl Parameters {
     }
 
     /// Their ids, in the same order.
-    pub fn ids(&self) -> impl ExactSizeIterator<Item = ParameterId> + use<> {
+    pub fn ids(&self) -> impl ExactSizeIterator<Item = ParameterId> + use<D> {
         (0..self.entries.len()).map(ParameterId)
     }
 
@@ -116,13 +161,20 @@ impl Parameters {
         self.storage
     }
 
+    /// The type of number one parameter is held in.
+    #[must_use]
+    pub fn dtype(&self, id: ParameterId) -> Dtype {
+        self.entries[id.0].dtype
+    }
+
     /// All weights, to read.
     #[must_use]
-    pub fn weights(&self) -> Weights<'_> {
+    pub fn weights(&self) -> Weights<'_, D> {
         Weights {
+            device: &self.device,
             entries: &self.entries,
-            flat: &self.weights,
-            words: bytemuck::cast_slice(&self.words),
+            floats: &self.floats,
+            words: &self.words,
         }
     }
 
@@ -132,28 +184,27 @@ impl Parameters {
         self.version
     }
 
-    /// One parameter's weights, to write.
-    ///
-    /// # Panics
-    /// If it is held in bf16: see [`numbers_mut`](Self::numbers_mut).
-    pub fn weights_mut(&mut self, id: ParameterId) -> &mut [f32] {
-        let Entry { range, held, spec } = &self.entries[id.0];
-        assert_eq!(*held, Held::Floats, "`{}` is held in bf16", spec.name);
-        self.version += 1;
-        &mut self.weights[range.clone()]
+    /// One parameter's weights in f32, on the host: copied, unless they lie there so.
+    #[must_use]
+    pub fn to_host(&self, id: ParameterId) -> Cow<'_, [f32]> {
+        self.device.to_host(self.weights().stored(id))
     }
 
-    /// One parameter's weights, to write, as they are held.
-    pub fn numbers_mut(&mut self, id: ParameterId) -> NumbersMut<'_> {
+    /// Writes one parameter's weights from the one at `start` on, each as the nearest number that it can
+    /// hold, ties to even.
+    ///
+    /// # Panics
+    /// If they do not fit.
+    pub fn write(&mut self, id: ParameterId, start: usize, values: &[f32]) {
         self.version += 1;
-        let Entry { range, held, .. } = &self.entries[id.0];
-        match held {
-            Held::Floats => NumbersMut::F32(&mut self.weights[range.clone()]),
-            Held::Words => {
-                let words: &mut [u16] = bytemuck::cast_slice_mut(&mut self.words);
-                NumbersMut::Bf16(&mut words[range.clone()])
-            }
-        }
+        let Entry { range, dtype, .. } = &self.entries[id.0];
+        let buffer = match dtype {
+            Dtype::F32 => &mut self.floats,
+            Dtype::Bf16 => &mut self.words,
+        };
+        let all = StoredMut::new(buffer, *dtype, range.clone());
+        let some = all.part(start..start + values.len());
+        self.device.write(values, some);
     }
 
     /// Copies `values` into the parameter called `name`.
@@ -173,31 +224,31 @@ impl Parameters {
                 got: values.len(),
             });
         }
-        self.numbers_mut(id).write(0, values);
+        self.write(id, 0, values);
         Ok(())
     }
 
     /// Fills the parameter called `name`.
     ///
     /// # Panics
-    /// If there is none, or it is held in bf16: an architecture's initialization is code, not input.
+    /// If there is none: an architecture's initialization is code, not input.
     pub fn initialize(&mut self, name: &str, init: Init, rng: &mut Rng) {
         let id = self
             .id(name)
             .unwrap_or_else(|| panic!("no parameter named `{name}`"));
-        for value in self.weights_mut(id) {
-            *value = match init {
-                Init::Constant(x) => x,
-                Init::Normal { std } => (std * rng.normal()) as f32,
-            };
-        }
+        let next = || match init {
+            Init::Constant(x) => x,
+            Init::Normal { std } => (std * rng.normal()) as f32,
+        };
+        let values = std::iter::repeat_with(next).take(self.entries[id.0].range.len());
+        self.write(id, 0, &values.collect::<Vec<f32>>());
     }
 
     /// All gradients, to add to.
     ///
     /// # Panics
     /// If the parameters are frozen: callers check [`storage`](Self::storage) where it is input.
-    pub fn gradients_mut(&mut self) -> Gradients<'_> {
+    pub fn gradients_mut(&mut self) -> Gradients<'_, D> {
         self.split().1
     }
 
@@ -205,45 +256,41 @@ impl Parameters {
     ///
     /// # Panics
     /// If the parameters are frozen.
-    pub fn split(&mut self) -> (Weights<'_>, Gradients<'_>) {
+    pub fn split(&mut self) -> (Weights<'_, D>, Gradients<'_, D>) {
         let training = self
             .training
             .as_mut()
             .expect("frozen parameters have no gradients");
         (
             Weights {
+                device: &self.device,
                 entries: &self.entries,
-                flat: &self.weights,
-                words: &[],
+                floats: &self.floats,
+                words: &self.words,
             },
             Gradients {
+                device: &self.device,
                 entries: &self.entries,
                 flat: &mut training.gradients,
             },
         )
     }
 
-    /// The gradient of one parameter, to read; `None` if frozen.
-    #[must_use]
-    pub fn gradient(&self, id: ParameterId) -> Option<&[f32]> {
-        let training = self.training.as_ref()?;
-        Some(&training.gradients[self.entries[id.0].range.clone()])
-    }
-
     /// Sets all gradients to zero; nothing where frozen.
     pub fn zero_gradients(&mut self) {
         if let Some(training) = &mut self.training {
-            training.gradients.fill(0.0);
+            let all = SliceMut::first(&mut training.gradients, training.length);
+            self.device.clear(all);
         }
     }
 
     /// The Euclidean norm of all gradients (0 where frozen), the same for any thread count.
     #[must_use]
     pub fn gradient_norm(&self) -> f64 {
-        let squares = self
-            .training
-            .as_ref()
-            .map(|t| crate::optim::sum_of_squares(&t.gradients));
+        let squares = self.training.as_ref().map(|training| {
+            let all = Slice::first(&training.gradients, training.length);
+            self.device.sum_of_squares(all)
+        });
         squares.unwrap_or(0.0).sqrt()
     }
 
@@ -254,36 +301,81 @@ impl Parameters {
             return;
         };
         self.version += 1;
-        let groups = self
-            .entries
-            .iter()
-            .map(|entry| (entry.range.clone(), entry.spec.decay));
-        crate::optim::step(
+        let Moments {
+            steps,
+            first,
+            second,
+        } = &mut training.moments;
+        *steps += 1;
+        let step = AdamWStep {
             adamw,
+            number: *steps,
             learning_rate,
             gradient_scale,
-            groups,
-            &mut self.weights,
+        };
+        let trained = self.entries.iter().filter_map(|entry| {
+            Some(Trained {
+                weights: entry.range.clone(),
+                gradients: entry.gradient?,
+                decay: entry.spec.decay,
+            })
+        });
+        self.device.adamw_step(
+            step,
+            &trained.collect::<Vec<_>>(),
+            &mut self.floats,
             &mut training.gradients,
-            &mut training.moments,
+            [first, second],
         );
     }
 
-    /// The optimizer's state, to save; `None` if frozen.
+    /// The gradient of one parameter on the host; `None` if it is not trained.
     #[must_use]
-    pub fn moments(&self) -> Option<&Moments> {
-        self.training.as_ref().map(|training| &training.moments)
+    pub fn gradient_to_host(&self, id: ParameterId) -> Option<Cow<'_, [f32]>> {
+        let range = self.entries[id.0].trained()?;
+        let gradients = Slice::new(&self.training.as_ref()?.gradients, range);
+        Some(self.device.to_host(gradients.into()))
     }
 
-    /// The optimizer's state, to restore; `None` if frozen.
-    pub fn moments_mut(&mut self) -> Option<&mut Moments> {
-        self.training.as_mut().map(|training| &mut training.moments)
+    /// The first and second moments of one parameter on the host; `None` if it is not trained.
+    #[must_use]
+    pub fn moments_to_host(&self, id: ParameterId) -> Option<[Cow<'_, [f32]>; 2]> {
+        let range = self.entries[id.0].trained()?;
+        let moments = &self.training.as_ref()?.moments;
+        let to_host = |buffer| {
+            let moments = Slice::new(buffer, range.clone());
+            self.device.to_host(moments.into())
+        };
+        Some([&moments.first, &moments.second].map(to_host))
     }
 
-    /// One parameter's part of a flat buffer such as the moments.
+    /// Restores the first and second moments of one parameter; nothing if it is not trained.
+    ///
+    /// # Panics
+    /// If they are not as many as its weights.
+    pub fn set_moments(&mut self, id: ParameterId, values: [&[f32]; 2]) {
+        let range = self.entries[id.0].trained();
+        if let (Some(range), Some(training)) = (range, &mut self.training) {
+            let Moments { first, second, .. } = &mut training.moments;
+            for (buffer, values) in [first, second].into_iter().zip(values) {
+                let into = StoredMut::new(buffer, Dtype::F32, range.clone());
+                self.device.write(values, into);
+            }
+        }
+    }
+
+    /// How many optimizer steps were taken; 0 where frozen.
     #[must_use]
-    pub fn range(&self, id: ParameterId) -> Range<usize> {
-        self.entries[id.0].range.clone()
+    pub fn steps(&self) -> u64 {
+        let training = self.training.as_ref();
+        training.map_or(0, |training| training.moments.steps)
+    }
+
+    /// Restores the number of steps; nothing where frozen.
+    pub fn set_steps(&mut self, steps: u64) {
+        if let Some(training) = &mut self.training {
+            training.moments.steps = steps;
+        }
     }
 
     /// SHA-256 over names, shapes and weights in f32, as lower-case hexadecimal: equal if and only if
@@ -293,25 +385,41 @@ impl Parameters {
     #[must_use]
     pub fn checksum(&self) -> String {
         let mut hash = Sha256::new();
-        let weights = self.weights();
-        let mut piece = [0.0; 1 << 10];
         for (id, entry) in self.ids().zip(&self.entries) {
             hash.update(format!("{}{:?}", entry.spec.name, entry.spec.shape));
-            match weights.matrix(id) {
-                Numbers::F32(values) => hash.update(bytemuck::cast_slice(values)),
-                words => {
-                    for start in (0..words.len()).step_by(piece.len()) {
-                        let piece = &mut piece[..(words.len() - start).min(1 << 10)];
-                        words.copy(start, piece);
-                        hash.update(bytemuck::cast_slice(piece));
-                    }
-                }
+            let values = self.weights().stored(id);
+            for start in (0..values.len()).step_by(PIECE) {
+                let piece = values.part(start..values.len().min(start + PIECE));
+                hash.update(bytemuck::cast_slice(&self.device.to_host(piece)));
             }
         }
         hash.finalize()
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect()
+    }
+}
+
+/// In the processor's memory.
+impl Parameters {
+    /// One parameter's weights, to write.
+    ///
+    /// # Panics
+    /// If it is held in bf16: see [`write`](Self::write).
+    pub fn weights_mut(&mut self, id: ParameterId) -> &mut [f32] {
+        let Entry {
+            range, dtype, spec, ..
+        } = &self.entries[id.0];
+        assert_eq!(*dtype, Dtype::F32, "`{}` is held in bf16", spec.name);
+        self.version += 1;
+        &mut self.floats[range.clone()]
+    }
+
+    /// The gradient of one parameter, to read; `None` if it is not trained.
+    #[must_use]
+    pub fn gradient(&self, id: ParameterId) -> Option<&[f32]> {
+        let range = self.entries[id.0].trained()?;
+        Some(&self.training.as_ref()?.gradients[range])
     }
 }
 
@@ -338,7 +446,7 @@ mod tests {
         assert_eq!(p.count(), 22);
         let b = p.id("b").unwrap();
         assert_eq!(p.weights().get(b), [0.5; 7]);
-        assert_eq!(p.range(b).start % ALIGN, 0);
+        assert_eq!(p.weights().slice(b).range().start % ALIGN, 0);
         p.set("b", &[1.0; 7]).unwrap();
         assert_eq!(p.weights().get(b), [1.0; 7]);
         assert!(matches!(p.set("c", &[]), Err(Error::UnknownParameter(_))));
@@ -348,7 +456,7 @@ mod tests {
                 .to_string()
                 .contains("`b` has shape [7]")
         );
-        assert!(p.moments().is_none());
+        assert!(p.moments_to_host(b).is_none());
     }
 
     #[test]
@@ -364,7 +472,10 @@ mod tests {
         let mut halves = Parameters::new(specs(n), Storage::FrozenBf16);
         let mut floats = Parameters::new(specs(n), Storage::Frozen);
         assert_eq!(halves.storage(), Storage::FrozenBf16);
-        assert!(!halves.storage().is_trainable() && halves.moments().is_none());
+        assert!(
+            !halves.storage().is_trainable()
+                && halves.gradient_to_host(halves.id("a").unwrap()).is_none()
+        );
         let values = |n: usize| (0..n).map(|i| (i as f32 * 0.37).sin()).collect::<Vec<_>>();
         for (name, n) in [("a", 5 * n), ("b", 7), ("c", 6)] {
             halves.set(name, &values(n)).unwrap();
@@ -374,11 +485,9 @@ mod tests {
         assert_ne!(halves.checksum(), floats.checksum());
         // Matrices are rounded, the rest is not.
         for id in halves.ids() {
-            let held = halves.weights().matrix(id);
             let name = &halves.spec(id).name;
-            assert_eq!(matches!(held, Numbers::Bf16(_)), name != "b");
-            let mut got = vec![0.0; held.len()];
-            held.copy(0, &mut got);
+            assert_eq!(halves.dtype(id) == Dtype::Bf16, name != "b");
+            let got = halves.to_host(id);
             let rounded = floats.weights().get(id).iter();
             let rounded = rounded.map(|x| half::bf16::from_f32(*x).to_f32());
             assert_eq!(got == floats.weights().get(id), name == "b");
@@ -390,7 +499,7 @@ mod tests {
         }
         assert_eq!(halves.checksum(), floats.checksum());
         let last = halves.id("a").unwrap();
-        halves.numbers_mut(last).write(5 * n - 1, &[9.0]);
+        halves.write(last, 5 * n - 1, &[9.0]);
         assert_ne!(halves.checksum(), floats.checksum());
     }
 
@@ -408,11 +517,74 @@ mod tests {
         let mut p = parameters(Storage::Trainable);
         let (a, b) = (p.id("a").unwrap(), p.id("b").unwrap());
         let mut gradients = p.gradients_mut();
-        let (of_b, of_a) = gradients.get_two_mut(b, a);
+        let [of_b, of_a] = gradients.pair_mut(b, a).unwrap().host();
         of_a.fill(1.0);
         of_b.fill(2.0);
         assert_eq!(p.gradient(a).unwrap(), [1.0; 15]);
         assert_eq!(p.gradient(b).unwrap(), [2.0; 7]);
+    }
+
+    /// A base and what is trained on top of it, in one table.
+    #[test]
+    fn each_parameter_says_whether_it_is_trained() {
+        let specs = |base: ParameterSpec| {
+            vec![
+                ParameterSpec::matrix("a", &[3, 5]),
+                base,
+                ParameterSpec::undecayed("c", &[20]),
+            ]
+        };
+        let base = ParameterSpec::matrix("b", &[7]);
+        let step = |base: ParameterSpec| {
+            let mut p = Parameters::new(specs(base), Storage::Trainable);
+            let ids: Vec<_> = p.ids().collect();
+            for id in &ids {
+                p.weights_mut(*id).fill(1.0);
+                if let Some(gradient) = p.gradients_mut().slice_mut(*id) {
+                    gradient.host().fill(1.0 + id.index() as f32);
+                }
+            }
+            let (trained, norm) = (
+                ids.iter()
+                    .map(|id| p.moments_to_host(*id).map_or(0, |[first, _]| first.len()))
+                    .sum(),
+                p.gradient_norm(),
+            );
+            p.adamw_step(&AdamW::default(), 0.1, 1.0);
+            (p, trained, norm)
+        };
+        let (all, count, norm) = step(base.clone());
+        assert_eq!(
+            (count, norm),
+            (42usize, (15.0f64 + 4.0 * 7.0 + 9.0 * 20.0).sqrt())
+        );
+        let (mut some, count, norm) = step(base.clone().frozen());
+        assert_eq!((count, norm), (35usize, (15.0f64 + 9.0 * 20.0).sqrt()));
+        for name in ["a", "c"] {
+            let id = all.id(name).unwrap();
+            assert!(some.spec(id).trainable && some.weights().get(id)[0] < 1.0);
+            assert_eq!(some.weights().get(id), all.weights().get(id));
+        }
+        let b = some.id("b").unwrap();
+        assert_eq!(some.weights().get(b), [1.0; 7]);
+        assert!(!some.spec(b).trainable && some.gradient(b).is_none());
+        assert!(some.gradients_mut().slice_mut(b).is_none());
+        assert!(some.moments_to_host(b).is_none() && some.gradient_to_host(b).is_none());
+        // In a frozen table nothing is trained, whatever was said of it.
+        let frozen = Parameters::new(specs(base), Storage::Frozen);
+        assert!(frozen.specs().all(|spec| !spec.trainable));
+    }
+
+    #[test]
+    #[should_panic(expected = "`a` and `b` are trained together or not at all")]
+    fn a_pair_is_trained_together() {
+        let specs = vec![
+            ParameterSpec::matrix("a", &[3]),
+            ParameterSpec::matrix("b", &[3]).frozen(),
+        ];
+        let mut p = Parameters::new(specs, Storage::Trainable);
+        let (a, b) = (p.id("a").unwrap(), p.id("b").unwrap());
+        let _ = p.gradients_mut().pair_mut(a, b);
     }
 
     #[test]

@@ -1,14 +1,6 @@
 //! What a network's parameters are called, how large they are, and how they are held.
 
-/// Whether AdamW's decoupled weight decay applies to a parameter (Loshchilov & Hutter 2017; as is
-/// usual: matrices yes; norms, biases and embeddings no).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decay {
-    /// Decayed.
-    Yes,
-    /// Not decayed.
-    No,
-}
+use rlhf_device::WeightDecay;
 
 /// Whether [`Storage::FrozenBf16`] holds a parameter in bf16.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,19 +8,22 @@ pub enum Rounding {
     /// In f32 always: what is small, and added or scaled by.
     Never,
     /// In bf16: the operand of a matrix product, or a table of embeddings. It is read by
-    /// [`Weights::matrix`](crate::Weights::matrix).
+    /// [`Weights::stored`](crate::Weights::stored).
     Allowed,
 }
 
-/// One parameter's name, shape and decay group.
+/// One parameter's name and shape, and how it is trained and held.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParameterSpec {
     /// The name, as in the checkpoint file.
     pub name: String,
     /// The shape, row-major.
     pub shape: Vec<usize>,
+    /// Whether it is trained, where the network is loaded to be trained: not a frozen base that shares a
+    /// table with its adapters. In a frozen table nothing is.
+    pub trainable: bool,
     /// Whether weight decay applies.
-    pub decay: Decay,
+    pub decay: WeightDecay,
     /// Whether it may be held in bf16; not, unless [`may_round`](Self::may_round) says so.
     pub rounding: Rounding,
 }
@@ -39,7 +34,8 @@ impl ParameterSpec {
         Self {
             name: name.into(),
             shape: shape.to_vec(),
-            decay: Decay::Yes,
+            trainable: true,
+            decay: WeightDecay::Yes,
             rounding: Rounding::Never,
         }
     }
@@ -49,8 +45,18 @@ impl ParameterSpec {
         Self {
             name: name.into(),
             shape: shape.to_vec(),
-            decay: Decay::No,
+            trainable: true,
+            decay: WeightDecay::No,
             rounding: Rounding::Never,
+        }
+    }
+
+    /// The same, which is not trained.
+    #[must_use]
+    pub fn frozen(self) -> Self {
+        Self {
+            trainable: false,
+            ..self
         }
     }
 
@@ -64,7 +70,7 @@ impl ParameterSpec {
     }
 }
 
-/// How weights are stored, and how much beside them.
+/// How a network's weights are stored, and how much beside them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Storage {
     /// Weights only: a prior, a reward model, a policy that only answers.
@@ -72,7 +78,7 @@ pub enum Storage {
     /// The same, with matrices (see [`Rounding`]) in bf16, to the nearest, ties to even: half the
     /// memory.
     FrozenBf16,
-    /// Weights, gradients and two moments.
+    /// Weights, and gradients and two moments of those that are [`trainable`](ParameterSpec::trainable).
     Trainable,
 }
 

@@ -1,7 +1,7 @@
 //! Weights to read and gradients to add to, parameter by parameter.
 
 use crate::ParameterSpec;
-use crate::cpu::Numbers;
+use rlhf_device::{Cpu, Device, Dtype, PairMut, Slice, SliceMut, Stored};
 use std::ops::Range;
 
 /// A parameter's index in its [`Parameters`](crate::Parameters): cheap to copy and to look up.
@@ -20,73 +20,128 @@ impl ParameterId {
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) spec: ParameterSpec,
-    /// Of the floats, or of the words.
+    /// In which of the two buffers of weights it is.
+    pub(crate) dtype: Dtype,
+    /// Where, counted in numbers of that type.
     pub(crate) range: Range<usize>,
-    pub(crate) held: Held,
+    /// Where its gradient and its moments start in theirs, if it is trained.
+    pub(crate) gradient: Option<usize>,
 }
 
-/// In which of the two buffers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Held {
-    Floats,
-    Words,
+impl Entry {
+    /// Its part of the gradients and moments, if it is trained.
+    pub(crate) fn trained(&self) -> Option<Range<usize>> {
+        let start = self.gradient?;
+        Some(start..start + self.range.len())
+    }
 }
 
 /// A view of the weights by [`ParameterId`].
-#[derive(Debug, Clone, Copy)]
-pub struct Weights<'a> {
+#[derive(Debug)]
+pub struct Weights<'a, D: Device = Cpu> {
+    pub(crate) device: &'a D,
     pub(crate) entries: &'a [Entry],
-    pub(crate) flat: &'a [f32],
-    pub(crate) words: &'a [u16],
+    pub(crate) floats: &'a D::Buffer,
+    pub(crate) words: &'a D::Buffer,
 }
 
-impl<'a> Weights<'a> {
+impl<D: Device> Clone for Weights<'_, D> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<D: Device> Copy for Weights<'_, D> {}
+
+impl<'a, D: Device> Weights<'a, D> {
+    /// Where they are.
+    #[inline]
+    #[must_use]
+    pub fn device(&self) -> &'a D {
+        self.device
+    }
+
     /// The values of one parameter, row-major.
     ///
     /// # Panics
-    /// If it is held in bf16: what [may be](crate::Rounding::Allowed) is read by [`matrix`](Self::matrix).
+    /// If it is held in bf16: what [may be](crate::Rounding::Allowed) is read by [`stored`](Self::stored).
     #[must_use]
-    pub fn get(&self, id: ParameterId) -> &'a [f32] {
-        match self.matrix(id) {
-            Numbers::F32(values) => values,
-            Numbers::Bf16(_) => panic!("`{}` is held in bf16", self.entries[id.0].spec.name),
-        }
+    pub fn slice(&self, id: ParameterId) -> Slice<'a, D> {
+        let held_in_bf16 = || panic!("`{}` is held in bf16", self.entries[id.0].spec.name);
+        self.stored(id).floats().unwrap_or_else(held_in_bf16)
     }
 
     /// The values of one parameter, row-major, as they are held.
     #[must_use]
-    pub fn matrix(&self, id: ParameterId) -> Numbers<'a> {
-        let Entry { range, held, .. } = &self.entries[id.0];
-        match held {
-            Held::Floats => Numbers::F32(&self.flat[range.clone()]),
-            Held::Words => Numbers::Bf16(&self.words[range.clone()]),
+    pub fn stored(&self, id: ParameterId) -> Stored<'a, D> {
+        let Entry { range, dtype, .. } = &self.entries[id.0];
+        let buffer = match dtype {
+            Dtype::F32 => self.floats,
+            Dtype::Bf16 => self.words,
+        };
+        Stored::new(buffer, *dtype, range.clone())
+    }
+}
+
+impl<'a> Weights<'a> {
+    /// The values of one parameter, row-major, on the host.
+    ///
+    /// # Panics
+    /// As [`slice`](Self::slice).
+    #[must_use]
+    pub fn get(&self, id: ParameterId) -> &'a [f32] {
+        self.slice(id).host()
+    }
+}
+
+/// A view of the gradients by [`ParameterId`], to add to. Parameters that are not trained have none.
+#[derive(Debug)]
+pub struct Gradients<'a, D: Device = Cpu> {
+    pub(crate) device: &'a D,
+    pub(crate) entries: &'a [Entry],
+    pub(crate) flat: &'a mut D::Buffer,
+}
+
+impl<'a, D: Device> Gradients<'a, D> {
+    /// Where they are.
+    #[inline]
+    #[must_use]
+    pub fn device(&self) -> &'a D {
+        self.device
+    }
+
+    /// The gradient of one parameter, row-major, to accumulate into.
+    pub fn slice_mut(&mut self, id: ParameterId) -> Option<SliceMut<'_, D>> {
+        let range = self.entries[id.0].trained()?;
+        Some(SliceMut::new(self.flat, range))
+    }
+
+    /// The gradients of two parameters at once, which are trained together or not at all.
+    ///
+    /// # Panics
+    /// If they are the same, or only one of them is trained.
+    pub fn pair_mut(&mut self, a: ParameterId, b: ParameterId) -> Option<PairMut<'_, D>> {
+        match [a, b].map(|id| self.entries[id.0].trained()) {
+            [Some(a), Some(b)] => Some(PairMut::new(self.flat, [a, b])),
+            [None, None] => None,
+            _ => {
+                let [a, b] = [a, b].map(|id| &self.entries[id.0].spec.name);
+                panic!("`{a}` and `{b}` are trained together or not at all")
+            }
         }
     }
 }
 
-/// A view of the gradients by [`ParameterId`], to add to.
-#[derive(Debug)]
-pub struct Gradients<'a> {
-    pub(crate) entries: &'a [Entry],
-    pub(crate) flat: &'a mut [f32],
-}
-
 impl Gradients<'_> {
-    /// The gradient of one parameter, row-major, to accumulate into.
-    pub fn get_mut(&mut self, id: ParameterId) -> &mut [f32] {
-        &mut self.flat[self.entries[id.0].range.clone()]
-    }
-
-    /// The gradients of two parameters at once.
+    /// The gradient of one parameter, row-major, on the host.
     ///
     /// # Panics
-    /// If they are the same.
-    pub fn get_two_mut(&mut self, a: ParameterId, b: ParameterId) -> (&mut [f32], &mut [f32]) {
-        let ranges = [a, b].map(|id| self.entries[id.0].range.clone());
-        let [a, b] = self
-            .flat
-            .get_disjoint_mut(ranges)
-            .expect("two different parameters");
-        (a, b)
+    /// If it is not trained.
+    pub fn get_mut(&mut self, id: ParameterId) -> &mut [f32] {
+        let name = &self.entries[id.0].spec.name;
+        match self.slice_mut(id) {
+            Some(gradient) => gradient.host(),
+            None => panic!("`{name}` is not trained"),
+        }
     }
 }

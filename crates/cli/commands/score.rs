@@ -8,7 +8,7 @@ use rlhf_experiment::{
     BackendName, Config, DtypeName, Missing, Session, Usage, Vocabulary, backend, check_reward,
     model_path, reward as make_reward, reward_needs, reward_rule, rows,
 };
-use rlhf_lm::{Heads, LoadOptions, Recompute, load};
+use rlhf_lm::{LoadOptions, OutputHeads, Recompute, load};
 use rlhf_objective::{Sequences, Want, finite_opinions};
 use rlhf_reward::Rule;
 use rlhf_tensor::Storage;
@@ -90,7 +90,7 @@ fn log_probs(session: &Session, args: &ScoreArgs, folder: &Path) -> Result<()> {
     let options = LoadOptions {
         storage: Storage::Frozen,
         recompute: Recompute::None,
-        heads: Heads::Language,
+        heads: OutputHeads::Language,
         temperature: args.temperature,
         backend: backend(args.backend, args.dtype),
     };

@@ -1,10 +1,7 @@
 //! One transformer block: x += attention(norm(x)), x += mlp(norm(x)) (Radford et al. 2019, §2.3).
 
 use super::modules::{Linear, Norm};
-use rlhf_tensor::cpu::{
-    Attended, Buffer, Heads, Nonlinearity, RowStats, Segments, Write, activate, activate_backward,
-    attention, attention_backward,
-};
+use rlhf_device::{Attended, AttentionShape, Device, Nonlinearity, Slice, SliceMut, Write};
 use rlhf_tensor::{Gradients, Weights};
 
 /// A block's layers and sizes.
@@ -12,7 +9,7 @@ use rlhf_tensor::{Gradients, Weights};
 pub(super) struct Block {
     pub(super) norm_1: Norm,
     pub(super) qkv: Linear,
-    pub(super) heads: Heads,
+    pub(super) attention: AttentionShape,
     pub(super) attention_out: Linear,
     pub(super) norm_2: Norm,
     pub(super) inner: Linear,
@@ -45,234 +42,262 @@ impl Onward<'_> {
 /// What a block's backward pass needs beside its input: 9 floats a token and unit of width for
 /// GPT-2's sizes. The norms' and the nonlinearity's outputs are not among them: they are computed
 /// again.
-#[derive(Debug, Default)]
-pub(super) struct Saved {
-    stats_1: Vec<RowStats>,
-    pub(super) qkv: Buffer,
-    log_sums: Buffer,
-    mixed: Buffer,
+#[derive(Debug)]
+pub(super) struct Saved<D: Device> {
+    stats_1: D::NormStats,
+    pub(super) qkv: D::Buffer,
+    log_sums: D::Buffer,
+    mixed: D::Buffer,
     /// The rows of `mixed` that go on, where not all do.
-    chosen: Buffer,
-    middle: Buffer,
-    stats_2: Vec<RowStats>,
-    inner: Buffer,
+    chosen: D::Buffer,
+    middle: D::Buffer,
+    stats_2: D::NormStats,
+    inner: D::Buffer,
+}
+
+impl<D: Device> Default for Saved<D> {
+    fn default() -> Self {
+        Self {
+            stats_1: D::NormStats::default(),
+            qkv: D::Buffer::default(),
+            log_sums: D::Buffer::default(),
+            mixed: D::Buffer::default(),
+            chosen: D::Buffer::default(),
+            middle: D::Buffer::default(),
+            stats_2: D::NormStats::default(),
+            inner: D::Buffer::default(),
+        }
+    }
 }
 
 /// What blocks need while they compute, shared by all of them.
-#[derive(Debug, Default)]
-pub(super) struct Scratch {
-    normed: Buffer,
-    gradient: Buffer,
-    wide: Buffer,
-    wide_gradient: Buffer,
+#[derive(Debug)]
+pub(super) struct Scratch<D: Device> {
+    normed: D::Buffer,
+    gradient: D::Buffer,
+    wide: D::Buffer,
+    wide_gradient: D::Buffer,
 }
 
-/// `stats` made at least `n` long.
-fn stats_of(stats: &mut Vec<RowStats>, n: usize) -> &mut [RowStats] {
-    if stats.len() < n {
-        stats.resize(n, RowStats::default());
+impl<D: Device> Default for Scratch<D> {
+    fn default() -> Self {
+        Self {
+            normed: D::Buffer::default(),
+            gradient: D::Buffer::default(),
+            wide: D::Buffer::default(),
+            wide_gradient: D::Buffer::default(),
+        }
     }
-    &mut stats[..n]
 }
 
 impl Block {
     fn width(&self) -> usize {
-        self.heads.count * self.heads.width
+        self.attention.heads * self.attention.head_width
     }
 
     /// `x` [R, D] ← the output of the R rows that go on, keeping in `saved` what
     /// [`backward`](Self::backward) needs.
-    pub(super) fn forward(
+    pub(super) fn forward<D: Device>(
         &self,
-        weights: Weights<'_>,
-        segments: &Segments,
+        weights: Weights<'_, D>,
+        segments: &D::Segments,
         onward: Onward<'_>,
-        (input, x): (&[f32], &mut [f32]),
-        saved: &mut Saved,
-        scratch: &mut Scratch,
+        (input, mut x): (Slice<'_, D>, SliceMut<'_, D>),
+        saved: &mut Saved<D>,
+        scratch: &mut Scratch<D>,
     ) {
+        let device = weights.device();
         self.save(weights, segments, onward, input, saved, scratch);
-        x.copy_from_slice(&saved.middle[..x.len()]);
-        let wide = onward.count(segments.rows()) * self.inner_width;
-        let active = scratch.wide.at_least(wide);
-        activate(self.nonlinearity, &saved.inner[..wide], active);
-        self.inner_out.forward(weights, active, x, Write::Add);
+        device.copy(Slice::first(&saved.middle, x.len()), x.reborrow());
+        let wide = onward.count(input.len() / self.width()) * self.inner_width;
+        let inner = Slice::first(&saved.inner, wide);
+        let mut active = device.at_least(&mut scratch.wide, wide);
+        device.activate(self.nonlinearity, inner, active.reborrow());
+        self.inner_out
+            .forward(weights, active.read(), x, Write::Add);
     }
 
     /// All of [`forward`](Self::forward) but the output: what the backward pass needs, from the
     /// block's input [n, D]. The same numbers each time.
-    pub(super) fn save(
+    pub(super) fn save<D: Device>(
         &self,
-        weights: Weights<'_>,
-        segments: &Segments,
+        weights: Weights<'_, D>,
+        segments: &D::Segments,
         onward: Onward<'_>,
-        input: &[f32],
-        saved: &mut Saved,
-        scratch: &mut Scratch,
+        input: Slice<'_, D>,
+        saved: &mut Saved<D>,
+        scratch: &mut Scratch<D>,
     ) {
-        let (n, size) = (segments.rows(), input.len());
-        let normed = scratch.normed.at_least(size);
+        let (device, size) = (weights.device(), input.len());
+        let n = size / self.width();
+        let mut normed = device.at_least(&mut scratch.normed, size);
         self.norm_1
-            .forward(weights, input, stats_of(&mut saved.stats_1, n), normed);
-        let qkv = saved.qkv.at_least(3 * size);
-        self.qkv.forward(weights, normed, qkv, Write::Over);
-        let mixed = saved.mixed.at_least(size);
-        let log_sums = saved.log_sums.at_least(n * self.heads.count);
-        attention(segments, self.heads, qkv, mixed, log_sums);
+            .forward(weights, input, &mut saved.stats_1, normed.reborrow());
+        let mut qkv = device.at_least(&mut saved.qkv, 3 * size);
+        self.qkv
+            .forward(weights, normed.read(), qkv.reborrow(), Write::Over);
+        let mut mixed = device.at_least(&mut saved.mixed, size);
+        let log_sums = device.at_least(&mut saved.log_sums, n * self.attention.heads);
+        device.attention(
+            segments,
+            self.attention,
+            qkv.read(),
+            mixed.reborrow(),
+            log_sums,
+        );
         let n = onward.count(n);
         let size = n * self.width();
-        let middle = saved.middle.at_least(size);
+        let mut middle = device.at_least(&mut saved.middle, size);
         let mixed = match onward {
             Onward::All => {
-                middle.copy_from_slice(input);
+                device.copy(input, middle.reborrow());
                 mixed
             }
             Onward::Rows(rows) => {
-                let chosen = saved.chosen.at_least(size);
-                gather(rows, mixed, chosen);
-                gather(rows, input, middle);
+                let mut chosen = device.at_least(&mut saved.chosen, size);
+                device.gather_rows(rows, mixed.read(), chosen.reborrow());
+                device.gather_rows(rows, input, middle.reborrow());
                 chosen
             }
         };
         self.attention_out
-            .forward(weights, mixed, middle, Write::Add);
-        let normed = scratch.normed.at_least(size);
-        self.norm_2
-            .forward(weights, middle, stats_of(&mut saved.stats_2, n), normed);
-        let inner = saved.inner.at_least(n * self.inner_width);
-        self.inner.forward(weights, normed, inner, Write::Over);
+            .forward(weights, mixed.read(), middle.reborrow(), Write::Add);
+        let mut normed = device.at_least(&mut scratch.normed, size);
+        self.norm_2.forward(
+            weights,
+            middle.read(),
+            &mut saved.stats_2,
+            normed.reborrow(),
+        );
+        let inner = device.at_least(&mut saved.inner, n * self.inner_width);
+        self.inner
+            .forward(weights, normed.read(), inner, Write::Over);
     }
 
     /// `dx` [n, D], the gradient of the output, becomes that of the input. `kept` are the input and
     /// what was saved of it.
-    pub(super) fn backward(
+    pub(super) fn backward<D: Device>(
         &self,
-        weights: Weights<'_>,
-        gradients: &mut Gradients<'_>,
-        segments: &Segments,
-        dx: &mut [f32],
-        kept: (&[f32], &Saved),
-        scratch: &mut Scratch,
+        weights: Weights<'_, D>,
+        gradients: &mut Gradients<'_, D>,
+        segments: &D::Segments,
+        mut dx: SliceMut<'_, D>,
+        kept: (Slice<'_, D>, &Saved<D>),
+        scratch: &mut Scratch<D>,
     ) {
-        let mixed = &kept.1.mixed[..dx.len()];
-        self.backward_mlp(weights, gradients, segments.rows(), dx, kept.1, scratch);
-        self.backward_mixed(weights, gradients, mixed, dx, scratch);
+        let mixed = Slice::first(&kept.1.mixed, dx.len());
+        self.backward_mlp(weights, gradients, dx.reborrow(), kept.1, scratch);
+        self.backward_mixed(weights, gradients, mixed, dx.read(), scratch);
         self.backward_attention(weights, gradients, segments, dx, kept, scratch);
     }
 
     /// The same where `rows` went on: `d_rows` [R, D] is the gradient of their output, `dx` [n, D] ←
     /// that of the input.
-    pub(super) fn backward_rows(
+    pub(super) fn backward_rows<D: Device>(
         &self,
-        weights: Weights<'_>,
-        gradients: &mut Gradients<'_>,
-        segments: &Segments,
-        (rows, d_rows, dx): (&[usize], &mut [f32], &mut [f32]),
-        kept: (&[f32], &Saved),
-        scratch: &mut Scratch,
+        weights: Weights<'_, D>,
+        gradients: &mut Gradients<'_, D>,
+        segments: &D::Segments,
+        (rows, mut d_rows, mut dx): (&[usize], SliceMut<'_, D>, SliceMut<'_, D>),
+        kept: (Slice<'_, D>, &Saved<D>),
+        scratch: &mut Scratch<D>,
     ) {
-        let mixed = &kept.1.chosen[..d_rows.len()];
-        self.backward_mlp(weights, gradients, rows.len(), d_rows, kept.1, scratch);
-        self.backward_mixed(weights, gradients, mixed, d_rows, scratch);
-        dx.fill(0.0);
-        scatter_add(rows, d_rows, dx);
-        let d_mixed = scratch.wide.at_least(dx.len());
-        d_mixed.fill(0.0);
-        scatter_add(rows, &scratch.gradient[..d_rows.len()], d_mixed);
-        scratch.gradient.at_least(dx.len()).copy_from_slice(d_mixed);
+        let device = weights.device();
+        let mixed = Slice::first(&kept.1.chosen, d_rows.len());
+        self.backward_mlp(weights, gradients, d_rows.reborrow(), kept.1, scratch);
+        self.backward_mixed(weights, gradients, mixed, d_rows.read(), scratch);
+        device.clear(dx.reborrow());
+        device.scatter_add_rows(rows, d_rows.read(), dx.reborrow());
+        let mut d_mixed = device.at_least(&mut scratch.wide, dx.len());
+        device.clear(d_mixed.reborrow());
+        let of_rows = Slice::first(&scratch.gradient, d_rows.len());
+        device.scatter_add_rows(rows, of_rows, d_mixed.reborrow());
+        let gradient = device.at_least(&mut scratch.gradient, dx.len());
+        device.copy(d_mixed.read(), gradient);
         self.backward_attention(weights, gradients, segments, dx, kept, scratch);
     }
 
-    fn backward_mlp(
+    fn backward_mlp<D: Device>(
         &self,
-        weights: Weights<'_>,
-        gradients: &mut Gradients<'_>,
-        n: usize,
-        dx: &mut [f32],
-        saved: &Saved,
-        scratch: &mut Scratch,
+        weights: Weights<'_, D>,
+        gradients: &mut Gradients<'_, D>,
+        dx: SliceMut<'_, D>,
+        saved: &Saved<D>,
+        scratch: &mut Scratch<D>,
     ) {
-        let (size, wide) = (n * self.width(), n * self.inner_width);
-        let (active, d_inner) = (
-            scratch.wide.at_least(wide),
-            scratch.wide_gradient.at_least(wide),
+        let (device, size) = (weights.device(), dx.len());
+        let wide = size / self.width() * self.inner_width;
+        let mut active = device.at_least(&mut scratch.wide, wide);
+        let mut d_inner = device.at_least(&mut scratch.wide_gradient, wide);
+        self.inner_out
+            .backward_input(weights, dx.read(), d_inner.reborrow());
+        device.activate_backward(
+            self.nonlinearity,
+            Slice::first(&saved.inner, wide),
+            active.reborrow(),
+            d_inner.reborrow(),
         );
-        self.inner_out.backward_input(weights, dx, d_inner);
-        activate_backward(self.nonlinearity, &saved.inner[..wide], active, d_inner);
-        self.inner_out.backward_weights(gradients, active, dx);
+        self.inner_out
+            .backward_weights((weights, gradients), active.read(), dx.read());
 
-        let (normed, d_normed) = (
-            scratch.normed.at_least(size),
-            scratch.gradient.at_least(size),
-        );
-        let (middle, stats) = (&saved.middle[..size], &saved.stats_2[..n]);
-        self.norm_2.again(weights, middle, stats, normed);
-        self.inner.backward_weights(gradients, normed, d_inner);
-        self.inner.backward_input(weights, d_inner, d_normed);
+        let mut normed = device.at_least(&mut scratch.normed, size);
+        let mut d_normed = device.at_least(&mut scratch.gradient, size);
+        let (middle, stats) = (Slice::first(&saved.middle, size), &saved.stats_2);
+        self.norm_2.again(weights, middle, stats, normed.reborrow());
+        self.inner
+            .backward_weights((weights, gradients), normed.read(), d_inner.read());
+        self.inner
+            .backward_input(weights, d_inner.read(), d_normed.reborrow());
         self.norm_2
-            .backward((weights, gradients), (middle, stats), d_normed, dx);
+            .backward((weights, gradients), (middle, stats), d_normed.read(), dx);
     }
 
     /// Leaves the gradient of what attention mixed in the scratch memory.
-    fn backward_mixed(
+    fn backward_mixed<D: Device>(
         &self,
-        weights: Weights<'_>,
-        gradients: &mut Gradients<'_>,
-        mixed: &[f32],
-        dx: &[f32],
-        scratch: &mut Scratch,
+        weights: Weights<'_, D>,
+        gradients: &mut Gradients<'_, D>,
+        mixed: Slice<'_, D>,
+        dx: Slice<'_, D>,
+        scratch: &mut Scratch<D>,
     ) {
-        let d_mixed = scratch.gradient.at_least(dx.len());
-        self.attention_out.backward_weights(gradients, mixed, dx);
+        let d_mixed = weights.device().at_least(&mut scratch.gradient, dx.len());
+        self.attention_out
+            .backward_weights((weights, gradients), mixed, dx);
         self.attention_out.backward_input(weights, dx, d_mixed);
     }
 
     /// Adds to `dx` what comes through attention.
-    fn backward_attention(
+    fn backward_attention<D: Device>(
         &self,
-        weights: Weights<'_>,
-        gradients: &mut Gradients<'_>,
-        segments: &Segments,
-        dx: &mut [f32],
-        (input, saved): (&[f32], &Saved),
-        scratch: &mut Scratch,
+        weights: Weights<'_, D>,
+        gradients: &mut Gradients<'_, D>,
+        segments: &D::Segments,
+        dx: SliceMut<'_, D>,
+        (input, saved): (Slice<'_, D>, &Saved<D>),
+        scratch: &mut Scratch<D>,
     ) {
-        let (n, size) = (segments.rows(), dx.len());
-        let (normed, d_mixed) = (
-            scratch.normed.at_least(size),
-            scratch.gradient.at_least(size),
-        );
-        let d_qkv = scratch.wide_gradient.at_least(3 * size);
+        let (device, size) = (weights.device(), dx.len());
+        let n = size / self.width();
+        let mut normed = device.at_least(&mut scratch.normed, size);
+        let d_mixed = device.at_least(&mut scratch.gradient, size);
+        let mut d_qkv = device.at_least(&mut scratch.wide_gradient, 3 * size);
         let attended = Attended {
-            qkv: &saved.qkv[..3 * size],
-            output: &saved.mixed[..size],
-            log_sums: &saved.log_sums[..n * self.heads.count],
+            qkv: Slice::first(&saved.qkv, 3 * size),
+            output: Slice::first(&saved.mixed, size),
+            log_sums: Slice::first(&saved.log_sums, n * self.attention.heads),
         };
-        attention_backward(segments, self.heads, attended, d_mixed, d_qkv);
+        let (shape, d_output) = (self.attention, d_mixed.read());
+        device.attention_backward(segments, shape, attended, d_output, d_qkv.reborrow());
 
-        let stats = &saved.stats_1[..n];
-        let d_normed = d_mixed;
-        self.norm_1.again(weights, input, stats, normed);
-        self.qkv.backward_weights(gradients, normed, d_qkv);
-        self.qkv.backward_input(weights, d_qkv, d_normed);
+        let stats = &saved.stats_1;
+        let mut d_normed = d_mixed;
+        self.norm_1.again(weights, input, stats, normed.reborrow());
+        self.qkv
+            .backward_weights((weights, gradients), normed.read(), d_qkv.read());
+        self.qkv
+            .backward_input(weights, d_qkv.read(), d_normed.reborrow());
         self.norm_1
-            .backward((weights, gradients), (input, stats), d_normed, dx);
-    }
-}
-
-/// `to` [R, D] ← these rows of `from` [n, D].
-fn gather(rows: &[usize], from: &[f32], to: &mut [f32]) {
-    let width = to.len() / rows.len().max(1);
-    for (row, to) in rows.iter().zip(to.chunks_exact_mut(width.max(1))) {
-        to.copy_from_slice(&from[row * width..][..width]);
-    }
-}
-
-/// Adds each row of `from` [R, D] to one of `to` [n, D].
-fn scatter_add(rows: &[usize], from: &[f32], to: &mut [f32]) {
-    let width = from.len() / rows.len().max(1);
-    for (row, from) in rows.iter().zip(from.chunks_exact(width.max(1))) {
-        let to = &mut to[row * width..][..width];
-        to.iter_mut().zip(from).for_each(|(sum, x)| *sum += x);
+            .backward((weights, gradients), (input, stats), d_normed.read(), dx);
     }
 }

@@ -1,70 +1,87 @@
 //! Decoding with cached keys and values and weights packed for few rows at a time.
 
+use super::Transformer;
 use super::modules::Linear;
 use super::trunk::Batch;
-use super::{Gpt2, on_the_pool};
 use crate::asked::{check_rows, check_start, no_vocabulary};
 use crate::{Error, Packed};
-use rayon::prelude::*;
-use rlhf_objective::{Decoder, LogDist, Purpose, Result, Start, check_gather, gathered};
-use rlhf_tensor::cpu::{
-    Cache, CachedRow, Epilogue, PackedMatrix, RowStats, View, Write, activate, attend_cached,
+use rlhf_device::{
+    AttentionShape, CachedPrompt, CachedRow, Device, Epilogue, LogRows, Matrix, Slice, Write,
 };
+use rlhf_objective::{Decoder, LogDist, Purpose, Result, Start, check_gather};
+use rlhf_tensor::ParameterId;
 
 /// A continuous batch over one network's weights, which were packed when it was made.
 #[derive(Debug)]
-pub(super) struct Gpt2Decoder<'a> {
-    network: &'a mut Gpt2,
-    blocks: Vec<PackedBlock>,
+pub(super) struct CachedDecoder<'a, D: Device> {
+    network: &'a mut Transformer<D>,
+    blocks: Vec<PackedBlock<D>>,
     /// [D, V], in the memory that logits lie in while nothing is decoded.
-    head: PackedMatrix,
-    rows: Vec<Row>,
+    head: D::Packed,
+    rows: Vec<Row<D>>,
     /// Caches that rows left behind.
-    free: Vec<Cache>,
-    scores: Vec<f32>,
+    free: Vec<D::Cache>,
+    /// The scores of each row's next token, [R, V].
+    scores: D::Buffer,
     /// The scores of prompts, before they are copied to their rows.
-    by_prompt: Vec<f32>,
-    scratch: Scratch,
+    by_prompt: D::Buffer,
+    scratch: Scratch<D>,
 }
 
 /// The matrices of one block.
 #[derive(Debug)]
-struct PackedBlock {
-    qkv: PackedMatrix,
-    attention_out: PackedMatrix,
-    inner: PackedMatrix,
-    inner_out: PackedMatrix,
+struct PackedBlock<D: Device> {
+    qkv: D::Packed,
+    attention_out: D::Packed,
+    inner: D::Packed,
+    inner_out: D::Packed,
 }
 
 /// A live sequence.
 #[derive(Debug, Clone)]
-struct Row {
-    cache: Cache,
+struct Row<D: Device> {
+    cache: D::Cache,
     /// How many of its tokens have been read.
     tokens: usize,
 }
 
 /// Memory reused by every step.
-#[derive(Debug, Default)]
-struct Scratch {
-    x: Vec<f32>,
-    normed: Vec<f32>,
-    stats: Vec<RowStats>,
-    qkv: Vec<f32>,
-    mixed: Vec<f32>,
-    inner: Vec<f32>,
-    active: Vec<f32>,
-    packed: Vec<f32>,
+#[derive(Debug)]
+struct Scratch<D: Device> {
+    x: D::Buffer,
+    normed: D::Buffer,
+    stats: D::NormStats,
+    qkv: D::Buffer,
+    mixed: D::Buffer,
+    inner: D::Buffer,
+    active: D::Buffer,
+    packed: D::Buffer,
 }
 
-impl<'a> Gpt2Decoder<'a> {
-    pub(super) fn new(network: &'a mut Gpt2) -> Result<Self> {
+impl<D: Device> Default for Scratch<D> {
+    fn default() -> Self {
+        Self {
+            x: D::Buffer::default(),
+            normed: D::Buffer::default(),
+            stats: D::NormStats::default(),
+            qkv: D::Buffer::default(),
+            mixed: D::Buffer::default(),
+            inner: D::Buffer::default(),
+            active: D::Buffer::default(),
+            packed: D::Buffer::default(),
+        }
+    }
+}
+
+impl<'a, D: Device> CachedDecoder<'a, D> {
+    pub(super) fn new(network: &'a mut Transformer<D>) -> Result<Self> {
         let head = network.readout.vocabulary.ok_or_else(no_vocabulary)?;
         // The trunk's memory is used to read prompts.
         network.last = None;
         let weights = network.parameters.weights();
-        let precision = network.readout.precision;
-        let pack = |linear: &Linear| PackedMatrix::new(precision, linear.weight(weights));
+        let (device, precision) = (weights.device(), network.readout.precision);
+        let pack =
+            |linear: &Linear| device.pack(D::Buffer::default(), precision, linear.weight(weights));
         let blocks = network.trunk.blocks.iter();
         let blocks = blocks.map(|block| PackedBlock {
             qkv: pack(&block.qkv),
@@ -72,184 +89,189 @@ impl<'a> Gpt2Decoder<'a> {
             inner: pack(&block.inner),
             inner_out: pack(&block.inner_out),
         });
+        let head = Matrix::new(weights.stored(head), network.spec.width).t();
+        let memory = std::mem::take(&mut network.readout.logits);
         Ok(Self {
             blocks: blocks.collect(),
-            head: PackedMatrix::within(
-                std::mem::take(&mut network.readout.logits),
-                precision,
-                View::of(weights.matrix(head), network.config.width).t(),
-            ),
+            head: device.pack(memory, precision, head),
             network,
             rows: Vec::new(),
             free: Vec::new(),
-            scores: Vec::new(),
-            by_prompt: Vec::new(),
+            scores: D::Buffer::default(),
+            by_prompt: D::Buffer::default(),
             scratch: Scratch::default(),
         })
     }
 
+    fn device(&self) -> &D {
+        self.network.parameters.device()
+    }
+
     /// An empty cache with room for `tokens`.
-    fn cache(&mut self, tokens: usize) -> Cache {
-        let found = self.free.iter().position(|cache| cache.room() >= tokens);
-        match found {
+    fn cache(&mut self, tokens: usize) -> D::Cache {
+        let device = self.network.parameters.device();
+        let mut free = self.free.iter();
+        match free.position(|cache| device.room(cache) >= tokens) {
             Some(index) => self.free.swap_remove(index),
             None => {
                 let blocks = &self.network.trunk.blocks;
-                Cache::new(blocks.len(), blocks[0].heads, tokens)
+                device.cache(blocks.len(), blocks[0].attention, tokens)
             }
         }
     }
 
     /// Reads prompts (each once) into the caches of their rows, and leaves their last hidden
     /// states in the readout.
-    fn prefill(&mut self, batch: &Batch, prompt_of: &[usize], rows: &mut [Row]) {
+    fn prefill(&mut self, batch: &Batch<D>, prompt_of: &[usize], rows: &mut [Row<D>]) {
         let network = &mut *self.network;
         let weights = network.parameters.weights();
-        let d = network.config.width;
         let segments = &batch.packed.segments;
-        let stream = network
-            .trunk
-            .forward(weights, batch, Purpose::Score, |layer, qkv| {
-                rows.par_iter_mut()
-                    .zip(prompt_of)
-                    .for_each(|(row, prompt)| {
-                        let range = segments[*prompt].range.clone();
-                        let qkv = &qkv[range.start * 3 * d..range.end * 3 * d];
-                        for (position, token) in qkv.chunks_exact(3 * d).enumerate() {
-                            row.cache
-                                .put(layer, position, &token[d..2 * d], &token[2 * d..]);
-                        }
-                    });
-            });
+        let prompts = rows.iter_mut().zip(prompt_of);
+        let prompts = prompts.map(|(row, prompt)| CachedPrompt {
+            cache: &mut row.cache,
+            rows: segments[*prompt].range.clone(),
+        });
+        let mut prompts: Vec<CachedPrompt<'_, D>> = prompts.collect();
+        let (trunk, device) = (&mut network.trunk, weights.device());
+        let stream = trunk.forward(weights, batch, Purpose::Score, |layer, qkv| {
+            device.cache_prompts(&mut prompts, layer, qkv);
+        });
         network.readout.take(weights, stream);
     }
 
-    /// Scores of rows of final hidden states.
-    fn score(&mut self, scores: &mut [f32]) {
-        let epilogue = Epilogue {
-            bias: None,
-            scale: self.network.readout.sharpness,
-            write: Write::Over,
-        };
-        let hidden = &self.scratch.normed;
-        self.head
-            .multiply(hidden, epilogue, &mut self.scratch.packed, scores);
-    }
-
-    /// Moves the scores of `rows` to the front, where they only move up, as when some rows leave;
-    /// otherwise into new memory.
-    fn gather_scores(&mut self, rows: &[usize]) {
-        let vocab = self.network.config.vocab;
-        if !rows.is_sorted_by(|a, b| a < b) {
-            self.scores = gathered(&self.scores, vocab, rows);
-            return;
-        }
-        for (to, &row) in rows.iter().enumerate() {
-            self.scores
-                .copy_within(row * vocab..(row + 1) * vocab, to * vocab);
-        }
-        self.scores.truncate(rows.len() * vocab);
-    }
-
-    /// Runs one block over the newest token of each row.
+    /// Runs one block over the newest token of each of n rows.
     fn block(&mut self, layer: usize) {
         let network = &*self.network;
         let weights = network.parameters.weights();
+        let device = weights.device();
         let (block, packed) = (&network.trunk.blocks[layer], &self.blocks[layer]);
-        let Scratch {
-            x,
-            normed,
-            stats,
-            qkv,
-            mixed,
-            inner,
-            active,
-            packed: scratch,
-        } = &mut self.scratch;
-        let with = |bias, write| Epilogue {
-            bias: Some(weights.get(bias)),
+        let n = self.rows.len();
+        let (d, wide) = (n * network.spec.width, n * block.inner_width);
+        let with = |bias: ParameterId, write| Epilogue {
+            bias: Some(weights.slice(bias)),
             scale: 1.0,
             write,
         };
-        block.norm_1.forward(weights, x, stats, normed);
-        packed
-            .qkv
-            .multiply(normed, with(block.qkv.ids.bias, Write::Over), scratch, qkv);
+        let scratch = &mut self.scratch;
+        let (memory, stats) = (&mut scratch.packed, &mut scratch.stats);
+        let mut x = device.at_least(&mut scratch.x, d);
+        let mut normed = device.at_least(&mut scratch.normed, d);
+        let mut qkv = device.at_least(&mut scratch.qkv, 3 * d);
+        let mut mixed = device.at_least(&mut scratch.mixed, d);
+        let mut inner = device.at_least(&mut scratch.inner, wide);
+        let mut active = device.at_least(&mut scratch.active, wide);
+        block
+            .norm_1
+            .forward(weights, x.read(), stats, normed.reborrow());
+        let out = with(block.qkv.ids.bias, Write::Over);
+        device.multiply_packed(normed.read(), &packed.qkv, out, memory, qkv.reborrow());
         let cached = self.rows.iter_mut().map(|row| CachedRow {
             cache: &mut row.cache,
             position: row.tokens,
         });
-        let mut cached: Vec<CachedRow<'_>> = cached.collect();
-        attend_cached(&mut cached, layer, block.heads, qkv, mixed);
+        let mut cached: Vec<CachedRow<'_, D>> = cached.collect();
+        let shape: AttentionShape = block.attention;
+        device.attend_cached(&mut cached, layer, shape, qkv.read(), mixed.reborrow());
         let out = with(block.attention_out.ids.bias, Write::Add);
-        packed.attention_out.multiply(mixed, out, scratch, x);
-        block.norm_2.forward(weights, x, stats, normed);
-        packed.inner.multiply(
-            normed,
-            with(block.inner.ids.bias, Write::Over),
-            scratch,
-            inner,
+        device.multiply_packed(
+            mixed.read(),
+            &packed.attention_out,
+            out,
+            memory,
+            x.reborrow(),
         );
-        activate(block.nonlinearity, inner, active);
+        block
+            .norm_2
+            .forward(weights, x.read(), stats, normed.reborrow());
+        let out = with(block.inner.ids.bias, Write::Over);
+        device.multiply_packed(normed.read(), &packed.inner, out, memory, inner.reborrow());
+        device.activate(block.nonlinearity, inner.read(), active.reborrow());
         let out = with(block.inner_out.ids.bias, Write::Add);
-        packed.inner_out.multiply(active, out, scratch, x);
+        device.multiply_packed(active.read(), &packed.inner_out, out, memory, x);
     }
 
     /// Runs the network over one new token a row.
     fn advance(&mut self, tokens: &[u32]) {
-        let config = &self.network.config;
-        let (vocab, d, inner) = (config.vocab, config.width, config.inner);
         let n = tokens.len();
-        let scratch = &mut self.scratch;
-        scratch.stats.resize(n, RowStats::default());
-        for (buffer, width) in [
-            (&mut scratch.x, d),
-            (&mut scratch.normed, d),
-            (&mut scratch.qkv, 3 * d),
-            (&mut scratch.mixed, d),
-            (&mut scratch.inner, inner),
-            (&mut scratch.active, inner),
-        ] {
-            buffer.resize(n * width, 0.0);
-        }
+        let size = n * self.network.spec.width;
         let positions: Vec<u32> = self.rows.iter().map(|row| row.tokens as u32).collect();
-        let weights = self.network.parameters.weights();
-        let embedding = &self.network.trunk.embedding;
-        embedding.forward(weights, tokens, &positions, &mut scratch.x);
+        let network = &*self.network;
+        let weights = network.parameters.weights();
+        let x = weights.device().at_least(&mut self.scratch.x, size);
+        let embedding = &network.trunk.embedding;
+        embedding.forward(weights, tokens, &positions, x);
         for layer in 0..self.blocks.len() {
             self.block(layer);
         }
-        let weights = self.network.parameters.weights();
-        let Scratch {
-            x, normed, stats, ..
-        } = &mut self.scratch;
-        self.network.readout.norm.forward(weights, x, stats, normed);
+        let network = &*self.network;
+        let weights = network.parameters.weights();
+        let scratch = &mut self.scratch;
+        let normed = weights.device().at_least(&mut scratch.normed, size);
+        let (x, stats) = (Slice::first(&scratch.x, size), &mut scratch.stats);
+        network.readout.norm.forward(weights, x, stats, normed);
         let mut scores = std::mem::take(&mut self.scores);
-        scores.resize(n * vocab, 0.0);
-        self.score(&mut scores);
+        self.score(n, &mut scores);
         self.scores = scores;
     }
-}
 
-impl Drop for Gpt2Decoder<'_> {
-    fn drop(&mut self) {
-        let head = std::mem::take(&mut self.head);
-        self.network.readout.logits = head.into_memory();
+    /// The scores [n, V] of the first rows of final hidden states.
+    fn score(&mut self, n: usize, scores: &mut D::Buffer) {
+        let readout = &self.network.readout;
+        let epilogue = Epilogue {
+            bias: None,
+            scale: readout.sharpness,
+            write: Write::Over,
+        };
+        let device = self.network.parameters.device();
+        let hidden = Slice::first(&self.scratch.normed, n * readout.width);
+        let scores = device.at_least(scores, n * readout.vocab);
+        let memory = &mut self.scratch.packed;
+        device.multiply_packed(hidden, &self.head, epilogue, memory, scores);
+    }
+
+    /// Adds rows that begin with the hidden states of the readout: `prompt_of` says whose each has.
+    fn add(&mut self, mut rows: Vec<Row<D>>, prompts: usize, prompt_of: &[usize]) {
+        let (vocab, old) = (self.network.spec.vocab, self.rows.len());
+        let device = self.network.parameters.device();
+        let hidden = self.network.readout.hidden();
+        let normed = device.at_least(&mut self.scratch.normed, hidden.len());
+        device.copy(hidden, normed);
+        let mut by_prompt = std::mem::take(&mut self.by_prompt);
+        self.score(prompts, &mut by_prompt);
+        let device = self.network.parameters.device();
+        let end = (old + rows.len()) * vocab;
+        device.grow(&mut self.scores, old * vocab, end);
+        let new = device
+            .at_least(&mut self.scores, end)
+            .part(old * vocab..end);
+        let from = Slice::first(&by_prompt, prompts * vocab);
+        device.gather_rows(prompt_of, from, new);
+        self.by_prompt = by_prompt;
+        self.rows.append(&mut rows);
     }
 }
 
-impl Decoder for Gpt2Decoder<'_> {
+impl<D: Device> Drop for CachedDecoder<'_, D> {
+    fn drop(&mut self) {
+        let head = std::mem::take(&mut self.head);
+        let memory = self.device().unpack(head);
+        self.network.readout.logits = memory;
+    }
+}
+
+impl<D: Device> Decoder for CachedDecoder<'_, D> {
     fn vocab(&self) -> usize {
-        self.network.config.vocab
+        self.network.spec.vocab
     }
 
     fn start(&mut self, prompts: &[Start<'_>]) -> Result<()> {
-        let (vocab, context) = (self.vocab(), self.network.config.positions);
+        let (vocab, context) = (self.vocab(), self.network.spec.context);
         for start in prompts {
             check_start(start, context)?;
         }
         let histories: Vec<Vec<u32>> = prompts.iter().map(|start| start.prompt.to_vec()).collect();
-        let batch = Batch::new(Packed::histories(&histories, vocab, context)?);
+        let packed = Packed::histories(&histories, vocab, context)?;
+        let batch = Batch::new(self.device(), packed);
         let (mut prompt_of, mut rows) = (Vec::new(), Vec::new());
         for (index, start) in prompts.iter().enumerate() {
             for _ in 0..start.samples {
@@ -262,17 +284,11 @@ impl Decoder for Gpt2Decoder<'_> {
                 });
             }
         }
-        on_the_pool(|| self.prefill(&batch, &prompt_of, &mut rows));
-        self.scratch.normed.clear();
-        self.scratch.normed.extend(self.network.readout.hidden());
-        let mut by_prompt = std::mem::take(&mut self.by_prompt);
-        by_prompt.resize(prompts.len() * vocab, 0.0);
-        self.score(&mut by_prompt);
-        for prompt in prompt_of {
-            self.scores.extend(&by_prompt[prompt * vocab..][..vocab]);
-        }
-        self.by_prompt = by_prompt;
-        self.rows.append(&mut rows);
+        let device = self.device().clone();
+        device.run(|| {
+            self.prefill(&batch, &prompt_of, &mut rows);
+            self.add(rows, prompts.len(), &prompt_of);
+        });
         Ok(())
     }
 
@@ -281,25 +297,36 @@ impl Decoder for Gpt2Decoder<'_> {
     }
 
     fn log_dist(&self) -> Result<LogDist<'_>> {
-        LogDist::of_scores(&self.scores[..], self.vocab())
+        let vocab = self.vocab();
+        let scores = Slice::first(&self.scores, self.rows.len() * vocab);
+        let scores = self.device().lend(scores, vocab);
+        Ok(LogRows::of_scores(scores).into())
     }
 
     fn step(&mut self, tokens: &[u32]) -> Result<()> {
         check_rows("tokens of a decoding step", self.rows.len(), tokens.len())?;
-        let config = &self.network.config;
-        let (context, vocab) = (config.positions, config.vocab);
+        let spec = &self.network.spec;
+        let (context, vocab) = (spec.context, spec.vocab);
         for (row, token) in self.rows.iter().zip(tokens) {
-            check_step(row, *token, vocab, context)?;
+            check_step(
+                row.tokens,
+                *token,
+                vocab,
+                (context, self.device().room(&row.cache)),
+            )?;
         }
-        on_the_pool(|| self.advance(tokens));
+        let device = self.device().clone();
+        device.run(|| self.advance(tokens));
         self.rows.iter_mut().for_each(|row| row.tokens += 1);
         Ok(())
     }
 
     fn gather(&mut self, rows: &[usize]) -> Result<()> {
         check_gather(rows, self.rows.len())?;
-        self.gather_scores(rows);
-        let mut old: Vec<Option<Row>> = self.rows.drain(..).map(Some).collect();
+        let vocab = self.vocab();
+        let device = self.network.parameters.device();
+        device.keep_rows(&mut self.scores, vocab, rows);
+        let mut old: Vec<Option<Row<D>>> = self.rows.drain(..).map(Some).collect();
         // The last row that continues one takes its cache; the others before it get copies.
         for (place, &row) in rows.iter().enumerate() {
             let more = rows[place + 1..].contains(&row);
@@ -316,17 +343,21 @@ impl Decoder for Gpt2Decoder<'_> {
     }
 }
 
-/// Whether a row can take this token.
-fn check_step(row: &Row, token: u32, vocab: usize, context: usize) -> Result<()> {
+/// Whether a row of so many tokens can take this one.
+fn check_step(
+    tokens: usize,
+    token: u32,
+    vocab: usize,
+    (context, room): (usize, usize),
+) -> Result<()> {
     if token as usize >= vocab {
         let message = format!("token id {token} is not in the vocabulary of {vocab}");
         return Err(Error::Batch(message).into());
     }
-    if row.tokens >= context.min(row.cache.room()) {
+    if tokens >= context.min(room) {
         let message = format!(
-            "a row of {} tokens takes no more: its max_new_tokens or the context of {context} is \
-             used up",
-            row.tokens
+            "a row of {tokens} tokens takes no more: its max_new_tokens or the context of {context} \
+             is used up"
         );
         return Err(Error::Batch(message).into());
     }

@@ -2,14 +2,10 @@
 //! vocabulary head, values from the value head.
 
 use super::modules::Norm;
-use crate::bodies::gpt2::Number;
-use rlhf_objective::{ActionValues, LogDist, Result};
-use rlhf_tensor::cpu::{
-    Buffer, Numbers, Precision, RowGradient, RowStats, RowSummary, View, Write, dot_rows,
-    log_softmax_backward, matmul, summarize_rows,
-};
+use crate::parameters::Number;
+use rlhf_device::{Device, Matrix, Precision, RowGradient, Rows, Slice, SliceMut, Stored, Write};
+use rlhf_objective::{ActionValues, LogDist};
 use rlhf_tensor::{Gradients, ParameterId, Storage, Weights};
-use std::borrow::Cow;
 use std::ops::Range;
 
 /// Logits computed at a time beside those that are kept, in floats (64 MiB).
@@ -23,7 +19,7 @@ const KEPT_CHUNKS: usize = 6;
 
 /// The final norm and the heads, and the memory they compute in.
 #[derive(Debug)]
-pub(super) struct Readout {
+pub(super) struct Readout<D: Device> {
     pub(super) norm: Norm,
     /// The vocabulary head [V, D], if it is asked for.
     pub(super) vocabulary: Option<ParameterId>,
@@ -40,13 +36,13 @@ pub(super) struct Readout {
     /// Whether this network is trained, and so reads to train.
     pub(super) trained: bool,
     /// The residual stream of the rows that predict, [N, D], and its norm.
-    stream: Buffer,
-    stats: Vec<RowStats>,
-    pub(super) hidden: Buffer,
-    gradient: Buffer,
-    stream_gradient: Buffer,
-    pub(super) logits: Buffer,
-    summaries: Vec<RowSummary>,
+    stream: D::Buffer,
+    stats: D::NormStats,
+    pub(super) hidden: D::Buffer,
+    gradient: D::Buffer,
+    stream_gradient: D::Buffer,
+    pub(super) logits: D::Buffer,
+    summaries: D::RowSummaries,
     rows: usize,
     /// How many of the rows, from the first on, have their logits kept.
     kept: usize,
@@ -56,7 +52,7 @@ pub(super) struct Readout {
     rows_came_back: bool,
 }
 
-impl Readout {
+impl<D: Device> Readout<D> {
     pub(super) fn new(
         norm: Norm,
         vocabulary: Option<ParameterId>,
@@ -76,13 +72,13 @@ impl Readout {
             sharpness: (1.0 / temperature) as f32,
             chunk: CHUNK,
             trained: storage.is_trainable(),
-            stream: Buffer::default(),
-            stats: Vec::new(),
-            hidden: Buffer::default(),
-            gradient: Buffer::default(),
-            stream_gradient: Buffer::default(),
-            logits: Buffer::default(),
-            summaries: Vec::new(),
+            stream: D::Buffer::default(),
+            stats: D::NormStats::default(),
+            hidden: D::Buffer::default(),
+            gradient: D::Buffer::default(),
+            stream_gradient: D::Buffer::default(),
+            logits: D::Buffer::default(),
+            summaries: D::RowSummaries::default(),
             rows: 0,
             kept: 0,
             at_once: 1,
@@ -91,11 +87,11 @@ impl Readout {
     }
 
     /// logits ← hidden·Wᵀ / temperature.
-    fn multiply(&self) -> impl Fn(&mut [f32], &[f32], Numbers<'_>) + use<> {
+    fn multiply(&self) -> impl Fn(&D, SliceMut<'_, D>, Slice<'_, D>, Stored<'_, D>) + use<D> {
         let (precision, width, sharpness) = (self.precision, self.width, self.sharpness);
-        move |logits, hidden, weight| {
-            let (hidden, weight) = (View::new(hidden, width), View::of(weight, width).t());
-            matmul(precision, logits, Write::Over, sharpness, hidden, weight);
+        move |device, logits, hidden, weight| {
+            let (hidden, weight) = (Matrix::new(hidden, width), Matrix::new(weight, width).t());
+            device.matmul(precision, logits, Write::Over, sharpness, hidden, weight);
         }
     }
 
@@ -106,7 +102,7 @@ impl Readout {
 
     /// The rows whose logits are computed together: all that are kept, since a larger product is a
     /// faster one, and even shares of those that are not.
-    pub(super) fn pieces(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+    pub(super) fn pieces(&self) -> impl Iterator<Item = Range<usize>> + use<D> {
         let (n, kept) = (self.rows, self.kept);
         let count = (n - kept).div_ceil(self.at_once);
         let step = (n - kept).div_ceil(count.max(1)).max(1);
@@ -120,7 +116,7 @@ impl Readout {
     /// Sees to it that there is room for the logits of the rows that were taken, and says which are
     /// kept. Of a network that is trained the first of them, as many as there is room for, also where it
     /// only scores, so that both cut its products alike; of a frozen one those of few.
-    pub(super) fn make_room(&mut self) {
+    pub(super) fn make_room(&mut self, device: &D) {
         let n = self.rows;
         (self.kept, self.at_once) = match self.trained {
             true => (n.min(self.rows_of(KEPT_CHUNKS)), self.rows_of(1)),
@@ -133,36 +129,41 @@ impl Readout {
         // Those that are not kept take turns behind those that are.
         let turns = largest.skip(usize::from(self.kept > 0)).max();
         let room = self.kept + turns.unwrap_or(0);
-        self.logits.at_least(room * self.vocab);
-        self.summaries.resize(n, RowSummary::default());
+        device.at_least(&mut self.logits, room * self.vocab);
     }
 
     /// Takes the residual stream of the rows that predict, [N, D], and normalizes it.
-    pub(super) fn take(&mut self, weights: Weights<'_>, stream: &[f32]) {
+    pub(super) fn take(&mut self, weights: Weights<'_, D>, stream: Slice<'_, D>) {
+        let device = weights.device();
         self.rows = stream.len() / self.width;
         self.kept = 0;
         self.rows_came_back = false;
-        let taken = self.stream.at_least(stream.len());
-        taken.copy_from_slice(stream);
-        self.stats.resize(self.rows, RowStats::default());
-        let hidden = self.hidden.at_least(stream.len());
-        self.norm.forward(weights, taken, &mut self.stats, hidden);
+        let mut taken = device.at_least(&mut self.stream, stream.len());
+        device.copy(stream, taken.reborrow());
+        let hidden = device.at_least(&mut self.hidden, stream.len());
+        self.norm
+            .forward(weights, taken.read(), &mut self.stats, hidden);
     }
 
     /// The rows after the norm, [N, D].
-    pub(super) fn hidden(&self) -> &[f32] {
-        &self.hidden[..self.rows * self.width]
+    pub(super) fn hidden(&self) -> Slice<'_, D> {
+        self.hidden_rows(&(0..self.rows))
+    }
+
+    /// Some of them.
+    fn hidden_rows(&self, rows: &Range<usize>) -> Slice<'_, D> {
+        Slice::new(&self.hidden, rows.start * self.width..rows.end * self.width)
     }
 
     /// Summarizes every row's distribution and answers the log-probs of `targets`.
-    pub(super) fn log_probs(&mut self, weights: Weights<'_>, targets: &[u32]) -> Vec<f32> {
+    pub(super) fn log_probs(&mut self, weights: Weights<'_, D>, targets: &[u32]) -> Vec<f32> {
         let Some(head) = self.vocabulary else {
             return vec![0.0; targets.len()];
         };
-        self.make_room();
+        self.make_room(weights.device());
         let mut log_probs = Vec::with_capacity(self.rows);
         for rows in self.pieces() {
-            log_probs.extend(self.piece(weights.matrix(head), rows, targets));
+            log_probs.extend(self.piece(weights, head, rows, targets));
         }
         log_probs
     }
@@ -171,153 +172,143 @@ impl Readout {
     /// next.
     pub(super) fn piece(
         &mut self,
-        head: Numbers<'_>,
+        weights: Weights<'_, D>,
+        head: ParameterId,
         rows: Range<usize>,
         targets: &[u32],
     ) -> Vec<f32> {
-        let (vocab, multiply, place) = (self.vocab, self.multiply(), self.place(&rows));
-        let logits = &mut self.logits[place];
-        let hidden = &self.hidden[rows.start * self.width..rows.end * self.width];
-        multiply(logits, hidden, head);
-        let summaries = &mut self.summaries[rows.clone()];
-        summarize_rows(logits, vocab, summaries);
-        let found = logits
-            .chunks_exact(vocab)
-            .zip(summaries)
-            .zip(&targets[rows]);
-        let log_prob = |((x, row), target): ((&[f32], &mut RowSummary), &u32)| {
-            x[*target as usize] - row.log_sum
-        };
-        found.map(log_prob).collect()
+        let (device, multiply, place) = (weights.device(), self.multiply(), self.place(&rows));
+        let hidden = rows.start * self.width..rows.end * self.width;
+        let hidden = Slice::new(&self.hidden, hidden);
+        let mut logits = SliceMut::new(&mut self.logits, place);
+        multiply(device, logits.reborrow(), hidden, weights.stored(head));
+        let (targets, first) = (&targets[rows.clone()], rows.start);
+        device.log_probs(logits.read(), targets, &mut self.summaries, first)
     }
 
     /// Where the logits of some rows lie, that are all kept or all one of the other pieces.
     fn place(&self, rows: &Range<usize>) -> Range<usize> {
-        let start = rows.start.min(self.kept) * self.vocab;
-        start..start + rows.len() * self.vocab
+        place(rows, self.kept, self.vocab)
     }
 
     /// The log-distributions of rows whose logits lie in their place, [rows, V].
-    pub(super) fn lent(&self, rows: Range<usize>) -> Result<LogDist<'_>> {
-        let logits = &self.logits[self.place(&rows)];
-        self.dist(logits.into(), rows)
+    pub(super) fn lent(&self, device: &D, rows: Range<usize>) -> LogDist<'_> {
+        let scores = Slice::new(&self.logits, self.place(&rows));
+        self.dist(device, device.lend(scores, self.vocab), rows)
     }
 
-    fn dist<'a>(&self, logits: Cow<'a, [f32]>, rows: Range<usize>) -> Result<LogDist<'a>> {
-        let log_sums = self.summaries[rows].iter().map(|row| row.log_sum);
-        LogDist::new(logits, log_sums.collect(), self.vocab)
+    fn dist<'a>(&self, device: &D, scores: Rows<'a>, rows: Range<usize>) -> LogDist<'a> {
+        device.log_rows(scores, &self.summaries, rows.start).into()
     }
 
     /// The entropy of each row's distribution, after [`log_probs`](Self::log_probs).
-    pub(super) fn entropies(&self) -> Vec<f32> {
+    pub(super) fn entropies(&self, device: &D) -> Vec<f32> {
         match self.vocabulary {
-            Some(_) => self.summaries.iter().map(|row| row.entropy).collect(),
+            Some(_) => device.entropies(&self.summaries, self.rows),
             None => vec![0.0; self.rows],
         }
     }
 
     /// The value or score of each row, where there is a head for it.
-    pub(super) fn numbers(&self, weights: Weights<'_>) -> Option<Vec<f32>> {
+    pub(super) fn numbers(&self, weights: Weights<'_, D>) -> Option<Vec<f32>> {
         let head = self.number?;
-        let weight = weights.get(head.weight);
-        let bias = head.bias.map_or(0.0, |bias| weights.get(bias)[0]);
-        let rows = self.hidden().chunks_exact(self.width);
-        Some(rows.map(|row| dot_rows(row, weight) + bias).collect())
+        let bias = head.bias.map(|bias| weights.slice(bias));
+        let weight = weights.slice(head.weight);
+        Some(weights.device().numbers(self.hidden(), weight, bias))
     }
 
     /// The log-distributions of some rows, [rows, V]: as they are kept, or computed again.
-    pub(super) fn log_dist(&self, head: Numbers<'_>, rows: Range<usize>) -> Result<LogDist<'_>> {
+    pub(super) fn log_dist(
+        &self,
+        weights: Weights<'_, D>,
+        head: ParameterId,
+        rows: Range<usize>,
+    ) -> LogDist<'_> {
         if rows.end <= self.kept {
-            return self.lent(rows);
+            return self.lent(weights.device(), rows);
         }
-        self.dist(self.computed(head, &rows).into(), rows)
+        let scores = self.computed(weights, head, &rows);
+        self.dist(weights.device(), scores, rows)
     }
 
     /// The scores of every token of some rows, [rows, V], as numbers of their own: as they are kept, or
     /// computed again.
     pub(super) fn action_values(
         &self,
-        head: Numbers<'_>,
+        weights: Weights<'_, D>,
+        head: ParameterId,
         rows: Range<usize>,
-    ) -> Result<ActionValues<'_>> {
+    ) -> ActionValues<'_> {
         if rows.end <= self.kept {
-            return ActionValues::new(&self.logits[self.place(&rows)], self.vocab);
+            let kept = Slice::new(&self.logits, self.place(&rows));
+            return weights.device().lend(kept, self.vocab).into();
         }
-        ActionValues::new(self.computed(head, &rows), self.vocab)
+        self.computed(weights, head, &rows).into()
     }
 
     /// The scores of some rows, computed again.
-    fn computed(&self, head: Numbers<'_>, rows: &Range<usize>) -> Vec<f32> {
-        let mut logits = vec![0.0; rows.len() * self.vocab];
-        let hidden = &self.hidden[rows.start * self.width..rows.end * self.width];
-        self.multiply()(&mut logits, hidden, head);
-        logits
+    fn computed(
+        &self,
+        weights: Weights<'_, D>,
+        head: ParameterId,
+        rows: &Range<usize>,
+    ) -> Rows<'static> {
+        let hidden = Matrix::new(self.hidden_rows(rows), self.width);
+        let weight = Matrix::new(weights.stored(head), self.width).t();
+        let device = weights.device();
+        device.product_rows(self.precision, self.sharpness, hidden, weight)
     }
 
     /// Adds the gradient of some rows' scores, [rows, V], to those of the head and of the hidden states.
     pub(super) fn backward_rows(
         &mut self,
-        weights: Weights<'_>,
-        gradients: &mut Gradients<'_>,
+        (weights, gradients): (Weights<'_, D>, &mut Gradients<'_, D>),
         head: ParameterId,
         rows: Range<usize>,
-        d_scores: &[f32],
+        d_scores: &Rows<'_>,
     ) {
-        let (width, precision, sharpness) = (self.width, self.precision, self.sharpness);
-        let d_hidden = self.gradient.at_least(self.rows * width);
+        let (device, width) = (weights.device(), self.width);
+        let mut d_hidden = device.at_least(&mut self.gradient, self.rows * width);
         if !self.rows_came_back {
-            d_hidden.fill(0.0);
+            device.clear(d_hidden.reborrow());
             self.rows_came_back = true;
         }
         let place = rows.start * width..rows.end * width;
-        let d_scores = View::new(d_scores, self.vocab);
-        let hidden = View::new(&self.hidden[place.clone()], width);
-        let weight = View::of(weights.matrix(head), width);
-        let d_weight = gradients.get_mut(head);
-        matmul(
-            precision,
-            &mut d_hidden[place],
-            Write::Add,
-            sharpness,
+        let hidden = Matrix::new(Slice::new(&self.hidden, place.clone()), width);
+        device.product_rows_backward(
+            (self.precision, self.sharpness),
             d_scores,
-            weight,
-        );
-        matmul(
-            precision,
-            d_weight,
-            Write::Add,
-            sharpness,
-            d_scores.t(),
-            hidden,
+            (hidden, Matrix::new(weights.stored(head), width)),
+            d_hidden.part(place),
+            gradients.slice_mut(head),
         );
     }
 
     /// From the gradients of the outputs to that of the rows of the stream, [N, D].
     pub(super) fn backward(
         &mut self,
-        weights: Weights<'_>,
-        gradients: &mut Gradients<'_>,
+        (weights, gradients): (Weights<'_, D>, &mut Gradients<'_, D>),
         of_rows: Option<&[RowGradient]>,
         of_numbers: Option<&[f32]>,
-    ) -> &mut [f32] {
-        let size = self.rows * self.width;
+    ) -> SliceMut<'_, D> {
+        let (device, size) = (weights.device(), self.rows * self.width);
         match (of_rows, self.vocabulary) {
             (Some(of_rows), Some(head)) => {
-                self.backward_vocabulary(weights, gradients, head, of_rows);
+                self.backward_vocabulary((weights, gradients), head, of_rows);
             }
             _ if self.rows_came_back => {}
-            _ => self.gradient.at_least(size).fill(0.0),
+            _ => device.clear(device.at_least(&mut self.gradient, size)),
         }
         self.rows_came_back = false;
         if let (Some(of_numbers), Some(head)) = (of_numbers, self.number) {
-            self.backward_numbers(weights, gradients, head, of_numbers);
+            self.backward_numbers((weights, gradients), head, of_numbers);
         }
-        let (stream, hidden_gradient) = (&self.stream[..size], &self.gradient[..size]);
-        let d_stream = self.stream_gradient.at_least(size);
-        d_stream.fill(0.0);
-        let of_norm = (stream, &self.stats[..self.rows]);
+        let of_norm = (Slice::first(&self.stream, size), &self.stats);
+        let d_hidden = Slice::first(&self.gradient, size);
+        let mut d_stream = device.at_least(&mut self.stream_gradient, size);
+        device.clear(d_stream.reborrow());
         self.norm
-            .backward((weights, gradients), of_norm, hidden_gradient, d_stream);
+            .backward((weights, gradients), of_norm, d_hidden, d_stream.reborrow());
         d_stream
     }
 
@@ -325,37 +316,36 @@ impl Readout {
     /// Kept logits are consumed.
     fn backward_vocabulary(
         &mut self,
-        weights: Weights<'_>,
-        gradients: &mut Gradients<'_>,
+        (weights, gradients): (Weights<'_, D>, &mut Gradients<'_, D>),
         head: ParameterId,
         of_rows: &[RowGradient],
     ) {
-        let (vocab, width) = (self.vocab, self.width);
-        let weight = weights.matrix(head);
+        let (device, width) = (weights.device(), self.width);
+        let (precision, weight) = (self.precision, weights.stored(head));
         let (multiply, pieces) = (self.multiply(), self.pieces());
-        self.gradient.at_least(self.rows * width);
+        let mut d_hidden = device.at_least(&mut self.gradient, self.rows * width);
         let write = if self.rows_came_back {
             Write::Add
         } else {
             Write::Over
         };
-        let d_weight = gradients.get_mut(head);
         for rows in pieces {
-            let hidden = &self.hidden[rows.start * width..rows.end * width];
-            let place = self.place(&rows);
-            let logits = &mut self.logits[place];
+            let place = place(&rows, self.kept, self.vocab);
+            let of_hidden = rows.start * width..rows.end * width;
+            let hidden = Slice::new(&self.hidden, of_hidden.clone());
+            let mut logits = SliceMut::new(&mut self.logits, place);
             if rows.start >= self.kept {
-                multiply(logits, hidden, weight);
+                multiply(device, logits.reborrow(), hidden, weight);
             }
-            let summaries = &self.summaries[rows.clone()];
-            let of_rows = &of_rows[rows.clone()];
-            log_softmax_backward(logits, vocab, summaries, of_rows, self.sharpness);
-            let d_logits = View::new(logits, vocab);
-            let d_hidden = &mut self.gradient[rows.start * width..rows.end * width];
-            let (weight, hidden) = (View::of(weight, width), View::new(hidden, width));
-            let precision = self.precision;
-            matmul(precision, d_hidden, write, 1.0, d_logits, weight);
-            matmul(precision, d_weight, Write::Add, 1.0, d_logits.t(), hidden);
+            let (summaries, of_rows) = ((&self.summaries, rows.start), &of_rows[rows]);
+            device.log_softmax_backward(logits.reborrow(), summaries, of_rows, self.sharpness);
+            let d_logits = Matrix::new(logits.read(), self.vocab);
+            let d_hidden = d_hidden.reborrow().part(of_hidden);
+            let (weight, hidden) = (Matrix::new(weight, width), Matrix::new(hidden, width));
+            device.matmul(precision, d_hidden, write, 1.0, d_logits, weight);
+            if let Some(d_weight) = gradients.slice_mut(head) {
+                device.matmul(precision, d_weight, Write::Add, 1.0, d_logits.t(), hidden);
+            }
         }
         self.kept = 0;
     }
@@ -363,29 +353,27 @@ impl Readout {
     /// Adds to the gradient of the hidden states.
     fn backward_numbers(
         &mut self,
-        weights: Weights<'_>,
-        gradients: &mut Gradients<'_>,
+        (weights, gradients): (Weights<'_, D>, &mut Gradients<'_, D>),
         head: Number,
         of_numbers: &[f32],
     ) {
-        let size = self.rows * self.width;
-        let weight = weights.get(head.weight);
-        if let Some(bias) = head.bias {
-            let d_bias = &mut gradients.get_mut(bias)[0];
-            of_numbers.iter().for_each(|g| *d_bias += g);
+        let (device, size) = (weights.device(), self.rows * self.width);
+        let d_bias = head.bias.and_then(|bias| gradients.slice_mut(bias));
+        if let Some(d_bias) = d_bias {
+            device.add_total(of_numbers, d_bias);
         }
-        let d_weight = gradients.get_mut(head.weight);
-        let rows = self.gradient[..size].chunks_exact_mut(self.width);
-        let rows = rows.zip(self.hidden[..size].chunks_exact(self.width));
-        for ((d_hidden, hidden), g) in rows.zip(of_numbers) {
-            d_hidden
-                .iter_mut()
-                .zip(weight)
-                .for_each(|(d, w)| *d += g * w);
-            d_weight
-                .iter_mut()
-                .zip(hidden)
-                .for_each(|(d, h)| *d += g * h);
-        }
+        device.numbers_backward(
+            of_numbers,
+            Slice::first(&self.hidden, size),
+            weights.slice(head.weight),
+            SliceMut::first(&mut self.gradient, size),
+            gradients.slice_mut(head.weight),
+        );
     }
+}
+
+/// Where the logits of some rows lie, the first `kept` of which have them kept.
+fn place(rows: &Range<usize>, kept: usize, vocab: usize) -> Range<usize> {
+    let start = rows.start.min(kept) * vocab;
+    start..start + rows.len() * vocab
 }

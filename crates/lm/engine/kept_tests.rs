@@ -1,13 +1,12 @@
 //! What is kept of a read serves its backward passes, and the same read again.
 
-use super::Gpt2;
-use super::tests::{batch, close, engine, engine_in, gradients, numbers};
-use crate::{Heads, Recompute};
+use super::tests::{Transformer, batch, close, engine, engine_in, gradients, numbers};
+use crate::{OutputHeads, Recompute};
+use rlhf_device::Precision;
 use rlhf_objective::{Network, OutputGrads, Want};
-use rlhf_tensor::cpu::Precision;
 
 /// The gradient of each parameter.
-fn sums(engine: &Gpt2) -> Vec<Vec<f32>> {
+fn sums(engine: &Transformer) -> Vec<Vec<f32>> {
     let ids = engine.parameters.ids();
     let gradient = |id| engine.parameters.gradient(id).unwrap().to_vec();
     ids.map(gradient).collect()
@@ -17,10 +16,10 @@ fn sums(engine: &Gpt2) -> Vec<Vec<f32>> {
 #[test]
 fn blocks_that_run_again_leave_the_same_bits() {
     for (precision, heads) in [
-        (Precision::F32, Heads::LanguageAndValue),
-        (Precision::Bf16, Heads::LanguageAndValue),
-        (Precision::F32, Heads::Value),
-        (Precision::F32, Heads::Score),
+        (Precision::F32, OutputHeads::LanguageAndValue),
+        (Precision::Bf16, OutputHeads::LanguageAndValue),
+        (Precision::F32, OutputHeads::Value),
+        (Precision::F32, OutputHeads::Score),
     ] {
         let [kept, again] = [Recompute::None, Recompute::Blocks].map(|recompute| {
             let mut engine = engine_in(precision, heads).recomputing(recompute);
@@ -30,7 +29,7 @@ fn blocks_that_run_again_leave_the_same_bits() {
                 let want = Want::TRAIN.with_entropy();
                 let outputs = engine.read(&s, want).unwrap();
                 let gradients = match heads {
-                    Heads::Score => OutputGrads {
+                    OutputHeads::Score => OutputGrads {
                         scores: Some((0..s.len()).map(|i| (i as f32).cos()).collect()),
                         ..OutputGrads::default()
                     },
@@ -51,7 +50,7 @@ fn blocks_that_run_again_leave_the_same_bits() {
 
 #[test]
 fn a_second_backward_pass_adds_the_same_again() {
-    let mut engine = engine(Heads::LanguageAndValue);
+    let mut engine = engine(OutputHeads::LanguageAndValue);
     let s = batch(61, 8);
     let outputs = engine.read(&s, Want::TRAIN.with_entropy()).unwrap();
     let g = gradients(s.tokens(), &outputs);
@@ -68,14 +67,14 @@ fn a_second_backward_pass_adds_the_same_again() {
 /// A batch that was read to train is not read again while no weight moves.
 #[test]
 fn the_same_read_twice_is_one() {
-    let new = || engine(Heads::LanguageAndValue);
+    let new = || engine(OutputHeads::LanguageAndValue);
     let (s, other) = (batch(61, 1), batch(61, 2));
     let want = Want::TRAIN.with_entropy();
     let mut engine = new();
     let first = engine.read(&s, want).unwrap();
     // What the answer does not need again is spoilt to see whether it is computed again.
-    let spoil = |engine: &mut Gpt2| engine.readout.hidden[0] = f32::NAN;
-    let ran = |engine: &mut Gpt2| engine.readout.hidden[0].is_finite();
+    let spoil = |engine: &mut Transformer| engine.readout.hidden[0] = f32::NAN;
+    let ran = |engine: &mut Transformer| engine.readout.hidden[0].is_finite();
     let before = engine.readout.hidden[0];
     spoil(&mut engine);
     let second = engine.read(&s, want).unwrap();
@@ -89,7 +88,7 @@ fn the_same_read_twice_is_one() {
     fresh.backward(&g).unwrap();
     assert_eq!(sums(&engine), sums(&fresh));
     // After its backward pass, after another batch, a decoder or a move, it is.
-    type Between<'a> = &'a dyn Fn(&mut Gpt2);
+    type Between<'a> = &'a dyn Fn(&mut Transformer);
     let between: [Between; 4] = [
         &|_| (),
         &|engine| drop(engine.read(&other, want).unwrap()),

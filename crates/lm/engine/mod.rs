@@ -1,4 +1,5 @@
-//! GPT-2 with hand-written forward and backward passes on CPU kernels and preallocated memory.
+//! A transformer with hand-written forward and backward passes on a device's operations and preallocated
+//! memory. It is generic over the device and knows none by name.
 //!
 //! A read packs the batch, runs the trunk once and reads the heads off the rows that predict; a
 //! backward pass goes the same way back. Differentiation meets the loss at the network's outputs:
@@ -6,6 +7,8 @@
 
 mod block;
 mod decoder;
+#[cfg(test)]
+mod frozen_tests;
 mod heads;
 #[cfg(test)]
 mod kept_tests;
@@ -20,34 +23,35 @@ use crate::asked::{
     check_range, check_row_gradients, check_trainable, check_weights, no_vocabulary, nothing_read,
     of_numbers,
 };
-use crate::bodies::gpt2::Gpt2Ids;
-use crate::{Gpt2Config, Heads, Packed, Recompute};
+use crate::{ModelConfig, ModelSpec, OutputHeads, Packed, Recompute};
 use heads::Readout;
 pub(crate) use heads::{CHUNK, KEPT, SCORED_CHUNKS};
+use rlhf_device::{Device, Precision, RowGradient};
 use rlhf_objective::{
     ActionValues, Decoder, Error, LogDist, Network, OutputGrads, Outputs, ParameterSet, Purpose,
     Result, RowGradients, Sequences, Visit, Want,
 };
 use rlhf_tensor::Parameters;
-use rlhf_tensor::cpu::{Precision, RowGradient};
 use std::ops::Range;
 use trunk::{Batch, Trunk, norm};
 
-/// A GPT-2 (Radford et al. 2019) on our kernels.
+/// A network on a device, as its spec describes it.
 #[derive(Debug)]
-pub struct Gpt2 {
-    config: Gpt2Config,
-    parameters: Parameters,
-    heads: Heads,
-    trunk: Trunk,
-    readout: Readout,
-    last: Option<Read>,
+pub struct Transformer<D: Device> {
+    spec: ModelSpec,
+    /// At which a reward model does not read its score.
+    pad: Option<u32>,
+    parameters: Parameters<D>,
+    heads: OutputHeads,
+    trunk: Trunk<D>,
+    readout: Readout<D>,
+    last: Option<Read<D>>,
 }
 
 /// The last read.
 #[derive(Debug)]
-struct Read {
-    batch: Batch,
+struct Read<D: Device> {
+    batch: Batch<D>,
     purpose: Purpose,
     /// What it found, and of which weights.
     log_probs: Vec<f32>,
@@ -57,7 +61,7 @@ struct Read {
     used: bool,
 }
 
-impl Read {
+impl<D: Device> Read<D> {
     /// Whether it is what reading these tokens again would be: a rollout is scored and then learned
     /// from, and no weight has moved in between.
     fn answers(&self, packed: &Packed, want: Want, version: u64) -> bool {
@@ -66,25 +70,25 @@ impl Read {
     }
 }
 
-impl Gpt2 {
-    /// A network over `parameters`, which were made from [`specs`](crate::bodies::gpt2::specs) with
-    /// the same configuration and heads. Logits are divided by `temperature` in every answer; the
+impl<D: Device> Transformer<D> {
+    /// A network over `parameters`, which were made from the configuration's
+    /// [`parameter_specs`](ModelConfig::parameter_specs) with the same heads. Logits are divided by `temperature` in every answer; the
     /// products of linear layers and of the vocabulary head are computed in `precision`, those of
     /// attention in f32.
     #[must_use]
     pub fn new(
-        config: Gpt2Config,
-        parameters: Parameters,
-        heads: Heads,
+        config: &ModelConfig,
+        parameters: Parameters<D>,
+        heads: OutputHeads,
         temperature: f64,
         precision: Precision,
     ) -> Self {
-        let ids = Gpt2Ids::new(&config, &parameters);
+        let (spec, ids) = (config.spec.clone(), config.ids(&parameters));
         let vocabulary = heads.has_vocabulary().then_some(ids.head);
-        let sizes = (config.vocab, config.width);
-        let last_norm = norm(&config, ids.norm);
+        let sizes = (spec.vocab, spec.width);
+        let last_norm = norm(&spec, ids.norm);
         Self {
-            trunk: Trunk::new(&config, &ids, precision),
+            trunk: Trunk::new(&spec, &ids, precision),
             readout: Readout::new(
                 last_norm,
                 vocabulary,
@@ -94,7 +98,8 @@ impl Gpt2 {
                 precision,
                 parameters.storage(),
             ),
-            config,
+            spec,
+            pad: config.pad,
             parameters,
             heads,
             last: None,
@@ -102,15 +107,16 @@ impl Gpt2 {
     }
 
     /// Runs all but the heads over a batch.
-    fn run_trunk(&mut self, batch: &Batch, purpose: Purpose) {
+    fn run_trunk(&mut self, batch: &Batch<D>, purpose: Purpose) {
         let weights = self.parameters.weights();
         let stream = self.trunk.forward(weights, batch, purpose, |_, _| ());
         self.readout.take(weights, stream);
     }
 
     /// Runs the network over a batch.
-    fn run(&mut self, batch: Batch, purpose: Purpose) -> Read {
-        let log_probs = on_the_pool(|| {
+    fn run(&mut self, batch: Batch<D>, purpose: Purpose) -> Read<D> {
+        let device = self.parameters.device().clone();
+        let log_probs = device.run(|| {
             self.run_trunk(&batch, purpose);
             let weights = self.parameters.weights();
             self.readout.log_probs(weights, &batch.packed.targets)
@@ -119,7 +125,7 @@ impl Gpt2 {
     }
 
     /// What was read, once all rows are behind the heads.
-    fn found(&self, batch: Batch, purpose: Purpose, log_probs: Vec<f32>) -> Read {
+    fn found(&self, batch: Batch<D>, purpose: Purpose, log_probs: Vec<f32>) -> Read<D> {
         Read {
             batch,
             purpose,
@@ -138,24 +144,25 @@ impl Gpt2 {
     }
 }
 
-impl Network for Gpt2 {
+impl<D: Device> Network for Transformer<D> {
     fn vocab(&self) -> usize {
-        self.config.vocab
+        self.spec.vocab
     }
 
     fn read(&mut self, sequences: &Sequences, want: Want) -> Result<Outputs> {
         let last = self.last.take();
-        let packed = Packed::of(sequences, &self.config, self.heads)?;
+        let packed = Packed::of(sequences, &self.spec, self.heads, self.pad)?;
         let version = self.parameters.version();
         let read = match last.filter(|last| last.answers(&packed, want, version)) {
             Some(last) => last,
-            None => self.run(Batch::new(packed), want.purpose),
+            None => self.run(Batch::new(self.parameters.device(), packed), want.purpose),
         };
-        let entropy = want.entropy.then(|| self.readout.entropies());
+        let device = self.parameters.device();
+        let entropy = want.entropy.then(|| self.readout.entropies(device));
         let (log_probs, numbers) = (read.log_probs.clone(), read.numbers.clone());
         self.last = Some(read);
         match self.heads {
-            Heads::Score => Outputs::scored(sequences, numbers.unwrap_or_default()),
+            OutputHeads::Score => Outputs::scored(sequences, numbers.unwrap_or_default()),
             _ => Outputs::new(sequences, log_probs, entropy, numbers),
         }
     }
@@ -165,24 +172,26 @@ impl Network for Gpt2 {
         let head = self.readout.vocabulary.ok_or_else(no_vocabulary)?;
         check_range(&rows, read.batch.packed.rows.len())?;
         check_weights(read.version, self.parameters.version())?;
-        let head = self.parameters.weights().matrix(head);
-        on_the_pool(|| self.readout.log_dist(head, rows))
+        let weights = self.parameters.weights();
+        let dist = || self.readout.log_dist(weights, head, rows);
+        Ok(weights.device().run(dist))
     }
 
     fn read_showing(&mut self, sequences: &Sequences, each: &mut Visit<'_>) -> Result<Outputs> {
         self.last = None;
-        let packed = Packed::of(sequences, &self.config, self.heads)?;
+        let packed = Packed::of(sequences, &self.spec, self.heads, self.pad)?;
         let head = self.readout.vocabulary.ok_or_else(no_vocabulary)?;
-        let (batch, purpose) = (Batch::new(packed), Purpose::Score);
-        on_the_pool(|| self.run_trunk(&batch, purpose));
-        self.readout.make_room();
+        let device = self.parameters.device().clone();
+        let (batch, purpose) = (Batch::new(&device, packed), Purpose::Score);
+        device.run(|| self.run_trunk(&batch, purpose));
+        self.readout.make_room(&device);
         let weights = self.parameters.weights();
         let mut log_probs = Vec::with_capacity(batch.packed.targets.len());
         for rows in self.readout.pieces() {
             let (readout, targets) = (&mut self.readout, &batch.packed.targets);
-            let piece = || readout.piece(weights.matrix(head), rows.clone(), targets);
-            log_probs.extend(on_the_pool(piece));
-            each(rows.clone(), self.readout.lent(rows)?)?;
+            let piece = || readout.piece(weights, head, rows.clone(), targets);
+            log_probs.extend(device.run(piece));
+            each(rows.clone(), self.readout.lent(&device, rows))?;
         }
         let read = self.found(batch, purpose, log_probs);
         let (log_probs, numbers) = (read.log_probs.clone(), read.numbers.clone());
@@ -195,8 +204,9 @@ impl Network for Gpt2 {
         let head = self.readout.vocabulary.ok_or_else(no_vocabulary)?;
         check_range(&rows, read.batch.packed.rows.len())?;
         check_weights(read.version, self.parameters.version())?;
-        let head = self.parameters.weights().matrix(head);
-        on_the_pool(|| self.readout.action_values(head, rows))
+        let weights = self.parameters.weights();
+        let values = || self.readout.action_values(weights, head, rows);
+        Ok(weights.device().run(values))
     }
 
     fn backward_rows(&mut self, rows: Range<usize>, gradients: &RowGradients) -> Result<()> {
@@ -208,15 +218,16 @@ impl Network for Gpt2 {
             &rows,
             gradients,
             read.batch.packed.rows.len(),
-            self.config.vocab,
+            self.spec.vocab,
         )?;
         read.used = true;
-        on_the_pool(|| {
-            let (weights, mut into) = self.parameters.split();
-            let d_scores = gradients.as_host();
-            self.readout
-                .backward_rows(weights, &mut into, head, rows, d_scores);
-        });
+        let (weights, mut into) = self.parameters.split();
+        let into = (weights, &mut into);
+        let backward = || {
+            let d_scores = gradients.as_rows();
+            self.readout.backward_rows(into, head, rows, d_scores);
+        };
+        weights.device().run(backward);
         Ok(())
     }
 
@@ -226,23 +237,23 @@ impl Network for Gpt2 {
         check_weights(read.version, self.parameters.version())?;
         let packed = &read.batch.packed;
         let of_rows = match self.heads {
-            Heads::Score => None,
+            OutputHeads::Score => None,
             _ => row_gradients(gradients, &packed.targets)?,
         };
         let of_numbers = of_numbers(gradients, self.heads).as_deref();
         check_length(of_numbers, packed.rows.len())?;
         read.used = true;
-        on_the_pool(|| {
-            let (weights, mut into) = self.parameters.split();
-            let readout = &mut self.readout;
-            let d_rows = readout.backward(weights, &mut into, of_rows.as_deref(), of_numbers);
+        let (weights, mut into) = self.parameters.split();
+        let readout = &mut self.readout;
+        weights.device().run(|| {
+            let d_rows = readout.backward((weights, &mut into), of_rows.as_deref(), of_numbers);
             self.trunk.backward(weights, &mut into, &read.batch, d_rows);
         });
         Ok(())
     }
 
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
-        Ok(Box::new(decoder::Gpt2Decoder::new(self)?))
+        Ok(Box::new(decoder::CachedDecoder::new(self)?))
     }
 
     fn parameter_sets(&self) -> Vec<&dyn ParameterSet> {
@@ -252,12 +263,6 @@ impl Network for Gpt2 {
     fn parameter_sets_mut(&mut self) -> Vec<&mut dyn ParameterSet> {
         vec![&mut self.parameters]
     }
-}
-
-/// Runs a whole pass on one of rayon's threads: handing it over once costs less than handing over
-/// each of its many small pieces.
-fn on_the_pool<T: Send>(pass: impl FnOnce() -> T + Send) -> T {
-    rayon::scope(|_| pass())
 }
 
 fn check_length(gradient: Option<&[f32]>, expected: usize) -> Result<()> {

@@ -1,10 +1,8 @@
 //! The parts a transformer is made of. Each reads weights and writes activations in `forward`, and
 //! in `backward` adds to the gradients of its parameters and answers that of its input.
 
-use crate::bodies::gpt2::Affine;
-use rlhf_tensor::cpu::{
-    self, Precision, RowStats, View, Write, add_column_sums, add_to_rows, fill_rows, matmul,
-};
+use crate::parameters::Affine;
+use rlhf_device::{Device, Matrix, Precision, Slice, SliceMut, Write};
 use rlhf_tensor::{Gradients, ParameterId, Weights};
 
 /// y = x·W + b, with W [in, out].
@@ -17,47 +15,61 @@ pub(super) struct Linear {
 
 impl Linear {
     /// W, [in, out].
-    pub(super) fn weight<'a>(&self, weights: Weights<'a>) -> View<'a> {
-        View::of(
-            weights.matrix(self.ids.weight),
-            weights.get(self.ids.bias).len(),
-        )
+    pub(super) fn weight<'a, D: Device>(&self, weights: Weights<'a, D>) -> Matrix<'a, D> {
+        Matrix::new(weights.stored(self.ids.weight), self.outputs(weights))
+    }
+
+    fn outputs<D: Device>(&self, weights: Weights<'_, D>) -> usize {
+        weights.slice(self.ids.bias).len()
     }
 
     /// `y` ← (`y` +) x·W + b.
-    pub(super) fn forward(&self, weights: Weights<'_>, x: &[f32], y: &mut [f32], write: Write) {
+    pub(super) fn forward<D: Device>(
+        &self,
+        weights: Weights<'_, D>,
+        x: Slice<'_, D>,
+        y: SliceMut<'_, D>,
+        write: Write,
+    ) {
         if x.is_empty() {
             return;
         }
-        let bias = weights.get(self.ids.bias);
-        match write {
-            Write::Over => fill_rows(y, bias),
-            Write::Add => add_to_rows(y, bias),
-        }
-        let x = View::new(x, x.len() / (y.len() / bias.len()));
-        matmul(self.precision, y, Write::Add, 1.0, x, self.weight(weights));
+        let affine = (self.weight(weights), weights.slice(self.ids.bias));
+        let device = weights.device();
+        device.linear(self.precision, x, affine, y, write);
     }
 
     /// `dx` ← dy·Wᵀ.
-    pub(super) fn backward_input(&self, weights: Weights<'_>, dy: &[f32], dx: &mut [f32]) {
-        let weight = self.weight(weights);
-        let outputs = weights.get(self.ids.bias).len();
-        let dy = View::new(dy, outputs);
-        matmul(self.precision, dx, Write::Over, 1.0, dy, weight.t());
+    pub(super) fn backward_input<D: Device>(
+        &self,
+        weights: Weights<'_, D>,
+        dy: Slice<'_, D>,
+        dx: SliceMut<'_, D>,
+    ) {
+        let (weight, dy) = (self.weight(weights), Matrix::new(dy, self.outputs(weights)));
+        let device = weights.device();
+        device.matmul(self.precision, dx, Write::Over, 1.0, dy, weight.t());
     }
 
-    /// dW += xᵀ·dy, db += Σ dy.
-    pub(super) fn backward_weights(&self, gradients: &mut Gradients<'_>, x: &[f32], dy: &[f32]) {
+    /// dW += xᵀ·dy, db += Σ dy, of those that are trained.
+    pub(super) fn backward_weights<D: Device>(
+        &self,
+        (weights, gradients): (Weights<'_, D>, &mut Gradients<'_, D>),
+        x: Slice<'_, D>,
+        dy: Slice<'_, D>,
+    ) {
         if x.is_empty() {
             return;
         }
-        let bias = gradients.get_mut(self.ids.bias);
-        let outputs = bias.len();
-        add_column_sums(dy, bias);
-        let x = View::new(x, x.len() / (dy.len() / outputs));
-        let weight = gradients.get_mut(self.ids.weight);
-        let dy = View::new(dy, outputs);
-        matmul(self.precision, weight, Write::Add, 1.0, x.t(), dy);
+        let (device, outputs) = (weights.device(), self.outputs(weights));
+        if let Some(bias) = gradients.slice_mut(self.ids.bias) {
+            device.add_column_sums(dy, bias);
+        }
+        if let Some(weight) = gradients.slice_mut(self.ids.weight) {
+            let x = Matrix::new(x, x.len() / (dy.len() / outputs));
+            let dy = Matrix::new(dy, outputs);
+            device.matmul(self.precision, weight, Write::Add, 1.0, x.t(), dy);
+        }
     }
 }
 
@@ -69,35 +81,45 @@ pub(super) struct Norm {
 }
 
 impl Norm {
+    fn affine<'a, D: Device>(&self, weights: Weights<'a, D>) -> [Slice<'a, D>; 2] {
+        [self.ids.weight, self.ids.bias].map(|id| weights.slice(id))
+    }
+
     /// `y` ← the norm of x; `stats` are kept for the rest.
-    pub(super) fn forward(
+    pub(super) fn forward<D: Device>(
         &self,
-        weights: Weights<'_>,
-        x: &[f32],
-        stats: &mut [RowStats],
-        y: &mut [f32],
+        weights: Weights<'_, D>,
+        x: Slice<'_, D>,
+        stats: &mut D::NormStats,
+        y: SliceMut<'_, D>,
     ) {
-        cpu::layer_norm_stats(x, self.epsilon, stats);
-        self.again(weights, x, stats, y);
+        let device = weights.device();
+        device.layer_norm(x, self.epsilon, stats, self.affine(weights), y);
     }
 
     /// `y` ← the norm of x, from its stats: cheaper to compute again than to keep.
-    pub(super) fn again(&self, weights: Weights<'_>, x: &[f32], stats: &[RowStats], y: &mut [f32]) {
-        let (weight, bias) = (weights.get(self.ids.weight), weights.get(self.ids.bias));
-        cpu::layer_norm(x, stats, weight, bias, y);
+    pub(super) fn again<D: Device>(
+        &self,
+        weights: Weights<'_, D>,
+        x: Slice<'_, D>,
+        stats: &D::NormStats,
+        y: SliceMut<'_, D>,
+    ) {
+        let device = weights.device();
+        device.layer_norm_again(x, stats, self.affine(weights), y);
     }
 
     /// Adds the gradient of x to `dx`.
-    pub(super) fn backward(
+    pub(super) fn backward<D: Device>(
         &self,
-        (weights, gradients): (Weights<'_>, &mut Gradients<'_>),
-        (x, stats): (&[f32], &[RowStats]),
-        dy: &[f32],
-        dx: &mut [f32],
+        (weights, gradients): (Weights<'_, D>, &mut Gradients<'_, D>),
+        of_input: (Slice<'_, D>, &D::NormStats),
+        dy: Slice<'_, D>,
+        dx: SliceMut<'_, D>,
     ) {
-        let weight = weights.get(self.ids.weight);
-        let (dw, db) = gradients.get_two_mut(self.ids.weight, self.ids.bias);
-        cpu::layer_norm_backward(x, stats, weight, dy, dx, dw, db);
+        let (device, weight) = (weights.device(), weights.slice(self.ids.weight));
+        let d_affine = gradients.pair_mut(self.ids.weight, self.ids.bias);
+        device.layer_norm_backward(of_input, weight, dy, dx, d_affine);
     }
 }
 
@@ -110,39 +132,30 @@ pub(super) struct Embedding {
 
 impl Embedding {
     /// `x` [n, D] ← the embedding of each token at its position.
-    pub(super) fn forward(
+    pub(super) fn forward<D: Device>(
         &self,
-        weights: Weights<'_>,
+        weights: Weights<'_, D>,
         tokens: &[u32],
         positions: &[u32],
-        x: &mut [f32],
+        x: SliceMut<'_, D>,
     ) {
-        let width = x.len() / tokens.len().max(1);
-        let (by_token, by_position) = (weights.matrix(self.tokens), weights.get(self.positions));
-        let rows = x.chunks_exact_mut(width.max(1)).zip(tokens).zip(positions);
-        for ((x, token), position) in rows {
-            by_token.copy(*token as usize * width, x);
-            let position = &by_position[*position as usize * width..][..width];
-            x.iter_mut()
-                .zip(position)
-                .for_each(|(x, position)| *x += position);
-        }
+        let by_token = (tokens, weights.stored(self.tokens));
+        let by_position = (positions, weights.slice(self.positions));
+        weights.device().embed(by_token, by_position, x);
     }
 
-    /// Adds each row of `dx` to the gradients of its token and position.
-    pub(super) fn backward(
+    /// Adds each row of `dx` to the gradients of its token and position, where they are trained.
+    pub(super) fn backward<D: Device>(
         &self,
-        gradients: &mut Gradients<'_>,
+        gradients: &mut Gradients<'_, D>,
         tokens: &[u32],
         positions: &[u32],
-        dx: &[f32],
+        dx: Slice<'_, D>,
     ) {
-        let width = dx.len() / tokens.len().max(1);
+        let device = gradients.device();
         for (table, ids) in [(self.tokens, tokens), (self.positions, positions)] {
-            let table = gradients.get_mut(table);
-            for (dx, id) in dx.chunks_exact(width.max(1)).zip(ids) {
-                let row = &mut table[*id as usize * width..][..width];
-                row.iter_mut().zip(dx).for_each(|(sum, dx)| *sum += dx);
+            if let Some(table) = gradients.slice_mut(table) {
+                device.embed_backward(ids, dx, table);
             }
         }
     }

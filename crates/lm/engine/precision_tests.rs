@@ -1,10 +1,9 @@
 //! What products of bf16 change: bounds, and what they do not.
 
-use super::Gpt2;
-use super::tests::{batch, engine_in, gradients, numbers};
-use crate::Heads;
+use super::tests::{Transformer, batch, engine_in, gradients, numbers};
+use crate::OutputHeads;
+use rlhf_device::Precision::{Bf16, F32};
 use rlhf_objective::{Network, Start, Want};
-use rlhf_tensor::cpu::Precision::{Bf16, F32};
 
 /// |a − b| / |a|, of vectors.
 fn distance(a: &[f32], b: &[f32]) -> f64 {
@@ -18,14 +17,14 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
 #[test]
 fn outputs_stay_near_those_of_f32() {
     let (mut exact, mut rounded) = (
-        engine_in(F32, Heads::LanguageAndValue),
-        engine_in(Bf16, Heads::LanguageAndValue),
+        engine_in(F32, OutputHeads::LanguageAndValue),
+        engine_in(Bf16, OutputHeads::LanguageAndValue),
     );
     let mut largest = 0f32;
     for seed in 0..3 {
         let s = batch(61, seed);
         let want = Want::SCORE.with_entropy();
-        let read = |network: &mut Gpt2| numbers(&network.read(&s, want).unwrap());
+        let read = |network: &mut Transformer| numbers(&network.read(&s, want).unwrap());
         for (exact, rounded) in read(&mut exact).iter().zip(&read(&mut rounded)) {
             for (exact, rounded) in exact.iter().zip(rounded) {
                 assert!((exact - rounded).abs() < 0.06, "{exact} {rounded}");
@@ -40,8 +39,8 @@ fn outputs_stay_near_those_of_f32() {
 #[test]
 fn gradients_stay_near_those_of_f32() {
     let (mut exact, mut rounded) = (
-        engine_in(F32, Heads::LanguageAndValue),
-        engine_in(Bf16, Heads::LanguageAndValue),
+        engine_in(F32, OutputHeads::LanguageAndValue),
+        engine_in(Bf16, OutputHeads::LanguageAndValue),
     );
     for network in [&mut exact, &mut rounded] {
         let s = batch(61, 4);
@@ -50,7 +49,7 @@ fn gradients_stay_near_those_of_f32() {
     }
     for id in exact.parameters.ids() {
         let name = &exact.parameters.spec(id).name;
-        let of = |network: &Gpt2| network.parameters.gradient(id).unwrap().to_vec();
+        let of = |network: &Transformer| network.parameters.gradient(id).unwrap().to_vec();
         let apart = distance(&of(&exact), &of(&rounded));
         // The gradient of a key's bias is zero: every score of a row moves by as much.
         let bound = if name.ends_with("c_attn.bias") {
@@ -65,7 +64,7 @@ fn gradients_stay_near_those_of_f32() {
 /// Packed weights of bf16 decode what the training kernel reads, to its rounding.
 #[test]
 fn decoding_stays_near_reading() {
-    let mut engine = engine_in(Bf16, Heads::Language);
+    let mut engine = engine_in(Bf16, OutputHeads::Language);
     let s = batch(61, 6);
     engine.read(&s, Want::SCORE).unwrap();
     let dist = engine.log_dist(0..s.responses()[0].ids.len()).unwrap();

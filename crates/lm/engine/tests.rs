@@ -1,27 +1,27 @@
 //! The engine against the plain network, on random ragged batches.
 
-use super::Gpt2;
-use crate::bodies::gpt2;
-use crate::{Gpt2Config, Heads, Plain, testing};
+use crate::{ModelConfig, OutputHeads, Plain, testing};
+use rlhf_device::{Cpu, Precision};
 use rlhf_objective::{
     Finish, LogDist, Network, OutputGrads, Outputs, Prompt, Response, Sequences, Start, Want,
 };
-use rlhf_tensor::cpu::Precision;
 use rlhf_tensor::{Init, Parameters, Rng, Storage, Stream};
 use serde_json::{Value, json};
 
-fn config(changes: &Value) -> Gpt2Config {
+pub(super) type Transformer = super::Transformer<Cpu>;
+
+pub(super) fn config(changes: &Value) -> ModelConfig {
     let mut config = json!({"model_type": "gpt2", "vocab_size": 61, "n_embd": 32, "n_head": 2,
         "n_layer": 2, "n_positions": 24});
     for (key, value) in changes.as_object().unwrap() {
         config[key] = value.clone();
     }
-    Gpt2Config::from_json(config).unwrap()
+    ModelConfig::from_json(config).unwrap()
 }
 
 /// Random weights everywhere, biases, norms and value head too.
-fn parameters(config: &Gpt2Config, heads: Heads) -> Parameters {
-    let mut parameters = Parameters::new(gpt2::specs(config, heads), Storage::Trainable);
+pub(super) fn parameters(config: &ModelConfig, heads: OutputHeads) -> Parameters {
+    let mut parameters = Parameters::new(config.parameter_specs(heads), Storage::Trainable);
     let names: Vec<String> = parameters.specs().map(|spec| spec.name.clone()).collect();
     for (index, name) in names.iter().enumerate() {
         let mut rng = Rng::new(3, Stream::Init, index as u64, 0);
@@ -88,40 +88,35 @@ pub(super) fn numbers(outputs: &Outputs) -> Vec<Vec<f32>> {
         .collect()
 }
 
-fn compare(changes: &Value, heads: Heads, temperature: f64) {
+fn compare(changes: &Value, heads: OutputHeads, temperature: f64) {
     // All logits kept; the first twelve rows' alone.
     for chunk in [None, Some(2)] {
         compare_in(chunk, changes, heads, temperature);
     }
 }
 
-fn compare_in(chunk: Option<usize>, changes: &Value, heads: Heads, temperature: f64) {
+fn compare_in(chunk: Option<usize>, changes: &Value, heads: OutputHeads, temperature: f64) {
     let config = config(changes);
     let what = format!("{changes} {heads:?} {temperature}");
-    let mut engine = Gpt2::new(
-        config.clone(),
+    let mut engine = Transformer::new(
+        &config,
         parameters(&config, heads),
         heads,
         temperature,
         Precision::F32,
     );
     if let Some(rows) = chunk {
-        engine.readout.chunk = rows * config.vocab;
+        engine.readout.chunk = rows * config.spec.vocab;
     }
-    let mut plain = Plain::new(
-        config.clone(),
-        parameters(&config, heads),
-        heads,
-        temperature,
-    );
+    let mut plain = Plain::new(&config, parameters(&config, heads), heads, temperature);
     for seed in 0..3 {
-        let s = batch(config.vocab, seed);
+        let s = batch(config.spec.vocab, seed);
         let want = Want::TRAIN.with_entropy();
         let (got, expected) = (
             engine.read(&s, want).unwrap(),
             plain.read(&s, want).unwrap(),
         );
-        if heads == Heads::Value {
+        if heads == OutputHeads::Value {
             close(
                 &got.log_probs.to_vec().unwrap(),
                 &vec![0.0; s.tokens()],
@@ -139,7 +134,7 @@ fn compare_in(chunk: Option<usize>, changes: &Value, heads: Heads, temperature: 
             close(&dist(&mut engine), &dist(&mut plain), 2e-5, &what);
         }
         let mut g = gradients(s.tokens(), &got);
-        if heads == Heads::Value {
+        if heads == OutputHeads::Value {
             (g.log_probs, g.entropy) = (None, None);
         }
         engine.backward(&g).unwrap();
@@ -168,45 +163,45 @@ fn sizes_and_fields_agree_with_the_plain_network() {
         json!({"activation_function": "silu", "scale_attn_by_inverse_layer_idx": true}),
         json!({"scale_attn_weights": false, "tie_word_embeddings": false, "n_layer": 3}),
     ] {
-        compare(&changes, Heads::Language, 1.0);
+        compare(&changes, OutputHeads::Language, 1.0);
     }
 }
 
 #[test]
 fn heads_and_temperatures_agree_with_the_plain_network() {
     for (heads, temperature) in [
-        (Heads::LanguageAndValue, 4.0),
-        (Heads::Value, 1.0),
-        (Heads::Language, 0.7),
+        (OutputHeads::LanguageAndValue, 4.0),
+        (OutputHeads::Value, 1.0),
+        (OutputHeads::Language, 0.7),
     ] {
         compare(
-            &json!({"tie_word_embeddings": heads == Heads::Language}),
+            &json!({"tie_word_embeddings": heads == OutputHeads::Language}),
             heads,
             temperature,
         );
     }
 }
 
-pub(super) fn engine(heads: Heads) -> Gpt2 {
+pub(super) fn engine(heads: OutputHeads) -> Transformer {
     engine_in(Precision::F32, heads)
 }
 
-pub(super) fn engine_in(precision: Precision, heads: Heads) -> Gpt2 {
+pub(super) fn engine_in(precision: Precision, heads: OutputHeads) -> Transformer {
     let config = config(&json!({"n_embd": 40, "n_head": 2}));
     let parameters = parameters(&config, heads);
-    Gpt2::new(config, parameters, heads, 1.3, precision)
+    Transformer::new(&config, parameters, heads, 1.3, precision)
 }
 
 #[test]
 fn micro_batches_add_up_to_the_batch() {
     let s = batch(61, 5);
-    let mut whole = engine(Heads::LanguageAndValue);
+    let mut whole = engine(OutputHeads::LanguageAndValue);
     let want = Want::TRAIN.with_entropy();
     let outputs = whole.read(&s, want).unwrap();
     let of_whole = gradients(s.tokens(), &outputs);
     whole.backward(&of_whole).unwrap();
     for tokens in [1, 20, 40] {
-        let mut parts = engine(Heads::LanguageAndValue);
+        let mut parts = engine(OutputHeads::LanguageAndValue);
         let cut = s.sorted_micro_batches(tokens, 1);
         assert!(cut.len() > 1);
         for part in cut {
@@ -226,7 +221,7 @@ fn micro_batches_add_up_to_the_batch() {
             parts.backward(&gradients).unwrap();
         }
         for id in whole.parameters.ids() {
-            let of = |network: &Gpt2| network.parameters.gradient(id).unwrap().to_vec();
+            let of = |network: &Transformer| network.parameters.gradient(id).unwrap().to_vec();
             let largest = of(&whole).iter().fold(1f32, |m, x| m.max(x.abs()));
             close(&of(&parts), &of(&whole), 1e-6 * largest, "accumulated");
         }
@@ -240,7 +235,7 @@ fn rows_are_shown_while_they_are_there() {
     // Of a trained network twelve rows are kept and two more are there at once; of a frozen one none,
     // and four.
     for (trained, largest) in [(true, 12), (false, 4)] {
-        let mut engine = engine(Heads::LanguageAndValue);
+        let mut engine = engine(OutputHeads::LanguageAndValue);
         (engine.readout.chunk, engine.readout.trained) = (2 * 61, trained);
         let read = engine.read(&s, Want::SCORE).unwrap();
         let dist = engine.log_dist(0..s.tokens()).unwrap().to_vec();
@@ -272,7 +267,7 @@ fn rows_are_shown_while_they_are_there() {
 
 #[test]
 fn what_was_read_of_other_weights_answers_nothing() {
-    let mut engine = engine(Heads::Language);
+    let mut engine = engine(OutputHeads::Language);
     let s = batch(61, 6);
     let outputs = engine.read(&s, Want::TRAIN).unwrap();
     let g = OutputGrads {
@@ -300,7 +295,7 @@ fn what_was_read_of_other_weights_answers_nothing() {
 
 #[test]
 fn packed_equals_one_at_a_time() {
-    let mut engine = engine(Heads::LanguageAndValue);
+    let mut engine = engine(OutputHeads::LanguageAndValue);
     let s = batch(61, 5);
     let together = numbers(&engine.read(&s, Want::SCORE.with_entropy()).unwrap());
     for i in 0..s.len() {
@@ -316,7 +311,7 @@ fn packed_equals_one_at_a_time() {
 
 #[test]
 fn decoding_agrees_with_reading() {
-    let mut engine = engine(Heads::Language);
+    let mut engine = engine(OutputHeads::Language);
     let s = batch(61, 6);
     let vocab = 61;
     engine.read(&s, Want::SCORE).unwrap();
@@ -366,7 +361,7 @@ fn the_same_bytes_for_any_number_of_threads() {
             .build()
             .unwrap();
         pool.install(|| {
-            let mut engine = engine_in(precision, Heads::LanguageAndValue);
+            let mut engine = engine_in(precision, OutputHeads::LanguageAndValue);
             let s = batch(61, 7);
             let outputs = engine.read(&s, Want::TRAIN.with_entropy()).unwrap();
             engine.backward(&gradients(s.tokens(), &outputs)).unwrap();
@@ -399,7 +394,7 @@ fn the_same_bytes_for_any_number_of_threads() {
 
 #[test]
 fn the_whole_context_and_nothing_more() {
-    let mut engine = engine(Heads::Language);
+    let mut engine = engine(OutputHeads::Language);
     let sequences = |length| {
         let response = Response::new(0, vec![2; length], Finish::Length);
         Sequences::new(vec![Prompt::from_ids(vec![1; 10])], vec![response]).unwrap()
@@ -430,7 +425,7 @@ fn the_whole_context_and_nothing_more() {
 
 #[test]
 fn questions_out_of_turn_are_refused() {
-    let mut critic = engine(Heads::Value);
+    let mut critic = engine(OutputHeads::Value);
     assert!(critic.log_dist(0..0).is_err());
     let shown = critic.read_showing(&batch(61, 9), &mut |_, _| Ok(()));
     assert!(
@@ -445,7 +440,7 @@ fn questions_out_of_turn_are_refused() {
     critic.read(&s, Want::SCORE).unwrap();
     assert!(critic.log_dist(0..1).is_err());
     assert!(critic.backward(&OutputGrads::default()).is_err());
-    let mut policy = engine(Heads::Language);
+    let mut policy = engine(OutputHeads::Language);
     policy.read(&s, Want::TRAIN).unwrap();
     assert!(policy.log_dist(0..s.tokens() + 1).is_err());
     let short = OutputGrads {

@@ -2,84 +2,75 @@
 
 use super::block::{Block, Onward, Saved, Scratch};
 use super::modules::{Embedding, Linear, Norm};
-use crate::bodies::gpt2::{BlockIds, Gpt2Ids};
-use crate::{Activation, Gpt2Config, Packed, Recompute};
+use crate::parameters::{BlockIds, ModelIds};
+use crate::{BlockSpec, ModelSpec, Packed, Recompute};
+use rlhf_device::{Device, Precision, Slice, SliceMut};
 use rlhf_objective::Purpose;
-use rlhf_tensor::cpu::{Buffer, Heads, Nonlinearity, Precision, Segments};
 use rlhf_tensor::{Gradients, Weights};
 
 /// The embedding, the blocks, and the memory they compute in, which only ever grows.
 #[derive(Debug)]
-pub(super) struct Trunk {
+pub(super) struct Trunk<D: Device> {
     pub(super) embedding: Embedding,
     pub(super) blocks: Vec<Block>,
     pub(super) width: usize,
     pub(super) recompute: Recompute,
     /// The input of each block; to score, one serves them all.
-    inputs: Vec<Buffer>,
+    inputs: Vec<D::Buffer>,
     /// What else each block keeps; where blocks run again, one of them: `held`.
-    saved: Vec<Saved>,
+    saved: Vec<Saved<D>>,
     held: usize,
-    scratch: Scratch,
-    stream: Buffer,
-    gradient: Buffer,
+    scratch: Scratch<D>,
+    stream: D::Buffer,
+    gradient: D::Buffer,
 }
 
 /// The tokens of a read and who attends to whom.
 #[derive(Debug)]
-pub(super) struct Batch {
+pub(super) struct Batch<D: Device> {
     pub(super) packed: Packed,
-    segments: Segments,
+    segments: D::Segments,
 }
 
-impl Batch {
-    pub(super) fn new(packed: Packed) -> Self {
+impl<D: Device> Batch<D> {
+    pub(super) fn new(device: &D, packed: Packed) -> Self {
         let segments = packed.segments.iter();
         let segments = segments.map(|segment| (segment.range.clone(), segment.parent));
         Self {
-            segments: Segments::new(segments),
+            segments: device.segments(&segments.collect::<Vec<_>>()),
             packed,
         }
     }
 }
 
-impl Trunk {
-    pub(super) fn new(config: &Gpt2Config, ids: &Gpt2Ids, precision: Precision) -> Self {
+impl<D: Device> Trunk<D> {
+    pub(super) fn new(spec: &ModelSpec, ids: &ModelIds, precision: Precision) -> Self {
         let linear = |ids| Linear { ids, precision };
-        let block = |(layer, ids): (usize, &BlockIds)| Block {
-            norm_1: norm(config, ids.norm_1),
+        let block = |(block, ids): (&BlockSpec, &BlockIds)| Block {
+            norm_1: norm(spec, ids.norm_1),
             qkv: linear(ids.qkv),
-            heads: Heads {
-                count: config.heads,
-                width: config.width / config.heads,
-                scale: config.attention_scale(layer),
-            },
+            attention: block.attention,
             attention_out: linear(ids.attention_out),
-            norm_2: norm(config, ids.norm_2),
+            norm_2: norm(spec, ids.norm_2),
             inner: linear(ids.inner),
-            nonlinearity: match config.activation {
-                Activation::GeluNew => Nonlinearity::GeluNew,
-                Activation::Gelu => Nonlinearity::Gelu,
-                Activation::Relu => Nonlinearity::Relu,
-                Activation::Silu => Nonlinearity::Silu,
-            },
+            nonlinearity: block.activation,
             inner_out: linear(ids.inner_out),
-            inner_width: config.inner,
+            inner_width: block.inner,
         };
         Self {
             embedding: Embedding {
                 tokens: ids.tokens,
                 positions: ids.positions,
             },
-            blocks: ids.blocks.iter().enumerate().map(block).collect(),
-            width: config.width,
+            blocks: spec.blocks.iter().zip(&ids.blocks).map(block).collect(),
+            width: spec.width,
             recompute: Recompute::None,
             inputs: Vec::new(),
             saved: Vec::new(),
             held: 0,
             scratch: Scratch::default(),
-            stream: Buffer::default(),
-            gradient: Buffer::default(),
+            stream: D::Buffer::default(),
+            gradient: D::Buffer::default(),
         }
     }
 
@@ -88,57 +79,60 @@ impl Trunk {
     /// [n, 3D].
     pub(super) fn forward(
         &mut self,
-        weights: Weights<'_>,
-        batch: &Batch,
+        weights: Weights<'_, D>,
+        batch: &Batch<D>,
         purpose: Purpose,
-        mut after: impl FnMut(usize, &[f32]),
-    ) -> &[f32] {
+        mut after: impl FnMut(usize, Slice<'_, D>),
+    ) -> Slice<'_, D> {
+        let device = weights.device();
         let size = batch.packed.tokens.len() * self.width;
         let of_rows = batch.packed.rows.len() * self.width;
-        let x = self.stream.at_least(size.max(of_rows));
+        let mut x = device.at_least(&mut self.stream, size.max(of_rows));
         let (tokens, positions) = (&batch.packed.tokens, &batch.packed.positions);
         self.embedding
-            .forward(weights, tokens, positions, &mut x[..size]);
+            .forward(weights, tokens, positions, x.reborrow().part(0..size));
         for (layer, block) in self.blocks.iter().enumerate() {
             let (of_input, of_rest) = match (purpose, self.recompute) {
                 (Purpose::Score, _) => (0, 0),
                 (Purpose::Train, Recompute::Blocks) => (layer, 0),
                 (Purpose::Train, Recompute::None) => (layer, layer),
             };
-            let input = slot(&mut self.inputs, of_input).at_least(size);
-            input.copy_from_slice(&x[..size]);
+            let mut input = device.at_least(slot(&mut self.inputs, of_input), size);
+            device.copy(x.read().part(0..size), input.reborrow());
             let saved = slot(&mut self.saved, of_rest);
             let onward = onward(layer, self.blocks.len(), batch);
-            let out = &mut x[..onward.count(size / self.width) * self.width];
+            let out = onward.count(size / self.width) * self.width;
+            let out = x.reborrow().part(0..out);
             let scratch = &mut self.scratch;
             block.forward(
                 weights,
                 &batch.segments,
                 onward,
-                (input, out),
+                (input.read(), out),
                 saved,
                 scratch,
             );
             self.held = layer;
-            after(layer, &saved.qkv[..3 * size]);
+            after(layer, Slice::first(&saved.qkv, 3 * size));
         }
-        &x[..of_rows]
+        Slice::first(&self.stream, of_rows)
     }
 
     /// From the gradient of the rows that predict (`d_rows` [N, D], which is used up) to those of the
     /// parameters.
     pub(super) fn backward(
         &mut self,
-        weights: Weights<'_>,
-        gradients: &mut Gradients<'_>,
-        batch: &Batch,
-        d_rows: &mut [f32],
+        weights: Weights<'_, D>,
+        gradients: &mut Gradients<'_, D>,
+        batch: &Batch<D>,
+        mut d_rows: SliceMut<'_, D>,
     ) {
         let packed = &batch.packed;
-        let dx = self.gradient.at_least(packed.tokens.len() * self.width);
+        let size = packed.tokens.len() * self.width;
+        let mut dx = weights.device().at_least(&mut self.gradient, size);
         let (segments, scratch) = (&batch.segments, &mut self.scratch);
         for (layer, block) in self.blocks.iter().enumerate().rev() {
-            let input = &self.inputs[layer][..dx.len()];
+            let input = Slice::first(&self.inputs[layer], size);
             let onward = onward(layer, self.blocks.len(), batch);
             let saved = match self.recompute {
                 Recompute::None => &self.saved[layer],
@@ -151,22 +145,23 @@ impl Trunk {
                     &self.saved[0]
                 }
             };
-            let kept = (input, saved);
+            let (kept, dx) = ((input, saved), dx.reborrow());
             match onward {
                 Onward::All => block.backward(weights, gradients, segments, dx, kept, scratch),
                 Onward::Rows(rows) => {
-                    let of_rows = (rows, &mut *d_rows, &mut *dx);
+                    let of_rows = (rows, d_rows.reborrow(), dx);
                     block.backward_rows(weights, gradients, segments, of_rows, kept, scratch);
                 }
             }
         }
         let (tokens, positions) = (&packed.tokens, &packed.positions);
-        self.embedding.backward(gradients, tokens, positions, dx);
+        self.embedding
+            .backward(gradients, tokens, positions, dx.read());
     }
 }
 
 /// Which tokens go on behind a block's attention: behind the last one's, those that predict.
-fn onward(layer: usize, layers: usize, batch: &Batch) -> Onward<'_> {
+fn onward<D: Device>(layer: usize, layers: usize, batch: &Batch<D>) -> Onward<'_> {
     match layer + 1 == layers {
         true => Onward::Rows(&batch.packed.rows),
         false => Onward::All,
@@ -181,10 +176,10 @@ fn slot<T: Default>(all: &mut Vec<T>, index: usize) -> &mut T {
     &mut all[index]
 }
 
-/// A norm with this configuration's ε.
-pub(super) fn norm(config: &Gpt2Config, ids: crate::bodies::gpt2::Affine) -> Norm {
+/// A norm with the network's ε.
+pub(super) fn norm(spec: &ModelSpec, ids: crate::parameters::Affine) -> Norm {
     Norm {
         ids,
-        epsilon: config.norm_epsilon,
+        epsilon: spec.norm_epsilon,
     }
 }

@@ -28,8 +28,8 @@ impl<'a> PlainDecoder<'a> {
         if self.rows.is_empty() {
             return Ok(());
         }
-        let config = &self.network.config;
-        let packed = Packed::histories(&self.rows, config.vocab, config.positions)?;
+        let spec = &self.network.spec;
+        let packed = Packed::histories(&self.rows, spec.vocab, spec.context)?;
         let logits = self.network.logits(&packed, &mut |_, _| ())?;
         let last: Vec<u32> = packed.rows.iter().map(|row| *row as u32).collect();
         let last = Tensor::from_slice(&last, last.len(), &Device::Cpu)?;
@@ -40,12 +40,12 @@ impl<'a> PlainDecoder<'a> {
 
 impl Decoder for PlainDecoder<'_> {
     fn vocab(&self) -> usize {
-        self.network.config.vocab
+        self.network.spec.vocab
     }
 
     fn start(&mut self, prompts: &[Start<'_>]) -> Result<()> {
         for start in prompts {
-            check_start(start, self.network.config.positions)?;
+            check_start(start, self.network.spec.context)?;
             self.rows
                 .extend(std::iter::repeat_n(start.prompt.to_vec(), start.samples));
         }

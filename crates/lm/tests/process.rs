@@ -1,15 +1,16 @@
 //! What a process has one of: its allocator and its choice of instruction set.
 
-use rlhf_lm::bodies::gpt2;
-use rlhf_lm::engine::Gpt2;
-use rlhf_lm::{Backend, Gpt2Config, Heads, LoadOptions, Recompute};
+use rlhf_device::cpu::{Isa, instruction_sets, use_at_most};
+use rlhf_device::{Cpu, Precision, Watch};
+use rlhf_lm::{Backend, LoadOptions, ModelConfig, OutputHeads, Recompute};
 use rlhf_objective::{
     Decoder, Finish, Network, OutputGrads, ParameterSet, Prompt, Response, Sequences, Start, Want,
 };
-use rlhf_tensor::cpu::{Isa, Precision, instruction_sets, use_at_most};
-use rlhf_tensor::{AdamW, Parameters, Storage, Watch};
+use rlhf_tensor::{AdamW, Parameters, Storage};
 use serde_json::json;
 use std::sync::Mutex;
+
+type Transformer = rlhf_lm::engine::Transformer<Cpu>;
 
 #[global_allocator]
 static WATCH: Watch = Watch::new();
@@ -23,18 +24,18 @@ const SMALL: usize = 64 << 10;
 const VOCAB: usize = 3000;
 const ROWS: usize = 16;
 
-fn config() -> Gpt2Config {
-    Gpt2Config::from_json(json!({"model_type": "gpt2", "vocab_size": VOCAB,
+fn config() -> ModelConfig {
+    ModelConfig::from_json(json!({"model_type": "gpt2", "vocab_size": VOCAB,
         "n_embd": 128, "n_head": 4, "n_layer": 2, "n_positions": 96}))
     .unwrap()
 }
 
-fn network(precision: Precision) -> Gpt2 {
+fn network(precision: Precision) -> Transformer {
     let config = config();
-    let heads = Heads::LanguageAndValue;
-    let mut parameters = Parameters::new(gpt2::specs(&config, heads), Storage::Trainable);
-    gpt2::initialize(&config, &mut parameters, 1);
-    Gpt2::new(config, parameters, heads, 1.0, precision)
+    let heads = OutputHeads::LanguageAndValue;
+    let mut parameters = Parameters::new(config.parameter_specs(heads), Storage::Trainable);
+    config.initialize(&mut parameters, 1);
+    Transformer::new(&config, parameters, heads, 1.0, precision)
 }
 
 fn sequences() -> Sequences {
@@ -46,7 +47,7 @@ fn sequences() -> Sequences {
     Sequences::new(prompts, responses.collect()).unwrap()
 }
 
-fn step(network: &mut Gpt2, sequences: &Sequences) {
+fn step(network: &mut Transformer, sequences: &Sequences) {
     let outputs = network.read(sequences, Want::TRAIN.with_entropy()).unwrap();
     let ones = || Some(vec![1.0; sequences.tokens()]);
     drop(outputs);
@@ -127,7 +128,7 @@ fn loading_takes_no_more_than_the_largest_tensor() {
         let options = LoadOptions {
             storage,
             recompute: Recompute::None,
-            heads: Heads::Language,
+            heads: OutputHeads::Language,
             temperature: 1.0,
             backend: Backend::F32,
         };
@@ -172,9 +173,9 @@ fn held_in_bf16_on_any_instruction_set() {
 const BOTH: [Precision; 2] = [Precision::F32, Precision::Bf16];
 
 /// The network of these weights rounded to bf16, stored so or in f32.
-fn frozen(from: &Gpt2, storage: Storage, precision: Precision) -> Gpt2 {
+fn frozen(from: &Transformer, storage: Storage, precision: Precision) -> Transformer {
     let (config, from) = (config(), from.parameter_sets()[0]);
-    let specs = gpt2::specs(&config, Heads::LanguageAndValue);
+    let specs = config.parameter_specs(OutputHeads::LanguageAndValue);
     let mut halves = Parameters::new(specs.clone(), Storage::FrozenBf16);
     for info in from.describe() {
         let values = from.weights(info.name).unwrap();
@@ -186,11 +187,17 @@ fn frozen(from: &Gpt2, storage: Storage, precision: Precision) -> Gpt2 {
         parameters.set(info.name, &values).unwrap();
     }
     assert_eq!(parameters.checksum(), halves.checksum());
-    Gpt2::new(config, parameters, Heads::LanguageAndValue, 1.0, precision)
+    Transformer::new(
+        &config,
+        parameters,
+        OutputHeads::LanguageAndValue,
+        1.0,
+        precision,
+    )
 }
 
 /// Scores of a decoding step.
-fn scores(network: &mut Gpt2) -> Vec<f32> {
+fn scores(network: &mut Transformer) -> Vec<f32> {
     let mut decoder = network.decoder().unwrap();
     let sequences = sequences();
     let start = Start {

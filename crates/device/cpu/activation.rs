@@ -1,0 +1,190 @@
+//! Nonlinearities and their slopes, elementwise.
+
+use super::simd::{dispatch, exp, fma, isa, sigmoid};
+use super::split::over_rows;
+use crate::Nonlinearity;
+
+/// 2√(2/π)
+const GELU_RATE: f32 = 1.595_769;
+
+/// (f(x), f′(x))
+#[inline(always)]
+fn gelu_new<const FUSED: bool>(x: f32) -> (f32, f32) {
+    let square = x * x;
+    let z = GELU_RATE * x * fma::<FUSED>(0.044_715, square, 1.0);
+    let s = sigmoid::<FUSED>(z);
+    let dz = GELU_RATE * fma::<FUSED>(0.134_145, square, 1.0);
+    let y = x * s;
+    (y, fma::<FUSED>(y * (1.0 - s), dz, s))
+}
+
+/// (f(x), f′(x))
+#[inline(always)]
+fn gelu<const FUSED: bool>(x: f32) -> (f32, f32) {
+    let size = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
+    let t = 1.0 / fma::<FUSED>(0.327_591_1, size, 1.0);
+    let bell = exp::<FUSED>(-size * size);
+    let mut p = 1.061_405_4;
+    p = fma::<FUSED>(p, t, -1.453_152);
+    p = fma::<FUSED>(p, t, 1.421_413_7);
+    p = fma::<FUSED>(p, t, -0.284_496_74);
+    p = fma::<FUSED>(p, t, 0.254_829_6);
+    // Φ(−|x|): the small side, so that nothing cancels.
+    let tail = 0.5 * p * t * bell;
+    let phi = if x < 0.0 { tail } else { 1.0 - tail };
+    let density = 0.398_942_3 * bell;
+    (x * phi, fma::<FUSED>(x, density, phi))
+}
+
+/// (f(x), f′(x))
+#[inline(always)]
+fn relu<const FUSED: bool>(x: f32) -> (f32, f32) {
+    if x > 0.0 { (x, 1.0) } else { (0.0, 0.0) }
+}
+
+/// (f(x), f′(x))
+#[inline(always)]
+fn silu<const FUSED: bool>(x: f32) -> (f32, f32) {
+    let s = sigmoid::<FUSED>(x);
+    let y = x * s;
+    (y, fma::<FUSED>(y, 1.0 - s, s))
+}
+
+#[inline(always)]
+fn forward_body<const FUSED: bool>(kind: Nonlinearity, x: &[f32], y: &mut [f32]) {
+    let all = y.iter_mut().zip(x);
+    match kind {
+        Nonlinearity::GeluNew => all.for_each(|(y, x)| *y = gelu_new::<FUSED>(*x).0),
+        Nonlinearity::Gelu => all.for_each(|(y, x)| *y = gelu::<FUSED>(*x).0),
+        Nonlinearity::Relu => all.for_each(|(y, x)| *y = relu::<FUSED>(*x).0),
+        Nonlinearity::Silu => all.for_each(|(y, x)| *y = silu::<FUSED>(*x).0),
+    }
+}
+dispatch!(fn forward = forward_body(kind: Nonlinearity, x: &[f32], y: &mut [f32]));
+
+#[inline(always)]
+fn slope(pair: (f32, f32), y: &mut f32, gradient: &mut f32) {
+    *y = pair.0;
+    *gradient *= pair.1;
+}
+
+#[inline(always)]
+fn backward_body<const FUSED: bool>(kind: Nonlinearity, x: &[f32], y: &mut [f32], g: &mut [f32]) {
+    let all = y.iter_mut().zip(g).zip(x);
+    match kind {
+        Nonlinearity::GeluNew => all.for_each(|((y, g), x)| slope(gelu_new::<FUSED>(*x), y, g)),
+        Nonlinearity::Gelu => all.for_each(|((y, g), x)| slope(gelu::<FUSED>(*x), y, g)),
+        Nonlinearity::Relu => all.for_each(|((y, g), x)| slope(relu::<FUSED>(*x), y, g)),
+        Nonlinearity::Silu => all.for_each(|((y, g), x)| slope(silu::<FUSED>(*x), y, g)),
+    }
+}
+dispatch!(fn backward = backward_body(kind: Nonlinearity, x: &[f32], y: &mut [f32], g: &mut [f32]));
+
+/// y ← f(x).
+///
+/// # Panics
+/// If the lengths differ.
+pub fn activate(kind: Nonlinearity, x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len());
+    let isa = isa();
+    over_rows(y, 1, |first, y| {
+        forward(isa, kind, &x[first..][..y.len()], y)
+    });
+}
+
+/// gradient ← gradient·f′(x), and y ← f(x) again, which the layer after needs for its weights'
+/// gradient: it comes for free, so that no forward pass need keep it.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn activate_backward(kind: Nonlinearity, x: &[f32], y: &mut [f32], gradient: &mut [f32]) {
+    use rayon::prelude::*;
+    const CHUNK: usize = 1 << 13;
+    assert_eq!((x.len(), x.len()), (y.len(), gradient.len()));
+    let isa = isa();
+    let pieces = y.par_chunks_mut(CHUNK).zip(gradient.par_chunks_mut(CHUNK));
+    pieces
+        .zip(x.par_chunks(CHUNK))
+        .for_each(|((y, g), x)| backward(isa, kind, x, y, g));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::simd::all;
+
+    /// Φ by the series of erf, and by its continued fraction far out.
+    fn phi(x: f64) -> f64 {
+        let z = x.abs() / std::f64::consts::SQRT_2;
+        let upper = if z < 3.0 {
+            let (mut term, mut sum) = (z, z);
+            for n in 1..200 {
+                term *= -z * z / f64::from(n);
+                sum += term / f64::from(2 * n + 1);
+            }
+            0.5 - sum / std::f64::consts::PI.sqrt()
+        } else {
+            let tail = (1..60)
+                .rev()
+                .fold(z, |tail, n| z + f64::from(n) / 2.0 / tail);
+            0.5 * (-z * z).exp() / tail / std::f64::consts::PI.sqrt()
+        };
+        if x < 0.0 { upper } else { 1.0 - upper }
+    }
+
+    fn naive(kind: Nonlinearity, x: f64) -> f64 {
+        match kind {
+            Nonlinearity::GeluNew => {
+                let z = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+                0.5 * x * (1.0 + z.tanh())
+            }
+            Nonlinearity::Gelu => x * phi(x),
+            Nonlinearity::Relu => x.max(0.0),
+            Nonlinearity::Silu => x / (1.0 + (-x).exp()),
+        }
+    }
+
+    #[test]
+    fn values_and_slopes() {
+        use Nonlinearity::{Gelu, GeluNew, Relu, Silu};
+        let x: Vec<f32> = (0..1003).map(|i| i as f32 * 0.02 - 10.01).collect();
+        for (kind, isa) in [GeluNew, Gelu, Relu, Silu]
+            .into_iter()
+            .flat_map(|k| all().into_iter().map(move |i| (k, i)))
+        {
+            let (mut y, mut again, mut g) =
+                (vec![0.0; x.len()], vec![0.0; x.len()], vec![2.0; x.len()]);
+            forward(isa, kind, &x, &mut y);
+            backward(isa, kind, &x, &mut again, &mut g);
+            for i in 0..x.len() {
+                let wide = f64::from(x[i]);
+                let want = naive(kind, wide);
+                assert!(
+                    (f64::from(y[i]) - want).abs() < 2e-6,
+                    "{kind:?}({wide}): {} {want}",
+                    y[i]
+                );
+                assert!((y[i] - again[i]).abs() < 1e-6);
+                let slope = (naive(kind, wide + 1e-4) - naive(kind, wide - 1e-4)) / 2e-4;
+                assert!(
+                    (f64::from(g[i]) - 2.0 * slope).abs() < 1e-5,
+                    "{kind:?}'({wide}) {}",
+                    g[i]
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn long_slices_are_cut_without_loss() {
+        let x: Vec<f32> = (0..40_001).map(|i| (i as f32).sin()).collect();
+        let (mut y, mut again, mut g) =
+            (vec![0.0; x.len()], vec![0.0; x.len()], vec![1.0; x.len()]);
+        activate(Nonlinearity::Silu, &x, &mut y);
+        activate_backward(Nonlinearity::Silu, &x, &mut again, &mut g);
+        for i in 0..x.len() {
+            assert!((f64::from(y[i]) - naive(Nonlinearity::Silu, f64::from(x[i]))).abs() < 1e-6);
+            assert!((y[i] - again[i]).abs() < 1e-6 && g[i] != 1.0 || x[i] == 0.0);
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Attention of one new token a row to the keys and values of the tokens before it.
+
+use super::Buffer;
+use super::attention::softmax;
+use super::simd::{LANES, dispatch, fma, isa};
+use crate::AttentionShape;
+use rayon::prelude::*;
+use std::cell::RefCell;
+
+thread_local! {
+    static SCORES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The keys and values of one sequence in every layer, with room for a fixed number of tokens.
+///
+/// Keys lie as [layer, head, tokens / 16, head width, 16]: the scores of sixteen tokens are then
+/// computed side by side, without sums across a register. Values lie as [layer, head, tokens, head
+/// width].
+#[derive(Debug, Clone)]
+pub struct Cache {
+    keys: Buffer,
+    values: Buffer,
+    shape: AttentionShape,
+    room: usize,
+}
+
+impl Cache {
+    /// An empty cache for `layers` layers and at least `room` tokens.
+    #[must_use]
+    pub fn new(layers: usize, shape: AttentionShape, room: usize) -> Self {
+        let room = room.next_multiple_of(LANES);
+        let size = layers * shape.heads * shape.head_width * room;
+        Self {
+            keys: Buffer::zeroed(size),
+            values: Buffer::zeroed(size),
+            shape,
+            room,
+        }
+    }
+
+    /// How many tokens fit.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.room
+    }
+
+    /// D: the width of a key or value of all heads.
+    pub(crate) fn width(&self) -> usize {
+        self.shape.heads * self.shape.head_width
+    }
+
+    /// Floats of one head of one layer.
+    fn head_size(&self) -> usize {
+        self.room * self.shape.head_width
+    }
+
+    /// Stores the key and value \[D\] of token `position` in a layer.
+    ///
+    /// # Panics
+    /// If they do not fit.
+    pub fn put(&mut self, layer: usize, position: usize, key: &[f32], value: &[f32]) {
+        let AttentionShape {
+            heads: count,
+            head_width: width,
+            ..
+        } = self.shape;
+        assert!(key.len() == count * width && value.len() == key.len());
+        let vectors = key.chunks(width).zip(value.chunks(width));
+        for (mut head, (key, value)) in self.heads_mut(layer).zip(vectors) {
+            head.put(position, key, value);
+        }
+    }
+
+    /// The heads of one layer.
+    fn heads_mut(&mut self, layer: usize) -> impl Iterator<Item = CachedHead<'_>> {
+        let size = self.head_size();
+        let range = layer * self.shape.heads * size..(layer + 1) * self.shape.heads * size;
+        let keys = self.keys[range.clone()].chunks_exact_mut(size);
+        let both = keys.zip(self.values[range].chunks_exact_mut(size));
+        both.map(|(keys, values)| CachedHead { keys, values })
+    }
+}
+
+/// The keys and values of one head of one layer.
+struct CachedHead<'a> {
+    keys: &'a mut [f32],
+    values: &'a mut [f32],
+}
+
+impl CachedHead<'_> {
+    fn put(&mut self, position: usize, key: &[f32], value: &[f32]) {
+        let width = key.len();
+        let block = position / LANES * LANES * width + position % LANES;
+        let slots = self.keys[block..].iter_mut().step_by(LANES);
+        slots.zip(key).for_each(|(slot, key)| *slot = *key);
+        self.values[position * width..][..width].copy_from_slice(value);
+    }
+}
+
+#[inline(always)]
+fn scores_body<const FUSED: bool>(query: &[f32], keys: &[f32], scale: f32, scores: &mut [f32]) {
+    let blocks = keys.chunks_exact(query.len() * LANES);
+    for (block, scores) in blocks.zip(scores.as_chunks_mut::<LANES>().0) {
+        let mut lanes = [[0.0; LANES]; 2];
+        let (pairs, rest) = block.as_chunks::<{ 2 * LANES }>();
+        for (keys, query) in pairs.iter().zip(query.as_chunks::<2>().0) {
+            for i in 0..LANES {
+                lanes[0][i] = fma::<FUSED>(query[0], keys[i], lanes[0][i]);
+                lanes[1][i] = fma::<FUSED>(query[1], keys[LANES + i], lanes[1][i]);
+            }
+        }
+        for (i, key) in rest.iter().enumerate() {
+            lanes[0][i] = fma::<FUSED>(query[query.len() - 1], *key, lanes[0][i]);
+        }
+        for i in 0..LANES {
+            scores[i] = (lanes[0][i] + lanes[1][i]) * scale;
+        }
+    }
+}
+dispatch!(fn scores_of = scores_body(query: &[f32], keys: &[f32], scale: f32, scores: &mut [f32]));
+
+/// Columns of values that are summed side by side: enough sums to hide the time that one takes.
+const COLUMNS: usize = 4;
+
+/// `N` registers of columns from `first` on.
+#[inline(always)]
+fn mix_columns<const FUSED: bool, const N: usize>(
+    shares: &[f32],
+    values: &[f32],
+    first: usize,
+    output: &mut [f32],
+) {
+    let width = output.len();
+    let mut lanes = [[0.0; LANES]; N];
+    for (share, value) in shares.iter().zip(values.chunks_exact(width)) {
+        let value = value[first..first + N * LANES].as_chunks::<LANES>().0;
+        for j in 0..N {
+            for i in 0..LANES {
+                lanes[j][i] = fma::<FUSED>(*share, value[j][i], lanes[j][i]);
+            }
+        }
+    }
+    output[first..first + N * LANES].copy_from_slice(lanes.as_flattened());
+}
+
+#[inline(always)]
+fn mix_body<const FUSED: bool>(shares: &[f32], values: &[f32], output: &mut [f32]) {
+    let width = output.len();
+    let mut first = 0;
+    while width - first >= COLUMNS * LANES {
+        mix_columns::<FUSED, COLUMNS>(shares, values, first, output);
+        first += COLUMNS * LANES;
+    }
+    while width - first >= LANES {
+        mix_columns::<FUSED, 1>(shares, values, first, output);
+        first += LANES;
+    }
+    let rest = &mut output[first..];
+    rest.fill(0.0);
+    if !rest.is_empty() {
+        for (share, value) in shares.iter().zip(values.chunks_exact(width)) {
+            let rest = rest.iter_mut().zip(&value[first..]);
+            rest.for_each(|(sum, value)| *sum = fma::<FUSED>(*share, *value, *sum));
+        }
+    }
+}
+dispatch!(fn mix = mix_body(shares: &[f32], values: &[f32], output: &mut [f32]));
+
+/// A row to attend from.
+#[derive(Debug)]
+pub struct CachedRow<'a> {
+    /// The keys and values of the tokens before it.
+    pub cache: &'a mut Cache,
+    /// How many there are: the position of its newest token.
+    pub position: usize,
+}
+
+/// Takes the key and value of each row's newest token from its `qkv` [rows, 3D] into the cache of
+/// `layer`, and attends with its query to it and all before it: `output` [rows, D].
+///
+/// # Panics
+/// If the sizes do not fit.
+pub fn attend_cached(
+    rows: &mut [CachedRow<'_>],
+    layer: usize,
+    shape: AttentionShape,
+    qkv: &[f32],
+    output: &mut [f32],
+) {
+    let AttentionShape {
+        heads: count,
+        head_width: width,
+        scale,
+    } = shape;
+    let d = count * width;
+    assert_eq!(
+        (qkv.len(), output.len()),
+        (rows.len() * 3 * d, rows.len() * d)
+    );
+    let isa = isa();
+    let cached = rows.iter_mut().enumerate().flat_map(|(row, cached)| {
+        let position = cached.position;
+        assert!(position < cached.cache.room, "a cache with room");
+        let heads = cached.cache.heads_mut(layer).enumerate();
+        heads.map(move |(head, cached)| (row * 3 * d + head * width, position, cached))
+    });
+    let mut cached: Vec<(usize, usize, CachedHead<'_>)> = cached.collect();
+    let tasks = cached
+        .par_iter_mut()
+        .zip(output.par_chunks_mut(width))
+        .with_min_len(count.div_ceil(2));
+    tasks.for_each(|((start, position, cached), output)| {
+        let [query, key, value] = [0, d, 2 * d].map(|part| &qkv[*start + part..][..width]);
+        cached.put(*position, key, value);
+        let tokens = *position + 1;
+        SCORES.with_borrow_mut(|scores| {
+            let blocks = tokens.div_ceil(LANES) * LANES;
+            scores.resize(scores.len().max(blocks), 0.0);
+            scores_of(isa, query, cached.keys, scale, &mut scores[..blocks]);
+            let shares = &mut scores[..tokens];
+            softmax(isa, shares);
+            mix(isa, shares, cached.values, output);
+        });
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::{Segments, attention};
+
+    #[test]
+    fn equals_attention_over_the_whole_sequence() {
+        for (count, width, n) in [(1, 1, 1), (3, 20, 17), (2, 17, 33), (2, 64, 40)] {
+            let shape = AttentionShape {
+                heads: count,
+                head_width: width,
+                scale: 0.3,
+            };
+            let d = count * width;
+            let qkv: Vec<f32> = (0..n * 3 * d).map(|i| (i as f32 * 0.77).sin()).collect();
+            let (mut want, mut log_sums) = (vec![0.0; n * d], vec![0.0; n * count]);
+            attention(
+                &Segments::new([(0..n, None)]),
+                shape,
+                &qkv,
+                &mut want,
+                &mut log_sums,
+            );
+            let mut cache = Cache::new(2, shape, n);
+            assert!(cache.room() >= n);
+            for (t, row) in qkv.chunks(3 * d).enumerate() {
+                // The first tokens as of a prompt, and the last of those once more.
+                if t < n / 2 + 1 {
+                    cache.put(1, t, &row[d..2 * d], &row[2 * d..]);
+                }
+                if t < n / 2 {
+                    continue;
+                }
+                let mut got = vec![9.0; d];
+                let mut rows = [CachedRow {
+                    cache: &mut cache,
+                    position: t,
+                }];
+                attend_cached(&mut rows, 1, shape, row, &mut got);
+                for (got, want) in got.iter().zip(&want[t * d..]) {
+                    assert!((got - want).abs() < 1e-5, "{got} {want}");
+                }
+            }
+        }
+    }
+}

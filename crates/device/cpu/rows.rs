@@ -1,0 +1,142 @@
+//! Rows of a matrix: biases over all of them, some of them, and rows of tables.
+
+use super::split::over_rows;
+use super::{Buffer, Numbers};
+
+/// Every row of `y` [n, D] ← `bias` \[D\].
+///
+/// # Panics
+/// If the sizes do not fit.
+pub fn fill_rows(y: &mut [f32], bias: &[f32]) {
+    assert_eq!(y.len() % bias.len(), 0);
+    over_rows(y, bias.len(), |_, y| {
+        y.chunks_exact_mut(bias.len())
+            .for_each(|row| row.copy_from_slice(bias));
+    });
+}
+
+/// Adds `bias` \[D\] to every row of `y` [n, D].
+///
+/// # Panics
+/// If the sizes do not fit.
+pub fn add_to_rows(y: &mut [f32], bias: &[f32]) {
+    assert_eq!(y.len() % bias.len(), 0);
+    over_rows(y, bias.len(), |_, y| {
+        for row in y.chunks_exact_mut(bias.len()) {
+            row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+        }
+    });
+}
+
+/// `x` [n, D] ← the row of each token in `by_token` plus that of its position in `by_position`.
+///
+/// # Panics
+/// If an id is beyond its table.
+pub fn embed(
+    (tokens, by_token): (&[u32], Numbers<'_>),
+    (positions, by_position): (&[u32], &[f32]),
+    x: &mut [f32],
+) {
+    let width = x.len() / tokens.len().max(1);
+    let rows = x.chunks_exact_mut(width.max(1)).zip(tokens).zip(positions);
+    for ((x, token), position) in rows {
+        by_token.copy(*token as usize * width, x);
+        let position = &by_position[*position as usize * width..][..width];
+        x.iter_mut()
+            .zip(position)
+            .for_each(|(x, position)| *x += position);
+    }
+}
+
+/// `to` [R, D] ← these rows of `from` [n, D].
+///
+/// # Panics
+/// If a row is beyond `from`.
+pub fn gather_rows(rows: &[usize], from: &[f32], to: &mut [f32]) {
+    let width = to.len() / rows.len().max(1);
+    for (row, to) in rows.iter().zip(to.chunks_exact_mut(width.max(1))) {
+        to.copy_from_slice(&from[row * width..][..width]);
+    }
+}
+
+/// Adds each row of `from` [R, D] to one of `to` [n, D].
+///
+/// # Panics
+/// If a row is beyond `to`.
+pub fn scatter_add_rows(rows: impl ExactSizeIterator<Item = usize>, from: &[f32], to: &mut [f32]) {
+    let width = from.len() / rows.len().max(1);
+    for (row, from) in rows.zip(from.chunks_exact(width.max(1))) {
+        let to = &mut to[row * width..][..width];
+        to.iter_mut().zip(from).for_each(|(sum, x)| *sum += x);
+    }
+}
+
+/// The first rows of `x`, of `width` floats, ← these rows of it: moved to the front where they only move
+/// up, as when some rows leave; otherwise in new memory.
+///
+/// # Panics
+/// If a row is beyond `x`.
+pub fn keep_rows(x: &mut Buffer, width: usize, rows: &[usize]) {
+    if rows.is_sorted_by(|a, b| a < b) {
+        for (to, &row) in rows.iter().enumerate() {
+            x.copy_within(row * width..(row + 1) * width, to * width);
+        }
+        return;
+    }
+    let mut kept = Buffer::zeroed(x.len().max(rows.len() * width));
+    gather_rows(rows, x, &mut kept[..rows.len() * width]);
+    *x = kept;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_gets_its_bias() {
+        let bias: Vec<f32> = (0..7).map(|i| i as f32).collect();
+        let mut y = vec![9.0; 7 * 3001];
+        fill_rows(&mut y, &bias);
+        add_to_rows(&mut y, &bias);
+        assert!(
+            y.iter()
+                .enumerate()
+                .all(|(i, y)| *y == 2.0 * (i % 7) as f32)
+        );
+    }
+
+    #[test]
+    fn some_rows_go_and_come_back() {
+        let x: Vec<f32> = (0..12).map(|i| i as f32).collect();
+        let mut some = [0.0; 9];
+        gather_rows(&[2, 0, 2], &x, &mut some);
+        assert_eq!(some, [6.0, 7.0, 8.0, 0.0, 1.0, 2.0, 6.0, 7.0, 8.0]);
+        let mut sums = [1.0; 12];
+        scatter_add_rows([2, 0, 2].into_iter(), &some, &mut sums);
+        assert_eq!(sums[..6], [1.0, 2.0, 3.0, 1.0, 1.0, 1.0]);
+        assert_eq!(sums[6..], [13.0, 15.0, 17.0, 1.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn rows_that_stay_move_to_the_front() {
+        for rows in [&[0, 2, 3][..], &[1], &[], &[3, 1], &[2, 2, 0, 0, 1]] {
+            let mut x = Buffer::zeroed(8);
+            (0..8).for_each(|i| x[i] = i as f32);
+            keep_rows(&mut x, 2, rows);
+            let want = rows.iter().flat_map(|row| [2 * row, 2 * row + 1]);
+            let want: Vec<f32> = want.map(|i| i as f32).collect();
+            assert_eq!(x[..want.len()], want, "{rows:?}");
+        }
+    }
+
+    #[test]
+    fn tables_in_either_type_of_number() {
+        let table: Vec<f32> = (0..6).map(|i| i as f32).collect();
+        let words = crate::cpu::numbers::words(&table);
+        for table in [Numbers::F32(&table), Numbers::Bf16(&words)] {
+            let mut x = [9.0; 4];
+            embed((&[2, 0], table), (&[0, 1], &[0.5, 0.25, 1.5, 2.5]), &mut x);
+            assert_eq!(x, [4.5, 5.25, 1.5, 3.5]);
+        }
+    }
+}

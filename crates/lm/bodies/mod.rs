@@ -1,4 +1,0 @@
-//! Architectures: what their parameters are called and how they start.
-
-pub mod gpt2;
-pub mod table;
