@@ -1,9 +1,10 @@
 //! The writer of a run folder.
 
 use crate::claim::{self, Claim};
-use crate::files::{UNFINISHED, append, replace_folder, write_atomic};
+use crate::files::{append, replace_folder, write_atomic};
 use crate::lock::Lock;
 use crate::{Error, Result};
+use rlhf_files::UNFINISHED;
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 use std::fs::{self, File};
