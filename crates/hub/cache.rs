@@ -16,7 +16,7 @@ use crate::repository::is_commit;
 use crate::{Error, Kind, Repository, Result, Snapshot, Watch};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// A repository's folder.
@@ -201,19 +201,8 @@ pub(crate) fn make_folder_of(path: &Path) -> Result<&Path> {
 }
 
 fn write_atomic(path: &Path, content: &[u8]) -> Result<()> {
-    let folder = make_folder_of(path)?;
-    let write = || {
-        let mut builder = tempfile::Builder::new();
-        // A cache may be shared, as far as the user's mask allows.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.tempfile_in(folder)?;
-        file.write_all(content)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        io::Result::Ok(())
-    };
-    write().map_err(Error::at(path))
+    make_folder_of(path)?;
+    rlhf_files::write(path, content).map_err(Error::at(path))
 }
 
 /// The names of a listing that can be files here.

@@ -1,35 +1,16 @@
 //! Files that are whole or not there.
 
 use crate::{Error, Result};
+use rlhf_files::UNFINISHED;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
 use std::path::Path;
 
-/// How the names of files and folders end while they are written.
-pub(crate) const UNFINISHED: &str = "tmp";
-
-/// Writes a whole file under a temporary name in the same folder, then renames it, so that no
-/// reader ever sees half of it.
+/// [`rlhf_files::write`] with an error that names the file.
 ///
 /// # Errors
 /// If the folder is missing or the file cannot be written.
 pub fn write_atomic(path: &Path, content: &[u8]) -> Result<()> {
-    let folder = path.parent().unwrap_or_else(|| Path::new("."));
-    let write = || {
-        let name = path.file_name().unwrap_or_default();
-        let suffix = format!(".{UNFINISHED}");
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(name).suffix(&suffix);
-        // What a run writes is for others to read too, as far as the user's mask allows.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.tempfile_in(folder)?;
-        file.write_all(content)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        std::io::Result::Ok(())
-    };
-    write().map_err(Error::at(path))
+    rlhf_files::write(path, content).map_err(Error::at(path))
 }
 
 /// Removes what a crash left in `folder`, which need not be there.
@@ -84,22 +65,4 @@ pub(crate) fn truncate_lines(path: &Path, step: usize) -> Result<()> {
         }
     }
     write_atomic(path, kept.as_bytes())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Others may read what a run writes, if they may read what its user writes otherwise.
-    #[test]
-    #[cfg(unix)]
-    fn files_have_the_users_mode() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let (ours, plain) = (folder.path().join("ours"), folder.path().join("plain"));
-        write_atomic(&ours, b"x").unwrap();
-        fs::write(&plain, b"x").unwrap();
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
-        assert_eq!(mode(&ours), mode(&plain));
-    }
 }

@@ -1,8 +1,9 @@
 //! The writer of a run folder.
 
-use crate::files::{UNFINISHED, append, replace_folder, write_atomic};
+use crate::files::{append, replace_folder, write_atomic};
 use crate::lock::Lock;
 use crate::{Error, Result};
+use rlhf_files::UNFINISHED;
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 use std::fs::{self, File};

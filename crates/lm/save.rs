@@ -7,7 +7,6 @@ use rlhf_objective::{ParameterInfo, ParameterSet};
 use safetensors::{Dtype, View};
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -126,11 +125,8 @@ pub(crate) fn tensors(
     let views: Vec<_> = chosen.iter().map(view).collect::<Result<_>>()?;
     // What transformers looks for before it reads a file.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    // The library makes files for their owner alone; these are as open as the folder's others.
-    let config = path.with_file_name(CONFIG);
     replace(path, |path| {
-        safetensors::serialize_to_file(views, Some(metadata), path).map_err(io::Error::other)?;
-        std::fs::set_permissions(path, std::fs::metadata(config)?.permissions())
+        safetensors::serialize_to_file(views, Some(metadata), path).map_err(io::Error::other)
     })
 }
 
@@ -159,17 +155,7 @@ impl View for Values<'_> {
     }
 }
 
-/// Writes a file under another name, makes sure it is on the disk, and puts it in its place.
+/// [`rlhf_files::replace`] with an error that names the file.
 pub(crate) fn replace(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.partial", std::process::id()));
-    let partial = path.with_file_name(name);
-    let done = write(&partial)
-        .and_then(|()| File::open(&partial)?.sync_all())
-        .and_then(|()| std::fs::rename(&partial, path));
-    done.map_err(|error| {
-        // The first error is the one to report.
-        let _ = std::fs::remove_file(&partial);
-        Error::io(path)(error)
-    })
+    rlhf_files::replace(path, write).map_err(Error::io(path))
 }

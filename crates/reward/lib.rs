@@ -41,8 +41,6 @@ mod registered;
 mod rereading;
 mod rule;
 mod rules;
-#[cfg(test)]
-mod server;
 mod spec;
 mod spelling;
 mod table;

@@ -1,7 +1,8 @@
 //! Every kind of reward in a run.
 
+use crate::folder;
 use crate::program::{done, rlhf, rows, text};
-use crate::{endpoint, folder};
+use rlhf_loopback::{Answer, Scores};
 use serde_json::Value;
 use std::fs;
 use std::iter::repeat;
@@ -196,7 +197,8 @@ fn every_kind_of_reward_trains() {
     let log_probs = |model| said(folder, "log_prob", &["--model", model]);
     let judge = "while read -r line; do case $line in *'\"answer\":4'*) echo 1;; *) echo '{\"score\": 0.5}';; esac; done";
     fs::write(folder.join("judge.sh"), judge).unwrap();
-    let served = &endpoint::serve(repeat(words as endpoint::Answer)).0;
+    let server = Scores::start(repeat(words as Answer));
+    let served = &server.url();
     type Worth<'a> = &'a dyn Fn() -> Vec<f64>;
     let cases: [(&str, Worth<'_>); 8] = [
         ("one/final", &|| by("one/final")),
