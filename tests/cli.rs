@@ -12,8 +12,6 @@ mod check;
 mod configs;
 #[path = "cli/dtype.rs"]
 mod dtype;
-#[path = "../crates/reward/server.rs"]
-mod endpoint;
 #[path = "cli/exact.rs"]
 mod exact;
 #[path = "cli/help.rs"]
@@ -33,8 +31,6 @@ mod program;
 mod responses;
 #[path = "cli/rewards.rs"]
 mod rewards;
-#[path = "../crates/hub/server/mod.rs"]
-mod server;
 #[path = "cli/stopped.rs"]
 mod stopped;
 

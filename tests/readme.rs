@@ -1,9 +1,7 @@
 //! The README's commands, run as written, one after the other, in an empty folder, with a hub on
 //! loopback.
 
-#[path = "../crates/hub/server/mod.rs"]
-mod server;
-
+use rlhf_loopback::Hub;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -25,8 +23,8 @@ fn commands(readme: &str) -> Vec<String> {
 }
 
 /// A hub with what the README names, tiny.
-fn hub() -> server::Server {
-    let hub = server::Server::start();
+fn hub() -> Hub {
+    let hub = Hub::start();
     let model = rlhf_demo::FILES.iter().filter_map(|(path, bytes)| {
         let name = path.strip_prefix("model/")?;
         Some((name, *bytes))

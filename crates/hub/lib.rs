@@ -39,8 +39,6 @@ mod watch;
 
 #[cfg(test)]
 mod protocol;
-#[cfg(test)]
-mod server;
 
 pub use choose::checkpoint_files;
 pub use error::{Error, Result};

@@ -4,8 +4,8 @@ mod answers;
 mod cached;
 mod transfers;
 
-use crate::server::{Seen, Server};
 use crate::{CacheOnly, Hub, Kind, Network, Repository, Result, Retry, Settings, Snapshot, Watch};
+use rlhf_loopback::Seen;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,7 +15,7 @@ const CONFIG: &[u8] = b"{\"model_type\": \"gpt2\"}";
 
 /// A hub, an empty cache, and what was noted.
 struct World {
-    server: Server,
+    server: rlhf_loopback::Hub,
     folder: tempfile::TempDir,
     variables: Vec<(&'static str, String)>,
     retry: Retry,
@@ -40,7 +40,7 @@ impl Watch for Notes {
 impl World {
     fn new() -> Self {
         Self {
-            server: Server::start(),
+            server: rlhf_loopback::Hub::start(),
             folder: tempfile::tempdir().unwrap(),
             variables: Vec::new(),
             retry: Retry {

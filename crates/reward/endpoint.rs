@@ -200,13 +200,8 @@ impl Reward for Endpoint {
 mod tests {
     use super::*;
     use crate::outside::tests::five;
-    use crate::server::{self, Answer};
+    use rlhf_loopback::{Answer, Scores};
     use std::net::TcpListener;
-
-    /// An endpoint that gives these answers, one after the other.
-    fn serve(answers: Vec<Answer>) -> (String, thread::JoinHandle<usize>) {
-        server::serve(answers.into_iter())
-    }
 
     fn numbers(body: &Value) -> Option<(u16, String)> {
         let responses = body["responses"].as_array().unwrap().iter();
@@ -229,27 +224,31 @@ mod tests {
 
     #[test]
     fn batches_are_posted_and_passing_troubles_retried() {
-        let (url, server) = serve(vec![
+        let answers: [Answer; 5] = [
             numbers,
             |_| Some((503, "later".into())),
             |_| None,
             |_| Some((429, "slower".into())),
             numbers,
-        ]);
-        assert_eq!(scores_of(&url, 3).unwrap(), [0.0, 1.0, 2.0, 3.0, 4.0]);
-        assert_eq!(server.join().unwrap(), 5);
+        ];
+        let server = Scores::start(answers);
+        assert_eq!(
+            scores_of(&server.url(), 3).unwrap(),
+            [0.0, 1.0, 2.0, 3.0, 4.0]
+        );
+        assert_eq!(server.requests(), 5);
     }
 
     #[test]
     fn null_is_no_opinion_or_an_error() {
         let some: Answer = |_| Some((200, "[1, null, 3, 4, {\"score\": null}]".into()));
-        let (url, server) = serve(vec![some, some]);
-        let said = endpoint(&url, 64, 10.0).opinions(&five()).unwrap();
+        let server = Scores::start([some, some]);
+        let said = endpoint(&server.url(), 64, 10.0).opinions(&five()).unwrap();
         assert_eq!(said, [Some(1.0), None, Some(3.0), Some(4.0), None]);
-        let mut strict = endpoint(&url, 64, 10.0).on_null(OnNull::Error);
+        let mut strict = endpoint(&server.url(), 64, 10.0).on_null(OnNull::Error);
         let error = strict.opinions(&five()).unwrap_err().to_string();
         assert!(error.contains("score 1 is null, and on_null"), "{error}");
-        assert_eq!(server.join().unwrap(), 2);
+        assert_eq!(server.requests(), 2);
     }
 
     #[test]
@@ -270,23 +269,26 @@ mod tests {
             ),
         ];
         for (answer, expected) in cases {
-            let (url, server) = serve(vec![answer]);
-            let error = scores_of(&url, 64).unwrap_err().to_string();
+            let server = Scores::start([answer]);
+            let error = scores_of(&server.url(), 64).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
-            assert!(error.starts_with(&format!("reward {url}: ")), "{error}");
-            assert_eq!(server.join().unwrap(), 1);
+            assert!(
+                error.starts_with(&format!("reward {}: ", server.url())),
+                "{error}"
+            );
+            assert_eq!(server.requests(), 1);
         }
     }
 
     #[test]
     fn one_that_never_answers_is_given_up() {
-        let (url, server) = serve(vec![|_| Some((500, "broken".into())); 5]);
-        let error = scores_of(&url, 64).unwrap_err().to_string();
+        let server = Scores::start([(|_| Some((500, "broken".into()))) as Answer; 5]);
+        let error = scores_of(&server.url(), 64).unwrap_err().to_string();
         assert!(
             error.contains("500 Internal Server Error: broken, 5 times"),
             "{error}"
         );
-        assert_eq!(server.join().unwrap(), 5);
+        assert_eq!(server.requests(), 5);
         // Nobody listens.
         let closed = TcpListener::bind("127.0.0.1:0")
             .unwrap()

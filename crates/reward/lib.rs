@@ -38,8 +38,6 @@ mod process;
 mod rereading;
 mod rule;
 mod rules;
-#[cfg(test)]
-mod server;
 mod spelling;
 mod table;
 

@@ -1,8 +1,8 @@
 //! The program and a hub on loopback: everything named `owner/name`.
 
 use crate::program::text;
-use crate::server::Server;
 use rlhf_demo::FILES;
+use rlhf_loopback::Hub;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -25,8 +25,8 @@ fn lines(name: &str, count: usize) -> Vec<u8> {
     lines.flatten().copied().collect()
 }
 
-fn hub() -> Server {
-    let server = Server::start();
+fn hub() -> Hub {
+    let server = Hub::start();
     server.publish("small/world", &files("model"));
     server.publish("small/judge", &files("reward"));
     let data = |name: &str, rows: &[u8]| {

@@ -1,7 +1,8 @@
 //! Every kind of reward in a run.
 
+use crate::folder;
 use crate::program::{rlhf, rows, text};
-use crate::{endpoint, folder};
+use rlhf_loopback::{Answer, Scores};
 use serde_json::Value;
 use std::fs;
 use std::iter::repeat;
@@ -148,6 +149,7 @@ fn every_kind_of_reward_trains() {
     let folder = world.path();
     let judge = "while read -r line; do case $line in *'\"answer\":4'*) echo 1;; *) echo '{\"score\": 0.5}';; esac; done";
     fs::write(folder.join("judge.sh"), judge).unwrap();
+    let server = Scores::start(repeat(words as Answer));
     for reward in [
         "one/final",
         "mean:one/final,two/final",
@@ -156,7 +158,7 @@ fn every_kind_of_reward_trains() {
         "implicit:dpo/final,model,0.1",
         "answer:3",
         "command:sh judge.sh",
-        &endpoint::serve(repeat(words as endpoint::Answer)).0,
+        &server.url(),
     ] {
         rewarded(folder, "model", reward);
         let config = fs::read_to_string(folder.join("run/config.toml")).unwrap();

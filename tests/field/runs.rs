@@ -1,10 +1,8 @@
 //! Runs that are stopped, resumed, locked, or whose reward fails.
 #![cfg(unix)]
 
-#[path = "../../crates/reward/server.rs"]
-mod endpoint;
-
 use crate::program::{done, rlhf, text};
+use rlhf_loopback::{Answer, Scores};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
@@ -212,20 +210,21 @@ fn the_reward_answers_none_once_in_step_seven() {
 fn the_endpoint_answers_500_five_times() {
     let folder = tiny();
     let folder = folder.path();
-    let scores: endpoint::Answer = |body| {
+    let scores: Answer = |body| {
         let responses = body["responses"].as_array().unwrap().len();
         Some((200, json!(vec![0.5; responses]).to_string()))
     };
-    let broken: endpoint::Answer = |_| Some((500, "out of memory".into()));
+    let broken: Answer = |_| Some((500, "out of memory".into()));
     let answers = [scores, scores].into_iter().chain([broken; 5]);
-    let (url, server) = endpoint::serve(answers);
+    let server = Scores::start(answers);
+    let url = server.url();
     let output = train(
         folder,
         &format!("--reward {url} --set train.iterations=9 --set train.checkpoints=1 --out run"),
     );
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert_eq!(server.join().unwrap(), 7);
+    assert_eq!(server.requests(), 7);
     let last = said.lines().last().unwrap();
     for part in [
         "in step 3 of 9: ",
@@ -284,16 +283,17 @@ fn ctrl_c_while_the_reward_hangs_in_step_five() {
 fn ctrl_c_while_the_endpoint_does_not_answer() {
     let folder = tiny();
     let folder = folder.path();
-    let scores: endpoint::Answer = |body| {
+    let scores: Answer = |body| {
         let responses = body["responses"].as_array().unwrap().len();
         Some((200, json!(vec![0.5; responses]).to_string()))
     };
     // It takes the question, and a minute later it hangs up.
-    let silent: endpoint::Answer = |_| {
+    let silent: Answer = |_| {
         std::thread::sleep(Duration::from_secs(60));
         None
     };
-    let (url, _server) = endpoint::serve([scores, scores, silent].into_iter());
+    let server = Scores::start([scores, scores, silent]);
+    let url = server.url();
     let more =
         format!("--reward {url} --set train.iterations=9 --set train.checkpoints=1 --out run");
     let child = start(folder, &more);

@@ -1,7 +1,7 @@
 //! What the hub says instead of bytes, and who is told what.
 
 use super::*;
-use crate::server::Fault;
+use rlhf_loopback::Fault;
 use std::time::Instant;
 
 #[test]

@@ -1,7 +1,7 @@
 //! With the hub away.
 
 use super::*;
-use crate::server::Fault;
+use rlhf_loopback::Fault;
 
 #[test]
 fn offline_gives_what_was_fetched() {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::Error;
-use crate::server::{Fault, git, sha256};
+use rlhf_loopback::{Fault, git, sha256};
 use std::time::Instant;
 
 #[test]

@@ -1,39 +1,12 @@
 //! What the hub answers, right or wrong.
 
 use super::{Fault, Seen, State};
+use crate::Response;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
-use std::net::SocketAddr;
 
-/// An answer before it is sent.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
-}
-
-impl Answer {
-    pub(super) fn new(status: u16) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: Vec::new(),
-        }
-    }
-
-    pub(super) fn header(mut self, name: &str, value: impl ToString) -> Self {
-        self.headers.retain(|(own, _)| own != name);
-        self.headers.push((name.into(), value.to_string()));
-        self
-    }
-
-    pub(super) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
-        self.body = body.into();
-        self
-    }
-}
-
-pub(super) fn reply(seen: &Seen, state: &State, storage: SocketAddr) -> Answer {
+/// The right answer.
+pub(super) fn answer(seen: &Seen, state: &State) -> Response {
     let path = seen.line.split_once(' ').map_or("", |(_, path)| path);
     if seen.storage {
         let name = path.trim_start_matches("/lfs/").split('?').next();
@@ -43,31 +16,31 @@ pub(super) fn reply(seen: &Seen, state: &State, storage: SocketAddr) -> Answer {
             .find(|content| Some(sha256(content).as_str()) == name);
         return match found {
             Some(content) => ranged(content, seen).header("ETag", "\"storage\""),
-            None => Answer::new(404),
+            None => Response::new(404),
         };
     }
     if let Some(rest) = path.strip_prefix("/api/") {
         let rest = rest.strip_prefix("models/").unwrap_or(rest);
         return match rest.split_once("/revision/") {
             Some((name, revision)) => listing(state, name, &revision.replace("%2F", "/")),
-            None => Answer::new(404),
+            None => Response::new(404),
         };
     }
     let Some((name, rest)) = path[1..].split_once("/resolve/") else {
-        return Answer::new(404);
+        return Response::new(404);
     };
     let (Some(repo), Some((revision, file))) = (state.repos.get(name), rest.split_once('/')) else {
-        return Answer::new(404).header("X-Error-Code", "RepoNotFound");
+        return Response::new(404).header("X-Error-Code", "RepoNotFound");
     };
     if revision != repo.commit && !repo.branches.iter().any(|branch| branch == revision) {
-        return Answer::new(404).header("X-Error-Code", "RevisionNotFound");
+        return Response::new(404).header("X-Error-Code", "RevisionNotFound");
     }
     match repo.files.get(file) {
-        None => Answer::new(404).header("X-Error-Code", "EntryNotFound"),
+        None => Response::new(404).header("X-Error-Code", "EntryNotFound"),
         Some((content, true)) => {
             let hash = sha256(content);
-            let location = format!("http://{storage}/lfs/{hash}?Signature=s3cr3t");
-            Answer::new(302)
+            let location = format!("{}/lfs/{hash}?Signature=s3cr3t", state.storage);
+            Response::new(302)
                 .header("Location", location)
                 .header("X-Linked-Etag", format!("\"{hash}\""))
                 .header("X-Linked-Size", content.len())
@@ -80,12 +53,12 @@ pub(super) fn reply(seen: &Seen, state: &State, storage: SocketAddr) -> Answer {
     .header("X-Repo-Commit", &repo.commit)
 }
 
-fn listing(state: &State, name: &str, revision: &str) -> Answer {
+fn listing(state: &State, name: &str, revision: &str) -> Response {
     let Some(repo) = state.repos.get(name) else {
-        return Answer::new(404).header("X-Error-Code", "RepoNotFound");
+        return Response::new(404).header("X-Error-Code", "RepoNotFound");
     };
     if revision != repo.commit && !repo.branches.iter().any(|branch| branch == revision) {
-        return Answer::new(404).header("X-Error-Code", "RevisionNotFound");
+        return Response::new(404).header("X-Error-Code", "RevisionNotFound");
     }
     let files: Vec<String> = repo
         .files
@@ -93,13 +66,13 @@ fn listing(state: &State, name: &str, revision: &str) -> Answer {
         .map(|file| format!("{{\"rfilename\": \"{file}\"}}"))
         .collect();
     let (commit, files) = (&repo.commit, files.join(", "));
-    Answer::new(200).body(format!(
+    Response::new(200).body(format!(
         "{{\"id\": \"x\", \"sha\": \"{commit}\", \"siblings\": [{files}]}}"
     ))
 }
 
 /// A file, or the part of it that was asked for.
-fn ranged(content: &[u8], seen: &Seen) -> Answer {
+fn ranged(content: &[u8], seen: &Seen) -> Response {
     let range = seen.headers.get("range");
     let start = range.and_then(|range| {
         range
@@ -111,11 +84,11 @@ fn ranged(content: &[u8], seen: &Seen) -> Answer {
     });
     let size = content.len();
     match start {
-        None => Answer::new(200).body(content),
+        None => Response::new(200).body(content),
         Some(start) if start >= size => {
-            Answer::new(416).header("Content-Range", format!("bytes */{size}"))
+            Response::new(416).header("Content-Range", format!("bytes */{size}"))
         }
-        Some(start) => Answer::new(206)
+        Some(start) => Response::new(206)
             .header(
                 "Content-Range",
                 format!("bytes {start}-{}/{size}", size - 1),
@@ -124,18 +97,18 @@ fn ranged(content: &[u8], seen: &Seen) -> Answer {
     }
 }
 
+/// The answer with a fault.
 pub(super) fn spoiled(
-    reply: Answer,
+    reply: Response,
     seen: &Seen,
     fault: Option<&Fault>,
-    addresses: [SocketAddr; 2],
-) -> Answer {
-    let [hub, storage] = addresses.map(|address| format!("http://{address}"));
+    state: &State,
+) -> Response {
     match fault {
         Some(Fault::Status(status, headers)) => headers
             .split(", ")
             .filter_map(|header| header.split_once(": "))
-            .fold(Answer::new(*status), |reply, (name, value)| {
+            .fold(Response::new(*status), |reply, (name, value)| {
                 reply.header(name, value)
             }),
         Some(Fault::Wrong) => {
@@ -150,21 +123,25 @@ pub(super) fn spoiled(
         Some(Fault::Header(name, value)) => reply.header(name, value),
         Some(Fault::Redirect(to)) => {
             let (_, path) = seen.line.split_once(' ').unwrap_or_default();
-            let to = to.replace("{hub}", &hub).replace("{storage}", &storage);
-            Answer::new(307).header("Location", to.replace("{path}", path))
+            let to = to.replace("{hub}", &state.hub);
+            let to = to.replace("{storage}", &state.storage);
+            Response::new(307).header("Location", to.replace("{path}", path))
         }
         Some(Fault::OtherRange) => reply.header("Content-Range", "bytes 0-9/10"),
-        _ => reply,
+        Some(fault) => reply.delivery(fault.delivery()),
+        None => reply,
     }
 }
 
-/// The hub's name of a large file.
-pub(crate) fn sha256(content: &[u8]) -> String {
+/// The hub's ETag of a large file, its SHA-256.
+#[must_use]
+pub fn sha256(content: &[u8]) -> String {
     hexadecimal(&Sha256::digest(content))
 }
 
-/// The hub's name of a small file, which is git's.
-pub(crate) fn git(content: &[u8]) -> String {
+/// The hub's ETag of a small file, its SHA-1 as git computes it.
+#[must_use]
+pub fn git(content: &[u8]) -> String {
     let mut hash = Sha1::new_with_prefix(format!("blob {}\0", content.len()));
     hash.update(content);
     hexadecimal(&hash.finalize())
