@@ -51,7 +51,7 @@ fn checkpoint() -> tempfile::TempDir {
     folder
 }
 
-fn model(folder: &Path, storage: Storage, heads: Heads) -> Box<dyn Model> {
+fn model(folder: &Path, storage: Storage, heads: OutputHeads) -> Box<dyn Model> {
     let options = LoadOptions {
         storage,
         recompute: Recompute::None,

@@ -69,7 +69,7 @@ impl Size {
     ///
     /// # Errors
     /// If a file cannot be read.
-    pub fn load(&self, storage: Storage, heads: Heads) -> Result<Box<dyn Model>> {
+    pub fn load(&self, storage: Storage, heads: OutputHeads) -> Result<Box<dyn Model>> {
         let options = LoadOptions {
             storage,
             recompute: Recompute::None,

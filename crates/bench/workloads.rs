@@ -6,7 +6,7 @@ use crate::size::Size;
 use crate::timed::Timed;
 use anyhow::Result;
 use rlhf_experiment::{Critic, Session};
-use rlhf_lm::Heads;
+use rlhf_lm::OutputHeads;
 use rlhf_objective::{Beta, Finish, KlPenalty, Pairs, Prompt, Response, Sequences, Want};
 use rlhf_policy::{Draw, Sampling, sample};
 use rlhf_tensor::{Rng, Storage, Stream};

@@ -9,7 +9,7 @@ use crate::sampling::sampling;
 use crate::vocabulary::Vocabulary;
 use anyhow::Result;
 use rlhf_journal::write_atomic;
-use rlhf_lm::Heads;
+use rlhf_lm::OutputHeads;
 use rlhf_objective::{Prompt, Sequences, finite_opinions};
 use rlhf_policy::{Sampling, sample};
 use rlhf_tensor::Storage;

@@ -23,7 +23,7 @@ use rlhf_eval::{
     prior_rewards,
 };
 use rlhf_journal::{Checkpoint, FrontierPoint, checkpoints};
-use rlhf_lm::Heads;
+use rlhf_lm::OutputHeads;
 use rlhf_objective::{Prompt, Reward};
 use rlhf_policy::Sampling;
 use rlhf_tensor::Storage;

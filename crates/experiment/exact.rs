@@ -8,7 +8,7 @@ use crate::prior::{load, prior};
 use crate::progress::busy;
 use anyhow::{Result, bail, ensure};
 use rlhf_eval::{Exact, Listing, Standing};
-use rlhf_lm::Heads;
+use rlhf_lm::OutputHeads;
 use rlhf_tensor::Storage;
 use serde::Serialize;
 use std::path::Path;

@@ -29,7 +29,7 @@ pub fn network(
 }
 
 /// How the networks of a run are loaded.
-pub(crate) fn options(config: &Config, storage: Storage, heads: Heads) -> LoadOptions {
+pub(crate) fn options(config: &Config, storage: Storage, heads: OutputHeads) -> LoadOptions {
     LoadOptions {
         storage,
         recompute: config.train.recompute,

@@ -142,7 +142,6 @@ impl Hub {
     }
 
     /// The requests since the last call.
-    #[must_use]
     pub fn seen(&self) -> Vec<Seen> {
         std::mem::take(&mut lock(&self.state).seen)
     }
