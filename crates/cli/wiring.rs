@@ -160,7 +160,7 @@ pub(crate) fn networks(folder: &Path, config: &Config, roles: &[Role]) -> Result
     match config.model.critic.context("no model.critic")? {
         Critic::Head => {
             let policy = load(folder, Heads::LanguageAndValue)?;
-            Ok(Networks::policy(policy).with_value_head())
+            Ok(Networks::policy(policy).with_value_head()?)
         }
         Critic::Separate => {
             // A checkpoint of ours has the critic beside it; a first one lends its weights.
