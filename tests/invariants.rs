@@ -65,7 +65,7 @@ fn model(folder: &Path, storage: Storage, heads: OutputHeads) -> Box<dyn Model> 
 fn policy(folder: &Path) -> Networks {
     let model = model(folder, Storage::Trainable, OutputHeads::LanguageAndValue);
     let policy = SavedNetwork::new(model, |model, folder| model.save(folder));
-    Networks::policy(policy).with_value_head()
+    Networks::policy(policy).with_value_head().unwrap()
 }
 
 fn prior(kind: &str, folder: &Path) -> Box<dyn Prior> {

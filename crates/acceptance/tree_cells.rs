@@ -231,7 +231,7 @@ fn vargrad_exact(world: &World, seed: u64) -> Result<Reached> {
         sequences,
     };
     let responses = sampled.sequences.len();
-    let mut start = networks(world.start()?);
+    let mut start = networks(world.start()?)?;
     let mut objective = runner.objective()?;
     let prior = objective.penalty().prior();
     let rollouts = score(&mut start, prior, sampled, usize::MAX, usize::MAX)?;

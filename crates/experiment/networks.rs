@@ -80,7 +80,7 @@ pub(crate) fn networks(folder: &Path, config: &Config) -> Result<Networks> {
     match config.model.critic.context("no model.critic")? {
         Critic::Head => {
             let policy = load(folder, OutputHeads::LanguageAndValue)?;
-            Ok(Networks::policy(policy).with_value_head())
+            Ok(Networks::policy(policy).with_value_head()?)
         }
         Critic::Separate => {
             // A checkpoint of ours has the critic beside it; a first one lends its weights.

@@ -84,19 +84,25 @@ impl Networks {
     }
 
     /// Says that a head of the policy is the critic.
-    #[must_use]
-    pub fn with_value_head(mut self) -> Self {
+    ///
+    /// # Errors
+    /// If there is a critic already.
+    pub fn with_value_head(mut self) -> Result<Self> {
+        self.check_free(Role::Critic)?;
         self.value_head = true;
-        self
+        Ok(self)
     }
 
     /// Adds a network that is trained.
     ///
     /// # Errors
-    /// If the role is taken, or it is that of an average.
+    /// If the role is taken, or it is that of an average, of a policy or of a scorer: the last two come
+    /// first, because a checkpoint's folder is theirs.
     pub fn with(mut self, role: Role, network: SavedNetwork) -> Result<Self> {
-        if role.average_of().is_some() {
-            return refused(format!("the role {role} is that of an average"));
+        if !matches!(role, Role::Critic | Role::SecondCritic) {
+            return refused(format!(
+                "a network of role {role} cannot be added to be trained: only critics can"
+            ));
         }
         self.check_free(role)?;
         self.members.push(Member {

@@ -12,7 +12,7 @@ pub(crate) const HEAD: World = World {
     policy: |checkpoint| {
         let heads = Heads::LanguageAndValue;
         let policy = model(checkpoint, Storage::Trainable, heads);
-        Networks::policy(saved(policy)).with_value_head()
+        Networks::policy(saved(policy)).with_value_head().unwrap()
     },
     prior: frozen,
 };

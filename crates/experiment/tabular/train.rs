@@ -226,7 +226,7 @@ impl Runner<'_> {
         let mut policy = self.world.policy(&start);
         let mut path = vec![self.stop(0, 0, &policy)];
         work(
-            &mut networks(start),
+            &mut networks(start)?,
             &mut Run {
                 journal: &mut journal,
                 observer: &mut Nobody,
@@ -276,9 +276,12 @@ impl Runner<'_> {
 }
 
 /// A table as the policy, with its values as the critic of methods that need one.
-pub fn networks(table: Table) -> Networks {
+///
+/// # Errors
+/// If the roles conflict.
+pub fn networks(table: Table) -> Result<Networks> {
     let policy = SavedNetwork::new(table, |table, folder| table.save(folder));
-    Networks::policy(policy).with_value_head()
+    Ok(Networks::policy(policy).with_value_head()?)
 }
 
 /// Nobody looks on.

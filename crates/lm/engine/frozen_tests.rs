@@ -3,7 +3,7 @@
 use super::tests::{Transformer, batch, config, gradients, parameters};
 use crate::{OutputHeads, testing};
 use rlhf_device::Precision;
-use rlhf_objective::{Network, ParameterSet, Want};
+use rlhf_objective::{Network, Want};
 use rlhf_tensor::{AdamW, Parameters, Storage};
 use serde_json::json;
 

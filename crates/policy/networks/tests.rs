@@ -131,7 +131,8 @@ fn several_roles_at_once_are_different_networks() {
     assert_eq!(kl.kl(&average.log_dist(0..2).unwrap()).unwrap().len(), 2);
     assert!(networks.several_mut([Role::Policy, Role::Policy]).is_err());
     // A critic that is a head is the policy's network.
-    let mut head = Networks::policy(bigram(1, Storage::Trainable)).with_value_head();
+    let head = Networks::policy(bigram(1, Storage::Trainable)).with_value_head();
+    let mut head = head.unwrap();
     head.check_roles(&[Role::Policy, Role::Critic]).unwrap();
     assert!(head.several_mut([Role::Policy, Role::Critic]).is_err());
     assert!(head.network_mut(Role::Critic).is_ok());
@@ -148,7 +149,11 @@ fn what_does_not_fit_is_refused_in_words() {
         "{twice}"
     );
     let average = said(separate().with(Role::AveragedCritic, trained(3)));
-    assert!(average.contains("average"), "{average}");
+    assert!(average.contains("averaged-critic"), "{average}");
+    let second = said(separate().with(Role::Scorer, trained(3)));
+    assert!(second.contains("only critics"), "{second}");
+    let head = said(separate().with_value_head());
+    assert!(head.contains("two networks"), "{head}");
     let stepped = said(separate().with_average(Role::AveragedCritic, trained(3), 0.1));
     assert!(stepped.contains("frozen"), "{stepped}");
     let of_none = said(separate().with_average(Role::AveragedSecondCritic, frozen(3), 0.1));
