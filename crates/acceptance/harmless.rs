@@ -1,7 +1,7 @@
 //! Which of two answers in a dialogue people found less harmful: real, noisy, and hard.
 
 use crate::bag_of_words::BagOfWords;
-use crate::rewards::{Pair, Task, accuracy, fold};
+use crate::task::{Pair, Task, accuracy, fold};
 use anyhow::{Context, Result};
 use rlhf_data::{Documents, rows};
 use serde_json::{Value, json};

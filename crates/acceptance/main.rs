@@ -1,7 +1,7 @@
 //! `rlhf-acceptance`: what is claimed of `rlhf`, measured here and now.
 //!
 //! A suite trains and evaluates through [`rlhf_experiment`], as the program does, and says which
-//! requirements were reached. Each is a file beside this one and a line in [`suite::SUITES`].
+//! requirements were reached. Each is a file beside this one and a line in [`suites::SUITES`].
 
 #![forbid(unsafe_code)]
 
@@ -16,6 +16,8 @@ mod ragged;
 mod report;
 mod rewards;
 mod suite;
+mod suites;
+mod task;
 mod tree_cells;
 #[cfg(test)]
 mod tree_cells_tests;
@@ -30,7 +32,8 @@ use rlhf_experiment::one_line;
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use suite::{SUITES, Suite};
+use suite::Suite;
+use suites::SUITES;
 
 /// The name that stands for every suite, and a shorter one.
 const ALL: [&str; 2] = ["acceptance", "all"];

@@ -1,7 +1,7 @@
 //! Film snippets that people rated from −4 to 4, as pairs.
 
 use crate::bag_of_words::BagOfWords;
-use crate::rewards::{Pair, Task, accuracy, fold};
+use crate::task::{Pair, Task, accuracy, fold};
 use anyhow::{Context, Result};
 use rlhf_reward::Lexicon;
 use rlhf_tensor::{Rng, Stream};

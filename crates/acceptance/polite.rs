@@ -1,7 +1,7 @@
 //! Polite and rude answers to the same instruction.
 
-use crate::rewards::{Task, fold};
 use crate::suite::json;
+use crate::task::{Task, fold};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -1,6 +1,5 @@
-//! What a suite is, and the list of them.
+//! What a suite is.
 
-use crate::{demo, optimum, ragged, rewards, trees};
 use anyhow::{Context, Result};
 use rlhf_experiment::Session;
 use rlhf_journal::{Estimate, Interval};
@@ -8,16 +7,6 @@ use serde::Serialize;
 use serde_json::Value;
 use std::fmt;
 use std::path::Path;
-
-/// All suites, in the order in which they run.
-pub(crate) const SUITES: [Suite; 6] = [
-    demo::SUITE,
-    trees::SUITE,
-    optimum::SUITE,
-    rewards::SUITE,
-    rewards::HARMLESS,
-    ragged::SUITE,
-];
 
 /// Something that is claimed, and how it is measured.
 #[derive(Debug, Clone, Copy)]

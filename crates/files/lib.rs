@@ -11,6 +11,8 @@
 //! # std::io::Result::Ok(())
 //! ```
 
+#![forbid(unsafe_code)]
+
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::Path;

@@ -40,8 +40,6 @@ pub use config::{ModelClass, ModelConfig};
 pub use ends::EndToken;
 pub use error::{Error, Result};
 pub use inspect::{Memory, Summary, TensorSummary, inspect};
-/// The name that other crates still use.
-pub use model::OutputHeads as Heads;
 pub use model::{Backend, LoadOptions, Model, OutputHeads, Recompute, init, load};
 pub use models::table::{States, Table, TableConfig};
 pub use packed::{Packed, Segment};

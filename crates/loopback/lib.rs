@@ -4,6 +4,8 @@
 //! it: [`Hub`] speaks the part of the Hugging Face protocol that downloads need and fails on demand, and
 //! [`Scores`] is a reward endpoint.
 
+#![forbid(unsafe_code)]
+
 mod hub;
 mod message;
 mod scores;

@@ -56,10 +56,10 @@ pub fn save_optimizer(network: &dyn Network, path: &Path) -> Result<(), Snapshot
     }
     // One key only: the order of several is not fixed, and the same state must give the same bytes.
     let metadata = HashMap::from([(STEPS.to_owned(), steps.join(" "))]);
-    let partial = path.with_extension("tmp");
-    safetensors::serialize_to_file(views, Some(metadata), &partial)
-        .map_err(SnapshotError::at(path))?;
-    std::fs::rename(&partial, path).map_err(SnapshotError::at(path))
+    let write = |path: &Path| {
+        safetensors::serialize_to_file(views, Some(metadata), path).map_err(std::io::Error::other)
+    };
+    rlhf_files::replace(path, write).map_err(SnapshotError::at(path))
 }
 
 /// Reads back what [`save_optimizer`] wrote for a network of the same shape.

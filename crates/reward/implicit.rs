@@ -1,7 +1,7 @@
 //! The reward that a policy is the optimum of.
 
 use crate::{Error, Result};
-use rlhf_lm::{Heads, LoadOptions, Model, Tokenizer, inspect};
+use rlhf_lm::{LoadOptions, Model, OutputHeads, Tokenizer, inspect};
 use rlhf_objective::{PerSeq, Reward, Sequences, Want, tilt};
 use rlhf_tensor::Tensor;
 use std::fmt;
@@ -63,7 +63,7 @@ impl Implicit {
     ) -> Result<Self> {
         Self::check([policy, prior], beta, reader)?;
         let options = LoadOptions {
-            heads: Heads::Language,
+            heads: OutputHeads::Language,
             temperature: 1.0,
             ..*networks
         };

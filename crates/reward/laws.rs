@@ -1,7 +1,7 @@
 //! What must hold of every reward holds of ours.
 
 use crate::{Learned, Normalization, RewardTable, Rule, Rules, Token, Weighted};
-use rlhf_lm::{Backend, Heads, LoadOptions, Recompute, Tokenizer};
+use rlhf_lm::{Backend, LoadOptions, OutputHeads, Recompute, Tokenizer};
 use rlhf_objective::{Finish, Prompt, Response, Reward, Sequences, laws};
 use rlhf_tensor::{Rng, Storage, Stream};
 use std::collections::BTreeMap;
@@ -84,7 +84,7 @@ fn model(folder: &Path) {
     let options = LoadOptions {
         storage: Storage::Trainable,
         recompute: Recompute::None,
-        heads: Heads::Score,
+        heads: OutputHeads::Score,
         temperature: 1.0,
         backend: Backend::F32,
     };

@@ -2,7 +2,7 @@
 
 use crate::rereading::{Adapted, Rereading};
 use crate::{Error, Result};
-use rlhf_lm::{Backend, Heads, LoadOptions, Model, Recompute, Tokenizer};
+use rlhf_lm::{Backend, LoadOptions, Model, OutputHeads, Recompute, Tokenizer};
 use rlhf_objective::{PerSeq, Reward, Sequences, Want};
 use rlhf_tensor::Storage;
 use serde::{Deserialize, Serialize};
@@ -92,7 +92,7 @@ impl Normalization {
 pub(crate) const FROZEN: LoadOptions = LoadOptions {
     storage: Storage::Frozen,
     recompute: Recompute::None,
-    heads: Heads::Score,
+    heads: OutputHeads::Score,
     temperature: 1.0,
     backend: Backend::F32,
 };
@@ -125,7 +125,7 @@ impl Learned {
 
     fn load_as(folder: &Path, networks: &LoadOptions) -> Result<Self> {
         let options = LoadOptions {
-            heads: Heads::Score,
+            heads: OutputHeads::Score,
             temperature: 1.0,
             ..*networks
         };
@@ -133,7 +133,7 @@ impl Learned {
         Ok(Self::new(model, Normalization::load(folder)?))
     }
 
-    /// Of a network loaded with [`Heads::Score`].
+    /// Of a network loaded with [`OutputHeads::Score`].
     #[must_use]
     pub fn new(model: Box<dyn Model>, normalization: Normalization) -> Self {
         Self {

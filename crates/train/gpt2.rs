@@ -1,7 +1,7 @@
 //! Small random GPT-2 networks for the tests of the loops.
 
 use crate::toy::World;
-use rlhf_lm::{Backend, Heads, LoadOptions, Model, Recompute, init, load};
+use rlhf_lm::{Backend, LoadOptions, Model, OutputHeads, Recompute, init, load};
 use rlhf_objective::Network;
 use rlhf_policy::{Networks, Role, SavedNetwork};
 use rlhf_tensor::Storage;
@@ -10,7 +10,7 @@ use std::path::Path;
 /// The value head on the policy's own hidden states.
 pub(crate) const HEAD: World = World {
     policy: |checkpoint| {
-        let heads = Heads::LanguageAndValue;
+        let heads = OutputHeads::LanguageAndValue;
         let policy = model(checkpoint, Storage::Trainable, heads);
         Networks::policy(saved(policy)).with_value_head().unwrap()
     },
@@ -20,9 +20,9 @@ pub(crate) const HEAD: World = World {
 /// A separate critic.
 pub(crate) const SEPARATE: World = World {
     policy: |checkpoint| {
-        let policy = model(checkpoint, Storage::Trainable, Heads::Language);
+        let policy = model(checkpoint, Storage::Trainable, OutputHeads::Language);
         let critic = checkpoint.map(|folder| Role::Critic.folder(folder));
-        let critic = model(critic.as_deref(), Storage::Trainable, Heads::Value);
+        let critic = model(critic.as_deref(), Storage::Trainable, OutputHeads::Value);
         let networks = Networks::policy(saved(policy));
         networks.with(Role::Critic, saved(critic)).unwrap()
     },
@@ -34,11 +34,11 @@ fn saved(model: Box<dyn Model>) -> SavedNetwork {
 }
 
 fn frozen() -> Box<dyn Network> {
-    model(None, Storage::Frozen, Heads::Language)
+    model(None, Storage::Frozen, OutputHeads::Language)
 }
 
 /// The network of a folder, or always the same random one.
-fn model(folder: Option<&Path>, storage: Storage, heads: Heads) -> Box<dyn Model> {
+fn model(folder: Option<&Path>, storage: Storage, heads: OutputHeads) -> Box<dyn Model> {
     let options = LoadOptions {
         storage,
         recompute: Recompute::None,

@@ -162,6 +162,17 @@ fn scored_samples(folder: &Path) -> Vec<f64> {
         format!("{row}\n")
     });
     fs::write(folder.join("said.jsonl"), answers.collect::<String>()).unwrap();
+    // Of text that is given, the end is read too; a response that was cut has none.
+    let ids = |text: &Value| -> Vec<u32> {
+        let ids = text.as_str().unwrap().split_whitespace();
+        ids.map(|id| id.parse().unwrap()).collect()
+    };
+    let given = cut.iter().map(|row| {
+        let row = serde_json::json!({"prompt_ids": ids(&row["prompt"]),
+            "completion_ids": ids(&row["response"])});
+        format!("{row}\n")
+    });
+    fs::write(folder.join("ids.jsonl"), given.collect::<String>()).unwrap();
     assert!(cut.len() > 3, "{samples:?}");
     cut.iter()
         .map(|row| row["score"].as_f64().unwrap())
@@ -169,8 +180,8 @@ fn scored_samples(folder: &Path) -> Vec<f64> {
 }
 
 /// A number of each of these responses, as `rlhf score` has it.
-fn said(folder: &Path, name: &str, arguments: &[&str]) -> Vec<f64> {
-    let arguments = [&["score", "--input", "said.jsonl"], arguments].concat();
+fn said(folder: &Path, input: &str, name: &str, arguments: &[&str]) -> Vec<f64> {
+    let arguments = [&["score", "--input", input], arguments].concat();
     let lines = rows(&done(folder, &arguments));
     lines
         .iter()
@@ -189,12 +200,12 @@ fn every_kind_of_reward_trains() {
             .into_iter()
             .map(|row| (row["completion"].as_str().unwrap().to_string(), row))
     };
-    let by = |rule| said(folder, "score", &["--reward", rule]);
+    let by = |rule| said(folder, "ids.jsonl", "score", &["--reward", rule]);
     let both = |of: fn(f64, f64) -> f64| {
         let pairs = by("one/final").into_iter().zip(by("two/final"));
         pairs.map(|(a, b)| of(a, b)).collect::<Vec<f64>>()
     };
-    let log_probs = |model| said(folder, "log_prob", &["--model", model]);
+    let log_probs = |model| said(folder, "said.jsonl", "log_prob", &["--model", model]);
     let judge = "while read -r line; do case $line in *'\"answer\":4'*) echo 1;; *) echo '{\"score\": 0.5}';; esac; done";
     fs::write(folder.join("judge.sh"), judge).unwrap();
     let server = Scores::start(repeat(words as Answer));
@@ -216,6 +227,7 @@ fn every_kind_of_reward_trains() {
         ("answer:3", &|| {
             said(
                 folder,
+                "said.jsonl",
                 "score",
                 &["--model", "model", "--reward", "answer:3"],
             )
