@@ -15,7 +15,7 @@ pub(crate) use oracle::OracleArgs;
 pub(crate) use responses::{EvalArgs, GenerateArgs, ScoreArgs};
 pub(crate) use train::TrainArgs;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 /// Aligns small language models by KL-regularized policy optimization:
 /// maximizes E[reward] − β·KL(policy ‖ prior).
@@ -30,6 +30,32 @@ use clap::{Parser, Subcommand};
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) loudness: Loudness,
+}
+
+/// How much is said on stderr.
+#[derive(Debug, Args)]
+pub(crate) struct Loudness {
+    /// Say less: warnings and errors alone.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say more: what is loaded and read, and how long it took.
+    #[arg(short, long, global = true)]
+    verbose: bool,
+}
+
+impl Loudness {
+    /// The least important level that is shown.
+    pub(crate) fn level(&self) -> tracing::Level {
+        if self.quiet {
+            tracing::Level::WARN
+        } else if self.verbose {
+            tracing::Level::DEBUG
+        } else {
+            tracing::Level::INFO
+        }
+    }
 }
 
 const HELP: &str = "Example: a first look, in less than a minute, with nothing to download

@@ -2,7 +2,33 @@
 //!
 //! One equation, maximize J(π) = E\[r\] − β·KL(π ‖ p₀), and a module a symbol: [`objective`] holds
 //! them all, [`policy`] is π, [`prior`] is p₀, [`reward`] is r; [`train`] has the loops, [`ppo`],
-//! [`reinforce`], [`dpo`] and [`sft`] the methods. Commands and configuration belong to the program alone.
+//! [`reinforce`], [`dpo`] and [`sft`] the methods. [`experiment`] makes runs of them from settings, as the program
+//! `rlhf` does; only commands, and what is drawn on a terminal, belong to the program alone.
+//!
+//! | to | start at |
+//! |---|---|
+//! | run what `rlhf train` runs, from a program | [`experiment::Session`] |
+//! | add a reward, a prior or a method that settings can name | [`experiment::Registry`], and the examples `own_reward`, `own_prior`, `own_method` |
+//! | write a loss | [`train::Learner`], [`train::Method`] |
+//! | load, read and sample a model | [`lm::load`], [`objective::Network`], [`policy::sample`] |
+//! | know the exact answer to a small problem | [`oracle::Problem`] |
+//! | measure reward against KL | [`experiment::Judge`], [`eval::measure`] |
+//!
+//! A run in a folder, and where its checkpoints are on the reward–KL plane:
+//!
+//! ```no_run
+//! use rlhf::experiment::Session;
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! let session = Session::default();
+//! let mut settings = session.layers(Some("configs/ppo-kl.toml".as_ref()))?;
+//! settings.set("beta=0.1")?;
+//! for point in session.fit_and_measure(&settings, "runs/mine".as_ref())? {
+//!     eprintln!("{:?}: reward {}, KL {} nats", point.point, point.reward.value, point.kl.value);
+//! }
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! A reward and a prior of one's own, held to the [laws](objective::laws) that both must keep:
 //!

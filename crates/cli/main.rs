@@ -13,8 +13,9 @@ mod telemetry;
 
 use clap::Parser;
 use progress::Bars;
-use rlhf_experiment::{Interrupts, Locator, Registry, Session};
+use rlhf_experiment::{Display, Interrupts, Locator, Quiet, Registry, Session};
 use std::process::ExitCode;
+use tracing::Level;
 
 /// Raised by a file that may not grow further; nobody looks at it.
 #[cfg(unix)]
@@ -33,8 +34,9 @@ fn run() -> anyhow::Result<ExitCode> {
     signal_hook::flag::register(signal_hook::consts::SIGXFSZ, &FULL)?;
     match args::Cli::try_parse() {
         Ok(cli) => {
-            telemetry::listen(tracing::Level::INFO);
-            commands::run(&session(), &cli).map(|()| ExitCode::SUCCESS)
+            let level = cli.loudness.level();
+            telemetry::listen(level);
+            commands::run(&session(level), &cli).map(|()| ExitCode::SUCCESS)
         }
         Err(help) if !help.use_stderr() => {
             output::printed(|| help.print()).map(|()| ExitCode::SUCCESS)
@@ -46,13 +48,19 @@ fn run() -> anyhow::Result<ExitCode> {
     }
 }
 
-/// What the commands share: what is built in, the hub as environment variables say, and bars on stderr.
+/// What the commands share: what is built in, the hub as environment variables say, and bars on stderr where
+/// more than warnings is shown.
 #[expect(clippy::disallowed_methods, reason = "this is the command line")]
-fn session() -> Session {
+fn session(level: Level) -> Session {
+    let display: Box<dyn Display> = if level < Level::INFO {
+        Box::new(Quiet)
+    } else {
+        Box::new(Bars)
+    };
     Session {
         registry: Registry::default(),
         locator: Locator::new(|name| std::env::var(name).ok()),
         interrupts: Interrupts::new(),
-        display: Box::new(Bars),
+        display,
     }
 }

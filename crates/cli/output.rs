@@ -21,6 +21,11 @@ pub(crate) fn log(line: impl fmt::Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
+/// A sentence for the user, as one of those that runs say.
+pub(crate) fn note(line: impl fmt::Display) {
+    tracing::info!("{line}");
+}
+
 /// One line to stdout.
 ///
 /// # Errors

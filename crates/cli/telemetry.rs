@@ -3,6 +3,7 @@
 use crate::output::log;
 use crate::progress::{Busy, Download, Phase};
 use std::fmt::{self, Write};
+use std::time::Instant;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
@@ -25,7 +26,8 @@ struct Terminal {
 
 /// What is drawn for a span.
 enum Drawn {
-    Busy(#[allow(dead_code)] Busy),
+    /// What it is, since when where that is to be said, and who says that it goes on.
+    Busy(String, Option<Instant>, #[allow(dead_code)] Busy),
     Phase(Phase),
     Download(Download),
 }
@@ -54,7 +56,10 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Terminal {
         let mut of = Fields::default();
         attributes.record(&mut of);
         let drawn = match attributes.metadata().name() {
-            "busy" => Drawn::Busy(Busy::new(of.work)),
+            "busy" => {
+                let began = (self.least >= Level::DEBUG).then(Instant::now);
+                Drawn::Busy(of.work.clone(), began, Busy::new(of.work))
+            }
             "phase" => Drawn::Phase(Phase::new(&of.name, &of.unit, of.total, of.done)),
             "download" => {
                 Drawn::Download(Download::new(&of.repository, &of.file, of.total, of.done))
@@ -75,13 +80,19 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Terminal {
         match span.extensions_mut().get_mut() {
             Some(Drawn::Phase(phase)) => phase.reach(of.done),
             Some(Drawn::Download(download)) => download.reach(of.done),
-            Some(Drawn::Busy(_)) | None => {}
+            Some(Drawn::Busy(..)) | None => {}
         }
     }
 
     fn on_close(&self, id: Id, context: Context<'_, S>) {
         if let Some(span) = context.span(&id) {
-            span.extensions_mut().remove::<Drawn>();
+            let drawn = span.extensions_mut().remove::<Drawn>();
+            if let Some(Drawn::Busy(work, Some(began), _)) = drawn {
+                log(format_args!(
+                    "{work}: {:.2} s",
+                    began.elapsed().as_secs_f64()
+                ));
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a user writes to say what is rewarded.
 
 use crate::Registered;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,12 @@ pub struct Weighted {
 
 /// A rule that scores a response. Units: of the reward.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(
+    remote = "Self",
+    tag = "kind",
+    rename_all = "kebab-case",
+    deny_unknown_fields
+)]
 pub enum Rule {
     /// The share of one token among the response's tokens, the EOS not counted: in [0, 1].
     TokenShare {
@@ -138,8 +143,24 @@ pub enum Rule {
         rule: Box<Self>,
     },
     /// A reward that a program of one's own registered.
-    #[serde(untagged, skip_deserializing)]
+    #[serde(skip)]
     Registered(Registered),
+}
+
+impl Serialize for Rule {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Registered(registered) => registered.serialize(to),
+            rule => Self::serialize(rule, to),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Rule {
+    /// A registered kind is read by who registered it.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Self::deserialize(from)
+    }
 }
 
 /// What it is when a program or an endpoint answers `null` instead of a score.

@@ -2,7 +2,7 @@
 
 use crate::args::EvalArgs;
 use crate::commands::exact;
-use crate::output::{log, print};
+use crate::output::{note, print};
 use anyhow::{Context, Result};
 use rlhf_experiment::{Instead, Judge, Session};
 use rlhf_journal::{FrontierPoint, write_atomic};
@@ -39,7 +39,7 @@ pub(crate) fn picture(session: &Session, run: &Path) -> Result<()> {
     let runs = [run.to_path_buf()];
     let points = Judge::new(session, &runs, &Instead::default())?.points(&runs)?;
     write(run, &points)?;
-    log(rlhf_report::table(&points).trim_end());
+    note(rlhf_report::table(&points).trim_end());
     Ok(())
 }
 
@@ -52,6 +52,6 @@ fn write(folder: &Path, points: &[FrontierPoint]) -> Result<()> {
     write_atomic(&folder.join("frontier.jsonl"), lines.as_bytes())?;
     let picture = folder.join("kl_reward.svg");
     write_atomic(&picture, rlhf_report::kl_reward_svg(points).as_bytes())?;
-    log(picture.display());
+    note(picture.display());
     Ok(())
 }

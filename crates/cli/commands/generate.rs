@@ -1,7 +1,7 @@
 //! `rlhf generate`: draw responses.
 
 use crate::args::GenerateArgs;
-use crate::output::{log, print};
+use crate::output::{note, print};
 use anyhow::{Result, anyhow};
 use rlhf_data::{Fields, Limits, Row};
 use rlhf_experiment::{BackendName, Session, Usage, Vocabulary, backend, rows};
@@ -82,8 +82,8 @@ fn prompts(
     };
     let mut reader = vocabulary.reader(limits, Fields::default());
     let prompts = reader.prompts(&rows)?;
-    for note in reader.notes.sentences() {
-        log(note);
+    for sentence in reader.notes.sentences() {
+        note(sentence);
     }
     Ok(prompts)
 }

@@ -1,7 +1,7 @@
 //! `rlhf model`: look at a checkpoint, fetch one, or make one.
 
 use crate::args::ModelCommand;
-use crate::output::{log, print};
+use crate::output::{note, print};
 use anyhow::{Result, anyhow};
 use rlhf_experiment::{Session, Usage, Vocabulary};
 use rlhf_lm::Summary;
@@ -38,7 +38,7 @@ pub(crate) fn run(session: &Session, command: &ModelCommand) -> Result<()> {
             }
             rlhf_lm::init(config, *seed, out)?;
             let parameters = rlhf_lm::inspect(out)?.parameters;
-            log(format_args!(
+            note(format_args!(
                 "{}: {parameters} random parameters",
                 out.display()
             ));

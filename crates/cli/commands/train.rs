@@ -3,7 +3,7 @@
 use crate::args::TrainArgs;
 use crate::commands::eval;
 use crate::interrupt;
-use crate::output::{log, print};
+use crate::output::{note, print};
 use anyhow::{Context, Result, anyhow};
 use rlhf_experiment::{
     Changes, Config, Interrupted, Layers, Lines, Missing, Session, Usage, check_beta, json, plan,
@@ -61,7 +61,7 @@ pub(crate) fn run(session: &Session, args: &TrainArgs) -> Result<()> {
     let claim = claim(args, objective, existing)?;
     let folder = claim.folder().to_path_buf();
     let mut journal = claim.create()?;
-    log(format_args!("run folder {}", folder.display()));
+    note(format_args!("run folder {}", folder.display()));
     let (settled, prepared) = match &world {
         None => (settled, prepared),
         Some(world) => {
@@ -126,7 +126,7 @@ fn dry_run(args: &TrainArgs, mut lines: Lines, folder: &Path) -> Result<()> {
         return print(json(&lines));
     }
     say(&lines);
-    log("dry run: nothing was trained and nothing written");
+    note("dry run: nothing was trained and nothing written");
     Ok(())
 }
 
@@ -141,7 +141,7 @@ fn finish(args: &TrainArgs, folder: &Path, ended: Ended) -> Result<()> {
         let steps = rows.len();
         print(object!({"run": folder, "model": model, "steps": steps, "metrics": last.values}))
     } else {
-        log(format_args!("run folder {}", folder.display()));
+        note(format_args!("run folder {}", folder.display()));
         print(model.display())
     }
 }

@@ -1,7 +1,7 @@
 //! How tokens a second and memory grow, one thing varied at a time.
 
 use crate::args::BenchArgs;
-use crate::output::{log, print};
+use crate::output::{note, print};
 use anyhow::{Context, Result, ensure};
 use rlhf_bench::Machine;
 use rlhf_journal::write_atomic;
@@ -39,7 +39,7 @@ pub(super) fn run(args: &BenchArgs, picture: &Path) -> Result<()> {
     let threads = rayon::current_num_threads();
     for workload in WORKLOADS {
         let mut measure = |against: &str, value: Option<usize>, changes: &[(&str, String)]| {
-            log(format_args!("{workload}, {against} {changes:?}"));
+            note(format_args!("{workload}, {against} {changes:?}"));
             let line = one(args, workload, changes)?;
             lines.push(point(against, value, line)?);
             anyhow::Ok(())
