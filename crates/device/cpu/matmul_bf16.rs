@@ -8,7 +8,7 @@ use super::precision::bf16_round;
 use super::simd::{Isa, isa};
 use super::widened::{self, Layout};
 use super::{Buffer, Numbers};
-use crate::{Precision, Write};
+use crate::Write;
 use std::cell::RefCell;
 
 thread_local! {
@@ -25,7 +25,7 @@ fn multiply_on(isa: Isa, c: &mut [f32], into: Write, scale: f32, a: View<'_>, b:
     match isa {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Bf16 => {
-            super::tiles::multiply(Precision::Bf16, c, into, scale, a, b);
+            super::tiles::multiply(crate::Precision::Bf16, c, into, scale, a, b);
         }
         _ => {
             // Taken, not borrowed: while this thread waits for others it may begin another product.
