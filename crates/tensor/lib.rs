@@ -17,6 +17,8 @@
 //! parameters.adamw_step(&AdamW::default(), 1e-3, 1.0 / norm.max(1.0));
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod error;
 mod parameters;
 mod rng;
