@@ -5,12 +5,11 @@ use crate::prior_fit::fit_folders;
 use anyhow::{Result, bail};
 use rlhf_hub::checkpoint_files;
 use rlhf_journal::{Input, InputFile, Stamp};
+use rlhf_policy::Role;
 use std::path::{Path, PathBuf};
 
 /// What the files of programs that score are called: the second is `reward.program[1]`.
 const PROGRAM: &str = "reward.program";
-/// Where a separate critic is in a checkpoint of ours.
-const CRITIC: &str = "critic";
 
 /// Every file that a run of these settings reads, before it does: `stored` are the settings as the run
 /// folder has them, `local` the same with all paths on this machine. A checkpoint is its weights, its
@@ -112,8 +111,13 @@ fn names(config: &Config, key: &str, at: &Path) -> Vec<Option<String>> {
             data_names(at, config.data.split.as_deref())
         }
         _ => {
-            let critic = checkpoint_files(&at.join(CRITIC)).into_iter();
-            let critic = critic.map(|name| format!("{CRITIC}/{name}"));
+            let folder = Role::Critic.folder(at);
+            let beside = |name| {
+                let path = folder.join(name);
+                let path = path.strip_prefix(at).unwrap_or(&path);
+                path.to_string_lossy().into_owned()
+            };
+            let critic = checkpoint_files(&folder).into_iter().map(beside);
             let own = checkpoint_files(at).into_iter();
             own.chain(critic).map(Some).collect()
         }

@@ -5,7 +5,7 @@ mod merge;
 
 use crate::catalog::Catalog;
 use crate::config::{Config, NoPrior, Sections};
-use crate::method::{Objective, SettingsError};
+use crate::method::{Objective, SettingsError, key_of};
 
 use anyhow::{Context, Result, anyhow, bail};
 use explain::broken;
@@ -173,8 +173,7 @@ impl Layers {
     }
 
     fn explained(&self, error: &SettingsError, prefix: &str) -> anyhow::Error {
-        let path = error.path().to_string();
-        let path = if path == "." { String::new() } else { path };
+        let path = key_of(error);
         let separator = if prefix.is_empty() || path.is_empty() {
             ""
         } else {

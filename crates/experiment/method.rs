@@ -12,6 +12,12 @@ use std::sync::Arc;
 /// An error of settings, with the path of its key.
 pub(crate) type SettingsError = serde_path_to_error::Error<toml::de::Error>;
 
+/// The key that an error of settings is about; empty where it is about the whole table.
+pub(crate) fn key_of(error: &SettingsError) -> String {
+    let path = error.path().to_string();
+    if path == "." { String::new() } else { path }
+}
+
 /// What a method says about itself whatever its settings are: the constants of
 /// [`MethodSpec`](rlhf_train::MethodSpec).
 #[derive(Debug, Clone)]

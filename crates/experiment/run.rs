@@ -34,11 +34,8 @@ pub use data::{OfflineData, OpenData};
 pub struct RunContext<'a> {
     pub(crate) config: Config,
     pub(crate) vocabulary: Vocabulary,
-    pub(crate) journal: &'a mut Journal,
     pub(crate) record: &'a Record,
-    pub(crate) state: State,
-    pub(crate) interrupts: &'a Interrupts,
-    pub(crate) display: &'a dyn Display,
+    pub(crate) around: Around<'a>,
 }
 
 impl RunContext<'_> {
@@ -50,7 +47,7 @@ impl RunContext<'_> {
 
     /// Runs a method that learns from the policy's own samples.
     pub(crate) fn online<M: Method>(
-        self,
+        mut self,
         mut parts: Parts<Corpus>,
         policy: &mut Networks,
         mut method: M,
@@ -73,14 +70,7 @@ impl RunContext<'_> {
             prompts: &mut parts.train,
             decode: &decode,
         };
-        let around = Around {
-            config,
-            journal: self.journal,
-            state: self.state.clone(),
-            interrupts: self.interrupts,
-            display: self.display,
-        };
-        let ended = around.run(iterations, |run| {
+        let ended = self.around.run(config, iterations, |run| {
             Ok(online(
                 policy,
                 &mut objective,
@@ -150,16 +140,16 @@ impl RunContext<'_> {
             let _busy = busy("measuring the margins of what was held out");
             let margins = batch.margins(model, self.config.train.tokens_per_batch)?;
             let found = held_out::calibration(&margins, batch.labels());
-            self.journal.calibration(&found)?;
+            self.around.journal.calibration(&found)?;
             let right = found.accuracy();
             accuracy = Some(held_out::accuracy(right, batch.sequences().prompts()));
         }
-        let folder = self.journal.folder().join("final");
+        let folder = self.around.journal.folder().join("final");
         let gain =
             reward_model::normalize(&self.config, &self.vocabulary, prompts, (&folder, labels))?;
         for doubt in reward_model::doubts(accuracy.as_ref(), gain, labels) {
             warn(&doubt);
-            self.journal.warning(steps, &doubt)?;
+            self.around.journal.warning(steps, &doubt)?;
         }
         Ok(())
     }
@@ -172,14 +162,7 @@ impl RunContext<'_> {
         held_out: Option<L::Batch>,
     ) -> Result<Ended> {
         let config = &self.config;
-        let around = Around {
-            config,
-            journal: self.journal,
-            state: self.state.clone(),
-            interrupts: self.interrupts,
-            display: self.display,
-        };
-        let ended = around.run(source.steps(), |run| {
+        let ended = self.around.run(config, source.steps(), |run| {
             Ok(offline(
                 networks,
                 learner,
@@ -193,7 +176,8 @@ impl RunContext<'_> {
             let sequences = learner.sequences(&batch);
             let (items, prompts) = (sequences.len() / learner.group(), sequences.prompts());
             let stats = evaluate(networks, learner, &batch, config.train.tokens_per_batch)?;
-            self.journal
+            self.around
+                .journal
                 .held_out(&held_out::numbers(&stats, items, prompts))?;
         }
         Ok(ended)
@@ -211,7 +195,7 @@ impl RunContext<'_> {
             penalty,
             &models,
             self.config(),
-            (self.journal.folder(), self.interrupts),
+            (self.around.journal.folder(), self.around.interrupts),
         )
     }
 
@@ -234,28 +218,30 @@ impl RunContext<'_> {
 }
 
 /// What is around a loop: progress, checkpoints, and how it is interrupted.
-struct Around<'a> {
-    config: &'a Config,
-    journal: &'a mut Journal,
-    state: State,
-    interrupts: &'a Interrupts,
-    display: &'a dyn Display,
+pub(crate) struct Around<'a> {
+    pub(crate) journal: &'a mut Journal,
+    pub(crate) state: State,
+    pub(crate) interrupts: &'a Interrupts,
+    pub(crate) display: &'a dyn Display,
 }
 
 impl Around<'_> {
     /// Hands a loop of so many steps what is around it.
-    fn run(self, steps: usize, work: impl FnOnce(&mut Run<'_>) -> Result<Ended>) -> Result<Ended> {
+    fn run(
+        &mut self,
+        config: &Config,
+        steps: usize,
+        work: impl FnOnce(&mut Run<'_>) -> Result<Ended>,
+    ) -> Result<Ended> {
         let running = self.interrupts.begin();
         let start = self.state.clone();
-        let mut observer = self
-            .display
-            .begin(&self.config.objective, steps, start.step);
+        let mut observer = self.display.begin(&config.objective, steps, start.step);
         let ended = work(&mut Run {
             journal: self.journal,
             observer: &mut *observer,
             interrupt: running.interrupt(),
             start,
-            save_every: Some(steps.div_ceil(self.config.train.checkpoints).max(1)),
+            save_every: Some(steps.div_ceil(config.train.checkpoints).max(1)),
         });
         drop(observer);
         match (running.end(), ended) {

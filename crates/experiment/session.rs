@@ -15,7 +15,7 @@ use crate::progress::{Display, Quiet};
 use crate::record::{Record, check};
 use crate::registry::Registry;
 use crate::resolve::{Locator, Settled};
-use crate::run::RunContext;
+use crate::run::{Around, RunContext};
 use crate::small_world;
 use crate::stored::{check_paths, settled_of, stored_in};
 use anyhow::{Context, Result};
@@ -265,11 +265,13 @@ impl Session {
         let context = RunContext {
             config: config.clone(),
             vocabulary,
-            journal,
             record: &record,
-            state,
-            interrupts: &self.interrupts,
-            display: &*self.display,
+            around: Around {
+                journal,
+                state,
+                interrupts: &self.interrupts,
+                display: &*self.display,
+            },
         };
         let ended = self.registry.run(parts, context, &mut networks)?;
         Ok((config, ended))

@@ -54,8 +54,7 @@ fn offline(config: &Config, train: &Corpus, (size, count): (StepSize, usize)) ->
         StepSize::Items(size, item) => (size, item),
         StepSize::BatchPairs => (config.train.batch_pairs.unwrap_or(1), "pair"),
         StepSize::Tokens(most) => {
-            let costs: Vec<usize> = (0..train.count()).map(|item| train.cost(item)).collect();
-            let steps = Epochs::new(&costs, most, epochs, config.train.seed).steps();
+            let steps = Epochs::by_tokens(train, most, epochs, config.train.seed).steps();
             let (epochs, steps) = (some(epochs, "epoch"), some(steps, "step"));
             return format!("{epochs} in batches of at most {most} tokens: {steps}");
         }

@@ -31,19 +31,16 @@ pub(crate) fn passes(
     epochs: usize,
     seed: u64,
 ) -> Result<Epochs> {
-    let (costs, limit) = match per_step {
-        PerStep::Sequences(limit) => (vec![1; items.count()], limit),
-        PerStep::Tokens(limit) => {
-            let costs = (0..items.count()).map(|item| items.cost(item));
-            (costs.collect(), limit)
-        }
-    };
+    let (PerStep::Sequences(limit) | PerStep::Tokens(limit)) = per_step;
     if limit == 0 || epochs == 0 {
         return Err(Error::Unsupported(
             "[method] per_step and the number of epochs must be at least 1".into(),
         ));
     }
-    Ok(Epochs::new(&costs, limit, epochs, seed))
+    Ok(match per_step {
+        PerStep::Sequences(_) => Epochs::new(&vec![1; items.count()], limit, epochs, seed),
+        PerStep::Tokens(_) => Epochs::by_tokens(items, limit, epochs, seed),
+    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The order in which a fixed data set is gone through.
 
+use rlhf_objective::Items;
 use rlhf_tensor::{Rng, Stream};
 use std::collections::{HashSet, VecDeque};
 
@@ -61,6 +62,13 @@ impl Epochs {
             all.last = (*last as f64 / usual).min(1.0);
         }
         all
+    }
+
+    /// The same over `items`, each of which costs the tokens that a network reads for it.
+    #[must_use]
+    pub fn by_tokens(items: &dyn Items, limit: usize, epochs: usize, seed: u64) -> Self {
+        let costs: Vec<usize> = (0..items.count()).map(|item| items.cost(item)).collect();
+        Self::new(&costs, limit, epochs, seed)
     }
 
     /// `steps` batches of exactly `size` of `count` items, pass after pass without an end. Where there

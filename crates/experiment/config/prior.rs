@@ -1,6 +1,6 @@
 //! The prior as it stands in settings, and the table of its kinds.
 
-use crate::method::SettingsError;
+use crate::method::{SettingsError, key_of};
 use rlhf_prior::{Fit, PathTo, PriorContext, PriorKind, PriorKinds, PriorPlan};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
@@ -142,10 +142,8 @@ impl Priors {
             parts.push((*key, part));
         }
         let settings = entry.completed(settings).map_err(|error| {
-            let path = error.path().to_string();
-            let path = if path == "." { String::new() } else { path };
             at(
-                &path,
+                &key_of(&error),
                 self.meant_for_another(&kind, error.inner().message()),
             )
         })?;

@@ -20,9 +20,10 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
 
 fn one(args: &BenchArgs, workload: Workload) -> Result<()> {
     let speed = measure(workload, &args.settings())?;
-    match args.json {
-        true => print(serde_json::to_string(&speed)?),
-        false => print(sentence(&speed)),
+    if args.json {
+        print(serde_json::to_string(&speed)?)
+    } else {
+        print(sentence(&speed))
     }
 }
 
