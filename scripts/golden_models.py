@@ -21,6 +21,8 @@ model.safetensors and golden.json, with
                      log-probs, and by how many nats each leads
   scores, weights    of reward models instead of all these: one score a prompt with its response; gradients are those
                      of the sum of scores times weights
+
+A gradient's sum and scalar product may cancel to nothing: hold them to a tolerance relative to the norm, not to themselves.
 """
 
 import argparse
@@ -226,7 +228,7 @@ def of_rewards(model):
     return {
         "scores": golden["scores"].tolist(),
         "weights": weights.tolist(),
-        "gradients": gradients(dict(model.named_parameters())),
+        "gradients": gradients({name: p for name, p in model.named_parameters() if p.requires_grad}),
     }
 
 
