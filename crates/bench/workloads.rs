@@ -7,7 +7,7 @@ use crate::timed::Timed;
 use anyhow::Result;
 use rlhf_experiment::{Critic, Session};
 use rlhf_lm::OutputHeads;
-use rlhf_objective::{Beta, Finish, KlPenalty, Pairs, Prompt, Response, Sequences, Want};
+use rlhf_objective::{Beta, Finish, KlPenalty, OutputSpec, Pairs, Prompt, Response, Sequences};
 use rlhf_policy::{Draw, Sampling, sample};
 use rlhf_tensor::{Rng, Storage, Stream};
 use serde_json::{Value, json};
@@ -163,7 +163,7 @@ fn score(size: &Size, asked: &Settings) -> Result<Measured> {
     let mut model = size.load(Storage::Frozen, OutputHeads::Language)?;
     let sequences = random(&batch, size.shape.vocab)?;
     let times = repeat(asked.repeats, || {
-        model.read(&sequences, Want::SCORE)?;
+        model.forward(&sequences, OutputSpec::SCORE)?;
         Ok(BTreeMap::new())
     })?;
     Ok(Measured {

@@ -1,8 +1,8 @@
 //! What is said about the losses on preferences: what each assumes and where it rests.
 
 use crate::{
-    Batch, Config, DivergenceName, Dpo, Kto, KtoConfig, LossName, OpinionSource, Opinions, Optimum,
-    PairSource,
+    Batch, Config, DivergenceName, Dpo, Kto, KtoConfig, LossName, Optimum, PairSource,
+    UnpairedPreferences, UnpairedSource,
 };
 use rlhf_objective::{Error, PairsWithPrior, Result};
 use rlhf_train::{
@@ -157,20 +157,24 @@ impl MethodSpec for KtoSpec {
 }
 
 impl OfflineSpec for KtoSpec {
-    type Data = Opinions;
-    type HeldOut = Opinions;
+    type Data = UnpairedPreferences;
+    type HeldOut = UnpairedPreferences;
     type Learner = Kto;
-    type Source = OpinionSource;
+    type Source = UnpairedSource;
 
     fn learner(settings: &KtoConfig) -> Result<Kto> {
         Kto::new(settings)
     }
 
-    fn source(settings: &KtoConfig, data: Opinions, passes: &DataPasses) -> Result<OpinionSource> {
-        OpinionSource::new(data, settings.answers_per_step, passes.epochs, passes.seed)
+    fn source(
+        settings: &KtoConfig,
+        data: UnpairedPreferences,
+        passes: &DataPasses,
+    ) -> Result<UnpairedSource> {
+        UnpairedSource::new(data, settings.answers_per_step, passes.epochs, passes.seed)
     }
 
-    fn held_out(_: &KtoConfig, data: Opinions) -> Result<Opinions> {
+    fn held_out(_: &KtoConfig, data: UnpairedPreferences) -> Result<UnpairedPreferences> {
         Ok(data)
     }
 

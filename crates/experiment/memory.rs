@@ -5,7 +5,7 @@ use crate::method::Step;
 use crate::networks::model_path;
 use crate::prior::frozen_folders;
 use anyhow::Result;
-use rlhf_lm::{Recompute, Summary, inspect};
+use rlhf_lm::{ActivationCheckpointing, Summary, inspect};
 use rlhf_objective::Purpose;
 use rlhf_train::StepSize;
 
@@ -49,7 +49,7 @@ pub(crate) fn estimate(config: &Config, item: PerItem) -> Result<String> {
     };
     let trained = networks * model.memory.trainable;
     let mut activations =
-        networks * model.read_bytes(tokens, rows, (Purpose::Train, config.train.recompute));
+        networks * model.forward_bytes(tokens, rows, (Purpose::Train, config.train.recompute));
     let mut frozen = 0;
     if online {
         for folder in frozen_folders(config)? {
@@ -58,7 +58,11 @@ pub(crate) fn estimate(config: &Config, item: PerItem) -> Result<String> {
                 DtypeName::F32 => other.memory.frozen,
                 DtypeName::Bf16 => other.memory.frozen_bf16,
             };
-            activations += other.read_bytes(tokens, rows, (Purpose::Score, Recompute::None));
+            activations += other.forward_bytes(
+                tokens,
+                rows,
+                (Purpose::Score, ActivationCheckpointing::None),
+            );
         }
     }
     let sampling = match online {

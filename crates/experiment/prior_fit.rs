@@ -9,7 +9,7 @@ use crate::steps;
 use crate::vocabulary::Vocabulary;
 use crate::words::nothing_left;
 use anyhow::{Context, Result};
-use rlhf_objective::Items;
+use rlhf_objective::Dataset;
 use rlhf_prior::Fit;
 use rlhf_sft::SftSpec;
 use rlhf_train::PriorUse;

@@ -3,12 +3,12 @@
 use crate::config::Config;
 use crate::method::Step;
 use anyhow::Result;
-use rlhf_data::Corpus;
-use rlhf_objective::Items;
+use rlhf_data::StreamingDataset;
+use rlhf_objective::Dataset;
 use rlhf_train::{Epochs, LearnsFrom, StepSize, Updates};
 
 /// The steps of a run on this data.
-pub(crate) fn describe(config: &Config, train: &Corpus) -> Result<String> {
+pub(crate) fn describe(config: &Config, train: &StreamingDataset) -> Result<String> {
     let count = items(config, train);
     match config.method.configured().step() {
         Step::OfIteration(updates) => Ok(online(config, updates, count)),
@@ -17,7 +17,7 @@ pub(crate) fn describe(config: &Config, train: &Corpus) -> Result<String> {
 }
 
 /// How many items a method takes its batches from: a pair is one, but two answers.
-pub(crate) fn items(config: &Config, corpus: &Corpus) -> usize {
+pub(crate) fn items(config: &Config, corpus: &StreamingDataset) -> usize {
     match config.method.facts().learns_from {
         LearnsFrom::UnpairedPreferences => corpus.responses(),
         LearnsFrom::Samples | LearnsFrom::Pairs | LearnsFrom::Demonstrations => corpus.count(),
@@ -48,7 +48,7 @@ fn online(config: &Config, updates: Updates, prompts: usize) -> String {
     words
 }
 
-fn offline(config: &Config, train: &Corpus, (size, count): (StepSize, usize)) -> String {
+fn offline(config: &Config, train: &StreamingDataset, (size, count): (StepSize, usize)) -> String {
     let epochs = config.train.epochs.unwrap_or(1);
     let (size, item) = match size {
         StepSize::Items(size, item) => (size, item),

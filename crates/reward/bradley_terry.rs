@@ -1,6 +1,8 @@
 //! The loss of a reward model: preferences as draws of Bradley and Terry's (1952) model.
 
-use rlhf_objective::{Error, Items, Network, Outputs, Pairs, Result, Sequences, Want, log_sigmoid};
+use rlhf_objective::{
+    Dataset, Error, Network, OutputSpec, Outputs, Pairs, Result, Sequences, log_sigmoid,
+};
 use rlhf_tensor::{Device, Tensor};
 use rlhf_train::{Epochs, Learner, Loss, Role, Source, Stats};
 use serde::{Deserialize, Serialize};
@@ -140,7 +142,7 @@ impl PairBatch {
         let mut margins = Vec::with_capacity(self.pairs.len());
         for range in sequences.micro_batches(tokens, 2) {
             let part = sequences.select(&range.collect::<Vec<_>>());
-            let scores = network.read(&part, Want::SCORE)?.scores;
+            let scores = network.forward(&part, OutputSpec::SCORE)?.scores;
             let scores = scores.ok_or_else(no_scores)?.to_vec()?;
             margins.extend(scores.chunks_exact(2).map(|pair| pair[0] - pair[1]));
         }
@@ -166,7 +168,7 @@ impl PairBatch {
 
 /// All pairs, batch by batch, in a seeded order for each pass.
 pub struct PairSource {
-    all: Box<dyn Items>,
+    all: Box<dyn Dataset>,
     config: BradleyTerryConfig,
     epochs: Epochs,
 }
@@ -178,7 +180,7 @@ impl PairSource {
     /// # Errors
     /// If there is no pair, or `per_step` or `epochs` is zero.
     pub fn new(
-        all: Box<dyn Items>,
+        all: Box<dyn Dataset>,
         config: &BradleyTerryConfig,
         per_step: usize,
         epochs: usize,

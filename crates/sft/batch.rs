@@ -1,7 +1,7 @@
 //! Demonstrations as batches.
 
 use crate::config::passes;
-use rlhf_objective::{Error, Items, PerStep, Result, Sequences};
+use rlhf_objective::{Dataset, Error, PerStep, Result, Sequences};
 use rlhf_train::{Epochs, Source};
 
 /// Responses to learn, with the weight each of their tokens has in the loss.
@@ -37,7 +37,7 @@ impl Batch {
 
 /// All demonstrations, batch by batch, in a seeded order for each pass.
 pub struct DemonstrationSource {
-    all: Box<dyn Items>,
+    all: Box<dyn Dataset>,
     epochs: Epochs,
 }
 
@@ -47,7 +47,7 @@ impl DemonstrationSource {
     ///
     /// # Errors
     /// If there is no item, or `per_step` or `epochs` is zero.
-    pub fn new(all: Box<dyn Items>, per_step: PerStep, epochs: usize, seed: u64) -> Result<Self> {
+    pub fn new(all: Box<dyn Dataset>, per_step: PerStep, epochs: usize, seed: u64) -> Result<Self> {
         if all.count() == 0 {
             return Err(Error::Empty("there are no demonstrations".into()));
         }

@@ -1,6 +1,6 @@
 //! The settings of supervised fine-tuning.
 
-use rlhf_objective::{Error, Items, PerStep, Result};
+use rlhf_objective::{Dataset, Error, PerStep, Result};
 use rlhf_train::Epochs;
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +27,7 @@ impl Default for Config {
 /// If the size or `epochs` is zero.
 pub(crate) fn passes(
     per_step: PerStep,
-    items: &dyn Items,
+    items: &dyn Dataset,
     epochs: usize,
     seed: u64,
 ) -> Result<Epochs> {

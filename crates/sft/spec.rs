@@ -1,7 +1,7 @@
 //! What is said about supervised fine-tuning.
 
 use crate::{Batch, Config, DemonstrationSource, PerStep, Sft};
-use rlhf_objective::{Error, Items, Result, Sequences};
+use rlhf_objective::{Dataset, Error, Result, Sequences};
 use rlhf_train::{
     Aim, DataPasses, Defaults, LearnsFrom, MethodSpec, OfflineSpec, PriorUse, RunShape, StepSize,
 };
@@ -45,7 +45,7 @@ impl MethodSpec for SftSpec {
 }
 
 impl OfflineSpec for SftSpec {
-    type Data = Box<dyn Items>;
+    type Data = Box<dyn Dataset>;
     type HeldOut = Sequences;
     type Learner = Sft;
     type Source = DemonstrationSource;
@@ -56,7 +56,7 @@ impl OfflineSpec for SftSpec {
 
     fn source(
         settings: &Config,
-        data: Box<dyn Items>,
+        data: Box<dyn Dataset>,
         passes: &DataPasses,
     ) -> Result<DemonstrationSource> {
         DemonstrationSource::new(data, settings.per_step, passes.epochs, passes.seed)

@@ -66,15 +66,15 @@ mod warnings;
 #[cfg(test)]
 mod failing_tests;
 #[cfg(test)]
-mod gpt2;
-#[cfg(test)]
 mod method_state_tests;
 #[cfg(test)]
 mod off_policy_tests;
 #[cfg(test)]
 mod online_tests;
 #[cfg(test)]
-mod toy;
+mod test_networks;
+#[cfg(test)]
+mod test_world;
 
 pub use epochs::{Epochs, Passes, minibatches};
 pub use error::{Error, Result};

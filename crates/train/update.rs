@@ -48,7 +48,7 @@ pub(crate) fn update<L: Learner>(
         .sorted_micro_batches(optim.tokens_per_batch, learner.group());
     for part in parts {
         let part = learner.select(batch, &part)?;
-        let outputs = policy.read(learner.sequences(&part), learner.want())?;
+        let outputs = policy.forward(learner.sequences(&part), learner.output_spec())?;
         clock.lap("seconds/forward");
         let loss = learner.loss(&outputs, &part)?;
         let value = loss
@@ -105,7 +105,7 @@ pub(crate) fn sound<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::toy::{Likelihood, optim, weighted};
+    use crate::test_world::{Likelihood, optim, weighted};
     use rlhf_objective::Network;
     use rlhf_policy::testing::{Bigram, sequences};
     use rlhf_tensor::Storage;

@@ -5,7 +5,7 @@ use crate::catalog::Catalog;
 use crate::method::{Facts, objectives};
 use anyhow::{Result, bail, ensure};
 use rlhf_data::LossOn;
-use rlhf_lm::Recompute;
+use rlhf_lm::ActivationCheckpointing;
 use rlhf_objective::Adaptive;
 use rlhf_train::{LearnsFrom, RunShape};
 
@@ -38,7 +38,8 @@ impl Config {
             "model.adapter: not built in; remove it"
         );
         ensure!(
-            self.train.recompute == Recompute::None || self.model.backend == BackendName::Engine,
+            self.train.recompute == ActivationCheckpointing::None
+                || self.model.backend == BackendName::Engine,
             "train.recompute = \"blocks\": the plain network keeps everything; remove it, or \
              model.backend = \"plain\""
         );

@@ -7,7 +7,7 @@ use super::{
 use crate::method::Objective;
 use anyhow::{Result, anyhow};
 use rlhf_data::{Annotators, Documents, LabelValues, LossOn, OnBadRow, PairsOf};
-use rlhf_lm::Recompute;
+use rlhf_lm::ActivationCheckpointing;
 use rlhf_train::LrSchedule;
 
 impl Config {
@@ -77,7 +77,7 @@ impl Config {
                 epochs: (!online).then_some(own.epochs),
                 batch_pairs: facts.takes_batch_pairs.then_some(16),
                 tokens_per_batch: 4096,
-                recompute: Recompute::None,
+                recompute: ActivationCheckpointing::None,
                 checkpoints: 4,
                 samples: 4,
                 threads: 0,

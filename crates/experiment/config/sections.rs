@@ -1,7 +1,7 @@
 //! The sections of the settings, but for those of prior, reward and method.
 
 use rlhf_data::{Annotators, Documents, Format, LabelValues, LossOn, OnBadRow, PairsOf};
-use rlhf_lm::Recompute;
+use rlhf_lm::ActivationCheckpointing;
 use rlhf_train::LrSchedule;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -219,7 +219,7 @@ pub struct TrainSection {
     /// The most tokens that a network reads at once: memory, not mathematics.
     pub tokens_per_batch: usize,
     /// What a training read keeps.
-    pub recompute: Recompute,
+    pub recompute: ActivationCheckpointing,
     /// How many checkpoints a run writes.
     pub checkpoints: usize,
     /// How many responses of an iteration are written down.

@@ -13,12 +13,12 @@ pub(crate) struct Unit {
 
 /// The prompts that have not entered yet, in order.
 #[derive(Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct BatchScheduler {
     units: VecDeque<Unit>,
     rows: usize,
 }
 
-impl Waiting {
+impl BatchScheduler {
     /// All samples of so many prompts; more samples than rows start in several parts.
     pub(crate) fn new(prompts: usize, samples: usize, rows: usize) -> Self {
         let parts = |prompt| {
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn they_enter_in_company() {
-        let mut waiting = Waiting::new(24, 1, 16);
+        let mut waiting = BatchScheduler::new(24, 1, 16);
         assert_eq!(prompts(&waiting.enter(0)), (0..16).collect::<Vec<_>>());
         assert!(waiting.enter(16).is_empty());
         assert!(waiting.enter(13).is_empty());
@@ -76,14 +76,14 @@ mod tests {
         assert_eq!(prompts(&waiting.enter(11)), [20, 21, 22, 23]);
         assert!(waiting.enter(0).is_empty());
         // The last of all wait for nobody.
-        let mut waiting = Waiting::new(17, 1, 16);
+        let mut waiting = BatchScheduler::new(17, 1, 16);
         waiting.enter(0);
         assert_eq!(prompts(&waiting.enter(15)), [16]);
     }
 
     #[test]
     fn samples_of_a_prompt_stay_together_where_they_fit() {
-        let mut waiting = Waiting::new(2, 7, 4);
+        let mut waiting = BatchScheduler::new(2, 7, 4);
         let unit = |prompt, first, samples| Unit {
             prompt,
             first,

@@ -1,11 +1,11 @@
 //! The golden tree under other objectives and other samplers: numbers computed independently.
 
 use crate::testing::{close, exp};
-use crate::{Child, Policy, Responses, gold_tree};
+use crate::{Child, Policy, Responses, reference_tree};
 
 #[test]
 fn wrong_objectives_have_other_optima() {
-    let problem = gold_tree(0.5);
+    let problem = reference_tree(0.5);
     // A discount below 1 has another policy.
     let discounted = problem.solve_discounted(0.9).policy;
     close(
@@ -29,7 +29,7 @@ fn wrong_objectives_have_other_optima() {
 /// baseline, pays for length.
 #[test]
 fn a_mean_over_tokens_makes_responses_longer() {
-    let problem = gold_tree(0.5);
+    let problem = reference_tree(0.5);
     let tree = problem.tree();
     let mut policy = problem.prior().clone();
     for _ in 0..400 {
@@ -68,7 +68,7 @@ fn a_mean_over_tokens_makes_responses_longer() {
 /// A constant for each token is a reward for length, once responses end by themselves.
 #[test]
 fn a_constant_for_each_response_is_neutral_and_for_each_token_is_not() {
-    let problem = gold_tree(0.5);
+    let problem = reference_tree(0.5);
     let with = |more: &dyn Fn(&[u32]) -> f64| {
         let pairs = problem.rewards().iter().zip(problem.tree().responses());
         let rewards = pairs.map(|(r, y)| r + more(y)).collect();
@@ -103,7 +103,7 @@ fn preferences_say_what_rewards_do() {
         }
         total / mass
     };
-    let responses = gold_tree(0.5).responses();
+    let responses = reference_tree(0.5).responses();
     let optimum = responses.optimum(0.5);
     let pairs = optimum.log_policy.iter().zip(responses.log_prior());
     let implicit: Vec<f64> = pairs.map(|(a, b)| 0.5 * (a - b)).collect();
@@ -143,7 +143,7 @@ fn a_continuous_action_in_closed_form() {
 /// The best k tokens by the prior alone may leave out the ones that matter.
 #[test]
 fn looking_ahead_among_the_likeliest_tokens_alone_is_ruinous() {
-    let problem = gold_tree(0.5);
+    let problem = reference_tree(0.5);
     let solution = problem.solve();
     let rows: Vec<Vec<f64>> = (0..problem.tree().prefixes().len())
         .map(|node| {

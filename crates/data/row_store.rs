@@ -14,7 +14,7 @@ use std::time::SystemTime;
 /// or of another format is written once, as lines of JSON, to a temporary file (in `TMPDIR`, as large
 /// as the rows uncompressed), which is gone when the process is.
 #[derive(Debug, Default)]
-pub struct Store {
+pub struct RowStore {
     parts: Vec<Part>,
     offsets: Vec<u64>,
     lines: Vec<u32>,
@@ -45,7 +45,7 @@ enum Writing {
     Text(Ends),
 }
 
-impl Store {
+impl RowStore {
     /// Goes through all rows of a source once. `bad` sees what is wrong with a row that cannot be
     /// read, and decides whether it is left out; `visit` sees every other one.
     ///
@@ -175,7 +175,7 @@ fn first_line(bytes: &[u8]) -> &[u8] {
 
 /// Takes down where rows stand.
 struct Builder<'a> {
-    store: Store,
+    store: RowStore,
     ends: Ends,
     /// Where the rows of the file go, if they cannot be read where they stand.
     copy: Option<BufWriter<File>>,

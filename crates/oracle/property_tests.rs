@@ -1,7 +1,7 @@
 //! What must hold for every problem, on seeded random ones.
 
 use crate::testing::{SplitMix, close, exp};
-use crate::{Child, Evaluation, Policy, Problem, gold_tree};
+use crate::{Child, Evaluation, Policy, Problem, reference_tree};
 
 const PROBLEMS: usize = 200;
 
@@ -125,7 +125,7 @@ fn shifts_scales_and_sums_of_rewards() {
 fn shaped_returns_at_the_optimum_do_not_vary() {
     let mut random = SplitMix(6);
     let mut problems: Vec<Problem> = (0..50).map(|_| random.problem()).collect();
-    problems.push(gold_tree(0.5));
+    problems.push(reference_tree(0.5));
     for problem in &problems {
         let solution = problem.solve();
         let tree = problem.tree();
@@ -192,9 +192,9 @@ fn no_reward_means_no_change_and_no_support_means_never() {
 /// ∂J/∂z(s,a) = d(s)·π(a|s)·(Q − β·(log π − log p₀) − V).
 #[test]
 fn policy_gradient_against_differences() {
-    let problem = gold_tree(0.5);
+    let problem = reference_tree(0.5);
     let tree = problem.tree();
-    let policy = problem.prior().mix(&crate::gold_demonstrations(), 0.5);
+    let policy = problem.prior().mix(&crate::reference_demonstrations(), 0.5);
     let measured = problem.evaluate(&policy);
     close(measured.elbo, 0.92135426, 1e-8);
     close(measured.expected_reward, 0.94103057, 1e-8);
@@ -254,7 +254,7 @@ fn many_leaves() {
 
 #[test]
 fn children_of_the_root() {
-    let problem = gold_tree(1.0);
+    let problem = reference_tree(1.0);
     assert_eq!(problem.tree().children(0)[2], Child::Response(0));
     assert_eq!(problem.tree().children(0)[0], Child::Prefix(1));
 }

@@ -9,7 +9,7 @@ use crate::{Policy, Problem, Tree};
 /// # Panics
 /// If β is not positive.
 #[must_use]
-pub fn gold_tree(beta: f64) -> Problem {
+pub fn reference_tree(beta: f64) -> Problem {
     let tree = Tree::new(3, Some(2), 3);
     let prior = policy(&tree, |h, a| 1 + (7 * h + 3 * a) % 5);
     let score = |y: &Vec<u32>| y.iter().map(|&a| [1.0, -0.5, 0.75][a as usize]).sum();
@@ -20,7 +20,7 @@ pub fn gold_tree(beta: f64) -> Problem {
 /// Another prior on the golden tree, as if fitted to demonstrations: token a weighs
 /// 1 + (5h + 2a + 1) mod 4.
 #[must_use]
-pub fn gold_demonstrations() -> Policy {
+pub fn reference_demonstrations() -> Policy {
     policy(&Tree::new(3, Some(2), 3), |h, a| {
         1 + (5 * h + 2 * a + 1) % 4
     })
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn the_prior_has_its_rows() {
-        let problem = gold_tree(0.5);
+        let problem = reference_tree(0.5);
         for (prefix, weights) in [
             (&[][..], [3.0, 1.0, 4.0]),
             (&[0], [2.0, 5.0, 3.0]),
@@ -106,7 +106,7 @@ mod tests {
             ),
         ];
         for (beta, log_z, value, root, reward, kl, entropy, prior_gap) in rows {
-            let problem = gold_tree(beta);
+            let problem = reference_tree(beta);
             let solution = problem.solve();
             close(solution.log_z(), log_z, 1e-8);
             close(solution.value(), value, 1e-8);
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn the_prior_and_the_extremes() {
-        let problem = gold_tree(0.5);
+        let problem = reference_tree(0.5);
         let prior = problem.evaluate(problem.prior());
         close(prior.expected_reward, 0.91468705, 1e-8);
         close(prior.entropy, 1.81285516, 1e-8);
@@ -145,18 +145,18 @@ mod tests {
         assert_eq!(responses.rewards()[best], 3.0);
         close(responses.log_prior()[best].exp(), 0.02727273, 1e-8);
         // Hot, the value is the mean and half the variance over β.
-        let hot = gold_tree(1e6).solve().value();
+        let hot = reference_tree(1e6).solve().value();
         close(hot, prior.expected_reward + variance / 2e6, 1e-9);
-        let cold = gold_tree(1e-3);
+        let cold = reference_tree(1e-3);
         let solution = cold.solve();
         close(solution.value(), 2.99639813, 1e-8);
         close(cold.evaluate(&solution.policy).kl, 3.60186808, 1e-8);
-        close(gold_tree(1e6).solve().value(), 0.91468733, 1e-8);
+        close(reference_tree(1e6).solve().value(), 0.91468733, 1e-8);
     }
 
     #[test]
     fn values_at_every_prefix() {
-        let problem = gold_tree(0.5);
+        let problem = reference_tree(0.5);
         let solution = problem.solve();
         for (prefix, value) in [
             (&[0][..], 2.09263140),

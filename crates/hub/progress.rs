@@ -1,7 +1,7 @@
 //! Somebody to tell how far a download is.
 
 /// Hears of downloads.
-pub trait Watch {
+pub trait Progress {
     /// A file begins, or begins again: `done` bytes of `size` are there.
     fn begin(&mut self, file: &str, done: u64, size: Option<u64>);
     /// So many bytes of it are there now.
@@ -16,7 +16,7 @@ pub trait Watch {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 
-impl Watch for Silent {
+impl Progress for Silent {
     fn begin(&mut self, _: &str, _: u64, _: Option<u64>) {}
     fn advance(&mut self, _: u64) {}
     fn end(&mut self) {}

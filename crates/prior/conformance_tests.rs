@@ -1,7 +1,7 @@
 //! What must hold of every prior holds of ours, and of an objective with any of them.
 
 use crate::{Counting, Frozen, Mixture, Smoothed, Uniform};
-use rlhf_objective::laws::{self, Affine, Measure};
+use rlhf_objective::conformance::{self, Affine, Measure};
 use rlhf_objective::{
     Adaptive, Beta, KlPenalty, Objective, PerSeq, Prior, Result, Reward, Sequences, Start, Target,
 };
@@ -42,19 +42,19 @@ fn counting() -> Box<dyn Prior> {
 
 #[test]
 fn every_prior_keeps_the_laws() {
-    for s in [sequences(), laws::batch(VOCAB as u32)] {
+    for s in [sequences(), conformance::batch(VOCAB as u32)] {
         for mut prior in distributions() {
-            laws::prior(&mut *prior, &s, Measure::Drawable).unwrap();
+            conformance::prior(&mut *prior, &s, Measure::Drawable).unwrap();
         }
         assert!(!counting().is_normalized());
         let smoothed = Smoothed::new(counting(), VOCAB, 0.01).unwrap();
         assert!(!smoothed.is_normalized());
         let mixed = Mixture::geometric_per_token(counting(), frozen(1), 0.5).unwrap();
-        laws::prior(&mut { mixed }, &s, Measure::Distribution).unwrap();
+        conformance::prior(&mut { mixed }, &s, Measure::Distribution).unwrap();
         let mixed = Mixture::arithmetic_over_sequences(counting(), frozen(1), 0.5).unwrap();
-        laws::prior(&mut { mixed }, &s, Measure::Distribution).unwrap();
-        laws::prior(&mut *counting(), &s, Measure::Weights).unwrap();
-        let error = laws::prior(&mut *counting(), &s, Measure::Distribution).unwrap_err();
+        conformance::prior(&mut { mixed }, &s, Measure::Distribution).unwrap();
+        conformance::prior(&mut *counting(), &s, Measure::Weights).unwrap();
+        let error = conformance::prior(&mut *counting(), &s, Measure::Distribution).unwrap_err();
         assert!(error.to_string().contains("sum to 1"), "{error}");
     }
 }
@@ -102,7 +102,7 @@ fn an_objective_with_any_prior_depends_on_the_reward_over_beta_alone() {
         };
         let penalty = |beta| KlPenalty::new(prior(), Beta::Fixed(beta));
         let mut policy = Bigram::random(VOCAB, Storage::Frozen, 7);
-        let rollouts = laws::rollouts(&mut policy, &mut penalty(0.3), &sequences()).unwrap();
+        let rollouts = conformance::rollouts(&mut policy, &mut penalty(0.3), &sequences()).unwrap();
         let made = |scale: f64, shift| {
             let reward = Affine {
                 reward: Length,
@@ -111,7 +111,7 @@ fn an_objective_with_any_prior_depends_on_the_reward_over_beta_alone() {
             };
             Objective::new(Box::new(reward), penalty(0.3 * scale))
         };
-        laws::objective(made, &rollouts).unwrap();
+        conformance::objective(made, &rollouts).unwrap();
         // A price that does not go with the reward is another problem.
         let broken = |scale: f64, shift| {
             let reward = Affine {
@@ -121,7 +121,7 @@ fn an_objective_with_any_prior_depends_on_the_reward_over_beta_alone() {
             };
             Objective::new(Box::new(reward), penalty(0.3))
         };
-        assert!(laws::objective(broken, &rollouts).is_err());
+        assert!(conformance::objective(broken, &rollouts).is_err());
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) fn no_vocabulary() -> rlhf_objective::Error {
 }
 
 /// The error of a question before the first read.
-pub(crate) fn nothing_read() -> rlhf_objective::Error {
+pub(crate) fn no_forward_pass() -> rlhf_objective::Error {
     rlhf_objective::Error::Unsupported("the network has not read a batch yet".into())
 }
 

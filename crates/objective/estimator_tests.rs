@@ -2,7 +2,7 @@
 //! the gradient that each placement has.
 
 use crate::{PerToken, Result, k1, k2, k3, kl_of_rows, rao_blackwell};
-use rlhf_oracle::{Policy, Problem, Tree, gold_demonstrations, gold_tree};
+use rlhf_oracle::{Policy, Problem, Tree, reference_demonstrations, reference_tree};
 use rlhf_tensor::{Device, Tensor, Var};
 
 type Estimator = fn(&Tensor, &Tensor) -> Result<Tensor>;
@@ -133,7 +133,7 @@ struct Responses {
 
 impl Responses {
     fn new() -> Self {
-        let problem = gold_tree(0.5);
+        let problem = reference_tree(0.5);
         let (mut taken, mut offsets) = (Vec::new(), vec![0]);
         for y in problem.tree().responses() {
             for (t, &token) in y.iter().enumerate() {
@@ -265,7 +265,7 @@ fn gradient(all: &Responses, policy: &Policy, part: Part) -> Vec<Vec<f64>> {
 fn the_gradient_of_the_kl_needs_both_of_its_parts() {
     let all = Responses::new();
     let optimum = all.problem.solve().policy;
-    let mid = all.problem.prior().mix(&gold_demonstrations(), 0.5);
+    let mid = all.problem.prior().mix(&reference_demonstrations(), 0.5);
     for (policy, full) in [
         (&mid, [0.033_683_79, 0.018_994_35, -0.052_678_14]),
         (&optimum, [0.332_209_66, -0.058_825_28, -0.273_384_38]),

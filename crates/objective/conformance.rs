@@ -5,7 +5,7 @@
 //! are held to agree within [`TOLERANCE`].
 //!
 //! ```
-//! use rlhf_objective::{PerSeq, Result, Reward, Sequences, laws};
+//! use rlhf_objective::{PerSeq, Result, Reward, Sequences, conformance};
 //!
 //! /// One more for each response: it depends on what was asked before.
 //! struct Counter(f32);
@@ -17,15 +17,15 @@
 //!     }
 //! }
 //!
-//! let broken = laws::reward(&mut Counter(0.0), &laws::batch(11)).unwrap_err();
+//! let broken = conformance::reward(&mut Counter(0.0), &conformance::batch(11)).unwrap_err();
 //! assert!(broken.to_string().contains("asked twice"));
 //! ```
 
 mod compare;
 
 use crate::{
-    Finish, KlPenalty, Network, Objective, PerSeq, Prior, Prompt, Response, Result, Reward,
-    Rollouts, Scored, Sequences, Want, exact_kl, finite_scores,
+    Finish, KlPenalty, Network, Objective, OutputSpec, PerSeq, Prior, Prompt, Response, Result,
+    Reward, Rollouts, Scored, Sequences, exact_kl, finite_scores,
 };
 use compare::{
     Shown, decodes, detached, entropy_of, finite, gather, law, near, rows, same, sum_to_one,
@@ -159,8 +159,8 @@ pub fn reward(reward: &mut dyn Reward, s: &Sequences) -> Result<()> {
 /// # Errors
 /// If a law is broken, or the network fails.
 pub fn network(network: &mut dyn Network, s: &Sequences) -> Result<()> {
-    let want = Want::SCORE.with_entropy();
-    let read = network.read(s, want)?;
+    let spec = OutputSpec::SCORE.with_entropy();
+    let read = network.forward(s, spec)?;
     let (log_probs, entropy) = (read.log_probs.to_vec()?, read.entropy);
     finite("log-probs are finite", &log_probs)?;
     let whole = rows(&network.log_dist(0..s.tokens())?, s.tokens())?;
@@ -174,7 +174,8 @@ pub fn network(network: &mut dyn Network, s: &Sequences) -> Result<()> {
     let beyond = network.log_dist(0..s.tokens() + 1);
     same("a range beyond the batch is refused", true, beyond.is_err())?;
     let mut shown = Shown::default();
-    let outputs = network.read_showing(s, &mut |rows, log_dist| shown.take(rows, &log_dist))?;
+    let outputs =
+        network.forward_with_rows(s, &mut |rows, log_dist| shown.take(rows, &log_dist))?;
     near(
         "log-probs are the same where rows are shown on the way",
         &outputs.log_probs.to_vec()?,
@@ -190,7 +191,7 @@ pub fn network(network: &mut dyn Network, s: &Sequences) -> Result<()> {
     )?;
     for index in 0..s.len() {
         let alone = network
-            .read(&s.select(&[index]), want)?
+            .forward(&s.select(&[index]), spec)?
             .log_probs
             .to_vec()?;
         let law = "a response alone has the log-probs it has in a batch";
@@ -270,7 +271,7 @@ pub fn rollouts(
     penalty: &mut KlPenalty,
     s: &Sequences,
 ) -> Result<Rollouts> {
-    let read = policy.read(s, Want::SCORE.with_entropy())?;
+    let read = policy.forward(s, OutputSpec::SCORE.with_entropy())?;
     let against = exact_kl(policy, penalty.prior(), s)?;
     Ok(Rollouts {
         sequences: s.clone(),
@@ -286,7 +287,7 @@ pub fn rollouts(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Decoder, Error, LogDist, PerToken, Visit};
+    use crate::{Decoder, Error, LogDist, PerToken, RowCallback};
     use std::ops::Range;
 
     /// A prior with rows of the same numbers, and one way to be wrong.
@@ -325,7 +326,11 @@ mod tests {
             LogDist::of_log_probs(self.row.repeat(rows.len()), self.row.len())
         }
 
-        fn log_probs_showing(&mut self, s: &Sequences, each: &mut Visit<'_>) -> Result<PerToken> {
+        fn log_probs_showing(
+            &mut self,
+            s: &Sequences,
+            each: &mut RowCallback<'_>,
+        ) -> Result<PerToken> {
             let (from, extra) = self.shown;
             let rows = from..s.tokens();
             let row: Vec<f32> = self.row.iter().map(|x| x + extra).collect();

@@ -1,10 +1,10 @@
 //! Against TRL's numbers.
 
 use crate::batch::tests::pairs;
-use crate::{Batch, Config, Dpo, Kto, KtoConfig, Opinions};
+use crate::{Batch, Config, Dpo, Kto, KtoConfig, UnpairedPreferences};
 use rlhf_objective::{
-    Beta, Decoder, KlPenalty, LogDist, Network, OutputGrads, Outputs, ParameterSet, PerSeq,
-    PerToken, Prior, Result, Sequences, Want,
+    Beta, Decoder, KlPenalty, LogDist, Network, OutputGrads, OutputSpec, Outputs, ParameterSet,
+    PerSeq, PerToken, Prior, Result, Sequences,
 };
 use rlhf_train::Learner;
 use serde::Deserialize;
@@ -76,7 +76,7 @@ impl Network for Given {
     fn vocab(&self) -> usize {
         unreachable!()
     }
-    fn read(&mut self, sequences: &Sequences, _: Want) -> Result<Outputs> {
+    fn forward(&mut self, sequences: &Sequences, _: OutputSpec) -> Result<Outputs> {
         Outputs::new(sequences, self.answers(sequences), None, None)
     }
     fn log_dist(&mut self, _: Range<usize>) -> Result<LogDist<'_>> {
@@ -141,7 +141,9 @@ fn check<L: Learner>(
     let mut network = Given(case.log_probs);
     let prepared = learner.prepare(&mut network, batch, 1000).unwrap();
     let batch = prepared.as_ref().unwrap_or(batch);
-    let outputs = network.read(learner.sequences(batch), Want::TRAIN).unwrap();
+    let outputs = network
+        .forward(learner.sequences(batch), OutputSpec::TRAIN)
+        .unwrap();
     let loss = learner.loss(&outputs, batch).unwrap();
     let value = f64::from(loss.value.to_scalar::<f32>().unwrap());
     close(value, case.loss, name);
@@ -204,8 +206,8 @@ fn kto_is_that_of_trl() {
         let answers = answers.pairs.sequences().clone();
         let beta = Beta::Fixed(numbers.beta);
         let mut penalty = KlPenalty::new(Box::new(Given(prior)), beta);
-        let made = Opinions::new(answers, case.liked, &mut penalty, 64, 1000);
-        let batch = Opinions {
+        let made = UnpairedPreferences::new(answers, case.liked, &mut penalty, 64, 1000);
+        let batch = UnpairedPreferences {
             mismatched_prior: PerSeq::from_vec(case.mismatched_prior_log_probs).unwrap(),
             ..made.unwrap()
         };
@@ -222,14 +224,18 @@ fn kto_is_that_of_trl() {
 struct Known(Kto);
 
 impl Learner for Known {
-    type Batch = Opinions;
-    fn sequences<'a>(&self, batch: &'a Opinions) -> &'a Sequences {
+    type Batch = UnpairedPreferences;
+    fn sequences<'a>(&self, batch: &'a UnpairedPreferences) -> &'a Sequences {
         self.0.sequences(batch)
     }
-    fn select(&self, batch: &Opinions, responses: &[usize]) -> Result<Opinions> {
+    fn select(
+        &self,
+        batch: &UnpairedPreferences,
+        responses: &[usize],
+    ) -> Result<UnpairedPreferences> {
         self.0.select(batch, responses)
     }
-    fn loss(&self, outputs: &Outputs, batch: &Opinions) -> Result<rlhf_train::Loss> {
+    fn loss(&self, outputs: &Outputs, batch: &UnpairedPreferences) -> Result<rlhf_train::Loss> {
         self.0.loss(outputs, batch)
     }
 }

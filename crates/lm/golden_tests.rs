@@ -2,10 +2,10 @@
 
 use crate::checkpoint::Tensors;
 use crate::{
-    Backend, LoadOptions, ModelConfig, OutputHeads, Packed, Plain, Recompute, load, test_data,
-    testing,
+    ActivationCheckpointing, Backend, LoadOptions, ModelConfig, OutputHeads, Packed, Plain, load,
+    test_data, testing,
 };
-use rlhf_objective::{Finish, OutputGrads, Prompt, Response, Sequences, Want};
+use rlhf_objective::{Finish, OutputGrads, OutputSpec, Prompt, Response, Sequences};
 use rlhf_tensor::{AdamW, Parameters, Storage};
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -211,7 +211,7 @@ const BACKENDS: [Backend; 2] = [Backend::Plain, Backend::F32];
 fn trainable(backend: Backend) -> LoadOptions {
     LoadOptions {
         storage: Storage::Trainable,
-        recompute: Recompute::None,
+        recompute: ActivationCheckpointing::None,
         heads: OutputHeads::Language,
         temperature: 1.0,
         backend,
@@ -228,7 +228,9 @@ fn gradients_of_pytorch() {
     {
         let numbers = golden.numbers(model);
         let mut network = load(&golden.folder.join(model), &trainable(backend)).unwrap();
-        let outputs = network.read(&golden.sequences, Want::TRAIN).unwrap();
+        let outputs = network
+            .forward(&golden.sequences, OutputSpec::TRAIN)
+            .unwrap();
         let log_probs = outputs.log_probs.to_vec().unwrap();
         close("log_probs", &log_probs, &numbers["log_probs"], 1e-5);
         let gradients = OutputGrads {
@@ -267,7 +269,9 @@ fn ten_adamw_steps_of_pytorch() {
             .iter()
             .enumerate()
         {
-            let outputs = network.read(&golden.sequences, Want::TRAIN).unwrap();
+            let outputs = network
+                .forward(&golden.sequences, OutputSpec::TRAIN)
+                .unwrap();
             let log_probs = outputs.log_probs.to_vec().unwrap();
             let loss = -log_probs.iter().map(|x| f64::from(*x)).sum::<f64>() / n as f64;
             let expected = expected.as_f64().unwrap();

@@ -20,9 +20,9 @@ fn read(path: &Path, settings: Settings, wanted: Wanted) -> Result<Notes> {
         }
         false => Err(error),
     };
-    let store = Store::open(&source, &mut bad, &mut |_| {})?;
+    let store = RowStore::open(&source, &mut bad, &mut |_| {})?;
     let numbers: Vec<u32> = (0..store.len() as u32).collect();
-    Corpus::new(&Arc::new(Mutex::new(store)), &numbers, &mut reader, wanted)?;
+    StreamingDataset::new(&Arc::new(Mutex::new(store)), &numbers, &mut reader, wanted)?;
     Ok(reader.notes)
 }
 

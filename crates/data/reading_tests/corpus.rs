@@ -1,11 +1,11 @@
 //! A file of any size is read as one in memory.
 
 use super::*;
-use rlhf_objective::{Finish, Items, Prompt};
+use rlhf_objective::{Dataset, Finish, Prompt};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-fn corpus(path: &Path, settings: Settings, wanted: Wanted) -> Result<(Corpus, Notes)> {
+fn corpus(path: &Path, settings: Settings, wanted: Wanted) -> Result<(StreamingDataset, Notes)> {
     corpus_ahead(path, settings, wanted, u64::MAX)
 }
 
@@ -15,13 +15,13 @@ fn corpus_ahead(
     settings: Settings,
     wanted: Wanted,
     bytes: u64,
-) -> Result<(Corpus, Notes)> {
+) -> Result<(StreamingDataset, Notes)> {
     let source = Source::new(path, None, Reading::default())?;
     let mut reader = Reader::new(settings);
-    let store = Store::open(&source, &mut Err, &mut |_| {})?;
+    let store = RowStore::open(&source, &mut Err, &mut |_| {})?;
     let numbers: Vec<u32> = (0..store.len() as u32).collect();
     let store = Arc::new(Mutex::new(store));
-    let corpus = Corpus::ahead(&store, &numbers, &mut reader, wanted, bytes)?;
+    let corpus = StreamingDataset::ahead(&store, &numbers, &mut reader, wanted, bytes)?;
     Ok((corpus, reader.notes))
 }
 
@@ -132,7 +132,7 @@ fn rows_of_a_large_set_are_read_late() {
     let (_folder, mut corpus, notes) = late(&pairs, Wanted::Pairs, of(OnBadRow::Error));
     assert_eq!((corpus.count(), corpus.sampled()), (40, Some((40, 40))));
     assert_eq!((notes.identical_pairs, corpus.responses()), (8, 64));
-    let text = |corpus: &mut Corpus, items: &[usize]| {
+    let text = |corpus: &mut StreamingDataset, items: &[usize]| {
         let read = corpus.read(items).unwrap();
         let text = |prompt: &Arc<Prompt>| prompt.text.clone();
         read.prompts().iter().map(text).collect::<Vec<_>>()

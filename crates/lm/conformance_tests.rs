@@ -1,8 +1,11 @@
 //! What must hold of every network, whichever implementation computes it.
 
-use crate::{Backend, LoadOptions, Model, OutputHeads, Recompute, Restricted, init, load, testing};
+use crate::{
+    ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, Restricted, init, load,
+    testing,
+};
 use rlhf_objective::{
-    Decoder, Finish, Network, OutputGrads, Prompt, Response, Sequences, Start, Want,
+    Decoder, Finish, Network, OutputGrads, OutputSpec, Prompt, Response, Sequences, Start,
 };
 use rlhf_tensor::{Rng, Storage, Stream};
 use serde_json::{Value, json};
@@ -29,7 +32,7 @@ fn network(
     init(&path, 1, folder.path()).unwrap();
     let options = LoadOptions {
         storage: Storage::Trainable,
-        recompute: Recompute::None,
+        recompute: ActivationCheckpointing::None,
         heads,
         temperature,
         backend,
@@ -73,7 +76,7 @@ fn together_is_as_one_at_a_time() {
     let s = sequences();
     for backend in BACKENDS {
         let mut model = network(&config(), backend, OutputHeads::LanguageAndValue, 1.0);
-        let all = model.read(&s, Want::SCORE.with_entropy()).unwrap();
+        let all = model.forward(&s, OutputSpec::SCORE.with_entropy()).unwrap();
         let whole = dist(&mut *model, 0..s.tokens());
         let sizes: Vec<f32> = whole
             .chunks(VOCAB)
@@ -82,7 +85,7 @@ fn together_is_as_one_at_a_time() {
         close(&sizes, &vec![1.0; s.tokens()], 1e-5);
         for i in 0..s.len() {
             let one = model
-                .read(&s.select(&[i]), Want::SCORE.with_entropy())
+                .forward(&s.select(&[i]), OutputSpec::SCORE.with_entropy())
                 .unwrap();
             let range = all.log_probs.range(i);
             let pairs = [
@@ -108,10 +111,10 @@ fn together_is_as_one_at_a_time() {
 fn every_network_keeps_the_public_laws() {
     for backend in BACKENDS {
         let mut model = network(&config(), backend, OutputHeads::Language, 2.0);
-        rlhf_objective::laws::network(&mut *model, &sequences()).unwrap();
+        rlhf_objective::conformance::network(&mut *model, &sequences()).unwrap();
         let tokens = vec![5, 3, 8, 9, 7, 2, 4, 6];
         let mut few = Restricted::new(model, tokens).unwrap();
-        rlhf_objective::laws::network(&mut few, &sequences()).unwrap();
+        rlhf_objective::conformance::network(&mut few, &sequences()).unwrap();
     }
 }
 
@@ -122,11 +125,11 @@ fn a_restricted_network_is_renormalized() {
     let answer = |ids: &[u32]| Response::new(0, ids.to_vec(), Finish::Length);
     let s = Sequences::new(prompt.clone(), vec![answer(&[9, 2]), answer(&[2, 9, 9])]).unwrap();
     let mut model = network(&config(), Backend::F32, OutputHeads::LanguageAndValue, 1.0);
-    let plain = model.read(&s, Want::SCORE).unwrap();
+    let plain = model.forward(&s, OutputSpec::SCORE).unwrap();
     let values = plain.values.unwrap().to_vec().unwrap();
     let rows = dist(&mut *model, 0..5);
     let mut few = Restricted::new(model, vec![9, 2]).unwrap();
-    let read = few.read(&s, Want::SCORE.with_entropy()).unwrap();
+    let read = few.forward(&s, OutputSpec::SCORE.with_entropy()).unwrap();
     close(&read.values.unwrap().to_vec().unwrap(), &values, 1e-5);
     let expected: Vec<f32> = (rows.chunks(VOCAB).zip([9, 2, 2, 9, 9]))
         .map(|(row, token)| row[token] - (row[2].exp() + row[9].exp()).ln())
@@ -144,7 +147,10 @@ fn a_restricted_network_is_renormalized() {
         assert!(error.to_string().contains(expected), "{error}");
     }
     let unsaid = Sequences::new(prompt, vec![answer(&[9, 3])]).unwrap();
-    let error = few.read(&unsaid, Want::SCORE).unwrap_err().to_string();
+    let error = few
+        .forward(&unsaid, OutputSpec::SCORE)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("token 3"), "{error}");
 }
 
@@ -156,10 +162,10 @@ fn outputs_are_of_one_distribution() {
         .flat_map(|backend| [4.0, 0.5].map(|temperature| (backend, temperature)))
     {
         let mut model = network(&config(), backend, OutputHeads::Language, 1.0);
-        model.read(&s, Want::SCORE).unwrap();
+        model.forward(&s, OutputSpec::SCORE).unwrap();
         let plain = dist(&mut *model, 0..s.tokens());
         let mut model = network(&config(), backend, OutputHeads::Language, temperature);
-        let outputs = model.read(&s, Want::SCORE.with_entropy()).unwrap();
+        let outputs = model.forward(&s, OutputSpec::SCORE.with_entropy()).unwrap();
         assert!(outputs.values.is_none());
         let dist = dist(&mut *model, 0..s.tokens());
         // Logits are known up to a constant, which the normalization takes away.
@@ -241,7 +247,7 @@ fn decoding_scores_as_reading_does() {
             let prompt = vec![Prompt::from_ids(history)];
             let next = Response::new(0, vec![0], Finish::Length);
             let s = Sequences::new(prompt, vec![next]).unwrap();
-            model.read(&s, Want::SCORE).unwrap();
+            model.forward(&s, OutputSpec::SCORE).unwrap();
             close(&scores, &dist(&mut *model, 0..1), 1e-4);
         }
         let mut decoder = model.decoder().unwrap();
@@ -282,9 +288,9 @@ fn gradients_are_slopes_and_none_is_dead() {
             values: Some(weights()),
             scores: None,
         };
-        let want = Want::TRAIN.with_entropy();
+        let spec = OutputSpec::TRAIN.with_entropy();
         let loss = |model: &mut dyn Model| -> f64 {
-            let outputs = model.read(&s, want).unwrap();
+            let outputs = model.forward(&s, spec).unwrap();
             let weigh = |x: Vec<f32>, g: &Vec<f32>| -> f64 {
                 let terms = x.iter().zip(g);
                 terms.map(|(x, g)| f64::from(*x) * f64::from(*g)).sum()
@@ -344,7 +350,7 @@ fn what_cannot_be_answered_is_refused() {
         let mut critic = network(&config(), backend, OutputHeads::Value, 1.0);
         assert!(critic.log_dist(0..1).is_err());
         assert!(critic.backward(&OutputGrads::default()).is_err());
-        let outputs = critic.read(&sequences(), Want::SCORE).unwrap();
+        let outputs = critic.forward(&sequences(), OutputSpec::SCORE).unwrap();
         let zeros = vec![0.0; sequences().tokens()];
         assert_eq!(outputs.log_probs.to_vec().unwrap(), zeros);
         assert!(critic.log_dist(0..1).is_err());
@@ -354,12 +360,12 @@ fn what_cannot_be_answered_is_refused() {
         let mut config = config();
         config["vocab_size"] = json!(9);
         let mut small = network(&config, backend, OutputHeads::Language, 1.0);
-        let error = small.read(&sequences(), Want::SCORE).unwrap_err();
+        let error = small.forward(&sequences(), OutputSpec::SCORE).unwrap_err();
         assert!(error.to_string().contains("token id 9"), "{error}");
         config["vocab_size"] = json!(VOCAB);
         config["n_positions"] = json!(8);
         let mut short = network(&config, backend, OutputHeads::Language, 1.0);
-        let error = short.read(&sequences(), Want::SCORE).unwrap_err();
+        let error = short.forward(&sequences(), OutputSpec::SCORE).unwrap_err();
         assert!(error.to_string().contains("context of 8"), "{error}");
         assert!(short.log_dist(0..1).is_err());
     }
@@ -397,7 +403,7 @@ fn a_row_can_be_continued_several_times() {
             let prompt = vec![Prompt::from_ids(history)];
             let next = Response::new(0, vec![0], Finish::Length);
             let s = Sequences::new(prompt, vec![next]).unwrap();
-            model.read(&s, Want::SCORE).unwrap();
+            model.forward(&s, OutputSpec::SCORE).unwrap();
             close(&row, &dist(&mut *model, 0..1), 1e-4);
         }
     }

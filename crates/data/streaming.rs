@@ -3,8 +3,8 @@
 use crate::pieces::{Documents, Spool};
 use crate::reader::{liked, together};
 use crate::wanted::Item;
-use crate::{Error, Limits, Notes, Reader, Result, Rooms, Row, Store, Wanted};
-use rlhf_objective::{Items, Prompt, Response, Sequences};
+use crate::{Error, Limits, Notes, Reader, Result, Rooms, Row, RowStore, Wanted};
+use rlhf_objective::{Dataset, Prompt, Response, Sequences};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How many rows are read at once when all are gone through.
@@ -18,7 +18,7 @@ const AHEAD: u64 = 128 << 20;
 const SAMPLED: usize = 4096;
 
 /// A store that the training and the held-out part share.
-pub type SharedStore = Arc<Mutex<Store>>;
+pub type SharedRowStore = Arc<Mutex<RowStore>>;
 
 /// What was noted of the rows that steps have read.
 pub type SharedNotes = Arc<Mutex<Notes>>;
@@ -33,8 +33,8 @@ pub type SharedNotes = Arc<Mutex<Notes>>;
 /// where a row turns out to give nothing (its pair is of equal answers, or it is bad and to be skipped),
 /// the next one that does stands in for it.
 #[derive(Debug)]
-pub struct Corpus {
-    store: SharedStore,
+pub struct StreamingDataset {
+    store: SharedRowStore,
     reader: Reader,
     wanted: Wanted,
     known: Known,
@@ -71,13 +71,13 @@ struct Seen {
     rooms: Option<Rooms>,
 }
 
-impl Corpus {
+impl StreamingDataset {
     /// The items of these rows. What is done to them is noted in `reader`.
     ///
     /// # Errors
     /// If a row cannot be used, and is not to be skipped.
     pub fn new(
-        store: &SharedStore,
+        store: &SharedRowStore,
         numbers: &[u32],
         reader: &mut Reader,
         wanted: Wanted,
@@ -87,7 +87,7 @@ impl Corpus {
 
     /// The same, where this many bytes are tokenized ahead of the first step.
     pub(crate) fn ahead(
-        store: &SharedStore,
+        store: &SharedRowStore,
         numbers: &[u32],
         reader: &mut Reader,
         wanted: Wanted,
@@ -343,7 +343,7 @@ impl Seen {
     }
 }
 
-impl Items for Corpus {
+impl Dataset for StreamingDataset {
     fn count(&self) -> usize {
         match &self.known {
             Known::All { rows, .. } => rows.len(),

@@ -4,7 +4,7 @@ use crate::{Counting, Mixture, Uniform};
 use rlhf_objective::{
     Decoder, Error, Finish, LogDist, PerToken, Prior, Prompt, Response, Result, Sequences,
 };
-use rlhf_oracle::{Optimum, Policy, Responses, Tree, gold_demonstrations, gold_tree};
+use rlhf_oracle::{Optimum, Policy, Responses, Tree, reference_demonstrations, reference_tree};
 use std::ops::Range;
 
 const BETA: f64 = 0.5;
@@ -56,7 +56,7 @@ impl Prior for Known {
 }
 
 fn pretrained() -> Box<dyn Prior> {
-    let problem = gold_tree(BETA);
+    let problem = reference_tree(BETA);
     Box::new(Known {
         tree: problem.tree().clone(),
         policy: problem.prior().clone(),
@@ -65,14 +65,14 @@ fn pretrained() -> Box<dyn Prior> {
 
 fn demonstrations() -> Box<dyn Prior> {
     Box::new(Known {
-        tree: gold_tree(BETA).tree().clone(),
-        policy: gold_demonstrations(),
+        tree: reference_tree(BETA).tree().clone(),
+        policy: reference_demonstrations(),
     })
 }
 
 /// The 15 responses to one prompt.
 fn every_response() -> Sequences {
-    let tree = gold_tree(BETA).tree().clone();
+    let tree = reference_tree(BETA).tree().clone();
     let answer = |y: &Vec<u32>| Response::new(0, y.clone(), Finish::Length);
     let responses = tree.responses().iter().map(answer).collect();
     Sequences::new(vec![Prompt::from_ids(vec![0])], responses).unwrap()
@@ -85,7 +85,7 @@ fn log_prior(prior: &mut dyn Prior) -> Vec<f64> {
 }
 
 fn problem(prior: &mut dyn Prior) -> Responses {
-    Responses::new(log_prior(prior), gold_tree(BETA).rewards().to_vec()).unwrap()
+    Responses::new(log_prior(prior), reference_tree(BETA).rewards().to_vec()).unwrap()
 }
 
 fn optimum(mut prior: impl Prior) -> Optimum {
@@ -146,10 +146,10 @@ fn an_arithmetic_mixture_is_the_mean_of_responses_and_not_of_rows() {
         let mean = (1.0 - weight) * first[y].exp() + weight * second[y].exp();
         close(log_prob.exp(), mean);
     }
-    let gold = gold_tree(BETA);
+    let gold = reference_tree(BETA);
     let by_rows = gold
         .prior()
-        .mix(&gold_demonstrations(), weight)
+        .mix(&reference_demonstrations(), weight)
         .log_probs(gold.tree())
         .1;
     let kl: f64 = by_rows
@@ -164,7 +164,7 @@ fn an_arithmetic_mixture_is_the_mean_of_responses_and_not_of_rows() {
 /// for each token more.
 #[test]
 fn counting_is_not_uniform() {
-    let tree = gold_tree(BETA).tree().clone();
+    let tree = reference_tree(BETA).tree().clone();
     let measured = |optimum: Optimum| {
         let responses = || tree.responses().iter().zip(&optimum.log_policy);
         let at_once: f64 = responses()

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// Turns what a policy wrote into the tokens of another checkpoint.
 #[derive(Debug)]
-pub(crate) struct Rereading {
+pub(crate) struct Retokenizer {
     tokenizer: Tokenizer,
     eos: Option<u32>,
     bos: Option<u32>,
@@ -22,10 +22,10 @@ pub(crate) enum Adapted {
     /// By the policy's ids.
     Ids(Ending),
     /// By texts, which its own tokenizer reads again.
-    Texts(Rereading),
+    Texts(Retokenizer),
 }
 
-impl Rereading {
+impl Retokenizer {
     /// How the checkpoint in `folder` reads the words of a policy with this tokenizer: where its ids are
     /// the policy's, it needs no more than an end of its own.
     ///
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn texts_become_its_tokens_and_keep_their_prompt() {
-        let by = Rereading {
+        let by = Retokenizer {
             tokenizer: tokenizer(&["?", "the", "film", "was", "good", "bad"]),
             eos: Some(9),
             bos: Some(8),

@@ -34,7 +34,7 @@ fn every_format_is_the_same_data() {
             .collect();
         assert_eq!(fields, rows, "{name}");
         let source = Source::new(&path, None, Reading::default()).unwrap();
-        let store = Store::open(&source, &mut Err, &mut |_| {}).unwrap();
+        let store = RowStore::open(&source, &mut Err, &mut |_| {}).unwrap();
         let mut store = store;
         assert_eq!(
             store.rows(&[2, 0, 1, 1]).unwrap(),
@@ -67,7 +67,7 @@ fn plain_text_is_documents() {
             ..Reading::default()
         };
         let source = Source::new(&path, None, reading).unwrap();
-        let mut store = Store::open(&source, &mut Err, &mut |_| {}).unwrap();
+        let mut store = RowStore::open(&source, &mut Err, &mut |_| {}).unwrap();
         let all: Vec<u32> = (0..found.len() as u32).collect();
         assert_eq!(store.rows(&all).unwrap(), found);
         let text = |row: &Row| row.text("text").unwrap().unwrap().to_string();
@@ -88,7 +88,7 @@ fn a_table_without_a_heading_has_its_columns_named() {
         ..Reading::default()
     };
     let source = Source::new(&path, None, reading).unwrap();
-    let mut store = Store::open(&source, &mut Err, &mut |_| {}).unwrap();
+    let mut store = RowStore::open(&source, &mut Err, &mut |_| {}).unwrap();
     let rows = store.rows(&[0, 1]).unwrap();
     assert_eq!(
         (rows[0].fields["text"].as_str(), rows[1].line),
@@ -118,7 +118,8 @@ fn plain_text_is_parted_by_the_eos() {
         };
         let source = Source::new(&path, None, reading).unwrap();
         let mut found = Vec::new();
-        let mut store = Store::open(&source, &mut Err, &mut |row| found.push(row.clone())).unwrap();
+        let mut store =
+            RowStore::open(&source, &mut Err, &mut |row| found.push(row.clone())).unwrap();
         for (row, number) in found.iter().zip(0..) {
             assert_eq!(store.rows(&[number]).unwrap(), std::slice::from_ref(row));
         }

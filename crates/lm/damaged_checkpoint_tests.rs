@@ -1,8 +1,10 @@
 //! Checkpoint folders as they come: variants that must load alike, and damaged ones that must be
 //! refused by name.
 
-use crate::{Backend, Error, LoadOptions, OutputHeads, Recompute, init, inspect, load, testing};
-use rlhf_objective::{Finish, Prompt, Response, Sequences, Want};
+use crate::{
+    ActivationCheckpointing, Backend, Error, LoadOptions, OutputHeads, init, inspect, load, testing,
+};
+use rlhf_objective::{Finish, OutputSpec, Prompt, Response, Sequences};
 use rlhf_tensor::Storage;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -13,7 +15,7 @@ use tempfile::TempDir;
 
 const OPTIONS: LoadOptions = LoadOptions {
     storage: Storage::Frozen,
-    recompute: Recompute::None,
+    recompute: ActivationCheckpointing::None,
     heads: OutputHeads::Language,
     temperature: 1.0,
     backend: Backend::Plain,
@@ -210,7 +212,7 @@ fn saved_and_loaded_is_the_same() {
     let head = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
     testing::set(&mut *model, "v_head.weight", &head);
     testing::set(&mut *model, "v_head.bias", &[0.5]);
-    let outputs = model.read(&sequences(), Want::SCORE).unwrap();
+    let outputs = model.forward(&sequences(), OutputSpec::SCORE).unwrap();
 
     let again = tempfile::tempdir().unwrap();
     let deep = again.path().join("a/b");
@@ -234,7 +236,7 @@ fn saved_and_loaded_is_the_same() {
     let mut loaded = load(&deep, &options).unwrap();
     assert_eq!(loaded.eos(), Some(10));
     assert_eq!(loaded.checksums(), model.checksums());
-    let repeated = loaded.read(&sequences(), Want::SCORE).unwrap();
+    let repeated = loaded.forward(&sequences(), OutputSpec::SCORE).unwrap();
     let numbers = |outputs: &rlhf_objective::Outputs| {
         let values = outputs.values.as_ref().unwrap().to_vec().unwrap();
         (outputs.log_probs.to_vec().unwrap(), values)

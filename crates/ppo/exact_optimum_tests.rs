@@ -3,7 +3,7 @@
 use crate::testing::made;
 use crate::{Advantages, Batch, Config, Ppo, gae};
 use rlhf_objective::{Outputs, Scored};
-use rlhf_oracle::{Policy, Problem, gold_demonstrations, gold_tree};
+use rlhf_oracle::{Policy, Problem, reference_demonstrations, reference_tree};
 use rlhf_train::Learner;
 
 const BETA: f64 = 0.5;
@@ -56,7 +56,7 @@ fn slopes(scored: Scored, lambda: f64) -> (Batch, Vec<f32>) {
 
 #[test]
 fn nothing_is_an_advantage_at_the_optimum() {
-    let problem = gold_tree(BETA);
+    let problem = reference_tree(BETA);
     let solution = problem.solve();
     let policy = log_probs(&problem, &solution.policy);
     let prior = log_probs(&problem, problem.prior());
@@ -75,7 +75,7 @@ fn nothing_is_an_advantage_at_the_optimum() {
 
 #[test]
 fn the_optimum_stands_still() {
-    let problem = gold_tree(BETA);
+    let problem = reference_tree(BETA);
     let solution = problem.solve();
     for lambda in LAMBDAS {
         let scored = every_response(&problem, &solution.policy, &solution.values);
@@ -93,8 +93,8 @@ fn the_optimum_stands_still() {
 
 #[test]
 fn elsewhere_the_expected_step_is_the_gradient_of_the_objective() {
-    let problem = gold_tree(BETA);
-    let policy = problem.prior().mix(&gold_demonstrations(), 0.5);
+    let problem = reference_tree(BETA);
+    let policy = problem.prior().mix(&reference_demonstrations(), 0.5);
     let nodes = problem.tree().prefixes().len();
     // With λ = 1 a critic changes no expectation, whatever it says.
     let wrong: Vec<f64> = (0..nodes).map(|node| node as f64 / 4.0).collect();

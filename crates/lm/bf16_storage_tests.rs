@@ -1,8 +1,10 @@
 //! Networks held in bf16: as their rounded numbers in f32, near the others, loaded from any file.
 
-use crate::{Backend, LoadOptions, Model, OutputHeads, Recompute, init, inspect, load};
+use crate::{
+    ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, init, inspect, load,
+};
 use rlhf_device::Precision;
-use rlhf_objective::{Finish, Prompt, Response, Sequences, Start, Want};
+use rlhf_objective::{Finish, OutputSpec, Prompt, Response, Sequences, Start};
 use rlhf_tensor::Storage;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -15,7 +17,7 @@ const BACKENDS: [Backend; 2] = [Backend::F32, Backend::Engine(Precision::Bf16)];
 fn options(backend: Backend, storage: Storage) -> LoadOptions {
     LoadOptions {
         storage,
-        recompute: Recompute::None,
+        recompute: ActivationCheckpointing::None,
         heads: OutputHeads::Language,
         temperature: 1.0,
         backend,
@@ -75,7 +77,7 @@ fn sequences() -> Sequences {
 /// Log-probs, a log-distribution, and scores of a decoding step.
 fn answers(model: &mut dyn Model) -> [Vec<f32>; 3] {
     let s = sequences();
-    let read = model.read(&s, Want::SCORE).unwrap();
+    let read = model.forward(&s, OutputSpec::SCORE).unwrap();
     let dist = model.log_dist(1..4).unwrap().to_vec();
     let mut decoder = model.decoder().unwrap();
     let start = Start {

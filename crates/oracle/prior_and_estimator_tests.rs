@@ -3,7 +3,7 @@
 
 use crate::backup::log_sum_exp;
 use crate::testing::{close, exp};
-use crate::{Policy, Problem, Tree, gold_demonstrations, gold_tree};
+use crate::{Policy, Problem, Tree, reference_demonstrations, reference_tree};
 
 fn kl(problem: &Problem, policy: &Policy, prior: &Policy) -> f64 {
     problem
@@ -41,9 +41,9 @@ fn geometric_rows(tree: &Tree, a: &Policy, b: &Policy) -> Policy {
 
 #[test]
 fn each_prior_has_its_own_optimum() {
-    let problem = gold_tree(0.5);
+    let problem = reference_tree(0.5);
     let (tree, pretrained) = (problem.tree(), problem.prior());
-    let demonstrations = gold_demonstrations();
+    let demonstrations = reference_demonstrations();
     let rows = [
         (
             pretrained.clone(),
@@ -110,8 +110,8 @@ fn each_prior_has_its_own_optimum() {
 
 #[test]
 fn two_penalties_are_one_to_the_geometric_mean_of_responses() {
-    let problem = gold_tree(0.5);
-    let (tree, a, b) = (problem.tree(), problem.prior(), &gold_demonstrations());
+    let problem = reference_tree(0.5);
+    let (tree, a, b) = (problem.tree(), problem.prior(), &reference_demonstrations());
     let (mean, log_z) = geometric(tree, a, b, 0.5);
     close(log_z.exp(), 0.96225872, 1e-8);
     let policy = &problem.solve().policy;
@@ -131,7 +131,7 @@ fn two_penalties_are_one_to_the_geometric_mean_of_responses() {
 
 #[test]
 fn entropy_and_a_uniform_prior_differ_once_length_is_free() {
-    let problem = gold_tree(0.5);
+    let problem = reference_tree(0.5);
     let eos = |prior: Policy| {
         let problem = problem.with_prior(prior).unwrap();
         let solution = problem.solve();
@@ -170,7 +170,7 @@ fn entropy_and_a_uniform_prior_differ_once_length_is_free() {
 
 #[test]
 fn the_optimum_step_by_step() {
-    let problem = gold_tree(0.5);
+    let problem = reference_tree(0.5);
     let solution = problem.solve();
     let tree = problem.tree();
     let (visits, responses) = solution.policy.log_probs(tree);
@@ -198,7 +198,7 @@ fn the_optimum_step_by_step() {
 
 #[test]
 fn rao_blackwell_and_k1_have_one_mean_and_different_spread() {
-    let problem = gold_tree(0.5);
+    let problem = reference_tree(0.5);
     let policy = &problem.solve().policy;
     let tree = problem.tree();
     let (_, log_probs) = policy.log_probs(tree);
@@ -235,7 +235,7 @@ fn rao_blackwell_and_k1_have_one_mean_and_different_spread() {
 /// π* it is above (Burda et al. 2016; Grosse et al. 2015).
 #[test]
 fn bounds_of_log_z_from_few_samples() {
-    let problem = gold_tree(0.5);
+    let problem = reference_tree(0.5);
     let responses = problem.responses();
     let optimum = responses.optimum(0.5);
     let prior = exp(responses.log_prior());

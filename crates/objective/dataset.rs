@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// A data set of which a step reads the items it needs: in memory, or from a file of any size. An item
 /// is what must not be parted: a prompt, a prompt with a response, or one with a pair of them.
-pub trait Items {
+pub trait Dataset {
     /// How many items there are.
     fn count(&self) -> usize;
 
@@ -21,7 +21,7 @@ pub trait Items {
 }
 
 /// An item is a response with its prompt.
-impl Items for Sequences {
+impl Dataset for Sequences {
     fn count(&self) -> usize {
         self.len()
     }
@@ -36,7 +36,7 @@ impl Items for Sequences {
 }
 
 /// An item is a pair.
-impl Items for Pairs {
+impl Dataset for Pairs {
     fn count(&self) -> usize {
         self.len()
     }
@@ -51,7 +51,7 @@ impl Items for Pairs {
 }
 
 /// An item is a prompt.
-impl Items for Vec<Arc<Prompt>> {
+impl Dataset for Vec<Arc<Prompt>> {
     fn count(&self) -> usize {
         self.len()
     }

@@ -1,8 +1,8 @@
 //! What must hold of every reward holds of ours.
 
 use crate::{Learned, Normalization, RewardTable, Rule, Rules, Token, Weighted};
-use rlhf_lm::{Backend, LoadOptions, OutputHeads, Recompute, Tokenizer};
-use rlhf_objective::{Finish, Prompt, Response, Reward, Sequences, laws};
+use rlhf_lm::{ActivationCheckpointing, Backend, LoadOptions, OutputHeads, Tokenizer};
+use rlhf_objective::{Finish, Prompt, Response, Reward, Sequences, conformance};
 use rlhf_tensor::{Rng, Storage, Stream};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -62,7 +62,7 @@ fn every_rule_keeps_the_laws() {
     let tokenizer = Tokenizer::load(bare.path(), 6).unwrap();
     for rule in rules {
         let mut reward = Rules::new(&rule, &tokenizer).unwrap();
-        laws::reward(&mut reward, &batch()).unwrap();
+        conformance::reward(&mut reward, &batch()).unwrap();
     }
 }
 
@@ -71,7 +71,7 @@ fn a_table_keeps_the_laws() {
     let s = batch();
     let rows = s.responses().iter().zip([0.5f32, -1.0, 2.0, 0.0]);
     let mut table = RewardTable::new(rows.map(|(y, r)| (y.ids.clone(), r)));
-    laws::reward(&mut table, &s).unwrap();
+    conformance::reward(&mut table, &s).unwrap();
 }
 
 /// A random reward model in `folder`.
@@ -83,7 +83,7 @@ fn model(folder: &Path) {
     rlhf_lm::init(&folder.join("config.json"), 3, &language).unwrap();
     let options = LoadOptions {
         storage: Storage::Trainable,
-        recompute: Recompute::None,
+        recompute: ActivationCheckpointing::None,
         heads: OutputHeads::Score,
         temperature: 1.0,
         backend: Backend::F32,
@@ -103,7 +103,7 @@ fn a_learned_reward_keeps_the_laws() {
     model(folder.path());
     let reward = folder.path().join("reward");
     let mut raw = Learned::load(&reward, Backend::F32).unwrap();
-    laws::reward(&mut raw, &batch()).unwrap();
+    conformance::reward(&mut raw, &batch()).unwrap();
     let scores = raw.raw(&batch()).unwrap();
     assert!(scores.iter().any(|x| *x != scores[0]), "{scores:?}");
     let scale = Normalization {
@@ -112,7 +112,7 @@ fn a_learned_reward_keeps_the_laws() {
     };
     std::fs::write(Normalization::path(&reward), scale.to_json()).unwrap();
     let mut scaled = Learned::load(&reward, Backend::F32).unwrap();
-    laws::reward(&mut scaled, &batch()).unwrap();
+    conformance::reward(&mut scaled, &batch()).unwrap();
     let found = scaled.score(&batch()).unwrap().to_vec().unwrap();
     for (found, raw) in found.iter().zip(&scores) {
         assert!((found - (2.0 * raw + 0.5)).abs() < 1e-6, "{found} of {raw}");

@@ -5,7 +5,7 @@ use crate::{
     Baseline, KlPlacement, MovingMean, PolicyGradient, VarGrad, VarGradBatch, VarGradConfig,
 };
 use rlhf_objective::{LocalKl, Outputs, Scored};
-use rlhf_oracle::{LocalPenalty, Policy, Problem, gold_demonstrations, gold_tree};
+use rlhf_oracle::{LocalPenalty, Policy, Problem, reference_demonstrations, reference_tree};
 use rlhf_train::{Learner, Method};
 
 const BETA: f64 = 0.5;
@@ -17,7 +17,7 @@ const CLIMB: [(&[u32], [f64; 3]); 2] = [
 
 /// A policy that is neither the prior nor the optimum.
 fn mid(problem: &Problem) -> Policy {
-    problem.prior().mix(&gold_demonstrations(), 0.5)
+    problem.prior().mix(&reference_demonstrations(), 0.5)
 }
 
 /// Groups of responses of the tree, with what `policy` says of them.
@@ -142,7 +142,7 @@ fn climbs(enumerated: &Enumerated<'_>, slopes: &[f32], scale: f64) {
 
 #[test]
 fn the_expected_step_is_the_gradient_of_the_objective() {
-    let problem = gold_tree(BETA);
+    let problem = reference_tree(BETA);
     let policy = mid(&problem);
     let pairs = Enumerated::pairs(&problem, &policy);
     let method = gradient(Baseline::LeaveOneOut);
@@ -158,7 +158,7 @@ fn the_expected_step_is_the_gradient_of_the_objective() {
 
 #[test]
 fn vargrad_climbs_the_same_hill() {
-    let problem = gold_tree(BETA);
+    let problem = reference_tree(BETA);
     let policy = mid(&problem);
     let pairs = Enumerated::pairs(&problem, &policy);
     climbs(&pairs, &slopes(vargrad(), pairs.scored()), -BETA);
@@ -183,7 +183,7 @@ fn vargrad_climbs_the_same_hill() {
 
 #[test]
 fn the_optimum_stands_still() {
-    let problem = gold_tree(BETA);
+    let problem = reference_tree(BETA);
     let policy = problem.solve().policy;
     let pairs = Enumerated::pairs(&problem, &policy);
     let method = gradient(Baseline::LeaveOneOut);
@@ -205,7 +205,7 @@ fn the_optimum_stands_still() {
 /// A group of every response rests at the optimum of β times the spread of its scores.
 #[test]
 fn the_group_baseline_has_a_temperature_for_each_prompt() {
-    let problem = gold_tree(BETA);
+    let problem = reference_tree(BETA);
     let rewards = problem.rewards();
     let n = rewards.len() as f64;
     let mean = rewards.iter().sum::<f64>() / n;
@@ -222,7 +222,7 @@ fn the_group_baseline_has_a_temperature_for_each_prompt() {
             .into_iter()
             .fold(0.0, |most, slope| f32::max(most, slope.abs()))
     };
-    let own = gold_tree(BETA * spread).solve().policy;
+    let own = reference_tree(BETA * spread).solve().policy;
     assert!(steepest(&own) < 1e-6);
     assert!(steepest(&problem.solve().policy) > 1e-3);
 }
@@ -231,7 +231,7 @@ fn the_group_baseline_has_a_temperature_for_each_prompt() {
 /// not at π*.
 #[test]
 fn local_penalties_rest_where_they_are_predicted_to() {
-    let problem = gold_tree(BETA);
+    let problem = reference_tree(BETA);
     let optimum = problem.solve().policy;
     for (kl, penalty) in [
         (LocalKl::LocalK2, LocalPenalty::Reverse),
@@ -255,7 +255,7 @@ fn local_penalties_rest_where_they_are_predicted_to() {
 /// response of greatest reward.
 #[test]
 fn k1_in_the_loss_is_no_penalty() {
-    let problem = gold_tree(BETA);
+    let problem = reference_tree(BETA);
     let policy = mid(&problem);
     let pairs = Enumerated::pairs(&problem, &policy);
     let in_loss = KlPlacement::Loss(LocalKl::LocalK2);

@@ -1,7 +1,7 @@
 //! Small random GPT-2 networks for the tests of the loops.
 
-use crate::toy::World;
-use rlhf_lm::{Backend, LoadOptions, Model, OutputHeads, Recompute, init, load};
+use crate::test_world::World;
+use rlhf_lm::{ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, init, load};
 use rlhf_objective::Network;
 use rlhf_policy::{Networks, Role, SavedNetwork};
 use rlhf_tensor::Storage;
@@ -41,7 +41,7 @@ fn frozen() -> Box<dyn Network> {
 fn model(folder: Option<&Path>, storage: Storage, heads: OutputHeads) -> Box<dyn Model> {
     let options = LoadOptions {
         storage,
-        recompute: Recompute::None,
+        recompute: ActivationCheckpointing::None,
         heads,
         temperature: 1.5,
         backend: Backend::F32,

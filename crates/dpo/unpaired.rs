@@ -8,7 +8,7 @@ use std::sync::Arc;
 /// rows' answers: those tell how far the policy has moved from the prior on answers that nobody
 /// gave an opinion of (Ethayarajh et al. 2024, section 4.1).
 #[derive(Debug, Clone)]
-pub struct Opinions {
+pub struct UnpairedPreferences {
     pub(crate) answers: Sequences,
     pub(crate) prior_log_probs: PerSeq,
     /// \[B\]
@@ -33,7 +33,7 @@ pub enum AnswerSet {
     Mismatched,
 }
 
-impl Opinions {
+impl UnpairedPreferences {
     /// A whole batch: each answer weighs 1/B. The other answer to a prompt is that of the next row
     /// with another prompt (cyclically; of the next row, where all prompts are one), cut to what a
     /// network of this `context` can read after it. The prior reads at most `tokens` tokens at once.
@@ -173,18 +173,23 @@ fn possible(prior: &PerSeq) -> Result<()> {
 
 /// All opinions, batch by batch, in a seeded order for each pass.
 #[derive(Debug, Clone)]
-pub struct OpinionSource {
-    all: Opinions,
+pub struct UnpairedSource {
+    all: UnpairedPreferences,
     epochs: Epochs,
 }
 
-impl OpinionSource {
+impl UnpairedSource {
     /// `epochs` passes in batches of `per_step` answers. The last has what is left, and its answers weigh
     /// what those of a full one do.
     ///
     /// # Errors
     /// If `per_step` or `epochs` is zero.
-    pub fn new(all: Opinions, per_step: usize, epochs: usize, seed: u64) -> Result<Self> {
+    pub fn new(
+        all: UnpairedPreferences,
+        per_step: usize,
+        epochs: usize,
+        seed: u64,
+    ) -> Result<Self> {
         if per_step == 0 || epochs == 0 {
             return Err(Error::Unsupported(
                 "kto needs at least 1 answer a step and 1 epoch".into(),
@@ -195,16 +200,16 @@ impl OpinionSource {
     }
 }
 
-impl Source for OpinionSource {
-    type Batch = Opinions;
+impl Source for UnpairedSource {
+    type Batch = UnpairedPreferences;
 
     fn steps(&self) -> usize {
         self.epochs.steps()
     }
 
-    fn batch(&mut self, step: usize) -> Result<Opinions> {
+    fn batch(&mut self, step: usize) -> Result<UnpairedPreferences> {
         let items = self.epochs.items(step);
-        Ok(Opinions {
+        Ok(UnpairedPreferences {
             weight: self.epochs.share(step) / items.len() as f64,
             ..self.all.part(items)?
         })

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The system's allocator, watched. Install it with `#[global_allocator]`.
 #[derive(Debug)]
-pub struct Watch {
+pub struct AllocTracker {
     /// Allocations of more bytes than this are remembered.
     most: AtomicUsize,
     /// Their sizes, and from where they were made.
@@ -24,7 +24,7 @@ thread_local! {
     static WRITING: Cell<bool> = const { Cell::new(false) };
 }
 
-impl Watch {
+impl AllocTracker {
     /// Watches nothing yet.
     #[must_use]
     pub const fn new() -> Self {
@@ -78,7 +78,7 @@ impl Watch {
     }
 }
 
-impl Default for Watch {
+impl Default for AllocTracker {
     fn default() -> Self {
         Self::new()
     }
@@ -86,7 +86,7 @@ impl Default for Watch {
 
 // SAFETY: every call is the system allocator's own; nothing is done beside it but counting sizes.
 #[allow(unsafe_code)]
-unsafe impl GlobalAlloc for Watch {
+unsafe impl GlobalAlloc for AllocTracker {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         self.took(layout.size());
         // SAFETY: the caller's promise is what the system asks for.
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     #[allow(unsafe_code)]
     fn remembers_large_allocations_alone() {
-        let watch = Watch::new();
+        let watch = AllocTracker::new();
         let layout = |size| Layout::from_size_align(size, 64).unwrap();
         let take = |size| {
             // SAFETY: the layout has a size, and what was allocated is given back as it was.
