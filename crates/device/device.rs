@@ -2,8 +2,9 @@
 
 use crate::rows::{LogRows, Rows};
 use crate::{
-    AdamWStep, Attended, AttentionShape, CachedPrompt, CachedRow, Epilogue, Matrix, Nonlinearity,
-    PairMut, Precision, RowGradient, Slice, SliceMut, Stored, StoredMut, Trained, Write,
+    AdamWStep, Attended, AttentionShape, CachedPrompt, CachedRow, Columns, ColumnsMut, Epilogue,
+    Matrix, Nonlinearity, Norm, NormGradients, NormWeights, Precision, Rope, RowGradient, Slice,
+    SliceMut, Stored, StoredMut, Trained, Write,
 };
 use std::borrow::Cow;
 use std::fmt::Debug;
@@ -28,7 +29,7 @@ pub trait Device: Clone + Debug + Send + Sync + Sized + 'static {
     type Buffer: Debug + Default + Send + Sync;
     /// Who attends to whom in a batch.
     type Segments: Debug + Send + Sync;
-    /// What each row's normalization needs again.
+    /// What the backward pass of a normalization needs of each group that was normalized.
     type NormStats: Debug + Default + Send + Sync;
     /// What each row of logits comes to: log Σ exp(logit) and the entropy, nats.
     type RowSummaries: Debug + Default + Send + Sync;
@@ -77,12 +78,13 @@ pub trait Device: Clone + Debug + Send + Sync + Sized + 'static {
         b: Matrix<'_, Self>,
     );
 
-    /// `y` [n, out] ← (`y` +) x·W + b, for `x` [n, in] and W [in, out].
+    /// `y` [n, out] ← (`y` +) x·W (+ b), for `x` [n, in] and W [in, out]. A weight that is stored as
+    /// [out, in] is passed as [`Matrix::t`] of it.
     fn linear(
         &self,
         precision: Precision,
         x: Slice<'_, Self>,
-        weight_and_bias: (Matrix<'_, Self>, Slice<'_, Self>),
+        weight_and_bias: (Matrix<'_, Self>, Option<Slice<'_, Self>>),
         y: SliceMut<'_, Self>,
         into: Write,
     );
@@ -92,40 +94,57 @@ pub trait Device: Clone + Debug + Send + Sync + Sized + 'static {
 
     // Norms and nonlinearities.
 
-    /// Layer normalization (Ba et al. 2016) of each row of `x` [n, D]: y = (x − mean)/√(var + ε)·w + b,
-    /// with the biased variance. `stats` are kept for the rest.
-    fn layer_norm(
+    /// `y` ← the normalization of `x`, as [`Norm`] defines it. The columns of a row are normalized in
+    /// groups of as many numbers as there are weights, each group by itself: one group is the whole row of
+    /// a residual stream, several are the heads in the query or key part of rows of qkv. `stats` receives
+    /// what the backward pass needs of each group.
+    fn norm(
         &self,
-        x: Slice<'_, Self>,
-        epsilon: f32,
+        norm: Norm,
+        x: Columns<'_, Self>,
         stats: &mut Self::NormStats,
-        affine: [Slice<'_, Self>; 2],
-        y: SliceMut<'_, Self>,
+        weights: NormWeights<'_, Self>,
+        y: ColumnsMut<'_, Self>,
     );
 
     /// The same `y` from the `stats`: cheaper to compute again than to keep.
-    fn layer_norm_again(
+    fn norm_again(
         &self,
-        x: Slice<'_, Self>,
+        norm: Norm,
+        x: Columns<'_, Self>,
         stats: &Self::NormStats,
-        affine: [Slice<'_, Self>; 2],
-        y: SliceMut<'_, Self>,
+        weights: NormWeights<'_, Self>,
+        y: ColumnsMut<'_, Self>,
     );
 
-    /// Its backward pass: adds to `dx` [n, D], and to the gradients of w and b where they are trained.
-    fn layer_norm_backward(
+    /// The backward pass of [`norm`](Self::norm): `dx` ← (`dx` +) the gradient of `x` from that of `y`,
+    /// `dy`; and adds to the gradients of the weights.
+    #[allow(clippy::too_many_arguments)]
+    fn norm_backward(
         &self,
-        x_and_stats: (Slice<'_, Self>, &Self::NormStats),
+        norm: Norm,
+        x_and_stats: (Columns<'_, Self>, &Self::NormStats),
         weight: Slice<'_, Self>,
-        dy: Slice<'_, Self>,
-        dx: SliceMut<'_, Self>,
-        d_affine: Option<PairMut<'_, Self>>,
+        dy: Columns<'_, Self>,
+        dx: ColumnsMut<'_, Self>,
+        into: Write,
+        d_weights: NormGradients<'_, Self>,
+    );
+
+    /// The same in place: `gradient` is that of `y` and becomes that of `x`.
+    fn norm_backward_in_place(
+        &self,
+        norm: Norm,
+        x_and_stats: (Columns<'_, Self>, &Self::NormStats),
+        weight: Slice<'_, Self>,
+        gradient: ColumnsMut<'_, Self>,
+        d_weights: NormGradients<'_, Self>,
     );
 
     /// `y` ← f(x), elementwise.
     fn activate(&self, kind: Nonlinearity, x: Slice<'_, Self>, y: SliceMut<'_, Self>);
 
-    /// `y` ← f(x) once more, and `gradient` ← `gradient`·f′(x).
+    /// `y` ← f(x) again, and `gradient` ← `gradient`·f′(x).
     fn activate_backward(
         &self,
         kind: Nonlinearity,
@@ -134,18 +153,48 @@ pub trait Device: Clone + Debug + Send + Sync + Sized + 'static {
         gradient: SliceMut<'_, Self>,
     );
 
-    // Embeddings and rows.
-
-    /// `x` [n, D] ← the row of each token in its table plus that of its position in the other.
-    fn embed(
+    /// A gated linear unit (Shazeer 2020): `y` [n, inner] ← f(gate)·up, for rows of `x` [n, 2·inner] that
+    /// hold the gate's numbers and behind them those that it multiplies.
+    fn activate_gated(
         &self,
-        tokens_and_table: (&[u32], Stored<'_, Self>),
-        positions_and_table: (&[u32], Slice<'_, Self>),
-        x: SliceMut<'_, Self>,
+        kind: Nonlinearity,
+        inner: usize,
+        x: Slice<'_, Self>,
+        y: SliceMut<'_, Self>,
     );
 
-    /// Adds each row of `dx` [n, D] to the row of its id in `table`, the gradient of an embedding.
-    fn embed_backward(&self, ids: &[u32], dx: Slice<'_, Self>, table: SliceMut<'_, Self>);
+    /// Its backward pass: `y` again, and `dx` [n, 2·inner] ← the gradient of both parts from that of `y`,
+    /// `dy` [n, inner].
+    fn activate_gated_backward(
+        &self,
+        kind: Nonlinearity,
+        x_and_inner: (Slice<'_, Self>, usize),
+        y: SliceMut<'_, Self>,
+        dy: Slice<'_, Self>,
+        dx: SliceMut<'_, Self>,
+    );
+
+    // Embeddings and rows.
+
+    /// `x` [n, D] ← (`x` +) `scale`·the row of each id in `table`. Tokens are read with [`Write::Over`],
+    /// and learned positions added with [`Write::Add`].
+    fn embed(
+        &self,
+        ids: &[u32],
+        table: Stored<'_, Self>,
+        scale: f32,
+        x: SliceMut<'_, Self>,
+        into: Write,
+    );
+
+    /// Adds `scale`·each row of `dx` [n, D] to the row of its id in `table`, the gradient of an embedding.
+    fn embed_backward(
+        &self,
+        ids: &[u32],
+        scale: f32,
+        dx: Slice<'_, Self>,
+        table: SliceMut<'_, Self>,
+    );
 
     /// `to` [R, D] ← these rows of `from` [n, D].
     fn gather_rows(&self, rows: &[usize], from: Slice<'_, Self>, to: SliceMut<'_, Self>);
@@ -162,9 +211,32 @@ pub trait Device: Clone + Debug + Send + Sync + Sized + 'static {
     /// before its children.
     fn segments(&self, segments: &[(Range<usize>, Option<usize>)]) -> Self::Segments;
 
-    /// Causal attention of every head over segments: a segment attends to itself, up to each row, and to
-    /// the whole of its ancestors. `qkv` [n, 3D] → `output` [n, D], and the log of each softmax's
-    /// denominator, `log_sums` [n, heads], which the backward pass needs.
+    /// Rotates queries and keys by their positions (Su et al. 2021) in place: of each head in the query
+    /// and key parts of `qkv` [n, [`AttentionShape::qkv_width`]], the numbers i and i + rotary/2, for i below
+    /// rotary/2, are the plane that angle i turns, as transformers' `rotate_half` pairs them. What lies
+    /// behind the first `rotary` numbers of a head stays as it is. `positions` holds one a row.
+    fn rope(
+        &self,
+        shape: AttentionShape,
+        rope: Rope<'_, Self>,
+        positions: &[u32],
+        qkv: SliceMut<'_, Self>,
+    );
+
+    /// The backward pass of [`rope`](Self::rope), in place: the gradient of `qkv` after the rotation
+    /// becomes that before it, by the transposed rotation.
+    fn rope_backward(
+        &self,
+        shape: AttentionShape,
+        rope: Rope<'_, Self>,
+        positions: &[u32],
+        d_qkv: SliceMut<'_, Self>,
+    );
+
+    /// Causal attention of every head over segments: a row attends to its own segment up to itself, and
+    /// to the ancestors of the segment; of all these to the newest `window` tokens where there is a window.
+    /// `qkv` [n, [`AttentionShape::qkv_width`]] → `output` [n, [`AttentionShape::query_width`]], and the log
+    /// of each softmax's denominator, `log_sums` [n, heads], which the backward pass needs.
     fn attention(
         &self,
         segments: &Self::Segments,
@@ -174,7 +246,8 @@ pub trait Device: Clone + Debug + Send + Sync + Sized + 'static {
         log_sums: SliceMut<'_, Self>,
     );
 
-    /// Its backward pass: `d_output` [n, D] → `d_qkv` [n, 3D], overwritten.
+    /// The backward pass of [`attention`](Self::attention): `d_output`, as wide as the output, → `d_qkv`,
+    /// as wide as qkv, overwritten.
     fn attention_backward(
         &self,
         segments: &Self::Segments,
@@ -266,7 +339,8 @@ pub trait Device: Clone + Debug + Send + Sync + Sized + 'static {
 
     // Decoding.
 
-    /// Packs a matrix [k, n] in memory that is there, which grows if it has to.
+    /// Packs a matrix [k, n], row-major or the transpose of one that is, in the given memory, which grows if
+    /// it has to.
     fn pack(
         &self,
         memory: Self::Buffer,
@@ -287,13 +361,15 @@ pub trait Device: Clone + Debug + Send + Sync + Sized + 'static {
         c: SliceMut<'_, Self>,
     );
 
-    /// An empty cache for `layers` layers and at least `room` tokens.
-    fn cache(&self, layers: usize, shape: AttentionShape, room: usize) -> Self::Cache;
+    /// An empty cache of at least `room` tokens for layers of these shapes. A layer with a window keeps
+    /// all its tokens: what the window saves is time.
+    fn cache(&self, layers: &[AttentionShape], room: usize) -> Self::Cache;
 
     /// How many tokens fit in a cache.
     fn room(&self, cache: &Self::Cache) -> usize;
 
-    /// Stores the keys and values of prompts in a layer of their caches; `qkv` is [n, 3D].
+    /// Stores the keys and values of prompts in a layer of their caches, from the rows of `qkv` that the
+    /// prompts name; keys have been rotated.
     fn cache_prompts(
         &self,
         prompts: &mut [CachedPrompt<'_, Self>],
@@ -301,13 +377,16 @@ pub trait Device: Clone + Debug + Send + Sync + Sized + 'static {
         qkv: Slice<'_, Self>,
     );
 
-    /// Takes the key and value of each row's newest token from its `qkv` [R, 3D] into a layer of its
-    /// cache, and attends with its query to it and all before it: `output` [R, D].
+    /// Takes the key and value of each row's newest token from its `qkv` [R, qkv width] into a layer of
+    /// its cache, and attends with its query to it and to the tokens before it, as many as the layer's
+    /// window has: `output` [R, query width].
+    ///
+    /// # Panics
+    /// If the caches of the rows are of other shapes than each other's.
     fn attend_cached(
         &self,
         rows: &mut [CachedRow<'_, Self>],
         layer: usize,
-        shape: AttentionShape,
         qkv: Slice<'_, Self>,
         output: SliceMut<'_, Self>,
     );

@@ -18,6 +18,7 @@
 //! ```
 
 mod adamw;
+mod columns;
 pub mod cpu;
 mod device;
 mod map;
@@ -27,12 +28,13 @@ mod slice;
 mod watch;
 
 pub use adamw::{AdamW, AdamWStep, Trained, WeightDecay};
+pub use columns::{Columns, ColumnsMut};
 pub use cpu::Cpu;
 pub use device::Device;
 pub use map::MappedFile;
 pub use operands::{
-    Attended, AttentionShape, CachedPrompt, CachedRow, Epilogue, Nonlinearity, Precision,
-    RowGradient, Write,
+    Attended, AttentionShape, CachedPrompt, CachedRow, Epilogue, Nonlinearity, Norm, NormGradients,
+    NormKind, NormWeights, Precision, Rope, RowGradient, Write,
 };
 pub use rows::{LogRows, Rows};
 pub use slice::{Dtype, Matrix, PairMut, Slice, SliceMut, Stored, StoredMut};

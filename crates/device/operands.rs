@@ -1,6 +1,6 @@
 //! What operations are told beside the numbers they work on.
 
-use crate::{Device, Slice};
+use crate::{Device, PairMut, Slice, SliceMut};
 use std::ops::Range;
 
 /// What the operands of matrix products are rounded to. Sums are f32, and so is all between products.
@@ -39,14 +39,124 @@ pub enum Nonlinearity {
 }
 
 /// The sizes of an attention layer.
+///
+/// A row of its input qkv holds the queries of all heads, then the keys and then the values of all key-value
+/// heads: [heads·w | kv_heads·w | kv_heads·w] with w the head width. A row of its output holds what each
+/// query head computed: [heads·w].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AttentionShape {
-    /// The number of heads.
+    /// The number of query heads, a multiple of `kv_heads`.
     pub heads: usize,
-    /// The width of each; D = heads · head_width.
+    /// The number of heads that keys and values have: query head h reads key-value head
+    /// h / (heads / kv_heads). Below `heads` it is grouped-query attention (Ainslie et al. 2023), and
+    /// multi-query attention where it is 1.
+    pub kv_heads: usize,
+    /// w: the width of each head.
     pub head_width: usize,
-    /// What scores are multiplied by.
+    /// What scores are multiplied by: usually 1/√w.
     pub scale: f32,
+    /// How many tokens a token attends to at most, itself included: the newest ones before it along its own
+    /// path of ancestors. All of them where there is none.
+    pub window: Option<usize>,
+}
+
+impl AttentionShape {
+    /// Query heads that read the same key-value head.
+    #[inline]
+    #[must_use]
+    pub fn group(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+
+    /// The width of the queries of a token, and of a row of the output.
+    #[inline]
+    #[must_use]
+    pub fn query_width(&self) -> usize {
+        self.heads * self.head_width
+    }
+
+    /// The width of the keys of a token, and of its values.
+    #[inline]
+    #[must_use]
+    pub fn kv_width(&self) -> usize {
+        self.kv_heads * self.head_width
+    }
+
+    /// The width of a row of queries, keys and values.
+    #[inline]
+    #[must_use]
+    pub fn qkv_width(&self) -> usize {
+        self.query_width() + 2 * self.kv_width()
+    }
+}
+
+/// The tables of a rotary position embedding.
+#[derive(Debug)]
+pub struct Rope<'a, D: Device> {
+    /// The cosine of each angle at each position, [positions, rotary/2]. A factor that scales what is rotated
+    /// (yarn's attention factor) is part of both tables.
+    pub cos: Slice<'a, D>,
+    /// The sine of the same.
+    pub sin: Slice<'a, D>,
+    /// How many numbers of each head are rotated, the first ones: even, at most the head's width.
+    pub rotary: usize,
+}
+
+impl<D: Device> Clone for Rope<'_, D> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<D: Device> Copy for Rope<'_, D> {}
+
+/// What a normalization does with a group of numbers x.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Norm {
+    /// What is subtracted and divided by.
+    pub kind: NormKind,
+    /// ε, which is added to the variance or the mean square.
+    pub epsilon: f32,
+    /// What is added to each weight before it multiplies: 0, or 1 where checkpoints hold the difference
+    /// to 1 (Gemma).
+    pub weight_offset: f32,
+}
+
+/// A kind of normalization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NormKind {
+    /// Layer normalization (Ba et al. 2016): y = (x − mean)/√(var + ε)·w (+ b), with the biased variance.
+    Layer,
+    /// Root-mean-square normalization (Zhang & Sennrich 2019): y = x/√(mean(x²) + ε)·w (+ b).
+    Rms,
+}
+
+/// The weights of a normalization, one for each number of a group.
+#[derive(Debug)]
+pub struct NormWeights<'a, D: Device> {
+    /// w.
+    pub weight: Slice<'a, D>,
+    /// b, of normalizations that have it.
+    pub bias: Option<Slice<'a, D>>,
+}
+
+impl<D: Device> Clone for NormWeights<'_, D> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<D: Device> Copy for NormWeights<'_, D> {}
+
+/// The gradients of a normalization's weights that a backward pass adds to.
+#[derive(Debug)]
+pub enum NormGradients<'a, D: Device> {
+    /// None: the weights are frozen.
+    Frozen,
+    /// That of w.
+    Weight(SliceMut<'a, D>),
+    /// Those of w and b.
+    WeightAndBias(PairMut<'a, D>),
 }
 
 /// The gradient of a loss with respect to what a row of logits says.
@@ -74,9 +184,9 @@ pub struct Epilogue<'a, D: Device> {
 /// What [`Device::attention`] was given and answered, for its backward pass.
 #[derive(Debug)]
 pub struct Attended<'a, D: Device> {
-    /// Queries, keys and values, [n, 3D].
+    /// Queries, keys and values, [n, [`AttentionShape::qkv_width`]].
     pub qkv: Slice<'a, D>,
-    /// The output, [n, D].
+    /// The output, [n, [`AttentionShape::query_width`]].
     pub output: Slice<'a, D>,
     /// The logs of the denominators, [n, heads].
     pub log_sums: Slice<'a, D>,

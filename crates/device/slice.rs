@@ -361,6 +361,24 @@ impl<'a, D: Device> Matrix<'a, D> {
         }
     }
 
+    /// The number of rows.
+    #[inline]
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.t().columns()
+    }
+
+    /// The number of columns.
+    #[inline]
+    #[must_use]
+    pub fn columns(&self) -> usize {
+        if self.transposed {
+            self.data.len() / self.columns
+        } else {
+            self.columns
+        }
+    }
+
     /// The transpose; nothing moves.
     #[inline]
     #[must_use]

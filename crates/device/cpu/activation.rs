@@ -1,8 +1,9 @@
 //! Nonlinearities and their slopes, elementwise.
 
 use super::simd::{dispatch, exp, fma, isa, sigmoid};
-use super::split::over_rows;
+use super::split::{over_rows, rows_per_task};
 use crate::Nonlinearity;
+use rayon::prelude::*;
 
 /// 2√(2/π)
 const GELU_RATE: f32 = 1.595_769;
@@ -98,7 +99,6 @@ pub fn activate(kind: Nonlinearity, x: &[f32], y: &mut [f32]) {
 /// # Panics
 /// If the lengths differ.
 pub fn activate_backward(kind: Nonlinearity, x: &[f32], y: &mut [f32], gradient: &mut [f32]) {
-    use rayon::prelude::*;
     const CHUNK: usize = 1 << 13;
     assert_eq!((x.len(), x.len()), (y.len(), gradient.len()));
     let isa = isa();
@@ -106,6 +106,104 @@ pub fn activate_backward(kind: Nonlinearity, x: &[f32], y: &mut [f32], gradient:
     pieces
         .zip(x.par_chunks(CHUNK))
         .for_each(|((y, g), x)| backward(isa, kind, x, y, g));
+}
+
+#[inline(always)]
+fn gated_body<const FUSED: bool>(kind: Nonlinearity, gate: &[f32], up: &[f32], y: &mut [f32]) {
+    let all = y.iter_mut().zip(gate).zip(up);
+    match kind {
+        Nonlinearity::GeluNew => all.for_each(|((y, g), u)| *y = gelu_new::<FUSED>(*g).0 * u),
+        Nonlinearity::Gelu => all.for_each(|((y, g), u)| *y = gelu::<FUSED>(*g).0 * u),
+        Nonlinearity::Relu => all.for_each(|((y, g), u)| *y = relu::<FUSED>(*g).0 * u),
+        Nonlinearity::Silu => all.for_each(|((y, g), u)| *y = silu::<FUSED>(*g).0 * u),
+    }
+}
+dispatch!(fn gated = gated_body(kind: Nonlinearity, gate: &[f32], up: &[f32], y: &mut [f32]));
+
+/// `y` [n, inner] ← f(gate)·up, for rows of `x` [n, 2·inner] that hold the gate and then the numbers that
+/// it multiplies.
+///
+/// # Panics
+/// If the sizes do not fit.
+pub fn activate_gated(kind: Nonlinearity, inner: usize, x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), 2 * y.len(), "a gate for each number");
+    assert!(inner > 0 && y.len().is_multiple_of(inner), "whole rows");
+    let isa = isa();
+    over_rows(y, inner, |first, y| {
+        let x = x[first * 2 * inner..].chunks_exact(2 * inner);
+        for (y, x) in y.chunks_exact_mut(inner).zip(x) {
+            let (gate, up) = x.split_at(inner);
+            gated(isa, kind, gate, up, y);
+        }
+    });
+}
+
+#[inline(always)]
+fn gated_slope(pair: (f32, f32), up: f32, dy: f32, [y, d_gate, d_up]: [&mut f32; 3]) {
+    *y = pair.0 * up;
+    *d_gate = dy * up * pair.1;
+    *d_up = dy * pair.0;
+}
+
+#[inline(always)]
+fn gated_backward_body<const FUSED: bool>(
+    kind: Nonlinearity,
+    x: &[f32],
+    y: &mut [f32],
+    dy: &[f32],
+    dx: &mut [f32],
+) {
+    let (gate, up) = x.split_at(y.len());
+    let (d_gate, d_up) = dx.split_at_mut(y.len());
+    let all = gate.iter().zip(up).zip(dy);
+    let all = all.zip(y).zip(d_gate).zip(d_up);
+    macro_rules! each {
+        ($f:ident) => {
+            all.for_each(|(((((gate, up), dy), y), d_gate), d_up)| {
+                gated_slope($f::<FUSED>(*gate), *up, *dy, [y, d_gate, d_up]);
+            })
+        };
+    }
+    match kind {
+        Nonlinearity::GeluNew => each!(gelu_new),
+        Nonlinearity::Gelu => each!(gelu),
+        Nonlinearity::Relu => each!(relu),
+        Nonlinearity::Silu => each!(silu),
+    }
+}
+dispatch!(
+    /// One row.
+    fn gated_backward = gated_backward_body(kind: Nonlinearity, x: &[f32], y: &mut [f32], dy: &[f32], dx: &mut [f32]));
+
+/// `dx` [n, 2·inner] ← the gradient of both parts of `x` from that of `y`, `dy` [n, inner]; and `y` again, as
+/// in [`activate_backward`].
+///
+/// # Panics
+/// If the sizes do not fit.
+pub fn activate_gated_backward(
+    kind: Nonlinearity,
+    inner: usize,
+    x: &[f32],
+    y: &mut [f32],
+    dy: &[f32],
+    dx: &mut [f32],
+) {
+    let n = y.len();
+    assert_eq!((x.len(), dy.len(), dx.len()), (2 * n, n, 2 * n));
+    assert!(inner > 0 && n.is_multiple_of(inner), "whole rows");
+    let (isa, rows) = (isa(), rows_per_task(2 * inner));
+    let pieces = y
+        .par_chunks_mut(rows * inner)
+        .zip(dx.par_chunks_mut(rows * 2 * inner))
+        .zip(x.par_chunks(rows * 2 * inner))
+        .zip(dy.par_chunks(rows * inner));
+    pieces.for_each(|(((y, dx), x), dy)| {
+        let all = y
+            .chunks_exact_mut(inner)
+            .zip(dx.chunks_exact_mut(2 * inner));
+        let all = all.zip(x.chunks_exact(2 * inner).zip(dy.chunks_exact(inner)));
+        all.for_each(|((y, dx), (x, dy))| gated_backward(isa, kind, x, y, dy, dx));
+    });
 }
 
 #[cfg(test)]

@@ -76,8 +76,10 @@ fn forward_and_backward_against_differences() {
     for (tree, (count, width)) in trees().into_iter().zip([(2, 3), (3, 20), (2, 17), (1, 16)]) {
         let shape = AttentionShape {
             heads: count,
+            kv_heads: count,
             head_width: width,
             scale: 0.4,
+            window: None,
         };
         let segments = Segments::new(tree.clone());
         let (n, d) = (segments.rows(), count * width);
@@ -121,8 +123,10 @@ fn the_same_for_any_number_of_threads() {
     let tree = trees().remove(2);
     let shape = AttentionShape {
         heads: 3,
+        kv_heads: 3,
         head_width: 24,
         scale: 0.2,
+        window: None,
     };
     let segments = Segments::new(tree);
     let n = segments.rows();

@@ -2,12 +2,13 @@
 
 use super::{
     Attended as HostAttended, Buffer, Cache, CachedRow as HostRow, Epilogue as HostEpilogue,
-    Numbers, NumbersMut, PackedMatrix, RowStats, RowSummary, Segments, View,
+    GroupStats, HostColumns, HostColumnsMut, HostRope, Numbers, NumbersMut, PackedMatrix,
+    RowSummary, Segments, Turn, View,
 };
 use crate::{
-    AdamWStep, Attended, AttentionShape, CachedPrompt, CachedRow, Device, Dtype, Epilogue, LogRows,
-    Matrix, Nonlinearity, PairMut, Precision, RowGradient, Rows, Slice, SliceMut, Stored,
-    StoredMut, Trained, Write,
+    AdamWStep, Attended, AttentionShape, CachedPrompt, CachedRow, Columns, ColumnsMut, Device,
+    Dtype, Epilogue, LogRows, Matrix, Nonlinearity, Norm, NormGradients, NormWeights, PairMut,
+    Precision, Rope, RowGradient, Rows, Slice, SliceMut, Stored, StoredMut, Trained, Write,
 };
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -76,18 +77,37 @@ impl<'a> Matrix<'a, Cpu> {
     }
 }
 
-/// Stats of at least `n` rows.
-fn stats_of(stats: &mut Vec<RowStats>, n: usize) -> &mut [RowStats] {
-    if stats.len() < n {
-        stats.resize(n, RowStats::default());
+impl<'a> Columns<'a, Cpu> {
+    fn host(self) -> HostColumns<'a> {
+        HostColumns::new(self.data.host(), self.row_width, &self.columns)
     }
-    &mut stats[..n]
+}
+
+impl<'a> ColumnsMut<'a, Cpu> {
+    fn host(self) -> HostColumnsMut<'a> {
+        HostColumnsMut::new(self.data.host(), self.row_width, &self.columns)
+    }
+}
+
+impl<'a> Rope<'a, Cpu> {
+    fn host(self) -> HostRope<'a> {
+        HostRope {
+            cos: self.cos.host(),
+            sin: self.sin.host(),
+            rotary: self.rotary,
+        }
+    }
+}
+
+/// How many groups of so many numbers the rows have.
+fn groups(x: HostColumns<'_>, width: usize) -> usize {
+    x.rows() * (x.width() / width)
 }
 
 impl Device for Cpu {
     type Buffer = Buffer;
     type Segments = Segments;
-    type NormStats = Vec<RowStats>;
+    type NormStats = Vec<GroupStats>;
     type RowSummaries = Vec<RowSummary>;
     type Packed = PackedMatrix;
     type Cache = Cache;
@@ -154,63 +174,88 @@ impl Device for Cpu {
         &self,
         precision: Precision,
         x: Slice<'_, Self>,
-        (weight, bias): (Matrix<'_, Self>, Slice<'_, Self>),
+        (weight, bias): (Matrix<'_, Self>, Option<Slice<'_, Self>>),
         y: SliceMut<'_, Self>,
         into: Write,
     ) {
-        let (x, y, bias) = (x.host(), y.host(), bias.host());
-        match into {
-            Write::Over => super::fill_rows(y, bias),
-            Write::Add => super::add_to_rows(y, bias),
-        }
-        let x = View::new(x, x.len() / (y.len() / bias.len()));
-        super::matmul(precision, y, Write::Add, 1.0, x, weight.host());
+        let (x, y, weight) = (View::new(x.host(), weight.rows()), y.host(), weight.host());
+        let into = match (bias, into) {
+            (None, into) => into,
+            (Some(bias), Write::Over) => {
+                super::fill_rows(y, bias.host());
+                Write::Add
+            }
+            (Some(bias), Write::Add) => {
+                super::add_to_rows(y, bias.host());
+                Write::Add
+            }
+        };
+        super::matmul(precision, y, into, 1.0, x, weight);
     }
 
     fn add_column_sums(&self, x: Slice<'_, Self>, sums: SliceMut<'_, Self>) {
         super::add_column_sums(x.host(), sums.host());
     }
 
-    fn layer_norm(
+    fn norm(
         &self,
-        x: Slice<'_, Self>,
-        epsilon: f32,
-        stats: &mut Vec<RowStats>,
-        [weight, bias]: [Slice<'_, Self>; 2],
-        y: SliceMut<'_, Self>,
+        norm: Norm,
+        x: Columns<'_, Self>,
+        stats: &mut Vec<GroupStats>,
+        weights: NormWeights<'_, Self>,
+        y: ColumnsMut<'_, Self>,
     ) {
-        let x = x.host();
-        let stats = stats_of(stats, x.len() / weight.len());
-        super::layer_norm_stats(x, epsilon, stats);
-        super::layer_norm(x, stats, weight.host(), bias.host(), y.host());
-    }
-
-    fn layer_norm_again(
-        &self,
-        x: Slice<'_, Self>,
-        stats: &Vec<RowStats>,
-        [weight, bias]: [Slice<'_, Self>; 2],
-        y: SliceMut<'_, Self>,
-    ) {
-        let stats = &stats[..x.len() / weight.len()];
-        super::layer_norm(x.host(), stats, weight.host(), bias.host(), y.host());
-    }
-
-    fn layer_norm_backward(
-        &self,
-        (x, stats): (Slice<'_, Self>, &Vec<RowStats>),
-        weight: Slice<'_, Self>,
-        dy: Slice<'_, Self>,
-        dx: SliceMut<'_, Self>,
-        d_affine: Option<PairMut<'_, Self>>,
-    ) {
-        let (x, dy) = (x.host(), dy.host());
-        let stats = &stats[..x.len() / weight.len()];
-        super::layer_norm_backward(x, stats, weight.host(), dy, dx.host());
-        if let Some(d_affine) = d_affine {
-            let [dw, db] = d_affine.host();
-            super::layer_norm_backward_affine(x, stats, dy, dw, db);
+        let host = x.clone().host();
+        let count = groups(host, weights.weight.len());
+        if stats.len() < count {
+            stats.resize(count, GroupStats::default());
         }
+        super::norm_stats(norm, host, &mut stats[..count]);
+        self.norm_again(norm, x, stats, weights, y);
+    }
+
+    fn norm_again(
+        &self,
+        norm: Norm,
+        x: Columns<'_, Self>,
+        stats: &Vec<GroupStats>,
+        weights: NormWeights<'_, Self>,
+        y: ColumnsMut<'_, Self>,
+    ) {
+        let (x, weight) = (x.host(), weights.weight.host());
+        let stats = &stats[..groups(x, weight.len())];
+        let bias = weights.bias.map(Slice::host);
+        super::norm_rows(norm, x, stats, weight, bias, y.host());
+    }
+
+    fn norm_backward(
+        &self,
+        norm: Norm,
+        (x, stats): (Columns<'_, Self>, &Vec<GroupStats>),
+        weight: Slice<'_, Self>,
+        dy: Columns<'_, Self>,
+        dx: ColumnsMut<'_, Self>,
+        into: Write,
+        d_weights: NormGradients<'_, Self>,
+    ) {
+        let (x, weight, dy) = (x.host(), weight.host(), dy.host());
+        let x_and_stats = (x, &stats[..groups(x, weight.len())]);
+        super::norm_backward(norm, x_and_stats, weight, dy, dx.host(), into);
+        weight_gradients(x_and_stats, dy, d_weights);
+    }
+
+    fn norm_backward_in_place(
+        &self,
+        norm: Norm,
+        (x, stats): (Columns<'_, Self>, &Vec<GroupStats>),
+        weight: Slice<'_, Self>,
+        gradient: ColumnsMut<'_, Self>,
+        d_weights: NormGradients<'_, Self>,
+    ) {
+        let (x, weight, gradient) = (x.host(), weight.host(), gradient.host());
+        let x_and_stats = (x, &stats[..groups(x, weight.len())]);
+        weight_gradients(x_and_stats, gradient.read(), d_weights);
+        super::norm_backward_in_place(norm, x_and_stats, weight, gradient);
     }
 
     fn activate(&self, kind: Nonlinearity, x: Slice<'_, Self>, y: SliceMut<'_, Self>) {
@@ -227,19 +272,47 @@ impl Device for Cpu {
         super::activate_backward(kind, x.host(), y.host(), gradient.host());
     }
 
-    fn embed(
+    fn activate_gated(
         &self,
-        (tokens, by_token): (&[u32], Stored<'_, Self>),
-        (positions, by_position): (&[u32], Slice<'_, Self>),
-        x: SliceMut<'_, Self>,
+        kind: Nonlinearity,
+        inner: usize,
+        x: Slice<'_, Self>,
+        y: SliceMut<'_, Self>,
     ) {
-        let tables = (by_token.host(), by_position.host());
-        super::embed((tokens, tables.0), (positions, tables.1), x.host());
+        super::activate_gated(kind, inner, x.host(), y.host());
     }
 
-    fn embed_backward(&self, ids: &[u32], dx: Slice<'_, Self>, table: SliceMut<'_, Self>) {
+    fn activate_gated_backward(
+        &self,
+        kind: Nonlinearity,
+        (x, inner): (Slice<'_, Self>, usize),
+        y: SliceMut<'_, Self>,
+        dy: Slice<'_, Self>,
+        dx: SliceMut<'_, Self>,
+    ) {
+        super::activate_gated_backward(kind, inner, x.host(), y.host(), dy.host(), dx.host());
+    }
+
+    fn embed(
+        &self,
+        ids: &[u32],
+        table: Stored<'_, Self>,
+        scale: f32,
+        x: SliceMut<'_, Self>,
+        into: Write,
+    ) {
+        super::embed(ids, table.host(), scale, x.host(), into);
+    }
+
+    fn embed_backward(
+        &self,
+        ids: &[u32],
+        scale: f32,
+        dx: Slice<'_, Self>,
+        table: SliceMut<'_, Self>,
+    ) {
         let rows = ids.iter().map(|id| *id as usize);
-        super::scatter_add_rows(rows, dx.host(), table.host());
+        super::scatter_add_rows(rows, scale, dx.host(), table.host());
     }
 
     fn gather_rows(&self, rows: &[usize], from: Slice<'_, Self>, to: SliceMut<'_, Self>) {
@@ -247,7 +320,7 @@ impl Device for Cpu {
     }
 
     fn scatter_add_rows(&self, rows: &[usize], from: Slice<'_, Self>, to: SliceMut<'_, Self>) {
-        super::scatter_add_rows(rows.iter().copied(), from.host(), to.host());
+        super::scatter_add_rows(rows.iter().copied(), 1.0, from.host(), to.host());
     }
 
     fn keep_rows(&self, x: &mut Buffer, width: usize, rows: &[usize]) {
@@ -256,6 +329,26 @@ impl Device for Cpu {
 
     fn segments(&self, segments: &[(Range<usize>, Option<usize>)]) -> Segments {
         Segments::new(segments.iter().cloned())
+    }
+
+    fn rope(
+        &self,
+        shape: AttentionShape,
+        rope: Rope<'_, Self>,
+        positions: &[u32],
+        qkv: SliceMut<'_, Self>,
+    ) {
+        super::rope(shape, rope.host(), positions, qkv.host(), Turn::Forward);
+    }
+
+    fn rope_backward(
+        &self,
+        shape: AttentionShape,
+        rope: Rope<'_, Self>,
+        positions: &[u32],
+        d_qkv: SliceMut<'_, Self>,
+    ) {
+        super::rope(shape, rope.host(), positions, d_qkv.host(), Turn::Backward);
     }
 
     fn attention(
@@ -436,8 +529,8 @@ impl Device for Cpu {
         matrix.multiply(x.host(), epilogue, scratch, c.host());
     }
 
-    fn cache(&self, layers: usize, shape: AttentionShape, room: usize) -> Cache {
-        Cache::new(layers, shape, room)
+    fn cache(&self, layers: &[AttentionShape], room: usize) -> Cache {
+        Cache::new(layers, room)
     }
 
     fn room(&self, cache: &Cache) -> usize {
@@ -453,20 +546,13 @@ impl Device for Cpu {
         let qkv = qkv.host();
         prompts
             .par_iter_mut()
-            .for_each(|CachedPrompt { cache, rows }| {
-                let d = cache.width();
-                let tokens = qkv[rows.start * 3 * d..rows.end * 3 * d].chunks_exact(3 * d);
-                for (position, token) in tokens.enumerate() {
-                    cache.put(layer, position, &token[d..2 * d], &token[2 * d..]);
-                }
-            });
+            .for_each(|CachedPrompt { cache, rows }| cache.put_prompt(layer, qkv, rows));
     }
 
     fn attend_cached(
         &self,
         rows: &mut [CachedRow<'_, Self>],
         layer: usize,
-        shape: AttentionShape,
         qkv: Slice<'_, Self>,
         output: SliceMut<'_, Self>,
     ) {
@@ -475,7 +561,7 @@ impl Device for Cpu {
             position: row.position,
         });
         let mut rows: Vec<HostRow<'_>> = rows.collect();
-        super::attend_cached(&mut rows, layer, shape, qkv.host(), output.host());
+        super::attend_cached(&mut rows, layer, qkv.host(), output.host());
     }
 
     fn sum_of_squares(&self, x: Slice<'_, Self>) -> f64 {
@@ -492,6 +578,20 @@ impl Device for Cpu {
     ) {
         super::adamw_step(step, trained, weights, gradients, [first, second]);
     }
+}
+
+/// Adds to the gradients of a normalization's weights.
+fn weight_gradients(
+    x_and_stats: (HostColumns<'_>, &[GroupStats]),
+    dy: HostColumns<'_>,
+    d_weights: NormGradients<'_, Cpu>,
+) {
+    let [dw, db] = match d_weights {
+        NormGradients::Frozen => return,
+        NormGradients::Weight(dw) => [dw.host(), &mut []],
+        NormGradients::WeightAndBias(both) => both.host(),
+    };
+    super::norm_backward_weights(x_and_stats, dy, dw, db);
 }
 
 /// `to` += `by`·`x`.

@@ -12,6 +12,8 @@ mod attention_backward;
 mod attention_tests;
 mod buffer;
 mod cache;
+mod column_sums;
+mod columns;
 mod device;
 mod kl;
 mod log_softmax;
@@ -23,6 +25,7 @@ mod pack;
 mod panel_sums;
 mod panels;
 mod precision;
+mod rope;
 mod row_values;
 mod rows;
 mod sample;
@@ -35,22 +38,22 @@ mod testing;
 mod tiles;
 mod widened;
 
-pub use activation::{activate, activate_backward};
+pub use activation::{activate, activate_backward, activate_gated, activate_gated_backward};
 pub use adamw::{adamw_step, sum_of_squares};
 pub use attention::attention;
 pub use attention_backward::{Attended, attention_backward};
 pub use buffer::Buffer;
 pub use cache::{Cache, CachedRow, attend_cached};
+pub use column_sums::{add_column_sums, dot_rows, norm_backward_weights};
+pub use columns::{HostColumns, HostColumnsMut};
 pub use device::Cpu;
 pub use kl::kl_rows;
 pub use log_softmax::{RowSummary, log_softmax_backward, summarize_rows};
 pub use matmul::{View, matmul};
-pub use norm::{
-    RowStats, add_column_sums, dot_rows, layer_norm, layer_norm_backward,
-    layer_norm_backward_affine, layer_norm_stats,
-};
+pub use norm::{GroupStats, norm_backward, norm_backward_in_place, norm_rows, norm_stats};
 pub use numbers::{Numbers, NumbersMut};
 pub use panels::{Epilogue, PackedMatrix};
+pub use rope::{HostRope, Turn, rope};
 pub use row_values::{RowResults, Scored, expected_tilt_rows, greedy_row, soft_value_rows, top};
 pub use rows::{add_to_rows, embed, fill_rows, gather_rows, keep_rows, scatter_add_rows};
 pub use sample::sample_rows;

@@ -42,6 +42,35 @@ impl<'a> Numbers<'a> {
         }
     }
 
+    /// `to` ← `scale`·those from `start` on.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub(crate) fn copy_scaled(self, start: usize, scale: f32, to: &mut [f32]) {
+        self.copy(start, to);
+        if scale != 1.0 {
+            to.iter_mut().for_each(|x| *x *= scale);
+        }
+    }
+
+    /// Adds `scale`·those from `start` on to `to`.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub(crate) fn add_scaled(self, start: usize, scale: f32, to: &mut [f32]) {
+        let range = start..start + to.len();
+        match self {
+            Self::F32(all) => {
+                let all = to.iter_mut().zip(&all[range]);
+                all.for_each(|(sum, x)| *sum += scale * x);
+            }
+            Self::Bf16(all) => {
+                let all = to.iter_mut().zip(&all[range]);
+                all.for_each(|(sum, word)| *sum += scale * widen(*word));
+            }
+        }
+    }
+
     /// One of them, in f32.
     ///
     /// # Panics

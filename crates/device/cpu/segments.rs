@@ -70,17 +70,53 @@ impl Segments {
         self.rows
     }
 
-    /// The key ranges of a block (the last cut where its last row stops seeing), each with its
-    /// first column among them, and the number of columns.
-    pub(crate) fn columns(&self, block: &Block) -> (Vec<(Range<usize>, usize)>, usize) {
-        let mut columns = 0;
-        let mut found = Vec::with_capacity(2);
-        for range in &self.keys[block.segment] {
-            // An ancestor lies wholly before the block, so only the own range is ever cut.
-            let range = range.start..range.end.min(block.rows.end);
-            found.push((range.clone(), columns));
-            columns += range.len();
+    /// What the rows of a block see, where each attends to `window` tokens at most.
+    pub(crate) fn keys(&self, block: &Block, window: Option<usize>) -> Keys {
+        let path = &self.keys[block.segment];
+        let before: usize = path[..path.len() - 1].iter().map(Range::len).sum();
+        let own = path[path.len() - 1].start;
+        // The tokens on the path before the block's first row, and those of them that nobody sees.
+        let depth = before + block.rows.start - own;
+        let skipped = window.map_or(0, |window| (depth + 1).saturating_sub(window));
+        let mut ranges = Vec::with_capacity(2);
+        let (mut place, mut columns) = (0, 0);
+        for range in path {
+            // An ancestor lies wholly before the block, so only the own range ends with it.
+            let end = range.end.min(block.rows.end);
+            let start = range.start + skipped.saturating_sub(place).min(range.len());
+            place += range.len();
+            if start < end {
+                ranges.push((start..end, columns));
+                columns += end - start;
+            }
         }
-        (found, columns)
+        Keys {
+            ranges,
+            columns,
+            rows: block.rows.len(),
+            window,
+        }
+    }
+}
+
+/// The keys that a block of rows sees: the columns of its scores.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    /// Rows of keys, each range with its first column.
+    pub(crate) ranges: Vec<(Range<usize>, usize)>,
+    /// How many columns there are.
+    pub(crate) columns: usize,
+    /// How many rows the block has: the last columns are their own keys.
+    rows: usize,
+    window: Option<usize>,
+}
+
+impl Keys {
+    /// The columns that row `row` of the block sees.
+    #[inline]
+    pub(crate) fn visible(&self, row: usize) -> Range<usize> {
+        let end = self.columns - (self.rows - 1 - row);
+        let start = self.window.map_or(0, |window| end.saturating_sub(window));
+        start..end
     }
 }
