@@ -61,7 +61,7 @@ fn forward_body<const FUSED: bool>(kind: Nonlinearity, x: &[f32], y: &mut [f32])
         Nonlinearity::Silu => all.for_each(|(y, x)| *y = silu::<FUSED>(*x).0),
     }
 }
-dispatch!(fn forward = forward_body(kind: Nonlinearity, x: &[f32], y: &mut [f32]));
+dispatch!(pub(super) fn forward = forward_body(kind: Nonlinearity, x: &[f32], y: &mut [f32]));
 
 #[inline(always)]
 fn slope(pair: (f32, f32), y: &mut f32, gradient: &mut f32) {
@@ -79,7 +79,7 @@ fn backward_body<const FUSED: bool>(kind: Nonlinearity, x: &[f32], y: &mut [f32]
         Nonlinearity::Silu => all.for_each(|((y, g), x)| slope(silu::<FUSED>(*x), y, g)),
     }
 }
-dispatch!(fn backward = backward_body(kind: Nonlinearity, x: &[f32], y: &mut [f32], g: &mut [f32]));
+dispatch!(pub(super) fn backward = backward_body(kind: Nonlinearity, x: &[f32], y: &mut [f32], g: &mut [f32]));
 
 /// y ← f(x).
 ///
@@ -118,7 +118,7 @@ fn gated_body<const FUSED: bool>(kind: Nonlinearity, gate: &[f32], up: &[f32], y
         Nonlinearity::Silu => all.for_each(|((y, g), u)| *y = silu::<FUSED>(*g).0 * u),
     }
 }
-dispatch!(fn gated = gated_body(kind: Nonlinearity, gate: &[f32], up: &[f32], y: &mut [f32]));
+dispatch!(pub(super) fn gated = gated_body(kind: Nonlinearity, gate: &[f32], up: &[f32], y: &mut [f32]));
 
 /// `y` [n, inner] ← f(gate)·up, for rows of `x` [n, 2·inner] that hold the gate and then the numbers that
 /// it multiplies.
@@ -173,7 +173,7 @@ fn gated_backward_body<const FUSED: bool>(
 }
 dispatch!(
     /// One row.
-    fn gated_backward = gated_backward_body(kind: Nonlinearity, x: &[f32], y: &mut [f32], dy: &[f32], dx: &mut [f32]));
+    pub(super) fn gated_backward = gated_backward_body(kind: Nonlinearity, x: &[f32], y: &mut [f32], dy: &[f32], dx: &mut [f32]));
 
 /// `dx` [n, 2·inner] ← the gradient of both parts of `x` from that of `y`, `dy` [n, inner]; and `y` again, as
 /// in [`activate_backward`].
@@ -204,85 +204,4 @@ pub fn activate_gated_backward(
         let all = all.zip(x.chunks_exact(2 * inner).zip(dy.chunks_exact(inner)));
         all.for_each(|((y, dx), (x, dy))| gated_backward(isa, kind, x, y, dy, dx));
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cpu::simd::all;
-
-    /// Φ by the series of erf, and by its continued fraction far out.
-    fn phi(x: f64) -> f64 {
-        let z = x.abs() / std::f64::consts::SQRT_2;
-        let upper = if z < 3.0 {
-            let (mut term, mut sum) = (z, z);
-            for n in 1..200 {
-                term *= -z * z / f64::from(n);
-                sum += term / f64::from(2 * n + 1);
-            }
-            0.5 - sum / std::f64::consts::PI.sqrt()
-        } else {
-            let tail = (1..60)
-                .rev()
-                .fold(z, |tail, n| z + f64::from(n) / 2.0 / tail);
-            0.5 * (-z * z).exp() / tail / std::f64::consts::PI.sqrt()
-        };
-        if x < 0.0 { upper } else { 1.0 - upper }
-    }
-
-    fn naive(kind: Nonlinearity, x: f64) -> f64 {
-        match kind {
-            Nonlinearity::GeluNew => {
-                let z = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
-                0.5 * x * (1.0 + z.tanh())
-            }
-            Nonlinearity::Gelu => x * phi(x),
-            Nonlinearity::Relu => x.max(0.0),
-            Nonlinearity::Silu => x / (1.0 + (-x).exp()),
-        }
-    }
-
-    #[test]
-    fn values_and_slopes() {
-        use Nonlinearity::{Gelu, GeluNew, Relu, Silu};
-        let x: Vec<f32> = (0..1003).map(|i| i as f32 * 0.02 - 10.01).collect();
-        for (kind, isa) in [GeluNew, Gelu, Relu, Silu]
-            .into_iter()
-            .flat_map(|k| all().into_iter().map(move |i| (k, i)))
-        {
-            let (mut y, mut again, mut g) =
-                (vec![0.0; x.len()], vec![0.0; x.len()], vec![2.0; x.len()]);
-            forward(isa, kind, &x, &mut y);
-            backward(isa, kind, &x, &mut again, &mut g);
-            for i in 0..x.len() {
-                let wide = f64::from(x[i]);
-                let want = naive(kind, wide);
-                assert!(
-                    (f64::from(y[i]) - want).abs() < 2e-6,
-                    "{kind:?}({wide}): {} {want}",
-                    y[i]
-                );
-                assert!((y[i] - again[i]).abs() < 1e-6);
-                let slope = (naive(kind, wide + 1e-4) - naive(kind, wide - 1e-4)) / 2e-4;
-                assert!(
-                    (f64::from(g[i]) - 2.0 * slope).abs() < 1e-5,
-                    "{kind:?}'({wide}) {}",
-                    g[i]
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn long_slices_are_cut_without_loss() {
-        let x: Vec<f32> = (0..40_001).map(|i| (i as f32).sin()).collect();
-        let (mut y, mut again, mut g) =
-            (vec![0.0; x.len()], vec![0.0; x.len()], vec![1.0; x.len()]);
-        activate(Nonlinearity::Silu, &x, &mut y);
-        activate_backward(Nonlinearity::Silu, &x, &mut again, &mut g);
-        for i in 0..x.len() {
-            assert!((f64::from(y[i]) - naive(Nonlinearity::Silu, f64::from(x[i]))).abs() < 1e-6);
-            assert!((y[i] - again[i]).abs() < 1e-6 && g[i] != 1.0 || x[i] == 0.0);
-        }
-    }
 }

@@ -15,12 +15,12 @@ const PIECE: usize = 1 << 15;
 /// The sums over groups that a normalization's weights are given by: of some rows, and of the numbers of a
 /// group from `first` on.
 #[derive(Clone, Copy)]
-struct Groups<'a> {
-    x: HostColumns<'a>,
-    dy: HostColumns<'a>,
-    stats: &'a [GroupStats],
+pub(super) struct Groups<'a> {
+    pub(super) x: HostColumns<'a>,
+    pub(super) dy: HostColumns<'a>,
+    pub(super) stats: &'a [GroupStats],
     /// The width of a group.
-    width: usize,
+    pub(super) width: usize,
 }
 
 #[inline(always)]
@@ -50,7 +50,8 @@ fn weights_body<const FUSED: bool>(
         .for_each(|(sum, new)| *sum += new);
     db.iter_mut().zip(&bias).for_each(|(sum, new)| *sum += new);
 }
-dispatch!(fn weight_gradients = weights_body(all: Groups<'_>, rows: Range<usize>, first: usize, dw: &mut [f32], db: &mut [f32]));
+dispatch!(
+    pub(super) fn weight_gradients = weights_body(all: Groups<'_>, rows: Range<usize>, first: usize, dw: &mut [f32], db: &mut [f32]));
 
 /// The backward pass of [`norm_rows`](super::norm_rows) to its weights: adds to `dw` and, where there are
 /// biases, to `db`, which is empty where there are none.
@@ -125,7 +126,8 @@ fn sums_body<const FUSED: bool>(x: &[f32], width: usize, first: usize, sums: &mu
         .zip(&lanes)
         .for_each(|(sum, new)| *sum += new);
 }
-dispatch!(fn sums_of = sums_body(x: &[f32], width: usize, first: usize, sums: &mut [f32]));
+dispatch!(
+    pub(super) fn sums_of = sums_body(x: &[f32], width: usize, first: usize, sums: &mut [f32]));
 
 /// Adds the sum of all rows of `x` [n, D] to `sums` \[D\]: a bias's gradient.
 ///

@@ -5,6 +5,8 @@
 //! number of threads; they do depend, in the last bits, on the processor's instruction set.
 
 mod activation;
+#[cfg(test)]
+mod activation_tests;
 mod adamw;
 mod attention;
 mod attention_backward;
@@ -12,6 +14,8 @@ mod attention_backward;
 mod attention_tests;
 mod buffer;
 mod cache;
+#[cfg(test)]
+mod cache_tests;
 mod column_sums;
 mod columns;
 mod device;
@@ -20,12 +24,16 @@ mod log_softmax;
 mod matmul;
 mod matmul_bf16;
 mod norm;
+#[cfg(test)]
+mod norm_tests;
 mod numbers;
 mod pack;
 mod panel_sums;
 mod panels;
 mod precision;
 mod rope;
+#[cfg(test)]
+mod rope_tests;
 mod row_values;
 mod rows;
 mod sample;

@@ -164,7 +164,9 @@ fn input_body<const FUSED: bool>(
         group_input::<FUSED>(kind, x, *stats, weight, dy, dx, into);
     }
 }
-dispatch!(fn input_gradient = input_body(kind: NormKind, x: &[f32], stats: &[GroupStats], weight: &[f32], dy: &[f32], dx: &mut [f32], into: Write));
+dispatch!(
+    /// The gradient of one row.
+    pub(super) fn input_gradient = input_body(kind: NormKind, x: &[f32], stats: &[GroupStats], weight: &[f32], dy: &[f32], dx: &mut [f32], into: Write));
 
 #[inline(always)]
 fn group_input<const FUSED: bool>(
@@ -282,114 +284,4 @@ fn check(x: HostColumns<'_>, stats: &[GroupStats], weight: &[f32]) -> usize {
     let groups = x.width() / weight.len();
     assert_eq!(stats.len(), x.rows() * groups, "stats of every group");
     groups
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cpu::simd::all;
-
-    fn numbers(n: usize, seed: f32) -> Vec<f32> {
-        (0..n)
-            .map(|i| (i as f32 * 0.61 + seed).sin() * 2.0 + 0.3)
-            .collect()
-    }
-
-    fn naive(x: &[f64], w: &[f64], b: &[f64], epsilon: f64) -> Vec<f64> {
-        let n = w.len() as f64;
-        let row = |x: &[f64]| -> Vec<f64> {
-            let mean = x.iter().sum::<f64>() / n;
-            let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
-            let scale = 1.0 / (variance + epsilon).sqrt();
-            (0..w.len())
-                .map(|i| (x[i] - mean) * scale * w[i] + b[i])
-                .collect()
-        };
-        x.chunks(w.len()).flat_map(row).collect()
-    }
-
-    fn wide(x: &[f32]) -> Vec<f64> {
-        x.iter().copied().map(f64::from).collect()
-    }
-
-    #[test]
-    fn forward_and_backward_against_differences() {
-        for (rows, width, epsilon) in [(1, 1, 1e-5), (3, 5, 1e-5), (7, 67, 1e-2), (130, 96, 1e-6)] {
-            let (x, w, b) = (
-                numbers(rows * width, 0.0),
-                numbers(width, 1.0),
-                numbers(width, 2.0),
-            );
-            let g = numbers(rows * width, 3.0);
-            let mut stats = vec![RowStats::default(); rows];
-            layer_norm_stats(&x, epsilon, &mut stats);
-            let mut y = vec![0.0; x.len()];
-            layer_norm(&x, &stats, &w, &b, &mut y);
-            let want = naive(&wide(&x), &wide(&w), &wide(&b), f64::from(epsilon));
-            for (y, want) in y.iter().zip(&want) {
-                assert!((f64::from(*y) - want).abs() < 2e-5, "{y} {want}");
-            }
-            let (mut dx, mut dw, mut db) = (vec![1.0; x.len()], vec![2.0; width], vec![3.0; width]);
-            layer_norm_backward(&x, &stats, &w, &g, &mut dx);
-            layer_norm_backward_affine(&x, &stats, &g, &mut dw, &mut db);
-            let loss = |x: &[f64], w: &[f64], b: &[f64]| -> f64 {
-                let y = naive(x, w, b, f64::from(epsilon));
-                y.iter().zip(&g).map(|(y, g)| y * f64::from(*g)).sum()
-            };
-            let (x, w, b) = (wide(&x), wide(&w), wide(&b));
-            let difference = |of: &[f64], i: usize, loss: &dyn Fn(&[f64]) -> f64| {
-                let (mut up, mut down) = (of.to_vec(), of.to_vec());
-                up[i] += 1e-5;
-                down[i] -= 1e-5;
-                (loss(&up) - loss(&down)) / 2e-5
-            };
-            let close = |got: f32, want: f64| {
-                assert!(
-                    (f64::from(got) - want).abs() < 2e-4 * (1.0 + want.abs()),
-                    "{got} {want}"
-                );
-            };
-            for i in (0..x.len()).step_by(1 + x.len() / 50) {
-                close(dx[i] - 1.0, difference(&x, i, &|x| loss(x, &w, &b)));
-            }
-            for i in 0..width {
-                close(dw[i] - 2.0, difference(&w, i, &|w| loss(&x, w, &b)));
-                close(db[i] - 3.0, difference(&b, i, &|b| loss(&x, &w, b)));
-            }
-        }
-    }
-
-    #[test]
-    fn instruction_sets_agree() {
-        let (x, w, dy) = (numbers(101, 0.0), numbers(101, 1.0), numbers(101, 2.0));
-        let run = |isa| {
-            let stats = stats_of(isa, &x, 1e-5);
-            let mut dx = vec![0.0; 101];
-            input_gradient(isa, &x, stats, &w, &dy, &mut dx);
-            let mut sums = vec![0.0; 37];
-            let (mut dw, mut db) = (vec![0.0; 37], vec![0.0; 37]);
-            column_gradients(isa, &x, &[stats], &dy, 101, 64, &mut dw, &mut db);
-            sums_of(isa, &x, 101, 64, &mut sums);
-            [dx, dw, db, sums, vec![stats.mean, stats.scale]].concat()
-        };
-        let want = run(crate::cpu::simd::Isa::Portable);
-        for isa in all() {
-            for (got, want) in run(isa).iter().zip(&want) {
-                assert!((got - want).abs() < 1e-5, "{isa:?} {got} {want}");
-            }
-        }
-    }
-
-    #[test]
-    fn column_sums_and_dots() {
-        let x = numbers(9 * 130, 0.0);
-        let mut sums = vec![1.0; 130];
-        add_column_sums(&x, &mut sums);
-        for (i, sum) in sums.iter().enumerate() {
-            let want: f32 = 1.0 + (0..9).map(|row| x[row * 130 + i]).sum::<f32>();
-            assert!((sum - want).abs() < 1e-5);
-        }
-        let want: f64 = wide(&x).iter().map(|x| x * x).sum();
-        assert!((f64::from(dot_rows(&x, &x)) / want - 1.0).abs() < 1e-5);
-    }
 }

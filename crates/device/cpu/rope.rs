@@ -49,7 +49,7 @@ fn turn_body<const FUSED: bool>(
 }
 dispatch!(
     /// Rotates all heads of a row by the angles of its position.
-    fn turn_heads = turn_body(heads: &mut [f32], width: usize, cos: &[f32], sin: &[f32], turn: Turn));
+    pub(super) fn turn_heads = turn_body(heads: &mut [f32], width: usize, cos: &[f32], sin: &[f32], turn: Turn));
 
 /// Rotates the query and key heads of each row of `qkv` by its position, in place.
 ///
