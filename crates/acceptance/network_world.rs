@@ -6,7 +6,7 @@ use rlhf_experiment::{
     Config, Session, Vocabulary, context, max_new_tokens, network, open_data, reward, small_world,
 };
 use rlhf_lm::OutputHeads;
-use rlhf_objective::{Items, Sequences, finite_scores};
+use rlhf_objective::{Dataset, Sequences, finite_scores};
 use rlhf_policy::{Draw, Sampling, sample};
 use rlhf_tensor::{Rng, Storage, Stream};
 use serde_json::{Value, json};

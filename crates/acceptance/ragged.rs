@@ -8,8 +8,8 @@ use rlhf_experiment::DtypeName;
 use rlhf_journal::Estimate;
 use rlhf_lm::{Model, OutputHeads};
 use rlhf_objective::{
-    Decoder, Draw, Finish, LogDist, OutputGrads, Prompt, Response, Result as Answer, Sequences,
-    Start, Want,
+    Decoder, Draw, Finish, LogDist, OutputGrads, OutputSpec, Prompt, Response, Result as Answer,
+    Sequences, Start,
 };
 use rlhf_policy::{Sampling, sample};
 use rlhf_tensor::{AdamW, Rng, Storage, Stream};
@@ -117,7 +117,7 @@ fn training(size: &Size) -> Result<[Vec<f64>; 2]> {
 }
 
 fn step(model: &mut dyn Model, sequences: &Sequences) -> Result<()> {
-    model.read(sequences, Want::TRAIN)?;
+    model.forward(sequences, OutputSpec::TRAIN)?;
     let slope = -1.0 / sequences.tokens() as f32;
     model.backward(&OutputGrads {
         log_probs: Some(vec![slope; sequences.tokens()]),

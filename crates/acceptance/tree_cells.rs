@@ -5,7 +5,7 @@ use rlhf_experiment::tabular::{
     Reached, Recipe, Runner, TabularMethod, World, frozen, networks, shape, train,
 };
 use rlhf_objective::{PerToken, Prior, Result as ObjectiveResult};
-use rlhf_oracle::{Policy, Problem, Tree, gold_demonstrations, gold_tree};
+use rlhf_oracle::{Policy, Problem, Tree, reference_demonstrations, reference_tree};
 use rlhf_policy::{Sampled, score};
 use rlhf_prior::Mixture;
 use rlhf_reinforce::{VarGrad, VarGradBatch, VarGradConfig};
@@ -92,8 +92,8 @@ impl Ground {
     pub(crate) fn gold() -> Self {
         Self {
             name: "gold".into(),
-            problem: gold_tree(0.5),
-            demonstrations: gold_demonstrations(),
+            problem: reference_tree(0.5),
+            demonstrations: reference_demonstrations(),
         }
     }
 

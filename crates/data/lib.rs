@@ -2,7 +2,7 @@
 //!
 //! A [`Source`] is files of any [`Format`], read row by row. A row has a [`Shape`]; what it says
 //! becomes text, by a chat [`Template`] where it is a conversation, and then tokens. A [`Reader`] does
-//! that for rows in memory, a [`Corpus`] for files of any size, reading what a step needs; a [`Check`]
+//! that for rows in memory, a [`StreamingDataset`] for files of any size, reading what a step needs; a [`Check`]
 //! looks at a file before anything is trained on it. A bad row is an error that names the file, the
 //! line and the field; what is cut or left out is counted in [`Notes`]. Nothing is padded, and no
 //! reward or method is known here.
@@ -21,7 +21,6 @@
 
 mod chat;
 mod check;
-mod corpus;
 mod encode;
 mod error;
 mod fields;
@@ -29,24 +28,24 @@ mod files;
 mod formats;
 mod judged;
 mod labels;
-#[cfg(test)]
-mod laws;
 mod limits;
 mod notes;
 mod pieces;
 mod reader;
+#[cfg(test)]
+mod reading_tests;
 mod remarks;
 mod row;
+mod row_store;
 mod shapes;
 mod source;
 mod split;
-mod store;
+mod streaming;
 mod unused;
 mod wanted;
 
 pub use chat::Template;
 pub use check::{Check, Report};
-pub use corpus::{Corpus, SharedNotes, SharedStore};
 pub use encode::{Append, Vocabulary};
 pub use error::{Error, Result};
 pub use fields::{Fields, Mapped};
@@ -58,8 +57,9 @@ pub use limits::{Limits, Rooms};
 pub use notes::{Notes, Readers};
 pub use reader::{LossOn, OnBadRow, Reader, Settings};
 pub use row::Row;
+pub use row_store::RowStore;
 pub use shapes::{Chat, PairsOf, Shape};
 pub use source::{Source, rows};
 pub use split::{HeldOut, Keys, Split};
-pub use store::Store;
+pub use streaming::{SharedNotes, SharedRowStore, StreamingDataset};
 pub use wanted::Wanted;

@@ -18,6 +18,7 @@
 //! ```
 
 mod adamw;
+mod alloc_tracker;
 mod columns;
 pub mod cpu;
 mod device;
@@ -25,9 +26,9 @@ mod map;
 mod operands;
 mod rows;
 mod slice;
-mod watch;
 
 pub use adamw::{AdamW, AdamWStep, Trained, WeightDecay};
+pub use alloc_tracker::AllocTracker;
 pub use columns::{Columns, ColumnsMut};
 pub use cpu::Cpu;
 pub use device::Device;
@@ -38,4 +39,3 @@ pub use operands::{
 };
 pub use rows::{LogRows, Rows};
 pub use slice::{Dtype, Matrix, PairMut, Slice, SliceMut, Stored, StoredMut};
-pub use watch::Watch;

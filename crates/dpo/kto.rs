@@ -2,7 +2,7 @@
 
 use crate::losses::utility;
 use crate::statistics::of_opinions;
-use crate::{Opinions, read};
+use crate::{UnpairedPreferences, read};
 use rlhf_objective::{Error, Network, Outputs, Result, Sequences, tilt};
 use rlhf_tensor::{Device, Tensor};
 use rlhf_train::{Learner, Loss};
@@ -16,8 +16,6 @@ pub struct KtoConfig {
     pub desirable_weight: f64,
     /// λ_U, what an answer that was not weighs, from 0.
     pub undesirable_weight: f64,
-    /// How many answers a step takes.
-    pub answers_per_step: usize,
 }
 
 impl Default for KtoConfig {
@@ -25,7 +23,6 @@ impl Default for KtoConfig {
         Self {
             desirable_weight: 1.0,
             undesirable_weight: 1.0,
-            answers_per_step: 16,
         }
     }
 }
@@ -34,13 +31,11 @@ impl KtoConfig {
     /// Whether the numbers make sense.
     ///
     /// # Errors
-    /// If a weight is negative or not finite, or both are 0, or a step takes nothing; the message
-    /// names it.
+    /// If a weight is negative or not finite, or both are 0; the message names it.
     pub fn check(&self) -> Result<()> {
         let Self {
             desirable_weight,
             undesirable_weight,
-            answers_per_step,
         } = *self;
         for (key, weight) in [
             ("desirable_weight", desirable_weight),
@@ -53,10 +48,6 @@ impl KtoConfig {
         }
         if desirable_weight + undesirable_weight == 0.0 {
             let message = "[method] desirable_weight and undesirable_weight are 0: nothing weighs";
-            return Err(Error::Unsupported(message.into()));
-        }
-        if answers_per_step == 0 {
-            let message = "[method] answers_per_step = 0: must be positive";
             return Err(Error::Unsupported(message.into()));
         }
         Ok(())
@@ -90,9 +81,9 @@ fn numbers(of: impl Iterator<Item = f32>) -> Result<Tensor> {
 }
 
 impl Learner for Kto {
-    type Batch = Opinions;
+    type Batch = UnpairedPreferences;
 
-    fn sequences<'a>(&self, batch: &'a Opinions) -> &'a Sequences {
+    fn sequences<'a>(&self, batch: &'a UnpairedPreferences) -> &'a Sequences {
         &batch.answers
     }
 
@@ -100,25 +91,29 @@ impl Learner for Kto {
     fn prepare(
         &self,
         network: &mut dyn Network,
-        batch: &Opinions,
+        batch: &UnpairedPreferences,
         tokens: usize,
-    ) -> Result<Option<Opinions>> {
+    ) -> Result<Option<UnpairedPreferences>> {
         let log_probs = read::log_probs(network, &batch.mismatched, tokens)?;
         let log_probs = numbers(log_probs.into_iter())?;
         let implicit = tilt(&log_probs, batch.mismatched_prior.values(), batch.beta)?;
         let implicit = implicit.to_vec1::<f32>()?;
         let sum: f64 = implicit.iter().map(|&x| f64::from(x)).sum();
-        Ok(Some(Opinions {
+        Ok(Some(UnpairedPreferences {
             reference_point: Some((sum / implicit.len() as f64).max(0.0)),
             ..batch.clone()
         }))
     }
 
-    fn select(&self, batch: &Opinions, responses: &[usize]) -> Result<Opinions> {
+    fn select(
+        &self,
+        batch: &UnpairedPreferences,
+        responses: &[usize],
+    ) -> Result<UnpairedPreferences> {
         batch.part(responses)
     }
 
-    fn loss(&self, outputs: &Outputs, batch: &Opinions) -> Result<Loss> {
+    fn loss(&self, outputs: &Outputs, batch: &UnpairedPreferences) -> Result<Loss> {
         let reference_point = batch.reference_point.ok_or_else(not_prepared)?;
         let log_probs = outputs.log_probs.sums()?;
         let prior = batch.prior_log_probs.values();
@@ -146,7 +141,7 @@ fn not_prepared() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::OpinionSource;
+    use crate::UnpairedSource;
     use rlhf_objective::{Beta, KlPenalty, LogDist, PerToken};
     use rlhf_policy::testing::{Bigram, sequences};
     use rlhf_tensor::Storage;
@@ -171,9 +166,9 @@ mod tests {
         }
     }
 
-    fn opinions(context: usize) -> Opinions {
+    fn opinions(context: usize) -> UnpairedPreferences {
         let mut penalty = KlPenalty::new(Box::new(Flat), Beta::Fixed(0.5));
-        Opinions::new(
+        UnpairedPreferences::new(
             sequences(),
             vec![true, false, true],
             &mut penalty,
@@ -235,7 +230,7 @@ mod tests {
             assert!((stats.get("rewards/rejected").unwrap() - own[1]).abs() < 1e-5);
         }
         let outputs = network
-            .read(&batch.answers, rlhf_objective::Want::SCORE)
+            .forward(&batch.answers, rlhf_objective::OutputSpec::SCORE)
             .unwrap();
         assert!(
             kto.loss(&outputs, &batch)
@@ -250,14 +245,14 @@ mod tests {
     fn the_last_step_weighs_as_much_as_it_has() {
         let kto = Kto::new(&KtoConfig::default()).unwrap();
         let mut network = Bigram::random(5, Storage::Frozen, 3);
-        let mut source = OpinionSource::new(opinions(64), 2, 1, 1).unwrap();
+        let mut source = UnpairedSource::new(opinions(64), 2, 1, 1).unwrap();
         assert_eq!(source.steps(), 2);
         for step in 0..2 {
             let batch = source.batch(step).unwrap();
             assert_eq!(batch.liked.len(), 2 - step);
             let batch = kto.prepare(&mut network, &batch, 100).unwrap().unwrap();
-            let want = rlhf_objective::Want::TRAIN;
-            let outputs = network.read(&batch.answers, want).unwrap();
+            let want = rlhf_objective::OutputSpec::TRAIN;
+            let outputs = network.forward(&batch.answers, want).unwrap();
             let sums = outputs.log_probs.sums().unwrap().to_vec().unwrap();
             let loss = kto.loss(&outputs, &batch).unwrap();
             let gradients = outputs.gradients(&loss.value).unwrap().log_probs.unwrap();
@@ -299,10 +294,10 @@ mod tests {
         };
         assert!(Kto::new(&none).is_err());
         let mut penalty = KlPenalty::new(Box::new(Flat), Beta::Fixed(0.0));
-        let beta = Opinions::new(sequences(), vec![true; 3], &mut penalty, 64, 100);
+        let beta = UnpairedPreferences::new(sequences(), vec![true; 3], &mut penalty, 64, 100);
         assert!(beta.unwrap_err().to_string().contains("beta = 0"));
         let one = sequences().select(&[0]);
-        let few = Opinions::new(one, vec![true], &mut penalty, 64, 100);
+        let few = UnpairedPreferences::new(one, vec![true], &mut penalty, 64, 100);
         assert!(few.unwrap_err().to_string().contains("1 rows: kto needs 2"));
     }
 }

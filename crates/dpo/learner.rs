@@ -300,7 +300,7 @@ mod tests {
             .unwrap();
         assert!((losses[0] - losses[1]).abs() > 1e-3);
         let unprepared = network
-            .read(&sequences, rlhf_objective::Want::SCORE)
+            .forward(&sequences, rlhf_objective::OutputSpec::SCORE)
             .unwrap();
         let error = aot.loss(&unprepared, &batch(&[0, 1, 2, 3])).unwrap_err();
         assert!(error.to_string().contains("prepare"), "{error}");

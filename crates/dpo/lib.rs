@@ -15,21 +15,21 @@
 mod batch;
 mod config;
 #[cfg(test)]
-mod golden;
+mod golden_tests;
 mod kto;
 mod learner;
 mod losses;
-mod opinions;
 mod read;
 mod source;
 mod spec;
 mod statistics;
+mod unpaired;
 
 pub use batch::Batch;
 pub use config::{Config, DivergenceName};
 pub use kto::{Kto, KtoConfig};
 pub use learner::Dpo;
 pub use losses::{Answers, Divergence, LossName, Optimum, Preference, utility};
-pub use opinions::{AnswerSet, OpinionSource, Opinions};
 pub use source::PairSource;
 pub use spec::{DpoSpec, KtoSpec};
+pub use unpaired::{AnswerSet, UnpairedPreferences, UnpairedSource};

@@ -1,6 +1,6 @@
 //! What a network says of whole responses, as numbers.
 
-use rlhf_objective::{Network, Result, Sequences, Want};
+use rlhf_objective::{Network, OutputSpec, Result, Sequences};
 
 /// log π(y|x) of each response, nats: \[B\], reading at most `tokens` tokens at once.
 pub(crate) fn log_probs(
@@ -11,7 +11,7 @@ pub(crate) fn log_probs(
     let mut sums = Vec::with_capacity(sequences.len());
     for range in sequences.micro_batches(tokens, 1) {
         let part = sequences.select(&range.collect::<Vec<_>>());
-        let read = network.read(&part, Want::SCORE)?;
+        let read = network.forward(&part, OutputSpec::SCORE)?;
         sums.extend(read.log_probs.sums()?.to_vec()?);
     }
     Ok(sums)

@@ -1,12 +1,12 @@
 //! What is said about the losses on preferences: what each assumes and where it rests.
 
 use crate::{
-    Batch, Config, DivergenceName, Dpo, Kto, KtoConfig, LossName, OpinionSource, Opinions, Optimum,
-    PairSource,
+    Batch, Config, DivergenceName, Dpo, Kto, KtoConfig, LossName, Optimum, PairSource,
+    UnpairedPreferences, UnpairedSource,
 };
 use rlhf_objective::{Error, PairsWithPrior, Result};
 use rlhf_train::{
-    Aim, DataPasses, Defaults, LearnsFrom, MethodSpec, OfflineSpec, RowField, RunShape, StepSize,
+    Aim, BatchUnit, DataPasses, Defaults, LearnsFrom, MethodSpec, OfflineSpec, RowField, RunShape,
 };
 
 /// What KTO does, and that nothing more is claimed of it.
@@ -113,12 +113,8 @@ impl OfflineSpec for DpoSpec {
     }
 
     fn source(_: &Config, data: PairsWithPrior, passes: &DataPasses) -> Result<PairSource> {
-        let DataPasses {
-            epochs,
-            batch_pairs,
-            seed,
-        } = *passes;
-        PairSource::new(Batch::new(data)?, batch_pairs, epochs, seed)
+        let size = passes.items(Self::BATCH_UNIT)?;
+        PairSource::new(Batch::new(data)?, size, passes.epochs, passes.seed)
     }
 
     fn held_out(_: &Config, data: PairsWithPrior) -> Result<Batch> {
@@ -157,25 +153,28 @@ impl MethodSpec for KtoSpec {
 }
 
 impl OfflineSpec for KtoSpec {
-    type Data = Opinions;
-    type HeldOut = Opinions;
+    const BATCH_UNIT: BatchUnit = BatchUnit::Items("response");
+
+    type Data = UnpairedPreferences;
+    type HeldOut = UnpairedPreferences;
     type Learner = Kto;
-    type Source = OpinionSource;
+    type Source = UnpairedSource;
 
     fn learner(settings: &KtoConfig) -> Result<Kto> {
         Kto::new(settings)
     }
 
-    fn source(settings: &KtoConfig, data: Opinions, passes: &DataPasses) -> Result<OpinionSource> {
-        OpinionSource::new(data, settings.answers_per_step, passes.epochs, passes.seed)
+    fn source(
+        _: &KtoConfig,
+        data: UnpairedPreferences,
+        passes: &DataPasses,
+    ) -> Result<UnpairedSource> {
+        let size = passes.items(Self::BATCH_UNIT)?;
+        UnpairedSource::new(data, size, passes.epochs, passes.seed)
     }
 
-    fn held_out(_: &KtoConfig, data: Opinions) -> Result<Opinions> {
+    fn held_out(_: &KtoConfig, data: UnpairedPreferences) -> Result<UnpairedPreferences> {
         Ok(data)
-    }
-
-    fn step_size(settings: &KtoConfig) -> StepSize {
-        StepSize::Items(settings.answers_per_step, "answer")
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a step of preference optimization logs.
 
-use crate::{Batch, Opinions};
+use crate::{Batch, UnpairedPreferences};
 use rlhf_objective::Result;
 use rlhf_tensor::Tensor;
 use rlhf_train::Stats;
@@ -55,7 +55,7 @@ pub(crate) fn of_opinions(
     losses: &Tensor,
     implicit: &Tensor,
     log_probs: &Tensor,
-    batch: &Opinions,
+    batch: &UnpairedPreferences,
 ) -> Result<Stats> {
     let wide = |of: &Tensor| -> Result<Vec<f64>> {
         Ok(of.to_vec1::<f32>()?.into_iter().map(f64::from).collect())

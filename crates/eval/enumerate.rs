@@ -2,7 +2,7 @@
 
 use crate::Listing;
 use rlhf_objective::{
-    Network, Prior, Prompt, Response, Result, Reward, Sequences, Want, finite_scores,
+    Network, OutputSpec, Prior, Prompt, Response, Result, Reward, Sequences, finite_scores,
 };
 use rlhf_oracle::Responses;
 use std::sync::Arc;
@@ -66,7 +66,7 @@ impl Enumeration {
     pub fn log_probs(&self, policy: &mut dyn Network) -> Result<Vec<f64>> {
         let mut log_probs = Vec::new();
         for batch in &self.batches {
-            let read = policy.read(batch, Want::SCORE)?.log_probs;
+            let read = policy.forward(batch, OutputSpec::SCORE)?.log_probs;
             log_probs.extend(sums(&read.to_vec()?, batch));
         }
         Ok(log_probs)

@@ -304,7 +304,9 @@ mod tests {
             let last = prefix.last().copied().unwrap_or(prompt);
             let one = rlhf_objective::Response::new(0, vec![0], rlhf_objective::Finish::Eos);
             let one = Sequences::new(vec![Prompt::from_ids(vec![last])], vec![one]).unwrap();
-            network.read(&one, rlhf_objective::Want::SCORE).unwrap();
+            network
+                .forward(&one, rlhf_objective::OutputSpec::SCORE)
+                .unwrap();
             let log_dist = network.log_dist(0..1).unwrap().to_rows();
             log_dist[0].iter().map(|&x| f64::from(x).exp()).collect()
         };

@@ -10,10 +10,10 @@ use crate::progress::busy;
 use crate::vocabulary::Vocabulary;
 use anyhow::{Context, Result, bail};
 use rlhf_data::{
-    Chat, Corpus, Documents, Doubt, HeldOut, Labels, Limits, Notes, Reader, Reading, Row, Settings,
-    Shape, SharedNotes, Source, Template, Wanted,
+    Chat, Documents, Doubt, HeldOut, Labels, Limits, Notes, Reader, Reading, Row, Settings, Shape,
+    SharedNotes, Source, StreamingDataset, Template, Wanted,
 };
-use rlhf_objective::{Items, Pairs, Prompt, Sequences};
+use rlhf_objective::{Dataset, Pairs, Prompt, Sequences};
 use rlhf_tensor::{Rng, Stream};
 use rlhf_train::LearnsFrom;
 use std::path::Path;
@@ -122,7 +122,7 @@ pub fn open_data(
     config: &Config,
     vocabulary: &Vocabulary,
     methods: &Methods,
-) -> Result<Parts<Corpus>> {
+) -> Result<Parts<StreamingDataset>> {
     let fields = &config.data.fields;
     match config.method.facts().learns_from {
         LearnsFrom::Samples => read(config, vocabulary, methods, &|_| Wanted::Prompts),
@@ -146,7 +146,10 @@ pub fn open_data(
 }
 
 /// All answers at once, and whether each was liked.
-pub(crate) fn all_opinions(config: &Config, mut corpus: Corpus) -> Result<(Sequences, Vec<bool>)> {
+pub(crate) fn all_unpaired_preferences(
+    config: &Config,
+    mut corpus: StreamingDataset,
+) -> Result<(Sequences, Vec<bool>)> {
     let _busy = busy("tokenizing all answers");
     let all = corpus.opinions(AT_ONCE)?;
     say_later(config, &corpus.later());
@@ -154,7 +157,7 @@ pub(crate) fn all_opinions(config: &Config, mut corpus: Corpus) -> Result<(Seque
 }
 
 /// All pairs at once: the methods whose loss compares a pair with all others hold them.
-pub(crate) fn all_pairs(config: &Config, mut corpus: Corpus) -> Result<Pairs> {
+pub(crate) fn all_pairs(config: &Config, mut corpus: StreamingDataset) -> Result<Pairs> {
     let _busy = busy("tokenizing all pairs");
     let all = corpus.all(AT_ONCE)?;
     say_later(config, &corpus.later());
@@ -163,7 +166,7 @@ pub(crate) fn all_pairs(config: &Config, mut corpus: Corpus) -> Result<Pairs> {
 
 /// A random choice of held-out items of the seed of `[eval]`, as many as can be measured in a
 /// reasonable time.
-pub(crate) fn some_held_out(config: &Config, corpus: &mut Corpus) -> Result<Sequences> {
+pub(crate) fn some_held_out(config: &Config, corpus: &mut StreamingDataset) -> Result<Sequences> {
     let mut items: Vec<usize> = (0..corpus.count()).collect();
     if items.len() > HELD_OUT {
         note(format_args!(
@@ -178,7 +181,7 @@ pub(crate) fn some_held_out(config: &Config, corpus: &mut Corpus) -> Result<Sequ
 
 /// At most as many prompts as `[eval] prompts` says: a random choice of its seed, because a file
 /// may be sorted.
-pub(crate) fn some_prompts(config: &Config, all: &mut dyn Items) -> Result<Vec<Arc<Prompt>>> {
+pub(crate) fn some_prompts(config: &Config, all: &mut dyn Dataset) -> Result<Vec<Arc<Prompt>>> {
     let mut items: Vec<usize> = (0..all.count()).collect();
     Rng::new(config.eval.seed, Stream::Shuffle, 0, 0).shuffle(&mut items);
     items.truncate(config.eval.prompts);
@@ -190,7 +193,7 @@ fn read(
     vocabulary: &Vocabulary,
     methods: &Methods,
     wanted: &dyn Fn(&Row) -> Wanted,
-) -> Result<Parts<Corpus>> {
+) -> Result<Parts<StreamingDataset>> {
     let data = &config.data;
     let path = data.train.as_deref().context("no data")?;
     let _busy = busy(format!("reading {}", path.display()));
@@ -224,7 +227,7 @@ fn read(
         rows: split.train.len(),
         prompts: split.prompts[0],
     };
-    let train = Corpus::new(&store, &split.train, &mut reader, kind)?;
+    let train = StreamingDataset::new(&store, &split.train, &mut reader, kind)?;
     let labels = match reader.notes.labels_say_nothing() {
         true => Taught::Nothing,
         false => Taught::Something,
@@ -256,7 +259,7 @@ fn read(
         rows: held_out.len(),
         prompts,
     };
-    let held_out = Corpus::new(&store, &held_out, &mut reader, kind)?;
+    let held_out = StreamingDataset::new(&store, &held_out, &mut reader, kind)?;
     if let Some((seen, all)) = train.sampled() {
         note(format_args!(
             "{}: {all} rows to train on are too many to look at before the first step; {seen} of them \

@@ -4,14 +4,14 @@ use crate::config::{Config, DataSection};
 use crate::method::{Methods, objectives};
 use crate::notes::note;
 use anyhow::Result;
-use rlhf_data::{Keys, Mapped, OnBadRow, Reader, Row, SharedStore, Source, Store, Wanted};
+use rlhf_data::{Keys, Mapped, OnBadRow, Reader, Row, RowStore, SharedRowStore, Source, Wanted};
 use rlhf_train::RowField;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 /// The rows of a source, which of them have the same prompt, and what is wanted of them.
 pub(crate) struct Opened {
-    pub(crate) store: SharedStore,
+    pub(crate) store: SharedRowStore,
     pub(crate) keys: Keys,
     pub(crate) wanted: Wanted,
     first: Option<Row>,
@@ -42,7 +42,7 @@ pub(crate) fn open(
         });
         mapped.see(row);
     };
-    let store = Store::open(source, &mut bad, &mut visit)?;
+    let store = RowStore::open(source, &mut bad, &mut visit)?;
     for remark in store.remarks(&data.fields) {
         note(remark);
     }

@@ -9,9 +9,9 @@ use crate::prior::{frozen_folders, prior};
 use crate::reward::rereading;
 use crate::vocabulary::Vocabulary;
 use crate::words::counted;
-use crate::{lengths, steps, target};
+use crate::{lengths, objective_summary, steps};
 use anyhow::Result;
-use rlhf_data::{Chat, Corpus, Limits, LossOn, Rooms};
+use rlhf_data::{Chat, Limits, LossOn, Rooms, StreamingDataset};
 use rlhf_lm::inspect;
 use rlhf_train::{LearnsFrom, PriorUse};
 use serde_json::{Map, Value};
@@ -30,7 +30,7 @@ pub fn plan(prepared: &Prepared) -> Result<Lines> {
         parts,
         fits,
     } = prepared;
-    let mut lines = target::describe(config)?;
+    let mut lines = objective_summary::describe(config)?;
     lines.extend(rereading(config, &vocabulary.tokenizer)?.map(|words| ("judges", words)));
     lines.extend(fits.iter().map(|words| ("fit", words.clone())));
     lines.extend(tokens(config, vocabulary)?);
@@ -173,7 +173,7 @@ fn responses(rooms: &Rooms, sampled: Option<(usize, usize)>) -> String {
     format!("{}{of}", rooms.sentence())
 }
 
-fn prior_reads(config: &Config, parts: &Parts<Corpus>) -> Result<Option<String>> {
+fn prior_reads(config: &Config, parts: &Parts<StreamingDataset>) -> Result<Option<String>> {
     let facts = config.method.facts();
     let times = match facts.learns_from {
         _ if facts.prior != PriorUse::Penalty => return Ok(None),

@@ -30,19 +30,19 @@
 #![forbid(unsafe_code)]
 
 mod action_values;
+mod batch_size;
 mod beta;
+pub mod conformance;
+mod dataset;
 mod decoder;
 mod error;
-mod estimators;
 #[cfg(test)]
-mod estimators_known;
-mod items;
+mod estimator_tests;
+mod estimators;
 mod kl;
-pub mod laws;
-mod link;
-mod local;
 mod log_dist;
-mod mapped;
+mod log_sigmoid;
+mod logits_processor;
 mod network;
 #[allow(clippy::module_inception)]
 mod objective;
@@ -54,20 +54,21 @@ mod row_gradients;
 mod rows;
 mod sequences;
 mod tilt;
+mod token_kl;
 mod wrapper;
 
 pub use action_values::{ActionValues, RowValues};
+pub use batch_size::BatchSize;
 pub use beta::{Adaptive, Beta, Bound, Observed, Target};
+pub use dataset::{Dataset, NoSettings};
 pub use decoder::{Decoder, Start, check_gather, gathered};
 pub use error::{Error, Result};
 pub use estimators::{k1, k2, k3, kl_of_rows, rao_blackwell};
-pub use items::{Items, NoSettings, PerStep};
 pub use kl::{AgainstPrior, exact_kl};
-pub use link::log_sigmoid;
-pub use local::LocalKl;
-pub use log_dist::{Draw, LogDist, Visit, rows_copied};
-pub use mapped::MappedDecoder;
-pub use network::{Network, OutputGrads, Outputs, Purpose, Want, rows_at_once};
+pub use log_dist::{Draw, LogDist, RowCallback, rows_copied};
+pub use log_sigmoid::log_sigmoid;
+pub use logits_processor::MappedDecoder;
+pub use network::{Network, OutputGrads, OutputSpec, Outputs, Purpose, rows_at_once};
 pub use objective::{
     KlPenalty, Objective, Prior, Reward, SeenBatch, finite_opinions, finite_scores,
 };
@@ -78,4 +79,5 @@ pub use rollouts::{Rollouts, Scored};
 pub use row_gradients::RowGradients;
 pub use sequences::{Finish, Prompt, Response, Sequences};
 pub use tilt::tilt;
+pub use token_kl::LocalKl;
 pub use wrapper::NetworkWrapper;

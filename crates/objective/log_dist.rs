@@ -36,7 +36,7 @@ pub fn rows_copied() -> usize {
 
 /// Who is shown log-distributions as a batch is read: each time the next of the N response tokens,
 /// and their rows.
-pub type Visit<'a> = dyn FnMut(std::ops::Range<usize>, LogDist<'_>) -> Result<()> + 'a;
+pub type RowCallback<'a> = dyn FnMut(std::ops::Range<usize>, LogDist<'_>) -> Result<()> + 'a;
 
 /// How a token is chosen from its distribution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]

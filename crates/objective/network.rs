@@ -1,8 +1,8 @@
 //! What a network must answer, and how it decodes.
 
 use crate::{
-    ActionValues, Decoder, Error, LogDist, ParameterSet, PerSeq, PerToken, Result, RowGradients,
-    Sequences, Visit,
+    ActionValues, Decoder, Error, LogDist, ParameterSet, PerSeq, PerToken, Result, RowCallback,
+    RowGradients, Sequences,
 };
 use rlhf_tensor::{AdamW, Tensor, Var};
 use std::ops::Range;
@@ -18,14 +18,14 @@ pub enum Purpose {
 
 /// What a read must answer beside the log-probs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Want {
+pub struct OutputSpec {
     /// Whether a backward pass follows.
     pub purpose: Purpose,
     /// Whether the entropy of each distribution is computed.
     pub entropy: bool,
 }
 
-impl Want {
+impl OutputSpec {
     /// Log-probs (and values, where there is a critic) as numbers.
     pub const SCORE: Self = Self {
         purpose: Purpose::Score,
@@ -153,7 +153,7 @@ pub trait Network {
     ///
     /// # Errors
     /// If a token is not in the vocabulary, or a sequence does not fit the context.
-    fn read(&mut self, sequences: &Sequences, want: Want) -> Result<Outputs>;
+    fn forward(&mut self, sequences: &Sequences, spec: OutputSpec) -> Result<Outputs>;
 
     /// The whole log-distribution π(· | x, y₍<t₎) for a range of the N response tokens of the last
     /// read: [rows, V], nats.
@@ -168,8 +168,12 @@ pub trait Network {
     ///
     /// # Errors
     /// As [`read`](Self::read) and [`log_dist`](Self::log_dist), or if `each` fails.
-    fn read_showing(&mut self, sequences: &Sequences, each: &mut Visit<'_>) -> Result<Outputs> {
-        let outputs = self.read(sequences, Want::SCORE)?;
+    fn forward_with_rows(
+        &mut self,
+        sequences: &Sequences,
+        each: &mut RowCallback<'_>,
+    ) -> Result<Outputs> {
+        let outputs = self.forward(sequences, OutputSpec::SCORE)?;
         for rows in rows_at_once(sequences.tokens()) {
             each(rows.clone(), self.log_dist(rows)?)?;
         }

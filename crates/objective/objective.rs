@@ -2,7 +2,7 @@
 
 use crate::{
     Beta, Decoder, Error, LogDist, Observed, Pairs, PairsWithPrior, PerSeq, PerToken, Result,
-    Rollouts, Scored, Sequences, Target, Visit, network::rows_at_once, tilt,
+    Rollouts, RowCallback, Scored, Sequences, Target, network::rows_at_once, tilt,
 };
 use std::ops::Range;
 
@@ -31,7 +31,7 @@ pub trait Prior {
     fn log_probs_showing(
         &mut self,
         sequences: &Sequences,
-        each: &mut Visit<'_>,
+        each: &mut RowCallback<'_>,
     ) -> Result<PerToken> {
         let log_probs = self.log_probs(sequences)?;
         for rows in rows_at_once(sequences.tokens()) {

@@ -1,8 +1,8 @@
 //! Networks that hold another one.
 
 use crate::{
-    ActionValues, Decoder, LogDist, Network, OutputGrads, Outputs, ParameterSet, Result,
-    RowGradients, Sequences, Visit, Want,
+    ActionValues, Decoder, LogDist, Network, OutputGrads, OutputSpec, Outputs, ParameterSet,
+    Result, RowCallback, RowGradients, Sequences,
 };
 use std::ops::Range;
 
@@ -37,16 +37,20 @@ impl<W: NetworkWrapper> Network for W {
         self.inner().vocab()
     }
 
-    fn read(&mut self, sequences: &Sequences, want: Want) -> Result<Outputs> {
-        self.inner_mut().read(sequences, want)
+    fn forward(&mut self, sequences: &Sequences, spec: OutputSpec) -> Result<Outputs> {
+        self.inner_mut().forward(sequences, spec)
     }
 
     fn log_dist(&mut self, rows: Range<usize>) -> Result<LogDist<'_>> {
         self.inner_mut().log_dist(rows)
     }
 
-    fn read_showing(&mut self, sequences: &Sequences, each: &mut Visit<'_>) -> Result<Outputs> {
-        self.inner_mut().read_showing(sequences, each)
+    fn forward_with_rows(
+        &mut self,
+        sequences: &Sequences,
+        each: &mut RowCallback<'_>,
+    ) -> Result<Outputs> {
+        self.inner_mut().forward_with_rows(sequences, each)
     }
 
     fn action_values(&mut self, rows: Range<usize>) -> Result<ActionValues<'_>> {

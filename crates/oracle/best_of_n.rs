@@ -55,12 +55,12 @@ pub fn best_of_n_kl_bound(n: u32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gold_tree;
+    use crate::reference_tree;
     use crate::testing::close;
 
     #[test]
     fn best_of_n_on_the_golden_tree() {
-        let responses = gold_tree(0.5).responses();
+        let responses = reference_tree(0.5).responses();
         let rows = [
             (2, 0.16676924, 0.19314718, 1.29505024, 1.37550854),
             (4, 0.55402059, 0.63629436, 1.67763091, 1.79264291),

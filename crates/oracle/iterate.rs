@@ -41,12 +41,12 @@ impl Problem {
 
 #[cfg(test)]
 mod tests {
-    use crate::gold_tree;
+    use crate::reference_tree;
     use crate::testing::{SplitMix, close};
 
     #[test]
     fn value_iteration_is_exact_after_three_sweeps() {
-        let problem = gold_tree(0.5);
+        let problem = reference_tree(0.5);
         let solution = problem.solve();
         let mut q = vec![0.0; solution.q.len()];
         for expected in [2.78336416, 0.91057331, 0.0] {
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn policy_iteration_climbs_to_the_optimum() {
-        let problem = gold_tree(0.5);
+        let problem = reference_tree(0.5);
         let mut policy = problem.prior().clone();
         for expected in [0.91468705, 1.56318891, 1.65834443, 1.65834953] {
             close(problem.policy_values(&policy).0[0], expected, 1e-8);

@@ -24,7 +24,6 @@ mod backup;
 mod best_of_n;
 mod error;
 mod evaluate;
-mod gold;
 mod iterate;
 mod local;
 mod mdp;
@@ -33,15 +32,16 @@ mod parse_mdp;
 mod policy;
 mod problem;
 mod quantile;
+mod reference_values;
 mod responses;
 mod tree;
 
 #[cfg(test)]
-mod known;
+mod objective_and_sampler_tests;
 #[cfg(test)]
-mod laws;
+mod prior_and_estimator_tests;
 #[cfg(test)]
-mod others;
+mod property_tests;
 #[cfg(test)]
 mod testing;
 
@@ -49,12 +49,12 @@ pub use backup::{Backup, counting, soft_backup};
 pub use best_of_n::best_of_n_kl_bound;
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, Gap};
-pub use gold::{gold_demonstrations, gold_tree};
 pub use local::LocalPenalty;
 pub use mdp::{Mdp, MdpAction, MdpSolution};
 pub use policy::Policy;
 pub use problem::{Problem, Solution};
 pub use quantile::{QuantileOptimum, quantile_optimum};
+pub use reference_values::{reference_demonstrations, reference_tree};
 pub use responses::{Optimum, Outcome, Responses};
 pub use tree::{Child, Tree};
 

@@ -73,11 +73,11 @@ fn forward(q: &[f64], log_prior: &[f64], beta: f64) -> Vec<f64> {
 mod tests {
     use super::*;
     use crate::testing::{close, exp};
-    use crate::{Tree, gold_tree};
+    use crate::{Tree, reference_tree};
 
     #[test]
     fn both_rest_away_from_the_optimum() {
-        let problem = gold_tree(0.5);
+        let problem = reference_tree(0.5);
         for (penalty, elbo, gap) in [
             (LocalPenalty::Reverse, 1.64376881, 0.01458072),
             (LocalPenalty::Forward, 1.61382055, 0.04452898),

@@ -137,11 +137,11 @@ fn table<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gold_tree;
+    use crate::reference_tree;
     use serde_json::json;
 
     fn gold() -> Value {
-        let problem = gold_tree(0.5);
+        let problem = reference_tree(0.5);
         let tree = problem.tree();
         let mut prior = Map::new();
         for (node, prefix) in tree.prefixes().iter().enumerate() {

@@ -152,7 +152,7 @@ impl Responses {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gold_tree;
+    use crate::reference_tree;
     use crate::testing::{SplitMix, close};
 
     #[test]
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn slope_of_the_frontier_is_beta() {
-        let responses = gold_tree(0.5).responses();
+        let responses = reference_tree(0.5).responses();
         let (a, b) = (responses.optimum(0.499), responses.optimum(0.501));
         let slope = (a.outcome.reward - b.outcome.reward) / (a.outcome.kl - b.outcome.kl);
         close(slope, 0.5, 1e-5);
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn share_of_the_mass_an_importance_sample_keeps() {
         // E[w]²/E[w²] with w = exp(λr) under the prior: log of it is 2K(λ) − K(2λ).
-        let responses = gold_tree(0.5).responses();
+        let responses = reference_tree(0.5).responses();
         let k = |lambda: f64| responses.optimum(1.0 / lambda).log_z;
         for (lambda, share) in [(1.0, 0.44269699), (2.0, 0.11431504), (4.0, 0.05232875)] {
             close((2.0 * k(lambda) - k(2.0 * lambda)).exp(), share, 1e-8);

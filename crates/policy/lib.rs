@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod batch_scheduler;
 mod networks;
 mod role;
 mod sampler;
@@ -13,7 +14,6 @@ mod saved;
 mod score;
 mod snapshot;
 pub mod testing;
-mod waiting;
 
 pub use networks::Networks;
 pub use rlhf_objective::Draw;

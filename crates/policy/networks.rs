@@ -2,8 +2,8 @@
 
 use crate::{Role, SaveError, SavedNetwork};
 use rlhf_objective::{
-    ActionValues, Decoder, Error, LogDist, Network, OutputGrads, Outputs, ParameterSet, Result,
-    RowGradients, Sequences, Want,
+    ActionValues, Decoder, Error, LogDist, Network, OutputGrads, OutputSpec, Outputs, ParameterSet,
+    Result, RowGradients, Sequences,
 };
 use std::ops::Range;
 use std::path::Path;
@@ -283,17 +283,17 @@ impl Network for Networks {
         self.members[0].network.network().vocab()
     }
 
-    fn read(&mut self, sequences: &Sequences, want: Want) -> Result<Outputs> {
+    fn forward(&mut self, sequences: &Sequences, spec: OutputSpec) -> Result<Outputs> {
         self.rows_came_back = false;
-        let outputs = self.main_mut().read(sequences, want)?;
+        let outputs = self.main_mut().forward(sequences, spec)?;
         let Some(critic) = self.critic_mut() else {
             return Ok(outputs);
         };
-        let only_values = Want {
+        let only_values = OutputSpec {
             entropy: false,
-            ..want
+            ..spec
         };
-        let values = critic.read(sequences, only_values)?.values;
+        let values = critic.forward(sequences, only_values)?.values;
         Ok(Outputs { values, ..outputs })
     }
 

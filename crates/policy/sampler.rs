@@ -1,6 +1,6 @@
 //! The one sampler: it draws responses from any decoder, the policy's or a prior's.
 
-use crate::waiting::{Unit, Waiting};
+use crate::batch_scheduler::{BatchScheduler, Unit};
 use rlhf_objective::{
     Decoder, Draw, Error, Finish, LogDist, PerToken, Prompt, Response, Result, Sequences, Start,
 };
@@ -66,7 +66,7 @@ pub fn sample(
     decode: &dyn Fn(&[u32]) -> String,
 ) -> Result<Sampled> {
     check(prompts, sampling)?;
-    let mut waiting = Waiting::new(prompts.len(), sampling.samples, sampling.rows);
+    let mut waiting = BatchScheduler::new(prompts.len(), sampling.samples, sampling.rows);
     let mut live: Vec<Row> = Vec::new();
     let mut done: Vec<Option<Row>> = Vec::new();
     done.resize_with(prompts.len() * sampling.samples, || None);
@@ -121,7 +121,7 @@ fn enter(
     decoder: &mut dyn Decoder,
     prompts: &[Arc<Prompt>],
     sampling: &Sampling,
-    waiting: &mut Waiting,
+    waiting: &mut BatchScheduler,
     live: &mut Vec<Row>,
 ) -> Result<()> {
     let mut starts = Vec::new();
@@ -216,7 +216,7 @@ fn collect(
 mod tests {
     use super::*;
     use crate::testing::Bigram;
-    use rlhf_objective::{Network, Want};
+    use rlhf_objective::{Network, OutputSpec};
     use rlhf_tensor::Storage;
 
     fn sampling() -> Sampling {
@@ -379,7 +379,7 @@ mod tests {
                 },
             );
             let read = network
-                .read(&drawn.sequences, Want::SCORE)
+                .forward(&drawn.sequences, OutputSpec::SCORE)
                 .unwrap()
                 .log_probs;
             let pairs = drawn
@@ -410,7 +410,9 @@ mod tests {
         for response in drawn.sequences.responses() {
             counts[response.ids[0] as usize] += 1.0;
         }
-        network.read(&drawn.sequences, Want::SCORE).unwrap();
+        network
+            .forward(&drawn.sequences, OutputSpec::SCORE)
+            .unwrap();
         let log_dist = network.log_dist(0..1).unwrap().to_rows();
         for (count, log_prob) in counts.iter().zip(&log_dist[0]) {
             let p = f64::from(*log_prob).exp();

@@ -1,7 +1,7 @@
 //! From samples to rollouts.
 
 use crate::Sampled;
-use rlhf_objective::{Network, PerToken, Prior, Result, Rollouts, Want, exact_kl};
+use rlhf_objective::{Network, OutputSpec, PerToken, Prior, Result, Rollouts, exact_kl};
 
 /// One batched pass of the policy and the prior over what was drawn: log π_old, log p₀, values,
 /// entropies and exact KL. At most `tokens` network tokens are read at once, and `group`
@@ -23,14 +23,14 @@ pub fn score(
     let parts = sequences.sorted_micro_batches(tokens, group);
     // The first update reads the same with the same weights: where one read holds everything, a
     // network that can answer it from what it kept need not run again.
-    let want = if policy.is_trained() && parts.len() == 1 {
-        Want::TRAIN
+    let spec = if policy.is_trained() && parts.len() == 1 {
+        OutputSpec::TRAIN
     } else {
-        Want::SCORE
+        OutputSpec::SCORE
     };
     for part in &parts {
         let part = sequences.select(part);
-        let outputs = policy.read(&part, want.with_entropy())?;
+        let outputs = policy.forward(&part, spec.with_entropy())?;
         log_probs.push(outputs.log_probs);
         entropy.extend(outputs.entropy);
         values.extend(outputs.values);
@@ -74,7 +74,7 @@ mod tests {
 
     impl Prior for Frozen {
         fn log_probs(&mut self, sequences: &Sequences) -> Result<PerToken> {
-            Ok(self.0.read(sequences, Want::SCORE)?.log_probs)
+            Ok(self.0.forward(sequences, OutputSpec::SCORE)?.log_probs)
         }
         fn log_dist(&mut self, _: &Sequences, rows: Range<usize>) -> Result<LogDist<'_>> {
             self.0.log_dist(rows)
@@ -93,7 +93,7 @@ mod tests {
         let network = |seed| Bigram::random(5, Storage::Frozen, seed);
         let numbers = |tokens: usize| {
             let mut policy = network(1);
-            let outputs = policy.read(&sequences(), Want::SCORE).unwrap();
+            let outputs = policy.forward(&sequences(), OutputSpec::SCORE).unwrap();
             let sampled = Sampled {
                 sequences: sequences(),
                 log_probs: outputs.log_probs,

@@ -124,7 +124,7 @@ mod tests {
     use super::*;
     use crate::testing::{Bigram, sequences};
     use crate::{Networks, Role, SavedNetwork};
-    use rlhf_objective::{OutputGrads, Want};
+    use rlhf_objective::{OutputGrads, OutputSpec};
     use rlhf_tensor::{AdamW, Storage};
 
     fn networks(policy: Bigram, critic: Bigram) -> Networks {
@@ -139,7 +139,7 @@ mod tests {
 
     fn step(network: &mut Networks, value: f32) {
         let s = sequences();
-        network.read(&s, Want::TRAIN).unwrap();
+        network.forward(&s, OutputSpec::TRAIN).unwrap();
         let gradients = OutputGrads {
             log_probs: Some(vec![value; s.tokens()]),
             values: Some(vec![value; s.tokens()]),

@@ -1,8 +1,8 @@
 //! A network small enough to check everything around it, for tests here and elsewhere.
 
 use rlhf_objective::{
-    Decoder, Error, Finish, LogDist, Network, OutputGrads, Outputs, ParameterSet, Prompt, Purpose,
-    Response, Result, Sequences, Start, Want, check_gather, gathered,
+    Decoder, Error, Finish, LogDist, Network, OutputGrads, OutputSpec, Outputs, ParameterSet,
+    Prompt, Purpose, Response, Result, Sequences, Start, check_gather, gathered,
 };
 use rlhf_tensor::{Init, ParameterSpec, Parameters, Rng, Storage, Stream};
 use std::io;
@@ -110,7 +110,7 @@ impl Network for Bigram {
         self.vocab
     }
 
-    fn read(&mut self, sequences: &Sequences, want: Want) -> Result<Outputs> {
+    fn forward(&mut self, sequences: &Sequences, spec: OutputSpec) -> Result<Outputs> {
         let mut pairs = Vec::with_capacity(sequences.tokens());
         for (index, response) in sequences.responses().iter().enumerate() {
             let mut previous = *sequences.prompt_of(index).ids.last().unwrap_or(&0);
@@ -127,22 +127,22 @@ impl Network for Bigram {
         let rows: Vec<Vec<f32>> = pairs.iter().map(|pair| self.row(pair.0)).collect();
         let log_probs = pairs.iter().zip(&rows);
         let log_probs = log_probs.map(|(pair, row)| row[pair.1 as usize]).collect();
-        let entropies = want
+        let entropies = spec
             .entropy
             .then(|| rows.iter().map(|row| entropy(row)).collect());
         let values = pairs
             .iter()
             .map(|pair| self.table("values")[pair.0 as usize]);
         let outputs = Outputs::new(sequences, log_probs, entropies, Some(values.collect()));
-        self.read = Some((pairs, want.purpose));
+        self.read = Some((pairs, spec.purpose));
         outputs
     }
 
     fn log_dist(&mut self, rows: Range<usize>) -> Result<LogDist<'_>> {
-        let (pairs, _) = self.read.as_ref().ok_or_else(nothing_read)?;
+        let (pairs, _) = self.read.as_ref().ok_or_else(no_forward_pass)?;
         let flat: Vec<f32> = pairs
             .get(rows)
-            .ok_or_else(nothing_read)?
+            .ok_or_else(no_forward_pass)?
             .iter()
             .flat_map(|pair| self.row(pair.0))
             .collect();
@@ -151,7 +151,7 @@ impl Network for Bigram {
 
     fn backward(&mut self, gradients: &OutputGrads) -> Result<()> {
         let Some((pairs, Purpose::Train)) = self.read.clone() else {
-            return Err(nothing_read());
+            return Err(no_forward_pass());
         };
         let rows: Vec<Vec<f32>> = pairs.iter().map(|pair| self.row(pair.0)).collect();
         let of = |d: &Option<Vec<f32>>, t: usize| d.as_ref().map_or(0.0, |d| d[t]);
@@ -190,7 +190,7 @@ impl Network for Bigram {
     }
 }
 
-fn nothing_read() -> Error {
+fn no_forward_pass() -> Error {
     Error::Unsupported("nothing was read for this".into())
 }
 
@@ -259,7 +259,9 @@ mod tests {
         let weights = |k: usize| (0..n).map(|t| ((t * 7 + k) % 5) as f32 - 1.7).collect();
         let (a, b, c): (Vec<f32>, Vec<f32>, Vec<f32>) = (weights(0), weights(1), weights(2));
         let loss = |network: &mut Bigram| -> f64 {
-            let outputs = network.read(&s, Want::TRAIN.with_entropy()).unwrap();
+            let outputs = network
+                .forward(&s, OutputSpec::TRAIN.with_entropy())
+                .unwrap();
             let dot = |x: Vec<f32>, w: &[f32]| -> f64 {
                 x.iter()
                     .zip(w)

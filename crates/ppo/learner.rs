@@ -1,7 +1,7 @@
 //! The loss of a mini-batch, and how a rollout is cut into them.
 
 use crate::{Batch, Config, policy_losses, value_losses};
-use rlhf_objective::{Error, KlPenalty, Outputs, Result, Scored, Sequences, Want};
+use rlhf_objective::{Error, KlPenalty, OutputSpec, Outputs, Result, Scored, Sequences};
 use rlhf_tensor::{Rng, Tensor};
 use rlhf_train::{Learner, Loss, Method, Passes, Role, Stats, minibatches};
 use std::ops::ControlFlow;
@@ -32,10 +32,10 @@ impl Learner for Ppo {
         &batch.sequences
     }
 
-    fn want(&self) -> Want {
+    fn output_spec(&self) -> OutputSpec {
         match self.config.entropy_bonus {
-            Some(_) => Want::TRAIN.with_entropy(),
-            None => Want::TRAIN,
+            Some(_) => OutputSpec::TRAIN.with_entropy(),
+            None => OutputSpec::TRAIN,
         }
     }
 
@@ -249,7 +249,7 @@ mod tests {
             entropy_bonus: Some(0.3),
             ..Config::default()
         });
-        assert!(ppo.want().entropy && !plain.want().entropy);
+        assert!(ppo.output_spec().entropy && !plain.output_spec().entropy);
         let batch = Batch::new(scored(&LENGTHS), &ppo.config).unwrap();
         let numbers = |of: &rlhf_objective::PerToken| of.to_vec().unwrap();
         let log_probs = numbers(&batch.old_log_probs);

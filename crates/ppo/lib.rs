@@ -18,9 +18,9 @@ mod spec;
 mod whiten;
 
 #[cfg(test)]
-mod gold;
+mod exact_optimum_tests;
 #[cfg(test)]
-mod golden;
+mod golden_tests;
 #[cfg(test)]
 mod testing;
 

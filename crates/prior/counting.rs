@@ -75,14 +75,17 @@ impl PriorKind for CountingKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rlhf_objective::{Network, Want, exact_kl};
+    use rlhf_objective::{Network, OutputSpec, exact_kl};
     use rlhf_policy::testing::{Bigram, sequences};
     use rlhf_tensor::Storage;
 
     #[test]
     fn its_kl_is_minus_the_entropy() {
         let (mut policy, s) = (Bigram::random(5, Storage::Frozen, 3), sequences());
-        let entropy = policy.read(&s, Want::SCORE.with_entropy()).unwrap().entropy;
+        let entropy = policy
+            .forward(&s, OutputSpec::SCORE.with_entropy())
+            .unwrap()
+            .entropy;
         let kl = exact_kl(&mut policy, &mut Counting::new(5), &s).unwrap();
         let pairs = kl.kl.to_vec().unwrap().into_iter();
         for (kl, entropy) in pairs.zip(entropy.unwrap().to_vec().unwrap()) {

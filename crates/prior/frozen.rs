@@ -1,7 +1,8 @@
 //! A network that does not move.
 
 use rlhf_objective::{
-    Decoder, Error, LogDist, Network, Outputs, PerToken, Prior, Result, Sequences, Visit, Want,
+    Decoder, Error, LogDist, Network, OutputSpec, Outputs, PerToken, Prior, Result, RowCallback,
+    Sequences,
 };
 use std::ops::Range;
 
@@ -45,7 +46,7 @@ impl Frozen {
         }
         // Forgotten first: a read that fails leaves nothing behind.
         self.last = None;
-        let outputs = self.network.read(sequences, Want::SCORE)?;
+        let outputs = self.network.forward(sequences, OutputSpec::SCORE)?;
         self.keep(sequences, &outputs)
     }
 
@@ -71,11 +72,11 @@ impl Prior for Frozen {
     fn log_probs_showing(
         &mut self,
         sequences: &Sequences,
-        each: &mut Visit<'_>,
+        each: &mut RowCallback<'_>,
     ) -> Result<PerToken> {
         self.last = None;
         // What it forgets as it goes is shown while it is there, so this reads whatever was read last.
-        let outputs = self.network.read_showing(sequences, each)?;
+        let outputs = self.network.forward_with_rows(sequences, each)?;
         self.keep(sequences, &outputs)
     }
 
@@ -106,9 +107,9 @@ mod tests {
         fn vocab(&self) -> usize {
             self.0.vocab()
         }
-        fn read(&mut self, sequences: &Sequences, want: Want) -> Result<Outputs> {
+        fn forward(&mut self, sequences: &Sequences, spec: OutputSpec) -> Result<Outputs> {
             self.1.set(self.1.get() + 1);
-            self.0.read(sequences, want)
+            self.0.forward(sequences, spec)
         }
         fn log_dist(&mut self, rows: Range<usize>) -> Result<LogDist<'_>> {
             self.0.log_dist(rows)

@@ -25,9 +25,9 @@ mod smoothed;
 mod uniform;
 
 #[cfg(test)]
-mod gold;
+mod conformance_tests;
 #[cfg(test)]
-mod laws;
+mod exact_optimum_tests;
 
 pub use counting::{Counting, CountingKind};
 pub use demonstrations::{DemonstrationsKind, DemonstrationsSettings};

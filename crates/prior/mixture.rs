@@ -4,7 +4,7 @@ use crate::mean::Mean;
 use crate::mixture_decoder::MixtureDecoder;
 use rayon::prelude::*;
 use rlhf_objective::{
-    Decoder, Error, LogDist, PerToken, Prior, Result, Sequences, Visit, rows_at_once,
+    Decoder, Error, LogDist, PerToken, Prior, Result, RowCallback, Sequences, rows_at_once,
 };
 use std::ops::Range;
 
@@ -137,7 +137,7 @@ impl Prior for Mixture {
     fn log_probs_showing(
         &mut self,
         sequences: &Sequences,
-        each: &mut Visit<'_>,
+        each: &mut RowCallback<'_>,
     ) -> Result<PerToken> {
         let responses = sequences.responses().iter();
         let tokens: Vec<u32> = responses.flat_map(|y| y.ids.iter().copied()).collect();

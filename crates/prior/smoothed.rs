@@ -2,7 +2,7 @@
 
 use crate::mean::{log_add, normalize};
 use rlhf_objective::{
-    Decoder, Error, LogDist, MappedDecoder, PerToken, Prior, Result, Sequences, Visit,
+    Decoder, Error, LogDist, MappedDecoder, PerToken, Prior, Result, RowCallback, Sequences,
 };
 use std::ops::Range;
 
@@ -98,7 +98,7 @@ impl Prior for Smoothed {
     fn log_probs_showing(
         &mut self,
         sequences: &Sequences,
-        each: &mut Visit<'_>,
+        each: &mut RowCallback<'_>,
     ) -> Result<PerToken> {
         let (smooth, vocab) = (self.smooth(), self.vocab);
         let log_probs = self
@@ -153,7 +153,9 @@ mod tests {
     #[test]
     fn what_was_never_demonstrated_costs_and_is_not_forbidden() {
         let (mut policy, s) = (Bigram::random(5, Storage::Frozen, 2), sequences());
-        policy.read(&s, rlhf_objective::Want::SCORE).unwrap();
+        policy
+            .forward(&s, rlhf_objective::OutputSpec::SCORE)
+            .unwrap();
         let kl = |prior: &mut dyn Prior, policy: &mut Bigram| -> Vec<f32> {
             exact_kl(policy, prior, &s).unwrap().kl.to_vec().unwrap()
         };

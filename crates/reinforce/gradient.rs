@@ -4,7 +4,7 @@ use crate::baseline::sum;
 use crate::groups::compared;
 use crate::{Baseline, KlPlacement, MovingMean, group_normalized, leave_one_out};
 use rlhf_objective::{
-    Error, KlPenalty, LocalKl, Outputs, PerSeq, PerToken, Result, Scored, Sequences, Want,
+    Error, KlPenalty, LocalKl, OutputSpec, Outputs, PerSeq, PerToken, Result, Scored, Sequences,
 };
 use rlhf_tensor::Rng;
 use rlhf_train::{Learner, Loss, Method, Stats};
@@ -129,10 +129,10 @@ impl Learner for PolicyGradient {
         &batch.sequences
     }
 
-    fn want(&self) -> Want {
+    fn output_spec(&self) -> OutputSpec {
         match self.kl {
-            KlPlacement::Loss(LocalKl::LocalKl) => Want::TRAIN.with_entropy(),
-            _ => Want::TRAIN,
+            KlPlacement::Loss(LocalKl::LocalKl) => OutputSpec::TRAIN.with_entropy(),
+            _ => OutputSpec::TRAIN,
         }
     }
 

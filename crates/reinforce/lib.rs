@@ -24,7 +24,7 @@ mod spec;
 mod vargrad;
 
 #[cfg(test)]
-mod gold;
+mod exact_optimum_tests;
 #[cfg(test)]
 mod testing;
 

@@ -1,6 +1,6 @@
 //! A program of the user's own as a reward.
 
-use crate::outside::{ANSWERS, excerpt, opinion, questions};
+use crate::external_protocol::{ANSWERS, excerpt, opinion, questions};
 use crate::patience::{Patience, abandoned};
 use crate::process::{Process, Said};
 use crate::{Error, OnNull, Result};
@@ -274,7 +274,7 @@ fn exists(name: &str) -> bool {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
-    use crate::outside::tests::five;
+    use crate::external_protocol::tests::five;
 
     /// A program in the shell's language.
     fn shell(script: &str, batch: usize, seconds: f64) -> Command {

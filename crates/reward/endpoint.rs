@@ -1,7 +1,7 @@
 //! An HTTP endpoint of the user's own as a reward.
 
 use crate::command::time_limit;
-use crate::outside::{excerpt, opinions, questions};
+use crate::external_protocol::{excerpt, opinions, questions};
 use crate::patience::{POLL, Patience, abandoned};
 use crate::{Error, OnNull, Result};
 use rlhf_objective::{Error as Failure, PerSeq, Reward, Sequences, finite_scores};
@@ -199,7 +199,7 @@ impl Reward for Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outside::tests::five;
+    use crate::external_protocol::tests::five;
     use rlhf_loopback::{Answer, Scores};
     use std::net::TcpListener;
 

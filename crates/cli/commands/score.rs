@@ -8,8 +8,8 @@ use rlhf_experiment::{
     BackendName, Config, DtypeName, Missing, Session, Usage, Vocabulary, backend, check_reward,
     model_path, reward as make_reward, reward_needs, reward_rule, rows,
 };
-use rlhf_lm::{LoadOptions, OutputHeads, Recompute, load};
-use rlhf_objective::{Sequences, Want, finite_opinions};
+use rlhf_lm::{ActivationCheckpointing, LoadOptions, OutputHeads, load};
+use rlhf_objective::{OutputSpec, Sequences, finite_opinions};
 use rlhf_reward::Rule;
 use rlhf_tensor::Storage;
 use serde_json::{Value, json};
@@ -89,7 +89,7 @@ fn read(
 fn log_probs(session: &Session, args: &ScoreArgs, folder: &Path) -> Result<()> {
     let options = LoadOptions {
         storage: Storage::Frozen,
-        recompute: Recompute::None,
+        activation_checkpointing: ActivationCheckpointing::None,
         heads: OutputHeads::Language,
         temperature: args.temperature,
         backend: backend(args.backend, args.dtype),
@@ -105,7 +105,7 @@ fn log_probs(session: &Session, args: &ScoreArgs, folder: &Path) -> Result<()> {
     }
     for range in sequences.micro_batches(TOKENS, 1) {
         let part = sequences.select(&range.collect::<Vec<_>>());
-        let log_probs = model.read(&part, Want::SCORE)?.log_probs;
+        let log_probs = model.forward(&part, OutputSpec::SCORE)?.log_probs;
         let numbers = log_probs.to_vec()?;
         for index in 0..part.len() {
             print(line(&numbers[log_probs.range(index)])?)?;

@@ -6,13 +6,13 @@
 
 mod absolute;
 mod divergence;
+#[cfg(test)]
+mod gradient_tests;
 mod length;
 mod margin;
 mod names;
 #[cfg(test)]
-mod optima;
-#[cfg(test)]
-mod slopes;
+mod optimum_tests;
 #[cfg(test)]
 mod table;
 mod transport;

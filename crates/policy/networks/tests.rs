@@ -36,9 +36,13 @@ fn values_come_from_the_critic_and_their_gradients_go_there() {
     let mut alone = Bigram::random(5, Storage::Trainable, 1);
     let mut critic = Bigram::random(5, Storage::Trainable, 2);
     let mut both = separate();
-    let outputs = both.read(&s, Want::TRAIN.with_entropy()).unwrap();
-    let policy = alone.read(&s, Want::TRAIN.with_entropy()).unwrap();
-    let values = critic.read(&s, Want::TRAIN).unwrap().values.unwrap();
+    let outputs = both.forward(&s, OutputSpec::TRAIN.with_entropy()).unwrap();
+    let policy = alone.forward(&s, OutputSpec::TRAIN.with_entropy()).unwrap();
+    let values = critic
+        .forward(&s, OutputSpec::TRAIN)
+        .unwrap()
+        .values
+        .unwrap();
     let numbers = |x: &rlhf_objective::PerToken| x.to_vec().unwrap();
     assert_eq!(numbers(&outputs.log_probs), numbers(&policy.log_probs));
     assert_eq!(numbers(outputs.values.as_ref().unwrap()), numbers(&values));
@@ -97,7 +101,7 @@ fn an_average_is_never_stepped_and_follows_its_network() {
     assert_eq!(networks.roles().collect::<Vec<_>>(), roles);
     assert_eq!(networks.parameter_sets().len(), 2);
     let before = roles.map(|role| weights(&networks, role));
-    networks.read(&s, Want::TRAIN).unwrap();
+    networks.forward(&s, OutputSpec::TRAIN).unwrap();
     let gradients = OutputGrads {
         log_probs: ones(&s),
         values: ones(&s),
@@ -125,8 +129,8 @@ fn several_roles_at_once_are_different_networks() {
     let mut networks = averaged(1.0);
     let roles = [Role::AveragedCritic, Role::Policy];
     let [average, policy] = networks.several_mut(roles).unwrap();
-    average.read(&s, Want::SCORE).unwrap();
-    policy.read(&s, Want::SCORE).unwrap();
+    average.forward(&s, OutputSpec::SCORE).unwrap();
+    policy.forward(&s, OutputSpec::SCORE).unwrap();
     let kl = policy.log_dist(0..2).unwrap();
     assert_eq!(kl.kl(&average.log_dist(0..2).unwrap()).unwrap().len(), 2);
     assert!(networks.several_mut([Role::Policy, Role::Policy]).is_err());
