@@ -1,17 +1,17 @@
 //! Some columns of every row of a row-major matrix: the operands of normalizations.
 
-use crate::{Device, Slice, SliceMut};
+use crate::{DeviceTypes, Slice, SliceMut};
 use std::ops::Range;
 
 /// Columns to read.
 #[derive(Debug)]
-pub struct Columns<'a, D: Device> {
+pub struct Columns<'a, D: DeviceTypes> {
     pub(crate) data: Slice<'a, D>,
     pub(crate) row_width: usize,
     pub(crate) columns: Range<usize>,
 }
 
-impl<D: Device> Clone for Columns<'_, D> {
+impl<D: DeviceTypes> Clone for Columns<'_, D> {
     fn clone(&self) -> Self {
         Self {
             columns: self.columns.clone(),
@@ -20,7 +20,7 @@ impl<D: Device> Clone for Columns<'_, D> {
     }
 }
 
-impl<'a, D: Device> Columns<'a, D> {
+impl<'a, D: DeviceTypes> Columns<'a, D> {
     /// These columns of a matrix [n, `row_width`].
     ///
     /// # Panics
@@ -47,13 +47,13 @@ impl<'a, D: Device> Columns<'a, D> {
 
 /// Columns to write.
 #[derive(Debug)]
-pub struct ColumnsMut<'a, D: Device> {
+pub struct ColumnsMut<'a, D: DeviceTypes> {
     pub(crate) data: SliceMut<'a, D>,
     pub(crate) row_width: usize,
     pub(crate) columns: Range<usize>,
 }
 
-impl<'a, D: Device> ColumnsMut<'a, D> {
+impl<'a, D: DeviceTypes> ColumnsMut<'a, D> {
     /// These columns of a matrix [n, `row_width`].
     ///
     /// # Panics
@@ -92,7 +92,7 @@ fn check(length: usize, row_width: usize, columns: &Range<usize>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Cpu;
+    use crate::{Cpu, Memory};
 
     #[test]
     #[should_panic(expected = "columns 3..6 of rows of 5")]

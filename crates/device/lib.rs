@@ -4,7 +4,7 @@
 //! A device is one folder: its memory, its kernels, and its `impl Device`.
 //!
 //! ```
-//! use rlhf_device::{Cpu, Device, Dtype, Matrix, Precision, Slice, StoredMut, Write};
+//! use rlhf_device::{Cpu, Dtype, Matrix, Memory, Precision, Products, Slice, StoredMut, Write};
 //!
 //! let device = Cpu;
 //! let (mut a, mut c) = (device.zeroed(6), device.zeroed(4));
@@ -24,8 +24,13 @@ pub mod cpu;
 mod device;
 mod map;
 mod operands;
+mod operations;
 mod rows;
+mod shapes;
 mod slice;
+mod span;
+mod stored;
+mod types;
 
 pub use adamw::{AdamW, AdamWStep, Trained, WeightDecay};
 pub use alloc_tracker::AllocTracker;
@@ -33,9 +38,10 @@ pub use columns::{Columns, ColumnsMut};
 pub use cpu::Cpu;
 pub use device::Device;
 pub use map::MappedFile;
-pub use operands::{
-    Attended, AttentionShape, CachedPrompt, CachedRow, Epilogue, Nonlinearity, Norm, NormGradients,
-    NormKind, NormWeights, Precision, Rope, RowGradient, Write,
-};
+pub use operands::{Attended, CachedPrompt, CachedRow, Epilogue, NormGradients, NormWeights, Rope};
+pub use operations::{Attention, Layers, Memory, Optimizer, Products, Readout};
 pub use rows::{LogRows, Rows};
-pub use slice::{Dtype, Matrix, PairMut, Slice, SliceMut, Stored, StoredMut};
+pub use shapes::{AttentionShape, Nonlinearity, Norm, NormKind, Precision, RowGradient, Write};
+pub use slice::{PairMut, Slice, SliceMut};
+pub use stored::{Dtype, Matrix, Stored, StoredMut};
+pub use types::DeviceTypes;

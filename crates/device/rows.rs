@@ -2,7 +2,10 @@
 //! numbers a row or a token.
 
 use crate::RowGradient;
-use crate::cpu::{self, RowSummary, Scored};
+use crate::cpu::{
+    RowSummary, Scored, expected_tilt_rows, greedy_row, kl_rows, log_softmax_backward, sample_rows,
+    soft_value_rows, summarize_rows, top,
+};
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
@@ -93,7 +96,7 @@ impl<'a> Rows<'a> {
     /// If the sizes differ.
     #[must_use]
     pub fn soft_value(&self, prior: &LogRows<'_>, beta: f32) -> (Vec<f32>, Rows<'static>) {
-        let found = cpu::soft_value_rows(self.host(), prior.scored(), beta, self.vocab);
+        let found = soft_value_rows(self.host(), prior.scored(), beta, self.vocab);
         (found.values, Rows::new(found.derivatives, self.vocab))
     }
 
@@ -145,7 +148,7 @@ impl<'a> LogRows<'a> {
 
     fn summaries(&self) -> Vec<RowSummary> {
         let mut summaries = vec![RowSummary::default(); self.scores.rows()];
-        cpu::summarize_rows(self.scores.host(), self.scores.vocab, &mut summaries);
+        summarize_rows(self.scores.host(), self.scores.vocab, &mut summaries);
         summaries
     }
 
@@ -197,7 +200,7 @@ impl<'a> LogRows<'a> {
     pub fn gradient(&self, of_rows: &[RowGradient]) -> Rows<'static> {
         let mut rows = self.scores.host().to_vec();
         let vocab = self.scores.vocab;
-        cpu::log_softmax_backward(&mut rows, vocab, &self.summaries(), of_rows, 1.0);
+        log_softmax_backward(&mut rows, vocab, &self.summaries(), of_rows, 1.0);
         Rows::new(rows, vocab)
     }
 
@@ -208,7 +211,7 @@ impl<'a> LogRows<'a> {
     #[must_use]
     pub fn kl(&self, other: &LogRows<'_>) -> Vec<f32> {
         let (p, q) = (self.scored(), other.scored());
-        cpu::kl_rows(
+        kl_rows(
             (p.scores, p.log_sums),
             (q.scores, q.log_sums),
             self.scores.vocab,
@@ -232,7 +235,7 @@ impl<'a> LogRows<'a> {
             None => Cow::Owned(vec![0.0; self.scores.host().len()]),
         };
         let vocab = self.scores.vocab;
-        let found = cpu::expected_tilt_rows(self.scored(), prior.scored(), &values, beta, vocab);
+        let found = expected_tilt_rows(self.scored(), prior.scored(), &values, beta, vocab);
         (found.values, Rows::new(found.derivatives, vocab))
     }
 
@@ -246,13 +249,13 @@ impl<'a> LogRows<'a> {
         if uniforms.is_empty() {
             return Vec::new();
         }
-        cpu::sample_rows(self.scores.host(), uniforms)
+        sample_rows(self.scores.host(), uniforms)
     }
 
     /// The most probable token of each row, the lowest of equal ones, and its log-probability, nats.
     #[must_use]
     pub fn greedy(&self) -> Vec<(u32, f32)> {
-        self.scores.each().map(cpu::greedy_row).collect()
+        self.scores.each().map(greedy_row).collect()
     }
 
     /// The `count` most probable tokens of each row with their log-probabilities, nats: the most probable
@@ -261,7 +264,7 @@ impl<'a> LogRows<'a> {
     pub fn candidates(&self, count: usize) -> Vec<Vec<(u32, f32)>> {
         let rows = self.scores.each().zip(self.log_sums());
         let rows = rows.map(|(row, log_sum)| {
-            let mut found = cpu::top(row, count);
+            let mut found = top(row, count);
             found.iter_mut().for_each(|(_, score)| *score -= log_sum);
             found
         });

@@ -1,7 +1,7 @@
 //! Causal attention over segments: a segment attends to itself, up to each row, and to the whole
 //! of its ancestors, whose keys and values are read where they lie.
 
-use super::matmul::{Operand, raw};
+use super::gemm_f32::{Operand, raw};
 use super::segments::{Block, Keys, Segments};
 use super::simd::{Isa, dispatch, exp, isa, max};
 use super::split::Shared;

@@ -2,7 +2,7 @@
 
 use super::Buffer;
 use super::attention::{Inputs, Part, SCRATCH, check, grown, product, score};
-use super::matmul::Operand;
+use super::gemm_f32::Operand;
 use super::segments::{Block, Segments};
 use super::simd::{Isa, dispatch, dot, exp, isa};
 use super::split::{Shared, over_rows};

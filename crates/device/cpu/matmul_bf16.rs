@@ -3,9 +3,9 @@
 //! With avx512_bf16 our own kernel computes them; elsewhere operands are rounded and the f32 product
 //! does the rest. Both round the same; their sums differ as f32 sums in another order do.
 
-use super::matmul::View;
 use super::precision::bf16_round;
 use super::simd::{Isa, isa};
+use super::view::View;
 use super::widened::{self, Layout};
 use super::{Buffer, Numbers};
 use crate::Write;

@@ -1,6 +1,5 @@
 //! The sums of a few rows with one panel of a packed matrix, on each instruction set.
 
-use super::panels::Epilogue;
 use super::simd::{Isa, LANES, dispatch, fma, prefetch};
 use super::split::Shared;
 use crate::Write;
@@ -8,6 +7,17 @@ use std::ops::Range;
 
 /// Words that are asked for before they are needed: the processor's own prefetching stops at pages.
 const AHEAD: usize = 32 * LANES;
+
+/// What is added to a product before it is written.
+#[derive(Debug, Clone, Copy)]
+pub struct Epilogue<'a> {
+    /// One number a column, if any.
+    pub bias: Option<&'a [f32]>,
+    /// What the product is multiplied by, before the bias.
+    pub scale: f32,
+    /// Whether the destination is added to.
+    pub write: Write,
+}
 
 /// What the rows of `x` and one panel make, and where it goes.
 pub(super) struct Work<'a> {

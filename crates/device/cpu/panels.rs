@@ -1,12 +1,12 @@
 //! Products of few rows with a matrix packed once: what decoding spends its time on.
 
-use super::matmul::View;
 use super::pack::{Lines, SIDE, Vectors, pack_on, pack_with};
-use super::panel_sums::{Work, multiply_pairs, multiply_plain};
+use super::panel_sums::{Epilogue, Work, multiply_pairs, multiply_plain};
 use super::simd::{Isa, LANES, isa};
 use super::split::Shared;
+use super::view::View;
 use super::{Buffer, Numbers};
-use crate::{Precision, Write};
+use crate::Precision;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -21,17 +21,6 @@ pub struct PackedMatrix {
     precision: Precision,
     rows: usize,
     columns: usize,
-}
-
-/// What is added to a product before it is written.
-#[derive(Debug, Clone, Copy)]
-pub struct Epilogue<'a> {
-    /// One number a column, if any.
-    pub bias: Option<&'a [f32]>,
-    /// What the product is multiplied by, before the bias.
-    pub scale: f32,
-    /// Whether the destination is added to.
-    pub write: Write,
 }
 
 impl PackedMatrix {
@@ -231,6 +220,7 @@ fn pack_rows(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Write;
     use crate::cpu::numbers::words;
     use crate::cpu::precision::bf16_round;
     use crate::cpu::simd::all;

@@ -2,10 +2,10 @@
 //! for all threads, but for a left one in f32 that lies row by row, and tiles of 8 × 48 sums stay in
 //! registers.
 
-use super::matmul::View;
 use super::pack::{Lines, SIDE, Vectors, pack_with};
 use super::simd::Isa;
 use super::split::Shared;
+use super::view::View;
 use super::{Buffer, Numbers};
 use crate::{Precision, Write};
 use rayon::prelude::*;

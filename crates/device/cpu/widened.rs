@@ -1,6 +1,7 @@
 //! Products in f32 of matrices held in bf16: widened a piece at a time, so that the memory is bounded.
 
-use super::matmul::{View, matmul_f32};
+use super::gemm_f32::matmul_f32;
+use super::view::View;
 use super::{Buffer, Numbers};
 use crate::Write;
 use std::cell::RefCell;
