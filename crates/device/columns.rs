@@ -1,4 +1,4 @@
-//! Some columns of every row of a row-major matrix: the operands of normalizations.
+//! A range of columns of a row-major matrix: the operands of normalizations.
 
 use crate::{DeviceTypes, Slice, SliceMut};
 use std::ops::Range;

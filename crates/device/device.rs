@@ -2,9 +2,8 @@
 
 use crate::operations::{Attention, Layers, Memory, Optimizer, Products, Readout};
 
-/// A place where numbers are stored and computed with. It has memory and the operations of a transformer,
-/// each with its backward pass, and knows no language model. Whatever has all families of operations is a
-/// device.
+/// Memory, and the operations of a transformer on it, each with its backward pass. A device does not know
+/// language models. Every type that implements all families of operations is a device.
 ///
 /// Operations are as coarse as the fused CPU kernels: biases belong to products, logits are overwritten
 /// by their gradients, the softmax of attention is never stored, weights are packed once for decoding.

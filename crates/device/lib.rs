@@ -1,7 +1,7 @@
-//! Where numbers live and are computed with: the [`Device`] trait, and [`Cpu`].
+//! Memory and kernels: the [`Device`] trait, and its implementation for the processor, [`Cpu`].
 //!
-//! Kernels know no language model, no policy and no loss. All `unsafe` code of the workspace is here.
-//! A device is one folder: its memory, its kernels, and its `impl Device`.
+//! Kernels do not know language models, policies or losses. All `unsafe` code of the workspace is here.
+//! A device is one folder: its memory, its kernels, and its implementation of [`operations`](Device).
 //!
 //! ```
 //! use rlhf_device::{Cpu, Dtype, Matrix, Memory, Precision, Products, Slice, StoredMut, Write};

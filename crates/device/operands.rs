@@ -1,4 +1,4 @@
-//! Numbers that operations take together.
+//! Groups of slices that operations take together.
 
 use crate::shapes::Write;
 use crate::{DeviceTypes, PairMut, Slice, SliceMut};
@@ -10,9 +10,9 @@ pub struct Rope<'a, D: DeviceTypes> {
     /// The cosine of each angle at each position, [positions, rotary/2]. A factor that scales what is rotated
     /// (yarn's attention factor) is part of both tables.
     pub cos: Slice<'a, D>,
-    /// The sine of the same.
+    /// The sine of each angle at each position, [positions, rotary/2].
     pub sin: Slice<'a, D>,
-    /// How many numbers of each head are rotated, the first ones: even, at most the head's width.
+    /// How many of the first numbers of each head are rotated: even, at most the head's width.
     pub rotary: usize,
 }
 
@@ -27,9 +27,9 @@ impl<D: DeviceTypes> Copy for Rope<'_, D> {}
 /// The weights of a normalization, one for each number of a group.
 #[derive(Debug)]
 pub struct NormWeights<'a, D: DeviceTypes> {
-    /// w.
+    /// The weights w.
     pub weight: Slice<'a, D>,
-    /// b, of normalizations that have it.
+    /// The biases b, if the normalization has them.
     pub bias: Option<Slice<'a, D>>,
 }
 
@@ -41,53 +41,53 @@ impl<D: DeviceTypes> Clone for NormWeights<'_, D> {
 
 impl<D: DeviceTypes> Copy for NormWeights<'_, D> {}
 
-/// The gradients of a normalization's weights that a backward pass adds to.
+/// The gradients of a normalization's weights and biases, to which a backward pass adds.
 #[derive(Debug)]
 pub enum NormGradients<'a, D: DeviceTypes> {
-    /// None: the weights are frozen.
+    /// The weights are frozen: there is no gradient.
     Frozen,
-    /// That of w.
+    /// The gradient of w.
     Weight(SliceMut<'a, D>),
-    /// Those of w and b.
+    /// The gradients of w and b.
     WeightAndBias(PairMut<'a, D>),
 }
 
-/// What is added to a product with a packed matrix before it is written.
+/// What a product with a packed matrix is scaled by and added to before it is written.
 #[derive(Debug)]
 pub struct Epilogue<'a, D: DeviceTypes> {
-    /// One number a column, if any.
+    /// A number for each column, to add.
     pub bias: Option<Slice<'a, D>>,
-    /// What the product is multiplied by, before the bias.
+    /// The factor of the product, applied before the bias is added.
     pub scale: f32,
-    /// Whether the destination is added to.
+    /// Whether the result is added to the destination or overwrites it.
     pub write: Write,
 }
 
-/// What [`Device::attention`] was given and answered, for its backward pass.
+/// The input and the results of [`Attention::attention`](crate::Attention::attention), for its backward pass.
 #[derive(Debug)]
 pub struct Attended<'a, D: DeviceTypes> {
     /// Queries, keys and values, [n, [`AttentionShape::qkv_width`]].
     pub qkv: Slice<'a, D>,
     /// The output, [n, [`AttentionShape::query_width`]].
     pub output: Slice<'a, D>,
-    /// The logs of the denominators, [n, heads].
+    /// The log of each softmax's denominator, [n, heads].
     pub log_sums: Slice<'a, D>,
 }
 
-/// A sequence whose prompt has just been read.
+/// A sequence whose prompt is to be cached.
 #[derive(Debug)]
 pub struct CachedPrompt<'a, D: DeviceTypes> {
-    /// Where its keys and values go, from position 0 on.
+    /// The cache that receives its keys and values, from position 0 on.
     pub cache: &'a mut D::Cache,
-    /// The rows of its tokens among those that were read.
+    /// The rows of its tokens in the batch.
     pub rows: Range<usize>,
 }
 
-/// A sequence to attend from with its newest token.
+/// A sequence whose newest token attends to the cached ones.
 #[derive(Debug)]
 pub struct CachedRow<'a, D: DeviceTypes> {
-    /// The keys and values of the tokens before it.
+    /// The keys and values of the tokens before the newest one.
     pub cache: &'a mut D::Cache,
-    /// How many there are: the position of its newest token.
+    /// How many tokens are cached, which is the position of the newest one.
     pub position: usize,
 }

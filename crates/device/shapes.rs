@@ -1,6 +1,7 @@
-//! Sizes and kinds of operations, apart from the numbers that they work on.
+//! The sizes and kinds of operations.
 
-/// What the operands of matrix products are rounded to. Sums are f32, and so is all between products.
+/// The precision to which the operands of matrix products are rounded. Sums are f32, and so is everything
+/// between products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
     /// Not rounded.
@@ -12,10 +13,10 @@ pub enum Precision {
     Bf16,
 }
 
-/// What a product does with what the destination holds.
+/// Whether an operation overwrites its destination or adds to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Write {
-    /// Overwrites it, unread.
+    /// Overwrites it without reading it.
     Over,
     /// Adds to it.
     Add,
@@ -44,16 +45,15 @@ pub enum Nonlinearity {
 pub struct AttentionShape {
     /// The number of query heads, a multiple of `kv_heads`.
     pub heads: usize,
-    /// The number of heads that keys and values have: query head h reads key-value head
-    /// h / (heads / kv_heads). Below `heads` it is grouped-query attention (Ainslie et al. 2023), and
-    /// multi-query attention where it is 1.
+    /// The number of key-value heads. Query head h reads key-value head h / (heads / kv_heads). Fewer than
+    /// `heads` are grouped-query attention (Ainslie et al. 2023), and 1 is multi-query attention.
     pub kv_heads: usize,
     /// w: the width of each head.
     pub head_width: usize,
-    /// What scores are multiplied by: usually 1/√w.
+    /// The factor of the scores, usually 1/√w.
     pub scale: f32,
-    /// How many tokens a token attends to at most, itself included: the newest ones before it along its own
-    /// path of ancestors. All of them where there is none.
+    /// Sliding-window attention: a token attends to the newest `window` tokens of its path of ancestors, itself
+    /// included. `None` is attention to all of them.
     pub window: Option<usize>,
 }
 
@@ -87,15 +87,14 @@ impl AttentionShape {
     }
 }
 
-/// What a normalization does with a group of numbers x.
+/// How a group of numbers x is normalized.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Norm {
-    /// What is subtracted and divided by.
+    /// Layer or root-mean-square normalization.
     pub kind: NormKind,
     /// ε, which is added to the variance or the mean square.
     pub epsilon: f32,
-    /// What is added to each weight before it multiplies: 0, or 1 where checkpoints hold the difference
-    /// to 1 (Gemma).
+    /// Added to each weight before it is applied: usually 0, and 1 for checkpoints that store w − 1 (Gemma).
     pub weight_offset: f32,
 }
 
@@ -108,10 +107,10 @@ pub enum NormKind {
     Rms,
 }
 
-/// The gradient of a loss with respect to what a row of logits says.
+/// The gradient of a loss with respect to a token's log-probability and the entropy of a row of logits.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct RowGradient {
-    /// The entry whose log-probability the loss sees.
+    /// The token whose log-probability the loss depends on.
     pub target: u32,
     /// The gradient with respect to that log-probability.
     pub log_prob: f32,

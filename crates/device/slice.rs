@@ -1,4 +1,4 @@
-//! Parts of a device's memory, in f32: which buffer, and where in it. Only the device reads the numbers.
+//! Ranges of a device's buffers, in f32. Only the device can access the numbers.
 
 use crate::DeviceTypes;
 use crate::span::{Span, span_methods};
@@ -63,7 +63,7 @@ impl<'a, D: DeviceTypes> SliceMut<'a, D> {
 
     span_methods!();
 
-    /// The same slice for a shorter time.
+    /// The same slice with a shorter lifetime.
     #[inline]
     #[must_use]
     pub fn reborrow(&mut self) -> SliceMut<'_, D> {
@@ -73,7 +73,7 @@ impl<'a, D: DeviceTypes> SliceMut<'a, D> {
         }
     }
 
-    /// The same slice, to read.
+    /// The same slice, for reading.
     #[inline]
     #[must_use]
     pub fn read(&self) -> Slice<'_, D> {

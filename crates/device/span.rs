@@ -1,4 +1,4 @@
-//! Where numbers are in a buffer, and what every slice of one can tell of it.
+//! Ranges of a buffer, and the methods that all slices share.
 
 use std::ops::Range;
 
@@ -23,10 +23,10 @@ impl Span {
         self.start..self.start + self.length
     }
 
-    /// A part, counted from the first of these numbers.
+    /// A part of the span, counted from its start.
     ///
     /// # Panics
-    /// If it ends beyond them.
+    /// If the part ends beyond the span.
     #[inline]
     pub(crate) fn part(self, part: &Range<usize>) -> Self {
         assert!(
@@ -41,7 +41,7 @@ impl Span {
     }
 }
 
-/// The methods that all slices have: of their `span`.
+/// The methods that all slices have, from their field `span`.
 macro_rules! span_methods {
     () => {
         /// How many numbers there are.
@@ -51,24 +51,24 @@ macro_rules! span_methods {
             self.span.length
         }
 
-        /// Whether there are none.
+        /// Whether the slice is empty.
         #[inline]
         #[must_use]
         pub fn is_empty(&self) -> bool {
             self.span.length == 0
         }
 
-        /// Their place in the buffer, counted in numbers of their type.
+        /// The range in the buffer, counted in numbers of the slice's type.
         #[inline]
         #[must_use]
         pub fn range(&self) -> std::ops::Range<usize> {
             self.span.range()
         }
 
-        /// Some of them, counted from the first.
+        /// A part of the slice, counted from its start.
         ///
         /// # Panics
-        /// If the range ends beyond them.
+        /// If the range ends beyond the slice.
         #[inline]
         #[must_use]
         pub fn part(self, range: std::ops::Range<usize>) -> Self {

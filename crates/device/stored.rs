@@ -106,7 +106,7 @@ impl<'a, D: DeviceTypes> StoredMut<'a, D> {
 #[derive(Debug)]
 pub struct Matrix<'a, D: DeviceTypes> {
     pub(crate) data: Stored<'a, D>,
-    /// Numbers of a stored row.
+    /// The length of a row as it is stored.
     pub(crate) stored_columns: usize,
     pub(crate) transposed: bool,
 }

@@ -5,11 +5,11 @@ use std::fmt::Debug;
 /// The types of a device. They are apart from its operations so that operands can be defined before the
 /// operations that take them.
 pub trait DeviceTypes: Clone + Debug + Send + Sync + Sized + 'static {
-    /// Floats in the device's memory; an empty buffer has none.
+    /// Floats in the device's memory. The default is empty.
     type Buffer: Debug + Default + Send + Sync;
-    /// Who attends to whom in a batch.
+    /// Which rows of a batch attend to which.
     type Segments: Debug + Send + Sync;
-    /// What the backward pass of a normalization needs of each group that was normalized.
+    /// The statistics of each normalized group that the backward pass needs.
     type NormStats: Debug + Default + Send + Sync;
     /// A summary of each row of logits: log Σ exp(logit) and the entropy, nats.
     type RowSummaries: Debug + Default + Send + Sync;

@@ -1,4 +1,4 @@
-//! Nonlinearities and their slopes, elementwise.
+//! Nonlinearities and gated units, with their derivatives.
 
 use super::simd::{dispatch, exp, fma, isa, sigmoid};
 use super::split::{over_rows, rows_per_task};
@@ -30,7 +30,7 @@ fn gelu<const FUSED: bool>(x: f32) -> (f32, f32) {
     p = fma::<FUSED>(p, t, 1.421_413_7);
     p = fma::<FUSED>(p, t, -0.284_496_74);
     p = fma::<FUSED>(p, t, 0.254_829_6);
-    // Φ(−|x|): the small side, so that nothing cancels.
+    // Φ(−|x|) is the small tail, so nothing cancels.
     let tail = 0.5 * p * t * bell;
     let phi = if x < 0.0 { tail } else { 1.0 - tail };
     let density = 0.398_942_3 * bell;
@@ -93,8 +93,8 @@ pub fn activate(kind: Nonlinearity, x: &[f32], y: &mut [f32]) {
     });
 }
 
-/// gradient ← gradient·f′(x), and y ← f(x) again, which the layer after needs for its weights'
-/// gradient: it comes for free, so that no forward pass need keep it.
+/// gradient ← gradient·f′(x), and y ← f(x) again. The next layer needs y for the gradient of its weights;
+/// computing it here costs nothing, so the forward pass does not keep it.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -120,8 +120,7 @@ fn gated_body<const FUSED: bool>(kind: Nonlinearity, gate: &[f32], up: &[f32], y
 }
 dispatch!(pub(super) fn gated = gated_body(kind: Nonlinearity, gate: &[f32], up: &[f32], y: &mut [f32]));
 
-/// `y` [n, inner] ← f(gate)·up, for rows of `x` [n, 2·inner] that hold the gate and then the numbers that
-/// it multiplies.
+/// `y` [n, inner] ← f(gate)·up, for rows [gate | up] of `x` [n, 2·inner].
 ///
 /// # Panics
 /// If the sizes do not fit.
@@ -172,11 +171,11 @@ fn gated_backward_body<const FUSED: bool>(
     }
 }
 dispatch!(
-    /// One row.
+    /// The backward pass of one row.
     pub(super) fn gated_backward = gated_backward_body(kind: Nonlinearity, x: &[f32], y: &mut [f32], dy: &[f32], dx: &mut [f32]));
 
-/// `dx` [n, 2·inner] ← the gradient of both parts of `x` from that of `y`, `dy` [n, inner]; and `y` again, as
-/// in [`activate_backward`].
+/// The backward pass of [`activate_gated`]: `dx` [n, 2·inner] ← the gradient of `x` from `dy` [n, inner], that
+/// of `y`. It computes `y` again, as [`activate_backward`] does.
 ///
 /// # Panics
 /// If the sizes do not fit.

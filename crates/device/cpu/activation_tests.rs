@@ -87,7 +87,7 @@ fn naive_slope(kind: Nonlinearity, x: f64) -> f64 {
     (naive(kind, x + 1e-4) - naive(kind, x - 1e-4)) / 2e-4
 }
 
-/// Row widths on both sides of registers and pieces of work, in every kind.
+/// Row widths below and above those of registers and of pieces of work.
 #[test]
 fn gated_units_and_their_gradients() {
     for (kind, (n, inner)) in KINDS
@@ -113,7 +113,7 @@ fn gated_units_and_their_gradients() {
             close(y[i], naive(kind, gate) * up);
             close(again[i], naive(kind, gate) * up);
             close(dx[at + inner], dy * naive(kind, gate));
-            // A difference across the bend of relu is none of its slopes.
+            // Relu has no derivative at 0, so a difference across 0 is not compared.
             if kind != Relu || gate.abs() > 1e-3 {
                 close(dx[at], dy * up * naive_slope(kind, gate));
             }

@@ -1,5 +1,5 @@
-//! Causal attention over segments: a segment attends to itself, up to each row, and to the whole
-//! of its ancestors, whose keys and values are read where they lie.
+//! Causal attention over segments. A row attends to its own segment up to itself and to the ancestors of the
+//! segment, whose keys and values are read without copying them.
 
 use super::gemm_f32::{Operand, raw};
 use super::segments::{Block, Keys, Segments};
@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use std::cell::RefCell;
 
 thread_local! {
-    /// Attention shares of one block, and their gradients.
+    /// The softmax of one block, and its gradient.
     pub(crate) static SCRATCH: RefCell<(Vec<f32>, Vec<f32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
 }
 
@@ -32,10 +32,10 @@ fn softmax_body<const FUSED: bool>(row: &mut [f32]) -> f32 {
     largest + total.ln()
 }
 dispatch!(
-    /// Softmax in place; answers log Σ exp.
+    /// Softmax in place; returns log Σ exp.
     pub(crate) fn softmax = softmax_body(row: &mut [f32]) -> f32);
 
-/// The first `length` floats of a scratch vector that only grows.
+/// The first `length` floats of a scratch vector, which grows if it is shorter.
 pub(crate) fn grown(scratch: &mut Vec<f32>, length: usize) -> &mut [f32] {
     if scratch.len() < length {
         scratch.resize(length, 0.0);
@@ -43,7 +43,7 @@ pub(crate) fn grown(scratch: &mut Vec<f32>, length: usize) -> &mut [f32] {
     &mut scratch[..length]
 }
 
-/// A part of a row of qkv.
+/// One of the three parts of a row of qkv.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     Query,
@@ -51,7 +51,7 @@ pub(crate) enum Part {
     Value,
 }
 
-/// Queries, keys and values [n, qkv width] and the sizes to find one head's part in them.
+/// Queries, keys and values [n, qkv width], and where the vectors of each head are.
 #[derive(Clone, Copy)]
 pub(crate) struct Inputs<'a> {
     pub(crate) shape: AttentionShape,
@@ -64,7 +64,8 @@ impl Inputs<'_> {
         self.shape.qkv_width()
     }
 
-    /// Where a part of a row begins for a query head; keys and values are those that it reads.
+    /// The offset of a query head's vector in a part of a row: for keys and values, that of the key-value head
+    /// that the query head reads.
     pub(crate) fn offset(&self, part: Part, row: usize, head: usize) -> usize {
         let (shape, kv_head) = (self.shape, head / self.shape.group());
         let head = match part {
@@ -75,7 +76,7 @@ impl Inputs<'_> {
         row * self.stride() + head * shape.head_width
     }
 
-    /// The matrix that begins there.
+    /// The matrix of one head's vectors, from a row on.
     pub(crate) fn operand(&self, part: Part, row: usize, head: usize) -> Operand {
         Operand::rows(
             self.qkv[self.offset(part, row, head)..].as_ptr(),
@@ -101,7 +102,7 @@ pub(crate) unsafe fn product(
     unsafe { raw(Parallelism::None, size, c.0, c.1, write, scale, a, b) }
 }
 
-/// scores [rows, columns] of a block and head, before the softmax and its mask.
+/// The scores [rows, columns] of a block and head, before the mask and the softmax.
 #[allow(unsafe_code)]
 pub(crate) fn score(
     inputs: Inputs<'_>,
@@ -129,7 +130,7 @@ pub(crate) fn score(
     }
 }
 
-/// Whether the sizes fit: `unsafe` code below relies on it.
+/// Panics if the sizes do not fit; `unsafe` code relies on them.
 pub(crate) fn check(
     segments: &Segments,
     shape: AttentionShape,

@@ -25,7 +25,7 @@ fn score_gradient_body<const FUSED: bool>(
     d_output: &[f32],
     scale: f32,
 ) {
-    // Σ shares·gradient over the row is the product of output and its gradient.
+    // Σ shares·gradient over the row is the dot product of the output and its gradient.
     let mean = dot::<FUSED>(output, d_output);
     for (g, share) in gradient.iter_mut().zip(shares) {
         *g = share * (*g - mean) * scale;
@@ -33,20 +33,19 @@ fn score_gradient_body<const FUSED: bool>(
 }
 dispatch!(fn score_gradient = score_gradient_body(shares: &[f32], gradient: &mut [f32], output: &[f32], d_output: &[f32], scale: f32));
 
-/// What [`attention`](super::attention()) was given and answered, for its backward pass.
+/// The input and the results of [`attention`](super::attention()), for its backward pass.
 #[derive(Debug, Clone, Copy)]
 pub struct Attended<'a> {
     /// Queries, keys and values, [n, qkv width].
     pub qkv: &'a [f32],
     /// The output, [n, query width].
     pub output: &'a [f32],
-    /// The logs of the denominators, [n, heads].
+    /// The log of each softmax's denominator, [n, heads].
     pub log_sums: &'a [f32],
 }
 
 /// The backward pass of [`attention`](super::attention()): `d_output` [n, query width] → `d_qkv` [n, qkv
-/// width], overwritten. The shares are computed again rather than kept, so that nothing of size rows × columns
-/// is.
+/// width], overwritten. The softmax is computed again, so that no matrix of rows × columns is kept.
 ///
 /// # Panics
 /// If the sizes do not fit.
@@ -88,18 +87,19 @@ struct Backward<'a> {
     d_output: &'a [f32],
 }
 
-/// Where the gradients of keys and values go.
+/// The destination of the gradients of keys and values.
 #[derive(Clone, Copy)]
 enum KeyGradients<'a> {
-    /// To their place in the gradient of qkv, where each query head has keys and values of its own.
+    /// The gradient of qkv, if each query head has keys and values of its own.
     InPlace(Shared<'a>),
-    /// Where query heads share them, to memory with a place for each query head, [rows, 2, query width],
-    /// whose first row is this one: so heads are worked on side by side, and then added in order.
+    /// A buffer with a place for each query head, [rows, 2, query width], if query heads share keys and values.
+    /// Its first row is this row of the batch. Heads are then independent tasks, and are summed afterwards in
+    /// a fixed order.
     Apart(Shared<'a>, usize),
 }
 
 impl KeyGradients<'_> {
-    /// Where a row's part begins for a query head.
+    /// The offset of a query head's vector.
     fn offset(self, inputs: Inputs<'_>, part: Part, row: usize, head: usize) -> usize {
         match self {
             Self::InPlace(_) => inputs.offset(part, row, head),
@@ -126,8 +126,7 @@ impl KeyGradients<'_> {
     }
 }
 
-/// Floats of memory for the gradients of the keys and values of query heads (16 MiB), unless one tree needs
-/// more.
+/// The size of that buffer in floats (16 MiB); a single tree may need more.
 const APART: usize = 1 << 22;
 
 thread_local! {
@@ -161,11 +160,12 @@ impl Backward<'_> {
         tree.iter().filter_map(own)
     }
 
-    /// Where query heads share keys and values: some trees at a time, as many as their memory has room for.
+    /// The pass for query heads that share keys and values: as many trees at a time as the buffer has room
+    /// for.
     fn grouped(&self, d_qkv: &mut [f32]) {
         let shape = self.inputs.shape;
         let (queries, keys) = (shape.query_width(), shape.kv_width());
-        // Taken, not borrowed: while this thread waits for others it may begin another pass.
+        // The buffer is taken, not borrowed: a thread that waits in rayon may start another pass.
         let mut memory = BY_HEAD.take();
         let mut rest = &self.segments.trees[..];
         while !rest.is_empty() {
@@ -203,7 +203,8 @@ impl Backward<'_> {
         BY_HEAD.set(memory);
     }
 
-    /// Some trees. Children add to their ancestors' keys and values, so a whole tree is one task per head.
+    /// The pass over some trees. Children add to the gradients of their ancestors' keys and values, so a task is
+    /// a whole tree and one head.
     fn trees(&self, trees: &[Vec<usize>], d_qkv: Shared<'_>, d_keys: KeyGradients<'_>) {
         let heads = self.inputs.shape.heads;
         (0..trees.len() * heads).into_par_iter().for_each(|task| {
@@ -232,7 +233,7 @@ impl Backward<'_> {
                 unsafe { d_keys.memory().part(start..start + width) }.fill(0.0);
             }
         }
-        // Blocks lie in the order of their segments.
+        // Blocks are in the order of their segments.
         for segment in tree {
             let first = self
                 .segments

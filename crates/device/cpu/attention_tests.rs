@@ -11,7 +11,7 @@ fn numbers(n: usize, seed: f32) -> Vec<f32> {
     (0..n).map(|i| (i as f32 * 0.731 + seed).sin()).collect()
 }
 
-/// A lone segment, one root with two children, and a chain of three.
+/// A single segment, roots with children, a chain of three, and a long segment.
 fn trees() -> Vec<Tree> {
     vec![
         vec![(0..1, None)],
@@ -32,7 +32,7 @@ fn trees() -> Vec<Tree> {
     ]
 }
 
-/// The rows that a row attends to: its path of ancestors up to itself, of it the newest `window`.
+/// The rows that a row attends to: the newest `window` of its path of ancestors up to itself.
 fn seen(tree: &Tree, window: Option<usize>, row: usize) -> Vec<usize> {
     let own = |(range, _): &(Range<usize>, Option<usize>)| range.contains(&row);
     let mut at = tree.iter().position(own);
@@ -46,7 +46,7 @@ fn seen(tree: &Tree, window: Option<usize>, row: usize) -> Vec<usize> {
     path
 }
 
-/// The output of attention, from qkv.
+/// The output of attention in f64.
 fn naive(tree: &Tree, shape: AttentionShape, qkv: &[f64]) -> Vec<f64> {
     let (w, width) = (shape.head_width, shape.qkv_width());
     let (n, d) = (qkv.len() / width, shape.query_width());
@@ -72,8 +72,8 @@ fn naive(tree: &Tree, shape: AttentionShape, qkv: &[f64]) -> Vec<f64> {
     output
 }
 
-/// The tree's rows as they would be read, and the sizes of the heads: each tree with heads of its own, with
-/// shared ones and with one for all, and windows that end within a block, an ancestor, and before a row.
+/// Trees with shapes: key-value heads for each query head, for groups of them and for all, and windows that
+/// begin within a block, within an ancestor and at the row itself.
 fn cases() -> Vec<(Tree, AttentionShape)> {
     let widths = [3, 20, 17, 16];
     let heads = [(2, 2), (3, 3), (4, 2), (6, 2), (3, 1)];
@@ -83,7 +83,7 @@ fn cases() -> Vec<(Tree, AttentionShape)> {
     for (index, (tree, head_width)) in trees.enumerate() {
         for (place, (heads, kv_heads)) in heads.into_iter().enumerate() {
             for (other, window) in windows.into_iter().enumerate() {
-                // Of the larger trees every third: differences of f64 loops are slow.
+                // A third of the combinations for the larger trees, which are slow in f64.
                 if index > 1 && (place + other) % 3 != index % 3 {
                     continue;
                 }
@@ -153,7 +153,7 @@ fn forward_and_backward_against_differences() {
     }
 }
 
-/// Query heads that share keys and values, as heads with copies of these, to the last bits.
+/// Heads that share keys and values give the same output, to the last bit, as heads with copies of them.
 #[test]
 fn shared_heads_are_copied_heads() {
     for (tree, shape) in cases() {
@@ -164,7 +164,7 @@ fn shared_heads_are_copied_heads() {
             ..shape
         };
         let (w, d, group) = (shape.head_width, shape.query_width(), shape.group());
-        // Where each number of a row of copies comes from.
+        // The number of the row that each number of the copied row is copied from.
         let source = |i: usize| match i < d {
             true => i,
             false => {
@@ -188,8 +188,8 @@ fn shared_heads_are_copied_heads() {
     }
 }
 
-/// More trees than the memory for the gradients of shared keys has room for at a time, and one that needs
-/// more alone, each as if it were alone.
+/// More trees than the buffer for gradients of shared keys has room for, one of which is larger than the buffer:
+/// each has the gradient that it has alone.
 #[test]
 fn trees_are_taken_some_at_a_time() {
     let shape = AttentionShape {

@@ -1,4 +1,4 @@
-//! Attention of one new token a row to the keys and values of the tokens before it.
+//! Attention of one new token per row to the cached keys and values of the tokens before it.
 
 use super::Buffer;
 use super::attention::softmax;
@@ -14,8 +14,9 @@ thread_local! {
 
 /// The keys and values of one sequence in every layer, with room for a fixed number of tokens.
 ///
-/// Keys of a layer lie as [kv head, tokens / 16, head width, 16]: the scores of sixteen tokens are then
-/// computed side by side, without sums across a register. Values lie as [kv head, tokens, head width].
+/// The layout of a layer's keys is [kv head, tokens / 16, head width, 16]: the scores of sixteen tokens are then
+/// the lanes of a register, and no sum across a register is needed. That of its values is [kv head, tokens,
+/// head width].
 #[derive(Debug, Clone)]
 pub struct Cache {
     keys: Buffer,
@@ -24,7 +25,7 @@ pub struct Cache {
     room: usize,
 }
 
-/// A layer's sizes, and where its heads begin.
+/// The shape of a layer, and the offset of its first head.
 #[derive(Debug, Clone, Copy)]
 struct Layer {
     shape: AttentionShape,
@@ -67,7 +68,7 @@ impl Cache {
         self.layers[layer].shape
     }
 
-    /// Stores the keys and values of a prompt in a layer: of these rows of `qkv`, from position 0 on.
+    /// Stores the keys and values of a prompt in a layer, from position 0 on: those in these rows of `qkv`.
     ///
     /// # Panics
     /// If they do not fit.
@@ -81,7 +82,7 @@ impl Cache {
         }
     }
 
-    /// Stores the key and value of token `position` in a layer, of all kv heads.
+    /// Stores the key and value of all kv heads for the token at `position`.
     fn put(&mut self, layer: usize, position: usize, key: &[f32], value: &[f32]) {
         assert!(position < self.room, "a cache with room");
         let width = self.shape(layer).head_width;
@@ -91,7 +92,7 @@ impl Cache {
         }
     }
 
-    /// The kv heads of one layer.
+    /// The kv heads of a layer.
     fn heads_mut(&mut self, layer: usize) -> impl Iterator<Item = CachedHead<'_>> {
         let Layer { shape, start } = self.layers[layer];
         let size = self.room * shape.head_width;
@@ -140,10 +141,10 @@ fn scores_body<const FUSED: bool>(query: &[f32], keys: &[f32], scale: f32, score
 }
 dispatch!(fn scores_of = scores_body(query: &[f32], keys: &[f32], scale: f32, scores: &mut [f32]));
 
-/// Columns of values that are summed side by side: enough sums to hide the time that one takes.
+/// Registers of columns that are summed at a time: enough independent sums to hide the latency of one.
 const COLUMNS: usize = 4;
 
-/// `N` registers of columns from `first` on.
+/// The columns of `N` registers, from column `first` on.
 #[inline(always)]
 fn mix_columns<const FUSED: bool, const N: usize>(
     shares: &[f32],
@@ -187,18 +188,18 @@ fn mix_body<const FUSED: bool>(shares: &[f32], values: &[f32], output: &mut [f32
 }
 dispatch!(fn mix = mix_body(shares: &[f32], values: &[f32], output: &mut [f32]));
 
-/// A row to attend from.
+/// A sequence whose newest token attends to the cached ones.
 #[derive(Debug)]
 pub struct CachedRow<'a> {
-    /// The keys and values of the tokens before it.
+    /// The keys and values of the tokens before the newest one.
     pub cache: &'a mut Cache,
-    /// How many there are: the position of its newest token.
+    /// How many tokens are cached, which is the position of the newest one.
     pub position: usize,
 }
 
-/// Takes the key and value of each row's newest token from its `qkv` [rows, qkv width] into the cache of
-/// `layer`, and attends with its queries to it and to the tokens before it, as many as the layer's window
-/// has: `output` [rows, query width].
+/// Appends the key and value of each row's newest token, from `qkv` [rows, qkv width], to its cache of `layer`,
+/// and computes the attention of its queries to the cached tokens, or to the newest `window` of them: `output`
+/// [rows, query width].
 ///
 /// # Panics
 /// If the sizes do not fit.
@@ -235,7 +236,7 @@ pub fn attend_cached(rows: &mut [CachedRow<'_>], layer: usize, qkv: &[f32], outp
         cached.put(*position, key, value);
         let queries = qkv[*head * of_group..][..of_group].chunks_exact(width);
         let tokens = *position + 1;
-        // Sixteen tokens are scored together: the first of them may lie before the window.
+        // Sixteen tokens are scored at a time, and the first of them may be before the window.
         let first = tokens - shape.window.map_or(tokens, |window| window.min(tokens));
         let block = first / LANES * LANES;
         SCORES.with_borrow_mut(|scores| {

@@ -7,8 +7,7 @@ fn numbers(n: usize, seed: f32) -> Vec<f32> {
     (0..n).map(|i| (i as f32 * 0.77 + seed).sin()).collect()
 }
 
-/// Two layers of a sequence each: the tokens of a prompt, of which the last is read again, and then one by
-/// one.
+/// The second of two layers: a prompt, whose last token is then decoded again, and the other tokens one by one.
 #[test]
 fn equals_attention_over_the_whole_sequence() {
     let sizes = [
@@ -46,7 +45,7 @@ fn equals_attention_over_the_whole_sequence() {
         attention(&segments, shape, &qkv, &mut want, &mut log_sums);
         let mut cache = Cache::new(&[other, shape], n);
         assert!(cache.room() >= n);
-        // Behind rows of another prompt.
+        // The prompt's rows follow those of another one.
         let mut rows = numbers(2 * width, 5.0);
         rows.extend_from_slice(&qkv);
         let prompt = n / 2 + 1;

@@ -8,12 +8,11 @@ use std::ops::Range;
 
 /// Columns that make one piece of work.
 const COLUMNS: usize = 64;
-/// Rows of several groups are cut into at most so many pieces, each of at least so many numbers.
+/// Rows of several groups are cut into at most `PIECES` pieces of at least `PIECE` numbers each.
 const PIECES: usize = 64;
 const PIECE: usize = 1 << 15;
 
-/// The sums over groups that a normalization's weights are given by: of some rows, and of the numbers of a
-/// group from `first` on.
+/// The groups over which the gradients of a normalization's weights are summed.
 #[derive(Clone, Copy)]
 pub(super) struct Groups<'a> {
     pub(super) x: HostColumns<'a>,
@@ -53,8 +52,8 @@ fn weights_body<const FUSED: bool>(
 dispatch!(
     pub(super) fn weight_gradients = weights_body(all: Groups<'_>, rows: Range<usize>, first: usize, dw: &mut [f32], db: &mut [f32]));
 
-/// The backward pass of [`norm_rows`](super::norm_rows) to its weights: adds to `dw` and, where there are
-/// biases, to `db`, which is empty where there are none.
+/// The gradients of the weights of [`norm_rows`](super::norm_rows): adds to `dw`, and to `db`, which is empty if
+/// there are no biases.
 ///
 /// # Panics
 /// If the sizes do not fit.
@@ -89,7 +88,7 @@ pub fn norm_backward_weights(
         }
         return;
     }
-    // Groups are narrow, and there are many: rows are cut, and the sums of their pieces are added in order.
+    // Groups are narrow, so tasks are pieces of rows, and the sums of the pieces are added in a fixed order.
     let rows = n.div_ceil(PIECES).max(PIECE / x.width()).max(1);
     let mut sums = vec![0.0; n.div_ceil(rows) * 2 * width];
     let pieces = sums.par_chunks_exact_mut(2 * width).enumerate();
@@ -108,7 +107,7 @@ pub fn norm_backward_weights(
     }
 }
 
-/// `sums` += `x`, as far as both go.
+/// `sums` += `x`, up to the length of the shorter one.
 fn add(sums: &mut [f32], x: &[f32]) {
     sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
 }
@@ -129,7 +128,7 @@ fn sums_body<const FUSED: bool>(x: &[f32], width: usize, first: usize, sums: &mu
 dispatch!(
     pub(super) fn sums_of = sums_body(x: &[f32], width: usize, first: usize, sums: &mut [f32]));
 
-/// Adds the sum of all rows of `x` [n, D] to `sums` \[D\]: a bias's gradient.
+/// Adds the sum of all rows of `x` [n, D] to `sums` \[D\]: the gradient of a bias.
 ///
 /// # Panics
 /// If the sizes do not fit.
@@ -140,7 +139,7 @@ pub fn add_column_sums(x: &[f32], sums: &mut [f32]) {
     columns.for_each(|(i, sums)| sums_of(isa, x, width, i * COLUMNS, sums));
 }
 
-/// Σ aᵢbᵢ of two rows, for heads of one output.
+/// Σ aᵢbᵢ of two rows.
 #[must_use]
 pub fn dot_rows(a: &[f32], b: &[f32]) -> f32 {
     #[inline(always)]

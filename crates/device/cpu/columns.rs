@@ -1,4 +1,4 @@
-//! Columns of every row of a matrix on the host.
+//! A range of columns of a row-major matrix on the host.
 
 use super::split::over_rows;
 use std::ops::Range;
@@ -24,19 +24,19 @@ impl<'a> HostColumns<'a> {
         }
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     #[inline(always)]
     pub(super) fn rows(self) -> usize {
         self.data.len() / self.row_width
     }
 
-    /// How many columns.
+    /// The number of columns.
     #[inline(always)]
     pub(super) fn width(self) -> usize {
         self.width
     }
 
-    /// The numbers of one row.
+    /// The chosen columns of one row.
     #[inline(always)]
     pub(super) fn row(self, row: usize) -> &'a [f32] {
         &self.data[row * self.row_width + self.first..][..self.width]
@@ -64,7 +64,7 @@ impl<'a> HostColumnsMut<'a> {
         }
     }
 
-    /// The same, to read.
+    /// The same columns, for reading.
     pub(super) fn read(&self) -> HostColumns<'_> {
         HostColumns {
             data: self.data,
@@ -74,7 +74,7 @@ impl<'a> HostColumnsMut<'a> {
         }
     }
 
-    /// Panics unless there are as many rows and columns as of `x`.
+    /// Panics unless `x` has as many rows and columns.
     pub(super) fn check_like(&self, x: HostColumns<'_>) {
         let here = self.read();
         assert_eq!(
@@ -84,7 +84,7 @@ impl<'a> HostColumnsMut<'a> {
         );
     }
 
-    /// Runs `task(row, its numbers)` for every row, on several threads.
+    /// Runs `task(row, its chosen columns)` for every row, on all threads.
     pub(super) fn for_each_row(self, task: impl Fn(usize, &mut [f32]) + Sync) {
         let columns = self.first..self.first + self.width;
         over_rows(self.data, self.row_width, |first, rows| {

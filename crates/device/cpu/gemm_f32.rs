@@ -34,7 +34,7 @@ pub(super) fn matmul_f32(
         (Numbers::Bf16(_), _) => unreachable!("widened before"),
     };
     let (a, b) = (operand(a), operand(b));
-    // SAFETY: the views lie within their data, `c` has m rows of n, and `&mut` keeps it apart.
+    // SAFETY: the views are within their data, `c` has m rows of n, and `&mut` excludes an overlap.
     #[allow(unsafe_code)]
     unsafe {
         let sizes = [m, n, k];
@@ -51,7 +51,7 @@ pub(super) fn matmul_f32(
     }
 }
 
-/// A strided matrix without its extent.
+/// The start and strides of a matrix, without its size.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Operand {
     /// Its first entry.

@@ -1,4 +1,4 @@
-//! The processor as a device: its types, and the host slices that operands stand for.
+//! The processor's types, and the host slices of operands.
 
 use super::{
     Buffer, Cache, GroupStats, HostColumns, HostColumnsMut, HostRope, Numbers, NumbersMut,
@@ -9,7 +9,7 @@ use crate::{
     StoredMut,
 };
 
-/// The processor, with all threads of rayon's pool.
+/// The processor, on the threads of rayon's pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cpu;
 

@@ -1,5 +1,5 @@
 //! The processor: kernels on flat slices, and the [`Device`](crate::Device) that is made of them. They
-//! know nothing of language models.
+//! do not know language models.
 //!
 //! Matrices are row-major. Work is cut by its size alone, so that results do not depend on the
 //! number of threads; they do depend, in the last bits, on the processor's instruction set.

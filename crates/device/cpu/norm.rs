@@ -1,5 +1,5 @@
-//! Normalization of groups of numbers in rows: layer normalization and that by the root mean square, with
-//! their backward passes. [`Norm`](crate::Norm) says the formulas.
+//! Layer and root-mean-square normalization of groups of numbers in rows, with their backward passes.
+//! [`NormKind`] has the formulas.
 
 use super::columns::{HostColumns, HostColumnsMut};
 use super::simd::{LANES, dispatch, dot, fma, isa, sum_lanes};
@@ -9,8 +9,8 @@ use rayon::prelude::*;
 use std::borrow::Cow;
 use std::cell::RefCell;
 
-/// What one group's normalization needs again: the mean that was subtracted, 0 where none is, and what the
-/// rest was multiplied by.
+/// The statistics of one group: the mean that is subtracted, which is 0 for RMS normalization, and the factor of
+/// the centred numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct GroupStats {
     pub(super) mean: f32,
@@ -61,7 +61,7 @@ fn stats_body<const FUSED: bool>(norm: Norm, x: &[f32], stats: &mut [GroupStats]
     }
 }
 dispatch!(
-    /// The stats of the groups of one row.
+    /// The statistics of the groups of one row.
     pub(super) fn stats_of_row = stats_body(norm: Norm, x: &[f32], stats: &mut [GroupStats]));
 
 #[inline(always)]
@@ -93,7 +93,7 @@ fn apply_body<const FUSED: bool>(
 }
 dispatch!(fn apply = apply_body(x: &[f32], stats: &[GroupStats], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]));
 
-/// What multiplies: the weights plus the norm's offset.
+/// The weights plus the offset of the normalization.
 fn factors(norm: Norm, weight: &[f32]) -> Cow<'_, [f32]> {
     if norm.weight_offset == 0.0 {
         return weight.into();
@@ -101,10 +101,10 @@ fn factors(norm: Norm, weight: &[f32]) -> Cow<'_, [f32]> {
     weight.iter().map(|w| norm.weight_offset + w).collect()
 }
 
-/// The stats of each group of `x`, a row's one behind the other.
+/// The statistics of each group of `x`, row by row.
 ///
 /// # Panics
-/// If the groups are not all of one width.
+/// If the rows are not cut into groups of equal width.
 pub fn norm_stats(norm: Norm, x: HostColumns<'_>, stats: &mut [GroupStats]) {
     let (n, isa) = (x.rows(), isa());
     if n == 0 {
@@ -125,7 +125,7 @@ pub fn norm_stats(norm: Norm, x: HostColumns<'_>, stats: &mut [GroupStats]) {
     });
 }
 
-/// `y` ← the normalization of the groups of `x`, given their stats.
+/// `y` ← the normalization of the groups of `x`, from their statistics.
 ///
 /// # Panics
 /// If the sizes do not fit.
@@ -203,7 +203,7 @@ fn group_input<const FUSED: bool>(
     let along = along / n;
     let gradient = match kind {
         NormKind::Layer => gradient / n,
-        // Where no mean is subtracted, the mean of the gradient stays.
+        // No mean is subtracted in the forward pass, so none is subtracted from the gradient.
         NormKind::Rms => 0.0,
     };
     let slope = |x: f32, w: f32, dy: f32| {
@@ -247,7 +247,7 @@ pub fn norm_backward(
     });
 }
 
-/// The same in place: `gradient`, that of the output, becomes that of the input.
+/// The same in place: `gradient`, that of the output, is overwritten with that of the input.
 ///
 /// # Panics
 /// If the sizes do not fit.
@@ -271,11 +271,11 @@ pub fn norm_backward_in_place(
 }
 
 thread_local! {
-    /// A row's gradient of the output, while it is overwritten by that of the input.
+    /// A copy of a row of the output's gradient, which is being overwritten.
     static DY: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Whether the sizes fit; answers how many groups a row has.
+/// Panics if the sizes do not fit; returns the number of groups in a row.
 fn check(x: HostColumns<'_>, stats: &[GroupStats], weight: &[f32]) -> usize {
     assert!(
         !weight.is_empty() && x.width().is_multiple_of(weight.len()),

@@ -1,4 +1,4 @@
-//! Rows of a matrix: biases over all of them, some of them, and rows of tables.
+//! Operations on the rows of a matrix: adding biases, gathering, scattering, and looking up rows of tables.
 
 use super::split::over_rows;
 use super::{Buffer, Numbers};
@@ -74,8 +74,8 @@ pub fn scatter_add_rows(
     }
 }
 
-/// The first rows of `x`, of `width` floats, ← these rows of it: moved to the front where they only move
-/// up, as when some rows leave; otherwise in new memory.
+/// The first rows of `x`, of `width` floats each, ← these rows of `x`. If rows are only dropped, the others are
+/// moved in place; otherwise they are copied to new memory.
 ///
 /// # Panics
 /// If a row is beyond `x`.

@@ -1,11 +1,11 @@
-//! Matrices to read, with any strides and of either type of number.
+//! Views of matrices with any strides and either type of number.
 
 use super::pack::Vectors;
 use super::split::over_rows;
 use super::{Buffer, Numbers};
 use std::ops::Range;
 
-/// A matrix to read: `rows` × `columns` with these strides, in numbers.
+/// A view of a matrix, `rows` × `columns`.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
     data: Numbers<'a>,
@@ -58,12 +58,12 @@ impl<'a> View<'a> {
             .at(row * self.row_stride + column * self.column_stride)
     }
 
-    /// What it is made of.
+    /// The numbers.
     pub(crate) fn data(&self) -> Numbers<'a> {
         self.data
     }
 
-    /// Whether the entries of a column lie side by side, and not those of a row.
+    /// Whether the view is the transpose of a row-major matrix.
     pub(crate) fn across(&self) -> bool {
         self.column_stride != 1
     }
@@ -77,7 +77,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// A row-major copy in f32, of which `finish` makes each row what it is to be.
+    /// A row-major copy in f32. `finish` is applied to each row of the copy.
     pub(crate) fn by_rows<'b>(
         &self,
         to: &'b mut Buffer,
@@ -102,7 +102,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Floats between rows, and between columns.
+    /// The strides: numbers between rows, and between columns.
     pub(crate) fn strides(&self) -> [usize; 2] {
         [self.row_stride, self.column_stride]
     }
@@ -116,7 +116,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The transpose; nothing moves.
+    /// The transpose; no number moves.
     #[must_use]
     pub fn t(self) -> Self {
         Self {

@@ -7,14 +7,14 @@ use std::ops::Range;
 
 /// Attention and rotary positions.
 pub trait Attention: DeviceTypes {
-    /// From each segment's rows and parent. The segments lie one behind the other from row 0, a parent
-    /// before its children.
+    /// Prepares the segments of a batch, given as each segment's rows and its parent. Segments follow each
+    /// other from row 0 on, parents before children.
     fn segments(&self, segments: &[(Range<usize>, Option<usize>)]) -> Self::Segments;
 
-    /// Rotates queries and keys by their positions (Su et al. 2021) in place: of each head in the query
-    /// and key parts of `qkv` [n, [`AttentionShape::qkv_width`]], the numbers i and i + rotary/2, for i below
-    /// rotary/2, are the plane that angle i turns, as transformers' `rotate_half` pairs them. What lies
-    /// behind the first `rotary` numbers of a head stays as it is. `positions` holds one a row.
+    /// Applies rotary position embeddings (Su et al. 2021) in place to each query and key head in the rows of
+    /// `qkv` [n, [`AttentionShape::qkv_width`]]. Numbers i and i + rotary/2 of a head, for i below rotary/2, are
+    /// rotated by angle i of the row's position, as transformers' `rotate_half` pairs them. The numbers after
+    /// the first `rotary` ones do not change. `positions` has one entry per row.
     fn rope(
         &self,
         shape: AttentionShape,
@@ -23,8 +23,8 @@ pub trait Attention: DeviceTypes {
         qkv: SliceMut<'_, Self>,
     );
 
-    /// The backward pass of [`rope`](Self::rope), in place: the gradient of `qkv` after the rotation
-    /// becomes that before it, by the transposed rotation.
+    /// The backward pass of [`rope`](Self::rope), in place: applies the transposed rotation to the gradient of
+    /// `qkv`.
     fn rope_backward(
         &self,
         shape: AttentionShape,
@@ -33,8 +33,8 @@ pub trait Attention: DeviceTypes {
         d_qkv: SliceMut<'_, Self>,
     );
 
-    /// Causal attention of every head over segments: a row attends to its own segment up to itself, and
-    /// to the ancestors of the segment; of all these to the newest `window` tokens where there is a window.
+    /// Causal attention of every head over segments. A row attends to its own segment up to itself and to all
+    /// ancestors of the segment, or to the newest `window` of these tokens if the shape has a window.
     /// `qkv` [n, [`AttentionShape::qkv_width`]] → `output` [n, [`AttentionShape::query_width`]], and the log
     /// of each softmax's denominator, `log_sums` [n, heads], which the backward pass needs.
     fn attention(
@@ -57,15 +57,15 @@ pub trait Attention: DeviceTypes {
         d_qkv: SliceMut<'_, Self>,
     );
 
-    /// An empty cache of at least `room` tokens for layers of these shapes. A layer with a window keeps
-    /// all its tokens: what the window saves is time.
+    /// An empty cache with room for at least `room` tokens, for layers of these shapes. A layer with a window
+    /// stores all tokens too; the window saves time, not memory.
     fn cache(&self, layers: &[AttentionShape], room: usize) -> Self::Cache;
 
     /// How many tokens fit in a cache.
     fn room(&self, cache: &Self::Cache) -> usize;
 
-    /// Stores the keys and values of prompts in a layer of their caches, from the rows of `qkv` that the
-    /// prompts name; keys have been rotated.
+    /// Stores the keys and values of prompts in a layer of their caches. `qkv` holds the rows of all prompts,
+    /// with rotary embeddings already applied.
     fn cache_prompts(
         &self,
         prompts: &mut [CachedPrompt<'_, Self>],
@@ -73,12 +73,12 @@ pub trait Attention: DeviceTypes {
         qkv: Slice<'_, Self>,
     );
 
-    /// Takes the key and value of each row's newest token from its `qkv` [R, qkv width] into a layer of
-    /// its cache, and attends with its query to it and to the tokens before it, as many as the layer's
-    /// window has: `output` [R, query width].
+    /// Appends the key and value of each row's newest token, from `qkv` [R, qkv width], to a layer of the row's
+    /// cache, and computes the attention of its queries to the cached tokens, or to the newest `window` of
+    /// them: `output` [R, query width].
     ///
     /// # Panics
-    /// If the caches of the rows are of other shapes than each other's.
+    /// If the shapes of the caches differ.
     fn attend_cached(
         &self,
         rows: &mut [CachedRow<'_, Self>],

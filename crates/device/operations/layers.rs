@@ -5,12 +5,12 @@ use crate::{
     SliceMut, Stored, Write,
 };
 
-/// What lies between the products of a transformer, each operation with its backward pass.
+/// The operations between the matrix products of a transformer, each with its backward pass.
 pub trait Layers: DeviceTypes {
-    /// `y` ← the normalization of `x`, as [`Norm`] defines it. The columns of a row are normalized in
-    /// groups of as many numbers as there are weights, each group by itself: one group is the whole row of
-    /// a residual stream, several are the heads in the query or key part of rows of qkv. `stats` receives
-    /// what the backward pass needs of each group.
+    /// `y` ← the normalization of `x` that [`Norm`] defines. The columns of a row are cut into groups of as many
+    /// numbers as there are weights, and each group is normalized by itself: the row of a residual stream is
+    /// one group, and in the query or key part of a row of qkv each head can be a group. `stats` receives the
+    /// statistics of the groups for the backward pass.
     fn norm(
         &self,
         norm: Norm,
@@ -20,7 +20,7 @@ pub trait Layers: DeviceTypes {
         y: ColumnsMut<'_, Self>,
     );
 
-    /// The same `y` from the `stats`: cheaper to compute again than to keep.
+    /// The same `y` from `stats`. Computing it again is cheaper than keeping it.
     fn norm_again(
         &self,
         norm: Norm,
@@ -44,7 +44,7 @@ pub trait Layers: DeviceTypes {
         d_weights: NormGradients<'_, Self>,
     );
 
-    /// The same in place: `gradient` is that of `y` and becomes that of `x`.
+    /// The same in place: `gradient`, the gradient of `y`, is overwritten with that of `x`.
     fn norm_backward_in_place(
         &self,
         norm: Norm,
@@ -66,8 +66,8 @@ pub trait Layers: DeviceTypes {
         gradient: SliceMut<'_, Self>,
     );
 
-    /// A gated linear unit (Shazeer 2020): `y` [n, inner] ← f(gate)·up, for rows of `x` [n, 2·inner] that
-    /// hold the gate's numbers and behind them those that it multiplies.
+    /// A gated linear unit (Shazeer 2020): `y` [n, inner] ← f(gate)·up, for rows [gate | up] of `x`
+    /// [n, 2·inner].
     fn activate_gated(
         &self,
         kind: Nonlinearity,
@@ -76,8 +76,8 @@ pub trait Layers: DeviceTypes {
         y: SliceMut<'_, Self>,
     );
 
-    /// Its backward pass: `y` again, and `dx` [n, 2·inner] ← the gradient of both parts from that of `y`,
-    /// `dy` [n, inner].
+    /// The backward pass of [`activate_gated`](Self::activate_gated): `dx` [n, 2·inner] ← the gradient of `x`
+    /// from `dy` [n, inner], the gradient of `y`. It computes `y` again as well.
     fn activate_gated_backward(
         &self,
         kind: Nonlinearity,
@@ -87,8 +87,8 @@ pub trait Layers: DeviceTypes {
         dx: SliceMut<'_, Self>,
     );
 
-    /// `x` [n, D] ← (`x` +) `scale`·the row of each id in `table`. Tokens are read with [`Write::Over`],
-    /// and learned positions added with [`Write::Add`].
+    /// `x` [n, D] ← (`x` +) `scale`·the row of each id in `table`. Token embeddings are written with
+    /// [`Write::Over`], and learned position embeddings are then added with [`Write::Add`].
     fn embed(
         &self,
         ids: &[u32],
@@ -113,6 +113,6 @@ pub trait Layers: DeviceTypes {
     /// Adds each row of `from` [R, D] to one of `to` [n, D].
     fn scatter_add_rows(&self, rows: &[usize], from: Slice<'_, Self>, to: SliceMut<'_, Self>);
 
-    /// The first rows of `x`, of `width` floats, ← these rows of it, repetition allowed.
+    /// The first rows of `x`, of `width` floats each, ← these rows of `x`. A row may be named several times.
     fn keep_rows(&self, x: &mut Self::Buffer, width: usize, rows: &[usize]);
 }

@@ -2,7 +2,7 @@
 
 use crate::{DeviceTypes, Epilogue, Matrix, Precision, Slice, SliceMut, Write};
 
-/// Products of matrices, of which few rows are multiplied by packed ones.
+/// Matrix products, and products of few rows with packed matrices, for decoding.
 pub trait Products: DeviceTypes {
     /// `c` ← (`c` +) `scale`·`a`·`b`, with operands rounded as `precision` says.
     fn matmul(
@@ -26,11 +26,10 @@ pub trait Products: DeviceTypes {
         into: Write,
     );
 
-    /// Adds the sum of all rows of `x` [n, D] to `sums` \[D\]: a bias's gradient.
+    /// Adds the sum of all rows of `x` [n, D] to `sums` \[D\]: the gradient of a bias.
     fn add_column_sums(&self, x: Slice<'_, Self>, sums: SliceMut<'_, Self>);
 
-    /// Packs a matrix [k, n], row-major or the transpose of one that is, in the given memory, which grows if
-    /// it has to.
+    /// Packs a matrix [k, n], row-major or transposed, into the given memory, which grows if it is too small.
     fn pack(
         &self,
         memory: Self::Buffer,
@@ -38,10 +37,11 @@ pub trait Products: DeviceTypes {
         matrix: Matrix<'_, Self>,
     ) -> Self::Packed;
 
-    /// Gives back the memory of a packed matrix, whatever it holds.
+    /// Returns the memory of a packed matrix for reuse; its contents are unspecified.
     fn unpack(&self, packed: Self::Packed) -> Self::Buffer;
 
-    /// `c` [m, n] ← (`c` +) scale·`x`·matrix + bias, for `x` [m, k]. `scratch` is reused between calls.
+    /// `c` [m, n] ← (`c` +) scale·`x`·matrix + bias, for `x` [m, k]. `scratch` is
+    /// reused between calls.
     fn multiply_packed(
         &self,
         x: Slice<'_, Self>,

@@ -1,11 +1,11 @@
-//! What is computed from the last hidden states: log-probabilities, values, rows of the vocabulary.
+//! Log-probabilities, values and rows of the vocabulary from the last hidden states.
 
 use crate::{DeviceTypes, LogRows, Matrix, Precision, RowGradient, Rows, Slice, SliceMut};
 
-/// What heads compute, and its backward pass.
+/// The operations of output heads, and their backward passes.
 pub trait Readout: DeviceTypes {
-    /// Summarizes each row of `logits` [R, V] at `first` and the places behind it, and answers the
-    /// log-probability of one token a row, nats: \[R\].
+    /// Stores the summary of each row of `logits` [R, V] in `summaries`, from index `first` on, and returns the
+    /// log-probability of one token per row, nats: \[R\].
     fn log_probs(
         &self,
         logits: Slice<'_, Self>,
@@ -14,11 +14,11 @@ pub trait Readout: DeviceTypes {
         first: usize,
     ) -> Vec<f32>;
 
-    /// The entropies of the first `rows` rows that were summarized, nats.
+    /// The entropies of the first `rows` summaries, nats.
     fn entropies(&self, summaries: &Self::RowSummaries, rows: usize) -> Vec<f32>;
 
-    /// `logits` [R, V] ← their gradient times `scale`, from those of each row's log-probability and
-    /// entropy. The rows' summaries begin at `first`.
+    /// `logits` [R, V] ← `scale` times their gradient, from the gradients with respect to each row's
+    /// log-probability and entropy. The summaries of the rows begin at index `first`.
     fn log_softmax_backward(
         &self,
         logits: SliceMut<'_, Self>,
@@ -27,7 +27,7 @@ pub trait Readout: DeviceTypes {
         scale: f32,
     );
 
-    /// One number a row: hidden·w (+ b), for `hidden` [R, D] and `weight` \[D\].
+    /// One number per row: hidden·w (+ b), for `hidden` [R, D] and `weight` \[D\].
     fn numbers(
         &self,
         hidden: Slice<'_, Self>,
@@ -35,8 +35,8 @@ pub trait Readout: DeviceTypes {
         bias: Option<Slice<'_, Self>>,
     ) -> Vec<f32>;
 
-    /// From the gradients of these numbers: adds to that of the hidden states, and to that of the weight
-    /// where it is trained.
+    /// The backward pass of [`numbers`](Self::numbers): adds to the gradient of the hidden states, and to that
+    /// of the weight if it is trained.
     fn numbers_backward(
         &self,
         of_numbers: &[f32],
@@ -46,13 +46,13 @@ pub trait Readout: DeviceTypes {
         d_weight: Option<SliceMut<'_, Self>>,
     );
 
-    /// Adds the sum of `numbers` to the one float of `sum`.
+    /// Adds the sum of `numbers` to `sum`, a single float.
     fn add_total(&self, numbers: &[f32], sum: SliceMut<'_, Self>);
 
-    /// Lends rows of `vocab` numbers as they lie.
+    /// Lends rows of `vocab` numbers without copying them.
     fn lend<'a>(&self, numbers: Slice<'a, Self>, vocab: usize) -> Rows<'a>;
 
-    /// The rows of `scale`·`a`·`b`, in memory of their own.
+    /// The rows of `scale`·`a`·`b`, in newly allocated memory.
     fn product_rows(
         &self,
         precision: Precision,
@@ -69,8 +69,8 @@ pub trait Readout: DeviceTypes {
         first: usize,
     ) -> LogRows<'a>;
 
-    /// From the gradient of the rows of `scale`·hidden·Wᵀ, for `hidden` [R, D] and W [V, D]: adds to that
-    /// of the hidden states, and to that of W where it is trained.
+    /// The backward pass of `scale`·hidden·Wᵀ, for `hidden` [R, D] and W [V, D], from the gradient of its rows:
+    /// adds to the gradient of the hidden states, and to that of W if it is trained.
     fn product_rows_backward(
         &self,
         precision_and_scale: (Precision, f32),
