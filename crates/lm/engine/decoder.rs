@@ -5,9 +5,7 @@ use super::modules::Linear;
 use super::trunk::Batch;
 use crate::preconditions::{check_rows, check_start, no_vocabulary};
 use crate::{Error, Packed};
-use rlhf_device::{
-    AttentionShape, CachedPrompt, CachedRow, Device, Epilogue, LogRows, Matrix, Slice, Write,
-};
+use rlhf_device::{CachedPrompt, CachedRow, Device, Epilogue, LogRows, Matrix, Slice, Write};
 use rlhf_objective::{Decoder, LogDist, Purpose, Result, Start, check_gather};
 use rlhf_tensor::ParameterId;
 
@@ -115,7 +113,8 @@ impl<'a, D: Device> CachedDecoder<'a, D> {
             Some(index) => self.free.swap_remove(index),
             None => {
                 let blocks = &self.network.trunk.blocks;
-                device.cache(blocks.len(), blocks[0].attention, tokens)
+                let layers: Vec<_> = blocks.iter().map(|block| block.attention).collect();
+                device.cache(&layers, tokens)
             }
         }
     }
@@ -170,8 +169,7 @@ impl<'a, D: Device> CachedDecoder<'a, D> {
             position: row.tokens,
         });
         let mut cached: Vec<CachedRow<'_, D>> = cached.collect();
-        let shape: AttentionShape = block.attention;
-        device.attend_cached(&mut cached, layer, shape, qkv.read(), mixed.reborrow());
+        device.attend_cached(&mut cached, layer, qkv.read(), mixed.reborrow());
         let out = with(block.attention_out.ids.bias, Write::Add);
         device.multiply_packed(
             mixed.read(),

@@ -2,7 +2,10 @@
 //! in `backward` adds to the gradients of its parameters and answers that of its input.
 
 use crate::parameters::Affine;
-use rlhf_device::{Device, Matrix, Precision, Slice, SliceMut, Write};
+use rlhf_device::{
+    Columns, ColumnsMut, Device, Matrix, NormGradients, NormKind, NormWeights, Precision, Slice,
+    SliceMut, Write,
+};
 use rlhf_tensor::{Gradients, ParameterId, Weights};
 
 /// y = x·W + b, with W [in, out].
@@ -34,7 +37,7 @@ impl Linear {
         if x.is_empty() {
             return;
         }
-        let affine = (self.weight(weights), weights.slice(self.ids.bias));
+        let affine = (self.weight(weights), Some(weights.slice(self.ids.bias)));
         let device = weights.device();
         device.linear(self.precision, x, affine, y, write);
     }
@@ -81,8 +84,19 @@ pub(super) struct Norm {
 }
 
 impl Norm {
-    fn affine<'a, D: Device>(&self, weights: Weights<'a, D>) -> [Slice<'a, D>; 2] {
-        [self.ids.weight, self.ids.bias].map(|id| weights.slice(id))
+    fn shape(&self) -> rlhf_device::Norm {
+        rlhf_device::Norm {
+            kind: NormKind::Layer,
+            epsilon: self.epsilon,
+            weight_offset: 0.0,
+        }
+    }
+
+    fn weights<'a, D: Device>(&self, weights: Weights<'a, D>) -> NormWeights<'a, D> {
+        NormWeights {
+            weight: weights.slice(self.ids.weight),
+            bias: Some(weights.slice(self.ids.bias)),
+        }
     }
 
     /// `y` ← the norm of x; `stats` are kept for the rest.
@@ -94,7 +108,10 @@ impl Norm {
         y: SliceMut<'_, D>,
     ) {
         let device = weights.device();
-        device.layer_norm(x, self.epsilon, stats, self.affine(weights), y);
+        let affine = self.weights(weights);
+        let width = affine.weight.len();
+        let (x, y) = (Columns::all(x, width), ColumnsMut::all(y, width));
+        device.norm(self.shape(), x, stats, affine, y);
     }
 
     /// `y` ← the norm of x, from its stats: cheaper to compute again than to keep.
@@ -106,20 +123,29 @@ impl Norm {
         y: SliceMut<'_, D>,
     ) {
         let device = weights.device();
-        device.layer_norm_again(x, stats, self.affine(weights), y);
+        let affine = self.weights(weights);
+        let width = affine.weight.len();
+        let (x, y) = (Columns::all(x, width), ColumnsMut::all(y, width));
+        device.norm_again(self.shape(), x, stats, affine, y);
     }
 
     /// Adds the gradient of x to `dx`.
     pub(super) fn backward<D: Device>(
         &self,
         (weights, gradients): (Weights<'_, D>, &mut Gradients<'_, D>),
-        of_input: (Slice<'_, D>, &D::NormStats),
+        (x, stats): (Slice<'_, D>, &D::NormStats),
         dy: Slice<'_, D>,
         dx: SliceMut<'_, D>,
     ) {
         let (device, weight) = (weights.device(), weights.slice(self.ids.weight));
-        let d_affine = gradients.pair_mut(self.ids.weight, self.ids.bias);
-        device.layer_norm_backward(of_input, weight, dy, dx, d_affine);
+        let d_weights = match gradients.pair_mut(self.ids.weight, self.ids.bias) {
+            Some(both) => NormGradients::WeightAndBias(both),
+            None => NormGradients::Frozen,
+        };
+        let width = weight.len();
+        let x = (Columns::all(x, width), stats);
+        let (dy, dx) = (Columns::all(dy, width), ColumnsMut::all(dx, width));
+        device.norm_backward(self.shape(), x, weight, dy, dx, Write::Add, d_weights);
     }
 }
 
@@ -137,11 +163,12 @@ impl Embedding {
         weights: Weights<'_, D>,
         tokens: &[u32],
         positions: &[u32],
-        x: SliceMut<'_, D>,
+        mut x: SliceMut<'_, D>,
     ) {
-        let by_token = (tokens, weights.stored(self.tokens));
-        let by_position = (positions, weights.slice(self.positions));
-        weights.device().embed(by_token, by_position, x);
+        let (device, table) = (weights.device(), weights.stored(self.tokens));
+        device.embed(tokens, table, 1.0, x.reborrow(), Write::Over);
+        let table = weights.stored(self.positions);
+        device.embed(positions, table, 1.0, x, Write::Add);
     }
 
     /// Adds each row of `dx` to the gradients of its token and position, where they are trained.
@@ -155,7 +182,7 @@ impl Embedding {
         let device = gradients.device();
         for (table, ids) in [(self.tokens, tokens), (self.positions, positions)] {
             if let Some(table) = gradients.slice_mut(table) {
-                device.embed_backward(ids, dx, table);
+                device.embed_backward(ids, 1.0, dx, table);
             }
         }
     }

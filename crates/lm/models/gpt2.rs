@@ -64,8 +64,10 @@ fn spec(fields: &Fields<'_>) -> Result<ModelSpec, String> {
     let block = |layer: usize| BlockSpec {
         attention: AttentionShape {
             heads,
+            kv_heads: heads,
             head_width,
             scale: scale(by_width.then_some(head_width), by_layer.then_some(layer)),
+            window: None,
         },
         inner,
         activation: *activation,
