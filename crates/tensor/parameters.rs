@@ -4,7 +4,8 @@
 
 use crate::views::Entry;
 use crate::{
-    AdamW, Error, Gradients, Init, ParameterId, ParameterSpec, Result, Rng, Storage, Weights,
+    AdamW, Error, Gradients, Init, ParameterId, ParameterSpec, Placement, Result, Rng, Storage,
+    Weights,
 };
 use rlhf_device::{AdamWStep, Cpu, Device, Dtype, Slice, SliceMut, StoredMut, Trained};
 use sha2::{Digest, Sha256};
@@ -81,12 +82,19 @@ impl<D: Device> Parameters<D> {
         for mut spec in specs {
             spec.trainable &= storage.is_trainable();
             let length = spec.shape.iter().product::<usize>();
-            let (dtype, start) = if storage.halves(&spec) {
-                (Dtype::Bf16, place(&mut words, WORDS * ALIGN, length))
-            } else {
-                (Dtype::F32, place(&mut floats, ALIGN, length))
+            let align = match spec.placement {
+                Placement::Aligned => ALIGN,
+                Placement::Adjoining => 1,
             };
-            let gradient = spec.trainable.then(|| place(&mut trained, ALIGN, length));
+            let (dtype, start) = if storage.halves(&spec) {
+                (
+                    Dtype::Bf16,
+                    place(&mut words, WORDS.min(align) * align, length),
+                )
+            } else {
+                (Dtype::F32, place(&mut floats, align, length))
+            };
+            let gradient = spec.trainable.then(|| place(&mut trained, align, length));
             assert!(
                 index.insert(spec.name.clone(), entries.len()).is_none(),
                 "parameter `{}` is listed twice",
@@ -426,6 +434,7 @@ impl Parameters {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rlhf_device::Memory;
     use crate::Stream;
 
     fn parameters(storage: Storage) -> Parameters {
@@ -501,6 +510,42 @@ mod tests {
         let last = halves.id("a").unwrap();
         halves.write(last, 5 * n - 1, &[9.0]);
         assert_ne!(halves.checksum(), floats.checksum());
+    }
+
+    /// Two matrices of odd sizes, and what is read and added to as one.
+    #[test]
+    fn adjoining_parameters_are_read_as_one() {
+        for storage in [Storage::Trainable, Storage::FrozenBf16] {
+            let specs = vec![
+                ParameterSpec::undecayed("before", &[3]),
+                ParameterSpec::matrix("a", &[3, 5]).may_round(),
+                ParameterSpec::matrix("b", &[2, 5]).may_round().adjoining(),
+                ParameterSpec::undecayed("after", &[3]),
+            ];
+            let mut p = Parameters::new(specs, storage);
+            let ids = ["a", "b"].map(|name| p.id(name).unwrap());
+            let values: Vec<f32> = (0..25).map(|i| i as f32).collect();
+            p.set("a", &values[..15]).unwrap();
+            p.set("b", &values[15..]).unwrap();
+            let joined = p.weights().joined(&ids);
+            assert_eq!(p.device().to_host(joined), values);
+            assert!(p.to_host(p.id("after").unwrap()).iter().all(|x| *x == 0.0));
+            if storage.is_trainable() {
+                let all = p.gradients_mut().joined_mut(&ids).unwrap().host();
+                all.copy_from_slice(&values);
+                assert_eq!(p.gradient(ids[0]).unwrap(), &values[..15]);
+                assert_eq!(p.gradient(ids[1]).unwrap(), &values[15..]);
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "`a` and `b` do not adjoin")]
+    fn parameters_apart_are_not_joined() {
+        let p = parameters(Storage::Frozen);
+        let _ = p
+            .weights()
+            .joined(&["a", "b"].map(|name| p.id(name).unwrap()));
     }
 
     #[test]
