@@ -82,6 +82,14 @@ impl<'a, D: DeviceTypes> SliceMut<'a, D> {
             span: self.span,
         }
     }
+
+    /// The same slice, to read from now on.
+    #[inline]
+    #[must_use]
+    pub fn into_read(self) -> Slice<'a, D> {
+        let range = self.range();
+        Slice::new(self.buffer, range)
+    }
 }
 
 /// Two slices of one buffer that do not overlap, to write both.

@@ -44,6 +44,18 @@ pub fn embed(ids: &[u32], table: Numbers<'_>, scale: f32, x: &mut [f32], into: W
     }
 }
 
+/// Adds `from` to `to`, number by number.
+///
+/// # Panics
+/// If the sizes differ.
+pub fn add(from: &[f32], to: &mut [f32]) {
+    assert_eq!(from.len(), to.len());
+    over_rows(to, 1, |start, to| {
+        let from = &from[start..][..to.len()];
+        to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+    });
+}
+
 /// `to` [R, D] ← these rows of `from` [n, D].
 ///
 /// # Panics
@@ -106,6 +118,16 @@ mod tests {
                 .enumerate()
                 .all(|(i, y)| *y == 2.0 * (i % 7) as f32)
         );
+    }
+
+    #[test]
+    fn numbers_are_added_one_by_one() {
+        for n in [0, 3, 100_003] {
+            let from: Vec<f32> = (0..n).map(|i| i as f32).collect();
+            let mut to = vec![0.5; n];
+            add(&from, &mut to);
+            assert!(to.iter().zip(&from).all(|(to, from)| *to == from + 0.5));
+        }
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub trait Memory: DeviceTypes {
     /// `to` ← `from`.
     fn copy(&self, from: Slice<'_, Self>, to: SliceMut<'_, Self>);
 
+    /// `to` ← `to` + `from`.
+    fn add(&self, from: Slice<'_, Self>, to: SliceMut<'_, Self>);
+
     /// The numbers on the host, in f32, which represents both types exactly. They are copied unless they are f32
     /// in host memory.
     fn to_host<'a>(&self, numbers: Stored<'a, Self>) -> Cow<'a, [f32]>;

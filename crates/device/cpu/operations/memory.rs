@@ -1,6 +1,6 @@
 //! [`Memory`] of the processor: each operation is a kernel of the folder above.
 
-use crate::cpu::{Buffer, Cpu, Numbers};
+use crate::cpu::{self, Buffer, Cpu, Numbers};
 use crate::{Memory, Slice, SliceMut, Stored, StoredMut};
 use std::borrow::Cow;
 
@@ -32,6 +32,10 @@ impl Memory for Cpu {
 
     fn copy(&self, from: Slice<'_, Self>, to: SliceMut<'_, Self>) {
         to.host().copy_from_slice(from.host());
+    }
+
+    fn add(&self, from: Slice<'_, Self>, to: SliceMut<'_, Self>) {
+        cpu::add(from.host(), to.host());
     }
 
     fn to_host<'a>(&self, numbers: Stored<'a, Self>) -> Cow<'a, [f32]> {
