@@ -40,7 +40,7 @@ pub(crate) fn task(data: &Path, seed: u64) -> Result<Task> {
         fitting: &[
             "optim.learning_rate=1e-3",
             "train.epochs=1",
-            "train.batch_pairs=32",
+            "train.batch_size=32",
             "sampling.max_new_tokens=32",
             "eval.prompts=1",
             "eval.samples_per_prompt=64",

@@ -86,7 +86,7 @@ const CASES: [Case; 5] = [
         from: From::SoftLabels,
         required: 0.98,
         settings: &[
-            "train.batch_pairs=384",
+            "train.batch_size=384",
             "train.epochs=6",
             "optim.learning_rate=2e-3",
             "optim.beta2=0.95",
@@ -98,7 +98,7 @@ const CASES: [Case; 5] = [
         from: From::DrawnLabels,
         required: 0.95,
         settings: &[
-            "train.batch_pairs=384",
+            "train.batch_size=384",
             "train.epochs=3",
             "optim.learning_rate=2e-3",
             "optim.beta2=0.95",

@@ -72,7 +72,7 @@ impl Size {
     pub fn load(&self, storage: Storage, heads: OutputHeads) -> Result<Box<dyn Model>> {
         let options = LoadOptions {
             storage,
-            recompute: ActivationCheckpointing::None,
+            activation_checkpointing: ActivationCheckpointing::None,
             heads,
             temperature: 1.0,
             backend: backend(BackendName::Engine, self.dtype),

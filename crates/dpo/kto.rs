@@ -16,8 +16,6 @@ pub struct KtoConfig {
     pub desirable_weight: f64,
     /// λ_U, what an answer that was not weighs, from 0.
     pub undesirable_weight: f64,
-    /// How many answers a step takes.
-    pub answers_per_step: usize,
 }
 
 impl Default for KtoConfig {
@@ -25,7 +23,6 @@ impl Default for KtoConfig {
         Self {
             desirable_weight: 1.0,
             undesirable_weight: 1.0,
-            answers_per_step: 16,
         }
     }
 }
@@ -34,13 +31,11 @@ impl KtoConfig {
     /// Whether the numbers make sense.
     ///
     /// # Errors
-    /// If a weight is negative or not finite, or both are 0, or a step takes nothing; the message
-    /// names it.
+    /// If a weight is negative or not finite, or both are 0; the message names it.
     pub fn check(&self) -> Result<()> {
         let Self {
             desirable_weight,
             undesirable_weight,
-            answers_per_step,
         } = *self;
         for (key, weight) in [
             ("desirable_weight", desirable_weight),
@@ -53,10 +48,6 @@ impl KtoConfig {
         }
         if desirable_weight + undesirable_weight == 0.0 {
             let message = "[method] desirable_weight and undesirable_weight are 0: nothing weighs";
-            return Err(Error::Unsupported(message.into()));
-        }
-        if answers_per_step == 0 {
-            let message = "[method] answers_per_step = 0: must be positive";
             return Err(Error::Unsupported(message.into()));
         }
         Ok(())

@@ -12,18 +12,18 @@ pub struct PairSource {
 }
 
 impl PairSource {
-    /// `epochs` passes over a whole batch in batches of `per_step` pairs. The last has what is left, and
+    /// `epochs` passes over a whole batch in batches of `batch_size` pairs. The last has what is left, and
     /// its pairs weigh what those of a full one do.
     ///
     /// # Errors
-    /// If `per_step` or `epochs` is zero.
-    pub fn new(all: Batch, per_step: usize, epochs: usize, seed: u64) -> Result<Self> {
-        if per_step == 0 || epochs == 0 {
+    /// If `batch_size` or `epochs` is zero.
+    pub fn new(all: Batch, batch_size: usize, epochs: usize, seed: u64) -> Result<Self> {
+        if batch_size == 0 || epochs == 0 {
             return Err(Error::Unsupported(
                 "dpo needs at least 1 pair a step and 1 epoch".into(),
             ));
         }
-        let epochs = Epochs::new(&vec![1; all.labels.len()], per_step, epochs, seed);
+        let epochs = Epochs::new(&vec![1; all.labels.len()], batch_size, epochs, seed);
         Ok(Self { all, epochs })
     }
 }

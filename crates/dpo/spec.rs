@@ -6,7 +6,7 @@ use crate::{
 };
 use rlhf_objective::{Error, PairsWithPrior, Result};
 use rlhf_train::{
-    Aim, DataPasses, Defaults, LearnsFrom, MethodSpec, OfflineSpec, RowField, RunShape, StepSize,
+    Aim, BatchUnit, DataPasses, Defaults, LearnsFrom, MethodSpec, OfflineSpec, RowField, RunShape,
 };
 
 /// What KTO does, and that nothing more is claimed of it.
@@ -113,12 +113,8 @@ impl OfflineSpec for DpoSpec {
     }
 
     fn source(_: &Config, data: PairsWithPrior, passes: &DataPasses) -> Result<PairSource> {
-        let DataPasses {
-            epochs,
-            batch_pairs,
-            seed,
-        } = *passes;
-        PairSource::new(Batch::new(data)?, batch_pairs, epochs, seed)
+        let size = passes.items(Self::BATCH_UNIT)?;
+        PairSource::new(Batch::new(data)?, size, passes.epochs, passes.seed)
     }
 
     fn held_out(_: &Config, data: PairsWithPrior) -> Result<Batch> {
@@ -157,6 +153,8 @@ impl MethodSpec for KtoSpec {
 }
 
 impl OfflineSpec for KtoSpec {
+    const BATCH_UNIT: BatchUnit = BatchUnit::Items("response");
+
     type Data = UnpairedPreferences;
     type HeldOut = UnpairedPreferences;
     type Learner = Kto;
@@ -167,19 +165,16 @@ impl OfflineSpec for KtoSpec {
     }
 
     fn source(
-        settings: &KtoConfig,
+        _: &KtoConfig,
         data: UnpairedPreferences,
         passes: &DataPasses,
     ) -> Result<UnpairedSource> {
-        UnpairedSource::new(data, settings.answers_per_step, passes.epochs, passes.seed)
+        let size = passes.items(Self::BATCH_UNIT)?;
+        UnpairedSource::new(data, size, passes.epochs, passes.seed)
     }
 
     fn held_out(_: &KtoConfig, data: UnpairedPreferences) -> Result<UnpairedPreferences> {
         Ok(data)
-    }
-
-    fn step_size(settings: &KtoConfig) -> StepSize {
-        StepSize::Items(settings.answers_per_step, "answer")
     }
 }
 

@@ -179,23 +179,23 @@ pub struct UnpairedSource {
 }
 
 impl UnpairedSource {
-    /// `epochs` passes in batches of `per_step` answers. The last has what is left, and its answers weigh
+    /// `epochs` passes in batches of `batch_size` answers. The last has what is left, and its answers weigh
     /// what those of a full one do.
     ///
     /// # Errors
-    /// If `per_step` or `epochs` is zero.
+    /// If `batch_size` or `epochs` is zero.
     pub fn new(
         all: UnpairedPreferences,
-        per_step: usize,
+        batch_size: usize,
         epochs: usize,
         seed: u64,
     ) -> Result<Self> {
-        if per_step == 0 || epochs == 0 {
+        if batch_size == 0 || epochs == 0 {
             return Err(Error::Unsupported(
                 "kto needs at least 1 answer a step and 1 epoch".into(),
             ));
         }
-        let epochs = Epochs::new(&vec![1; all.liked.len()], per_step, epochs, seed);
+        let epochs = Epochs::new(&vec![1; all.liked.len()], batch_size, epochs, seed);
         Ok(Self { all, epochs })
     }
 }

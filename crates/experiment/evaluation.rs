@@ -375,6 +375,6 @@ fn trial<'a>(
         prompts,
         sampling,
         decode,
-        tokens: config.train.tokens_per_batch,
+        tokens: config.train.micro_batch_tokens,
     }
 }

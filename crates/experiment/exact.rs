@@ -102,7 +102,7 @@ impl Judge<'_> {
                 tokens.len()
             ),
         }
-        let batch = (config.train.tokens_per_batch / (longest + length)).max(1);
+        let batch = (config.train.micro_batch_tokens / (longest + length)).max(1);
         let reward = &mut *self.reward;
         let _busy = busy("listing and scoring every response");
         Ok(Exact::new(&self.prompts, &listing, prior, reward, batch)?)

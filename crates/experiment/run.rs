@@ -110,7 +110,7 @@ impl RunContext<'_> {
         let config = &self.config;
         let passes = DataPasses {
             epochs: config.train.epochs.context("no train.epochs")?,
-            batch_pairs: config.train.batch_pairs.unwrap_or(1),
+            batch_size: config.train.batch_size.context("no train.batch_size")?,
             seed: config.train.seed,
         };
         let source = S::source(settings, train, &passes)?;
@@ -138,7 +138,7 @@ impl RunContext<'_> {
         if let Some(pairs) = held_out {
             let batch = PairBatch::new(pairs, &BradleyTerryConfig::default())?;
             let _busy = busy("measuring the margins of what was held out");
-            let margins = batch.margins(model, self.config.train.tokens_per_batch)?;
+            let margins = batch.margins(model, self.config.train.micro_batch_tokens)?;
             let found = held_out::calibration(&margins, batch.labels());
             self.around.journal.calibration(&found)?;
             let right = found.accuracy();
@@ -175,7 +175,7 @@ impl RunContext<'_> {
             let _busy = busy("measuring what was held out");
             let sequences = learner.sequences(&batch);
             let (items, prompts) = (sequences.len() / learner.group(), sequences.prompts());
-            let stats = evaluate(networks, learner, &batch, config.train.tokens_per_batch)?;
+            let stats = evaluate(networks, learner, &batch, config.train.micro_batch_tokens)?;
             self.around
                 .journal
                 .held_out(&held_out::numbers(&stats, items, prompts))?;

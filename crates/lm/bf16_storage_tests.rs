@@ -17,7 +17,7 @@ const BACKENDS: [Backend; 2] = [Backend::F32, Backend::Engine(Precision::Bf16)];
 fn options(backend: Backend, storage: Storage) -> LoadOptions {
     LoadOptions {
         storage,
-        recompute: ActivationCheckpointing::None,
+        activation_checkpointing: ActivationCheckpointing::None,
         heads: OutputHeads::Language,
         temperature: 1.0,
         backend,

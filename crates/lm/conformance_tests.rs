@@ -32,7 +32,7 @@ fn network(
     init(&path, 1, folder.path()).unwrap();
     let options = LoadOptions {
         storage: Storage::Trainable,
-        recompute: ActivationCheckpointing::None,
+        activation_checkpointing: ActivationCheckpointing::None,
         heads,
         temperature,
         backend,

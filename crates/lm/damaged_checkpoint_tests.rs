@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 const OPTIONS: LoadOptions = LoadOptions {
     storage: Storage::Frozen,
-    recompute: ActivationCheckpointing::None,
+    activation_checkpointing: ActivationCheckpointing::None,
     heads: OutputHeads::Language,
     temperature: 1.0,
     backend: Backend::Plain,

@@ -158,7 +158,7 @@ mod tests {
         init(source, 0, &first).unwrap();
         let options = LoadOptions {
             storage: Storage::Frozen,
-            recompute: ActivationCheckpointing::None,
+            activation_checkpointing: ActivationCheckpointing::None,
             heads: OutputHeads::Language,
             temperature: 1.0,
             backend: Backend::F32,

@@ -78,7 +78,9 @@ mod tests {
         crate::init(&given, 1, &out).unwrap();
         let summary = crate::inspect(&out).unwrap();
         let tokens = 8 * 1024;
-        let bytes = |recompute| summary.forward_bytes(tokens, 0, (Purpose::Train, recompute));
+        let bytes = |activation_checkpointing| {
+            summary.forward_bytes(tokens, 0, (Purpose::Train, activation_checkpointing))
+        };
         let saved = bytes(ActivationCheckpointing::None) - bytes(ActivationCheckpointing::Blocks);
         // Queries, keys, values, what attention mixed, the stream between the two halves, the inner
         // layer and a number a head, of eleven of the twelve blocks.

@@ -211,7 +211,7 @@ const BACKENDS: [Backend; 2] = [Backend::Plain, Backend::F32];
 fn trainable(backend: Backend) -> LoadOptions {
     LoadOptions {
         storage: Storage::Trainable,
-        recompute: ActivationCheckpointing::None,
+        activation_checkpointing: ActivationCheckpointing::None,
         heads: OutputHeads::Language,
         temperature: 1.0,
         backend,

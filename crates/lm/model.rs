@@ -70,7 +70,7 @@ pub struct LoadOptions {
     /// hold.
     pub storage: Storage,
     /// What is kept to train.
-    pub recompute: ActivationCheckpointing,
+    pub activation_checkpointing: ActivationCheckpointing,
     /// The heads.
     pub heads: OutputHeads,
     /// What logits are divided by, in every answer and when decoding.
@@ -148,7 +148,7 @@ fn on_device<D: Device>(
     let (heads, temperature) = (options.heads, options.temperature);
     let network = engine::Transformer::new(&config, parameters, heads, temperature, precision);
     Ok((
-        Box::new(network.with_activation_checkpointing(options.recompute)),
+        Box::new(network.with_activation_checkpointing(options.activation_checkpointing)),
         config,
     ))
 }

@@ -21,7 +21,7 @@ fn network(backend: Backend, temperature: f64, seed: u64) -> Box<dyn Model> {
     init(&path, 1, folder.path()).unwrap();
     let options = LoadOptions {
         storage: Storage::Trainable,
-        recompute: ActivationCheckpointing::None,
+        activation_checkpointing: ActivationCheckpointing::None,
         heads: OutputHeads::LanguageAndValue,
         temperature,
         backend,

@@ -15,7 +15,7 @@ const MODELS: [&str; 3] = ["no-pad", "pad-is-eos", "pad-apart"];
 fn options(backend: Backend, storage: Storage) -> LoadOptions {
     LoadOptions {
         storage,
-        recompute: ActivationCheckpointing::None,
+        activation_checkpointing: ActivationCheckpointing::None,
         heads: OutputHeads::Score,
         temperature: 1.0,
         backend,

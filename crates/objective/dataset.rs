@@ -66,24 +66,6 @@ impl Dataset for Vec<Arc<Prompt>> {
     }
 }
 
-/// The size of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PerStep {
-    /// So many responses.
-    Sequences(usize),
-    /// As many responses as have together at most so many tokens, prompts included, and one at
-    /// least.
-    Tokens(usize),
-}
-
-impl Default for PerStep {
-    /// 16 responses.
-    fn default() -> Self {
-        Self::Sequences(16)
-    }
-}
-
 /// Settings of what has none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -30,6 +30,7 @@
 #![forbid(unsafe_code)]
 
 mod action_values;
+mod batch_size;
 mod beta;
 pub mod conformance;
 mod dataset;
@@ -57,8 +58,9 @@ mod token_kl;
 mod wrapper;
 
 pub use action_values::{ActionValues, RowValues};
+pub use batch_size::BatchSize;
 pub use beta::{Adaptive, Beta, Bound, Observed, Target};
-pub use dataset::{Dataset, NoSettings, PerStep};
+pub use dataset::{Dataset, NoSettings};
 pub use decoder::{Decoder, Start, check_gather, gathered};
 pub use error::{Error, Result};
 pub use estimators::{k1, k2, k3, kl_of_rows, rao_blackwell};

@@ -72,8 +72,8 @@ pub struct FitSettings {
     pub learning_rate: f64,
     /// Passes over the demonstrations.
     pub epochs: usize,
-    /// How much text a step takes.
-    pub per_step: rlhf_objective::PerStep,
+    /// How much an optimizer step takes.
+    pub batch_size: rlhf_objective::BatchSize,
 }
 
 impl Default for FitSettings {
@@ -82,7 +82,7 @@ impl Default for FitSettings {
         Self {
             learning_rate: 2e-5,
             epochs: 3,
-            per_step: rlhf_objective::PerStep::default(),
+            batch_size: rlhf_objective::BatchSize::default(),
         }
     }
 }

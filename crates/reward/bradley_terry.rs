@@ -174,26 +174,26 @@ pub struct PairSource {
 }
 
 impl PairSource {
-    /// `epochs` passes over `all`, each item a pair, in batches of `per_step`. The last has what is left,
+    /// `epochs` passes over `all`, each item a pair, in batches of `batch_size`. The last has what is left,
     /// and its pairs weigh what those of a full one do.
     ///
     /// # Errors
-    /// If there is no pair, or `per_step` or `epochs` is zero.
+    /// If there is no pair, or `batch_size` or `epochs` is zero.
     pub fn new(
         all: Box<dyn Dataset>,
         config: &BradleyTerryConfig,
-        per_step: usize,
+        batch_size: usize,
         epochs: usize,
         seed: u64,
     ) -> Result<Self> {
         if all.count() == 0 {
             return Err(Error::Empty("there are no preference pairs".into()));
         }
-        if per_step == 0 || epochs == 0 {
+        if batch_size == 0 || epochs == 0 {
             let message = "a reward model needs at least 1 pair a step and 1 epoch";
             return Err(Error::Unsupported(message.into()));
         }
-        let epochs = Epochs::new(&vec![1; all.count()], per_step, epochs, seed);
+        let epochs = Epochs::new(&vec![1; all.count()], batch_size, epochs, seed);
         Ok(Self {
             all,
             config: *config,
@@ -489,8 +489,8 @@ mod tests {
         assert!(bad.to_string().contains("pair 1"), "{bad}");
         assert!(PairBatch::new(pairs(&[]), &config).is_err());
         let batch = PairBatch::new(pairs(&[None]), &config).unwrap();
-        let source = |of: &[Option<f64>], per_step| {
-            PairSource::new(Box::new(pairs(of)), &config, per_step, 1, 1)
+        let source = |of: &[Option<f64>], batch_size| {
+            PairSource::new(Box::new(pairs(of)), &config, batch_size, 1, 1)
         };
         assert!(source(&[None], 0).is_err() && source(&[], 1).is_err());
         let zeros = vec![0.0; batch.pairs.sequences().tokens()];

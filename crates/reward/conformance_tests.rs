@@ -83,7 +83,7 @@ fn model(folder: &Path) {
     rlhf_lm::init(&folder.join("config.json"), 3, &language).unwrap();
     let options = LoadOptions {
         storage: Storage::Trainable,
-        recompute: ActivationCheckpointing::None,
+        activation_checkpointing: ActivationCheckpointing::None,
         heads: OutputHeads::Score,
         temperature: 1.0,
         backend: Backend::F32,

@@ -91,7 +91,7 @@ impl Normalization {
 /// How networks are loaded where nothing else is said.
 pub(crate) const FROZEN: LoadOptions = LoadOptions {
     storage: Storage::Frozen,
-    recompute: ActivationCheckpointing::None,
+    activation_checkpointing: ActivationCheckpointing::None,
     heads: OutputHeads::Score,
     temperature: 1.0,
     backend: Backend::F32,

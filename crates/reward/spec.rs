@@ -54,12 +54,8 @@ impl OfflineSpec for BradleyTerrySpec {
         data: Box<dyn Dataset>,
         passes: &DataPasses,
     ) -> Result<PairSource> {
-        let DataPasses {
-            epochs,
-            batch_pairs,
-            seed,
-        } = *passes;
-        PairSource::new(data, settings, batch_pairs, epochs, seed)
+        let size = passes.items(Self::BATCH_UNIT)?;
+        PairSource::new(data, settings, size, passes.epochs, passes.seed)
     }
 
     fn held_out(settings: &BradleyTerryConfig, data: Pairs) -> Result<PairBatch> {

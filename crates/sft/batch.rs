@@ -1,7 +1,6 @@
 //! Demonstrations as batches.
 
-use crate::config::passes;
-use rlhf_objective::{Dataset, Error, PerStep, Result, Sequences};
+use rlhf_objective::{BatchSize, Dataset, Error, Result, Sequences};
 use rlhf_train::{Epochs, Source};
 
 /// Responses to learn, with the weight each of their tokens has in the loss.
@@ -42,16 +41,28 @@ pub struct DemonstrationSource {
 }
 
 impl DemonstrationSource {
-    /// `epochs` passes over `all`, each item a response, in batches of `per_step`. The last batch has what
+    /// `epochs` passes over `all`, each item a response, in batches of `batch_size`. The last batch has what
     /// is left and weighs as much: its loss is its share of a full batch times the mean over its tokens.
     ///
     /// # Errors
-    /// If there is no item, or `per_step` or `epochs` is zero.
-    pub fn new(all: Box<dyn Dataset>, per_step: PerStep, epochs: usize, seed: u64) -> Result<Self> {
+    /// If there is no item, or `batch_size` or `epochs` is zero.
+    pub fn new(
+        all: Box<dyn Dataset>,
+        batch_size: BatchSize,
+        epochs: usize,
+        seed: u64,
+    ) -> Result<Self> {
         if all.count() == 0 {
             return Err(Error::Empty("there are no demonstrations".into()));
         }
-        let epochs = passes(per_step, &*all, epochs, seed)?;
+        if batch_size.limit() == 0 || epochs == 0 {
+            let message = "train.batch_size and train.epochs must be at least 1";
+            return Err(Error::Unsupported(message.into()));
+        }
+        let epochs = match batch_size {
+            BatchSize::Items(size) => Epochs::new(&vec![1; all.count()], size, epochs, seed),
+            BatchSize::Tokens(most) => Epochs::by_tokens(&*all, most, epochs, seed),
+        };
         Ok(Self { all, epochs })
     }
 }
@@ -89,13 +100,13 @@ pub(crate) mod tests {
         let lengths = [5, 1, 9, 3, 3, 2];
         let all = sequences(&lengths);
         let mut by_count =
-            DemonstrationSource::new(Box::new(all.clone()), PerStep::Sequences(4), 2, 1).unwrap();
+            DemonstrationSource::new(Box::new(all.clone()), BatchSize::Items(4), 2, 1).unwrap();
         let sizes: Vec<_> = (0..by_count.steps())
             .map(|step| by_count.batch(step).unwrap().sequences.len())
             .collect();
         assert_eq!(sizes, [4, 4, 4]);
         let mut by_tokens =
-            DemonstrationSource::new(Box::new(all), PerStep::Tokens(12), 1, 1).unwrap();
+            DemonstrationSource::new(Box::new(all), BatchSize::Tokens(12), 1, 1).unwrap();
         let (mut tokens, mut items) = (0, 0);
         for step in 0..by_tokens.steps() {
             let batch = by_tokens.batch(step).unwrap();
@@ -111,7 +122,7 @@ pub(crate) mod tests {
     #[test]
     fn the_last_step_weighs_as_much_as_it_has() {
         let all = Box::new(sequences(&[5, 1, 9, 3, 3]));
-        let mut source = DemonstrationSource::new(all, PerStep::Sequences(2), 1, 1).unwrap();
+        let mut source = DemonstrationSource::new(all, BatchSize::Items(2), 1, 1).unwrap();
         assert_eq!(source.steps(), 3);
         for (step, share) in [1.0, 1.0, 0.5].into_iter().enumerate() {
             let batch = source.batch(step).unwrap();
@@ -133,11 +144,11 @@ pub(crate) mod tests {
 
     #[test]
     fn refuses_nothing_to_learn() {
-        let of = |lengths: &[usize], per_step, epochs| {
-            DemonstrationSource::new(Box::new(sequences(lengths)), per_step, epochs, 0)
+        let of = |lengths: &[usize], batch_size, epochs| {
+            DemonstrationSource::new(Box::new(sequences(lengths)), batch_size, epochs, 0)
         };
-        assert!(of(&[], PerStep::Sequences(1), 1).is_err());
-        assert!(of(&[1], PerStep::Tokens(0), 1).is_err());
-        assert!(of(&[1], PerStep::Tokens(1), 0).is_err());
+        assert!(of(&[], BatchSize::Items(1), 1).is_err());
+        assert!(of(&[1], BatchSize::Tokens(0), 1).is_err());
+        assert!(of(&[1], BatchSize::Tokens(1), 0).is_err());
     }
 }

@@ -4,12 +4,10 @@
 #![forbid(unsafe_code)]
 
 mod batch;
-mod config;
 mod learner;
 mod spec;
 
 pub use batch::{Batch, DemonstrationSource};
-pub use config::Config;
 pub use learner::Sft;
-pub use rlhf_objective::PerStep;
+pub use rlhf_objective::BatchSize;
 pub use spec::SftSpec;

@@ -88,8 +88,8 @@ pub use run::{Ended, Observer, Progress, Run};
 pub use schedule::{LrSchedule, Schedule, WarmUp};
 pub use source::Source;
 pub use spec::{
-    Aim, DataPasses, Defaults, LearnsFrom, MethodSpec, OfflineSpec, OnlineSpec, Preset, PriorUse,
-    RowField, RunShape, StepSize, Updates,
+    Aim, BatchUnit, DataPasses, Defaults, LearnsFrom, MethodSpec, OfflineSpec, OnlineSpec, Preset,
+    PriorUse, RowField, RunShape, Updates,
 };
 pub use state::{State, restore};
 pub use stats::{Loss, Stats};

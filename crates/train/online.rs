@@ -78,7 +78,7 @@ pub fn online<M: Method>(
             policy,
             prior,
             sampled,
-            optim.tokens_per_batch,
+            optim.micro_batch_tokens,
             method.group(),
         )?;
         // Before a reward is asked about what a spoiled policy drew.

@@ -37,10 +37,10 @@ fn a_table_starts_at_the_prior_exactly() {
 }
 
 fn starts_at_the_prior(world: &World) {
-    for tokens_per_batch in [1000, 9] {
+    for micro_batch_tokens in [1000, 9] {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = settings();
-        settings.optim.tokens_per_batch = tokens_per_batch;
+        settings.optim.micro_batch_tokens = micro_batch_tokens;
         let (ended, seen) = train(
             world,
             folder.path(),

@@ -41,7 +41,7 @@ fn frozen() -> Box<dyn Network> {
 fn model(folder: Option<&Path>, storage: Storage, heads: OutputHeads) -> Box<dyn Model> {
     let options = LoadOptions {
         storage,
-        recompute: ActivationCheckpointing::None,
+        activation_checkpointing: ActivationCheckpointing::None,
         heads,
         temperature: 1.5,
         backend: Backend::F32,

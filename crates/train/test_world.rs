@@ -152,7 +152,7 @@ pub(crate) fn optim() -> Optim {
         learning_rate: 0.05,
         schedule: Schedule::default(),
         clip: Some(1.0),
-        tokens_per_batch: 1000,
+        micro_batch_tokens: 1000,
     }
 }
 

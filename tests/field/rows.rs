@@ -246,7 +246,7 @@ fn small_pairs<'a>(objective: &'a str, data: &'a str, more: &[&'a str]) -> Vec<&
     arguments.extend(["--data", data, "--out", "run"]);
     for setting in [
         "data.held_out_fraction=0.0",
-        "train.batch_pairs=2",
+        "train.batch_size=2",
         "optim.learning_rate=1e-3",
     ] {
         arguments.extend(["--set", setting]);

@@ -20,7 +20,7 @@ pub(crate) fn run(session: &Session, args: &GenerateArgs) -> Result<()> {
     let greedy = args.temperature == 0.0;
     let options = LoadOptions {
         storage: Storage::Frozen,
-        recompute: ActivationCheckpointing::None,
+        activation_checkpointing: ActivationCheckpointing::None,
         heads: OutputHeads::Language,
         temperature: if greedy { 1.0 } else { args.temperature },
         backend: backend(BackendName::Engine, args.dtype),

@@ -89,7 +89,7 @@ fn read(
 fn log_probs(session: &Session, args: &ScoreArgs, folder: &Path) -> Result<()> {
     let options = LoadOptions {
         storage: Storage::Frozen,
-        recompute: ActivationCheckpointing::None,
+        activation_checkpointing: ActivationCheckpointing::None,
         heads: OutputHeads::Language,
         temperature: args.temperature,
         backend: backend(args.backend, args.dtype),

@@ -8,6 +8,7 @@ use crate::method::Objective;
 use anyhow::{Result, anyhow};
 use rlhf_data::{Annotators, Documents, LabelValues, LossOn, OnBadRow, PairsOf};
 use rlhf_lm::ActivationCheckpointing;
+use rlhf_objective::BatchSize;
 use rlhf_train::LrSchedule;
 
 impl Config {
@@ -75,9 +76,9 @@ impl Config {
                 seed: 1,
                 iterations: online.then_some(100),
                 epochs: (!online).then_some(own.epochs),
-                batch_pairs: facts.takes_batch_pairs.then_some(16),
-                tokens_per_batch: 4096,
-                recompute: ActivationCheckpointing::None,
+                batch_size: (!online).then(BatchSize::default),
+                micro_batch_tokens: 4096,
+                activation_checkpointing: ActivationCheckpointing::None,
                 checkpoints: 4,
                 samples: 4,
                 threads: 0,

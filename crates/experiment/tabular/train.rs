@@ -270,7 +270,7 @@ impl Runner<'_> {
                 warm_up: WarmUp::Steps(0),
             },
             clip: None,
-            tokens_per_batch: usize::MAX,
+            micro_batch_tokens: usize::MAX,
         }
     }
 }

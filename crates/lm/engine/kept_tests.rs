@@ -25,8 +25,9 @@ fn blocks_that_run_again_leave_the_same_bits() {
             ActivationCheckpointing::None,
             ActivationCheckpointing::Blocks,
         ]
-        .map(|recompute| {
-            let mut engine = engine_in(precision, heads).with_activation_checkpointing(recompute);
+        .map(|activation_checkpointing| {
+            let mut engine =
+                engine_in(precision, heads).with_activation_checkpointing(activation_checkpointing);
             let mut said = Vec::new();
             for seed in [5, 6, 5] {
                 let s = batch(61, seed);

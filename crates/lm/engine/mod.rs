@@ -138,8 +138,11 @@ impl<D: Device> Transformer<D> {
 
     /// The same network, which keeps this much for its backward passes.
     #[must_use]
-    pub fn with_activation_checkpointing(mut self, recompute: ActivationCheckpointing) -> Self {
-        self.trunk.recompute = recompute;
+    pub fn with_activation_checkpointing(
+        mut self,
+        activation_checkpointing: ActivationCheckpointing,
+    ) -> Self {
+        self.trunk.activation_checkpointing = activation_checkpointing;
         self
     }
 }

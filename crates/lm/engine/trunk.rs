@@ -14,7 +14,7 @@ pub(super) struct Trunk<D: Device> {
     pub(super) embedding: Embedding,
     pub(super) blocks: Vec<Block>,
     pub(super) width: usize,
-    pub(super) recompute: ActivationCheckpointing,
+    pub(super) activation_checkpointing: ActivationCheckpointing,
     /// The input of each block; to score, one serves them all.
     inputs: Vec<D::Buffer>,
     /// What else each block keeps; where blocks run again, one of them: `held`.
@@ -64,7 +64,7 @@ impl<D: Device> Trunk<D> {
             },
             blocks: spec.blocks.iter().zip(&ids.blocks).map(block).collect(),
             width: spec.width,
-            recompute: ActivationCheckpointing::None,
+            activation_checkpointing: ActivationCheckpointing::None,
             inputs: Vec::new(),
             saved: Vec::new(),
             held: 0,
@@ -92,7 +92,7 @@ impl<D: Device> Trunk<D> {
         self.embedding
             .forward(weights, tokens, positions, x.reborrow().part(0..size));
         for (layer, block) in self.blocks.iter().enumerate() {
-            let (of_input, of_rest) = match (purpose, self.recompute) {
+            let (of_input, of_rest) = match (purpose, self.activation_checkpointing) {
                 (Purpose::Score, _) => (0, 0),
                 (Purpose::Train, ActivationCheckpointing::Blocks) => (layer, 0),
                 (Purpose::Train, ActivationCheckpointing::None) => (layer, layer),
@@ -134,7 +134,7 @@ impl<D: Device> Trunk<D> {
         for (layer, block) in self.blocks.iter().enumerate().rev() {
             let input = Slice::first(&self.inputs[layer], size);
             let onward = onward(layer, self.blocks.len(), batch);
-            let saved = match self.recompute {
+            let saved = match self.activation_checkpointing {
                 ActivationCheckpointing::None => &self.saved[layer],
                 ActivationCheckpointing::Blocks => {
                     if self.held != layer {

@@ -130,7 +130,7 @@ fn loading_takes_no_more_than_the_largest_tensor() {
     let peak = |storage| {
         let options = LoadOptions {
             storage,
-            recompute: ActivationCheckpointing::None,
+            activation_checkpointing: ActivationCheckpointing::None,
             heads: OutputHeads::Language,
             temperature: 1.0,
             backend: Backend::F32,
