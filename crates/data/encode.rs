@@ -23,7 +23,7 @@ pub struct Vocabulary {
     /// completion that ends with none of them.
     pub ends: Vec<u32>,
     /// Which completions it is appended to.
-    pub append: Append,
+    pub append: AppendEos,
     /// What an empty prompt becomes, and what a document starts with, where the tokenizer itself puts
     /// nothing before a text.
     pub bos: Option<u32>,
@@ -31,14 +31,14 @@ pub struct Vocabulary {
 
 /// Which completions get an end-of-sequence token where they have none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Append {
+pub enum AppendEos {
     /// All: what is trained on ends.
     #[default]
-    All,
+    Always,
     /// Those that are given as text: ids are as they should be.
-    Text,
+    ToText,
     /// None.
-    Nothing,
+    Never,
 }
 
 /// Where a text stands.
@@ -166,7 +166,7 @@ impl Vocabulary {
     /// A template writes a line break, or so, behind the EOS, which sampling never reaches.
     pub(crate) fn cut_after_eos(&self, ids: &mut Vec<u32>) {
         // What is to be read as it was given keeps it.
-        let cut = self.append != Append::Nothing;
+        let cut = self.append != AppendEos::Never;
         let last = ids.iter().rposition(|id| cut && self.is_end(*id));
         if let Some(last) = last
             && self.tokenizer.decode(&ids[last + 1..]).trim().is_empty()
@@ -182,7 +182,7 @@ impl Vocabulary {
     /// Makes an EOS the last token, once: of several, the one that sampling would stop at.
     fn end(&self, piece: &Piece, ids: &mut Vec<u32>) {
         match (self.append, piece) {
-            (Append::Nothing, _) | (Append::Text, Piece::Ids(_)) => return,
+            (AppendEos::Never, _) | (AppendEos::ToText, Piece::Ids(_)) => return,
             _ => {}
         }
         let mut last = self.ends.first().copied();
@@ -204,7 +204,7 @@ impl Vocabulary {
     /// token in it: a policy that says it is not stopped. `None` also where the template refuses a
     /// question and its answer.
     #[must_use]
-    pub fn unstopped_end(&self, template: &Template) -> Option<String> {
+    pub fn suffix_without_eos(&self, template: &Template) -> Option<String> {
         const ANSWER: &str = "an answer";
         let row = Row {
             path: Path::new("").into(),

@@ -61,7 +61,7 @@ impl Error {
 
     /// Whether it is one row's, and the rest of the file can still be read.
     #[must_use]
-    pub fn is_of_a_row(&self) -> bool {
+    pub fn is_row_error(&self) -> bool {
         matches!(self, Self::Row { .. })
     }
 }

@@ -1,6 +1,6 @@
 //! What the fields of a row are called.
 
-use crate::{Error, Result, Row, Wanted};
+use crate::{Error, ItemKind, Result, Row};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -94,7 +94,10 @@ impl Fields {
     ///
     /// # Errors
     /// If one name was given for two roles; the message names both.
-    pub fn settle(&mut self, given: impl Fn(&str) -> bool) -> std::result::Result<(), String> {
+    pub fn resolve_conflicts(
+        &mut self,
+        given: impl Fn(&str) -> bool,
+    ) -> std::result::Result<(), String> {
         let all = self.named().map(|(key, name)| (key, name.clone()));
         let mut empty = Vec::new();
         for (index, (key, name)) in all.iter().enumerate() {
@@ -173,20 +176,20 @@ impl Fields {
 /// Looks for the columns that settings name. One that no row has is an error of the settings: without
 /// it, rows would be read as if it had not been named.
 #[derive(Debug)]
-pub struct Mapped {
+pub struct NamedColumns {
     /// Key and name of those that no row had so far.
     missing: Vec<(&'static str, String)>,
     /// The columns of the first row.
     columns: Vec<String>,
 }
 
-impl Mapped {
-    /// The columns that were named for what is wanted; none of those left at their default.
+impl NamedColumns {
+    /// The columns that were named for what is kind; none of those left at their default.
     #[must_use]
-    pub fn new(fields: &Fields, wanted: Wanted, first: &Row) -> Self {
-        let roles: &[&str] = match wanted {
-            Wanted::Prompts => &["prompt", "input"],
-            Wanted::Pairs => &[
+    pub fn new(fields: &Fields, kind: ItemKind, first: &Row) -> Self {
+        let roles: &[&str] = match kind {
+            ItemKind::Prompts => &["prompt", "input"],
+            ItemKind::Pairs => &[
                 "prompt",
                 "input",
                 "chosen",
@@ -195,9 +198,9 @@ impl Mapped {
                 "responses",
                 "scores",
             ],
-            Wanted::Demonstrations => &["prompt", "input", "completion", "text", "messages"],
-            Wanted::Completions => &["prompt", "input", "completion"],
-            Wanted::Unpaired => &["prompt", "input", "completion", "label"],
+            ItemKind::Demonstrations => &["prompt", "input", "completion", "text", "messages"],
+            ItemKind::Completions => &["prompt", "input", "completion"],
+            ItemKind::Unpaired => &["prompt", "input", "completion", "label"],
         };
         let default = Fields::default();
         let named = fields.named().into_iter().zip(default.named());
@@ -213,7 +216,7 @@ impl Mapped {
     }
 
     /// Sees a row.
-    pub fn see(&mut self, row: &Row) {
+    pub fn visit(&mut self, row: &Row) {
         if !self.missing.is_empty() {
             let column = |name: &str| row.fields.contains_key(name);
             self.missing
@@ -252,7 +255,7 @@ mod tests {
             }
         }
         let given = |key: &str| names.iter().any(|(known, _)| *known == key);
-        fields.settle(given).map(|()| fields)
+        fields.resolve_conflicts(given).map(|()| fields)
     }
 
     #[test]

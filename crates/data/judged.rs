@@ -1,7 +1,7 @@
 //! What rows say of their answers, and what those who use a row need of it.
 
+use crate::item::Item;
 use crate::shapes::Written;
-use crate::wanted::Item;
 use crate::{Error, Fields, Labels, Notes, Result, Row};
 use serde_json::{Map, Value};
 use std::fmt::Debug;
@@ -14,7 +14,7 @@ const LABEL: &str = "label";
 const NUMBERS: [&str; 2] = ["margin", "weight"];
 
 /// Something that a row must have for somebody who uses it, such as a reward that compares with it.
-pub trait Need: Debug + Send + Sync {
+pub trait RowRequirement: Debug + Send + Sync {
     /// Whether a row has it.
     ///
     /// # Errors
@@ -44,7 +44,7 @@ impl Judged<'_> {
     pub(crate) fn liked(&self, row: &Row) -> Result<Option<bool>> {
         let name = &self.fields.label;
         let labels = Labels {
-            doubt: crate::Doubt::Refused,
+            soft: crate::SoftLabels::Refused,
             ..self.labels.clone()
         };
         match labels.probability(row, name)? {
@@ -82,7 +82,7 @@ impl Judged<'_> {
             None => notes.unlabelled += 1,
         }
         let first = first.unwrap_or(1.0);
-        if first == 0.5 && self.labels.doubt == crate::Doubt::Refused {
+        if first == 0.5 && self.labels.soft == crate::SoftLabels::Refused {
             notes.undecided += 1;
             return Ok(None);
         }

@@ -10,11 +10,11 @@ use serde_json::Value;
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Labels {
     /// What their values mean.
-    pub values: LabelValues,
+    pub values: LabelFormat,
     /// What is made of those of several annotators.
     pub annotators: Annotators,
     /// What becomes of a label that is neither yes nor no.
-    pub doubt: Doubt,
+    pub soft: SoftLabels,
 }
 
 /// What the values of labels mean.
@@ -23,22 +23,22 @@ pub struct Labels {
     untagged,
     expecting = "expected \"probability\", \"0/1\", \"1/2\", \"-1/1\", \"A/B\", or { yes = …, no = … }"
 )]
-pub enum LabelValues {
+pub enum LabelFormat {
     /// A common way to write them.
-    Named(LabelName),
+    Standard(StandardLabels),
     /// Values of one's own.
-    Given(LabelWords),
+    Custom(CustomLabels),
 }
 
-impl Default for LabelValues {
+impl Default for LabelFormat {
     fn default() -> Self {
-        Self::Named(LabelName::Probability)
+        Self::Standard(StandardLabels::Probability)
     }
 }
 
 /// Common ways to write labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum LabelName {
+pub enum StandardLabels {
     /// True or false, or the probability of yes, from 0 to 1.
     #[serde(rename = "probability")]
     Probability,
@@ -59,20 +59,20 @@ pub enum LabelName {
 /// The values that stand for yes and no.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LabelWords {
+pub struct CustomLabels {
     /// Yes: `chosen` is better, or the completion was liked.
-    pub yes: Word,
+    pub yes: LabelValue,
     /// No.
-    pub no: Word,
+    pub no: LabelValue,
     /// Neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tie: Option<Word>,
+    pub tie: Option<LabelValue>,
 }
 
 /// A value of a label.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a text, a number, true or false")]
-pub enum Word {
+pub enum LabelValue {
     /// True or false.
     Bool(bool),
     /// A number.
@@ -94,15 +94,15 @@ pub enum Annotators {
 
 /// What becomes of a label that is neither yes nor no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Doubt {
+pub enum SoftLabels {
     /// It is a probability that the loss takes.
     #[default]
-    Kept,
+    Allowed,
     /// It is an error; where yes and no are as likely, the row is left out and counted.
     Refused,
 }
 
-impl Word {
+impl LabelValue {
     /// As it is compared: a number is the same however it is written.
     fn key(&self) -> String {
         match self {
@@ -130,19 +130,21 @@ fn key_of_value(value: &Value) -> Option<String> {
     }
 }
 
-impl LabelValues {
+impl LabelFormat {
     /// The values of yes, no and neither; none of probabilities.
     fn words(&self) -> Option<[Option<String>; 3]> {
         let two = |yes: &str, no: &str| Some([Some(yes.into()), Some(no.into()), None]);
         match self {
-            Self::Named(LabelName::Probability) => None,
-            Self::Named(LabelName::ZeroOne) => two("1", "0"),
-            Self::Named(LabelName::OneTwo) => two("1", "2"),
-            Self::Named(LabelName::MinusOne) => two("1", "-1"),
-            Self::Named(LabelName::Letters) => two("A", "B"),
-            Self::Given(LabelWords { yes, no, tie }) => {
-                Some([Some(yes.key()), Some(no.key()), tie.as_ref().map(Word::key)])
-            }
+            Self::Standard(StandardLabels::Probability) => None,
+            Self::Standard(StandardLabels::ZeroOne) => two("1", "0"),
+            Self::Standard(StandardLabels::OneTwo) => two("1", "2"),
+            Self::Standard(StandardLabels::MinusOne) => two("1", "-1"),
+            Self::Standard(StandardLabels::Letters) => two("A", "B"),
+            Self::Custom(CustomLabels { yes, no, tie }) => Some([
+                Some(yes.key()),
+                Some(no.key()),
+                tie.as_ref().map(LabelValue::key),
+            ]),
         }
     }
 
@@ -222,7 +224,7 @@ impl Labels {
     /// a row that states none has none; other values say which of two answers is better, and without
     /// one nobody knows.
     pub(crate) fn must_be_there(&self) -> bool {
-        self.values != LabelValues::default()
+        self.values != LabelFormat::default()
     }
 
     /// How the values are set.
@@ -250,7 +252,7 @@ impl Labels {
             Some(value) => self.together(&[self.one(row, name, value)?]),
         };
         let between = found > 0.0 && found < 1.0 && found != 0.5;
-        if self.doubt == Doubt::Refused && between {
+        if self.soft == SoftLabels::Refused && between {
             return Err(row.error(format!(
                 "field `{name}` says yes with probability {found:.3}, and this objective takes yes or no \
                  alone: let the majority decide, data.annotators = \"majority\""
@@ -375,24 +377,24 @@ mod tests {
             let error = read(&of(&values), &label).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
-        let same: LabelValues = serde_json::from_value(json!({"yes": 1, "no": "1.0"})).unwrap();
+        let same: LabelFormat = serde_json::from_value(json!({"yes": 1, "no": "1.0"})).unwrap();
         assert_eq!(same.check().unwrap_err(), "`1` cannot mean two things");
-        assert!(LabelValues::default().check().is_ok());
+        assert!(LabelFormat::default().check().is_ok());
     }
 
     #[test]
     fn several_annotators() {
-        let with = |annotators, doubt| Labels {
-            values: LabelValues::Named(LabelName::OneTwo),
+        let with = |annotators, soft| Labels {
+            values: LabelFormat::Standard(StandardLabels::OneTwo),
             annotators,
-            doubt,
+            soft,
         };
-        let mean = with(Annotators::Mean, Doubt::Kept);
+        let mean = with(Annotators::Mean, SoftLabels::Allowed);
         assert_eq!(read(&mean, &json!([1, 1, 2, 1])).unwrap(), Some(0.75));
-        let majority = with(Annotators::Majority, Doubt::Kept);
+        let majority = with(Annotators::Majority, SoftLabels::Allowed);
         assert_eq!(read(&majority, &json!([1, 1, 2])).unwrap(), Some(1.0));
         assert_eq!(read(&majority, &json!([1, 2])).unwrap(), Some(0.5));
-        let decided = with(Annotators::Mean, Doubt::Refused);
+        let decided = with(Annotators::Mean, SoftLabels::Refused);
         assert_eq!(read(&decided, &json!([1, 2])).unwrap(), Some(0.5));
         assert_eq!(read(&decided, &json!([2, 2])).unwrap(), Some(0.0));
         let error = read(&decided, &json!([1, 1, 2])).unwrap_err().to_string();

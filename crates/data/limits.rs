@@ -29,7 +29,7 @@ impl Limits {
     /// whole where a token fits behind it and no limit was set. One that does not fit leaves room for
     /// the greatest response, and keeps at least half of the context.
     #[must_use]
-    pub fn to_answer(&self, prompt: usize) -> usize {
+    pub fn kept_prompt_tokens(&self, prompt: usize) -> usize {
         let prompt = prompt.min(self.prompt).max(1);
         if prompt <= self.context {
             return prompt;
@@ -41,7 +41,7 @@ impl Limits {
     /// How many tokens a response to a prompt of this length may have: the context less the prompt,
     /// as the last token is never read.
     #[must_use]
-    pub fn room(&self, prompt: usize) -> usize {
+    pub fn max_response_tokens(&self, prompt: usize) -> usize {
         self.response.min((self.context + 1).saturating_sub(prompt))
     }
 
@@ -63,7 +63,7 @@ impl Limits {
 
 /// How long prompts are, in tokens, and how much room they leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rooms {
+pub struct PromptLengths {
     /// The limits they were read by.
     pub limits: Limits,
     /// The shortest prompt.
@@ -74,14 +74,14 @@ pub struct Rooms {
     pub crowded: usize,
 }
 
-impl Rooms {
+impl PromptLengths {
     /// Of the first prompt, which has this length.
     pub(crate) fn of(limits: Limits, prompt: usize) -> Self {
         Self {
             limits,
             shortest: prompt,
             longest: prompt,
-            crowded: usize::from(limits.room(prompt) < limits.response),
+            crowded: usize::from(limits.max_response_tokens(prompt) < limits.response),
         }
     }
 
@@ -106,7 +106,10 @@ impl Rooms {
             longest,
             crowded,
         } = *self;
-        let (most, least) = (limits.room(shortest), limits.room(longest));
+        let (most, least) = (
+            limits.max_response_tokens(shortest),
+            limits.max_response_tokens(longest),
+        );
         if crowded == 0 {
             return format!("up to {most} tokens");
         }
@@ -160,7 +163,10 @@ mod tests {
         };
         assert_eq!(short.fit(9, 9), (2, 3));
         assert_eq!(Limits::context(1).fit(4, 4), (1, 1));
-        assert_eq!((short.to_answer(1), short.to_answer(9)), (1, 2));
+        assert_eq!(
+            (short.kept_prompt_tokens(1), short.kept_prompt_tokens(9)),
+            (1, 2)
+        );
     }
 
     #[test]
@@ -169,7 +175,7 @@ mod tests {
             response: 64,
             ..Limits::context(48)
         };
-        let rooms = Rooms::of(limits, 4);
+        let rooms = PromptLengths::of(limits, 4);
         assert_eq!(
             rooms.sentence(),
             "up to 45 tokens: context 48 less prompts of 4 (sampling.max_new_tokens = 64)"
@@ -190,7 +196,7 @@ mod tests {
             response: 8,
             ..limits
         };
-        let rooms = Rooms::of(roomy, 4);
+        let rooms = PromptLengths::of(roomy, 4);
         assert_eq!(rooms.sentence(), "up to 8 tokens");
         assert_eq!(rooms.and(45).crowded, 1);
     }
@@ -212,9 +218,9 @@ mod tests {
             (of(48, 1), 49, 48, 1),
             (of(1, 64), 3, 1, 1),
         ] {
-            let found = limits.to_answer(prompt);
+            let found = limits.kept_prompt_tokens(prompt);
             assert_eq!(
-                (found, limits.room(found)),
+                (found, limits.max_response_tokens(found)),
                 (kept, room),
                 "{limits:?} {prompt}"
             );

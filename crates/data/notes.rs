@@ -17,7 +17,7 @@ const LIKE_PROMPTS: [&str; 7] = [
 /// Who reads the fields of a row that no text is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Readers {
+pub enum UnusedFieldReader {
     /// Nobody.
     #[default]
     Nobody,
@@ -64,7 +64,7 @@ pub struct Notes {
     /// Fields that others of their row are read instead of, each in a sentence.
     pub ignored_fields: BTreeSet<String>,
     /// Who reads the unused ones.
-    pub readers: Readers,
+    pub readers: UnusedFieldReader,
 }
 
 impl Notes {
@@ -97,7 +97,7 @@ impl Notes {
 
     /// Whether pairs have labels, and every one says that neither answer is better.
     #[must_use]
-    pub fn labels_say_nothing(&self) -> bool {
+    pub fn all_labels_are_ties(&self) -> bool {
         self.labelled > 0 && self.level_labels == self.labelled && self.unlabelled == 0
     }
 
@@ -108,7 +108,7 @@ impl Notes {
             Some(place) => format!(", first {place}"),
             None => String::new(),
         };
-        let level = match self.labels_say_nothing() {
+        let level = match self.all_labels_are_ties() {
             true => self.level_labels,
             false => 0,
         };
@@ -203,7 +203,10 @@ impl Notes {
 }
 
 /// What is to be said of fields that no text is made of.
-pub(crate) fn unused_sentence(names: &BTreeSet<String>, readers: Readers) -> Option<String> {
+pub(crate) fn unused_sentence(
+    names: &BTreeSet<String>,
+    readers: UnusedFieldReader,
+) -> Option<String> {
     if names.is_empty() {
         return None;
     }
@@ -223,8 +226,8 @@ pub(crate) fn unused_sentence(names: &BTreeSet<String>, readers: Readers) -> Opt
         ),
     };
     let reward = match readers {
-        Readers::Nobody => "",
-        Readers::Reward => "; a reward may read them",
+        UnusedFieldReader::Nobody => "",
+        UnusedFieldReader::Reward => "; a reward may read them",
     };
     Some(format!(
         "fields that no prompt or completion is made of: {}{reward}{advice}",

@@ -1,8 +1,8 @@
 //! Pieces of documents, tokenized once and kept in a temporary file.
 
 use crate::Result;
+use crate::item::Item;
 use crate::row_store::temporary;
-use crate::wanted::Item;
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 

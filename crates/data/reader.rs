@@ -5,12 +5,13 @@ mod turns;
 pub use turns::LossOn;
 
 use crate::encode::{Vocabulary, prompt_of};
+use crate::item::Item;
 use crate::judged::Judged;
 use crate::shapes::{Piece, Said, Shape, Writer, Written, has};
 use crate::unused::{Asked, Unused};
-use crate::wanted::Item;
 use crate::{
-    Chat, Error, Fields, Labels, Limits, Need, Notes, PairsOf, Readers, Result, Row, Wanted,
+    Chat, Error, Fields, ItemKind, Labels, Limits, Notes, PairsOf, Result, Row, RowRequirement,
+    UnusedFieldReader,
 };
 use rayon::prelude::*;
 use rlhf_objective::{Pairs, Prompt, Response, Sequences};
@@ -48,9 +49,9 @@ pub struct Settings {
     /// How labels are read.
     pub labels: Labels,
     /// What else a row must have, for those who use it.
-    pub needs: Vec<Arc<dyn Need>>,
+    pub requirements: Vec<Arc<dyn RowRequirement>>,
     /// Who reads fields that no text is made of.
-    pub readers: Readers,
+    pub readers: UnusedFieldReader,
     /// Which tokens of a conversation are learned from.
     pub loss_on: LossOn,
 }
@@ -68,8 +69,8 @@ impl Settings {
             pairs_of: PairsOf::BestWorst,
             min_margin: 0.0,
             labels: Labels::default(),
-            needs: Vec::new(),
-            readers: Readers::Nobody,
+            requirements: Vec::new(),
+            readers: UnusedFieldReader::Nobody,
             loss_on: LossOn::All,
         }
     }
@@ -140,7 +141,7 @@ impl Reader {
     /// # Errors
     /// If a row has no prompt, or it cannot be encoded.
     pub fn prompts(&mut self, rows: &[Row]) -> Result<Vec<Arc<Prompt>>> {
-        let items = self.items(rows, Wanted::Prompts)?;
+        let items = self.items(rows, ItemKind::Prompts)?;
         let prompts = items.into_iter().flatten();
         Ok(prompts.map(|item| Arc::new(item.prompt)).collect())
     }
@@ -152,7 +153,7 @@ impl Reader {
     /// # Errors
     /// If a row lacks one of them, its dialogues share no prompt, or it cannot be encoded.
     pub fn pairs(&mut self, rows: &[Row]) -> Result<Pairs> {
-        Ok(Pairs::new(self.sequences(rows, Wanted::Pairs)?)?)
+        Ok(Pairs::new(self.sequences(rows, ItemKind::Pairs)?)?)
     }
 
     /// The demonstrations of rows, documents or prompts with their completions. A document starts
@@ -163,7 +164,7 @@ impl Reader {
     /// # Errors
     /// If a row lacks them, or cannot be encoded.
     pub fn demonstrations(&mut self, rows: &[Row]) -> Result<Sequences> {
-        self.sequences(rows, Wanted::Demonstrations)
+        self.sequences(rows, ItemKind::Demonstrations)
     }
 
     /// The prompt and the completion of each row, in order.
@@ -171,7 +172,7 @@ impl Reader {
     /// # Errors
     /// If a row lacks one of them, or cannot be encoded.
     pub fn completions(&mut self, rows: &[Row]) -> Result<Sequences> {
-        self.sequences(rows, Wanted::Completions)
+        self.sequences(rows, ItemKind::Completions)
     }
 
     /// The prompt and the completion of each row, in order, and whether each is desirable.
@@ -179,26 +180,26 @@ impl Reader {
     /// # Errors
     /// If a row lacks one of the three, or cannot be encoded.
     pub fn unpaired(&mut self, rows: &[Row]) -> Result<(Sequences, Vec<bool>)> {
-        let items = self.items(rows, Wanted::Unpaired)?.into_iter().flatten();
+        let items = self.items(rows, ItemKind::Unpaired)?.into_iter().flatten();
         liked(items.collect())
     }
 
-    fn sequences(&mut self, rows: &[Row], wanted: Wanted) -> Result<Sequences> {
-        together(self.items(rows, wanted)?.into_iter().flatten())
+    fn sequences(&mut self, rows: &[Row], kind: ItemKind) -> Result<Sequences> {
+        together(self.items(rows, kind)?.into_iter().flatten())
     }
 
     /// The items of each row: none where it is left out. On all threads, and the same on any number.
-    pub(crate) fn items(&mut self, rows: &[Row], wanted: Wanted) -> Result<Vec<Vec<Item>>> {
+    pub(crate) fn items(&mut self, rows: &[Row], kind: ItemKind) -> Result<Vec<Vec<Item>>> {
         if let (None, Some(row)) = (&self.first, rows.first())
-            && matches!(wanted, Wanted::Pairs | Wanted::Demonstrations)
+            && matches!(kind, ItemKind::Pairs | ItemKind::Demonstrations)
             && let Some(shape) = Shape::of(row, &self.writer.fields)
         {
             self.first = Some((shape, crate::error::place(&row.path, row.line)));
         }
         let asked = Asked {
             fields: &self.writer.fields,
-            wanted,
-            needs: &self.settings.needs,
+            kind,
+            requirements: &self.settings.requirements,
         };
         for row in rows {
             self.unused.visit(row, &asked);
@@ -207,7 +208,7 @@ impl Reader {
         self.notes.readers = self.settings.readers;
         let read = |row: &Row| {
             let mut notes = Notes::default();
-            let items = self.read(row, wanted, &mut notes);
+            let items = self.read(row, kind, &mut notes);
             (items, notes)
         };
         let read: Vec<_> = rows.par_iter().with_min_len(8).map(read).collect();
@@ -218,7 +219,7 @@ impl Reader {
                     self.notes.absorb(notes);
                     all.push(items);
                 }
-                Err(error) if error.is_of_a_row() && self.skips() => {
+                Err(error) if error.is_row_error() && self.skips() => {
                     self.skip(&error);
                     all.push(Vec::new());
                 }
@@ -241,38 +242,38 @@ impl Reader {
             .get_or_insert_with(|| error.to_string());
     }
 
-    fn read(&self, row: &Row, wanted: Wanted, notes: &mut Notes) -> Result<Vec<Item>> {
+    fn read(&self, row: &Row, kind: ItemKind, notes: &mut Notes) -> Result<Vec<Item>> {
         let shape = Shape::of(row, &self.writer.fields);
         if let (Some((first, place)), Some(shape)) = (&self.first, shape)
             && shape != *first
         {
             return Err(mixed(row, shape, *first, place));
         }
-        for need in &self.settings.needs {
+        for need in &self.settings.requirements {
             need.check(&row.fields).map_err(|what| row.error(what))?;
         }
-        match (wanted, shape) {
-            (Wanted::Prompts, _) => {
+        match (kind, shape) {
+            (ItemKind::Prompts, _) => {
                 let written = self.writer.prompt(row)?;
                 self.refuse_apart(row, &written)?;
                 self.prompt(row, &written, notes).map(|item| vec![item])
             }
-            (Wanted::Pairs, Some(shape @ (Shape::ImplicitPreference | Shape::Scored))) => {
+            (ItemKind::Pairs, Some(shape @ (Shape::ImplicitPreference | Shape::Scored))) => {
                 let written = self.writer.write(row, shape)?;
                 self.pairs_of(row, &written, notes)
             }
-            (Wanted::Pairs, _) => {
+            (ItemKind::Pairs, _) => {
                 let written = self.writer.pair(row)?;
                 self.pairs_of(row, &written, notes)
             }
-            (Wanted::Demonstrations, _) if self.settings.loss_on != LossOn::All => {
+            (ItemKind::Demonstrations, _) if self.settings.loss_on != LossOn::All => {
                 self.answers(row, shape, notes)
             }
-            (Wanted::Demonstrations, Some(Shape::Text)) => {
+            (ItemKind::Demonstrations, Some(Shape::Text)) => {
                 let written = self.writer.text(row)?;
                 self.document(row, &written.answers[0])
             }
-            (Wanted::Unpaired, _) => match self.judged().liked(row)? {
+            (ItemKind::Unpaired, _) => match self.judged().liked(row)? {
                 Some(liked) => {
                     let mut items = self.example(row, notes)?;
                     for item in &mut items {
@@ -285,7 +286,7 @@ impl Reader {
                     Ok(Vec::new())
                 }
             },
-            (Wanted::Demonstrations | Wanted::Completions, _) => self.example(row, notes),
+            (ItemKind::Demonstrations | ItemKind::Completions, _) => self.example(row, notes),
         }
     }
 
@@ -305,7 +306,7 @@ impl Reader {
             .ok_or_else(|| row.error("no prompt"))?;
         let name = &self.writer.fields.prompt;
         let mut prompt = prompt_of(row, vocabulary.prompt(row, name, piece, notes)?);
-        let keep = limits.to_answer(prompt.ids.len());
+        let keep = limits.kept_prompt_tokens(prompt.ids.len());
         vocabulary.cut_prompt(&mut prompt, keep, notes);
         Ok(Item {
             prompt,

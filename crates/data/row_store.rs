@@ -58,7 +58,7 @@ impl RowStore {
     ) -> Result<Self> {
         let mut builder = Builder {
             store: Self::default(),
-            ends: Ends::new(&source.reading),
+            ends: Ends::new(&source.options),
             copy: None,
             bad,
             visit,

@@ -1,7 +1,7 @@
 //! The rows of one or several files, one after another.
 
 use crate::formats::{Facts, Located, Opened, open};
-use crate::{Documents, Error, Reading, Result, Row, files};
+use crate::{Documents, Error, ReadOptions, Result, Row, files};
 use std::path::{Path, PathBuf};
 
 /// Files, and how they are to be read.
@@ -10,7 +10,7 @@ pub struct Source {
     /// The files, in order.
     pub files: Vec<PathBuf>,
     /// How.
-    pub reading: Reading,
+    pub options: ReadOptions,
 }
 
 impl Source {
@@ -18,10 +18,10 @@ impl Source {
     ///
     /// # Errors
     /// If there is none.
-    pub fn new(path: &Path, split: Option<&str>, reading: Reading) -> Result<Self> {
+    pub fn new(path: &Path, split: Option<&str>, options: ReadOptions) -> Result<Self> {
         Ok(Self {
             files: files(path, split)?,
-            reading,
+            options,
         })
     }
 
@@ -31,13 +31,13 @@ impl Source {
     /// If a file cannot be read to its end or holds no row at all, or the visitor wants no more.
     pub(crate) fn visit(&self, visitor: &mut dyn Visitor) -> Result<()> {
         for path in &self.files {
-            let mut file = open(path, &self.reading)?;
+            let mut file = open(path, &self.options)?;
             visitor.open(path, &file)?;
             let mut empty = true;
             while let Some(row) = file.rows.next() {
                 empty = false;
                 match row {
-                    Err(error) if !error.is_of_a_row() => return Err(error),
+                    Err(error) if !error.is_row_error() => return Err(error),
                     row => visitor.row(row)?,
                 }
             }
@@ -65,12 +65,12 @@ pub(crate) trait Visitor {
 /// # Errors
 /// If the file cannot be read, holds no row, or a row cannot be read.
 pub fn rows(path: &Path, documents: Documents) -> Result<Vec<Row>> {
-    let reading = Reading {
+    let options = ReadOptions {
         documents,
-        ..Reading::default()
+        ..ReadOptions::default()
     };
     let mut all = All(Vec::new());
-    Source::new(path, None, reading)?.visit(&mut all)?;
+    Source::new(path, None, options)?.visit(&mut all)?;
     Ok(all.0)
 }
 

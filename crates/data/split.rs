@@ -55,9 +55,9 @@ pub struct Split {
 
 /// Tells which rows have the same prompt, in 8 bytes a row.
 #[derive(Debug, Default)]
-pub struct Keys(Vec<u64>);
+pub struct PromptKeys(Vec<u64>);
 
-impl Keys {
+impl PromptKeys {
     /// Takes down the prompt of the next row: its field, or what its pair shares. A row without one
     /// stands for itself.
     pub fn push(&mut self, row: &Row, fields: &Fields) {
@@ -176,8 +176,8 @@ mod tests {
     use serde_json::{Value, json};
     use std::path::Path;
 
-    fn keys(rows: &[Value]) -> Keys {
-        let mut keys = Keys::default();
+    fn keys(rows: &[Value]) -> PromptKeys {
+        let mut keys = PromptKeys::default();
         for (index, fields) in rows.iter().enumerate() {
             let row = Row {
                 path: Path::new("x.jsonl").into(),

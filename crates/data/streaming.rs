@@ -1,9 +1,9 @@
 //! A data set whose items are read when a step asks for them.
 
+use crate::item::Item;
 use crate::pieces::{Documents, Spool};
 use crate::reader::{liked, together};
-use crate::wanted::Item;
-use crate::{Error, Limits, Notes, Reader, Result, Rooms, Row, RowStore, Wanted};
+use crate::{Error, ItemKind, Limits, Notes, PromptLengths, Reader, Result, Row, RowStore};
 use rlhf_objective::{Dataset, Prompt, Response, Sequences};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -36,11 +36,11 @@ pub type SharedNotes = Arc<Mutex<Notes>>;
 pub struct StreamingDataset {
     store: SharedRowStore,
     reader: Reader,
-    wanted: Wanted,
+    kind: ItemKind,
     known: Known,
     /// Of all rows, or of the sample.
     seen: Seen,
-    later: SharedNotes,
+    step_notes: SharedNotes,
 }
 
 /// What is known of the items before a step reads them.
@@ -68,7 +68,7 @@ struct Seen {
     read: u64,
     predicted: u64,
     responses: usize,
-    rooms: Option<Rooms>,
+    rooms: Option<PromptLengths>,
 }
 
 impl StreamingDataset {
@@ -80,9 +80,9 @@ impl StreamingDataset {
         store: &SharedRowStore,
         numbers: &[u32],
         reader: &mut Reader,
-        wanted: Wanted,
+        kind: ItemKind,
     ) -> Result<Self> {
-        Self::ahead(store, numbers, reader, wanted, AHEAD)
+        Self::ahead(store, numbers, reader, kind, AHEAD)
     }
 
     /// The same, where this many bytes are tokenized ahead of the first step.
@@ -90,16 +90,16 @@ impl StreamingDataset {
         store: &SharedRowStore,
         numbers: &[u32],
         reader: &mut Reader,
-        wanted: Wanted,
+        kind: ItemKind,
         bytes: u64,
     ) -> Result<Self> {
         let mut corpus = Self {
             store: store.clone(),
             reader: reader.unchecked(),
-            wanted,
+            kind,
             known: Known::Rows(numbers.to_vec()),
             seen: Seen::default(),
-            later: SharedNotes::default(),
+            step_notes: SharedNotes::default(),
         };
         match corpus.bytes(numbers) > bytes {
             true => corpus.sample(numbers, reader)?,
@@ -118,7 +118,7 @@ impl StreamingDataset {
     fn read_all(&mut self, numbers: &[u32], reader: &mut Reader) -> Result<()> {
         let (mut rows, mut costs) = (Vec::new(), Vec::new());
         let mut spool = Spool::default();
-        let may_be_pieces = self.wanted == Wanted::Demonstrations;
+        let may_be_pieces = self.kind == ItemKind::Demonstrations;
         self.go_through(numbers, reader, |number, items| {
             for (item, index) in items.iter().zip(0..) {
                 rows.push((number, index));
@@ -154,7 +154,7 @@ impl StreamingDataset {
     ) -> Result<()> {
         for numbers in numbers.chunks(AT_ONCE) {
             let rows = self.fetch(numbers)?;
-            let all = reader.items(&rows, self.wanted)?;
+            let all = reader.items(&rows, self.kind)?;
             self.seen.rows += numbers.len();
             self.seen.bytes += self.bytes(numbers);
             for (number, items) in numbers.iter().zip(all) {
@@ -178,8 +178,8 @@ impl StreamingDataset {
 
     /// What steps will have noted of the rows they read, where not all were looked at before.
     #[must_use]
-    pub fn later(&self) -> SharedNotes {
-        self.later.clone()
+    pub fn step_notes(&self) -> SharedNotes {
+        self.step_notes.clone()
     }
 
     /// All items at once, for a loss that compares each with all others; `at_once` are read together.
@@ -196,7 +196,7 @@ impl StreamingDataset {
     ///
     /// # Errors
     /// As there.
-    pub fn opinions(&mut self, at_once: usize) -> Result<(Sequences, Vec<bool>)> {
+    pub fn all_with_labels(&mut self, at_once: usize) -> Result<(Sequences, Vec<bool>)> {
         liked(self.all_items(at_once)?)
     }
 
@@ -231,7 +231,7 @@ impl StreamingDataset {
     /// How long the prompts are that were looked at, and what room they leave to responses; none where
     /// there was no prompt.
     #[must_use]
-    pub fn rooms(&self) -> Option<Rooms> {
+    pub fn rooms(&self) -> Option<PromptLengths> {
         self.seen.rooms
     }
 
@@ -288,7 +288,7 @@ impl StreamingDataset {
     fn again(&self, items: &[usize], rows: &[(u32, u32)], costs: &[u32]) -> Result<Vec<Item>> {
         let numbers: Vec<u32> = items.iter().map(|item| rows[*item].0).collect();
         let read = self.fetch(&numbers)?;
-        let found = self.reader.unchecked().items(&read, self.wanted)?;
+        let found = self.reader.unchecked().items(&read, self.kind)?;
         let mut chosen = Vec::with_capacity(items.len());
         for ((of_row, &item), row) in found.into_iter().zip(items).zip(&read) {
             match of_row.into_iter().nth(rows[item].1 as usize) {
@@ -302,8 +302,11 @@ impl StreamingDataset {
     /// The items of each of these rows, which were not read before.
     fn first(&self, numbers: &[u32]) -> Result<Vec<Vec<Item>>> {
         let mut reader = self.reader.unchecked();
-        let found = reader.items(&self.fetch(numbers)?, self.wanted)?;
-        let mut later = self.later.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = reader.items(&self.fetch(numbers)?, self.kind)?;
+        let mut later = self
+            .step_notes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         later.absorb(reader.notes);
         Ok(found)
     }
@@ -331,7 +334,7 @@ impl Seen {
     fn add(&mut self, item: &Item, limits: Limits) -> Result<()> {
         let prompt = item.prompt.ids.len();
         let rooms = self.rooms.map(|rooms| rooms.and(prompt));
-        self.rooms = Some(rooms.unwrap_or_else(|| Rooms::of(limits, prompt)));
+        self.rooms = Some(rooms.unwrap_or_else(|| PromptLengths::of(limits, prompt)));
         let lengths = item.responses.iter();
         self.items += 1;
         self.read += u64::from(cost(item)?);

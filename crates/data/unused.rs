@@ -2,7 +2,7 @@
 
 use crate::chat::{ARGUMENTS, TOOLS};
 use crate::shapes::{Shape, has};
-use crate::{Fields, Need, Notes, Row, Wanted};
+use crate::{Fields, ItemKind, Notes, Row, RowRequirement};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
@@ -12,8 +12,8 @@ use std::sync::Arc;
 /// What is asked of rows.
 pub(crate) struct Asked<'a> {
     pub(crate) fields: &'a Fields,
-    pub(crate) wanted: Wanted,
-    pub(crate) needs: &'a [Arc<dyn Need>],
+    pub(crate) kind: ItemKind,
+    pub(crate) requirements: &'a [Arc<dyn RowRequirement>],
 }
 
 /// Gathers the fields that no text is made of.
@@ -40,7 +40,7 @@ impl Unused {
             return;
         }
         for name in row.fields.keys().filter(|name| row.get(name).is_some()) {
-            if asked.needs.iter().any(|need| need.field() == name) {
+            if asked.requirements.iter().any(|need| need.field() == name) {
                 continue;
             }
             if let Some(other) = read_instead(row, asked, name) {
@@ -70,7 +70,7 @@ impl Unused {
 
 /// The field that is read in place of one that has a role.
 fn read_instead<'a>(row: &Row, asked: &Asked<'a>, name: &str) -> Option<Cow<'a, str>> {
-    let Asked { fields, wanted, .. } = asked;
+    let Asked { fields, kind, .. } = asked;
     let ids = format!("{name}_ids");
     if row.get(&ids).is_some() && fields.has_text(name) {
         return Some(ids.into());
@@ -87,18 +87,18 @@ fn read_instead<'a>(row: &Row, asked: &Asked<'a>, name: &str) -> Option<Cow<'a, 
         scores,
         ..
     } = fields;
-    let other = match wanted {
+    let other = match kind {
         // Prompts are drawn from whatever else a row is for.
-        Wanted::Prompts => return None,
-        Wanted::Pairs if has(row, chosen) || has(row, rejected) => (
+        ItemKind::Prompts => return None,
+        ItemKind::Pairs if has(row, chosen) || has(row, rejected) => (
             chosen,
             is_one(&[completion, responses, scores, text, messages]),
         ),
-        Wanted::Pairs => (responses, is_one(&[completion, text, messages])),
-        Wanted::Demonstrations if Shape::of(row, fields) == Some(Shape::Text) => {
+        ItemKind::Pairs => (responses, is_one(&[completion, text, messages])),
+        ItemKind::Demonstrations if Shape::of(row, fields) == Some(Shape::Text) => {
             (text, has(row, text) && is_one(&[messages]))
         }
-        Wanted::Demonstrations | Wanted::Completions | Wanted::Unpaired => (
+        ItemKind::Demonstrations | ItemKind::Completions | ItemKind::Unpaired => (
             completion,
             is_one(&[chosen, rejected, responses, scores, text, messages]),
         ),
@@ -138,14 +138,14 @@ fn is_conversation(value: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Readers;
+    use crate::UnusedFieldReader;
     use crate::notes::unused_sentence;
     use serde_json::json;
     use std::path::Path;
 
     #[test]
     fn what_is_left_over_is_named() {
-        let look = |row: Value, wanted: Wanted| {
+        let look = |row: Value, kind: ItemKind| {
             let row = Row {
                 path: Path::new("x").into(),
                 line: 1,
@@ -154,15 +154,15 @@ mod tests {
             let (mut unused, mut notes) = (Unused::default(), Notes::default());
             let asked = Asked {
                 fields: &Fields::default(),
-                wanted,
-                needs: &[],
+                kind,
+                requirements: &[],
             };
             unused.visit(&row, &asked);
             unused.tell(&mut notes);
             notes
         };
         let unused = |row: Value| {
-            let notes = look(row, Wanted::Prompts);
+            let notes = look(row, ItemKind::Prompts);
             notes.unused_fields.into_iter().collect::<Vec<_>>()
         };
         let chat = json!([{"role": "user", "content": "x"}]);
@@ -188,47 +188,51 @@ mod tests {
             ["text"]
         );
         let names = ["id".to_string(), "system".into()].into();
-        let said = unused_sentence(&names, Readers::Reward).unwrap();
+        let said = unused_sentence(&names, UnusedFieldReader::Reward).unwrap();
         assert!(
             said.contains("`id`, `system`; a reward may read them; if `system` belongs"),
             "{said}"
         );
-        let said = unused_sentence(&names, Readers::Nobody).unwrap();
+        let said = unused_sentence(&names, UnusedFieldReader::Nobody).unwrap();
         assert!(!said.contains("reward"), "{said}");
         let pair = |more: &str| json!({"prompt": "x", "chosen": "a", "rejected": "b", more: "c"});
-        for (row, wanted, ignored, other) in [
+        for (row, kind, ignored, other) in [
             (
                 json!({"text": "x", "messages": chat}),
-                Wanted::Demonstrations,
+                ItemKind::Demonstrations,
                 "messages",
                 "text",
             ),
-            (pair("completion"), Wanted::Pairs, "completion", "chosen"),
+            (pair("completion"), ItemKind::Pairs, "completion", "chosen"),
             (
                 pair("completion"),
-                Wanted::Demonstrations,
+                ItemKind::Demonstrations,
                 "chosen",
                 "completion",
             ),
             (
                 json!({"prompt": "x", "prompt_ids": [1]}),
-                Wanted::Prompts,
+                ItemKind::Prompts,
                 "prompt",
                 "prompt_ids",
             ),
             (
                 json!({"prompt": "x", "completion": "y", "responses": [], "scores": []}),
-                Wanted::Pairs,
+                ItemKind::Pairs,
                 "completion",
                 "responses",
             ),
         ] {
-            let said = look(row, wanted).ignored_fields;
+            let said = look(row, kind).ignored_fields;
             let words = format!(
                 "`{ignored}` is ignored in rows that have `{other}`, which is read instead"
             );
             assert!(said.contains(&words), "{said:?}");
         }
-        assert!(look(pair("topic"), Wanted::Pairs).ignored_fields.is_empty());
+        assert!(
+            look(pair("topic"), ItemKind::Pairs)
+                .ignored_fields
+                .is_empty()
+        );
     }
 }

@@ -11,7 +11,7 @@ use crate::vocabulary::Vocabulary;
 use crate::words::counted;
 use crate::{lengths, objective_summary, steps};
 use anyhow::Result;
-use rlhf_data::{Chat, Limits, LossOn, Rooms, StreamingDataset};
+use rlhf_data::{Chat, Limits, LossOn, PromptLengths, StreamingDataset};
 use rlhf_lm::inspect;
 use rlhf_train::{LearnsFrom, PriorUse};
 use serde_json::{Map, Value};
@@ -141,7 +141,7 @@ fn data(prepared: &Prepared, lines: &mut Lines) -> Result<PerItem> {
     let item = match rooms {
         Some(rooms) => {
             let prompt = tokens as f64 / train.max(1) as f64;
-            let length = rooms.limits.room(prompt as usize) as f64;
+            let length = rooms.limits.max_response_tokens(prompt as usize) as f64;
             PerItem::sampled(prompt, length, config)
         }
         None => PerItem::of(tokens, rows, train),
@@ -164,7 +164,7 @@ fn data(prepared: &Prepared, lines: &mut Lines) -> Result<PerItem> {
 }
 
 /// The greatest response length in force.
-fn responses(rooms: &Rooms, sampled: Option<(usize, usize)>) -> String {
+fn responses(rooms: &PromptLengths, sampled: Option<(usize, usize)>) -> String {
     let of = match sampled {
         Some((1, _)) => ", as 1 prompt that was looked at shows".into(),
         Some((seen, _)) => format!(", as {seen} prompts that were looked at show"),

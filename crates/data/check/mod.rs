@@ -16,8 +16,8 @@ use crate::source::Visitor;
 use crate::split::hash;
 use crate::unused::{Asked, Unused};
 use crate::{
-    Chat, Error, Fields, Labels, Limits, Mapped, Need, Notes, PairsOf, Readers, Result, Row,
-    Source, Wanted,
+    Chat, Error, Fields, ItemKind, Labels, Limits, NamedColumns, Notes, PairsOf, Result, Row,
+    RowRequirement, Source, UnusedFieldReader,
 };
 use report::Shown;
 use sample::Sample;
@@ -40,16 +40,16 @@ pub struct Check {
     pub vocabulary: Option<Vocabulary>,
     /// The greatest lengths, to say what would be cut.
     pub limits: Option<Limits>,
-    /// What is wanted of rows, where it is known; else what the first row holds.
-    pub wanted: Option<Wanted>,
+    /// What is kind of rows, where it is known; else what the first row holds.
+    pub kind: Option<ItemKind>,
     /// How labels are read.
     pub labels: Labels,
     /// Which pairs scored responses make, and by how much more than this their scores must differ.
     pub pairs_of: (PairsOf, f64),
     /// What else a row must have.
-    pub needs: Vec<Arc<dyn Need>>,
+    pub requirements: Vec<Arc<dyn RowRequirement>>,
     /// Who reads fields that no text is made of.
-    pub readers: Readers,
+    pub readers: UnusedFieldReader,
 }
 
 impl Check {
@@ -64,25 +64,25 @@ impl Check {
             chat,
             vocabulary,
             limits,
-            wanted,
+            kind,
             labels,
             pairs_of,
-            needs,
+            requirements,
             readers,
         } = self;
         let mut visit = Visit {
             report: Report::new(fields.clone()),
             first: None,
             writer: Writer { fields, chat },
-            sample: Sample::new(vocabulary, limits, wanted),
-            wanted,
+            sample: Sample::new(vocabulary, limits, kind),
+            kind,
             labels,
             pairs_of,
-            needs,
-            mapped: None,
+            requirements,
+            named_columns: None,
             hashes: Vec::new(),
             prompts: Vec::new(),
-            documents: source.reading.documents,
+            documents: source.options.documents,
             rows_before: 0,
             unused: Unused::default(),
             notes: Notes {
@@ -103,11 +103,11 @@ struct Visit<'a> {
     first: Option<(Shape, String)>,
     writer: Writer,
     sample: Sample,
-    wanted: Option<Wanted>,
+    kind: Option<ItemKind>,
     labels: Labels,
     pairs_of: (PairsOf, f64),
-    needs: Vec<Arc<dyn Need>>,
-    mapped: Option<Mapped>,
+    requirements: Vec<Arc<dyn RowRequirement>>,
+    named_columns: Option<NamedColumns>,
     hashes: Vec<u64>,
     /// Of the prompts of the rows that have one.
     prompts: Vec<u64>,
@@ -132,7 +132,7 @@ impl Visitor for Visit<'_> {
             .map(|located| located.row)
             .and_then(|row| self.look(row))
         {
-            Err(error) if error.is_of_a_row() => {
+            Err(error) if error.is_row_error() => {
                 self.report.bad(&error);
                 Ok(())
             }
@@ -190,33 +190,33 @@ impl Visit<'_> {
         self.hashes.push(hasher.finish());
         if self.report.columns.is_empty() {
             self.report.columns = row.fields.keys().cloned().collect();
-            self.report.guessed = guess::fields(&mut self.writer.fields, &row, self.wanted);
+            self.report.guessed = guess::fields(&mut self.writer.fields, &row, self.kind);
             self.report.fields = self.writer.fields.clone();
         }
-        let prompts = self.wanted == Some(Wanted::Prompts);
+        let prompts = self.kind == Some(ItemKind::Prompts);
         let found = match prompts {
             // Whatever else a row holds.
             true => Some(Shape::Prompt),
             false => Shape::of(&row, &self.writer.fields),
         };
-        let (wanted, fields) = (self.wanted, &self.writer.fields);
-        let mapped = self.mapped.get_or_insert_with(|| {
-            let wanted = wanted
-                .or(found.map(Shape::wanted))
-                .unwrap_or(Wanted::Prompts);
-            Mapped::new(fields, wanted, &row)
+        let (kind, fields) = (self.kind, &self.writer.fields);
+        let named_columns = self.named_columns.get_or_insert_with(|| {
+            let kind = kind
+                .or(found.map(Shape::item_kind))
+                .unwrap_or(ItemKind::Prompts);
+            NamedColumns::new(fields, kind, &row)
         });
-        mapped.see(&row);
-        let wanted = wanted
-            .or(found.map(Shape::wanted))
-            .unwrap_or(Wanted::Prompts);
-        let (fields, needs) = (&self.writer.fields, &self.needs);
+        named_columns.visit(&row);
+        let kind = kind
+            .or(found.map(Shape::item_kind))
+            .unwrap_or(ItemKind::Prompts);
+        let (fields, requirements) = (&self.writer.fields, &self.requirements);
         self.unused.visit(
             &row,
             &Asked {
                 fields,
-                wanted,
-                needs,
+                kind,
+                requirements,
             },
         );
         let shape = match (&self.first, found) {
@@ -234,7 +234,7 @@ impl Visit<'_> {
             }
             (Some((first, _)), _) => *first,
         };
-        for need in &self.needs {
+        for need in &self.requirements {
             need.check(&row.fields).map_err(|what| row.error(what))?;
         }
         let written = self.writer.write(&row, shape)?;
@@ -245,9 +245,9 @@ impl Visit<'_> {
         self.sample.offer(row, shape, written, self.draw)
     }
 
-    /// Reads what a row says of its answers, where they are what is wanted.
+    /// Reads what a row says of its answers, where they are what is kind.
     fn judge(&mut self, row: &Row, shape: Shape, written: &Written) -> Result<()> {
-        if self.wanted == Some(Wanted::Prompts) {
+        if self.kind == Some(ItemKind::Prompts) {
             return Ok(());
         }
         let judged = Judged {
@@ -301,8 +301,10 @@ impl Visit<'_> {
     }
 
     fn finish(mut self) -> Result<Report> {
-        if let (Some(mapped), Some((path, _))) = (&self.mapped, self.report.files.first()) {
-            mapped.check(path)?;
+        if let (Some(named_columns), Some((path, _))) =
+            (&self.named_columns, self.report.files.first())
+        {
+            named_columns.check(path)?;
         }
         self.hashes.sort_unstable();
         let same = self.hashes.windows(2).filter(|two| two[0] == two[1]);

@@ -201,7 +201,7 @@ impl Report {
     /// How many rows are left to train on, and how many it takes: an answer that is judged by itself is
     /// compared with another row's.
     #[must_use]
-    pub fn left(&self) -> (usize, usize) {
+    pub fn usable_and_required(&self) -> (usize, usize) {
         let out = self.unusable() + self.left_out;
         let least = match self.shape {
             Some(Shape::Unpaired) => 2,

@@ -3,7 +3,7 @@
 use super::report::{Lengths, Report};
 use crate::encode::Vocabulary;
 use crate::shapes::{Piece, Shape, Writer, Written};
-use crate::{Limits, Notes, Result, Rooms, Row, Wanted};
+use crate::{ItemKind, Limits, Notes, PromptLengths, Result, Row};
 use rayon::prelude::*;
 
 /// Rows in the sample, at most.
@@ -18,7 +18,7 @@ const BYTES: usize = 8 << 20;
 pub(super) struct Sample {
     vocabulary: Option<Vocabulary>,
     limits: Option<Limits>,
-    wanted: Option<Wanted>,
+    kind: Option<ItemKind>,
     seen: usize,
     slots: Vec<Measured>,
     waiting: Vec<(usize, Row, Shape, Written)>,
@@ -39,12 +39,12 @@ impl Sample {
     pub(super) fn new(
         vocabulary: Option<Vocabulary>,
         limits: Option<Limits>,
-        wanted: Option<Wanted>,
+        kind: Option<ItemKind>,
     ) -> Self {
         Self {
             vocabulary,
             limits,
-            wanted,
+            kind,
             seen: 0,
             slots: Vec::new(),
             waiting: Vec::new(),
@@ -146,8 +146,8 @@ impl Sample {
     fn cuts(&self, limits: Limits, shape: Shape, report: &mut Report) {
         report.context = Some(limits.context);
         // Responses are drawn to prompts, whatever else their rows hold.
-        let drawn = shape == Shape::Prompt || self.wanted == Some(Wanted::Prompts);
-        let mut rooms: Option<Rooms> = None;
+        let drawn = shape == Shape::Prompt || self.kind == Some(ItemKind::Prompts);
+        let mut rooms: Option<PromptLengths> = None;
         for slot in &self.slots {
             let longest = slot.answers.iter().max().copied().unwrap_or(1);
             if shape == Shape::Text {
@@ -156,10 +156,10 @@ impl Sample {
             }
             let prompt = slot.prompt.unwrap_or(0);
             if drawn {
-                let keep = limits.to_answer(prompt);
+                let keep = limits.kept_prompt_tokens(prompt);
                 report.cut_prompts += usize::from(prompt > keep);
-                let more = |rooms: Rooms| rooms.and(keep);
-                rooms = Some(rooms.map_or_else(|| Rooms::of(limits, keep), more));
+                let more = |rooms: PromptLengths| rooms.and(keep);
+                rooms = Some(rooms.map_or_else(|| PromptLengths::of(limits, keep), more));
                 continue;
             }
             let (keep, most) = limits.fit(prompt, longest);

@@ -128,7 +128,7 @@ impl RowReader for Elements {
     fn next(&mut self) -> Option<Result<Located>> {
         let found = self.element();
         if let Err(error) = &found
-            && !error.is_of_a_row()
+            && !error.is_row_error()
         {
             self.place = Place::After;
         }

@@ -52,7 +52,7 @@ pub enum Documents {
 
 /// How files are to be read, where their names do not say it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Reading {
+pub struct ReadOptions {
     /// Of every file, whatever it is called.
     pub format: Option<Format>,
     /// The names of the columns of a table whose first line is no heading.
@@ -127,11 +127,11 @@ pub(crate) fn format_of(path: &Path) -> Option<Format> {
 ///
 /// # Errors
 /// If it cannot be read.
-pub(crate) fn open(path: &Path, reading: &Reading) -> Result<Opened> {
+pub(crate) fn open(path: &Path, options: &ReadOptions) -> Result<Opened> {
     if path.is_dir() {
         return Err(Error::file(path, "is a folder, not a file"));
     }
-    let format = reading.format.or_else(|| format_of(path));
+    let format = options.format.or_else(|| format_of(path));
     if format == Some(Format::Parquet) {
         return open_parquet(path);
     }
@@ -140,12 +140,12 @@ pub(crate) fn open(path: &Path, reading: &Reading) -> Result<Opened> {
     let mut in_place = plain;
     let (rows, format): (Box<dyn RowReader>, _) = match format.unwrap_or(Format::Jsonl) {
         Format::Text => {
-            let documents = text::Documented::new(input, Ends::new(reading));
+            let documents = text::Documented::new(input, Ends::new(options));
             (Box::new(documents), Format::Text)
         }
         format @ (Format::Csv | Format::Tsv) => {
             in_place = false;
-            let columns = columns::Columns::new(input, format, &reading.columns)?;
+            let columns = columns::Columns::new(input, format, &options.columns)?;
             (Box::new(columns), format)
         }
         _ if input.first_byte()? == Some(b'[') => {

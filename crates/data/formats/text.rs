@@ -1,7 +1,7 @@
 //! Plain text as documents.
 
 use crate::formats::bytes::{Input, utf8};
-use crate::formats::{Documents, Facts, LONGEST_ROW, Located, Reading, RowReader};
+use crate::formats::{Documents, Facts, LONGEST_ROW, Located, ReadOptions, RowReader};
 use crate::{Error, Result, Row};
 use serde_json::Map;
 use std::path::Path;
@@ -16,10 +16,10 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
-    pub(crate) fn new(reading: &Reading) -> Self {
-        let separator = reading.separator.as_ref();
+    pub(crate) fn new(options: &ReadOptions) -> Self {
+        let separator = options.separator.as_ref();
         Self {
-            documents: reading.documents,
+            documents: options.documents,
             separator: separator
                 .filter(|text| !text.is_empty())
                 .map(|text| text.as_bytes().into()),

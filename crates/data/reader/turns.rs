@@ -2,8 +2,8 @@
 
 use super::Reader;
 use crate::encode::{Encoded, prompt_of};
+use crate::item::Item;
 use crate::shapes::{Said, is_assistant};
-use crate::wanted::Item;
 use crate::{Notes, Result, Row};
 use rlhf_objective::Response;
 use serde::{Deserialize, Serialize};

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 /// What reading a file for something says, and what was noted.
-fn read(path: &Path, settings: Settings, wanted: Wanted) -> Result<Notes> {
-    let source = Source::new(path, None, Reading::default())?;
+fn read(path: &Path, settings: Settings, kind: ItemKind) -> Result<Notes> {
+    let source = Source::new(path, None, ReadOptions::default())?;
     let mut reader = Reader::new(settings);
     let skips = reader.skips();
     let mut bad = |error: Error| match skips {
@@ -22,7 +22,7 @@ fn read(path: &Path, settings: Settings, wanted: Wanted) -> Result<Notes> {
     };
     let store = RowStore::open(&source, &mut bad, &mut |_| {})?;
     let numbers: Vec<u32> = (0..store.len() as u32).collect();
-    StreamingDataset::new(&Arc::new(Mutex::new(store)), &numbers, &mut reader, wanted)?;
+    StreamingDataset::new(&Arc::new(Mutex::new(store)), &numbers, &mut reader, kind)?;
     Ok(reader.notes)
 }
 
@@ -30,9 +30,9 @@ fn plain() -> Settings {
     settings(characters(), Some(1), Some(0))
 }
 
-pub(super) fn says(name: &str, content: impl AsRef<[u8]>, wanted: Wanted) -> String {
+pub(super) fn says(name: &str, content: impl AsRef<[u8]>, kind: ItemKind) -> String {
     let (_folder, path) = file(name, content);
-    read(&path, plain(), wanted).unwrap_err().to_string()
+    read(&path, plain(), kind).unwrap_err().to_string()
 }
 
 fn pair(index: usize) -> Value {
@@ -101,7 +101,7 @@ fn rows_that_are_no_rows() {
             "x.csv:2: not UTF-8",
         ),
     ] {
-        let error = says(name, content, Wanted::Pairs);
+        let error = says(name, content, ItemKind::Pairs);
         assert!(error.contains(expected), "{error}\nshould say: {expected}");
     }
 }
@@ -122,10 +122,10 @@ fn cut_archives() {
             unlabelled: 5000,
             ..Notes::default()
         };
-        assert_eq!(read(&path, plain(), Wanted::Pairs).unwrap(), whole);
+        assert_eq!(read(&path, plain(), ItemKind::Pairs).unwrap(), whole);
         assert!(whole.sentences().is_empty());
         for part in [bytes.len() / 2, bytes.len() - 3] {
-            let error = says(name, &bytes[..part], Wanted::Pairs);
+            let error = says(name, &bytes[..part], ItemKind::Pairs);
             assert!(error.contains(name) && error.contains(what), "{error}");
             // Not a row's fault: skipping rows does not help.
             let (_folder, path) = file(name, &bytes[..part]);
@@ -133,12 +133,12 @@ fn cut_archives() {
                 on_bad_row: OnBadRow::Skip,
                 ..plain()
             };
-            assert!(read(&path, skip, Wanted::Pairs).is_err());
+            assert!(read(&path, skip, ItemKind::Pairs).is_err());
         }
         let mut broken = bytes.clone();
         let middle = broken.len() / 2;
         broken[middle..middle + 8].fill(0x55);
-        let error = says(name, &broken, Wanted::Pairs);
+        let error = says(name, &broken, ItemKind::Pairs);
         assert!(error.contains(name), "{error}");
     }
 }
@@ -187,7 +187,7 @@ fn fields_of_the_wrong_kind() {
             "field `margin` must be a number from 0, not -1",
         ),
     ] {
-        let error = says("x.jsonl", lines(&[pair(0), row]), Wanted::Pairs);
+        let error = says("x.jsonl", lines(&[pair(0), row]), ItemKind::Pairs);
         assert!(
             error.contains("x.jsonl:2: ") && error.contains(expected),
             "{error}\nshould say: {expected}"
@@ -201,7 +201,9 @@ fn a_column_missing_in_row_90000() {
     let mut rows: Vec<Value> = (0..100_000).map(pair).collect();
     rows[89_999] = json!({"prompt": "q", "chosen": "a"});
     let (_folder, path) = file("x.jsonl", lines(&rows));
-    let error = read(&path, plain(), Wanted::Pairs).unwrap_err().to_string();
+    let error = read(&path, plain(), ItemKind::Pairs)
+        .unwrap_err()
+        .to_string();
     assert!(
         error.contains("x.jsonl:90000: no field `rejected`"),
         "{error}"
@@ -210,7 +212,7 @@ fn a_column_missing_in_row_90000() {
         on_bad_row: OnBadRow::Skip,
         ..plain()
     };
-    let notes = read(&path, skip, Wanted::Pairs).unwrap();
+    let notes = read(&path, skip, ItemKind::Pairs).unwrap();
     assert_eq!(notes.skipped_rows, 1);
     let sentence = notes.sentences().remove(0);
     assert!(
@@ -231,7 +233,9 @@ fn one_line_of_50_megabytes() {
         ),
     ] {
         let (_folder, path) = file(name, content);
-        let error = read(&path, plain(), Wanted::Pairs).unwrap_err().to_string();
+        let error = read(&path, plain(), ItemKind::Pairs)
+            .unwrap_err()
+            .to_string();
         assert!(
             error.contains(&format!("{name}:2: a row of 524288")) && error.contains("16 MiB"),
             "{error}"
@@ -240,7 +244,7 @@ fn one_line_of_50_megabytes() {
             on_bad_row: OnBadRow::Skip,
             ..plain()
         };
-        assert_eq!(read(&path, skip, Wanted::Pairs).unwrap().skipped_rows, 1);
+        assert_eq!(read(&path, skip, ItemKind::Pairs).unwrap().skipped_rows, 1);
     }
 }
 
@@ -251,7 +255,7 @@ fn templates_that_raise_or_never_end() {
     let say = |source: &str| {
         let chat = Chat::Template(Arc::new(template(source).unwrap().unwrap()));
         let settings = Settings { chat, ..plain() };
-        read(&path, settings, Wanted::Prompts)
+        read(&path, settings, ItemKind::Prompts)
             .unwrap_err()
             .to_string()
     };

@@ -33,7 +33,7 @@ fn every_format_is_the_same_data() {
             .map(|row| Value::Object(row.fields.clone()))
             .collect();
         assert_eq!(fields, rows, "{name}");
-        let source = Source::new(&path, None, Reading::default()).unwrap();
+        let source = Source::new(&path, None, ReadOptions::default()).unwrap();
         let store = RowStore::open(&source, &mut Err, &mut |_| {}).unwrap();
         let mut store = store;
         assert_eq!(
@@ -62,11 +62,11 @@ fn plain_text_is_documents() {
     let texts = |documents| -> Vec<(usize, String)> {
         let (_folder, path) = file("x.txt", content);
         let found = rows(&path, documents).unwrap();
-        let reading = Reading {
+        let options = ReadOptions {
             documents,
-            ..Reading::default()
+            ..ReadOptions::default()
         };
-        let source = Source::new(&path, None, reading).unwrap();
+        let source = Source::new(&path, None, options).unwrap();
         let mut store = RowStore::open(&source, &mut Err, &mut |_| {}).unwrap();
         let all: Vec<u32> = (0..found.len() as u32).collect();
         assert_eq!(store.rows(&all).unwrap(), found);
@@ -82,12 +82,12 @@ fn plain_text_is_documents() {
 #[test]
 fn a_table_without_a_heading_has_its_columns_named() {
     let (_folder, path) = file("x.txt", "1\t2.5\t\"quoted\r\n2\t-1\ttext\r\n");
-    let reading = Reading {
+    let options = ReadOptions {
         format: Some(Format::Tsv),
         columns: ["id", "rating", "text"].map(String::from).to_vec(),
-        ..Reading::default()
+        ..ReadOptions::default()
     };
-    let source = Source::new(&path, None, reading).unwrap();
+    let source = Source::new(&path, None, options).unwrap();
     let mut store = RowStore::open(&source, &mut Err, &mut |_| {}).unwrap();
     let rows = store.rows(&[0, 1]).unwrap();
     assert_eq!(
@@ -111,12 +111,12 @@ fn plain_text_is_parted_by_the_eos() {
                 file(name, gzip.finish().unwrap())
             }
         };
-        let reading = Reading {
+        let options = ReadOptions {
             documents,
             separator: Some("<|end|>".into()),
-            ..Reading::default()
+            ..ReadOptions::default()
         };
-        let source = Source::new(&path, None, reading).unwrap();
+        let source = Source::new(&path, None, options).unwrap();
         let mut found = Vec::new();
         let mut store =
             RowStore::open(&source, &mut Err, &mut |row| found.push(row.clone())).unwrap();

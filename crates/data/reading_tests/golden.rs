@@ -107,7 +107,7 @@ fn chatting(golden: &Value, case: &Value) -> Settings {
     let template = Template::load(folder.path()).unwrap().unwrap();
     let vocabulary = Vocabulary {
         ends: tokenizer.eos().into_iter().collect(),
-        append: Append::All,
+        append: AppendEos::Always,
         bos: tokenizer.end_of_text(),
         tokenizer,
         size,

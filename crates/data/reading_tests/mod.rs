@@ -65,7 +65,7 @@ fn settings(tokenizer: Tokenizer, eos: Option<u32>, bos: Option<u32>) -> Setting
         tokenizer,
         size,
         ends: eos.into_iter().collect(),
-        append: Append::All,
+        append: AppendEos::Always,
         bos,
     };
     Settings::new(vocabulary, Limits::context(1000))

@@ -2,7 +2,7 @@
 
 use super::damage::says;
 use super::file;
-use crate::{Documents, Wanted, rows};
+use crate::{Documents, ItemKind, rows};
 use ::parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use ::parquet::file::properties::WriterProperties;
 use ::parquet::file::writer::SerializedFileWriter;
@@ -87,7 +87,7 @@ fn rows_are_objects() {
 /// A column of numbers where a conversation should be.
 #[test]
 fn a_column_of_the_wrong_nested_type() {
-    let error = says("x.parquet", written(), Wanted::Pairs);
+    let error = says("x.parquet", written(), ItemKind::Pairs);
     assert!(
         error.contains("x.parquet: row 1: message 1 of `rejected` is no object"),
         "{error}"
@@ -98,7 +98,7 @@ fn a_column_of_the_wrong_nested_type() {
 fn cut_and_damaged_files() {
     let whole = written();
     for part in [0, 4, whole.len() / 2, whole.len() - 1] {
-        let error = says("x.parquet", &whole[..part], Wanted::Pairs);
+        let error = says("x.parquet", &whole[..part], ItemKind::Pairs);
         assert!(error.contains("x.parquet: not Parquet"), "{error}");
     }
     for start in (4..whole.len() - 8).step_by(16) {

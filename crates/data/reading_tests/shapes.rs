@@ -127,7 +127,7 @@ fn labels_of_pairs_put_the_better_answer_first() {
     let content = [row(json!(1)), row(json!("2")), row(json!([2, 2, 1, 2]))];
     let mut base = settings(characters(), Some(1), None);
     base.fields.label = "which".into();
-    base.labels.values = LabelValues::Named(LabelName::OneTwo);
+    base.labels.values = LabelFormat::Standard(StandardLabels::OneTwo);
     let (pairs, _) = read(base.clone(), &content, |reader, rows| reader.pairs(rows));
     let pairs = pairs.unwrap();
     let answers: String = texts(pairs.sequences())
@@ -155,7 +155,7 @@ fn labels_of_pairs_put_the_better_answer_first() {
         "{error}"
     );
     // Those who take yes or no alone leave out what is neither.
-    base.labels.doubt = Doubt::Refused;
+    base.labels.soft = SoftLabels::Refused;
     let (pairs, notes) = read(
         base.clone(),
         &[row(json!([1, 2])), row(json!(1))],
@@ -218,7 +218,7 @@ fn numbers_of_pairs_may_be_texts() {
 fn rows_without_what_is_needed_are_bad_rows() {
     #[derive(Debug)]
     struct Topic;
-    impl Need for Topic {
+    impl RowRequirement for Topic {
         fn check(
             &self,
             fields: &serde_json::Map<String, Value>,
@@ -235,7 +235,7 @@ fn rows_without_what_is_needed_are_bad_rows() {
     }
     let content = [json!({"prompt": "a", "topic": 1}), json!({"prompt": "b"})];
     let mut base = settings(characters(), Some(1), None);
-    base.needs = vec![std::sync::Arc::new(Topic)];
+    base.requirements = vec![std::sync::Arc::new(Topic)];
     let (error, _) = read(base.clone(), &content, |reader, rows| reader.prompts(rows));
     assert!(
         error

@@ -146,9 +146,9 @@ fn each_end_is_an_end() {
         .clone()
         .map(|ids| json!({"prompt_ids": [1], "completion_ids": ids}));
     for (append, expected) in [
-        (Append::All, [vec![2, 9], vec![2, 8], vec![2, 9]]),
-        (Append::Text, given.clone()),
-        (Append::Nothing, given),
+        (AppendEos::Always, [vec![2, 9], vec![2, 8], vec![2, 9]]),
+        (AppendEos::ToText, given.clone()),
+        (AppendEos::Never, given),
     ] {
         let mut settings = settings(ids(), Some(9), None);
         settings.vocabulary.ends.push(8);

@@ -12,7 +12,7 @@ pub use scored::PairsOf;
 
 pub(crate) use conversation::{Said, is_assistant};
 
-use crate::{Fields, Result, Row, Wanted};
+use crate::{Fields, ItemKind, Result, Row};
 use serde::Serialize;
 
 /// What a row holds.
@@ -37,12 +37,12 @@ pub enum Shape {
 
 impl Shape {
     /// What rows of this shape are for, where nothing else is said.
-    pub(crate) fn wanted(self) -> Wanted {
+    pub(crate) fn item_kind(self) -> ItemKind {
         match self {
-            Self::Text | Self::Completion => Wanted::Demonstrations,
-            Self::Prompt => Wanted::Prompts,
-            Self::Preference | Self::ImplicitPreference | Self::Scored => Wanted::Pairs,
-            Self::Unpaired => Wanted::Unpaired,
+            Self::Text | Self::Completion => ItemKind::Demonstrations,
+            Self::Prompt => ItemKind::Prompts,
+            Self::Preference | Self::ImplicitPreference | Self::Scored => ItemKind::Pairs,
+            Self::Unpaired => ItemKind::Unpaired,
         }
     }
 

@@ -4,7 +4,7 @@ use rlhf_objective::{Prompt, Response};
 
 /// What is wanted of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+pub enum ItemKind {
     /// Prompts to answer.
     Prompts,
     /// Preference pairs.
