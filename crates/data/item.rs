@@ -1,11 +1,11 @@
-//! What is wanted of rows, and what one gives.
+//! The kind of item that is read from each row, and the item itself.
 
 use rlhf_objective::{Prompt, Response};
 
-/// What is wanted of rows.
+/// The kind of item that is read from each row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ItemKind {
-    /// Prompts to answer.
+    /// Prompts to sample responses to.
     Prompts,
     /// Preference pairs.
     Pairs,
@@ -13,15 +13,16 @@ pub enum ItemKind {
     Demonstrations,
     /// Prompts with their completions.
     Completions,
-    /// Prompts with completions judged one by one; the label stays a field of the prompt.
+    /// Prompts with completions that are labelled one by one. The label stays a field of the
+    /// prompt.
     Unpaired,
 }
 
-/// A prompt and the responses that belong together.
+/// A prompt and its responses.
 #[derive(Debug)]
 pub(crate) struct Item {
     pub(crate) prompt: Prompt,
     pub(crate) responses: Vec<Response>,
-    /// Of a completion that is judged by itself: whether it was liked.
-    pub(crate) liked: Option<bool>,
+    /// The label of an unpaired completion: whether it is desirable.
+    pub(crate) desirable: Option<bool>,
 }

@@ -1,11 +1,12 @@
-//! Files to sequences: prompts, preference pairs, demonstrations and completions to score.
+//! Reads data files into sequences: prompts, preference pairs, demonstrations and completions to
+//! score.
 //!
-//! A [`Source`] is files of any [`Format`], read row by row. A row has a [`Shape`]; what it says
-//! becomes text, by a chat [`Template`] where it is a conversation, and then tokens. A [`Reader`] does
-//! that for rows in memory, a [`StreamingDataset`] for files of any size, reading what a step needs; a [`Check`]
-//! looks at a file before anything is trained on it. A bad row is an error that names the file, the
-//! line and the field; what is cut or left out is counted in [`Notes`]. Nothing is padded, and no
-//! reward or method is known here.
+//! A [`Source`] is one or more files of any [`Format`], read row by row. A row has a [`Shape`]; its
+//! fields become text, through a chat [`Template`] if they hold a conversation, and then tokens. A
+//! [`Reader`] does that for rows in memory, a [`StreamingDataset`] for files of any size, reading
+//! the rows of a step at that step; a [`Check`] inspects a file before training. A bad row is an
+//! error that names the file, the line and the field; rows that are truncated or skipped are
+//! counted in [`Notes`]. Nothing is padded. This crate does not depend on rewards or methods.
 //!
 //! ```
 //! use rlhf_data::{Documents, rows};
@@ -21,22 +22,22 @@
 
 mod chat;
 mod check;
+mod chunks;
 mod encode;
 mod error;
 mod fields;
 mod files;
 mod formats;
 mod item;
-mod judged;
 mod labels;
 mod limits;
 mod notes;
-mod pieces;
 mod reader;
 #[cfg(test)]
 mod reading_tests;
 mod remarks;
 mod row;
+mod row_labels;
 mod row_store;
 mod shapes;
 mod source;
@@ -52,7 +53,6 @@ pub use fields::{Fields, NamedColumns};
 pub use files::files;
 pub use formats::{Documents, Format, LONGEST_ROW, ReadOptions};
 pub use item::ItemKind;
-pub use judged::RowRequirement;
 pub use labels::{
     Annotators, CustomLabels, LabelFormat, LabelValue, Labels, SoftLabels, StandardLabels,
 };
@@ -60,6 +60,7 @@ pub use limits::{Limits, PromptLengths};
 pub use notes::{Notes, UnusedFieldReader};
 pub use reader::{LossOn, OnBadRow, Reader, Settings};
 pub use row::Row;
+pub use row_labels::RowRequirement;
 pub use row_store::RowStore;
 pub use shapes::{Chat, PairsOf, Shape};
 pub use source::{Source, rows};

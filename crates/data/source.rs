@@ -1,23 +1,23 @@
-//! The rows of one or several files, one after another.
+//! Iterates over the rows of one or several files.
 
 use crate::formats::{Facts, Located, Opened, open};
 use crate::{Documents, Error, ReadOptions, Result, Row, files};
 use std::path::{Path, PathBuf};
 
-/// Files, and how they are to be read.
+/// Files, and the options for reading them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     /// The files, in order.
     pub files: Vec<PathBuf>,
-    /// How.
+    /// The options.
     pub options: ReadOptions,
 }
 
 impl Source {
-    /// The files of a path: see [`files`].
+    /// The data files at a path; see [`files`].
     ///
     /// # Errors
-    /// If there is none.
+    /// If there are none.
     pub fn new(path: &Path, split: Option<&str>, options: ReadOptions) -> Result<Self> {
         Ok(Self {
             files: files(path, split)?,
@@ -25,10 +25,10 @@ impl Source {
         })
     }
 
-    /// Goes through all rows, in order.
+    /// Visits all rows, in order.
     ///
     /// # Errors
-    /// If a file cannot be read to its end or holds no row at all, or the visitor wants no more.
+    /// If a file cannot be read to its end or holds no rows, or the visitor returns an error.
     pub(crate) fn visit(&self, visitor: &mut dyn Visitor) -> Result<()> {
         for path in &self.files {
             let mut file = open(path, &self.options)?;
@@ -42,7 +42,7 @@ impl Source {
                 }
             }
             if empty {
-                return Err(Error::file(path, "holds no row"));
+                return Err(Error::file(path, "holds no rows"));
             }
             visitor.close(file.rows.facts())?;
         }
@@ -50,20 +50,20 @@ impl Source {
     }
 }
 
-/// Sees files and their rows.
+/// Called for each file and each row.
 pub(crate) trait Visitor {
-    /// A file, before its rows.
+    /// Called before the rows of a file.
     fn open(&mut self, path: &Path, file: &Opened) -> Result<()>;
-    /// A row, or what is wrong with it.
+    /// Called with a row, or the error of reading it.
     fn row(&mut self, row: Result<Located>) -> Result<()>;
-    /// What was seen of the file, after its rows.
+    /// Called after the rows of a file, with what was counted in it.
     fn close(&mut self, facts: Facts) -> Result<()>;
 }
 
-/// All rows of a file at once, for files of a few.
+/// Reads all rows of a small file into memory.
 ///
 /// # Errors
-/// If the file cannot be read, holds no row, or a row cannot be read.
+/// If the file cannot be read, holds no rows, or a row cannot be read.
 pub fn rows(path: &Path, documents: Documents) -> Result<Vec<Row>> {
     let options = ReadOptions {
         documents,

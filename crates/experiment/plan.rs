@@ -59,7 +59,7 @@ fn tokens(config: &Config, vocabulary: &Vocabulary) -> Result<Lines> {
 fn loss_on(config: &Config, vocabulary: &Vocabulary) -> Result<String> {
     let chat = dataset::settings(&config.data, vocabulary, Limits::context(1))?.chat;
     let marked = match &chat {
-        Chat::Template(template) => template.marks_answers(),
+        Chat::Template(template) => template.has_generation_blocks(),
         _ => false,
     };
     Ok(match (config.data.loss_on, marked) {
@@ -137,7 +137,7 @@ fn data(prepared: &Prepared, lines: &mut Lines) -> Result<PerItem> {
     } = prepared;
     let [train, held_out] = prepared.counts();
     let (tokens, rows) = parts.train.tokens();
-    let rooms = parts.train.rooms().filter(|_| config.online());
+    let rooms = parts.train.prompt_lengths().filter(|_| config.online());
     let item = match rooms {
         Some(rooms) => {
             let prompt = tokens as f64 / train.max(1) as f64;
@@ -157,7 +157,7 @@ fn data(prepared: &Prepared, lines: &mut Lines) -> Result<PerItem> {
     let responses = rooms.map(|rooms| responses(&rooms, parts.train.sampled()));
     lines.extend(responses.map(|words| ("responses", words)));
     // Which network reads the least is of interest where something is shorter for it.
-    let binds = rooms.is_none_or(|rooms| rooms.crowded > 0);
+    let binds = rooms.is_none_or(|rooms| rooms.short_of_room > 0);
     let least = lengths::least_of(config, vocabulary)?.filter(|_| binds);
     lines.extend(least.map(|words| ("context", words)));
     Ok(item)

@@ -1,4 +1,4 @@
-//! Fields by names that data sets are known to use.
+//! Guesses field names that are common in data sets.
 
 use crate::shapes::has;
 use crate::{Fields, ItemKind, Row};
@@ -22,8 +22,8 @@ const COMPLETIONS: [&str; 7] = [
 ];
 const TEXTS: [&str; 3] = ["content", "document", "conversations"];
 
-/// Names the fields that a row lacks under their default names and has under another that is common;
-/// returns what was named, as settings.
+/// Renames the fields that a row lacks under their default names but has under a common one.
+/// Returns the renames as settings.
 pub(super) fn fields(fields: &mut Fields, row: &Row, kind: Option<ItemKind>) -> Vec<String> {
     let known = Fields::default();
     let mut named = Vec::new();
