@@ -1,8 +1,8 @@
-//! Parquet files: nested, of the wrong type, cut and damaged.
+//! Parquet files: nested, of the wrong type, truncated and damaged.
 
-use super::damage::says;
+use super::bad_file_tests::read_error;
 use super::file;
-use crate::{Documents, Wanted, rows};
+use crate::{Documents, ItemKind, rows};
 use ::parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use ::parquet::file::properties::WriterProperties;
 use ::parquet::file::writer::SerializedFileWriter;
@@ -74,7 +74,7 @@ fn written() -> Vec<u8> {
 }
 
 #[test]
-fn rows_are_objects() {
+fn structs_and_lists_become_objects_and_arrays() {
     let (_folder, path) = file("x.parquet", written());
     let rows = rows(&path, Documents::Lines).unwrap();
     let chosen = json!([{"content": "hi", "role": "user"}, {"content": "ho", "role": "assistant"}]);
@@ -86,19 +86,19 @@ fn rows_are_objects() {
 
 /// A column of numbers where a conversation should be.
 #[test]
-fn a_column_of_the_wrong_nested_type() {
-    let error = says("x.parquet", written(), Wanted::Pairs);
+fn a_column_of_the_wrong_nested_type_is_an_error() {
+    let error = read_error("x.parquet", written(), ItemKind::Pairs);
     assert!(
-        error.contains("x.parquet: row 1: message 1 of `rejected` is no object"),
+        error.contains("x.parquet: row 1: message 1 of `rejected` is not an object"),
         "{error}"
     );
 }
 
 #[test]
-fn cut_and_damaged_files() {
+fn truncated_and_damaged_files_are_errors() {
     let whole = written();
     for part in [0, 4, whole.len() / 2, whole.len() - 1] {
-        let error = says("x.parquet", &whole[..part], Wanted::Pairs);
+        let error = read_error("x.parquet", &whole[..part], ItemKind::Pairs);
         assert!(error.contains("x.parquet: not Parquet"), "{error}");
     }
     for start in (4..whole.len() - 8).step_by(16) {
@@ -106,7 +106,7 @@ fn cut_and_damaged_files() {
         for byte in &mut broken[start..start + 4] {
             *byte ^= 0x5a;
         }
-        // What is read is rows or an error that names the file, never a panic.
+        // Reading gives rows or an error that names the file, never a panic.
         let (_folder, path) = file("x.parquet", &broken);
         if let Err(error) = rows(&path, Documents::Lines) {
             assert!(error.to_string().contains("x.parquet"), "{error}");

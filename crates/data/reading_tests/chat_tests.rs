@@ -18,7 +18,7 @@ fn chatting(source: &str) -> Settings {
 }
 
 #[test]
-fn conversations_are_written_by_the_template() {
+fn conversations_are_rendered_by_the_template() {
     let prompt = json!([said("system", "s"), said("user", "hi ")]);
     let whole = |answer: &str| json!([prompt[0], prompt[1], said("assistant", answer)]);
     let expected = "<s><|im_start|>system\ns<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n";
@@ -32,7 +32,7 @@ fn conversations_are_written_by_the_template() {
         let pairs = pairs.unwrap();
         let found = texts(pairs.sequences());
         assert_eq!(found[0], (expected.to_string(), "ok".into()));
-        // The template writes the EOS and a line break: the EOS stays, once, and ends the response.
+        // The template writes the EOS and a line break: the EOS is kept once and ends the response.
         let ids = |index: usize| &pairs.sequences().responses()[index].ids;
         assert_eq!(
             (ids(0).len(), ids(0)[2], ids(1).as_slice()),
@@ -60,9 +60,9 @@ fn conversations_are_written_by_the_template() {
     assert_ne!(read.responses()[0].ids[0], 0, "one BOS");
 }
 
-/// What `transformers` lets templates do.
+/// The Python features that `transformers` supports in templates.
 #[test]
-fn templates_know_what_python_knows() {
+fn templates_support_the_python_features() {
     let tools = json!({"a": [1, {"b": "é<"}], "c": null});
     for (source, expected) in [
         (
@@ -151,7 +151,7 @@ fn a_template_may_be_a_list_or_a_file() {
 }
 
 #[test]
-fn a_template_for_tools_alone_is_for_them_alone() {
+fn a_template_for_tools_is_not_used_for_other_rows() {
     let one = json!({"chat_template": {"tool_use": "{{ tools[0].name }}"}});
     let (folder, _) = file("tokenizer_config.json", one.to_string());
     let template = Template::load(folder.path()).unwrap().unwrap();

@@ -1,10 +1,10 @@
-//! Every format holds the same rows, which know their lines.
+//! Every format gives the same rows, with correct line numbers.
 
 use super::*;
 
-/// The rows of every format, and the corpus made of them.
+/// The rows of every format, and the row store made of them.
 #[test]
-fn every_format_is_the_same_data() {
+fn every_format_gives_the_same_rows() {
     let rows = [
         json!({"prompt": "a, \"b\"", "completion": "x\ny"}),
         json!({"prompt": "é", "completion": ""}),
@@ -33,7 +33,7 @@ fn every_format_is_the_same_data() {
             .map(|row| Value::Object(row.fields.clone()))
             .collect();
         assert_eq!(fields, rows, "{name}");
-        let source = Source::new(&path, None, Reading::default()).unwrap();
+        let source = Source::new(&path, None, ReadOptions::default()).unwrap();
         let store = RowStore::open(&source, &mut Err, &mut |_| {}).unwrap();
         let mut store = store;
         assert_eq!(
@@ -44,7 +44,7 @@ fn every_format_is_the_same_data() {
 }
 
 #[test]
-fn json_lines_and_arrays_know_their_lines() {
+fn line_numbers_are_correct() {
     let numbers = |name: &str, content: &str| -> Vec<usize> {
         let (_folder, path) = file(name, content);
         let rows = rows(&path, Documents::Lines).unwrap();
@@ -57,16 +57,16 @@ fn json_lines_and_arrays_know_their_lines() {
 }
 
 #[test]
-fn plain_text_is_documents() {
+fn plain_text_is_split_into_documents() {
     let content = "one\ntwo\n\n\nthree\r\n";
     let texts = |documents| -> Vec<(usize, String)> {
         let (_folder, path) = file("x.txt", content);
         let found = rows(&path, documents).unwrap();
-        let reading = Reading {
+        let options = ReadOptions {
             documents,
-            ..Reading::default()
+            ..ReadOptions::default()
         };
-        let source = Source::new(&path, None, reading).unwrap();
+        let source = Source::new(&path, None, options).unwrap();
         let mut store = RowStore::open(&source, &mut Err, &mut |_| {}).unwrap();
         let all: Vec<u32> = (0..found.len() as u32).collect();
         assert_eq!(store.rows(&all).unwrap(), found);
@@ -80,14 +80,14 @@ fn plain_text_is_documents() {
 }
 
 #[test]
-fn a_table_without_a_heading_has_its_columns_named() {
+fn a_table_without_a_heading_takes_column_names() {
     let (_folder, path) = file("x.txt", "1\t2.5\t\"quoted\r\n2\t-1\ttext\r\n");
-    let reading = Reading {
+    let options = ReadOptions {
         format: Some(Format::Tsv),
         columns: ["id", "rating", "text"].map(String::from).to_vec(),
-        ..Reading::default()
+        ..ReadOptions::default()
     };
-    let source = Source::new(&path, None, reading).unwrap();
+    let source = Source::new(&path, None, options).unwrap();
     let mut store = RowStore::open(&source, &mut Err, &mut |_| {}).unwrap();
     let rows = store.rows(&[0, 1]).unwrap();
     assert_eq!(
@@ -96,27 +96,26 @@ fn a_table_without_a_heading_has_its_columns_named() {
     );
 }
 
-/// The EOS text ends a document wherever it stands, and a row is read again as it was read first.
+/// The EOS text ends a document wherever it occurs, and a row that is read again is the same.
 #[test]
-fn plain_text_is_parted_by_the_eos() {
+fn plain_text_is_split_at_the_eos() {
     let content =
         "<|end|>one\n\n two \n<|end|>\n\nthree<|end|>four\r\nfive<|end|><|end|>\n  <|end|>six\n";
     let texts = |documents, name: &str| -> Vec<(usize, String)> {
-        let (_folder, path) = match name.ends_with(".gz") {
-            false => file(name, content),
-            true => {
-                let level = flate2::Compression::default();
-                let mut gzip = flate2::write::GzEncoder::new(Vec::new(), level);
-                std::io::Write::write_all(&mut gzip, content.as_bytes()).unwrap();
-                file(name, gzip.finish().unwrap())
-            }
+        let (_folder, path) = if name.ends_with(".gz") {
+            let level = flate2::Compression::default();
+            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), level);
+            std::io::Write::write_all(&mut gzip, content.as_bytes()).unwrap();
+            file(name, gzip.finish().unwrap())
+        } else {
+            file(name, content)
         };
-        let reading = Reading {
+        let options = ReadOptions {
             documents,
             separator: Some("<|end|>".into()),
-            ..Reading::default()
+            ..ReadOptions::default()
         };
-        let source = Source::new(&path, None, reading).unwrap();
+        let source = Source::new(&path, None, options).unwrap();
         let mut found = Vec::new();
         let mut store =
             RowStore::open(&source, &mut Err, &mut |row| found.push(row.clone())).unwrap();

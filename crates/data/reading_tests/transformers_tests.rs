@@ -1,4 +1,4 @@
-//! Tokens are those of transformers: ids that it gave, made by scripts/golden_tokens.py.
+//! Tokens equal those of transformers; the ids come from scripts/golden_tokens.py.
 
 use super::*;
 use rlhf_lm::special_tokens;
@@ -11,7 +11,7 @@ fn golden() -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// A tokenizer's folder: the vocabulary of a layout with what stands beside it.
+/// A tokenizer folder: the vocabulary of a layout with the case's other files.
 fn folder(golden: &Value, layout: &str, case: &Value) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let put = |name: &str, value: &Value| {
@@ -42,7 +42,7 @@ fn numbers(value: &Value) -> Vec<u32> {
     serde_json::from_value(value.clone()).unwrap()
 }
 
-/// Each key of `tokenizer_config.json` and its like, beside each layout.
+/// Each key of `tokenizer_config.json` and related files, for each layout.
 #[test]
 fn texts_have_the_tokens_of_transformers() {
     let golden = golden();
@@ -73,9 +73,9 @@ fn texts_have_the_tokens_of_transformers() {
     }
 }
 
-/// Where the tokenizer puts a token before texts, a document starts with it too.
+/// If the tokenizer puts a token before texts, a document starts with it too.
 #[test]
-fn documents_start_as_transformers_starts_texts() {
+fn documents_start_with_the_prefix_of_the_tokenizer() {
     let golden = golden();
     let size = golden["vocab_size"].as_u64().unwrap() as usize;
     let cases = golden["texts"].as_array().unwrap().iter();
@@ -94,12 +94,12 @@ fn documents_start_as_transformers_starts_texts() {
         assert_eq!(whole(&read.unwrap(), 0), expected, "{}", case["name"]);
         starts.push(start);
     }
-    // Two cases, and the second starts otherwise than a text ends.
+    // There are two cases; in the second, the start token is not the end token.
     starts.dedup();
     assert_eq!(starts.len(), 2);
 }
 
-/// A reader with the tokenizer and the template of a case.
+/// Settings with the tokenizer and the template of a case.
 fn chatting(golden: &Value, case: &Value) -> Settings {
     let folder = folder(golden, "vocab.json", case);
     let size = golden["vocab_size"].as_u64().unwrap() as usize;
@@ -107,7 +107,7 @@ fn chatting(golden: &Value, case: &Value) -> Settings {
     let template = Template::load(folder.path()).unwrap().unwrap();
     let vocabulary = Vocabulary {
         ends: tokenizer.eos().into_iter().collect(),
-        append: Append::All,
+        append: AppendEos::Always,
         bos: tokenizer.end_of_text(),
         tokenizer,
         size,
@@ -125,7 +125,7 @@ fn row(case: &Value, mut fields: Value) -> Value {
     fields
 }
 
-/// A prompt and a response as one.
+/// The tokens of a prompt and its response.
 fn whole(sequences: &Sequences, index: usize) -> Vec<u32> {
     [
         &sequences.prompt_of(index).ids[..],
@@ -134,7 +134,7 @@ fn whole(sequences: &Sequences, index: usize) -> Vec<u32> {
     .concat()
 }
 
-/// Each shape in which a conversation comes.
+/// Each shape of a conversation.
 #[test]
 fn conversations_have_the_tokens_of_transformers() {
     let golden = golden();
@@ -157,7 +157,7 @@ fn conversations_have_the_tokens_of_transformers() {
         let Some(completion) = case["completion"].as_array() else {
             continue;
         };
-        // Nothing is learned behind the end, which sampling does not reach.
+        // Tokens after the EOS are not trained on: sampling does not reach them.
         let mut ids = numbers(&case["ids"]);
         ids.truncate(ids.iter().rposition(|id| *id == end).unwrap() + 1);
         let pair = json!({"prompt": case["prompt"], "completion": completion});
@@ -184,10 +184,10 @@ fn conversations_have_the_tokens_of_transformers() {
     }
 }
 
-/// With `{% generation %}` the tokens that are learned are those of transformers' mask; by role they
-/// are the turns up to their ends.
+/// With `{% generation %}` the trained tokens are those of transformers' mask; by role they are the
+/// turns up to their EOS.
 #[test]
-fn what_the_assistant_says_is_learned_alone() {
+fn loss_on_assistant_covers_only_its_turns() {
     let golden = golden();
     let case = |name: &str| {
         let cases = golden["chats"].as_array().unwrap();

@@ -1,5 +1,5 @@
-//! Files as they come: cut, mixed, mislabelled. Each is an error that names the file and the row, and
-//! what can be read around a bad row is.
+//! Truncated, mixed and mislabelled files. Each gives an error that names the file and the row, and
+//! rows around a bad row can still be read.
 
 use super::{characters, file, lines, settings, template};
 use crate::*;
@@ -8,21 +8,22 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-/// What reading a file for something says, and what was noted.
-fn read(path: &Path, settings: Settings, wanted: Wanted) -> Result<Notes> {
-    let source = Source::new(path, None, Reading::default())?;
+/// Reads a file and returns the notes.
+fn read(path: &Path, settings: Settings, kind: ItemKind) -> Result<Notes> {
+    let source = Source::new(path, None, ReadOptions::default())?;
     let mut reader = Reader::new(settings);
     let skips = reader.skips();
-    let mut bad = |error: Error| match skips {
-        true => {
+    let mut bad = |error: Error| {
+        if skips {
             reader.skip(&error);
             Ok(())
+        } else {
+            Err(error)
         }
-        false => Err(error),
     };
     let store = RowStore::open(&source, &mut bad, &mut |_| {})?;
     let numbers: Vec<u32> = (0..store.len() as u32).collect();
-    StreamingDataset::new(&Arc::new(Mutex::new(store)), &numbers, &mut reader, wanted)?;
+    StreamingDataset::new(&Arc::new(Mutex::new(store)), &numbers, &mut reader, kind)?;
     Ok(reader.notes)
 }
 
@@ -30,9 +31,9 @@ fn plain() -> Settings {
     settings(characters(), Some(1), Some(0))
 }
 
-pub(super) fn says(name: &str, content: impl AsRef<[u8]>, wanted: Wanted) -> String {
+pub(super) fn read_error(name: &str, content: impl AsRef<[u8]>, kind: ItemKind) -> String {
     let (_folder, path) = file(name, content);
-    read(&path, plain(), wanted).unwrap_err().to_string()
+    read(&path, plain(), kind).unwrap_err().to_string()
 }
 
 fn pair(index: usize) -> Value {
@@ -40,7 +41,7 @@ fn pair(index: usize) -> Value {
 }
 
 #[test]
-fn rows_that_are_no_rows() {
+fn invalid_rows_are_errors() {
     let good = pair(0).to_string();
     for (name, content, expected) in [
         (
@@ -67,14 +68,14 @@ fn rows_that_are_no_rows() {
         (
             "x.json",
             b"[{}, {}".to_vec(),
-            "x.json: line 1: the array does not end: the file is cut",
+            "x.json: line 1: the array does not end: the file is truncated",
         ),
         (
             "x.json",
             b"[{}] {}".to_vec(),
             "x.json: line 1: more text after the end of the array",
         ),
-        ("x.jsonl", b"\n".to_vec(), "x.jsonl: holds no row"),
+        ("x.jsonl", b"\n".to_vec(), "x.jsonl: holds no rows"),
         (
             "x.jsonl",
             [good.as_bytes(), b"\n{\"a\": \"\xff\"}\n"].concat(),
@@ -83,7 +84,7 @@ fn rows_that_are_no_rows() {
         (
             "x.jsonl",
             b"\xff\xfe{\0".to_vec(),
-            "x.jsonl: is UTF-16: save it as UTF-8",
+            "x.jsonl: is encoded in UTF-16: save it as UTF-8",
         ),
         (
             "x.csv",
@@ -93,7 +94,7 @@ fn rows_that_are_no_rows() {
         (
             "x.csv",
             b"a,a\n1,2\n".to_vec(),
-            "x.csv: two columns are called `a`",
+            "x.csv: two columns are named `a`",
         ),
         (
             "x.csv",
@@ -101,50 +102,50 @@ fn rows_that_are_no_rows() {
             "x.csv:2: not UTF-8",
         ),
     ] {
-        let error = says(name, content, Wanted::Pairs);
-        assert!(error.contains(expected), "{error}\nshould say: {expected}");
+        let error = read_error(name, content, ItemKind::Pairs);
+        assert!(error.contains(expected), "{error}\nexpected: {expected}");
     }
 }
 
 #[test]
-fn cut_archives() {
+fn truncated_archives_are_errors_of_the_file() {
     let content: Vec<Value> = (0..5000).map(pair).collect();
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     gzip.write_all(lines(&content).as_bytes()).unwrap();
     let gzip = gzip.finish().unwrap();
     let zstd = zstd::encode_all(lines(&content).as_bytes(), 1).unwrap();
     for (name, bytes, what) in [
-        ("x.jsonl.gz", gzip, "the gzip data end or break in line "),
-        ("x.jsonl.zst", zstd, "the zstd data end or break in line "),
+        ("x.jsonl.gz", gzip, "the gzip data end or are invalid in line "),
+        ("x.jsonl.zst", zstd, "the zstd data end or are invalid in line "),
     ] {
         let (_folder, path) = file(name, &bytes);
         let whole = Notes {
             unlabelled: 5000,
             ..Notes::default()
         };
-        assert_eq!(read(&path, plain(), Wanted::Pairs).unwrap(), whole);
+        assert_eq!(read(&path, plain(), ItemKind::Pairs).unwrap(), whole);
         assert!(whole.sentences().is_empty());
         for part in [bytes.len() / 2, bytes.len() - 3] {
-            let error = says(name, &bytes[..part], Wanted::Pairs);
+            let error = read_error(name, &bytes[..part], ItemKind::Pairs);
             assert!(error.contains(name) && error.contains(what), "{error}");
-            // Not a row's fault: skipping rows does not help.
+            // Not a row error: skipping rows does not help.
             let (_folder, path) = file(name, &bytes[..part]);
             let skip = Settings {
                 on_bad_row: OnBadRow::Skip,
                 ..plain()
             };
-            assert!(read(&path, skip, Wanted::Pairs).is_err());
+            assert!(read(&path, skip, ItemKind::Pairs).is_err());
         }
         let mut broken = bytes.clone();
         let middle = broken.len() / 2;
         broken[middle..middle + 8].fill(0x55);
-        let error = says(name, &broken, Wanted::Pairs);
+        let error = read_error(name, &broken, ItemKind::Pairs);
         assert!(error.contains(name), "{error}");
     }
 }
 
 #[test]
-fn fields_of_the_wrong_kind() {
+fn errors_name_fields_of_the_wrong_type() {
     for (row, expected) in [
         (
             json!({"prompt": "x", "chosen": true, "rejected": "b"}),
@@ -160,15 +161,15 @@ fn fields_of_the_wrong_kind() {
         ),
         (
             json!({"prompt": "x", "completion": "b"}),
-            "x.jsonl:2: holds prompts and completions, and",
+            "x.jsonl:2: holds prompts and completions, but",
         ),
         (
             json!({"chosen": "a", "rejected": "b"}),
-            "holds preferences whose prompt is what they share",
+            "holds preferences with a prompt in both dialogues",
         ),
         (
             json!({"prompt": "x", "chosen": [1, 2], "rejected": "b"}),
-            "message 1 of `chosen` is no object",
+            "message 1 of `chosen` is not an object",
         ),
         (
             json!({"prompt": "x", "chosen": [{"role": 1, "content": "a"}], "rejected": "b"}),
@@ -187,21 +188,23 @@ fn fields_of_the_wrong_kind() {
             "field `margin` must be a number from 0, not -1",
         ),
     ] {
-        let error = says("x.jsonl", lines(&[pair(0), row]), Wanted::Pairs);
+        let error = read_error("x.jsonl", lines(&[pair(0), row]), ItemKind::Pairs);
         assert!(
             error.contains("x.jsonl:2: ") && error.contains(expected),
-            "{error}\nshould say: {expected}"
+            "{error}\nexpected: {expected}"
         );
     }
 }
 
-/// A bad row is left out only where the user said so, and then it is counted.
+/// A bad row is skipped only if the settings say so, and then it is counted.
 #[test]
-fn a_column_missing_in_row_90000() {
+fn a_missing_field_in_row_90000_is_found() {
     let mut rows: Vec<Value> = (0..100_000).map(pair).collect();
     rows[89_999] = json!({"prompt": "q", "chosen": "a"});
     let (_folder, path) = file("x.jsonl", lines(&rows));
-    let error = read(&path, plain(), Wanted::Pairs).unwrap_err().to_string();
+    let error = read(&path, plain(), ItemKind::Pairs)
+        .unwrap_err()
+        .to_string();
     assert!(
         error.contains("x.jsonl:90000: no field `rejected`"),
         "{error}"
@@ -210,7 +213,7 @@ fn a_column_missing_in_row_90000() {
         on_bad_row: OnBadRow::Skip,
         ..plain()
     };
-    let notes = read(&path, skip, Wanted::Pairs).unwrap();
+    let notes = read(&path, skip, ItemKind::Pairs).unwrap();
     assert_eq!(notes.skipped_rows, 1);
     let sentence = notes.sentences().remove(0);
     assert!(
@@ -220,7 +223,7 @@ fn a_column_missing_in_row_90000() {
 }
 
 #[test]
-fn one_line_of_50_megabytes() {
+fn a_line_of_50_megabytes_is_an_error() {
     let long = json!({"prompt": "x".repeat(50 << 20), "chosen": "a", "rejected": "b"});
     let content = lines(&[pair(0), long, pair(2)]);
     for (name, content) in [
@@ -231,7 +234,9 @@ fn one_line_of_50_megabytes() {
         ),
     ] {
         let (_folder, path) = file(name, content);
-        let error = read(&path, plain(), Wanted::Pairs).unwrap_err().to_string();
+        let error = read(&path, plain(), ItemKind::Pairs)
+            .unwrap_err()
+            .to_string();
         assert!(
             error.contains(&format!("{name}:2: a row of 524288")) && error.contains("16 MiB"),
             "{error}"
@@ -240,18 +245,18 @@ fn one_line_of_50_megabytes() {
             on_bad_row: OnBadRow::Skip,
             ..plain()
         };
-        assert_eq!(read(&path, skip, Wanted::Pairs).unwrap().skipped_rows, 1);
+        assert_eq!(read(&path, skip, ItemKind::Pairs).unwrap().skipped_rows, 1);
     }
 }
 
 #[test]
-fn templates_that_raise_or_never_end() {
+fn templates_that_raise_or_never_end_are_errors() {
     let rows = [json!({"prompt": [{"role": "user", "content": "x"}]})];
     let (_folder, path) = file("x.jsonl", lines(&rows));
     let say = |source: &str| {
         let chat = Chat::Template(Arc::new(template(source).unwrap().unwrap()));
         let settings = Settings { chat, ..plain() };
-        read(&path, settings, Wanted::Prompts)
+        read(&path, settings, ItemKind::Prompts)
             .unwrap_err()
             .to_string()
     };

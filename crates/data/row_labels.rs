@@ -1,50 +1,51 @@
-//! What rows say of their answers, and what those who use a row need of it.
+//! Reads the labels of rows, and checks the fields that a reward requires.
 
-use crate::shapes::Written;
-use crate::wanted::Item;
+use crate::item::Item;
+use crate::shapes::ParsedRow;
 use crate::{Error, Fields, Labels, Notes, Result, Row};
 use serde_json::{Map, Value};
 use std::fmt::Debug;
 
-/// The field of a pair's prompt that holds the probability that its first response is the better one,
-/// where that is not 1, whatever the column is called.
+/// The field of a pair's prompt with the probability that its first response is the better one, if
+/// that is not 1. The name does not depend on the column's.
 const LABEL: &str = "label";
 
-/// Fields of a pair's prompt that are numbers, or texts of numbers in a table.
+/// Numeric fields of a pair's prompt, which are strings in a table.
 const NUMBERS: [&str; 2] = ["margin", "weight"];
 
-/// Something that a row must have for somebody who uses it, such as a reward that compares with it.
-pub trait Need: Debug + Send + Sync {
-    /// Whether a row has it.
+/// A requirement on each row, such as a field that the reward reads.
+pub trait RowRequirement: Debug + Send + Sync {
+    /// Checks a row.
     ///
     /// # Errors
-    /// If not: what is missing and who needs it. The row's place is added to it.
+    /// If the row does not meet it: what is missing and what requires it. The caller adds the row's
+    /// place.
     fn check(&self, fields: &Map<String, Value>) -> std::result::Result<(), String>;
 
-    /// The field that it is about.
+    /// The field that it concerns.
     fn field(&self) -> &str;
 }
 
-/// How the opinions of rows are read.
-pub(crate) struct Judged<'a> {
+/// Reads the labels of rows.
+pub(crate) struct LabelReader<'a> {
     pub(crate) labels: &'a Labels,
     pub(crate) fields: &'a Fields,
 }
 
-/// What a row says of its pairs.
-pub(crate) struct Judgement {
+/// The label of a pair.
+pub(crate) struct PairLabel {
     /// The probability that the first response is better.
     first: f64,
-    /// Its other numbers.
+    /// Margin and weight.
     numbers: Vec<(&'static str, Option<f64>)>,
 }
 
-impl Judged<'_> {
-    /// Whether the completion of a row was liked; none where its label says neither.
-    pub(crate) fn liked(&self, row: &Row) -> Result<Option<bool>> {
+impl LabelReader<'_> {
+    /// Whether the completion of a row is desirable; none for a label that is a tie.
+    pub(crate) fn read_desirable(&self, row: &Row) -> Result<Option<bool>> {
         let name = &self.fields.label;
         let labels = Labels {
-            doubt: crate::Doubt::Refused,
+            soft: crate::SoftLabels::Refused,
             ..self.labels.clone()
         };
         match labels.probability(row, name)? {
@@ -55,38 +56,38 @@ impl Judged<'_> {
         }
     }
 
-    /// What a row says of its pair, or of the pairs that its scores make; none where it says of neither
-    /// answer that it is better and has to. Counts the rows that have a label, and those that have none.
-    pub(crate) fn of_pair(
+    /// The label of a row's pair, or of the pairs made from its scores; none for a tie where ties
+    /// are refused. Counts the rows with and without a label.
+    pub(crate) fn read_pair(
         &self,
         row: &Row,
-        written: &Written,
+        parsed: &ParsedRow,
         notes: &mut Notes,
-    ) -> Result<Option<Judgement>> {
+    ) -> Result<Option<PairLabel>> {
         let name = &self.fields.label;
-        let scored = !written.scores.is_empty();
+        let scored = !parsed.scores.is_empty();
         let first = self.labels.probability(row, name)?;
         if first.is_some() && scored {
             let scores = &self.fields.scores;
             return Err(row.error(format!(
-                "has `{scores}` and a label, `{name}`: one of the two must say which response is better; \
-                 take the label out, or set data.fields.label = \"\""
+                "has `{scores}` and a label, `{name}`: only one of the two may say which response \
+                 is better. Remove the label, or set data.fields.label = \"\""
             )));
         }
         match first {
             Some(_) => notes.labelled += 1,
             None if scored => {}
-            None if self.labels.must_be_there() && !name.is_empty() => {
+            None if self.labels.is_required() && !name.is_empty() => {
                 return Err(self.unlabelled(row));
             }
             None => notes.unlabelled += 1,
         }
         let first = first.unwrap_or(1.0);
-        if first == 0.5 && self.labels.doubt == crate::Doubt::Refused {
-            notes.undecided += 1;
+        if first == 0.5 && self.labels.soft == crate::SoftLabels::Refused {
+            notes.neutral_labels += 1;
             return Ok(None);
         }
-        notes.level_labels += usize::from(first == 0.5);
+        notes.tied_labels += usize::from(first == 0.5);
         let mut numbers = Vec::new();
         for name in NUMBERS.into_iter().filter(|name| row.get(name).is_some()) {
             numbers.push((name, row.number(name, "a number")?));
@@ -94,12 +95,12 @@ impl Judged<'_> {
         if let Some((_, Some(weight))) = numbers.iter().find(|(name, _)| *name == "weight")
             && *weight <= 0.0
         {
-            return Err(row.wrong("weight", "a positive number", &row.fields["weight"]));
+            return Err(row.wrong_type("weight", "a positive number", &row.fields["weight"]));
         }
-        Ok(Some(Judgement { first, numbers }))
+        Ok(Some(PairLabel { first, numbers }))
     }
 
-    /// That nothing says which answer of a pair is better, where the settings say what would.
+    /// The error of a pair without a label where the settings require one.
     fn unlabelled(&self, row: &Row) -> Error {
         let name = &self.fields.label;
         let what = match row.fields.get(name) {
@@ -108,16 +109,16 @@ impl Judged<'_> {
             Some(_) => format!("field `{name}` is empty"),
         };
         row.error(format!(
-            "{what}, which says what answer is better ({}): give the row a label, or leave it out \
-             (data.on_bad_row = \"skip\"); data.fields.label = \"\" takes the chosen answer of every row as \
-             the better one",
+            "{what}, which says which answer is better ({}): give the row a label, or skip it \
+             (data.on_bad_row = \"skip\"); data.fields.label = \"\" takes the chosen answer of \
+             every row as the better one",
             self.labels.setting()
         ))
     }
 }
 
-impl Judgement {
-    /// Makes the better response of an item the first, and writes down how sure that is.
+impl PairLabel {
+    /// Puts the better response of an item first, and stores the label's probability.
     pub(crate) fn apply(&self, item: &mut Item) {
         let mut first = self.first;
         if first < 0.5 {

@@ -1,9 +1,9 @@
-//! What a row may be, and what is said of one that is not.
+//! The shapes of rows, and the errors of rows that have none.
 
 use super::*;
 
 #[test]
-fn labels_are_true_or_false() {
+fn unpaired_labels_are_true_or_false() {
     let row = |label| format!("{{\"prompt_ids\": [1], \"completion_ids\": [2], {label}}}\n");
     let content = row("\"label\": true") + &row("\"label\": 0") + &row("\"label\": \"True\"");
     let (read, _) = with(&content, BOTH, 9, |reader, rows| reader.unpaired(rows));
@@ -41,7 +41,7 @@ fn errors_name_the_field() {
         ),
         (
             r#"{"prompt_ids": [10]}"#,
-            "token 10 in `prompt_ids` is not in the vocabulary: ids end at 9",
+            "token 10 in `prompt_ids` is not in the vocabulary: the largest id is 9",
         ),
     ] {
         let (error, _) = with(content, NONE, 9, |reader, rows| reader.prompts(rows));
@@ -51,7 +51,7 @@ fn errors_name_the_field() {
 }
 
 #[test]
-fn a_pair_may_imply_its_prompt() {
+fn the_prompt_of_a_pair_may_be_its_common_prefix() {
     let dialogue =
         |answer: &str| format!("\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:{answer}");
     let content = [json!({"chosen": dialogue(" yes"), "rejected": dialogue("")})];
@@ -77,7 +77,7 @@ fn a_pair_may_imply_its_prompt() {
     let (pairs, _) = read(settings.clone(), &apart, |reader, rows| reader.pairs(rows));
     let error = pairs.unwrap_err().to_string();
     assert!(
-        error.contains("x.jsonl:1: chosen and rejected share no prompt"),
+        error.contains("x.jsonl:1: chosen and rejected do not share a prompt"),
         "{error}"
     );
     let none = [json!({"chosen": "x", "rejected": "y"})];
@@ -90,7 +90,7 @@ fn a_pair_may_imply_its_prompt() {
 }
 
 #[test]
-fn scores_make_pairs() {
+fn scored_responses_give_pairs() {
     let rows = [
         json!({"prompt": "q", "responses": ["a", "b", "c"], "scores": [1, 3, 2.5]}),
         json!({"prompt": "q", "responses": ["a", "b"], "scores": [1, 1]}),
@@ -105,7 +105,7 @@ fn scores_make_pairs() {
         let (pairs, notes) = read(settings, &rows, |reader, rows| reader.pairs(rows));
         let texts = texts(pairs.unwrap().sequences());
         let answers: String = texts.into_iter().map(|(_, answer)| answer).collect();
-        (answers, notes.level_scores)
+        (answers, notes.tied_scores)
     };
     assert_eq!(pairs(PairsOf::BestWorst, 0.0), ("ba".into(), 1));
     assert_eq!(pairs(PairsOf::All, 0.0), ("babcca".into(), 1));
@@ -119,15 +119,15 @@ fn scores_make_pairs() {
     );
 }
 
-/// Whatever a label is called and however it is written, the better answer comes first, and a doubt is
-/// the field `label` of the prompt.
+/// For every label format the better answer comes first, and a probability below 1 is stored in the
+/// field `label` of the prompt.
 #[test]
-fn labels_of_pairs_put_the_better_answer_first() {
+fn labels_put_the_better_answer_first() {
     let row = |label: Value| json!({"prompt": "q", "chosen": "a", "rejected": "b", "which": label});
     let content = [row(json!(1)), row(json!("2")), row(json!([2, 2, 1, 2]))];
     let mut base = settings(characters(), Some(1), None);
     base.fields.label = "which".into();
-    base.labels.values = LabelValues::Named(LabelName::OneTwo);
+    base.labels.values = LabelFormat::Standard(StandardLabels::OneTwo);
     let (pairs, _) = read(base.clone(), &content, |reader, rows| reader.pairs(rows));
     let pairs = pairs.unwrap();
     let answers: String = texts(pairs.sequences())
@@ -146,7 +146,7 @@ fn labels_of_pairs_put_the_better_answer_first() {
         })
         .collect();
     assert_eq!(labels, [None, None, Some(json!(0.75))]);
-    // Without a label nobody knows which is better.
+    // Without a label it is unknown which answer is better.
     let content = [row(json!(1)), row(json!(null))];
     let (error, _) = read(base.clone(), &content, |reader, rows| reader.pairs(rows));
     let error = error.unwrap_err().to_string();
@@ -154,14 +154,14 @@ fn labels_of_pairs_put_the_better_answer_first() {
         error.contains("x.jsonl:2: field `which` is null"),
         "{error}"
     );
-    // Those who take yes or no alone leave out what is neither.
-    base.labels.doubt = Doubt::Refused;
+    // Objectives that take only yes or no leave out ties.
+    base.labels.soft = SoftLabels::Refused;
     let (pairs, notes) = read(
         base.clone(),
         &[row(json!([1, 2])), row(json!(1))],
         |reader, rows| reader.pairs(rows),
     );
-    assert_eq!((pairs.unwrap().len(), notes.undecided), (1, 1));
+    assert_eq!((pairs.unwrap().len(), notes.neutral_labels), (1, 1));
     let both = [json!({"prompt": "q", "responses": ["a", "b"], "scores": [1, 2], "which": 1})];
     let (error, _) = read(base, &both, |reader, rows| reader.pairs(rows));
     let error = error.unwrap_err().to_string();
@@ -171,9 +171,9 @@ fn labels_of_pairs_put_the_better_answer_first() {
     );
 }
 
-/// A table has nothing but texts.
+/// All values of a table are strings.
 #[test]
-fn numbers_of_pairs_may_be_texts() {
+fn margin_and_weight_may_be_strings() {
     let row = |key: &str, value: Value| {
         let mut row = json!({"prompt": "q", "chosen": "a", "rejected": "b"});
         row[key] = value;
@@ -213,12 +213,12 @@ fn numbers_of_pairs_may_be_texts() {
     }
 }
 
-/// What somebody who uses a row needs of it is checked as its shape is.
+/// Requirements on a row are checked like its shape.
 #[test]
-fn rows_without_what_is_needed_are_bad_rows() {
+fn rows_that_do_not_meet_a_requirement_are_bad_rows() {
     #[derive(Debug)]
     struct Topic;
-    impl Need for Topic {
+    impl RowRequirement for Topic {
         fn check(
             &self,
             fields: &serde_json::Map<String, Value>,
@@ -235,7 +235,7 @@ fn rows_without_what_is_needed_are_bad_rows() {
     }
     let content = [json!({"prompt": "a", "topic": 1}), json!({"prompt": "b"})];
     let mut base = settings(characters(), Some(1), None);
-    base.needs = vec![std::sync::Arc::new(Topic)];
+    base.requirements = vec![std::sync::Arc::new(Topic)];
     let (error, _) = read(base.clone(), &content, |reader, rows| reader.prompts(rows));
     assert!(
         error

@@ -1,10 +1,10 @@
-//! Texts to tokens: ends, cuts, special tokens, boundaries.
+//! Tokenization: EOS, truncation, special tokens, boundaries.
 
 use super::*;
 use rlhf_objective::Finish;
 
 #[test]
-fn prompts_keep_their_fields_and_their_end() {
+fn prompts_keep_their_fields_and_their_last_tokens() {
     let content = "{\"prompt_ids\": [1, 2, 3, 4], \"answer\": 5}\n{\"prompt_ids\": []}\n";
     let (prompts, notes) = with(content, BOTH, 3, |reader, rows| reader.prompts(rows));
     let prompts = prompts.unwrap();
@@ -17,14 +17,16 @@ fn prompts_keep_their_fields_and_their_end() {
     let (error, _) = with(content, NONE, 9, |reader, rows| reader.prompts(rows));
     let error = error.unwrap_err().to_string();
     assert!(
-        error
-            .ends_with(":2: the prompt is empty and the checkpoint has no bos token to start with"),
+        error.ends_with(
+            ":2: the prompt is empty and the checkpoint has no BOS token to put in its \
+                        place"
+        ),
         "{error}"
     );
 }
 
 #[test]
-fn pairs_share_their_prompt_and_end_once() {
+fn pairs_share_their_prompt_and_end_with_one_eos() {
     let content = "{\"prompt_ids\": [1], \"chosen_ids\": [2, 9, 9], \"rejected_ids\": []}\n\
          {\"prompt_ids\": [1], \"chosen_ids\": [2], \"rejected_ids\": [2, 9]}\n\
          {\"prompt_ids\": [1, 2, 3], \"chosen_ids\": [4, 5, 6, 7], \"rejected_ids\": [5]}\n";
@@ -47,7 +49,7 @@ fn pairs_share_their_prompt_and_end_once() {
 
 /// Every token of a document is predicted exactly once.
 #[test]
-fn documents_are_cut_into_pieces() {
+fn documents_are_split_into_chunks() {
     let content = "{\"text_ids\": [1, 2, 3, 4, 5]}\n{\"text_ids\": [7, 6]}\n";
     for (special, expected) in [
         (
@@ -68,7 +70,7 @@ fn documents_are_cut_into_pieces() {
     }
 }
 
-/// The tokenizer's own BOS comes once, whoever writes it.
+/// There is only one BOS, whether the tokenizer or the text writes it.
 #[test]
 fn special_tokens_are_never_doubled() {
     let settings = settings(characters(), Some(1), Some(0));
@@ -87,9 +89,9 @@ fn special_tokens_are_never_doubled() {
     }
 }
 
-/// Numbers in the place of text are never joined.
+/// Token ids written as text are never concatenated.
 #[test]
-fn ids_written_as_text_stay_apart() {
+fn ids_written_as_text_are_not_concatenated() {
     let content = "{\"prompt\": \"1 2\", \"completion\": \"3 4\"}\n";
     let (read, notes) = with(content, BOTH, 9, |reader, rows| reader.completions(rows));
     let read = read.unwrap();
@@ -101,9 +103,9 @@ fn ids_written_as_text_stay_apart() {
     assert_eq!(notes, Notes::default());
 }
 
-/// Prompt and completion are tokenized apart; where that makes a difference it is counted.
+/// Prompt and completion are tokenized separately; differences are counted.
 #[test]
-fn boundaries_are_those_of_sampling() {
+fn boundary_mismatches_are_counted() {
     let settings = settings(characters(), Some(1), Some(0));
     let rows = [
         json!({"prompt": "xa", "completion": "bc"}),
@@ -122,9 +124,9 @@ fn boundaries_are_those_of_sampling() {
     assert!(place.ends_with("x.jsonl:1"), "{place}");
 }
 
-/// A tokenizer of words reads the same with a blank between prompt and completion: nothing to say.
+/// A word tokenizer gives the same tokens with a space between prompt and completion.
 #[test]
-fn words_have_a_blank_between_them() {
+fn word_tokenizers_have_no_boundary_mismatch() {
     let tokenizer = json!({"version": "1.0", "added_tokens": [], "normalizer": null,
         "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": null, "decoder": null,
         "model": {"type": "WordLevel", "unk_token": "a", "vocab": {"a": 0, "b": 1, "c": 2}}});
@@ -138,17 +140,18 @@ fn words_have_a_blank_between_them() {
     assert_eq!(notes.boundary_mismatches, 0);
 }
 
-/// A completion is over at the first of several ends; ids are left alone where that is asked for.
+/// A completion ends at the first of several EOS tokens; ids are left unchanged if the settings say
+/// so.
 #[test]
-fn each_end_is_an_end() {
+fn each_eos_token_ends_a_completion() {
     let given = [vec![2], vec![2, 8], vec![2, 9, 8]];
     let rows = given
         .clone()
         .map(|ids| json!({"prompt_ids": [1], "completion_ids": ids}));
     for (append, expected) in [
-        (Append::All, [vec![2, 9], vec![2, 8], vec![2, 9]]),
-        (Append::Text, given.clone()),
-        (Append::Nothing, given),
+        (AppendEos::Always, [vec![2, 9], vec![2, 8], vec![2, 9]]),
+        (AppendEos::ToText, given.clone()),
+        (AppendEos::Never, given),
     ] {
         let mut settings = settings(ids(), Some(9), None);
         settings.vocabulary.ends.push(8);
