@@ -107,7 +107,7 @@ pub fn prior(prior: &mut dyn Prior, s: &Sequences, measure: Measure) -> Result<(
         near(law, &alone, &numbers[log_probs.range(index)])?;
     }
     let mut shown = Shown::default();
-    let read = prior.log_probs_showing(s, &mut |rows, log_dist| shown.take(rows, &log_dist))?;
+    let read = prior.log_probs_with_rows(s, &mut |rows, log_dist| shown.take(rows, &log_dist))?;
     near(
         "log-probs are the same where rows are shown on the way",
         &read.to_vec()?,
@@ -326,7 +326,7 @@ mod tests {
             LogDist::of_log_probs(self.row.repeat(rows.len()), self.row.len())
         }
 
-        fn log_probs_showing(
+        fn log_probs_with_rows(
             &mut self,
             s: &Sequences,
             each: &mut RowCallback<'_>,

@@ -24,7 +24,7 @@ pub fn exact_kl(
     sequences: &Sequences,
 ) -> Result<AgainstPrior> {
     let mut kl = Vec::with_capacity(sequences.tokens());
-    let prior_log_probs = prior.log_probs_showing(sequences, &mut |rows, log_dist| {
+    let prior_log_probs = prior.log_probs_with_rows(sequences, &mut |rows, log_dist| {
         kl.extend(policy.log_dist(rows)?.kl(&log_dist)?);
         Ok(())
     })?;

@@ -70,7 +70,7 @@ pub use log_sigmoid::log_sigmoid;
 pub use logits_processor::MappedDecoder;
 pub use network::{Network, OutputGrads, OutputSpec, Outputs, Purpose, rows_at_once};
 pub use objective::{
-    KlPenalty, Objective, Prior, Reward, SeenBatch, finite_opinions, finite_scores,
+    KlPenalty, Objective, Prior, Reward, SeenBatch, finite_optional_scores, finite_scores,
 };
 pub use pairs::{Pairs, PairsWithPrior};
 pub use parameter_set::{ParameterInfo, ParameterSet};

@@ -28,7 +28,7 @@ pub trait Prior {
     ///
     /// # Errors
     /// As [`log_probs`](Self::log_probs) and [`log_dist`](Self::log_dist), or if `each` fails.
-    fn log_probs_showing(
+    fn log_probs_with_rows(
         &mut self,
         sequences: &Sequences,
         each: &mut RowCallback<'_>,
@@ -72,7 +72,7 @@ pub trait Reward {
     ///
     /// # Errors
     /// If the reward cannot be computed for one of them.
-    fn opinions(&mut self, sequences: &Sequences) -> Result<Vec<Option<f32>>> {
+    fn optional_scores(&mut self, sequences: &Sequences) -> Result<Vec<Option<f32>>> {
         let scores = self.score(sequences)?.to_vec()?;
         Ok(scores.into_iter().map(Some).collect())
     }
@@ -91,8 +91,11 @@ pub trait Reward {
 ///
 /// # Errors
 /// If the reward fails or yields anything else.
-pub fn finite_opinions(reward: &mut dyn Reward, sequences: &Sequences) -> Result<Vec<Option<f32>>> {
-    let scores = reward.opinions(sequences)?;
+pub fn finite_optional_scores(
+    reward: &mut dyn Reward,
+    sequences: &Sequences,
+) -> Result<Vec<Option<f32>>> {
+    let scores = reward.optional_scores(sequences)?;
     let expected = sequences.len();
     if scores.len() != expected {
         return Err(Error::Size {
@@ -120,7 +123,7 @@ pub fn finite_opinions(reward: &mut dyn Reward, sequences: &Sequences) -> Result
 /// # Errors
 /// If the reward fails, yields anything else, or has no opinion of a response.
 pub fn finite_scores(reward: &mut dyn Reward, sequences: &Sequences) -> Result<PerSeq> {
-    let opinions = finite_opinions(reward, sequences)?;
+    let opinions = finite_optional_scores(reward, sequences)?;
     let said = opinions.into_iter().enumerate();
     let scores = said.map(|(index, score)| {
         score.ok_or_else(|| {

@@ -69,7 +69,7 @@ impl Prior for Frozen {
         self.network.log_dist(rows)
     }
 
-    fn log_probs_showing(
+    fn log_probs_with_rows(
         &mut self,
         sequences: &Sequences,
         each: &mut RowCallback<'_>,

@@ -126,7 +126,7 @@ impl Mixture {
 
 impl Prior for Mixture {
     fn log_probs(&mut self, sequences: &Sequences) -> Result<PerToken> {
-        self.log_probs_showing(sequences, &mut |_, _| Ok(()))
+        self.log_probs_with_rows(sequences, &mut |_, _| Ok(()))
     }
 
     fn log_dist(&mut self, sequences: &Sequences, rows: Range<usize>) -> Result<LogDist<'_>> {
@@ -134,7 +134,7 @@ impl Prior for Mixture {
         LogDist::of_log_probs(rows, vocab)
     }
 
-    fn log_probs_showing(
+    fn log_probs_with_rows(
         &mut self,
         sequences: &Sequences,
         each: &mut RowCallback<'_>,

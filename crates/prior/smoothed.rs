@@ -95,7 +95,7 @@ impl Prior for Smoothed {
         LogDist::of_log_probs(flat, vocab)
     }
 
-    fn log_probs_showing(
+    fn log_probs_with_rows(
         &mut self,
         sequences: &Sequences,
         each: &mut RowCallback<'_>,
@@ -103,7 +103,7 @@ impl Prior for Smoothed {
         let (smooth, vocab) = (self.smooth(), self.vocab);
         let log_probs = self
             .prior
-            .log_probs_showing(sequences, &mut |rows, log_dist| {
+            .log_probs_with_rows(sequences, &mut |rows, log_dist| {
                 fits(vocab, log_dist.vocab())?;
                 let mut flat = log_dist.to_vec();
                 smooth.all(&mut flat);
@@ -185,7 +185,7 @@ mod tests {
         let mut wrong = Smoothed::new(forbids(), 1, 1e-3).unwrap();
         let s = sequences();
         assert!(wrong.log_dist(&s, 0..1).is_err());
-        assert!(wrong.log_probs_showing(&s, &mut |_, _| Ok(())).is_err());
+        assert!(wrong.log_probs_with_rows(&s, &mut |_, _| Ok(())).is_err());
         assert!(wrong.decoder().is_err());
     }
 
