@@ -107,7 +107,8 @@ pub fn online<M: Method>(
         let (episodes, tokens) = (rollouts.sequences.len(), rollouts.sequences.tokens());
         let judged = judged(rollouts, &opinions, method.least_responses())?;
         metrics.extend(uncompared(&opinions, judged.as_ref()));
-        let scored = judged.map(|(rollouts, scores)| objective.rewards_of(rollouts, scores));
+        let scored =
+            judged.map(|(rollouts, scores)| objective.rewards_from_scores(rollouts, scores));
         clock.lap("seconds/score");
 
         let rng = Rng::new(sampling.seed, Stream::Minibatch, step as u64, 0);
