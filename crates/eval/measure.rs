@@ -2,7 +2,9 @@
 
 use crate::{Bootstrap, Distinct, Draws, intervals};
 use rlhf_journal::{Estimate, FrontierPoint, Intervals, Point};
-use rlhf_objective::{Error, Network, Prior, Prompt, Result, Reward, Sequences, finite_opinions};
+use rlhf_objective::{
+    Error, Network, Prior, Prompt, Result, Reward, Sequences, finite_optional_scores,
+};
 use rlhf_policy::{Sampled, Sampling, sample, score};
 use std::sync::Arc;
 
@@ -116,7 +118,7 @@ fn draw(decoder: &mut dyn rlhf_objective::Decoder, trial: &Trial<'_>) -> Result<
 
 /// The score of each response that the reward has an opinion of.
 fn scores(reward: &mut dyn Reward, sequences: &Sequences) -> Result<Vec<Option<f64>>> {
-    let scores = finite_opinions(reward, sequences)?;
+    let scores = finite_optional_scores(reward, sequences)?;
     if scores.iter().all(Option::is_none) {
         return Err(Error::Empty(format!(
             "the reward has no opinion of any of {} responses: there is nothing to measure",
