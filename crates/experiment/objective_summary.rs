@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(target("dpo", fixed), "π*(y|x) ∝ reference(y|x)·exp(r/0.05)");
         assert_eq!(
             target("sft", fixed),
-            "sft: maximum likelihood of the demonstrations"
+            "sft: maximize the likelihood of the demonstrations"
         );
         assert!(target("ppo-kl", BetaSetting::Fixed(0.0)).contains("greatest reward"));
         let adaptive = BetaSetting::Adaptive(AdaptiveBeta {

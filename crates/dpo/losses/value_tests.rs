@@ -1,4 +1,4 @@
-//! Every loss at one point: golden numbers.
+//! Every loss and its gradient at one point, against values of `scripts/constants/preferences.py`.
 
 use super::*;
 use rlhf_tensor::{Device, Var};
@@ -15,50 +15,50 @@ pub(super) const ORPO: Preference = Preference::Orpo { weight: 0.1 };
 pub(super) const ALPHA: Divergence = Divergence::Alpha { alpha: 0.5 };
 pub(super) const REVERSE: Divergence = Divergence::ReverseKl;
 
-/// One pair: the log-ratios of both answers, and their log-probs and lengths where a loss reads them.
+/// One pair: the log-ratios of the chosen and the rejected response, their log-probs and lengths.
 #[derive(Clone, Copy)]
 pub(super) struct Pair {
     beta: f64,
     pub(super) ratios: [f64; 2],
     pub(super) log_probs: [f64; 2],
-    tokens: [f64; 2],
+    lengths: [f64; 2],
 }
 
 impl Pair {
-    pub(super) fn of(beta: f64, better: f64, worse: f64) -> Self {
+    pub(super) fn of(beta: f64, chosen: f64, rejected: f64) -> Self {
         Self {
             beta,
-            ratios: [better, worse],
+            ratios: [chosen, rejected],
             log_probs: [-6.0, -10.0],
-            tokens: [4.0, 5.0],
+            lengths: [4.0, 5.0],
         }
     }
 }
 
-/// The loss and its derivatives with respect to what moves, in f64: the log-ratios, or for losses
-/// without a prior the log-probs.
+/// The loss and its derivatives with respect to the log-ratios of the chosen and the rejected
+/// response, in f64; the log-probs change with the log-ratios.
 pub(super) fn at(preference: Preference, divergence: Divergence, pair: Pair) -> (f64, f64, f64) {
     let tensor = |x: f64| Tensor::new(&[x], &Device::Cpu).unwrap();
-    let moves = [0, 1].map(|side| Var::new(&[pair.ratios[side]], &Device::Cpu).unwrap());
-    let answers = [0, 1].map(|side| {
-        let log_probs = (&moves[side].zeros_like().unwrap() + pair.log_probs[side]).unwrap();
-        // A log-ratio moves as the log-prob does.
-        let log_probs = (log_probs + moves[side].as_tensor()).unwrap();
+    let log_ratios = [0, 1].map(|side| Var::new(&[pair.ratios[side]], &Device::Cpu).unwrap());
+    let sides = [0, 1].map(|side| {
+        let log_probs = (&log_ratios[side].zeros_like().unwrap() + pair.log_probs[side]).unwrap();
+        // The derivative of the log-prob with respect to the log-ratio is 1.
+        let log_probs = (log_probs + log_ratios[side].as_tensor()).unwrap();
         let log_probs = (log_probs - pair.ratios[side]).unwrap();
         let zero = tensor(0.0);
-        Answers {
-            implicit: divergence.implicit(&moves[side], &zero, pair.beta).unwrap(),
+        PairSide {
+            implicit_rewards: divergence
+                .implicit_rewards(&log_ratios[side], &zero, pair.beta)
+                .unwrap(),
             log_probs,
-            tokens: tensor(pair.tokens[side]),
+            lengths: tensor(pair.lengths[side]),
         }
     });
-    let loss = preference
-        .losses(pair.beta, &answers[0], &answers[1])
-        .unwrap();
+    let loss = preference.losses(pair.beta, &sides[0], &sides[1]).unwrap();
     let gradients = loss.backward().unwrap();
     let number = |t: &Tensor| t.to_vec1::<f64>().unwrap()[0];
     let slope = |v: &Var| gradients.get(v).map_or(0.0, number);
-    (number(&loss), slope(&moves[0]), slope(&moves[1]))
+    (number(&loss), slope(&log_ratios[0]), slope(&log_ratios[1]))
 }
 
 #[track_caller]
@@ -69,12 +69,12 @@ pub(super) fn close(found: f64, exact: f64, what: &str) {
     );
 }
 
-/// Values and slopes at β = 0.1, log-ratios 2 and −1, ε = 0.1: golden numbers.
+/// At β = 0.1, log-ratios 2 and −1, ε = 0.1.
 #[test]
-fn values_and_slopes_at_one_point() {
+fn losses_and_gradients_match_reference_values() {
     use Divergence::{ForwardKl, JensenShannon};
     let exo = Preference::Exo { label_smoothing: E };
-    for (name, preference, divergence, value, better, worse) in [
+    for (name, preference, divergence, value, chosen, rejected) in [
         (
             "sigmoid",
             DPO,
@@ -170,14 +170,14 @@ fn values_and_slopes_at_one_point() {
     ] {
         let (loss, c, r) = at(preference, divergence, Pair::of(0.1, 2.0, -1.0));
         close(loss, value, name);
-        close(c, better, name);
-        close(r, worse, name);
+        close(c, chosen, name);
+        close(r, rejected, name);
     }
 }
 
-/// Log-probs −6 and −10 of 4 and 5 tokens.
+/// Log-probs −6 and −10, lengths 4 and 5.
 #[test]
-fn losses_of_lengths_at_one_point() {
+fn length_normalized_losses_match_reference_values() {
     let pair = Pair::of(2.0, -6.0, -10.0);
     let (loss, c, r) = at(SIMPO, REVERSE, pair);
     close(loss, 2f64.ln(), "simpo");
@@ -186,8 +186,12 @@ fn losses_of_lengths_at_one_point() {
     let (loss, ..) = at(ORPO, REVERSE, pair);
     close(loss, 1.543_498_88, "orpo");
     let odds = Preference::Orpo { weight: 1.0 };
-    close(at(odds, REVERSE, pair).0 - 1.5, 0.434_988_81, "orpo's odds");
-    // IPO a token: (2/4 + 1/5 − 5)².
+    close(
+        at(odds, REVERSE, pair).0 - 1.5,
+        0.434_988_81,
+        "orpo's odds ratio",
+    );
+    // IPO per token: (2/4 + 1/5 − 5)².
     let (loss, c, _) = at(Preference::IpoNormalized, REVERSE, Pair::of(0.1, 2.0, -1.0));
     close(loss, 4.3 * 4.3, "ipo-normalized");
     close(c, -2.0 * 4.3 / 4.0, "ipo-normalized");
@@ -195,7 +199,7 @@ fn losses_of_lengths_at_one_point() {
 
 /// KTO at β = 0.1, z₀ = 0.3 log-ratios.
 #[test]
-fn utility_of_a_liked_and_a_disliked_answer() {
+fn kto_utility_matches_reference_values() {
     for (ratio, sign, value, slope) in [
         (2.0, 1.0, 0.457_602_06, -0.024_820_24),
         (-1.0, -1.0, 0.467_545_69, 0.024_894_67),

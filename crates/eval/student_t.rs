@@ -1,6 +1,6 @@
-//! Student's distribution.
+//! Quantiles of Student's t-distribution.
 
-/// Its 0.975 quantile with 1 to 10 degrees of freedom.
+/// The 0.975 quantiles for 1 to 10 degrees of freedom.
 const TABLE: [f64; 10] = [
     12.706_204_74,
     4.302_652_73,
@@ -14,15 +14,15 @@ const TABLE: [f64; 10] = [
     2.228_138_85,
 ];
 
-/// The 0.975 quantile of Student's t with so many degrees of freedom, to five digits: tables, and beyond
-/// them the expansion around the normal one (Abramowitz & Stegun 1964, 26.7.5).
+/// The 0.975 quantile of Student's t with `degrees` degrees of freedom, to five digits: from the table
+/// up to 10, then by the expansion around the normal quantile (Abramowitz & Stegun 1964, 26.7.5).
 ///
 /// # Panics
-/// With none.
-pub(crate) fn student(degrees: usize) -> f64 {
-    assert!(degrees > 0, "degrees of freedom");
-    if let Some(known) = TABLE.get(degrees - 1) {
-        return *known;
+/// If `degrees` is 0.
+pub(crate) fn student_t_975(degrees: usize) -> f64 {
+    assert!(degrees > 0, "degrees of freedom must be at least 1");
+    if let Some(quantile) = TABLE.get(degrees - 1) {
+        return *quantile;
     }
     let (z, n) = (1.959_963_984_540_054_f64, degrees as f64);
     let power = |exponent: i32| z.powi(exponent);
@@ -39,9 +39,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_quantiles() {
-        // As in any table of the distribution.
-        for (degrees, known) in [
+    fn quantiles_match_published_tables() {
+        for (degrees, quantile) in [
             (1, 12.7062),
             (5, 2.5706),
             (11, 2.2010),
@@ -49,7 +48,10 @@ mod tests {
             (60, 2.0003),
             (1000, 1.9623),
         ] {
-            assert!((student(degrees) - known).abs() < 1e-4, "{degrees}");
+            assert!(
+                (student_t_975(degrees) - quantile).abs() < 1e-4,
+                "{degrees}"
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Against TRL's numbers.
+//! Advantages, losses and gradients against values computed with TRL (tests/golden/ppo.json).
 
-use crate::testing::made;
+use crate::testing::scored_rollouts;
 use crate::{Batch, Config, Ppo};
 use rlhf_objective::{Outputs, PerToken};
 use rlhf_train::Learner;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 
 #[derive(Deserialize)]
-struct Golden {
+struct ReferenceFile {
     lengths: Vec<usize>,
     cases: BTreeMap<String, Case>,
 }
@@ -29,10 +29,10 @@ struct Case {
 }
 
 #[track_caller]
-fn close(ours: impl IntoIterator<Item = f64>, golden: &[f64], what: &str) {
+fn close(ours: impl IntoIterator<Item = f64>, expected: &[f64], what: &str) {
     let ours: Vec<f64> = ours.into_iter().collect();
-    assert_eq!(ours.len(), golden.len());
-    for (ours, exact) in ours.iter().zip(golden) {
+    assert_eq!(ours.len(), expected.len());
+    for (ours, exact) in ours.iter().zip(expected) {
         let tolerance = 1e-4 * exact.abs() + 2e-7;
         assert!(
             (ours - exact).abs() <= tolerance,
@@ -41,31 +41,35 @@ fn close(ours: impl IntoIterator<Item = f64>, golden: &[f64], what: &str) {
     }
 }
 
-fn wide(numbers: Vec<f32>) -> impl Iterator<Item = f64> {
-    numbers.into_iter().map(f64::from)
+fn to_f64(values: Vec<f32>) -> impl Iterator<Item = f64> {
+    values.into_iter().map(f64::from)
 }
 
 #[test]
-fn advantages_losses_and_gradients_are_those_of_trl() {
+fn advantages_losses_and_gradients_match_trl() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/ppo.json");
     let text = std::fs::read_to_string(path).unwrap();
-    let golden: Golden = serde_json::from_str(&text).unwrap();
-    assert_eq!(golden.cases.len(), 3);
-    for (name, case) in golden.cases {
+    let file: ReferenceFile = serde_json::from_str(&text).unwrap();
+    assert_eq!(file.cases.len(), 3);
+    for (name, case) in file.cases {
         let ppo = Ppo::new(case.settings.clone()).unwrap();
-        let responses: Vec<_> = golden.lengths.iter().map(|&n| vec![1; n]).collect();
+        let responses: Vec<_> = file.lengths.iter().map(|&n| vec![1; n]).collect();
         let prior = case.old_log_probs.clone();
-        let numbers = [case.old_log_probs, prior, case.old_values];
-        let mut scored = made(&responses, vec![0.0; responses.len()], numbers, 0.0);
+        let per_token = [case.old_log_probs, prior, case.old_values];
+        let mut scored = scored_rollouts(&responses, vec![0.0; responses.len()], per_token, 0.0);
         let offsets = scored.rewards.offsets();
         scored.rewards = PerToken::from_vec(case.rewards, offsets).unwrap();
         let batch = Batch::new(scored, &case.settings).unwrap();
         close(
-            wide(batch.advantages.to_vec().unwrap()),
+            to_f64(batch.advantages.to_vec().unwrap()),
             &case.advantages,
             &name,
         );
-        close(wide(batch.returns.to_vec().unwrap()), &case.returns, &name);
+        close(
+            to_f64(batch.returns.to_vec().unwrap()),
+            &case.returns,
+            &name,
+        );
 
         let (log_probs, values) = (case.log_probs, Some(case.values));
         let outputs = Outputs::new(&batch.sequences, log_probs, None, values).unwrap();
@@ -74,12 +78,12 @@ fn advantages_losses_and_gradients_are_those_of_trl() {
         close([value], &[case.stats["loss"]], &name);
         let gradients = outputs.gradients(&loss.value).unwrap();
         close(
-            wide(gradients.log_probs.unwrap()),
+            to_f64(gradients.log_probs.unwrap()),
             &case.log_probs_gradient,
             &name,
         );
         close(
-            wide(gradients.values.unwrap()),
+            to_f64(gradients.values.unwrap()),
             &case.values_gradient,
             &name,
         );

@@ -1,4 +1,4 @@
-//! Against TRL's numbers.
+//! Losses, gradients and metrics against values computed with TRL (tests/golden).
 
 use crate::batch::tests::pairs;
 use crate::{Batch, Config, Dpo, Kto, KtoConfig, UnpairedPreferences};
@@ -13,30 +13,30 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 #[derive(Deserialize)]
-struct Golden<C> {
+struct ReferenceFile<C> {
     lengths: Vec<usize>,
     cases: BTreeMap<String, C>,
     #[serde(default)]
-    kto: BTreeMap<String, Opinion>,
+    kto: BTreeMap<String, KtoCase>,
 }
 
 #[derive(Deserialize)]
-struct Smoothed {
+struct SmoothedCase {
     label_smoothing: f64,
     stats: BTreeMap<String, f64>,
     #[serde(flatten)]
-    numbers: Numbers,
+    expected: Expected,
 }
 
 #[derive(Deserialize)]
-struct Named {
+struct LossCase {
     settings: Config,
     #[serde(flatten)]
-    numbers: Numbers,
+    expected: Expected,
 }
 
 #[derive(Deserialize)]
-struct Numbers {
+struct Expected {
     beta: f64,
     log_probs: Vec<f32>,
     prior_log_probs: Vec<f32>,
@@ -45,39 +45,39 @@ struct Numbers {
 }
 
 #[derive(Deserialize)]
-struct Opinion {
+struct KtoCase {
     weights: KtoConfig,
     liked: Vec<bool>,
     mismatched_log_probs: Vec<f32>,
     mismatched_prior_log_probs: Vec<f32>,
     kl: f64,
     #[serde(flatten)]
-    numbers: Numbers,
+    expected: Expected,
 }
 
-/// A network, or a prior, that answers numbers it was given: one a token, or one a response (its
-/// first token's, the others 0).
-struct Given(Vec<f32>);
+/// A network and a prior with fixed log-probs: one a token, or one a response (that of its first
+/// token; the others are 0).
+struct FixedLogProbs(Vec<f32>);
 
-impl Given {
-    fn answers(&self, sequences: &Sequences) -> Vec<f32> {
+impl FixedLogProbs {
+    fn log_probs_of(&self, sequences: &Sequences) -> Vec<f32> {
         if self.0.len() == sequences.tokens() {
             return self.0.clone();
         }
-        let mut numbers = vec![0.0; sequences.tokens()];
-        for (start, number) in sequences.offsets().iter().zip(&self.0) {
-            numbers[*start] = *number;
+        let mut log_probs = vec![0.0; sequences.tokens()];
+        for (start, log_prob) in sequences.offsets().iter().zip(&self.0) {
+            log_probs[*start] = *log_prob;
         }
-        numbers
+        log_probs
     }
 }
 
-impl Network for Given {
+impl Network for FixedLogProbs {
     fn vocab(&self) -> usize {
         unreachable!()
     }
     fn forward(&mut self, sequences: &Sequences, _: OutputSpec) -> Result<Outputs> {
-        Outputs::new(sequences, self.answers(sequences), None, None)
+        Outputs::new(sequences, self.log_probs_of(sequences), None, None)
     }
     fn log_dist(&mut self, _: Range<usize>) -> Result<LogDist<'_>> {
         unreachable!()
@@ -96,9 +96,9 @@ impl Network for Given {
     }
 }
 
-impl Prior for Given {
+impl Prior for FixedLogProbs {
     fn log_probs(&mut self, sequences: &Sequences) -> Result<PerToken> {
-        PerToken::from_vec(self.answers(sequences), sequences.offsets())
+        PerToken::from_vec(self.log_probs_of(sequences), sequences.offsets())
     }
     fn log_dist(&mut self, _: &Sequences, _: Range<usize>) -> Result<LogDist<'_>> {
         unreachable!()
@@ -112,7 +112,7 @@ impl Prior for Given {
     }
 }
 
-fn golden<C: DeserializeOwned>(name: &str) -> Golden<C> {
+fn load<C: DeserializeOwned>(name: &str) -> ReferenceFile<C> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/");
     let text = std::fs::read_to_string(format!("{path}{name}")).unwrap();
     serde_json::from_str(&text).unwrap()
@@ -123,22 +123,22 @@ fn by_pair(lengths: &[usize]) -> Vec<(usize, usize)> {
 }
 
 #[track_caller]
-fn close(ours: f64, golden: f64, what: &str) {
-    let tolerance = 1e-4 * golden.abs() + 1e-7;
+fn close(ours: f64, expected: f64, what: &str) {
+    let tolerance = 1e-4 * expected.abs() + 1e-7;
     assert!(
-        (ours - golden).abs() <= tolerance,
-        "{what}: {ours} is not {golden}"
+        (ours - expected).abs() <= tolerance,
+        "{what}: {ours} is not {expected}"
     );
 }
 
-/// The statistics, once loss and gradient are found right.
+/// Compares loss and gradient with the expected ones, and returns the metrics.
 fn check<L: Learner>(
     learner: &L,
     batch: &L::Batch,
-    case: Numbers,
+    case: Expected,
     name: &str,
 ) -> rlhf_train::Stats {
-    let mut network = Given(case.log_probs);
+    let mut network = FixedLogProbs(case.log_probs);
     let prepared = learner.prepare(&mut network, batch, 1000).unwrap();
     let batch = prepared.as_ref().unwrap_or(batch);
     let outputs = network
@@ -157,20 +157,20 @@ fn check<L: Learner>(
 }
 
 #[test]
-fn loss_gradient_and_statistics_are_those_of_trl() {
-    let golden: Golden<Smoothed> = golden("dpo.json");
-    assert_eq!(golden.cases.len(), 12);
-    for (name, case) in golden.cases {
+fn dpo_loss_gradient_and_metrics_match_trl() {
+    let file: ReferenceFile<SmoothedCase> = load("dpo.json");
+    assert_eq!(file.cases.len(), 12);
+    for (name, case) in file.cases {
         let dpo = Dpo::new(&Config {
             label_smoothing: case.label_smoothing,
             ..Config::default()
         });
-        let (prior, beta) = (case.numbers.prior_log_probs.clone(), case.numbers.beta);
-        let batch = Batch::new(pairs(&by_pair(&golden.lengths), prior, beta)).unwrap();
-        let stats = check(&dpo.unwrap(), &batch, case.numbers, &name);
-        // At the prior, which response wins is a matter of rounding.
-        let decided = |stat: &str| stat != "rewards/accuracies" || !name.starts_with("at");
-        for (stat, exact) in case.stats.iter().filter(|(stat, _)| decided(stat)) {
+        let (prior, beta) = (case.expected.prior_log_probs.clone(), case.expected.beta);
+        let batch = Batch::new(pairs(&by_pair(&file.lengths), prior, beta)).unwrap();
+        let stats = check(&dpo.unwrap(), &batch, case.expected, &name);
+        // At the prior the margins are 0, so the accuracy depends on rounding.
+        let defined = |stat: &str| stat != "rewards/accuracies" || !name.starts_with("at");
+        for (stat, exact) in case.stats.iter().filter(|(stat, _)| defined(stat)) {
             // Sums of log-probs are rounded at 1e-6.
             let tolerance = 1e-4 * exact.abs() + 1e-6;
             let ours = stats.get(stat).unwrap();
@@ -183,47 +183,47 @@ fn loss_gradient_and_statistics_are_those_of_trl() {
 }
 
 #[test]
-fn the_other_losses_are_those_of_trl() {
-    let golden: Golden<Named> = golden("preferences.json");
-    assert_eq!(golden.cases.len(), 32);
-    for (name, case) in golden.cases {
+fn other_losses_and_gradients_match_trl() {
+    let file: ReferenceFile<LossCase> = load("preferences.json");
+    assert_eq!(file.cases.len(), 32);
+    for (name, case) in file.cases {
         let dpo = Dpo::new(&case.settings).unwrap();
-        let (prior, beta) = (case.numbers.prior_log_probs.clone(), case.numbers.beta);
-        let batch = Batch::new(pairs(&by_pair(&golden.lengths), prior, beta)).unwrap();
-        check(&dpo, &batch, case.numbers, &name);
+        let (prior, beta) = (case.expected.prior_log_probs.clone(), case.expected.beta);
+        let batch = Batch::new(pairs(&by_pair(&file.lengths), prior, beta)).unwrap();
+        check(&dpo, &batch, case.expected, &name);
     }
 }
 
 #[test]
-fn kto_is_that_of_trl() {
-    let golden: Golden<Named> = golden("preferences.json");
-    assert_eq!(golden.kto.len(), 2);
-    for (name, case) in golden.kto {
+fn kto_loss_and_gradient_match_trl() {
+    let file: ReferenceFile<LossCase> = load("preferences.json");
+    assert_eq!(file.kto.len(), 2);
+    for (name, case) in file.kto {
         let kto = Kto::new(&case.weights).unwrap();
-        let numbers = case.numbers;
-        let prior = numbers.prior_log_probs.clone();
-        let answers = pairs(&by_pair(&golden.lengths), prior.clone(), 1.0);
-        let answers = answers.pairs.sequences().clone();
-        let beta = Beta::Fixed(numbers.beta);
-        let mut penalty = KlPenalty::new(Box::new(Given(prior)), beta);
-        let made = UnpairedPreferences::new(answers, case.liked, &mut penalty, 64, 1000);
+        let expected = case.expected;
+        let prior = expected.prior_log_probs.clone();
+        let pairs = pairs(&by_pair(&file.lengths), prior.clone(), 1.0);
+        let sequences = pairs.pairs.sequences().clone();
+        let beta = Beta::Fixed(expected.beta);
+        let mut penalty = KlPenalty::new(Box::new(FixedLogProbs(prior)), beta);
+        let batch = UnpairedPreferences::new(sequences, case.liked, &mut penalty, 64, 1000);
         let batch = UnpairedPreferences {
             mismatched_prior: PerSeq::from_vec(case.mismatched_prior_log_probs).unwrap(),
-            ..made.unwrap()
+            ..batch.unwrap()
         };
-        let mut others = Given(case.mismatched_log_probs);
-        let batch = kto.prepare(&mut others, &batch, 1000).unwrap().unwrap();
+        let mut mismatched = FixedLogProbs(case.mismatched_log_probs);
+        let batch = kto.prepare(&mut mismatched, &batch, 1000).unwrap().unwrap();
         let reference_point = batch.reference_point.unwrap();
-        close(reference_point, numbers.beta * case.kl, &name);
-        let known = Known(kto);
-        check(&known, &batch, numbers, &name);
+        close(reference_point, expected.beta * case.kl, &name);
+        let kto = PreparedKto(kto);
+        check(&kto, &batch, expected, &name);
     }
 }
 
-/// KTO on a batch whose reference point is known already.
-struct Known(Kto);
+/// KTO without `prepare`, for a batch whose reference point is set.
+struct PreparedKto(Kto);
 
-impl Learner for Known {
+impl Learner for PreparedKto {
     type Batch = UnpairedPreferences;
     fn sequences<'a>(&self, batch: &'a UnpairedPreferences) -> &'a Sequences {
         self.0.sequences(batch)
