@@ -1,0 +1,48 @@
+//! GGUF, the file format of llama.cpp: one file with a model's weights, its metadata and its tokenizer.
+//!
+//! [`GgufFile`] reads a file, [`write`] makes one. This crate knows nothing of training, and does not run
+//! a model.
+//!
+//! ```
+//! use rlhf_gguf::{GgufFile, NewTensor, Value, WrittenType};
+//! let folder = tempfile::tempdir().unwrap();
+//! let path = folder.path().join("tiny.gguf");
+//! let metadata = [("general.architecture".to_string(), Value::String("llama".into()))];
+//! let (name, shape, kind) = ("output_norm.weight".into(), vec![2], WrittenType::F16);
+//! let tensor = NewTensor { name, shape, kind };
+//! rlhf_gguf::write(&path, &metadata, &[tensor], |_, sink| sink(&[0.5, 2.0]))?;
+//! let file = GgufFile::open(&path)?;
+//! let mut numbers = Vec::new();
+//! file.read(&file.tensors()["output_norm.weight"], |some| {
+//!     numbers.extend_from_slice(some);
+//!     Ok(())
+//! })?;
+//! assert_eq!(numbers, [0.5, 2.0]);
+//! # Ok::<(), rlhf_gguf::Error>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod dequantize;
+mod error;
+mod file;
+mod parse;
+mod quantize;
+mod safetensors;
+mod stream;
+mod tensor_type;
+mod value;
+mod write;
+
+#[cfg(test)]
+mod golden_tests;
+
+pub use dequantize::dequantize;
+pub use error::{Error, Result};
+pub use file::GgufFile;
+pub use parse::TensorInfo;
+pub use quantize::WrittenType;
+pub use stream::{NewTensor, Sink};
+pub use tensor_type::TensorType;
+pub use value::{Array, Value, ValueType};
+pub use write::write;
