@@ -86,6 +86,25 @@ impl GgufFile {
         Ok(())
     }
 
+    /// Whether two tensors of the same type and shape have the same bytes.
+    pub(crate) fn same_bytes(&self, one: &TensorInfo, other: &TensorInfo) -> Result<bool> {
+        let mut file = &self.file;
+        let mut bytes = |start, count| {
+            let mut bytes = vec![0; count];
+            file.seek(SeekFrom::Start(start))
+                .map_err(Error::io(&self.path))?;
+            file.read_exact(&mut bytes).map_err(Error::io(&self.path))?;
+            Ok::<_, Error>(bytes)
+        };
+        for start in (0..one.bytes()).step_by(PIECE) {
+            let count = (one.bytes() - start).min(PIECE as u64) as usize;
+            if bytes(one.start + start, count)? != bytes(other.start + start, count)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Says what is wrong with this file.
     pub(crate) fn invalid(&self, message: impl std::fmt::Display) -> Error {
         Error::invalid(&self.path, message)

@@ -1,7 +1,8 @@
 //! GGUF, the file format of llama.cpp: one file with a model's weights, its metadata and its tokenizer.
 //!
-//! [`GgufFile`] reads a file, [`write`] makes one. This crate knows nothing of training, and does not run
-//! a model.
+//! [`import`] makes a Hugging Face folder of a file, and [`export`] a file of a folder; the architectures
+//! are those in `architecture/`. Below them, [`GgufFile`] reads any file, and [`write`](fn@write) makes one. This
+//! crate knows nothing of training, and does not run a model.
 //!
 //! ```
 //! use rlhf_gguf::{GgufFile, NewTensor, Value, WrittenType};
@@ -23,14 +24,20 @@
 
 #![forbid(unsafe_code)]
 
+mod architecture;
+mod config;
 mod dequantize;
 mod error;
+mod export;
 mod file;
+mod import;
 mod parse;
 mod quantize;
 mod safetensors;
 mod stream;
 mod tensor_type;
+mod tokenizer;
+mod transform;
 mod value;
 mod write;
 
@@ -39,7 +46,9 @@ mod golden_tests;
 
 pub use dequantize::dequantize;
 pub use error::{Error, Result};
+pub use export::export;
 pub use file::GgufFile;
+pub use import::{Translated, import};
 pub use parse::TensorInfo;
 pub use quantize::WrittenType;
 pub use stream::{NewTensor, Sink};
