@@ -1,35 +1,35 @@
-//! Weights to read and gradients to add to, parameter by parameter.
+//! Views of weights (to read) and of gradients (to accumulate into), by parameter.
 
 use crate::ParameterSpec;
 use rlhf_device::{Cpu, Device, Dtype, PairMut, Slice, SliceMut, Stored};
 use std::ops::Range;
 
-/// A parameter's index in its [`Parameters`](crate::Parameters): cheap to copy and to look up.
+/// A parameter's index in its [`Parameters`](crate::Parameters).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParameterId(pub(crate) usize);
 
 impl ParameterId {
-    /// The place in the order of the specs.
+    /// The index in the order of the specs.
     #[must_use]
     pub fn index(self) -> usize {
         self.0
     }
 }
 
-/// Where a parameter is.
+/// A parameter's spec and its position in the buffers.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) spec: ParameterSpec,
-    /// In which of the two buffers of weights it is.
+    /// The type it is stored in, which selects the buffer: `floats` or `words`.
     pub(crate) dtype: Dtype,
-    /// Where, counted in numbers of that type.
+    /// Its range in that buffer, in numbers of that type.
     pub(crate) range: Range<usize>,
-    /// Where its gradient and its moments start in theirs, if it is trained.
+    /// The start of its gradient and of its moments in their buffers, if it is trained.
     pub(crate) gradient: Option<usize>,
 }
 
 impl Entry {
-    /// Its part of the gradients and moments, if it is trained.
+    /// Its range in the buffers of gradients and moments, if it is trained.
     pub(crate) fn trained(&self) -> Option<Range<usize>> {
         let start = self.gradient?;
         Some(start..start + self.range.len())
@@ -54,7 +54,7 @@ impl<D: Device> Clone for Weights<'_, D> {
 impl<D: Device> Copy for Weights<'_, D> {}
 
 impl<'a, D: Device> Weights<'a, D> {
-    /// Where they are.
+    /// The device they are stored on.
     #[inline]
     #[must_use]
     pub fn device(&self) -> &'a D {
@@ -64,14 +64,15 @@ impl<'a, D: Device> Weights<'a, D> {
     /// The values of one parameter, row-major.
     ///
     /// # Panics
-    /// If it is held in bf16: what [may be](crate::Rounding::Allowed) is read by [`stored`](Self::stored).
+    /// If it is stored in bf16. Read parameters of [`Rounding::Allowed`](crate::Rounding::Allowed) with
+    /// [`stored`](Self::stored).
     #[must_use]
     pub fn slice(&self, id: ParameterId) -> Slice<'a, D> {
-        let held_in_bf16 = || panic!("`{}` is held in bf16", self.entries[id.0].spec.name);
-        self.stored(id).floats().unwrap_or_else(held_in_bf16)
+        let stored_in_bf16 = || panic!("`{}` is stored in bf16", self.entries[id.0].spec.name);
+        self.stored(id).floats().unwrap_or_else(stored_in_bf16)
     }
 
-    /// The values of one parameter, row-major, as they are held.
+    /// The values of one parameter, row-major, in the type they are stored in.
     #[must_use]
     pub fn stored(&self, id: ParameterId) -> Stored<'a, D> {
         let Entry { range, dtype, .. } = &self.entries[id.0];
@@ -82,17 +83,17 @@ impl<'a, D: Device> Weights<'a, D> {
         Stored::new(buffer, *dtype, range.clone())
     }
 
-    /// The values of parameters that [adjoin](crate::Placement::Adjoining), as they are held.
+    /// The values of parameters that [adjoin](crate::Placement::Adjoining), in the type they are stored in.
     ///
     /// # Panics
-    /// If there is none, or one does not lie right behind the one before it.
+    /// If there is none, or one does not lie directly after the one before it.
     #[must_use]
     pub fn joined(&self, ids: &[ParameterId]) -> Stored<'a, D> {
         let ranges = ids.iter().map(|id| self.entries[id.0].range.clone());
         let range = join(self.entries, ids, ranges);
         let Entry { dtype, .. } = self.entries[ids[0].0];
         let alike = ids.iter().all(|id| self.entries[id.0].dtype == dtype);
-        assert!(alike, "adjoining parameters are held alike");
+        assert!(alike, "adjoining parameters are stored alike");
         let buffer = match dtype {
             Dtype::F32 => self.floats,
             Dtype::Bf16 => self.words,
@@ -132,7 +133,7 @@ impl<'a> Weights<'a> {
     }
 }
 
-/// A view of the gradients by [`ParameterId`], to add to. Parameters that are not trained have none.
+/// A mutable view of the gradients by [`ParameterId`]. Parameters that are not trained have none.
 #[derive(Debug)]
 pub struct Gradients<'a, D: Device = Cpu> {
     pub(crate) device: &'a D,
@@ -141,7 +142,7 @@ pub struct Gradients<'a, D: Device = Cpu> {
 }
 
 impl<'a, D: Device> Gradients<'a, D> {
-    /// Where they are.
+    /// The device they are stored on.
     #[inline]
     #[must_use]
     pub fn device(&self) -> &'a D {
@@ -158,7 +159,7 @@ impl<'a, D: Device> Gradients<'a, D> {
     /// not at all.
     ///
     /// # Panics
-    /// If there is none, one does not lie right behind the one before it, or only some are trained.
+    /// If there is none, one does not lie directly after the one before it, or only some are trained.
     pub fn joined_mut(&mut self, ids: &[ParameterId]) -> Option<SliceMut<'_, D>> {
         let trained = ids.iter().filter_map(|id| self.entries[id.0].trained());
         let trained: Vec<Range<usize>> = trained.collect();
@@ -170,7 +171,7 @@ impl<'a, D: Device> Gradients<'a, D> {
         Some(SliceMut::new(self.flat, range))
     }
 
-    /// The gradients of two parameters at once, which are trained together or not at all.
+    /// The gradients of two parameters at once; both are trained, or neither.
     ///
     /// # Panics
     /// If they are the same, or only one of them is trained.
@@ -180,7 +181,7 @@ impl<'a, D: Device> Gradients<'a, D> {
             [None, None] => None,
             _ => {
                 let [a, b] = [a, b].map(|id| &self.entries[id.0].spec.name);
-                panic!("`{a}` and `{b}` are trained together or not at all")
+                panic!("only one of `{a}` and `{b}` is trained: train both or neither")
             }
         }
     }
