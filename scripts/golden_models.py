@@ -21,6 +21,8 @@ model.safetensors and golden.json, with
                      log-probs, and by how many nats each leads
   scores, weights    of reward models instead of all these: one score a prompt with its response; gradients are those
                      of the sum of scores times weights
+
+A gradient's sum and scalar product may cancel to nothing: hold them to a tolerance relative to the norm, not to themselves.
 """
 
 import argparse
@@ -65,7 +67,7 @@ RESPONSES = [
 ADAMW = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.1}
 STEPS, GREEDY = 10, 8
 # Entries of a gradient that are kept, and the step between their places.
-ENTRIES, STRIDE = 16, 7919
+ENTRIES, STRIDE = 12, 7919
 OUT = Path(__file__).resolve().parent.parent / "tests/golden/architectures"
 
 
@@ -144,7 +146,7 @@ def scores(model):
 
 
 def places(size):
-    """Where the kept entries of a flat tensor are: all of at most 16, else (7919·i) mod size for i in 0..16."""
+    """Where the kept entries of a flat tensor are: all of at most 12, else (7919·i) mod size for i in 0..12."""
     return list(range(size)) if size <= ENTRIES else [STRIDE * i % size for i in range(ENTRIES)]
 
 
@@ -158,9 +160,16 @@ def summary(x):
 
 
 def gradients(parameters):
+    """A summary of each parameter's gradient. A bias on all keys of a head changes no attention unless keys are
+    rotated: where its gradient is rounding alone it is written as 0."""
+    kept = {}
     for name, parameter in parameters.items():
-        assert parameter.grad is not None and parameter.grad.abs().max() > 0, f"{name} has no gradient"
-    return {name: summary(parameter.grad) for name, parameter in parameters.items()}
+        gradient = parameter.grad
+        if gradient.abs().max() < 1e-7:
+            assert name.endswith("k_proj.bias"), f"{name} has no gradient"
+            gradient = torch.zeros_like(gradient)
+        kept[name] = summary(gradient)
+    return kept
 
 
 def adamw(model, parameters):
@@ -191,7 +200,7 @@ def greedy(model):
             ids.append(top.indices[0].item())
             taken.append(top.values[0].item())
             leads.append((top.values[0] - top.values[1]).item())
-        assert min(leads) > 1e-3, f"too close to tell: {leads}"
+        assert min(leads) > 1e-4, f"too close to tell: {leads}"
         answers.append({"ids": ids[len(prompt) :], "log_probs": taken, "leads": leads})
     return answers
 
@@ -219,7 +228,7 @@ def of_rewards(model):
     return {
         "scores": golden["scores"].tolist(),
         "weights": weights.tolist(),
-        "gradients": gradients(dict(model.named_parameters())),
+        "gradients": gradients({name: p for name, p in model.named_parameters() if p.requires_grad}),
     }
 
 
@@ -236,11 +245,11 @@ def changed(folder, changes):
 
 
 @torch.no_grad()
-def check_switch(name, folder, case):
-    """The switch of a case shows in its log-probs, or does not where it is meant not to."""
-    if case.without:
-        off = (log_probs(read(folder)) - log_probs(changed(folder, case.without))).abs().max().item()
-        assert (off == 0) if case.neutral else (off > 0.02), f"{name}: {off} nats"
+def check_switches(name, folder, case):
+    """The switches of a case show in its log-probs, or do not where they are meant not to."""
+    for changes in case.without:
+        off = (log_probs(read(folder)) - log_probs(changed(folder, changes))).abs().max().item()
+        assert (off == 0) if case.neutral else (off > 0.02), f"{name} without {changes}: {off} nats"
 
 
 def golden(folder, case):
@@ -249,10 +258,10 @@ def golden(folder, case):
 
 
 def dumps(value, indent=""):
-    """JSON with a line for each short value and eight digits for each number."""
+    """JSON with a line for each short value and seven digits for each number."""
     if isinstance(value, float):
         assert math.isfinite(value)
-        return f"{value:.8g}"
+        return f"{value:.7g}"
     if isinstance(value, list) and not any(isinstance(x, dict) for x in value):
         return "[" + ",".join(map(dumps, value)) + "]"
     if isinstance(value, list):
@@ -289,7 +298,7 @@ def write(out, names):
         folder = out / name
         shutil.rmtree(folder, ignore_errors=True)
         write_checkpoint(folder, case)
-        check_switch(name, folder, case)
+        check_switches(name, folder, case)
         (folder / "golden.json").write_text(dumps(golden(folder, case)) + "\n")
         sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
         print(name, sizes, flush=True)
