@@ -35,7 +35,7 @@ tail -n 600 "$work/pair_prompts.jsonl" >"$work/shown.jsonl"
 samples shown.jsonl -n 16 --seed 8 | world demonstrations >"$work/demonstrations.jsonl"
 
 "$rlhf" train --objective reward --model "$model" --data "$work/all_pairs.jsonl" --out "$work/reward" --seed 1 \
-  --set data.held_out="$work/held_out_pairs.jsonl" --set train.epochs=3 --set train.batch_pairs=32 \
+  --set data.held_out="$work/held_out_pairs.jsonl" --set train.epochs=3 --set train.batch_size=32 \
   --set train.checkpoints=1 --set optim.learning_rate=1e-3 --set sampling.max_new_tokens=24
 
 mkdir -p "$out/model" "$out/reward"

@@ -26,7 +26,7 @@ def betas(index):
 
 
 def gold_tree(beta):
-    """The problem of crates/oracle/gold.rs as JSON."""
+    """The problem of crates/oracle/reference_values.rs as JSON."""
     prior, reward, prefixes = {}, {}, [()]
     for prefix in prefixes:
         h = 1

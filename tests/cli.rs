@@ -77,7 +77,7 @@ fn small_run<'a>(objective: &'a str, prior: &[&'a str]) -> Vec<&'a str> {
     let mut settings = vec!["data.held_out_fraction=0.0"];
     if objective == "dpo" {
         arguments.extend(["--data", "pairs.jsonl"]);
-        settings.extend(["train.epochs=2", "train.batch_pairs=2"]);
+        settings.extend(["train.epochs=2", "train.batch_size=2"]);
     } else {
         arguments.extend(["--data", "good.jsonl", "--reward", "token-share:3"]);
         settings.extend([

@@ -2,7 +2,7 @@
 
 use rlhf_dpo::{Dpo, PairSource};
 use rlhf_journal::{Existing, Journal};
-use rlhf_lm::{Backend, LoadOptions, Model, OutputHeads, Recompute};
+use rlhf_lm::{ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads};
 use rlhf_objective::{
     Beta, Draw, Finish, KlPenalty, Objective, Pairs, PerSeq, Prior, Prompt, Response, Result,
     Reward, Sequences, rows_copied,
@@ -54,7 +54,7 @@ fn checkpoint() -> tempfile::TempDir {
 fn model(folder: &Path, storage: Storage, heads: OutputHeads) -> Box<dyn Model> {
     let options = LoadOptions {
         storage,
-        recompute: Recompute::None,
+        activation_checkpointing: ActivationCheckpointing::None,
         heads,
         temperature: 1.0,
         backend: Backend::F32,
@@ -116,7 +116,7 @@ fn optim() -> Optim {
         learning_rate: 1e-2,
         schedule: Schedule::default(),
         clip: Some(1.0),
-        tokens_per_batch: 150,
+        micro_batch_tokens: 150,
     }
 }
 

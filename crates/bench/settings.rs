@@ -77,14 +77,14 @@ pub struct Shape {
     pub response: Option<NonZeroUsize>,
     /// Vocabulary entries of a network with random weights.
     pub vocab: Option<NonZeroUsize>,
-    /// What training keeps for the backward pass, as `train.recompute` names it.
-    pub recompute: Option<String>,
+    /// What training keeps for the backward pass, as `train.activation_checkpointing` names it.
+    pub activation_checkpointing: Option<String>,
 }
 
 impl Shape {
-    /// `train.recompute`.
-    pub(crate) fn recompute(&self) -> &str {
-        self.recompute.as_deref().unwrap_or("none")
+    /// `train.activation_checkpointing`.
+    pub(crate) fn activation_checkpointing(&self) -> &str {
+        self.activation_checkpointing.as_deref().unwrap_or("none")
     }
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use rlhf_experiment::{BackendName, DtypeName, backend, frozen};
-use rlhf_lm::{LoadOptions, Model, OutputHeads, Recompute, Summary, inspect};
+use rlhf_lm::{ActivationCheckpointing, LoadOptions, Model, OutputHeads, Summary, inspect};
 use rlhf_tensor::{Rng, Storage, Stream};
 use serde_json::json;
 use std::fs;
@@ -72,7 +72,7 @@ impl Size {
     pub fn load(&self, storage: Storage, heads: OutputHeads) -> Result<Box<dyn Model>> {
         let options = LoadOptions {
             storage,
-            recompute: Recompute::None,
+            activation_checkpointing: ActivationCheckpointing::None,
             heads,
             temperature: 1.0,
             backend: backend(BackendName::Engine, self.dtype),

@@ -29,8 +29,8 @@ pub struct Speed {
     pub vocab: usize,
     /// Numbers that the network has.
     pub parameters: u64,
-    /// What training kept for the backward pass, as `train.recompute` names it.
-    pub recompute: String,
+    /// What training kept for the backward pass, as `train.activation_checkpointing` names it.
+    pub activation_checkpointing: String,
     /// Prompts at a time.
     pub prompts: usize,
     /// Responses to each.
@@ -139,7 +139,7 @@ fn report(
         frozen_dtype: settings.frozen_dtype,
         vocab: shape.vocab,
         parameters: shape.parameters,
-        recompute: settings.shape.recompute().into(),
+        activation_checkpointing: settings.shape.activation_checkpointing().into(),
         prompts: found.batch.count,
         responses: found.batch.responses,
         prompt: found.batch.prompt,

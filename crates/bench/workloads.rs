@@ -7,7 +7,7 @@ use crate::timed::Timed;
 use anyhow::Result;
 use rlhf_experiment::{Critic, Session};
 use rlhf_lm::OutputHeads;
-use rlhf_objective::{Beta, Finish, KlPenalty, Pairs, Prompt, Response, Sequences, Want};
+use rlhf_objective::{Beta, Finish, KlPenalty, OutputSpec, Pairs, Prompt, Response, Sequences};
 use rlhf_policy::{Draw, Sampling, sample};
 use rlhf_tensor::{Rng, Storage, Stream};
 use serde_json::{Value, json};
@@ -163,7 +163,7 @@ fn score(size: &Size, asked: &Settings) -> Result<Measured> {
     let mut model = size.load(Storage::Frozen, OutputHeads::Language)?;
     let sequences = random(&batch, size.shape.vocab)?;
     let times = repeat(asked.repeats, || {
-        model.read(&sequences, Want::SCORE)?;
+        model.forward(&sequences, OutputSpec::SCORE)?;
         Ok(BTreeMap::new())
     })?;
     Ok(Measured {
@@ -190,8 +190,11 @@ fn steps(
         format!("model.path={}", size.folder.display()),
         "train.checkpoints=1".into(),
         "train.samples=0".into(),
-        format!("train.tokens_per_batch={}", read.max(4096)),
-        format!("train.recompute={}", asked.shape.recompute()),
+        format!("train.micro_batch_tokens={}", read.max(4096)),
+        format!(
+            "train.activation_checkpointing={}",
+            asked.shape.activation_checkpointing()
+        ),
     ];
     let settings: Vec<_> = settings
         .iter()
@@ -249,7 +252,7 @@ fn language(size: &Size, asked: &Settings, scratch: &Path) -> Result<Measured> {
     let batch = batch(count, 1, &shape);
     let fields = [("prompt", batch.prompt), ("completion", batch.response)];
     let data = data(scratch, size, batch.count * (asked.repeats + 1), &fields)?;
-    let per_step = format!("method.per_step.sequences={}", batch.count);
+    let per_step = format!("train.batch_size={}", batch.count);
     let settings = [
         "objective=sft",
         &data,
@@ -282,7 +285,7 @@ fn dpo(size: &Size, asked: &Settings, scratch: &Path) -> Result<Measured> {
         ("rejected", batch.response),
     ];
     let data = data(scratch, size, batch.count * (asked.repeats + 1), &fields)?;
-    let pairs = format!("train.batch_pairs={}", batch.count);
+    let pairs = format!("train.batch_size={}", batch.count);
     let settings = [
         "objective=dpo",
         &data,

@@ -30,10 +30,10 @@
 //! # }
 //! ```
 //!
-//! A reward and a prior of one's own, held to the [laws](objective::laws) that both must keep:
+//! A reward and a prior of one's own, held to the [laws](objective::conformance) that both must keep:
 //!
 //! ```
-//! use rlhf::objective::laws::{self, Measure};
+//! use rlhf::objective::conformance::{self, Measure};
 //! use rlhf::objective::{Beta, Decoder, Error, KlPenalty, LogDist, Objective, PerSeq, PerToken};
 //! use rlhf::objective::{Prior, Result, Reward, Sequences};
 //! use std::ops::Range;
@@ -72,8 +72,8 @@
 //!     row[0] = 0.5f32.ln();
 //!     Short { row }
 //! };
-//! laws::reward(&mut Even, &laws::batch(11)).unwrap();
-//! laws::prior(&mut short(), &laws::batch(11), Measure::Distribution).unwrap();
+//! conformance::reward(&mut Even, &conformance::batch(11)).unwrap();
+//! conformance::prior(&mut short(), &conformance::batch(11), Measure::Distribution).unwrap();
 //! let penalty = KlPenalty::new(Box::new(short()), Beta::Fixed(0.1));
 //! let objective = Objective::new(Box::new(Even), penalty); // E[even tokens] − 0.1·KL(π ‖ short)
 //! # let _ = objective;

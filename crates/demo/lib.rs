@@ -12,11 +12,11 @@
 
 #![forbid(unsafe_code)]
 
-mod gold;
 mod grammar;
 mod shipped;
 mod texts;
+mod true_score;
 
-pub use gold::{gold, preference};
 pub use shipped::{FILES, SEED};
 pub use texts::{Texts, lexicon, model_config, tokenizer};
+pub use true_score::{gold, preference};

@@ -18,15 +18,16 @@
 //! ```
 
 mod adamw;
+mod alloc_tracker;
 pub mod cpu;
 mod device;
 mod map;
 mod operands;
 mod rows;
 mod slice;
-mod watch;
 
 pub use adamw::{AdamW, AdamWStep, Trained, WeightDecay};
+pub use alloc_tracker::AllocTracker;
 pub use cpu::Cpu;
 pub use device::Device;
 pub use map::MappedFile;
@@ -36,4 +37,3 @@ pub use operands::{
 };
 pub use rows::{LogRows, Rows};
 pub use slice::{Dtype, Matrix, PairMut, Slice, SliceMut, Stored, StoredMut};
-pub use watch::Watch;

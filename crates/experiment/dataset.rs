@@ -10,10 +10,10 @@ use crate::progress::busy;
 use crate::vocabulary::Vocabulary;
 use anyhow::{Context, Result, bail};
 use rlhf_data::{
-    Chat, Corpus, Documents, Doubt, HeldOut, Labels, Limits, Notes, Reader, Reading, Row, Settings,
-    Shape, SharedNotes, Source, Template, Wanted,
+    Chat, Documents, HeldOut, ItemKind, Labels, Limits, Notes, ReadOptions, Reader, Row, Settings,
+    Shape, SharedNotes, SoftLabels, Source, StreamingDataset, Template,
 };
-use rlhf_objective::{Items, Pairs, Prompt, Sequences};
+use rlhf_objective::{Dataset, Pairs, Prompt, Sequences};
 use rlhf_tensor::{Rng, Stream};
 use rlhf_train::LearnsFrom;
 use std::path::Path;
@@ -67,7 +67,7 @@ pub fn settings(data: &DataSection, vocabulary: &Vocabulary, limits: Limits) -> 
         labels: Labels {
             values: data.label.clone(),
             annotators: data.annotators,
-            doubt: Doubt::Kept,
+            soft: SoftLabels::Allowed,
         },
         loss_on: data.loss_on,
         ..vocabulary.settings(limits)
@@ -82,10 +82,10 @@ pub fn settings(data: &DataSection, vocabulary: &Vocabulary, limits: Limits) -> 
 /// A reader of the rows of a run. Those whom the reward could not judge are bad rows.
 pub(crate) fn reader(config: &Config, vocabulary: &Vocabulary) -> Result<Reader> {
     let mut settings = settings(&config.data, vocabulary, limits(config, vocabulary)?)?;
-    settings.needs = needs::of_reward(config)?;
+    settings.requirements = needs::of_reward(config)?;
     settings.readers = needs::readers(config);
     if config.method.facts().learns_from == LearnsFrom::UnpairedPreferences {
-        settings.labels.doubt = Doubt::Refused;
+        settings.labels.soft = SoftLabels::Refused;
     }
     Ok(Reader::new(settings))
 }
@@ -104,13 +104,13 @@ pub fn source(
              documents by; part them by blank lines (\"paragraphs\") or lines (\"lines\")"
         );
     }
-    let reading = Reading {
+    let options = ReadOptions {
         format: data.format,
         columns: data.columns.clone(),
         documents: data.documents,
         separator,
     };
-    Ok(Source::new(path, split, reading)?)
+    Ok(Source::new(path, split, options)?)
 }
 
 /// What the method of the settings learns from: the train file is split, unless there is a file or a part
@@ -122,13 +122,13 @@ pub fn open_data(
     config: &Config,
     vocabulary: &Vocabulary,
     methods: &Methods,
-) -> Result<Parts<Corpus>> {
+) -> Result<Parts<StreamingDataset>> {
     let fields = &config.data.fields;
     match config.method.facts().learns_from {
-        LearnsFrom::Samples => read(config, vocabulary, methods, &|_| Wanted::Prompts),
-        LearnsFrom::Pairs => read(config, vocabulary, methods, &|_| Wanted::Pairs),
+        LearnsFrom::Samples => read(config, vocabulary, methods, &|_| ItemKind::Prompts),
+        LearnsFrom::Pairs => read(config, vocabulary, methods, &|_| ItemKind::Pairs),
         LearnsFrom::Demonstrations => {
-            read(config, vocabulary, methods, &|_| Wanted::Demonstrations)
+            read(config, vocabulary, methods, &|_| ItemKind::Demonstrations)
         }
         // Of a pair, the chosen answer is preferred and the rejected one is not.
         LearnsFrom::UnpairedPreferences => read(
@@ -137,33 +137,36 @@ pub fn open_data(
             methods,
             &|row| match Shape::of(row, fields) {
                 Some(Shape::Preference | Shape::ImplicitPreference | Shape::Scored) => {
-                    Wanted::Pairs
+                    ItemKind::Pairs
                 }
-                _ => Wanted::Unpaired,
+                _ => ItemKind::Unpaired,
             },
         ),
     }
 }
 
 /// All answers at once, and whether each was liked.
-pub(crate) fn all_opinions(config: &Config, mut corpus: Corpus) -> Result<(Sequences, Vec<bool>)> {
+pub(crate) fn all_unpaired_preferences(
+    config: &Config,
+    mut corpus: StreamingDataset,
+) -> Result<(Sequences, Vec<bool>)> {
     let _busy = busy("tokenizing all answers");
-    let all = corpus.opinions(AT_ONCE)?;
-    say_later(config, &corpus.later());
+    let all = corpus.all_with_labels(AT_ONCE)?;
+    say_later(config, &corpus.step_notes());
     Ok(all)
 }
 
 /// All pairs at once: the methods whose loss compares a pair with all others hold them.
-pub(crate) fn all_pairs(config: &Config, mut corpus: Corpus) -> Result<Pairs> {
+pub(crate) fn all_pairs(config: &Config, mut corpus: StreamingDataset) -> Result<Pairs> {
     let _busy = busy("tokenizing all pairs");
     let all = corpus.all(AT_ONCE)?;
-    say_later(config, &corpus.later());
+    say_later(config, &corpus.step_notes());
     Ok(Pairs::new(all)?)
 }
 
 /// A random choice of held-out items of the seed of `[eval]`, as many as can be measured in a
 /// reasonable time.
-pub(crate) fn some_held_out(config: &Config, corpus: &mut Corpus) -> Result<Sequences> {
+pub(crate) fn some_held_out(config: &Config, corpus: &mut StreamingDataset) -> Result<Sequences> {
     let mut items: Vec<usize> = (0..corpus.count()).collect();
     if items.len() > HELD_OUT {
         note(format_args!(
@@ -178,7 +181,7 @@ pub(crate) fn some_held_out(config: &Config, corpus: &mut Corpus) -> Result<Sequ
 
 /// At most as many prompts as `[eval] prompts` says: a random choice of its seed, because a file
 /// may be sorted.
-pub(crate) fn some_prompts(config: &Config, all: &mut dyn Items) -> Result<Vec<Arc<Prompt>>> {
+pub(crate) fn some_prompts(config: &Config, all: &mut dyn Dataset) -> Result<Vec<Arc<Prompt>>> {
     let mut items: Vec<usize> = (0..all.count()).collect();
     Rng::new(config.eval.seed, Stream::Shuffle, 0, 0).shuffle(&mut items);
     items.truncate(config.eval.prompts);
@@ -189,20 +192,17 @@ fn read(
     config: &Config,
     vocabulary: &Vocabulary,
     methods: &Methods,
-    wanted: &dyn Fn(&Row) -> Wanted,
-) -> Result<Parts<Corpus>> {
+    kind_of: &dyn Fn(&Row) -> ItemKind,
+) -> Result<Parts<StreamingDataset>> {
     let data = &config.data;
     let path = data.train.as_deref().context("no data")?;
     let _busy = busy(format!("reading {}", path.display()));
     let mut reader = reader(config, vocabulary)?;
     let rows = source(data, path, data.split.as_deref(), Some(vocabulary))?;
-    let opened = open(&rows, path, (data, wanted), &mut reader)?;
+    let opened = open(&rows, path, (data, kind_of), &mut reader)?;
     opened.say_unused(config, methods, path);
     let Opened {
-        store,
-        keys,
-        wanted: kind,
-        ..
+        store, keys, kind, ..
     } = opened;
     let own = data.held_out.is_some() || data.held_out_split.is_some();
     let (split, held_out) = match own {
@@ -224,8 +224,8 @@ fn read(
         rows: split.train.len(),
         prompts: split.prompts[0],
     };
-    let train = Corpus::new(&store, &split.train, &mut reader, kind)?;
-    let labels = match reader.notes.labels_say_nothing() {
+    let train = StreamingDataset::new(&store, &split.train, &mut reader, kind)?;
+    let labels = match reader.notes.all_labels_are_ties() {
         true => Taught::Nothing,
         false => Taught::Something,
     };
@@ -256,7 +256,7 @@ fn read(
         rows: held_out.len(),
         prompts,
     };
-    let held_out = Corpus::new(&store, &held_out, &mut reader, kind)?;
+    let held_out = StreamingDataset::new(&store, &held_out, &mut reader, kind)?;
     if let Some((seen, all)) = train.sampled() {
         note(format_args!(
             "{}: {all} rows to train on are too many to look at before the first step; {seen} of them \

@@ -2,14 +2,17 @@
 
 mod explain;
 mod merge;
+mod renamed;
 
 use crate::catalog::Catalog;
 use crate::config::{Config, NoPrior, Sections};
 use crate::method::{Objective, SettingsError, key_of};
 
+use crate::notes::warn;
 use anyhow::{Context, Result, anyhow, bail};
 use explain::broken;
 use merge::merge;
+use renamed::{OldName, rename};
 use rlhf_reward::Rule;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
@@ -116,19 +119,9 @@ impl Layers {
         let mut table =
             Table::try_from(Config::defaults(&self.objective()?, &self.catalog.priors)?)?;
         let mut given = Table::new();
-        if let Some(file) = &self.file {
-            merge(&mut table, &file.table);
-            merge(&mut given, &file.table);
-        }
-        for set in &self.sets {
-            let nested = set.path.iter().rev().fold(set.value.clone(), |value, key| {
-                Value::Table(Table::from_iter([(key.clone(), value)]))
-            });
-            let Value::Table(nested) = nested else {
-                bail!("{}: expected KEY=VALUE", set.typed);
-            };
-            merge(&mut table, &nested);
-            merge(&mut given, &nested);
+        for layer in self.renamed()? {
+            merge(&mut table, &layer);
+            merge(&mut given, &layer);
         }
         let method = table.get("method").cloned();
         let method = method.unwrap_or_else(|| Value::Table(Table::new()));
@@ -151,11 +144,53 @@ impl Layers {
         config
             .data
             .fields
-            .settle(named)
+            .resolve_conflicts(named)
             .map_err(anyhow::Error::msg)?;
         config.beta.complete();
         config.check(&self.catalog)?;
         Ok(config)
+    }
+
+    /// What each layer gives, by today's names; the others are warned of.
+    fn renamed(&self) -> Result<Vec<Table>> {
+        let objective = self.objective_name();
+        let mut layers = Vec::with_capacity(1 + self.sets.len());
+        layers.extend(self.file.iter().map(|file| file.table.clone()));
+        for set in &self.sets {
+            let nested = set.path.iter().rev().fold(set.value.clone(), |value, key| {
+                Value::Table(Table::from_iter([(key.clone(), value)]))
+            });
+            let Value::Table(nested) = nested else {
+                bail!("{}: expected KEY=VALUE", set.typed);
+            };
+            layers.push(nested);
+        }
+        for layer in &mut layers {
+            let both = |OldName { old, new }| {
+                anyhow!(
+                    "{}`{old}` is the old name of `{new}`, which is given too: remove `{old}`",
+                    self.place(old)
+                )
+            };
+            for OldName { old, new } in rename(layer, objective).map_err(both)? {
+                warn(format_args!(
+                    "{}`{old}` is called `{new}` now, and is still read: rename it",
+                    self.place(old)
+                ));
+            }
+        }
+        Ok(layers)
+    }
+
+    /// The name of the objective, as far as the layers say it.
+    fn objective_name(&self) -> &str {
+        let set = self.sets.iter().rev().find(|set| set.path == ["objective"]);
+        let value = match (set, &self.file) {
+            (Some(set), _) => Some(&set.value),
+            (None, Some(file)) => file.table.get("objective"),
+            (None, None) => None,
+        };
+        value.and_then(Value::as_str).unwrap_or(OBJECTIVE)
     }
 
     /// A value as a type; an error names the key below `prefix`, and where it was given.
@@ -223,6 +258,8 @@ mod tests {
     use super::*;
     use crate::config::{AdaptiveBeta, BetaSetting};
     use crate::registry::Registry;
+    use rlhf_lm::ActivationCheckpointing;
+    use rlhf_objective::BatchSize;
 
     fn resolve(file: &str, sets: &[&str]) -> Result<Config> {
         let folder = tempfile::tempdir()?;
@@ -262,6 +299,37 @@ mod tests {
         );
     }
 
+    /// The `config.toml` that each objective left in its run before settings were renamed, with values that
+    /// are not the defaults.
+    #[test]
+    fn settings_by_their_old_names_mean_the_same() {
+        let stored = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/settings");
+        let registry = Registry::default();
+        let objectives = registry.catalog().methods.objectives();
+        for objective in objectives {
+            let name = objective.preset.name;
+            let path = stored.join(format!("{name}.toml"));
+            let layers = Layers::new(registry.catalog(), Some(&path)).unwrap();
+            let config = layers.resolve().unwrap();
+            assert_eq!(config.objective, name);
+            let train = &config.train;
+            let kept = (train.micro_batch_tokens, train.activation_checkpointing);
+            assert_eq!(kept, (2048, ActivationCheckpointing::Blocks), "{name}");
+            let batch_size = match name {
+                "dpo" | "reward" | "kto" => Some(BatchSize::Items(8)),
+                "sft" => Some(BatchSize::Tokens(256)),
+                _ => None,
+            };
+            assert_eq!(train.batch_size, batch_size, "{name}");
+            let text = toml::to_string(&config).unwrap();
+            assert_eq!(resolve(&text, &[]).unwrap(), config, "{name}");
+            if name == "imitation" {
+                let fits = config.prior.fits();
+                assert_eq!(fits[0].1.settings.batch_size, BatchSize::Items(8));
+            }
+        }
+    }
+
     #[test]
     fn a_resolved_config_reads_back() {
         let sets = ["reward.kind=token-share", "reward.token=2", "beta=0.1"];
@@ -289,16 +357,21 @@ mod tests {
                 "--set train.sed=3: unknown key `train.sed`; did you mean `seed`?",
             ),
             (
-                "[train]\nmicro_batch_tokens = 9",
+                "[train]\nbatch_pairs = 9\nbatch_size = 9",
                 vec![],
-                "run.toml:2: unknown key `train.micro_batch_tokens`: it is called \
-                 `train.tokens_per_batch` now",
+                "run.toml:2: `train.batch_pairs` is the old name of `train.batch_size`, which is given \
+                 too: remove `train.batch_pairs`",
+            ),
+            (
+                "[train]\n\nrecompute = \"block\"",
+                vec![],
+                "run.toml:3: `train.activation_checkpointing`: unknown variant `block`",
             ),
             ("", vec!["train.recompute=block"], "did you mean `blocks`?"),
             (
-                "[train]\nrecompute = \"blocks\"\n[model]\nbackend = \"plain\"",
+                "[train]\nactivation_checkpointing = \"blocks\"\n[model]\nbackend = \"plain\"",
                 vec![],
-                "train.recompute = \"blocks\": the plain network keeps everything",
+                "train.activation_checkpointing = \"blocks\": the plain network keeps everything",
             ),
             ("", vec!["train"], "--set train: expected KEY=VALUE"),
             (
@@ -447,7 +520,7 @@ mod tests {
             (
                 "objective = \"sft\"\nmethod.per_step.tokens = \"x\"",
                 vec![],
-                "run.toml:2: `method.per_step",
+                "run.toml:2: `train.batch_size",
             ),
             ("[optim\n", vec![], "run.toml:1: not TOML: unclosed table"),
         ] {

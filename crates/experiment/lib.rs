@@ -28,6 +28,7 @@ mod method;
 mod needs;
 mod networks;
 mod notes;
+mod objective_summary;
 mod opened;
 mod plan;
 mod prepared;
@@ -48,7 +49,6 @@ pub mod small_world;
 mod steps;
 mod stored;
 pub mod tabular;
-mod target;
 mod vocabulary;
 mod words;
 

@@ -5,9 +5,9 @@ use crate::method::Step;
 use crate::networks::model_path;
 use crate::prior::frozen_folders;
 use anyhow::Result;
-use rlhf_lm::{Recompute, Summary, inspect};
+use rlhf_lm::{ActivationCheckpointing, Summary, inspect};
+use rlhf_objective::BatchSize;
 use rlhf_objective::Purpose;
-use rlhf_train::StepSize;
 
 /// What a network reads for one item of a data set, on average: a prompt, a pair, a demonstration.
 #[derive(Debug, Clone, Copy)]
@@ -48,8 +48,12 @@ pub(crate) fn estimate(config: &Config, item: PerItem) -> Result<String> {
         _ => 1,
     };
     let trained = networks * model.memory.trainable;
-    let mut activations =
-        networks * model.read_bytes(tokens, rows, (Purpose::Train, config.train.recompute));
+    let mut activations = networks
+        * model.forward_bytes(
+            tokens,
+            rows,
+            (Purpose::Train, config.train.activation_checkpointing),
+        );
     let mut frozen = 0;
     if online {
         for folder in frozen_folders(config)? {
@@ -58,7 +62,11 @@ pub(crate) fn estimate(config: &Config, item: PerItem) -> Result<String> {
                 DtypeName::F32 => other.memory.frozen,
                 DtypeName::Bf16 => other.memory.frozen_bf16,
             };
-            activations += other.read_bytes(tokens, rows, (Purpose::Score, Recompute::None));
+            activations += other.forward_bytes(
+                tokens,
+                rows,
+                (Purpose::Score, ActivationCheckpointing::None),
+            );
         }
     }
     let sampling = match online {
@@ -89,14 +97,15 @@ pub(crate) fn estimate(config: &Config, item: PerItem) -> Result<String> {
 
 /// Tokens and rows of the largest read of an update.
 fn one_read(config: &Config, item: PerItem) -> (u64, u64) {
-    let most = config.train.tokens_per_batch as f64;
+    let most = config.train.micro_batch_tokens as f64;
     let items = match config.method.configured().step() {
         Step::OfIteration(_) => {
             config.sampling.rollouts as f64 / config.sampling.samples_per_prompt as f64
         }
-        Step::OfData(StepSize::Items(number, _)) => number as f64,
-        Step::OfData(StepSize::Tokens(number)) => number as f64 / item.rows,
-        Step::OfData(StepSize::BatchPairs) => config.train.batch_pairs.unwrap_or(1) as f64,
+        Step::OfData(_) => match config.train.batch_size.unwrap_or_default() {
+            BatchSize::Items(number) => number as f64,
+            BatchSize::Tokens(number) => number as f64 / item.tokens,
+        },
     };
     // A single item is never cut.
     let tokens = (items * item.tokens).min(most).max(item.tokens);

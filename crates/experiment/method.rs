@@ -2,8 +2,8 @@
 
 use rlhf_policy::Role;
 use rlhf_train::{
-    Aim, Defaults, Learner, LearnsFrom, MethodSpec, OfflineSpec, OnlineSpec, Preset, PriorUse,
-    RowField, RunShape, StepSize, Updates,
+    Aim, BatchUnit, Defaults, Learner, LearnsFrom, MethodSpec, OfflineSpec, OnlineSpec, Preset,
+    PriorUse, RowField, RunShape, Updates,
 };
 use std::any::Any;
 use std::fmt;
@@ -42,12 +42,12 @@ pub struct Facts {
     pub defaults: Defaults,
     /// What the help says of its settings.
     pub help: String,
-    /// Whether an optimizer step takes `train.batch_pairs` pairs.
-    pub takes_batch_pairs: bool,
+    /// What `train.batch_size` counts, of a method that learns from data.
+    pub batch_unit: Option<BatchUnit>,
 }
 
 impl Facts {
-    fn of<S: MethodSpec>(roles: &'static [Role], takes_batch_pairs: bool) -> Self {
+    fn of<S: MethodSpec>(roles: &'static [Role], batch_unit: Option<BatchUnit>) -> Self {
         Self {
             name: S::NAME,
             presets: S::PRESETS,
@@ -59,7 +59,7 @@ impl Facts {
             least_responses: S::LEAST_RESPONSES,
             defaults: S::defaults(),
             help: S::help(),
-            takes_batch_pairs,
+            batch_unit,
         }
     }
 
@@ -99,8 +99,8 @@ pub(crate) fn objectives<'a>(methods: impl Iterator<Item = &'a Facts>) -> String
 pub(crate) enum Step {
     /// A part of the responses of an iteration.
     OfIteration(Updates),
-    /// A part of a data set.
-    OfData(StepSize),
+    /// As much of a data set as `train.batch_size` says, counted in this.
+    OfData(BatchUnit),
 }
 
 /// A method of a registry.
@@ -270,7 +270,7 @@ impl<S: OnlineSpec> Listed<S> {
     /// A method that learns from the policy's own samples.
     pub(crate) fn online() -> Self {
         Self {
-            facts: Facts::of::<S>(S::Method::ROLES, false),
+            facts: Facts::of::<S>(S::Method::ROLES, None),
             step: |settings| Step::OfIteration(S::updates(settings)),
         }
     }
@@ -279,10 +279,9 @@ impl<S: OnlineSpec> Listed<S> {
 impl<S: OfflineSpec> Listed<S> {
     /// A method that learns from a data set.
     pub(crate) fn offline() -> Self {
-        let size = S::step_size(&S::Settings::default());
         Self {
-            facts: Facts::of::<S>(S::Learner::ROLES, size == StepSize::BatchPairs),
-            step: |settings| Step::OfData(S::step_size(settings)),
+            facts: Facts::of::<S>(S::Learner::ROLES, Some(S::BATCH_UNIT)),
+            step: |_| Step::OfData(S::BATCH_UNIT),
         }
     }
 }

@@ -32,7 +32,7 @@ pub fn network(
 pub(crate) fn options(config: &Config, storage: Storage, heads: OutputHeads) -> LoadOptions {
     LoadOptions {
         storage,
-        recompute: config.train.recompute,
+        activation_checkpointing: config.train.activation_checkpointing,
         heads,
         temperature: config.sampling.temperature,
         backend: backend(config.model.backend, config.model.dtype),

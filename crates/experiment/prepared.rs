@@ -10,7 +10,7 @@ use crate::vocabulary::Vocabulary;
 use crate::words::nothing_left;
 use crate::{prior_fit, steps};
 use anyhow::{Result, ensure};
-use rlhf_data::Corpus;
+use rlhf_data::StreamingDataset;
 use rlhf_objective::Prompt;
 use rlhf_train::{LearnsFrom, PriorUse};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub struct Prepared {
     pub(crate) config: Config,
     pub(crate) vocabulary: Vocabulary,
-    pub(crate) parts: Parts<Corpus>,
+    pub(crate) parts: Parts<StreamingDataset>,
     /// The fits that come before it, in words.
     pub(crate) fits: Vec<String>,
 }

@@ -9,7 +9,7 @@ use crate::steps;
 use crate::vocabulary::Vocabulary;
 use crate::words::nothing_left;
 use anyhow::{Context, Result};
-use rlhf_objective::Items;
+use rlhf_objective::Dataset;
 use rlhf_prior::Fit;
 use rlhf_sft::SftSpec;
 use rlhf_train::PriorUse;
@@ -36,16 +36,14 @@ fn settings(catalog: &Catalog, fit: &Fit, config: &Config) -> Result<Config> {
     settings.data.train = Some(fit.data.clone());
     let fit = fit.settings;
     settings.data.held_out = None;
-    settings.method = supervised.with(rlhf_sft::Config {
-        per_step: fit.per_step,
-    });
+    settings.train.batch_size = Some(fit.batch_size);
     settings.sampling.temperature = config.sampling.temperature;
     settings.sampling.tokens.clone_from(&config.sampling.tokens);
     settings.optim.learning_rate = fit.learning_rate;
     settings.train.seed = config.train.seed;
     settings.train.epochs = Some(fit.epochs);
-    settings.train.tokens_per_batch = config.train.tokens_per_batch;
-    settings.train.recompute = config.train.recompute;
+    settings.train.micro_batch_tokens = config.train.micro_batch_tokens;
+    settings.train.activation_checkpointing = config.train.activation_checkpointing;
     settings.train.threads = config.train.threads;
     settings.train.checkpoints = 1;
     settings.check(catalog).context("[prior.fit]")?;

@@ -42,7 +42,7 @@ impl PriorPass {
             penalty,
             prior: networks.then(|| described(checksums, config)),
             folder: folder.join(FOLDER),
-            tokens: config.train.tokens_per_batch,
+            tokens: config.train.micro_batch_tokens,
             interrupts: interrupts.clone(),
         })
     }
@@ -151,7 +151,7 @@ fn described(checksums: &Value, config: &Config) -> String {
         "frozen_dtype": config.model.frozen_dtype,
         "temperature": config.sampling.temperature,
         "tokens": config.sampling.tokens,
-        "tokens_at_once": config.train.tokens_per_batch,
+        "tokens_at_once": config.train.micro_batch_tokens,
     })
     .to_string()
 }

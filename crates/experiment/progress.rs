@@ -53,7 +53,7 @@ impl Download {
     }
 }
 
-impl rlhf_hub::Watch for Download {
+impl rlhf_hub::Progress for Download {
     fn begin(&mut self, file: &str, done: u64, size: Option<u64>) {
         let (repository, total) = (self.repository.as_str(), size.unwrap_or(0));
         self.span = info_span!("download", repository, file, total, done);

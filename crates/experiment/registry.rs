@@ -7,7 +7,7 @@ use crate::dataset::Parts;
 use crate::method::{Listed, Method};
 use crate::run::{OfflineData, OpenData, RunContext};
 use anyhow::{Context, Result};
-use rlhf_data::Corpus;
+use rlhf_data::StreamingDataset;
 use rlhf_dpo::{DpoSpec, KtoSpec};
 use rlhf_policy::Networks;
 use rlhf_ppo::PpoSpec;
@@ -21,7 +21,9 @@ use std::sync::Arc;
 
 /// Runs a method whose type it knows.
 type Runner = Arc<
-    dyn Fn(&Method, Parts<Corpus>, RunContext<'_>, &mut Networks) -> Result<Ended> + Send + Sync,
+    dyn Fn(&Method, Parts<StreamingDataset>, RunContext<'_>, &mut Networks) -> Result<Ended>
+        + Send
+        + Sync,
 >;
 
 /// The methods and priors there are.
@@ -105,7 +107,7 @@ impl Registry {
     /// Runs the method of the settings.
     pub(crate) fn run(
         &self,
-        parts: Parts<Corpus>,
+        parts: Parts<StreamingDataset>,
         context: RunContext<'_>,
         networks: &mut Networks,
     ) -> Result<Ended> {

@@ -14,9 +14,9 @@ use crate::reward_model;
 use crate::sampling::{optim, sampling};
 use crate::vocabulary::Vocabulary;
 use anyhow::{Context, Result};
-use rlhf_data::Corpus;
+use rlhf_data::StreamingDataset;
 use rlhf_journal::Journal;
-use rlhf_objective::{Items, KlPenalty, Objective, Pairs, Prompt};
+use rlhf_objective::{Dataset, KlPenalty, Objective, Pairs, Prompt};
 use rlhf_policy::{Networks, Role};
 use rlhf_reward::{BradleyTerryConfig, PairBatch};
 use rlhf_train::{
@@ -48,13 +48,13 @@ impl RunContext<'_> {
     /// Runs a method that learns from the policy's own samples.
     pub(crate) fn online<M: Method>(
         mut self,
-        mut parts: Parts<Corpus>,
+        mut parts: Parts<StreamingDataset>,
         policy: &mut Networks,
         mut method: M,
     ) -> Result<Ended> {
         let penalty = self.penalty()?;
         let (config, vocabulary) = (&self.config, &self.vocabulary);
-        let later = parts.train.later();
+        let later = parts.train.step_notes();
         let reward = reward(config, &vocabulary.tokenizer)?;
         let mut objective = Objective::new(reward, penalty);
         let iterations = config.train.iterations.context("no train.iterations")?;
@@ -87,7 +87,7 @@ impl RunContext<'_> {
     /// Runs a method that learns from a data set.
     pub(crate) fn offline<S: OfflineSpec>(
         mut self,
-        mut parts: Parts<Corpus>,
+        mut parts: Parts<StreamingDataset>,
         networks: &mut Networks,
         settings: &S::Settings,
     ) -> Result<Ended>
@@ -110,7 +110,7 @@ impl RunContext<'_> {
         let config = &self.config;
         let passes = DataPasses {
             epochs: config.train.epochs.context("no train.epochs")?,
-            batch_pairs: config.train.batch_pairs.unwrap_or(1),
+            batch_size: config.train.batch_size.context("no train.batch_size")?,
             seed: config.train.seed,
         };
         let source = S::source(settings, train, &passes)?;
@@ -138,7 +138,7 @@ impl RunContext<'_> {
         if let Some(pairs) = held_out {
             let batch = PairBatch::new(pairs, &BradleyTerryConfig::default())?;
             let _busy = busy("measuring the margins of what was held out");
-            let margins = batch.margins(model, self.config.train.tokens_per_batch)?;
+            let margins = batch.margins(model, self.config.train.micro_batch_tokens)?;
             let found = held_out::calibration(&margins, batch.labels());
             self.around.journal.calibration(&found)?;
             let right = found.accuracy();
@@ -175,7 +175,7 @@ impl RunContext<'_> {
             let _busy = busy("measuring what was held out");
             let sequences = learner.sequences(&batch);
             let (items, prompts) = (sequences.len() / learner.group(), sequences.prompts());
-            let stats = evaluate(networks, learner, &batch, config.train.tokens_per_batch)?;
+            let stats = evaluate(networks, learner, &batch, config.train.micro_batch_tokens)?;
             self.around
                 .journal
                 .held_out(&held_out::numbers(&stats, items, prompts))?;
@@ -253,7 +253,7 @@ impl Around<'_> {
 }
 
 /// The first prompts of the data, as many as are measured on.
-fn first_prompts(config: &Config, corpus: &mut Corpus) -> Result<Vec<Arc<Prompt>>> {
+fn first_prompts(config: &Config, corpus: &mut StreamingDataset) -> Result<Vec<Arc<Prompt>>> {
     let first: Vec<usize> = (0..corpus.count().min(config.eval.prompts)).collect();
     Ok(corpus.read(&first)?.prompts().to_vec())
 }

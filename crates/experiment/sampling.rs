@@ -41,6 +41,6 @@ pub(crate) fn optim(config: &Config) -> Optim {
             warm_up: WarmUp::Fraction(optim.warmup),
         },
         clip: Some(optim.clip),
-        tokens_per_batch: config.train.tokens_per_batch,
+        micro_batch_tokens: config.train.micro_batch_tokens,
     }
 }

@@ -3,21 +3,21 @@
 use crate::config::Config;
 use crate::method::Step;
 use anyhow::Result;
-use rlhf_data::Corpus;
-use rlhf_objective::Items;
-use rlhf_train::{Epochs, LearnsFrom, StepSize, Updates};
+use rlhf_data::StreamingDataset;
+use rlhf_objective::{BatchSize, Dataset};
+use rlhf_train::{BatchUnit, Epochs, LearnsFrom, Updates};
 
 /// The steps of a run on this data.
-pub(crate) fn describe(config: &Config, train: &Corpus) -> Result<String> {
+pub(crate) fn describe(config: &Config, train: &StreamingDataset) -> Result<String> {
     let count = items(config, train);
     match config.method.configured().step() {
         Step::OfIteration(updates) => Ok(online(config, updates, count)),
-        Step::OfData(size) => Ok(offline(config, train, (size, count))),
+        Step::OfData(unit) => Ok(offline(config, train, (unit, count))),
     }
 }
 
 /// How many items a method takes its batches from: a pair is one, but two answers.
-pub(crate) fn items(config: &Config, corpus: &Corpus) -> usize {
+pub(crate) fn items(config: &Config, corpus: &StreamingDataset) -> usize {
     match config.method.facts().learns_from {
         LearnsFrom::UnpairedPreferences => corpus.responses(),
         LearnsFrom::Samples | LearnsFrom::Pairs | LearnsFrom::Demonstrations => corpus.count(),
@@ -48,12 +48,12 @@ fn online(config: &Config, updates: Updates, prompts: usize) -> String {
     words
 }
 
-fn offline(config: &Config, train: &Corpus, (size, count): (StepSize, usize)) -> String {
+fn offline(config: &Config, train: &StreamingDataset, (unit, count): (BatchUnit, usize)) -> String {
     let epochs = config.train.epochs.unwrap_or(1);
-    let (size, item) = match size {
-        StepSize::Items(size, item) => (size, item),
-        StepSize::BatchPairs => (config.train.batch_pairs.unwrap_or(1), "pair"),
-        StepSize::Tokens(most) => {
+    let item = unit.item();
+    let size = match config.train.batch_size.unwrap_or_default() {
+        BatchSize::Items(size) => size,
+        BatchSize::Tokens(most) => {
             let steps = Epochs::by_tokens(train, most, epochs, config.train.seed).steps();
             let (epochs, steps) = (some(epochs, "epoch"), some(steps, "step"));
             return format!("{epochs} in batches of at most {most} tokens: {steps}");

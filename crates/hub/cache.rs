@@ -13,7 +13,7 @@
 use crate::checksum::Etag;
 use crate::choose::{INDEX, is_inside, needed, shards};
 use crate::repository::is_commit;
-use crate::{Error, Kind, Repository, Result, Snapshot, Watch};
+use crate::{Error, Kind, Progress, Repository, Result, Snapshot};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -145,7 +145,7 @@ impl Folder {
 
     /// Waits until no other process, of ours or of Python, downloads this blob; the lock ends with the
     /// file that is returned.
-    pub(crate) fn lock(&self, etag: &Etag, what: &str, watch: &mut dyn Watch) -> Result<File> {
+    pub(crate) fn lock(&self, etag: &Etag, what: &str, watch: &mut dyn Progress) -> Result<File> {
         let path = self.locks.join(format!("{}.lock", etag.as_str()));
         make_folder_of(&path)?;
         let open = File::options()

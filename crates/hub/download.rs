@@ -5,7 +5,7 @@ use crate::checksum::Etag;
 use crate::retry::{Attempt, Failure};
 use crate::transport::{Ask, Transport, header};
 use crate::url::escaped;
-use crate::{Error, Kind, Repository, Result, Settings, Watch};
+use crate::{Error, Kind, Progress, Repository, Result, Settings};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -41,7 +41,7 @@ struct Part {
 
 impl Download<'_> {
     /// Sees to it that a file of the commit is in its snapshot.
-    pub(crate) fn file(&self, name: &str, watch: &mut dyn Watch) -> Result<()> {
+    pub(crate) fn file(&self, name: &str, watch: &mut dyn Progress) -> Result<()> {
         if self.folder.file(self.commit, name).exists() {
             return Ok(());
         }
@@ -87,9 +87,10 @@ impl Download<'_> {
         let etag = etag.and_then(Etag::parse);
         let etag = etag.ok_or_else(|| Error::answer(what, "the hub names no ETag for it"))?;
         let linked = header(&response, "x-linked-size");
-        let size = match response.status().is_redirection() {
-            true => linked,
-            false => linked.or_else(|| header(&response, "content-length")),
+        let size = if response.status().is_redirection() {
+            linked
+        } else {
+            linked.or_else(|| header(&response, "content-length"))
         };
         Ok(Description {
             etag,
@@ -104,7 +105,7 @@ impl Download<'_> {
         what: &str,
         described: &Description,
         blob: &Path,
-        watch: &mut dyn Watch,
+        watch: &mut dyn Progress,
     ) -> Result<()> {
         let folder = make_folder_of(blob)?;
         let path = folder.join(format!("{}.incomplete", described.etag.as_str()));
@@ -202,7 +203,7 @@ impl Part {
         response: Response<Body>,
         size: Option<u64>,
         path: &Path,
-        watch: &mut dyn Watch,
+        watch: &mut dyn Progress,
     ) -> Attempt<()> {
         let mut body = response.into_body().into_reader();
         let mut buffer = vec![0; BUFFER];

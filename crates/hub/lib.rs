@@ -32,12 +32,12 @@ mod download;
 mod error;
 mod network;
 mod offline;
+mod progress;
 mod repository;
 mod retry;
 mod settings;
 mod transport;
 mod url;
-mod watch;
 
 #[cfg(test)]
 mod protocol;
@@ -46,9 +46,9 @@ pub use choose::checkpoint_files;
 pub use error::{Error, Result};
 pub use network::Network;
 pub use offline::CacheOnly;
+pub use progress::{Progress, Silent};
 pub use repository::{Kind, Repository};
 pub use settings::{Retry, Settings, Token};
-pub use watch::{Silent, Watch};
 
 use std::path::PathBuf;
 
@@ -68,14 +68,15 @@ pub trait Hub {
     /// # Errors
     /// If it is not there, may not be read, or cannot be had now; the error names the repository and
     /// what to do.
-    fn resolve(&self, repository: &Repository, watch: &mut dyn Watch) -> Result<Snapshot>;
+    fn resolve(&self, repository: &Repository, watch: &mut dyn Progress) -> Result<Snapshot>;
 }
 
 /// The hub of some settings: the network, or the cache alone where the settings say so.
 #[must_use]
 pub fn open(settings: Settings) -> Box<dyn Hub> {
-    match settings.offline {
-        true => Box::new(CacheOnly::new(settings.cache)),
-        false => Box::new(Network::new(settings)),
+    if settings.offline {
+        Box::new(CacheOnly::new(settings.cache))
+    } else {
+        Box::new(Network::new(settings))
     }
 }

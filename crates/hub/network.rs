@@ -8,7 +8,7 @@ use crate::repository::is_commit;
 use crate::retry::{Attempt, Failure};
 use crate::transport::{Ask, Transport};
 use crate::url::escaped;
-use crate::{Error, Hub, Kind, Repository, Result, Settings, Snapshot, Watch};
+use crate::{Error, Hub, Kind, Progress, Repository, Result, Settings, Snapshot};
 use serde_json::Value;
 
 /// The longest list of files that is read, bytes.
@@ -38,7 +38,7 @@ impl Network {
         }
     }
 
-    fn list(&self, repository: &Repository, watch: &mut dyn Watch) -> Result<Listing> {
+    fn list(&self, repository: &Repository, watch: &mut dyn Progress) -> Result<Listing> {
         let (kind, what) = match repository.kind() {
             Kind::Model => ("models", format!("model {repository}")),
             Kind::Dataset => ("datasets", format!("data set {repository}")),
@@ -71,7 +71,7 @@ impl Network {
         repository: &Repository,
         folder: &Folder,
         listing: &Listing,
-        watch: &mut dyn Watch,
+        watch: &mut dyn Progress,
     ) -> Result<()> {
         let unsuitable = |why: String| Error::Unsuitable {
             repository: repository.to_string(),
@@ -104,7 +104,7 @@ impl Network {
 }
 
 impl Hub for Network {
-    fn resolve(&self, repository: &Repository, watch: &mut dyn Watch) -> Result<Snapshot> {
+    fn resolve(&self, repository: &Repository, watch: &mut dyn Progress) -> Result<Snapshot> {
         let folder = Folder::new(&self.settings.cache, repository);
         if let Some(commit) = repository.commit()
             && folder.kept(commit) == Kept::Whole

@@ -1,7 +1,7 @@
 //! The cache and nothing else.
 
 use crate::cache::{Folder, Kept};
-use crate::{Error, Hub, Kind, Repository, Result, Snapshot, Watch};
+use crate::{Error, Hub, Kind, Progress, Repository, Result, Snapshot};
 use std::path::PathBuf;
 
 /// Answers from the cache; what is not there is an error.
@@ -19,7 +19,7 @@ impl CacheOnly {
 }
 
 impl Hub for CacheOnly {
-    fn resolve(&self, repository: &Repository, watch: &mut dyn Watch) -> Result<Snapshot> {
+    fn resolve(&self, repository: &Repository, watch: &mut dyn Progress) -> Result<Snapshot> {
         kept(&Folder::new(&self.cache, repository), repository, watch).map_err(|why| {
             Error::Offline {
                 what: repository.to_string(),
@@ -37,7 +37,7 @@ impl Hub for CacheOnly {
 pub(crate) fn kept(
     folder: &Folder,
     repository: &Repository,
-    watch: &mut dyn Watch,
+    watch: &mut dyn Progress,
 ) -> std::result::Result<Snapshot, String> {
     let commit = match repository.commit() {
         Some(commit) => Some(commit.to_string()),

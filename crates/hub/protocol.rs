@@ -4,7 +4,9 @@ mod answers;
 mod cached;
 mod transfers;
 
-use crate::{CacheOnly, Hub, Kind, Network, Repository, Result, Retry, Settings, Snapshot, Watch};
+use crate::{
+    CacheOnly, Hub, Kind, Network, Progress, Repository, Result, Retry, Settings, Snapshot,
+};
 use rlhf_loopback::Seen;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,7 +27,7 @@ struct World {
 #[derive(Debug, Default)]
 struct Notes(Vec<String>);
 
-impl Watch for Notes {
+impl Progress for Notes {
     fn begin(&mut self, file: &str, done: u64, size: Option<u64>) {
         let size = size.map_or("?".into(), |size| size.to_string());
         self.0.push(format!("{file} {done}/{size}"));
@@ -129,9 +131,10 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     let mut all = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten() {
         let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => all.extend(files(&path)),
-            false => all.push(path),
+        if path.is_dir() {
+            all.extend(files(&path))
+        } else {
+            all.push(path)
         }
     }
     all.sort();

@@ -1,6 +1,6 @@
 //! Trying again what may pass.
 
-use crate::{Error, Result, Retry, Watch};
+use crate::{Error, Progress, Result, Retry};
 use std::time::Duration;
 
 /// Why an attempt failed.
@@ -42,8 +42,8 @@ impl Retry {
     pub(crate) fn run<T>(
         &self,
         what: &str,
-        watch: &mut dyn Watch,
-        mut attempt: impl FnMut(&mut dyn Watch) -> Attempt<T>,
+        watch: &mut dyn Progress,
+        mut attempt: impl FnMut(&mut dyn Progress) -> Attempt<T>,
     ) -> Result<T> {
         let mut failures = 0;
         loop {

@@ -122,7 +122,7 @@ pub(crate) fn disagreement(ends: &[EndToken]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Backend, LoadOptions, OutputHeads, Recompute, init, inspect, load};
+    use crate::{ActivationCheckpointing, Backend, LoadOptions, OutputHeads, init, inspect, load};
     use rlhf_tensor::Storage;
     use serde_json::{Value, json};
 
@@ -158,7 +158,7 @@ mod tests {
         init(source, 0, &first).unwrap();
         let options = LoadOptions {
             storage: Storage::Frozen,
-            recompute: Recompute::None,
+            activation_checkpointing: ActivationCheckpointing::None,
             heads: OutputHeads::Language,
             temperature: 1.0,
             backend: Backend::F32,

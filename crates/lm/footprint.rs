@@ -1,7 +1,7 @@
 //! How much memory the engine will take, from a checkpoint's headers.
 
 use crate::engine::{CHUNK, KEPT, SCORED_CHUNKS};
-use crate::{Recompute, Summary};
+use crate::{ActivationCheckpointing, Summary};
 use rlhf_objective::Purpose;
 
 /// Bytes of a number.
@@ -11,14 +11,23 @@ impl Summary {
     /// Bytes that a read of `tokens` tokens takes beside the weights, `rows` of which predict; to train,
     /// with its backward pass, which runs blocks again or not. They stay allocated for the next read.
     #[must_use]
-    pub fn read_bytes(&self, tokens: u64, rows: u64, reads: (Purpose, Recompute)) -> u64 {
+    pub fn forward_bytes(
+        &self,
+        tokens: u64,
+        rows: u64,
+        reads: (Purpose, ActivationCheckpointing),
+    ) -> u64 {
         let (width, inner, layers) = (self.width as u64, self.inner as u64, self.layers as u64);
         let rest = 5 * width + inner + self.heads as u64;
         let of_backward = 4 * width + inner + inner.max(3 * width);
         let blocks = match reads {
             (Purpose::Score, _) => 3 * width + rest + inner,
-            (Purpose::Train, Recompute::None) => layers * (width + rest) + of_backward,
-            (Purpose::Train, Recompute::Blocks) => layers * width + rest + of_backward,
+            (Purpose::Train, ActivationCheckpointing::None) => {
+                layers * (width + rest) + of_backward
+            }
+            (Purpose::Train, ActivationCheckpointing::Blocks) => {
+                layers * width + rest + of_backward
+            }
         };
         F32 * (tokens * blocks + rows * 4 * width + self.logits(rows, reads.0))
     }
@@ -69,12 +78,15 @@ mod tests {
         crate::init(&given, 1, &out).unwrap();
         let summary = crate::inspect(&out).unwrap();
         let tokens = 8 * 1024;
-        let bytes = |recompute| summary.read_bytes(tokens, 0, (Purpose::Train, recompute));
-        let saved = bytes(Recompute::None) - bytes(Recompute::Blocks);
+        let bytes = |activation_checkpointing| {
+            summary.forward_bytes(tokens, 0, (Purpose::Train, activation_checkpointing))
+        };
+        let saved = bytes(ActivationCheckpointing::None) - bytes(ActivationCheckpointing::Blocks);
         // Queries, keys, values, what attention mixed, the stream between the two halves, the inner
         // layer and a number a head, of eleven of the twelve blocks.
         assert_eq!(saved, F32 * tokens * 11 * (9 * 96 + 12));
-        let score = summary.read_bytes(tokens, 0, (Purpose::Score, Recompute::None));
-        assert!(score < bytes(Recompute::Blocks));
+        let score =
+            summary.forward_bytes(tokens, 0, (Purpose::Score, ActivationCheckpointing::None));
+        assert!(score < bytes(ActivationCheckpointing::Blocks));
     }
 }

@@ -2,27 +2,27 @@
 
 #![forbid(unsafe_code)]
 
-mod asked;
+#[cfg(test)]
+mod bf16_storage_tests;
 mod checkpoint;
 mod config;
 #[cfg(test)]
-mod damage;
+mod conformance_tests;
+#[cfg(test)]
+mod damaged_checkpoint_tests;
 mod ends;
 pub mod engine;
 mod error;
 mod footprint;
 #[cfg(test)]
-mod halves;
+mod golden_tests;
 mod inspect;
-#[cfg(test)]
-mod laws;
 mod model;
 pub mod models;
 mod packed;
 mod parameters;
-#[cfg(test)]
-mod parity;
 mod plain;
+mod preconditions;
 mod restricted;
 #[cfg(test)]
 mod row_gradients_tests;
@@ -40,7 +40,7 @@ pub use config::{ModelClass, ModelConfig};
 pub use ends::EndToken;
 pub use error::{Error, Result};
 pub use inspect::{Memory, Summary, TensorSummary, inspect};
-pub use model::{Backend, LoadOptions, Model, OutputHeads, Recompute, init, load};
+pub use model::{ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, init, load};
 pub use models::table::{States, Table, TableConfig};
 pub use packed::{Packed, Segment};
 pub use parameters::{HEAD_WEIGHT, SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT};
@@ -52,7 +52,7 @@ pub use spec::{BlockSpec, ModelSpec};
 pub use tokenizer::Tokenizer;
 pub use tokenizer_config::special_tokens;
 
-/// A folder of the test data, for tests that are ignored unless they are asked for.
+/// A folder of the test data, for tests that are ignored unless they are preconditions for.
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test finds its data")]
 pub(crate) fn test_data(folder: &str) -> std::path::PathBuf {

@@ -53,7 +53,7 @@ impl Backend {
 /// What a training read keeps for the backward pass. Gradients are the same to the last bit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Recompute {
+pub enum ActivationCheckpointing {
     /// All activations that it needs.
     #[default]
     None,
@@ -70,7 +70,7 @@ pub struct LoadOptions {
     /// hold.
     pub storage: Storage,
     /// What is kept to train.
-    pub recompute: Recompute,
+    pub activation_checkpointing: ActivationCheckpointing,
     /// The heads.
     pub heads: OutputHeads,
     /// What logits are divided by, in every answer and when decoding.
@@ -147,7 +147,10 @@ fn on_device<D: Device>(
     let (config, parameters) = read_parameters(device, folder, config, options)?;
     let (heads, temperature) = (options.heads, options.temperature);
     let network = engine::Transformer::new(&config, parameters, heads, temperature, precision);
-    Ok((Box::new(network.recomputing(options.recompute)), config))
+    Ok((
+        Box::new(network.with_activation_checkpointing(options.activation_checkpointing)),
+        config,
+    ))
 }
 
 /// Writes a folder with a random network (see [`ModelConfig::initialize`]) of the

@@ -4,16 +4,16 @@
 
 mod decoder;
 
-use crate::asked::{
-    check_language, check_range, check_row_gradients, check_trainable, nothing_read, of_numbers,
-};
 use crate::parameters::{Affine, BlockIds, ModelIds};
+use crate::preconditions::{
+    check_language, check_range, check_row_gradients, check_trainable, no_forward_pass, of_numbers,
+};
 use crate::{ModelConfig, ModelSpec, OutputHeads, Packed};
 use decoder::PlainDecoder;
 use rlhf_device::Nonlinearity;
 use rlhf_objective::{
-    ActionValues, Decoder, LogDist, Network, OutputGrads, Outputs, ParameterSet, Purpose, Result,
-    RowGradients, Sequences, Want,
+    ActionValues, Decoder, LogDist, Network, OutputGrads, OutputSpec, Outputs, ParameterSet,
+    Purpose, Result, RowGradients, Sequences,
 };
 use rlhf_tensor::{D, Device, ParameterId, Parameters, Tensor, Var, ops};
 use std::ops::Range;
@@ -27,11 +27,11 @@ pub struct Plain {
     parameters: Parameters,
     heads: OutputHeads,
     temperature: f64,
-    last: Option<Read>,
+    last: Option<ForwardPass>,
 }
 
 /// What one read keeps: the graph down to the variables it was computed from.
-struct Read {
+struct ForwardPass {
     weights: Weights,
     /// Final hidden states of the rows that predict, [N, D].
     hidden: Tensor,
@@ -214,7 +214,7 @@ impl Plain {
     }
 
     /// All outputs of a batch, in candle's graph.
-    fn answer(&self, packed: &Packed, want: Want) -> Result<Read> {
+    fn answer(&self, packed: &Packed, spec: OutputSpec) -> Result<ForwardPass> {
         let weights = Weights::new(&self.parameters)?;
         let rows: Vec<u32> = packed.rows.iter().map(|row| *row as u32).collect();
         let rows = Tensor::from_slice(&rows, rows.len(), &Device::Cpu)?;
@@ -241,20 +241,20 @@ impl Plain {
             let log_dist = ops::log_softmax(&self.head(&weights, &hidden)?, D::Minus1)?;
             let targets = Tensor::from_slice(&packed.targets, packed.targets.len(), &Device::Cpu)?;
             let log_probs = log_dist.gather(&targets.unsqueeze(1)?, 1)?.squeeze(1)?;
-            let entropy = if want.entropy {
+            let entropy = if spec.entropy {
                 Some((log_dist.exp()? * &log_dist)?.sum(1)?.neg()?)
             } else {
                 None
             };
             (log_probs, entropy)
         };
-        Ok(Read {
+        Ok(ForwardPass {
             weights,
             hidden,
             log_probs,
             entropy,
             values,
-            purpose: want.purpose,
+            purpose: spec.purpose,
             rows: None,
         })
     }
@@ -284,10 +284,10 @@ impl Network for Plain {
         self.spec.vocab
     }
 
-    fn read(&mut self, sequences: &Sequences, want: Want) -> Result<Outputs> {
+    fn forward(&mut self, sequences: &Sequences, spec: OutputSpec) -> Result<Outputs> {
         self.last = None;
         let packed = Packed::of(sequences, &self.spec, self.heads, self.pad)?;
-        let read = self.answer(&packed, want)?;
+        let read = self.answer(&packed, spec)?;
         let numbers = |x: &Option<Tensor>| x.as_ref().map(Tensor::to_vec1).transpose();
         let (entropy, values) = (numbers(&read.entropy)?, numbers(&read.values)?);
         let outputs = match self.heads {
@@ -300,7 +300,7 @@ impl Network for Plain {
 
     fn log_dist(&mut self, rows: Range<usize>) -> Result<LogDist<'_>> {
         check_language(self.heads)?;
-        let read = self.last.as_ref().ok_or_else(nothing_read)?;
+        let read = self.last.as_ref().ok_or_else(no_forward_pass)?;
         let hidden = read.hidden.narrow(0, rows.start, rows.len())?;
         let log_dist = ops::log_softmax(&self.head(&read.weights, &hidden)?, D::Minus1)?;
         LogDist::of_log_probs(log_dist.flatten_all()?.to_vec1::<f32>()?, self.vocab())
@@ -308,7 +308,7 @@ impl Network for Plain {
 
     fn action_values(&mut self, rows: Range<usize>) -> Result<ActionValues<'_>> {
         check_language(self.heads)?;
-        let read = self.last.as_ref().ok_or_else(nothing_read)?;
+        let read = self.last.as_ref().ok_or_else(no_forward_pass)?;
         check_range(&rows, read.hidden.dim(0)?)?;
         let hidden = read.hidden.narrow(0, rows.start, rows.len())?;
         let scores = self.head(&read.weights, &hidden)?;
@@ -317,7 +317,7 @@ impl Network for Plain {
 
     fn backward_rows(&mut self, rows: Range<usize>, gradients: &RowGradients) -> Result<()> {
         check_language(self.heads)?;
-        let read = self.last.as_ref().ok_or_else(nothing_read)?;
+        let read = self.last.as_ref().ok_or_else(no_forward_pass)?;
         check_trainable(read.purpose, self.parameters.storage())?;
         check_row_gradients(&rows, gradients, read.hidden.dim(0)?, self.vocab())?;
         let hidden = read.hidden.narrow(0, rows.start, rows.len())?;
@@ -335,7 +335,7 @@ impl Network for Plain {
 
     fn backward(&mut self, gradients: &OutputGrads) -> Result<()> {
         let rows = self.last.as_mut().and_then(|read| read.rows.take());
-        let read = self.last.as_ref().ok_or_else(nothing_read)?;
+        let read = self.last.as_ref().ok_or_else(no_forward_pass)?;
         check_trainable(read.purpose, self.parameters.storage())?;
         let weigh = |output: &Tensor, gradient: &Vec<f32>| {
             let gradient = Tensor::from_slice(gradient, gradient.len(), &Device::Cpu)?;

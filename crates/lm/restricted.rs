@@ -1,10 +1,10 @@
 //! A network that says some tokens only.
 
-use crate::asked::{check_range, check_row_gradients};
+use crate::preconditions::{check_range, check_row_gradients};
 use crate::{Model, Result};
 use rlhf_objective::{
-    Decoder, Error, Finish, LogDist, MappedDecoder, Network, OutputGrads, Outputs, ParameterSet,
-    Prompt, Response, RowGradients, Sequences, Want,
+    Decoder, Error, Finish, LogDist, MappedDecoder, Network, OutputGrads, OutputSpec, Outputs,
+    ParameterSet, Prompt, Response, RowGradients, Sequences,
 };
 use std::collections::HashMap;
 use std::ops::Range;
@@ -19,11 +19,11 @@ use std::path::Path;
 pub struct Restricted {
     model: Box<dyn Model>,
     tokens: Vec<u32>,
-    read: Option<Read>,
+    read: Option<ForwardPass>,
 }
 
 /// What is kept of the last read.
-struct Read {
+struct ForwardPass {
     /// For each response token its prefix, and which of A it is.
     taken: Vec<(usize, usize)>,
     /// log π(·|prefix) over A: [prefixes, A].
@@ -88,13 +88,13 @@ impl Restricted {
         Ok((Sequences::new(prompts, responses)?, taken))
     }
 
-    fn last(&self) -> rlhf_objective::Result<&Read> {
+    fn last(&self) -> rlhf_objective::Result<&ForwardPass> {
         let nothing = || Error::Unsupported("nothing was read for this".into());
         self.read.as_ref().ok_or_else(nothing)
     }
 }
 
-impl Read {
+impl ForwardPass {
     fn row(&self, prefix: usize, size: usize) -> &[f32] {
         &self.rows[prefix * size..][..size]
     }
@@ -118,18 +118,18 @@ impl Network for Restricted {
         self.model.vocab()
     }
 
-    fn read(&mut self, s: &Sequences, want: Want) -> rlhf_objective::Result<Outputs> {
+    fn forward(&mut self, s: &Sequences, spec: OutputSpec) -> rlhf_objective::Result<Outputs> {
         self.read = None;
         let (expanded, taken) = self.expand(s)?;
-        let inside = Want {
+        let inside = OutputSpec {
             entropy: false,
-            ..want
+            ..spec
         };
-        let outputs = self.model.read(&expanded, inside)?;
+        let outputs = self.model.forward(&expanded, inside)?;
         let (size, mut rows) = (self.tokens.len(), outputs.log_probs.to_vec()?);
         rows.chunks_mut(size).for_each(normalize);
         let gradient = Vec::new();
-        let read = Read {
+        let read = ForwardPass {
             taken,
             rows,
             gradient,
@@ -141,7 +141,7 @@ impl Network for Restricted {
                 .collect()
         };
         let log_probs = of(&|prefix, place| read.row(prefix, size)[place]);
-        let entropies = want
+        let entropies = spec
             .entropy
             .then(|| of(&|prefix, _| entropy(read.row(prefix, size))));
         let values = outputs.values.map(|values| values.to_vec()).transpose()?;

@@ -1,8 +1,11 @@
 //! Losses over the whole vocabulary, through row operations alone.
 
-use crate::{Backend, LoadOptions, Model, OutputHeads, Recompute, Restricted, init, load, testing};
+use crate::{
+    ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, Restricted, init, load,
+    testing,
+};
 use rlhf_objective::{
-    Finish, Network, OutputGrads, Prompt, Response, RowGradients, Sequences, Want,
+    Finish, Network, OutputGrads, OutputSpec, Prompt, Response, RowGradients, Sequences,
 };
 use rlhf_tensor::Storage;
 use serde_json::json;
@@ -18,7 +21,7 @@ fn network(backend: Backend, temperature: f64, seed: u64) -> Box<dyn Model> {
     init(&path, 1, folder.path()).unwrap();
     let options = LoadOptions {
         storage: Storage::Trainable,
-        recompute: Recompute::None,
+        activation_checkpointing: ActivationCheckpointing::None,
         heads: OutputHeads::LanguageAndValue,
         temperature,
         backend,
@@ -69,9 +72,9 @@ fn gradients(policy: &mut dyn Model, backend: Backend) -> Vec<Vec<f32>> {
     let s = sequences();
     let n = s.tokens();
     let (mut prior, mut critic) = (network(backend, 1.0, 5), network(backend, 1.0, 6));
-    prior.read(&s, Want::SCORE).unwrap();
-    critic.read(&s, Want::SCORE).unwrap();
-    policy.read(&s, Want::TRAIN).unwrap();
+    prior.forward(&s, OutputSpec::SCORE).unwrap();
+    critic.forward(&s, OutputSpec::SCORE).unwrap();
+    policy.forward(&s, OutputSpec::TRAIN).unwrap();
     for rows in [0..4, 4..n] {
         let (_, gradient) = actor_loss(policy, &mut *prior, &mut *critic, rows.clone(), n);
         policy.backward_rows(rows, &gradient).unwrap();
@@ -113,10 +116,10 @@ fn rows_alone_are_slopes() {
     for mut policy in [whole(), few()] {
         let (mut prior, mut critic) =
             (network(Backend::F32, 1.0, 5), network(Backend::F32, 1.0, 6));
-        prior.read(&s, Want::SCORE).unwrap();
-        critic.read(&s, Want::SCORE).unwrap();
+        prior.forward(&s, OutputSpec::SCORE).unwrap();
+        critic.forward(&s, OutputSpec::SCORE).unwrap();
         let mut loss = |policy: &mut dyn Network| {
-            policy.read(&s, Want::TRAIN).unwrap();
+            policy.forward(&s, OutputSpec::TRAIN).unwrap();
             actor_loss(policy, &mut *prior, &mut *critic, 0..n, n)
         };
         let (_, gradient) = loss(&mut *policy);
@@ -150,9 +153,9 @@ fn rows_that_do_not_fit_are_refused() {
         policy.backward_rows(0..1, &row).is_err(),
         "nothing was read"
     );
-    policy.read(&sequences(), Want::SCORE).unwrap();
+    policy.forward(&sequences(), OutputSpec::SCORE).unwrap();
     assert!(policy.backward_rows(0..1, &row).is_err(), "read to score");
-    policy.read(&sequences(), Want::TRAIN).unwrap();
+    policy.forward(&sequences(), OutputSpec::TRAIN).unwrap();
     assert!(policy.backward_rows(0..2, &row).is_err());
     assert!(policy.backward_rows(90..91, &row).is_err());
     let narrow = RowGradients::new(vec![0.0; 2], 2).unwrap();

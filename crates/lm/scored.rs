@@ -1,8 +1,10 @@
 //! Reward models: against transformers' numbers, and what must hold of them.
 
-use crate::parity::{Golden, close, json, relative};
-use crate::{Backend, LoadOptions, Model, OutputHeads, Recompute, init, inspect, load, testing};
-use rlhf_objective::{Finish, OutputGrads, Prompt, Response, Sequences, Want};
+use crate::golden_tests::{Golden, close, json, relative};
+use crate::{
+    ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, init, inspect, load, testing,
+};
+use rlhf_objective::{Finish, OutputGrads, OutputSpec, Prompt, Response, Sequences};
 use rlhf_tensor::Storage;
 use serde_json::json;
 use std::path::Path;
@@ -13,7 +15,7 @@ const MODELS: [&str; 3] = ["no-pad", "pad-is-eos", "pad-apart"];
 fn options(backend: Backend, storage: Storage) -> LoadOptions {
     LoadOptions {
         storage,
-        recompute: Recompute::None,
+        activation_checkpointing: ActivationCheckpointing::None,
         heads: OutputHeads::Score,
         temperature: 1.0,
         backend,
@@ -25,7 +27,7 @@ fn trainable(folder: &Path, backend: Backend) -> Box<dyn Model> {
 }
 
 fn scores(model: &mut dyn Model, sequences: &Sequences) -> Vec<f32> {
-    let outputs = model.read(sequences, Want::SCORE).unwrap();
+    let outputs = model.forward(sequences, OutputSpec::SCORE).unwrap();
     outputs.scores.unwrap().to_vec().unwrap()
 }
 
@@ -38,7 +40,7 @@ fn scores_and_gradients_of_transformers() {
     {
         let numbers = golden.numbers(name);
         let mut model = trainable(&golden.folder.join(name), backend);
-        let outputs = model.read(&golden.sequences, Want::TRAIN).unwrap();
+        let outputs = model.forward(&golden.sequences, OutputSpec::TRAIN).unwrap();
         let scores = outputs.scores.unwrap().to_vec().unwrap();
         close(name, &scores, &numbers["scores"], 1e-5);
         let gradients = OutputGrads {

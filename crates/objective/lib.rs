@@ -1,12 +1,13 @@
-//! The symbols of one equation.
+//! The objective of KL-regularized policy optimization: its types and traits.
 //!
 //! ```text
 //! maximize  J(π) = E[ r(x,y) ] − β·KL( π(·|x) ‖ p₀(·|x) )        maximum: π* = p₀·exp(r/β)/Z
 //! ```
 //!
-//! [`Reward`] is r, [`Prior`] is p₀, [`Beta`] is β, [`Network`] is what π must answer, and
-//! [`Objective`] puts them together: it turns [`Rollouts`] into rewards per token. [`KlPenalty`]
-//! is the half of it that preference pairs use. No models and no files are known here.
+//! [`Reward`] is r, [`Prior`] is p₀, [`Beta`] is β, and [`Network`] is the interface of π.
+//! [`Objective`] combines them: it turns [`Rollouts`] into rewards per token. [`KlPenalty`] is the
+//! prior with β, which is all that methods on preference pairs need. This crate contains no model and
+//! reads no files.
 //!
 //! # Letters
 //! B sequences (responses), T tokens of one response, P tokens of one prompt, V vocabulary entries,
@@ -14,8 +15,8 @@
 //! objective, scores, rewards and values are in units of the reward.
 //!
 //! # Ragged, never padded
-//! A quantity per response token is a [`PerToken`]: flat values and offsets. Prompts and pads are
-//! not in there, so no mean can touch them.
+//! A quantity per response token is a [`PerToken`]: flat values and offsets. It contains no prompt
+//! tokens and no padding, so no mean can include them.
 //!
 //! ```
 //! use rlhf_objective::{Finish, PerToken, Prompt, Response, Sequences};
@@ -30,19 +31,19 @@
 #![forbid(unsafe_code)]
 
 mod action_values;
+mod batch_size;
 mod beta;
+pub mod conformance;
+mod dataset;
 mod decoder;
 mod error;
-mod estimators;
 #[cfg(test)]
-mod estimators_known;
-mod items;
+mod estimator_tests;
+mod estimators;
 mod kl;
-pub mod laws;
-mod link;
-mod local;
 mod log_dist;
-mod mapped;
+mod log_sigmoid;
+mod logits_processor;
 mod network;
 #[allow(clippy::module_inception)]
 mod objective;
@@ -54,22 +55,23 @@ mod row_gradients;
 mod rows;
 mod sequences;
 mod tilt;
+mod token_kl;
 mod wrapper;
 
 pub use action_values::{ActionValues, RowValues};
+pub use batch_size::BatchSize;
 pub use beta::{Adaptive, Beta, Bound, Observed, Target};
+pub use dataset::{Dataset, NoSettings};
 pub use decoder::{Decoder, Start, check_gather, gathered};
 pub use error::{Error, Result};
 pub use estimators::{k1, k2, k3, kl_of_rows, rao_blackwell};
-pub use items::{Items, NoSettings, PerStep};
-pub use kl::{AgainstPrior, exact_kl};
-pub use link::log_sigmoid;
-pub use local::LocalKl;
-pub use log_dist::{Draw, LogDist, Visit, rows_copied};
-pub use mapped::MappedDecoder;
-pub use network::{Network, OutputGrads, Outputs, Purpose, Want, rows_at_once};
+pub use kl::{PriorComparison, exact_kl};
+pub use log_dist::{Draw, LogDist, RowCallback, rows_copied};
+pub use log_sigmoid::log_sigmoid;
+pub use logits_processor::MappedDecoder;
+pub use network::{Network, OutputGrads, OutputSpec, Outputs, Purpose, rows_at_once};
 pub use objective::{
-    KlPenalty, Objective, Prior, Reward, SeenBatch, finite_opinions, finite_scores,
+    BatchCallback, KlPenalty, Objective, Prior, Reward, finite_optional_scores, finite_scores,
 };
 pub use pairs::{Pairs, PairsWithPrior};
 pub use parameter_set::{ParameterInfo, ParameterSet};
@@ -78,4 +80,5 @@ pub use rollouts::{Rollouts, Scored};
 pub use row_gradients::RowGradients;
 pub use sequences::{Finish, Prompt, Response, Sequences};
 pub use tilt::tilt;
+pub use token_kl::LocalKl;
 pub use wrapper::NetworkWrapper;

@@ -1,22 +1,22 @@
-//! Networks that hold another one.
+//! Wrappers of networks.
 
 use crate::{
-    ActionValues, Decoder, LogDist, Network, OutputGrads, Outputs, ParameterSet, Result,
-    RowGradients, Sequences, Visit, Want,
+    ActionValues, Decoder, LogDist, Network, OutputGrads, OutputSpec, Outputs, ParameterSet,
+    Result, RowCallback, RowGradients, Sequences,
 };
 use std::ops::Range;
 
-/// A network that answers as the one inside it does, such as a network with the folder that it came
-/// from. Implementing these two methods makes it a [`Network`]; a wrapper that changes an answer
+/// A wrapper that forwards every call to the network inside it, such as a network stored with the path of
+/// its folder. Implementing these two methods makes it a [`Network`]; a wrapper that changes an output
 /// implements [`Network`] itself.
 pub trait NetworkWrapper {
-    /// What is inside.
+    /// The type of the network inside.
     type Inner: Network + ?Sized;
 
     /// The network inside.
     fn inner(&self) -> &Self::Inner;
 
-    /// The network inside, to use.
+    /// The network inside, mutable.
     fn inner_mut(&mut self) -> &mut Self::Inner;
 }
 
@@ -37,16 +37,20 @@ impl<W: NetworkWrapper> Network for W {
         self.inner().vocab()
     }
 
-    fn read(&mut self, sequences: &Sequences, want: Want) -> Result<Outputs> {
-        self.inner_mut().read(sequences, want)
+    fn forward(&mut self, sequences: &Sequences, spec: OutputSpec) -> Result<Outputs> {
+        self.inner_mut().forward(sequences, spec)
     }
 
     fn log_dist(&mut self, rows: Range<usize>) -> Result<LogDist<'_>> {
         self.inner_mut().log_dist(rows)
     }
 
-    fn read_showing(&mut self, sequences: &Sequences, each: &mut Visit<'_>) -> Result<Outputs> {
-        self.inner_mut().read_showing(sequences, each)
+    fn forward_with_rows(
+        &mut self,
+        sequences: &Sequences,
+        each: &mut RowCallback<'_>,
+    ) -> Result<Outputs> {
+        self.inner_mut().forward_with_rows(sequences, each)
     }
 
     fn action_values(&mut self, rows: Range<usize>) -> Result<ActionValues<'_>> {

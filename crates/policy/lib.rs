@@ -1,4 +1,5 @@
-//! π: the networks of a run by role, the sampler, and the pass that turns samples into rollouts.
+//! The policy π: the networks of a run by role, the sampler, and the forward pass that turns samples into
+//! rollouts.
 //!
 //! ```text
 //! sample(decoder, prompts) → Sampled → score(network, prior, sampled) → Rollouts
@@ -6,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod batch_scheduler;
 mod networks;
 mod role;
 mod sampler;
@@ -13,7 +15,6 @@ mod saved;
 mod score;
 mod snapshot;
 pub mod testing;
-mod waiting;
 
 pub use networks::Networks;
 pub use rlhf_objective::Draw;

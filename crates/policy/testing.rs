@@ -1,8 +1,8 @@
-//! A network small enough to check everything around it, for tests here and elsewhere.
+//! A bigram model for tests, in this crate and others.
 
 use rlhf_objective::{
-    Decoder, Error, Finish, LogDist, Network, OutputGrads, Outputs, ParameterSet, Prompt, Purpose,
-    Response, Result, Sequences, Start, Want, check_gather, gathered,
+    Decoder, Error, Finish, LogDist, Network, OutputGrads, OutputSpec, Outputs, ParameterSet,
+    Prompt, Purpose, Response, Result, Sequences, Start, check_gather, gathered,
 };
 use rlhf_tensor::{Init, ParameterSpec, Parameters, Rng, Storage, Stream};
 use std::io;
@@ -11,17 +11,17 @@ use std::path::Path;
 
 const FILE: &str = "bigram.f32";
 
-/// π(· | previous token) and V(previous token) from a table each: `logits` [V, V] and
-/// `values` \[V\]. Its end-of-sequence token is 0 and its context 64.
+/// π(· | previous token) and V(previous token), each from a table: `logits` [V, V] and `values` \[V\].
+/// Its end-of-sequence token is 0 and its context length 64.
 #[derive(Debug)]
 pub struct Bigram {
     vocab: usize,
     parameters: Parameters,
-    /// (previous token, token) of each response token of the last read, and what it was for.
-    read: Option<(Vec<(u32, u32)>, Purpose)>,
+    /// (previous token, token) of each response token of the last forward pass, and its purpose.
+    last_forward: Option<(Vec<(u32, u32)>, Purpose)>,
 }
 
-/// Two prompts with two and one responses over five tokens.
+/// Two prompts, with two responses and one response, over five tokens.
 ///
 /// # Panics
 /// Never.
@@ -38,7 +38,7 @@ pub fn sequences() -> Sequences {
 }
 
 impl Bigram {
-    /// Standard normal tables.
+    /// A model with standard normal tables.
     #[must_use]
     pub fn random(vocab: usize, storage: Storage, seed: u64) -> Self {
         let specs = vec![
@@ -53,11 +53,11 @@ impl Bigram {
         Self {
             vocab,
             parameters,
-            read: None,
+            last_forward: None,
         }
     }
 
-    /// What [`save`](Self::save) wrote.
+    /// Loads a model saved by [`save`](Self::save).
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -74,7 +74,7 @@ impl Bigram {
         Ok(loaded)
     }
 
-    /// Writes it to a folder, which is made if it is missing.
+    /// Saves the model to a folder, which is created if it does not exist.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -110,7 +110,7 @@ impl Network for Bigram {
         self.vocab
     }
 
-    fn read(&mut self, sequences: &Sequences, want: Want) -> Result<Outputs> {
+    fn forward(&mut self, sequences: &Sequences, spec: OutputSpec) -> Result<Outputs> {
         let mut pairs = Vec::with_capacity(sequences.tokens());
         for (index, response) in sequences.responses().iter().enumerate() {
             let mut previous = *sequences.prompt_of(index).ids.last().unwrap_or(&0);
@@ -127,22 +127,22 @@ impl Network for Bigram {
         let rows: Vec<Vec<f32>> = pairs.iter().map(|pair| self.row(pair.0)).collect();
         let log_probs = pairs.iter().zip(&rows);
         let log_probs = log_probs.map(|(pair, row)| row[pair.1 as usize]).collect();
-        let entropies = want
+        let entropies = spec
             .entropy
             .then(|| rows.iter().map(|row| entropy(row)).collect());
         let values = pairs
             .iter()
             .map(|pair| self.table("values")[pair.0 as usize]);
         let outputs = Outputs::new(sequences, log_probs, entropies, Some(values.collect()));
-        self.read = Some((pairs, want.purpose));
+        self.last_forward = Some((pairs, spec.purpose));
         outputs
     }
 
     fn log_dist(&mut self, rows: Range<usize>) -> Result<LogDist<'_>> {
-        let (pairs, _) = self.read.as_ref().ok_or_else(nothing_read)?;
+        let (pairs, _) = self.last_forward.as_ref().ok_or_else(no_forward_pass)?;
         let flat: Vec<f32> = pairs
             .get(rows)
-            .ok_or_else(nothing_read)?
+            .ok_or_else(no_forward_pass)?
             .iter()
             .flat_map(|pair| self.row(pair.0))
             .collect();
@@ -150,8 +150,8 @@ impl Network for Bigram {
     }
 
     fn backward(&mut self, gradients: &OutputGrads) -> Result<()> {
-        let Some((pairs, Purpose::Train)) = self.read.clone() else {
-            return Err(nothing_read());
+        let Some((pairs, Purpose::Train)) = self.last_forward.clone() else {
+            return Err(no_forward_pass());
         };
         let rows: Vec<Vec<f32>> = pairs.iter().map(|pair| self.row(pair.0)).collect();
         let of = |d: &Option<Vec<f32>>, t: usize| d.as_ref().map_or(0.0, |d| d[t]);
@@ -190,8 +190,8 @@ impl Network for Bigram {
     }
 }
 
-fn nothing_read() -> Error {
-    Error::Unsupported("nothing was read for this".into())
+fn no_forward_pass() -> Error {
+    Error::Unsupported("there was no forward pass for this call".into())
 }
 
 struct BigramDecoder<'a> {
@@ -251,15 +251,17 @@ impl Decoder for BigramDecoder<'_> {
 mod tests {
     use super::*;
 
-    /// The gradient against central differences of Σ w·(log-prob, entropy, value).
+    /// Compares the gradient of Σ w·(log-prob, entropy, value) with central differences.
     #[test]
-    fn gradients_are_slopes() {
+    fn gradients_match_finite_differences() {
         let s = sequences();
         let n = s.tokens();
         let weights = |k: usize| (0..n).map(|t| ((t * 7 + k) % 5) as f32 - 1.7).collect();
         let (a, b, c): (Vec<f32>, Vec<f32>, Vec<f32>) = (weights(0), weights(1), weights(2));
         let loss = |network: &mut Bigram| -> f64 {
-            let outputs = network.read(&s, Want::TRAIN.with_entropy()).unwrap();
+            let outputs = network
+                .forward(&s, OutputSpec::TRAIN.with_entropy())
+                .unwrap();
             let dot = |x: Vec<f32>, w: &[f32]| -> f64 {
                 x.iter()
                     .zip(w)

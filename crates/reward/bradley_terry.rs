@@ -1,6 +1,8 @@
 //! The loss of a reward model: preferences as draws of Bradley and Terry's (1952) model.
 
-use rlhf_objective::{Error, Items, Network, Outputs, Pairs, Result, Sequences, Want, log_sigmoid};
+use rlhf_objective::{
+    Dataset, Error, Network, OutputSpec, Outputs, Pairs, Result, Sequences, log_sigmoid,
+};
 use rlhf_tensor::{Device, Tensor};
 use rlhf_train::{Epochs, Learner, Loss, Role, Source, Stats};
 use serde::{Deserialize, Serialize};
@@ -140,7 +142,7 @@ impl PairBatch {
         let mut margins = Vec::with_capacity(self.pairs.len());
         for range in sequences.micro_batches(tokens, 2) {
             let part = sequences.select(&range.collect::<Vec<_>>());
-            let scores = network.read(&part, Want::SCORE)?.scores;
+            let scores = network.forward(&part, OutputSpec::SCORE)?.scores;
             let scores = scores.ok_or_else(no_scores)?.to_vec()?;
             margins.extend(scores.chunks_exact(2).map(|pair| pair[0] - pair[1]));
         }
@@ -166,32 +168,32 @@ impl PairBatch {
 
 /// All pairs, batch by batch, in a seeded order for each pass.
 pub struct PairSource {
-    all: Box<dyn Items>,
+    all: Box<dyn Dataset>,
     config: BradleyTerryConfig,
     epochs: Epochs,
 }
 
 impl PairSource {
-    /// `epochs` passes over `all`, each item a pair, in batches of `per_step`. The last has what is left,
+    /// `epochs` passes over `all`, each item a pair, in batches of `batch_size`. The last has what is left,
     /// and its pairs weigh what those of a full one do.
     ///
     /// # Errors
-    /// If there is no pair, or `per_step` or `epochs` is zero.
+    /// If there is no pair, or `batch_size` or `epochs` is zero.
     pub fn new(
-        all: Box<dyn Items>,
+        all: Box<dyn Dataset>,
         config: &BradleyTerryConfig,
-        per_step: usize,
+        batch_size: usize,
         epochs: usize,
         seed: u64,
     ) -> Result<Self> {
         if all.count() == 0 {
             return Err(Error::Empty("there are no preference pairs".into()));
         }
-        if per_step == 0 || epochs == 0 {
+        if batch_size == 0 || epochs == 0 {
             let message = "a reward model needs at least 1 pair a step and 1 epoch";
             return Err(Error::Unsupported(message.into()));
         }
-        let epochs = Epochs::new(&vec![1; all.count()], per_step, epochs, seed);
+        let epochs = Epochs::new(&vec![1; all.count()], batch_size, epochs, seed);
         Ok(Self {
             all,
             config: *config,
@@ -487,8 +489,8 @@ mod tests {
         assert!(bad.to_string().contains("pair 1"), "{bad}");
         assert!(PairBatch::new(pairs(&[]), &config).is_err());
         let batch = PairBatch::new(pairs(&[None]), &config).unwrap();
-        let source = |of: &[Option<f64>], per_step| {
-            PairSource::new(Box::new(pairs(of)), &config, per_step, 1, 1)
+        let source = |of: &[Option<f64>], batch_size| {
+            PairSource::new(Box::new(pairs(of)), &config, batch_size, 1, 1)
         };
         assert!(source(&[None], 0).is_err() && source(&[], 1).is_err());
         let zeros = vec![0.0; batch.pairs.sequences().tokens()];

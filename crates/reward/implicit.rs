@@ -2,7 +2,7 @@
 
 use crate::{Error, Result};
 use rlhf_lm::{LoadOptions, Model, OutputHeads, Tokenizer, inspect};
-use rlhf_objective::{PerSeq, Reward, Sequences, Want, tilt};
+use rlhf_objective::{OutputSpec, PerSeq, Reward, Sequences, tilt};
 use rlhf_tensor::Tensor;
 use std::fmt;
 use std::path::Path;
@@ -86,7 +86,7 @@ impl Reward for Implicit {
         for range in sequences.micro_batches(TOKENS, 1) {
             let part = sequences.select(&range.collect::<Vec<_>>());
             let log_probs = |model: &mut Box<dyn Model>| -> rlhf_objective::Result<Tensor> {
-                let read = model.read(&part, Want::SCORE)?.log_probs;
+                let read = model.forward(&part, OutputSpec::SCORE)?.log_probs;
                 Ok(read.sums()?.values().detach())
             };
             let (policy, prior) = (log_probs(&mut self.policy)?, log_probs(&mut self.prior)?);

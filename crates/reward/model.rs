@@ -1,9 +1,9 @@
 //! A reward model as a reward.
 
-use crate::rereading::{Adapted, Rereading};
+use crate::retokenize::{Adapted, Retokenizer};
 use crate::{Error, Result};
-use rlhf_lm::{Backend, LoadOptions, Model, OutputHeads, Recompute, Tokenizer};
-use rlhf_objective::{PerSeq, Reward, Sequences, Want};
+use rlhf_lm::{ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, Tokenizer};
+use rlhf_objective::{OutputSpec, PerSeq, Reward, Sequences};
 use rlhf_tensor::Storage;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -91,7 +91,7 @@ impl Normalization {
 /// How networks are loaded where nothing else is said.
 pub(crate) const FROZEN: LoadOptions = LoadOptions {
     storage: Storage::Frozen,
-    recompute: Recompute::None,
+    activation_checkpointing: ActivationCheckpointing::None,
     heads: OutputHeads::Score,
     temperature: 1.0,
     backend: Backend::F32,
@@ -151,7 +151,7 @@ impl Learned {
     /// As there, or if there is no text because one of both has no tokenizer.
     pub fn read_by(folder: &Path, policy: &Tokenizer, networks: &LoadOptions) -> Result<Self> {
         Ok(Self {
-            adapted: Some(Rereading::of(folder, policy)?),
+            adapted: Some(Retokenizer::of(folder, policy)?),
             ..Self::load_as(folder, networks)?
         })
     }
@@ -162,7 +162,10 @@ impl Learned {
     /// # Errors
     /// As [`read_by`](Self::read_by), of what the headers tell.
     pub fn rereads(folder: &Path, policy: &Tokenizer) -> Result<bool> {
-        Ok(matches!(Rereading::of(folder, policy)?, Adapted::Texts(_)))
+        Ok(matches!(
+            Retokenizer::of(folder, policy)?,
+            Adapted::Texts(_)
+        ))
     }
 
     /// V: it reads token ids, so a policy must have the same vocabulary.
@@ -185,7 +188,7 @@ impl Learned {
         let mut all = Vec::with_capacity(sequences.len());
         for range in sequences.micro_batches(TOKENS, 1) {
             let part = sequences.select(&range.collect::<Vec<_>>());
-            let scores = self.model.read(&part, Want::SCORE)?.scores;
+            let scores = self.model.forward(&part, OutputSpec::SCORE)?.scores;
             let none = || rlhf_objective::Error::Unsupported("the network has no score".into());
             all.extend(scores.ok_or_else(none)?.to_vec()?);
         }

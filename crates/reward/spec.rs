@@ -1,7 +1,7 @@
 //! What is said about fitting a reward model.
 
 use crate::{BradleyTerry, BradleyTerryConfig, PairBatch, PairSource};
-use rlhf_objective::{Items, Pairs, Result};
+use rlhf_objective::{Dataset, Pairs, Result};
 use rlhf_train::{
     Aim, DataPasses, Defaults, LearnsFrom, MethodSpec, OfflineSpec, PriorUse, RowField, RunShape,
 };
@@ -40,7 +40,7 @@ impl MethodSpec for BradleyTerrySpec {
 }
 
 impl OfflineSpec for BradleyTerrySpec {
-    type Data = Box<dyn Items>;
+    type Data = Box<dyn Dataset>;
     type HeldOut = Pairs;
     type Learner = BradleyTerry;
     type Source = PairSource;
@@ -51,15 +51,11 @@ impl OfflineSpec for BradleyTerrySpec {
 
     fn source(
         settings: &BradleyTerryConfig,
-        data: Box<dyn Items>,
+        data: Box<dyn Dataset>,
         passes: &DataPasses,
     ) -> Result<PairSource> {
-        let DataPasses {
-            epochs,
-            batch_pairs,
-            seed,
-        } = *passes;
-        PairSource::new(data, settings, batch_pairs, epochs, seed)
+        let size = passes.items(Self::BATCH_UNIT)?;
+        PairSource::new(data, settings, size, passes.epochs, passes.seed)
     }
 
     fn held_out(settings: &BradleyTerryConfig, data: Pairs) -> Result<PairBatch> {

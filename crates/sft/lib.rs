@@ -1,15 +1,13 @@
-//! Supervised fine-tuning: fits a network to demonstrations by maximum likelihood. It makes the
-//! checkpoint a run starts from, and the frozen network behind the `demonstrations` prior.
+//! Supervised fine-tuning: fits a network to demonstrations by maximum likelihood. It trains the
+//! checkpoint that other methods start from, and the frozen network of the `demonstrations` prior.
 
 #![forbid(unsafe_code)]
 
 mod batch;
-mod config;
 mod learner;
 mod spec;
 
 pub use batch::{Batch, DemonstrationSource};
-pub use config::Config;
 pub use learner::Sft;
-pub use rlhf_objective::PerStep;
+pub use rlhf_objective::BatchSize;
 pub use spec::SftSpec;

@@ -1,17 +1,17 @@
-//! What is said about supervised fine-tuning.
+//! The registry entry of supervised fine-tuning.
 
-use crate::{Batch, Config, DemonstrationSource, PerStep, Sft};
-use rlhf_objective::{Error, Items, Result, Sequences};
+use crate::{Batch, DemonstrationSource, Sft};
+use rlhf_objective::{Dataset, NoSettings, Result, Sequences};
 use rlhf_train::{
-    Aim, DataPasses, Defaults, LearnsFrom, MethodSpec, OfflineSpec, PriorUse, RunShape, StepSize,
+    Aim, BatchUnit, DataPasses, Defaults, LearnsFrom, MethodSpec, OfflineSpec, PriorUse,
 };
 
-/// Supervised fine-tuning, as a registry lists it.
+/// The registry entry of supervised fine-tuning.
 #[derive(Debug, Clone, Copy)]
 pub struct SftSpec;
 
 impl MethodSpec for SftSpec {
-    type Settings = Config;
+    type Settings = NoSettings;
 
     const NAME: &'static str = "sft";
     const ABOUT: &'static str = "Supervised fine-tuning";
@@ -27,49 +27,35 @@ impl MethodSpec for SftSpec {
         }
     }
 
-    fn check(settings: &Config, _: &RunShape) -> Result<()> {
-        match settings.per_step {
-            PerStep::Sequences(0) | PerStep::Tokens(0) => Err(Error::Unsupported(
-                "method.per_step = 0: must be at least 1".into(),
-            )),
-            PerStep::Sequences(_) | PerStep::Tokens(_) => Ok(()),
-        }
-    }
-
-    fn summary(_: &Config, aim: &Aim<'_>) -> String {
+    fn summary(_: &NoSettings, aim: &Aim<'_>) -> String {
         format!(
-            "{}: maximum likelihood of the demonstrations",
+            "{}: maximize the likelihood of the demonstrations",
             aim.objective
         )
     }
 }
 
 impl OfflineSpec for SftSpec {
-    type Data = Box<dyn Items>;
+    const BATCH_UNIT: BatchUnit = BatchUnit::ItemsOrTokens("response");
+
+    type Data = Box<dyn Dataset>;
     type HeldOut = Sequences;
     type Learner = Sft;
     type Source = DemonstrationSource;
 
-    fn learner(_: &Config) -> Result<Sft> {
+    fn learner(_: &NoSettings) -> Result<Sft> {
         Ok(Sft)
     }
 
     fn source(
-        settings: &Config,
-        data: Box<dyn Items>,
+        _: &NoSettings,
+        data: Box<dyn Dataset>,
         passes: &DataPasses,
     ) -> Result<DemonstrationSource> {
-        DemonstrationSource::new(data, settings.per_step, passes.epochs, passes.seed)
+        DemonstrationSource::new(data, passes.batch_size, passes.epochs, passes.seed)
     }
 
-    fn held_out(_: &Config, data: Sequences) -> Result<Batch> {
+    fn held_out(_: &NoSettings, data: Sequences) -> Result<Batch> {
         Batch::new(data)
-    }
-
-    fn step_size(settings: &Config) -> StepSize {
-        match settings.per_step {
-            PerStep::Sequences(size) => StepSize::Items(size, "sequence"),
-            PerStep::Tokens(most) => StepSize::Tokens(most),
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! The order in which a fixed data set is gone through.
 
-use rlhf_objective::Items;
+use rlhf_objective::Dataset;
 use rlhf_tensor::{Rng, Stream};
 use std::collections::{HashSet, VecDeque};
 
@@ -66,7 +66,7 @@ impl Epochs {
 
     /// The same over `items`, each of which costs the tokens that a network reads for it.
     #[must_use]
-    pub fn by_tokens(items: &dyn Items, limit: usize, epochs: usize, seed: u64) -> Self {
+    pub fn by_tokens(items: &dyn Dataset, limit: usize, epochs: usize, seed: u64) -> Self {
         let costs: Vec<usize> = (0..items.count()).map(|item| items.cost(item)).collect();
         Self::new(&costs, limit, epochs, seed)
     }

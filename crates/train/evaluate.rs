@@ -1,7 +1,7 @@
 //! A learner's statistics on data held out.
 
 use crate::{Learner, Stats};
-use rlhf_objective::{Network, Purpose, Result, Want};
+use rlhf_objective::{Network, OutputSpec, Purpose, Result};
 
 /// The statistics of `learner` on the whole of `batch` under `network`, which is left as it is.
 /// The network reads at most `tokens` tokens at once; the result does not depend on how many, up
@@ -15,9 +15,9 @@ pub fn evaluate<L: Learner>(
     batch: &L::Batch,
     tokens: usize,
 ) -> Result<Stats> {
-    let want = Want {
+    let spec = OutputSpec {
         purpose: Purpose::Score,
-        ..learner.want()
+        ..learner.output_spec()
     };
     let prepared = learner.prepare(network, batch, tokens)?;
     let batch = prepared.as_ref().unwrap_or(batch);
@@ -27,7 +27,7 @@ pub fn evaluate<L: Learner>(
         .sorted_micro_batches(tokens, learner.group());
     for part in parts {
         let part = learner.select(batch, &part)?;
-        let outputs = network.read(learner.sequences(&part), want)?;
+        let outputs = network.forward(learner.sequences(&part), spec)?;
         stats.absorb(&learner.loss(&outputs, &part)?.stats);
     }
     Ok(stats)
@@ -36,7 +36,7 @@ pub fn evaluate<L: Learner>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::toy::{Likelihood, weighted};
+    use crate::test_world::{Likelihood, weighted};
     use rlhf_policy::testing::{Bigram, sequences};
     use rlhf_tensor::Storage;
 
@@ -45,7 +45,10 @@ mod tests {
         let mut network = Bigram::random(5, Storage::Frozen, 1);
         let weights = [1.0, -0.5, 2.0];
         let batch = weighted(sequences(), &weights);
-        let log_probs = network.read(&sequences(), Want::SCORE).unwrap().log_probs;
+        let log_probs = network
+            .forward(&sequences(), OutputSpec::SCORE)
+            .unwrap()
+            .log_probs;
         let sums = log_probs.sums().unwrap().to_vec().unwrap();
         let exact = -f64::from((0..3).map(|i| weights[i] * sums[i]).sum::<f32>());
         for tokens in [1, 1000] {

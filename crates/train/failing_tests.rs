@@ -1,7 +1,9 @@
 //! Runs that an error ends: what is whole in memory is saved, and a resumed run is the uninterrupted one.
 
-use crate::toy::{Gradient, Likelihood, Seen, TABLE, Twos, Weighted, begun, optim, settings};
-use crate::toy::{train_for, weighted};
+use crate::test_world::{
+    Gradient, Likelihood, Seen, TABLE, Twos, Weighted, begun, optim, settings,
+};
+use crate::test_world::{train_for, weighted};
 use crate::{Ended, Epochs, Error, Interrupt, Learner, Loss, Method, Result, Run, Source, Stats};
 use crate::{offline, online_tests::relative};
 use rlhf_objective::{

@@ -1,7 +1,7 @@
 //! What a method must say.
 
 use crate::{Loss, Role, Stats};
-use rlhf_objective::{KlPenalty, Network, Outputs, Result, Scored, Sequences, Want};
+use rlhf_objective::{KlPenalty, Network, OutputSpec, Outputs, Result, Scored, Sequences};
 use rlhf_tensor::Rng;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -23,8 +23,8 @@ pub trait Learner {
     fn sequences<'a>(&self, batch: &'a Self::Batch) -> &'a Sequences;
 
     /// What a training read must answer: a loss on entropies asks for them here.
-    fn want(&self) -> Want {
-        Want::TRAIN
+    fn output_spec(&self) -> OutputSpec {
+        OutputSpec::TRAIN
     }
 
     /// How many consecutive responses must stay together: 1, or 2 for pairs.

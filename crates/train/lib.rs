@@ -66,15 +66,15 @@ mod warnings;
 #[cfg(test)]
 mod failing_tests;
 #[cfg(test)]
-mod gpt2;
-#[cfg(test)]
 mod method_state_tests;
 #[cfg(test)]
 mod off_policy_tests;
 #[cfg(test)]
 mod online_tests;
 #[cfg(test)]
-mod toy;
+mod test_networks;
+#[cfg(test)]
+mod test_world;
 
 pub use epochs::{Epochs, Passes, minibatches};
 pub use error::{Error, Result};
@@ -88,8 +88,8 @@ pub use run::{Ended, Observer, Progress, Run};
 pub use schedule::{LrSchedule, Schedule, WarmUp};
 pub use source::Source;
 pub use spec::{
-    Aim, DataPasses, Defaults, LearnsFrom, MethodSpec, OfflineSpec, OnlineSpec, Preset, PriorUse,
-    RowField, RunShape, StepSize, Updates,
+    Aim, BatchUnit, DataPasses, Defaults, LearnsFrom, MethodSpec, OfflineSpec, OnlineSpec, Preset,
+    PriorUse, RowField, RunShape, Updates,
 };
 pub use state::{State, restore};
 pub use stats::{Loss, Stats};

@@ -1,7 +1,9 @@
 //! The state of a method, saved with each checkpoint and given back.
 
 use crate::online_tests::relative;
-use crate::toy::{Gradient, Likelihood, TABLE, Twos, Weighted, settings, train_for, weighted};
+use crate::test_world::{
+    Gradient, Likelihood, TABLE, Twos, Weighted, settings, train_for, weighted,
+};
 use crate::{Ended, Error, Learner, Loss, Method, Result, State, Stats};
 use rlhf_objective::{Beta, KlPenalty, Outputs, Scored, Sequences};
 use rlhf_tensor::Rng;

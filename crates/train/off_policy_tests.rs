@@ -4,7 +4,7 @@
 use crate::Role;
 use rlhf_lm::{Model, Table, TableConfig};
 use rlhf_objective::{
-    Finish, LogDist, OutputGrads, Prior, Prompt, Response, RowGradients, Sequences, Want,
+    Finish, LogDist, OutputGrads, OutputSpec, Prior, Prompt, Response, RowGradients, Sequences,
 };
 use rlhf_policy::{Networks, SavedNetwork, load_optimizer, save_optimizer};
 use rlhf_prior::Frozen;
@@ -85,9 +85,9 @@ fn losses(networks: &mut Networks, prior: &mut Frozen, s: &Sequences) -> [(Role,
     let roles = [Role::Policy, Role::Critic, Role::AveragedCritic];
     let [actor, critic, average] = networks.several_mut(roles).unwrap();
     let all = 0..s.tokens();
-    actor.read(s, Want::TRAIN).unwrap();
-    critic.read(s, Want::TRAIN).unwrap();
-    average.read(s, Want::SCORE).unwrap();
+    actor.forward(s, OutputSpec::TRAIN).unwrap();
+    critic.forward(s, OutputSpec::TRAIN).unwrap();
+    average.forward(s, OutputSpec::SCORE).unwrap();
     let policy_rows = actor.log_dist(all.clone()).unwrap();
     let prior_rows = prior.log_dist(s, all.clone()).unwrap();
     let target = average.action_values(all.clone()).unwrap();
@@ -127,8 +127,8 @@ fn an_actor_and_a_critic_find_the_optimum() {
     let [actor, critic] = networks
         .several_mut([Role::Policy, Role::AveragedCritic])
         .unwrap();
-    actor.read(&s, Want::SCORE).unwrap();
-    critic.read(&s, Want::SCORE).unwrap();
+    actor.forward(&s, OutputSpec::SCORE).unwrap();
+    critic.forward(&s, OutputSpec::SCORE).unwrap();
     let rows = actor.log_dist(root..root + 1).unwrap().to_rows();
     let optimum = [0.893_806_9f32, 0.024_912_36, 0.081_280_74];
     for (log_prob, want) in rows[0].iter().zip(optimum) {

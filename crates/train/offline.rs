@@ -46,7 +46,7 @@ pub fn offline<L: Learner, S: Source<Batch = L::Batch>>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::toy::{Likelihood, Seen, TABLE, Weighted, begun, optim, weighted};
+    use crate::test_world::{Likelihood, Seen, TABLE, Weighted, begun, optim, weighted};
     use crate::{Epochs, Interrupt};
     use rlhf_policy::testing::sequences;
     use std::path::Path;

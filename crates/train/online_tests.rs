@@ -1,8 +1,8 @@
 //! The online loop, run on a table and on small GPT-2 networks.
 
 use crate::online::prompt_order;
-use crate::toy::{TABLE, World, settings, train};
-use crate::{Ended, Online, gpt2};
+use crate::test_world::{TABLE, World, settings, train};
+use crate::{Ended, Online, test_networks};
 use rlhf_objective::{Adaptive, Beta, Target};
 use std::path::Path;
 
@@ -37,10 +37,10 @@ fn a_table_starts_at_the_prior_exactly() {
 }
 
 fn starts_at_the_prior(world: &World) {
-    for tokens_per_batch in [1000, 9] {
+    for micro_batch_tokens in [1000, 9] {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = settings();
-        settings.optim.tokens_per_batch = tokens_per_batch;
+        settings.optim.micro_batch_tokens = micro_batch_tokens;
         let (ended, seen) = train(
             world,
             folder.path(),
@@ -150,14 +150,14 @@ fn a_table_resumes_byte_for_byte_on_any_threads() {
 
 #[test]
 fn gpt2_starts_at_the_prior_exactly() {
-    for world in [gpt2::HEAD, gpt2::SEPARATE] {
+    for world in [test_networks::HEAD, test_networks::SEPARATE] {
         starts_at_the_prior(&world);
     }
 }
 
 #[test]
 fn gpt2_resumes_byte_for_byte_on_any_threads() {
-    for world in [gpt2::HEAD, gpt2::SEPARATE] {
+    for world in [test_networks::HEAD, test_networks::SEPARATE] {
         resumed_is_uninterrupted(&world, &[3]);
         the_thread_count_changes_no_byte(&world);
     }

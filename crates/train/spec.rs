@@ -2,7 +2,7 @@
 //! name.
 
 use crate::{Learner, Method, Source};
-use rlhf_objective::{Adaptive, Beta, Error, Result, Target};
+use rlhf_objective::{Adaptive, BatchSize, Beta, Error, Result, Target};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
@@ -108,15 +108,43 @@ impl RunShape {
     }
 }
 
-/// How many items an optimizer step takes.
+/// What `train.batch_size` counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StepSize {
-    /// So many pairs, as `train.batch_pairs` says.
-    BatchPairs,
-    /// So many of what is named.
-    Items(usize, &'static str),
-    /// As many as have together at most so many tokens.
-    Tokens(usize),
+pub enum BatchUnit {
+    /// Items of this name, in the singular.
+    Items(&'static str),
+    /// Items of this name, or tokens.
+    ItemsOrTokens(&'static str),
+}
+
+impl BatchUnit {
+    /// The name of an item, in the singular.
+    #[must_use]
+    pub fn item(self) -> &'static str {
+        let (Self::Items(item) | Self::ItemsOrTokens(item)) = self;
+        item
+    }
+
+    /// Refuses a size that cannot be.
+    ///
+    /// # Errors
+    /// If it is 0, or a number of tokens where items are counted; the message names the setting.
+    pub fn check(self, size: BatchSize) -> Result<()> {
+        let wrong = match (self, size) {
+            (_, BatchSize::Items(0) | BatchSize::Tokens(0)) => "must be at least 1".into(),
+            (Self::Items(item), BatchSize::Tokens(_)) => {
+                format!("this method counts its batches in {item}s; give a number, as in 16")
+            }
+            _ => return Ok(()),
+        };
+        let size = match size {
+            BatchSize::Items(count) => count.to_string(),
+            BatchSize::Tokens(most) => format!("{{ tokens = {most} }}"),
+        };
+        Err(Error::Unsupported(format!(
+            "train.batch_size = {size}: {wrong}"
+        )))
+    }
 }
 
 /// How the responses of an iteration are gone over.
@@ -300,14 +328,28 @@ pub trait OnlineSpec: MethodSpec {
 pub struct DataPasses {
     /// Passes.
     pub epochs: usize,
-    /// `train.batch_pairs`: pairs an optimizer step, of methods that learn from pairs.
-    pub batch_pairs: usize,
+    /// `train.batch_size`: how much an optimizer step takes.
+    pub batch_size: BatchSize,
     /// The seed of the order.
     pub seed: u64,
 }
 
+impl DataPasses {
+    /// The number of items of a batch, of a method whose batches are counted in items.
+    ///
+    /// # Errors
+    /// If it is 0, or a number of tokens; the message names the setting.
+    pub fn items(&self, unit: BatchUnit) -> Result<usize> {
+        unit.check(self.batch_size)?;
+        Ok(self.batch_size.limit())
+    }
+}
+
 /// A method that learns from a fixed data set, run by [`offline`](crate::offline).
 pub trait OfflineSpec: MethodSpec {
+    /// What its batches are counted in.
+    const BATCH_UNIT: BatchUnit = BatchUnit::Items("pair");
+
     /// What all its batches are made of.
     type Data;
     /// What it is measured on at the end.
@@ -341,9 +383,4 @@ pub trait OfflineSpec: MethodSpec {
         settings: &Self::Settings,
         data: Self::HeldOut,
     ) -> Result<<Self::Learner as Learner>::Batch>;
-
-    /// How many items an optimizer step takes.
-    fn step_size(_settings: &Self::Settings) -> StepSize {
-        StepSize::BatchPairs
-    }
 }

@@ -19,7 +19,7 @@ pub struct Optim {
     /// (Pascanu et al. 2013), where they exceed it.
     pub clip: Option<f64>,
     /// The most tokens a network reads at once, training or scoring: memory, not mathematics.
-    pub tokens_per_batch: usize,
+    pub micro_batch_tokens: usize,
 }
 
 /// Where a step is in its run.
@@ -40,15 +40,15 @@ pub(crate) fn update<L: Learner>(
     at: At,
     clock: &mut Clock,
 ) -> Result<Stats> {
-    let prepared = learner.prepare(policy, batch, optim.tokens_per_batch)?;
+    let prepared = learner.prepare(policy, batch, optim.micro_batch_tokens)?;
     let batch = prepared.as_ref().unwrap_or(batch);
     let mut stats = Stats::new();
     let parts = learner
         .sequences(batch)
-        .sorted_micro_batches(optim.tokens_per_batch, learner.group());
+        .sorted_micro_batches(optim.micro_batch_tokens, learner.group());
     for part in parts {
         let part = learner.select(batch, &part)?;
-        let outputs = policy.read(learner.sequences(&part), learner.want())?;
+        let outputs = policy.forward(learner.sequences(&part), learner.output_spec())?;
         clock.lap("seconds/forward");
         let loss = learner.loss(&outputs, &part)?;
         let value = loss
@@ -105,7 +105,7 @@ pub(crate) fn sound<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::toy::{Likelihood, optim, weighted};
+    use crate::test_world::{Likelihood, optim, weighted};
     use rlhf_objective::Network;
     use rlhf_policy::testing::{Bigram, sequences};
     use rlhf_tensor::Storage;
@@ -128,7 +128,7 @@ mod tests {
     fn micro_batches_add_up_to_the_batch() {
         let (whole, stats) = after(&optim(), 5);
         let small = Optim {
-            tokens_per_batch: 1,
+            micro_batch_tokens: 1,
             ..optim()
         };
         let (parts, same) = after(&small, 5);

@@ -51,6 +51,38 @@ fn shipped_configurations_are_read() {
     );
 }
 
+/// A setting by its old name is read, with one warning that says where it is and what it is called now.
+#[test]
+fn an_old_name_of_a_setting_is_warned_of() {
+    let folder = folder();
+    let row = "{\"prompt\": \"1\", \"chosen\": \"2\", \"rejected\": \"3\"}\n";
+    fs::write(folder.path().join("data.jsonl"), row.repeat(9)).unwrap();
+    let old = "objective = \"dpo\"\n[train]\nbatch_pairs = 4\n";
+    fs::write(folder.path().join("old.toml"), old).unwrap();
+    let plan = [
+        "train",
+        "--dry-run",
+        "--config",
+        "old.toml",
+        "--model",
+        "model",
+        "--data",
+        "data.jsonl",
+        "--set",
+        "train.recompute=blocks",
+    ];
+    let output = rlhf(folder.path(), &plan);
+    let warned = text(&output.stderr);
+    assert!(output.status.success(), "{warned}");
+    assert!(warned.contains("in batches of 4 pairs"), "{warned}");
+    for line in [
+        "old.toml:3: `train.batch_pairs` is called `train.batch_size` now",
+        "--set train.recompute=blocks: `train.recompute` is called `train.activation_checkpointing` now",
+    ] {
+        assert_eq!(warned.matches(line).count(), 1, "{warned}");
+    }
+}
+
 /// Maximum-entropy RL, RLHF and imitation-bootstrapped RL differ in their prior and in nothing else.
 #[test]
 fn only_the_prior_differs() {

@@ -88,7 +88,7 @@ fn every_example_works() {
     let folder = folder.path();
     for objective in [
         "ppo-kl --data prompts.jsonl --reward lexicon:words.txt",
-        "dpo --data pairs.jsonl --set train.epochs=1 --set train.batch_pairs=8",
+        "dpo --data pairs.jsonl --set train.epochs=1 --set train.batch_size=8",
         "sft --data completions.jsonl --set train.epochs=1",
     ] {
         let short = if objective.starts_with("ppo") {

@@ -77,7 +77,7 @@ fn succeeds(folder: &Path, variables: &[(&str, &str)], arguments: &str) -> Strin
 }
 
 const DPO: &str = "train --objective dpo --model small/world --data small/pairs \
-    --set train.batch_pairs=8 --out";
+    --set train.batch_size=8 --out";
 const PPO: &str = "train --objective ppo-kl --model small/world@v1 --reward small/judge \
     --data small/prompts --set train.iterations=2 --set sampling.rollouts=8 \
     --set sampling.max_new_tokens=6 --set eval.prompts=2 --set eval.samples_per_prompt=2 \

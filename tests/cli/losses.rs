@@ -170,8 +170,8 @@ fn train(folder: &Path, objective: &str, run: &str, start: &[Vec<f64>; 2]) -> (f
     let data = parts.next().unwrap();
     let mut settings: Vec<&str> = parts.collect();
     settings.push(match objective {
-        "dpo" => "train.batch_pairs=8",
-        _ => "method.answers_per_step=16",
+        "dpo" => "train.batch_size=8",
+        _ => "train.batch_size=16",
     });
     settings.extend([
         "optim.learning_rate=1e-3",

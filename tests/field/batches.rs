@@ -222,13 +222,13 @@ fn ten_items_at_four_a_step_with_every_method_that_learns_from_data() {
     let folder = folder();
     data(folder.path(), 10);
     for (objective, size, what) in [
-        ("dpo", "train.batch_pairs=4", "4 pairs"),
-        ("reward", "train.batch_pairs=4", "4 pairs"),
-        ("kto", "method.answers_per_step=4", "4 answers"),
-        ("sft", "method.per_step={ sequences = 4 }", "4 sequences"),
+        ("dpo", "train.batch_size=4", "4 pairs"),
+        ("reward", "train.batch_size=4", "4 pairs"),
+        ("kto", "train.batch_size=4", "4 responses"),
+        ("sft", "train.batch_size=4", "4 responses"),
         (
             "sft",
-            "method.per_step={ tokens = 20 }",
+            "train.batch_size={ tokens = 20 }",
             "at most 20 tokens",
         ),
     ] {
@@ -283,7 +283,7 @@ fn a_prior_fitted_to_ten_demonstrations_at_four_a_step() {
     let folder = folder();
     data(folder.path(), 10);
     let settings = [
-        "prior.fit.per_step={ sequences = 4 }",
+        "prior.fit.batch_size=4",
         "prior.fit.epochs=2",
         "sampling.rollouts=8",
         "train.iterations=1",
@@ -293,7 +293,7 @@ fn a_prior_fitted_to_ten_demonstrations_at_four_a_step() {
     let fit = plan(folder.path(), &arguments)["fit"].clone();
     let fit = fit.as_str().unwrap();
     assert!(
-        fit.ends_with("2 epochs in batches of 4 sequences: 5 steps"),
+        fit.ends_with("2 epochs in batches of 4 responses: 5 steps"),
         "{fit}"
     );
     done(folder.path(), &arguments);

@@ -391,13 +391,13 @@ fn a_run_is_measured_by_another_prior_than_it_was_trained_with() {
 }
 
 const DPO: &str = "train --objective dpo --model model --prior other --data pairs.jsonl \
-    --set train.epochs=1 --set train.batch_pairs=50";
+    --set train.epochs=1 --set train.batch_size=50";
 const KTO: &str = "train --objective kto --model model --prior other --data pairs.jsonl \
-    --set train.epochs=1 --set method.answers_per_step=100";
+    --set train.epochs=1 --set train.batch_size=100";
 
 /// Most of the pairs are held out and a batch is a pair, so that the prior's pass is most of the run and
 /// there are many batches to be stopped between.
-const SLOW: &str = "--set data.held_out_fraction=0.95 --set train.tokens_per_batch=8";
+const SLOW: &str = "--set data.held_out_fraction=0.95 --set train.micro_batch_tokens=8";
 
 /// Signals a run as soon as the prior has read some batches of what is held out, so many bytes of them.
 fn stopped_in_the_pass(
@@ -473,7 +473,7 @@ fn numbers_of_the_prior_that_are_damaged_or_of_another_prior_are_read_again() {
     let out = folder.join("run");
     done(
         folder,
-        &format!("{DPO} --set train.tokens_per_batch=30 --out run"),
+        &format!("{DPO} --set train.micro_batch_tokens=30 --out run"),
     );
     let whole = bytes(&out);
     let path = out.join("prior_log_probs/train.jsonl");

@@ -66,9 +66,9 @@ pub(crate) struct ShapeArgs {
     /// Vocabulary of a network with random weights.
     #[arg(long)]
     pub(crate) vocab: Option<NonZeroUsize>,
-    /// What training keeps for the backward pass, as train.recompute: none or blocks.
-    #[arg(long, value_parser = ["none", "blocks"])]
-    pub(crate) recompute: Option<String>,
+    /// What training keeps for the backward pass, as train.activation_checkpointing: none or blocks.
+    #[arg(long, alias = "recompute", value_parser = ["none", "blocks"])]
+    pub(crate) activation_checkpointing: Option<String>,
 }
 
 /// Says where suites are now.
@@ -99,7 +99,7 @@ impl ShapeArgs {
             prompt: self.prompt,
             response: self.response,
             vocab: self.vocab,
-            recompute: self.recompute.clone(),
+            activation_checkpointing: self.activation_checkpointing.clone(),
         }
     }
 
@@ -113,9 +113,11 @@ impl ShapeArgs {
         ];
         let numbers = numbers.into_iter();
         let numbers = numbers.filter_map(|(flag, number)| Some((flag, number?.to_string())));
-        let recompute = self.recompute.iter();
+        let activation_checkpointing = self.activation_checkpointing.iter();
         numbers
-            .chain(recompute.map(|name| ("--recompute", name.clone())))
+            .chain(
+                activation_checkpointing.map(|name| ("--activation-checkpointing", name.clone())),
+            )
             .flat_map(|(flag, value)| [flag.to_string(), value])
             .collect()
     }

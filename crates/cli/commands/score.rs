@@ -3,13 +3,13 @@
 use crate::args::ScoreArgs;
 use crate::output::print;
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use rlhf_data::{Append, Limits, Need, Reader, Row, Settings};
+use rlhf_data::{AppendEos, Limits, Reader, Row, RowRequirement, Settings};
 use rlhf_experiment::{
     BackendName, Config, DtypeName, Missing, Session, Usage, Vocabulary, backend, check_reward,
     model_path, reward as make_reward, reward_needs, reward_rule, rows,
 };
-use rlhf_lm::{LoadOptions, OutputHeads, Recompute, load};
-use rlhf_objective::{Sequences, Want, finite_opinions};
+use rlhf_lm::{ActivationCheckpointing, LoadOptions, OutputHeads, load};
+use rlhf_objective::{OutputSpec, Sequences, finite_optional_scores};
 use rlhf_reward::Rule;
 use rlhf_tensor::Storage;
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ fn rewards(session: &Session, args: &ScoreArgs, model: Option<&Path>, reward: &s
     config.reward = Some(rule);
     let config = session.locator.settle(config, Missing::Refuse)?.local;
     let mut vocabulary = Vocabulary::load(model_path(&config)?)?;
-    vocabulary.append = Append::Text;
+    vocabulary.append = AppendEos::ToText;
     check_reward(&config, &vocabulary)?;
     let mut reward = make_reward(&config, &vocabulary.tokenizer)?;
     let (rows, sequences) = read(session, args, &vocabulary, reward_needs(&config)?)?;
@@ -62,7 +62,7 @@ fn rewards(session: &Session, args: &ScoreArgs, model: Option<&Path>, reward: &s
     }
     for range in sequences.micro_batches(TOKENS, 1) {
         let part = sequences.select(&range.collect::<Vec<_>>());
-        for score in finite_opinions(&mut *reward, &part)? {
+        for score in finite_optional_scores(&mut *reward, &part)? {
             print(json!({"score": score.map(f64::from)}))?;
         }
     }
@@ -75,11 +75,11 @@ fn read(
     session: &Session,
     args: &ScoreArgs,
     vocabulary: &Vocabulary,
-    needs: Vec<Arc<dyn Need>>,
+    needs: Vec<Arc<dyn RowRequirement>>,
 ) -> Result<(Vec<Row>, Sequences)> {
     let rows = rows(&session.locator.data(&args.input)?)?;
     let settings = Settings {
-        needs,
+        requirements: needs,
         ..vocabulary.settings(Limits::context(usize::MAX - 1))
     };
     let sequences = Reader::new(settings).completions(&rows)?;
@@ -89,7 +89,7 @@ fn read(
 fn log_probs(session: &Session, args: &ScoreArgs, folder: &Path) -> Result<()> {
     let options = LoadOptions {
         storage: Storage::Frozen,
-        recompute: Recompute::None,
+        activation_checkpointing: ActivationCheckpointing::None,
         heads: OutputHeads::Language,
         temperature: args.temperature,
         backend: backend(args.backend, args.dtype),
@@ -97,7 +97,7 @@ fn log_probs(session: &Session, args: &ScoreArgs, folder: &Path) -> Result<()> {
     let mut model = load(folder, &options)?;
     let mut vocabulary = Vocabulary::load(folder)?;
     // What is scored is what was given.
-    vocabulary.append = Append::Nothing;
+    vocabulary.append = AppendEos::Never;
     let (rows, sequences) = read(session, args, &vocabulary, Vec::new())?;
     for (index, row) in rows.iter().enumerate() {
         let length = sequences.network_tokens(index..index + 1);
@@ -105,7 +105,7 @@ fn log_probs(session: &Session, args: &ScoreArgs, folder: &Path) -> Result<()> {
     }
     for range in sequences.micro_batches(TOKENS, 1) {
         let part = sequences.select(&range.collect::<Vec<_>>());
-        let log_probs = model.read(&part, Want::SCORE)?.log_probs;
+        let log_probs = model.forward(&part, OutputSpec::SCORE)?.log_probs;
         let numbers = log_probs.to_vec()?;
         for index in 0..part.len() {
             print(line(&numbers[log_probs.range(index)])?)?;

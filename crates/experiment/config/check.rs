@@ -5,7 +5,7 @@ use crate::catalog::Catalog;
 use crate::method::{Facts, objectives};
 use anyhow::{Result, bail, ensure};
 use rlhf_data::LossOn;
-use rlhf_lm::Recompute;
+use rlhf_lm::ActivationCheckpointing;
 use rlhf_objective::Adaptive;
 use rlhf_train::{LearnsFrom, RunShape};
 
@@ -38,8 +38,9 @@ impl Config {
             "model.adapter: not built in; remove it"
         );
         ensure!(
-            self.train.recompute == Recompute::None || self.model.backend == BackendName::Engine,
-            "train.recompute = \"blocks\": the plain network keeps everything; remove it, or \
+            self.train.activation_checkpointing == ActivationCheckpointing::None
+                || self.model.backend == BackendName::Engine,
+            "train.activation_checkpointing = \"blocks\": the plain network keeps everything; remove it, or \
              model.backend = \"plain\""
         );
         self.check_foreign(catalog)?;
@@ -201,14 +202,16 @@ impl Config {
             ("sampling.rows", self.sampling.rows),
             ("train.iterations", self.train.iterations.unwrap_or(1)),
             ("train.epochs", self.train.epochs.unwrap_or(1)),
-            ("train.batch_pairs", self.train.batch_pairs.unwrap_or(1)),
-            ("train.tokens_per_batch", self.train.tokens_per_batch),
+            ("train.micro_batch_tokens", self.train.micro_batch_tokens),
             ("train.checkpoints", self.train.checkpoints),
             ("data.held_out_at_least", self.data.held_out_at_least),
             ("eval.prompts", self.eval.prompts),
             ("eval.samples_per_prompt", self.eval.samples_per_prompt),
         ] {
             ensure!(number > 0, "{key} = 0: must be positive");
+        }
+        if let (Some(unit), Some(size)) = (self.method.facts().batch_unit, self.train.batch_size) {
+            unit.check(size)?;
         }
         let threads = self.train.threads;
         ensure!(
@@ -237,18 +240,14 @@ impl Config {
         };
         let critic = |facts: &Facts| facts.has_critic();
         let documents = |facts: &Facts| facts.learns_from == LearnsFrom::Demonstrations;
-        let pairs = |facts: &Facts| facts.takes_batch_pairs;
+        let data = |facts: &Facts| facts.batch_unit.is_some();
         for (key, given, means) in [
             (
                 "model.critic",
                 self.model.critic.is_some(),
                 &critic as &dyn Fn(&Facts) -> bool,
             ),
-            (
-                "train.batch_pairs",
-                self.train.batch_pairs.is_some(),
-                &pairs,
-            ),
+            ("train.batch_size", self.train.batch_size.is_some(), &data),
             ("data.loss_on", self.data.loss_on != LossOn::All, &documents),
         ] {
             if given && !means(facts) {

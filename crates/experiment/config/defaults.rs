@@ -6,8 +6,9 @@ use super::{
 };
 use crate::method::Objective;
 use anyhow::{Result, anyhow};
-use rlhf_data::{Annotators, Documents, LabelValues, LossOn, OnBadRow, PairsOf};
-use rlhf_lm::Recompute;
+use rlhf_data::{Annotators, Documents, LabelFormat, LossOn, OnBadRow, PairsOf};
+use rlhf_lm::ActivationCheckpointing;
+use rlhf_objective::BatchSize;
 use rlhf_train::LrSchedule;
 
 impl Config {
@@ -46,7 +47,7 @@ impl Config {
                 chat_template: None,
                 pairs: PairsOf::BestWorst,
                 min_margin: 0.0,
-                label: LabelValues::default(),
+                label: LabelFormat::default(),
                 annotators: Annotators::Mean,
                 loss_on: LossOn::All,
                 max_prompt_tokens: None,
@@ -75,9 +76,9 @@ impl Config {
                 seed: 1,
                 iterations: online.then_some(100),
                 epochs: (!online).then_some(own.epochs),
-                batch_pairs: facts.takes_batch_pairs.then_some(16),
-                tokens_per_batch: 4096,
-                recompute: Recompute::None,
+                batch_size: (!online).then(BatchSize::default),
+                micro_batch_tokens: 4096,
+                activation_checkpointing: ActivationCheckpointing::None,
                 checkpoints: 4,
                 samples: 4,
                 threads: 0,

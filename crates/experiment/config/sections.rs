@@ -1,7 +1,8 @@
 //! The sections of the settings, but for those of prior, reward and method.
 
-use rlhf_data::{Annotators, Documents, Format, LabelValues, LossOn, OnBadRow, PairsOf};
-use rlhf_lm::Recompute;
+use rlhf_data::{Annotators, Documents, Format, LabelFormat, LossOn, OnBadRow, PairsOf};
+use rlhf_lm::ActivationCheckpointing;
+use rlhf_objective::BatchSize;
 use rlhf_train::LrSchedule;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -146,7 +147,7 @@ pub struct DataSection {
     /// By how much the scores of a pair must differ.
     pub min_margin: f64,
     /// What the values of labels mean, and what is made of those of several annotators.
-    pub label: LabelValues,
+    pub label: LabelFormat,
     /// What is made of the labels of several annotators.
     pub annotators: Annotators,
     /// The greatest length of a prompt, tokens.
@@ -213,13 +214,13 @@ pub struct TrainSection {
     /// Passes over the data, of methods that learn from data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epochs: Option<usize>,
-    /// Pairs an optimizer step, of methods that learn from pairs.
+    /// How much an optimizer step takes, of methods that learn from data: pairs or responses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub batch_pairs: Option<usize>,
-    /// The most tokens that a network reads at once: memory, not mathematics.
-    pub tokens_per_batch: usize,
-    /// What a training read keeps.
-    pub recompute: Recompute,
+    pub batch_size: Option<BatchSize>,
+    /// The most tokens of one forward pass: this changes memory, not mathematics.
+    pub micro_batch_tokens: usize,
+    /// What a forward pass keeps for the backward pass.
+    pub activation_checkpointing: ActivationCheckpointing,
     /// How many checkpoints a run writes.
     pub checkpoints: usize,
     /// How many responses of an iteration are written down.

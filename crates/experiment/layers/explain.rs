@@ -1,12 +1,10 @@
 //! Errors of settings: which key, where it was given, and what was perhaps meant.
 
 use super::Layers;
+use super::renamed::old_names;
 use anyhow::anyhow;
 use std::fmt::Write;
 use std::path::Path;
-
-/// Keys that had another name once.
-const RENAMED: [(&str, &str); 1] = [("train.micro_batch_tokens", "train.tokens_per_batch")];
 
 impl Layers {
     /// An error of serde with its key, a suggestion, and where the key was given.
@@ -30,9 +28,7 @@ impl Layers {
             let near = quoted
                 .map(|known| (strsim::normalized_damerau_levenshtein(name, known), known))
                 .max_by(|a, b| a.0.total_cmp(&b.0));
-            if let Some((_, now)) = RENAMED.iter().find(|(old, _)| *old == key) {
-                let _ = write!(text, ": it is called `{now}` now");
-            } else if let Some((_, known)) = near.filter(|(likeness, _)| *likeness > 0.5) {
+            if let Some((_, known)) = near.filter(|(likeness, _)| *likeness > 0.5) {
                 let _ = write!(text, "; did you mean `{known}`?");
             } else if let Some((_, expected)) = message.split_once(", expected ")
                 && message.starts_with("unknown field")
@@ -45,6 +41,16 @@ impl Layers {
 
     /// Where a key was given: "file:line: ", "--set …: ", or nothing.
     pub(super) fn place(&self, key: &str) -> String {
+        let objective = self.objective_name();
+        let old = || old_names(key, objective).find_map(|name| self.place_of(name));
+        self.place_of(key).or_else(old).unwrap_or_else(|| {
+            let file = self.file.as_ref();
+            file.map_or_else(String::new, |file| format!("{}: ", file.path.display()))
+        })
+    }
+
+    /// Where a key is given by this name.
+    fn place_of(&self, key: &str) -> Option<String> {
         let below = |a: &str, b: &str| a.starts_with(&format!("{b}."));
         let starts = |path: &str| key == path || below(key, path) || below(path, key);
         if let Some(set) = self
@@ -53,14 +59,11 @@ impl Layers {
             .rev()
             .find(|set| starts(&set.path.join(".")))
         {
-            return format!("{}: ", set.typed);
+            return Some(format!("{}: ", set.typed));
         }
-        self.file
-            .as_ref()
-            .map_or_else(String::new, |file| match line(&file.text, key) {
-                Some(line) => format!("{}:{line}: ", file.path.display()),
-                None => format!("{}: ", file.path.display()),
-            })
+        let file = self.file.as_ref()?;
+        let line = line(&file.text, key)?;
+        Some(format!("{}:{line}: ", file.path.display()))
     }
 }
 

@@ -3,7 +3,7 @@
 use toml::{Table, Value};
 
 /// Tables of which one key is chosen: giving another replaces it.
-const CHOICES: [&str; 1] = ["per_step"];
+const CHOICES: [&str; 1] = ["batch_size"];
 
 /// Where a prior comes from: of these paths, giving one takes the other away.
 const SOURCES: [[&str; 2]; 2] = [["model", "data"], ["data", "model"]];

@@ -1,12 +1,12 @@
 //! What methods learn from, as they want it.
 
 use super::RunContext;
-use crate::dataset::{Parts, all_opinions, all_pairs, some_held_out};
+use crate::dataset::{Parts, all_pairs, all_unpaired_preferences, some_held_out};
 use crate::lengths::context;
 use anyhow::Result;
-use rlhf_data::{Corpus, SharedNotes};
-use rlhf_dpo::{AnswerSet, Opinions};
-use rlhf_objective::{Items, Pairs, PairsWithPrior, Sequences};
+use rlhf_data::{SharedNotes, StreamingDataset};
+use rlhf_dpo::{ResponseSet, UnpairedPreferences};
+use rlhf_objective::{Dataset, Pairs, PairsWithPrior, Sequences};
 
 /// The data of an offline run.
 pub struct OfflineData<D, H> {
@@ -26,7 +26,7 @@ pub trait OpenData: Sized {
     ///
     /// # Errors
     /// If a row cannot be read, or the prior does not know a response.
-    fn open(parts: Parts<Corpus>, run: &RunContext<'_>) -> Result<Self>;
+    fn open(parts: Parts<StreamingDataset>, run: &RunContext<'_>) -> Result<Self>;
 }
 
 /// Nothing is read by later steps.
@@ -35,7 +35,7 @@ fn nothing_later() -> SharedNotes {
 }
 
 impl OpenData for OfflineData<PairsWithPrior, PairsWithPrior> {
-    fn open(parts: Parts<Corpus>, run: &RunContext<'_>) -> Result<Self> {
+    fn open(parts: Parts<StreamingDataset>, run: &RunContext<'_>) -> Result<Self> {
         let mut pass = run.prior_pass()?;
         let mut with_prior = |part, corpus| pass.pairs(part, all_pairs(run.config(), corpus)?);
         let held_out = match parts.held_out.count() == 0 {
@@ -51,26 +51,22 @@ impl OpenData for OfflineData<PairsWithPrior, PairsWithPrior> {
     }
 }
 
-impl OpenData for OfflineData<Opinions, Opinions> {
-    fn open(parts: Parts<Corpus>, run: &RunContext<'_>) -> Result<Self> {
+impl OpenData for OfflineData<UnpairedPreferences, UnpairedPreferences> {
+    fn open(parts: Parts<StreamingDataset>, run: &RunContext<'_>) -> Result<Self> {
         let config = run.config();
         let mut pass = run.prior_pass()?;
         let context = context(config, &run.vocabulary)?;
         let mut with_prior = |part: &str, corpus| {
-            let (answers, liked) = all_opinions(config, corpus)?;
+            let (answers, liked) = all_unpaired_preferences(config, corpus)?;
             let beta = pass.penalty.beta().value();
-            Opinions::with_prior(
-                answers,
-                liked,
-                beta,
-                context,
-                &mut |of, sequences| match of {
-                    AnswerSet::Answers => pass.log_probs(part, sequences),
-                    AnswerSet::Mismatched => {
+            UnpairedPreferences::with_prior(answers, liked, beta, context, &mut |of, sequences| {
+                match of {
+                    ResponseSet::Labelled => pass.log_probs(part, sequences),
+                    ResponseSet::Mismatched => {
                         pass.log_probs(&format!("{part}-mismatched"), sequences)
                     }
-                },
-            )
+                }
+            })
         };
         // One answer alone has no other to say where its reference point is.
         let held_out = match parts.held_out.responses() {
@@ -86,11 +82,11 @@ impl OpenData for OfflineData<Opinions, Opinions> {
     }
 }
 
-impl OpenData for OfflineData<Box<dyn Items>, Sequences> {
-    fn open(mut parts: Parts<Corpus>, run: &RunContext<'_>) -> Result<Self> {
+impl OpenData for OfflineData<Box<dyn Dataset>, Sequences> {
+    fn open(mut parts: Parts<StreamingDataset>, run: &RunContext<'_>) -> Result<Self> {
         let held_out = some_held_out(run.config(), &mut parts.held_out)?;
         Ok(Self {
-            later: parts.train.later(),
+            later: parts.train.step_notes(),
             train: Box::new(parts.train),
             held_out: (!held_out.is_empty()).then_some(held_out),
             pairs: None,
@@ -98,12 +94,12 @@ impl OpenData for OfflineData<Box<dyn Items>, Sequences> {
     }
 }
 
-impl OpenData for OfflineData<Box<dyn Items>, Pairs> {
-    fn open(mut parts: Parts<Corpus>, run: &RunContext<'_>) -> Result<Self> {
+impl OpenData for OfflineData<Box<dyn Dataset>, Pairs> {
+    fn open(mut parts: Parts<StreamingDataset>, run: &RunContext<'_>) -> Result<Self> {
         let held_out = Pairs::new(some_held_out(run.config(), &mut parts.held_out)?)?;
         let held_out = (!held_out.is_empty()).then_some(held_out);
         Ok(Self {
-            later: parts.train.later(),
+            later: parts.train.step_notes(),
             train: Box::new(parts.train),
             pairs: held_out.clone(),
             held_out,

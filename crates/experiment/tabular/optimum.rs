@@ -3,14 +3,14 @@
 use super::train::Runner;
 use super::{Reached, Recipe, TabularMethod, World, train};
 use rlhf_objective::{KlPenalty, LocalKl, Outputs, Result, Scored, Sequences};
-use rlhf_oracle::{LocalPenalty, Policy, gold_demonstrations, gold_tree};
+use rlhf_oracle::{LocalPenalty, Policy, reference_demonstrations, reference_tree};
 use rlhf_reinforce::{Baseline, GradientBatch, KlPlacement, PolicyGradient};
 use rlhf_tensor::Rng;
 use rlhf_train::{Learner, Loss, Method, Stats};
 use std::ops::ControlFlow;
 
 fn gold() -> World {
-    World::new(gold_tree(0.5), 1.0)
+    World::new(reference_tree(0.5), 1.0)
 }
 
 fn online<M: Method>(world: &World, method: M) -> Reached {
@@ -109,7 +109,7 @@ fn k1_in_the_loss_regularizes_nothing() {
 
 #[test]
 fn what_the_prior_forbids_no_method_says() {
-    let problem = gold_tree(0.5);
+    let problem = reference_tree(0.5);
     let rows: Vec<Vec<f64>> = problem
         .tree()
         .prefixes()
@@ -135,7 +135,7 @@ fn what_the_prior_forbids_no_method_says() {
 /// With a discount ppo rests at the policy of that discount; a method without one at π*.
 #[test]
 fn a_discount_is_another_problem() {
-    let world = World::new(gold_tree(0.5), 0.9);
+    let world = World::new(reference_tree(0.5), 0.9);
     let run = |method| train(&world, method, Recipe::of(method), 1).unwrap();
     let gap = run(TabularMethod::PpoKl).last().gap;
     assert!((gap - 0.029_857_02).abs() < 2e-3, "{gap}");
@@ -146,7 +146,9 @@ fn a_discount_is_another_problem() {
 #[test]
 fn a_run_is_what_its_seed_makes_it() {
     let world = World::new(
-        gold_tree(0.5).with_prior(gold_demonstrations()).unwrap(),
+        reference_tree(0.5)
+            .with_prior(reference_demonstrations())
+            .unwrap(),
         1.0,
     );
     let recipe = Recipe {

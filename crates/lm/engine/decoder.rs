@@ -3,7 +3,7 @@
 use super::Transformer;
 use super::modules::Linear;
 use super::trunk::Batch;
-use crate::asked::{check_rows, check_start, no_vocabulary};
+use crate::preconditions::{check_rows, check_start, no_vocabulary};
 use crate::{Error, Packed};
 use rlhf_device::{
     AttentionShape, CachedPrompt, CachedRow, Device, Epilogue, LogRows, Matrix, Slice, Write,

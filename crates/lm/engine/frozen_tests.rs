@@ -3,7 +3,7 @@
 use super::tests::{Transformer, batch, config, gradients, parameters};
 use crate::{OutputHeads, testing};
 use rlhf_device::Precision;
-use rlhf_objective::{Network, Want};
+use rlhf_objective::{Network, OutputSpec};
 use rlhf_tensor::{AdamW, Parameters, Storage};
 use serde_json::json;
 
@@ -29,7 +29,9 @@ fn network(frozen: &dyn Fn(&str) -> bool) -> Transformer {
 fn what_is_frozen_has_no_gradient_and_the_others_have_theirs() {
     let learn = |network: &mut Transformer| {
         let s = batch(61, 3);
-        let outputs = network.read(&s, Want::TRAIN.with_entropy()).unwrap();
+        let outputs = network
+            .forward(&s, OutputSpec::TRAIN.with_entropy())
+            .unwrap();
         network.backward(&gradients(s.tokens(), &outputs)).unwrap();
     };
     let mut all = network(&|_| false);

@@ -19,17 +19,17 @@ mod precision_tests;
 mod tests;
 mod trunk;
 
-use crate::asked::{
-    check_range, check_row_gradients, check_trainable, check_weights, no_vocabulary, nothing_read,
-    of_numbers,
+use crate::preconditions::{
+    check_range, check_row_gradients, check_trainable, check_weights, no_forward_pass,
+    no_vocabulary, of_numbers,
 };
-use crate::{ModelConfig, ModelSpec, OutputHeads, Packed, Recompute};
+use crate::{ActivationCheckpointing, ModelConfig, ModelSpec, OutputHeads, Packed};
 use heads::Readout;
 pub(crate) use heads::{CHUNK, KEPT, SCORED_CHUNKS};
 use rlhf_device::{Device, Precision, RowGradient};
 use rlhf_objective::{
-    ActionValues, Decoder, Error, LogDist, Network, OutputGrads, Outputs, ParameterSet, Purpose,
-    Result, RowGradients, Sequences, Visit, Want,
+    ActionValues, Decoder, Error, LogDist, Network, OutputGrads, OutputSpec, Outputs, ParameterSet,
+    Purpose, Result, RowCallback, RowGradients, Sequences,
 };
 use rlhf_tensor::Parameters;
 use std::ops::Range;
@@ -45,12 +45,12 @@ pub struct Transformer<D: Device> {
     heads: OutputHeads,
     trunk: Trunk<D>,
     readout: Readout<D>,
-    last: Option<Read<D>>,
+    last: Option<ForwardPass<D>>,
 }
 
 /// The last read.
 #[derive(Debug)]
-struct Read<D: Device> {
+struct ForwardPass<D: Device> {
     batch: Batch<D>,
     purpose: Purpose,
     /// What it found, and of which weights.
@@ -61,11 +61,11 @@ struct Read<D: Device> {
     used: bool,
 }
 
-impl<D: Device> Read<D> {
+impl<D: Device> ForwardPass<D> {
     /// Whether it is what reading these tokens again would be: a rollout is scored and then learned
     /// from, and no weight has moved in between.
-    fn answers(&self, packed: &Packed, want: Want, version: u64) -> bool {
-        let kept = (self.purpose, want.purpose) == (Purpose::Train, Purpose::Train);
+    fn answers(&self, packed: &Packed, spec: OutputSpec, version: u64) -> bool {
+        let kept = (self.purpose, spec.purpose) == (Purpose::Train, Purpose::Train);
         kept && !self.used && self.version == version && self.batch.packed == *packed
     }
 }
@@ -114,7 +114,7 @@ impl<D: Device> Transformer<D> {
     }
 
     /// Runs the network over a batch.
-    fn run(&mut self, batch: Batch<D>, purpose: Purpose) -> Read<D> {
+    fn run(&mut self, batch: Batch<D>, purpose: Purpose) -> ForwardPass<D> {
         let device = self.parameters.device().clone();
         let log_probs = device.run(|| {
             self.run_trunk(&batch, purpose);
@@ -125,8 +125,8 @@ impl<D: Device> Transformer<D> {
     }
 
     /// What was read, once all rows are behind the heads.
-    fn found(&self, batch: Batch<D>, purpose: Purpose, log_probs: Vec<f32>) -> Read<D> {
-        Read {
+    fn found(&self, batch: Batch<D>, purpose: Purpose, log_probs: Vec<f32>) -> ForwardPass<D> {
+        ForwardPass {
             batch,
             purpose,
             log_probs,
@@ -138,8 +138,11 @@ impl<D: Device> Transformer<D> {
 
     /// The same network, which keeps this much for its backward passes.
     #[must_use]
-    pub fn recomputing(mut self, recompute: Recompute) -> Self {
-        self.trunk.recompute = recompute;
+    pub fn with_activation_checkpointing(
+        mut self,
+        activation_checkpointing: ActivationCheckpointing,
+    ) -> Self {
+        self.trunk.activation_checkpointing = activation_checkpointing;
         self
     }
 }
@@ -149,16 +152,16 @@ impl<D: Device> Network for Transformer<D> {
         self.spec.vocab
     }
 
-    fn read(&mut self, sequences: &Sequences, want: Want) -> Result<Outputs> {
+    fn forward(&mut self, sequences: &Sequences, spec: OutputSpec) -> Result<Outputs> {
         let last = self.last.take();
         let packed = Packed::of(sequences, &self.spec, self.heads, self.pad)?;
         let version = self.parameters.version();
-        let read = match last.filter(|last| last.answers(&packed, want, version)) {
+        let read = match last.filter(|last| last.answers(&packed, spec, version)) {
             Some(last) => last,
-            None => self.run(Batch::new(self.parameters.device(), packed), want.purpose),
+            None => self.run(Batch::new(self.parameters.device(), packed), spec.purpose),
         };
         let device = self.parameters.device();
-        let entropy = want.entropy.then(|| self.readout.entropies(device));
+        let entropy = spec.entropy.then(|| self.readout.entropies(device));
         let (log_probs, numbers) = (read.log_probs.clone(), read.numbers.clone());
         self.last = Some(read);
         match self.heads {
@@ -168,7 +171,7 @@ impl<D: Device> Network for Transformer<D> {
     }
 
     fn log_dist(&mut self, rows: Range<usize>) -> Result<LogDist<'_>> {
-        let read = self.last.as_ref().ok_or_else(nothing_read)?;
+        let read = self.last.as_ref().ok_or_else(no_forward_pass)?;
         let head = self.readout.vocabulary.ok_or_else(no_vocabulary)?;
         check_range(&rows, read.batch.packed.rows.len())?;
         check_weights(read.version, self.parameters.version())?;
@@ -177,7 +180,11 @@ impl<D: Device> Network for Transformer<D> {
         Ok(weights.device().run(dist))
     }
 
-    fn read_showing(&mut self, sequences: &Sequences, each: &mut Visit<'_>) -> Result<Outputs> {
+    fn forward_with_rows(
+        &mut self,
+        sequences: &Sequences,
+        each: &mut RowCallback<'_>,
+    ) -> Result<Outputs> {
         self.last = None;
         let packed = Packed::of(sequences, &self.spec, self.heads, self.pad)?;
         let head = self.readout.vocabulary.ok_or_else(no_vocabulary)?;
@@ -200,7 +207,7 @@ impl<D: Device> Network for Transformer<D> {
     }
 
     fn action_values(&mut self, rows: Range<usize>) -> Result<ActionValues<'_>> {
-        let read = self.last.as_ref().ok_or_else(nothing_read)?;
+        let read = self.last.as_ref().ok_or_else(no_forward_pass)?;
         let head = self.readout.vocabulary.ok_or_else(no_vocabulary)?;
         check_range(&rows, read.batch.packed.rows.len())?;
         check_weights(read.version, self.parameters.version())?;
@@ -210,7 +217,7 @@ impl<D: Device> Network for Transformer<D> {
     }
 
     fn backward_rows(&mut self, rows: Range<usize>, gradients: &RowGradients) -> Result<()> {
-        let read = self.last.as_mut().ok_or_else(nothing_read)?;
+        let read = self.last.as_mut().ok_or_else(no_forward_pass)?;
         let head = self.readout.vocabulary.ok_or_else(no_vocabulary)?;
         check_trainable(read.purpose, self.parameters.storage())?;
         check_weights(read.version, self.parameters.version())?;
@@ -232,7 +239,7 @@ impl<D: Device> Network for Transformer<D> {
     }
 
     fn backward(&mut self, gradients: &OutputGrads) -> Result<()> {
-        let read = self.last.as_mut().ok_or_else(nothing_read)?;
+        let read = self.last.as_mut().ok_or_else(no_forward_pass)?;
         check_trainable(read.purpose, self.parameters.storage())?;
         check_weights(read.version, self.parameters.version())?;
         let packed = &read.batch.packed;

@@ -3,7 +3,7 @@
 use super::tests::{Transformer, batch, engine_in, gradients, numbers};
 use crate::OutputHeads;
 use rlhf_device::Precision::{Bf16, F32};
-use rlhf_objective::{Network, Start, Want};
+use rlhf_objective::{Network, OutputSpec, Start};
 
 /// |a − b| / |a|, of vectors.
 fn distance(a: &[f32], b: &[f32]) -> f64 {
@@ -23,8 +23,8 @@ fn outputs_stay_near_those_of_f32() {
     let mut largest = 0f32;
     for seed in 0..3 {
         let s = batch(61, seed);
-        let want = Want::SCORE.with_entropy();
-        let read = |network: &mut Transformer| numbers(&network.read(&s, want).unwrap());
+        let spec = OutputSpec::SCORE.with_entropy();
+        let read = |network: &mut Transformer| numbers(&network.forward(&s, spec).unwrap());
         for (exact, rounded) in read(&mut exact).iter().zip(&read(&mut rounded)) {
             for (exact, rounded) in exact.iter().zip(rounded) {
                 assert!((exact - rounded).abs() < 0.06, "{exact} {rounded}");
@@ -44,7 +44,9 @@ fn gradients_stay_near_those_of_f32() {
     );
     for network in [&mut exact, &mut rounded] {
         let s = batch(61, 4);
-        let outputs = network.read(&s, Want::TRAIN.with_entropy()).unwrap();
+        let outputs = network
+            .forward(&s, OutputSpec::TRAIN.with_entropy())
+            .unwrap();
         network.backward(&gradients(s.tokens(), &outputs)).unwrap();
     }
     for id in exact.parameters.ids() {
@@ -66,7 +68,7 @@ fn gradients_stay_near_those_of_f32() {
 fn decoding_stays_near_reading() {
     let mut engine = engine_in(Bf16, OutputHeads::Language);
     let s = batch(61, 6);
-    engine.read(&s, Want::SCORE).unwrap();
+    engine.forward(&s, OutputSpec::SCORE).unwrap();
     let dist = engine.log_dist(0..s.responses()[0].ids.len()).unwrap();
     let dist = dist.to_rows();
     let mut decoder = engine.decoder().unwrap();

@@ -3,7 +3,7 @@
 use crate::{ModelConfig, OutputHeads, Plain, testing};
 use rlhf_device::{Cpu, Precision};
 use rlhf_objective::{
-    Finish, LogDist, Network, OutputGrads, Outputs, Prompt, Response, Sequences, Start, Want,
+    Finish, LogDist, Network, OutputGrads, OutputSpec, Outputs, Prompt, Response, Sequences, Start,
 };
 use rlhf_tensor::{Init, Parameters, Rng, Storage, Stream};
 use serde_json::{Value, json};
@@ -111,10 +111,10 @@ fn compare_in(chunk: Option<usize>, changes: &Value, heads: OutputHeads, tempera
     let mut plain = Plain::new(&config, parameters(&config, heads), heads, temperature);
     for seed in 0..3 {
         let s = batch(config.spec.vocab, seed);
-        let want = Want::TRAIN.with_entropy();
+        let spec = OutputSpec::TRAIN.with_entropy();
         let (got, expected) = (
-            engine.read(&s, want).unwrap(),
-            plain.read(&s, want).unwrap(),
+            engine.forward(&s, spec).unwrap(),
+            plain.forward(&s, spec).unwrap(),
         );
         if heads == OutputHeads::Value {
             close(
@@ -196,8 +196,8 @@ pub(super) fn engine_in(precision: Precision, heads: OutputHeads) -> Transformer
 fn micro_batches_add_up_to_the_batch() {
     let s = batch(61, 5);
     let mut whole = engine(OutputHeads::LanguageAndValue);
-    let want = Want::TRAIN.with_entropy();
-    let outputs = whole.read(&s, want).unwrap();
+    let spec = OutputSpec::TRAIN.with_entropy();
+    let outputs = whole.forward(&s, spec).unwrap();
     let of_whole = gradients(s.tokens(), &outputs);
     whole.backward(&of_whole).unwrap();
     for tokens in [1, 20, 40] {
@@ -211,7 +211,7 @@ fn micro_batches_add_up_to_the_batch() {
                 let of_response = |i: &usize| all[offsets[*i]..offsets[i + 1]].to_vec();
                 Some(part.iter().flat_map(of_response).collect())
             };
-            parts.read(&s.select(&part), want).unwrap();
+            parts.forward(&s.select(&part), spec).unwrap();
             let gradients = OutputGrads {
                 log_probs: of(&of_whole.log_probs),
                 entropy: of(&of_whole.entropy),
@@ -237,7 +237,7 @@ fn rows_are_shown_while_they_are_there() {
     for (trained, largest) in [(true, 12), (false, 4)] {
         let mut engine = engine(OutputHeads::LanguageAndValue);
         (engine.readout.chunk, engine.readout.trained) = (2 * 61, trained);
-        let read = engine.read(&s, Want::SCORE).unwrap();
+        let read = engine.forward(&s, OutputSpec::SCORE).unwrap();
         let dist = engine.log_dist(0..s.tokens()).unwrap().to_vec();
         let (mut shown, mut counts) = (Vec::new(), Vec::new());
         let take = &mut |rows: std::ops::Range<usize>, log_dist: LogDist<'_>| {
@@ -246,7 +246,7 @@ fn rows_are_shown_while_they_are_there() {
             shown.extend(log_dist.to_vec());
             Ok(())
         };
-        let outputs = engine.read_showing(&s, take).unwrap();
+        let outputs = engine.forward_with_rows(&s, take).unwrap();
         assert!(counts.len() > 2);
         assert_eq!(counts.iter().max(), Some(&largest));
         assert_eq!(counts.iter().sum::<usize>(), s.tokens());
@@ -256,11 +256,12 @@ fn rows_are_shown_while_they_are_there() {
             [&outputs.log_probs, values].map(|x| x.to_vec().unwrap())
         };
         assert_eq!(numbers(&outputs), numbers(&read));
-        rlhf_objective::laws::network(&mut engine, &s).unwrap();
+        rlhf_objective::conformance::network(&mut engine, &s).unwrap();
         // Who is shown them may stop.
-        let stop =
-            &mut |_: std::ops::Range<usize>, _: LogDist<'_>| Err(crate::asked::nothing_read());
-        assert!(engine.read_showing(&s, stop).is_err());
+        let stop = &mut |_: std::ops::Range<usize>, _: LogDist<'_>| {
+            Err(crate::preconditions::no_forward_pass())
+        };
+        assert!(engine.forward_with_rows(&s, stop).is_err());
         assert!(engine.log_dist(0..1).is_err());
     }
 }
@@ -269,7 +270,7 @@ fn rows_are_shown_while_they_are_there() {
 fn what_was_read_of_other_weights_answers_nothing() {
     let mut engine = engine(OutputHeads::Language);
     let s = batch(61, 6);
-    let outputs = engine.read(&s, Want::TRAIN).unwrap();
+    let outputs = engine.forward(&s, OutputSpec::TRAIN).unwrap();
     let g = OutputGrads {
         log_probs: Some(vec![1.0; s.tokens()]),
         ..OutputGrads::default()
@@ -280,7 +281,7 @@ fn what_was_read_of_other_weights_answers_nothing() {
     let moved = |error: rlhf_objective::Error| error.to_string().contains("read it again");
     assert!(moved(engine.log_dist(0..1).unwrap_err()));
     assert!(moved(engine.backward(&g).unwrap_err()));
-    let again = engine.read(&s, Want::TRAIN).unwrap();
+    let again = engine.forward(&s, OutputSpec::TRAIN).unwrap();
     assert_ne!(
         again.log_probs.to_vec().unwrap(),
         outputs.log_probs.to_vec().unwrap()
@@ -289,7 +290,7 @@ fn what_was_read_of_other_weights_answers_nothing() {
     // A batch that is refused leaves nothing behind.
     let far = Response::new(0, vec![61], Finish::Length);
     let far = Sequences::new(vec![Prompt::from_ids(vec![1])], vec![far]).unwrap();
-    assert!(engine.read(&far, Want::TRAIN).is_err());
+    assert!(engine.forward(&far, OutputSpec::TRAIN).is_err());
     assert!(engine.log_dist(0..1).is_err());
 }
 
@@ -297,10 +298,14 @@ fn what_was_read_of_other_weights_answers_nothing() {
 fn packed_equals_one_at_a_time() {
     let mut engine = engine(OutputHeads::LanguageAndValue);
     let s = batch(61, 5);
-    let together = numbers(&engine.read(&s, Want::SCORE.with_entropy()).unwrap());
+    let together = numbers(
+        &engine
+            .forward(&s, OutputSpec::SCORE.with_entropy())
+            .unwrap(),
+    );
     for i in 0..s.len() {
         let alone = engine
-            .read(&s.select(&[i]), Want::TRAIN.with_entropy())
+            .forward(&s.select(&[i]), OutputSpec::TRAIN.with_entropy())
             .unwrap();
         let range = s.offsets()[i]..s.offsets()[i + 1];
         for (alone, together) in numbers(&alone).iter().zip(&together) {
@@ -314,7 +319,7 @@ fn decoding_agrees_with_reading() {
     let mut engine = engine(OutputHeads::Language);
     let s = batch(61, 6);
     let vocab = 61;
-    engine.read(&s, Want::SCORE).unwrap();
+    engine.forward(&s, OutputSpec::SCORE).unwrap();
     let dist = engine.log_dist(0..s.tokens()).unwrap().to_vec();
     let mut decoder = engine.decoder().unwrap();
     // Prompts 0 and 2 with all their responses first; those of 1 and 3 enter after two steps.
@@ -363,7 +368,9 @@ fn the_same_bytes_for_any_number_of_threads() {
         pool.install(|| {
             let mut engine = engine_in(precision, OutputHeads::LanguageAndValue);
             let s = batch(61, 7);
-            let outputs = engine.read(&s, Want::TRAIN.with_entropy()).unwrap();
+            let outputs = engine
+                .forward(&s, OutputSpec::TRAIN.with_entropy())
+                .unwrap();
             engine.backward(&gradients(s.tokens(), &outputs)).unwrap();
             let ids: Vec<_> = engine.parameters.ids().collect();
             let gradients = ids
@@ -399,8 +406,8 @@ fn the_whole_context_and_nothing_more() {
         let response = Response::new(0, vec![2; length], Finish::Length);
         Sequences::new(vec![Prompt::from_ids(vec![1; 10])], vec![response]).unwrap()
     };
-    engine.read(&sequences(15), Want::SCORE).unwrap();
-    assert!(engine.read(&sequences(16), Want::SCORE).is_err());
+    engine.forward(&sequences(15), OutputSpec::SCORE).unwrap();
+    assert!(engine.forward(&sequences(16), OutputSpec::SCORE).is_err());
     let mut decoder = engine.decoder().unwrap();
     let start = |max_new_tokens| Start {
         prompt: &[1; 10],
@@ -427,7 +434,7 @@ fn the_whole_context_and_nothing_more() {
 fn questions_out_of_turn_are_refused() {
     let mut critic = engine(OutputHeads::Value);
     assert!(critic.log_dist(0..0).is_err());
-    let shown = critic.read_showing(&batch(61, 9), &mut |_, _| Ok(()));
+    let shown = critic.forward_with_rows(&batch(61, 9), &mut |_, _| Ok(()));
     assert!(
         shown
             .unwrap_err()
@@ -437,11 +444,11 @@ fn questions_out_of_turn_are_refused() {
     assert!(critic.backward(&OutputGrads::default()).is_err());
     assert!(critic.decoder().is_err());
     let s = batch(61, 9);
-    critic.read(&s, Want::SCORE).unwrap();
+    critic.forward(&s, OutputSpec::SCORE).unwrap();
     assert!(critic.log_dist(0..1).is_err());
     assert!(critic.backward(&OutputGrads::default()).is_err());
     let mut policy = engine(OutputHeads::Language);
-    policy.read(&s, Want::TRAIN).unwrap();
+    policy.forward(&s, OutputSpec::TRAIN).unwrap();
     assert!(policy.log_dist(0..s.tokens() + 1).is_err());
     let short = OutputGrads {
         log_probs: Some(vec![1.0]),

@@ -3,7 +3,7 @@
 use super::block::{Block, Onward, Saved, Scratch};
 use super::modules::{Embedding, Linear, Norm};
 use crate::parameters::{BlockIds, ModelIds};
-use crate::{BlockSpec, ModelSpec, Packed, Recompute};
+use crate::{ActivationCheckpointing, BlockSpec, ModelSpec, Packed};
 use rlhf_device::{Device, Precision, Slice, SliceMut};
 use rlhf_objective::Purpose;
 use rlhf_tensor::{Gradients, Weights};
@@ -14,7 +14,7 @@ pub(super) struct Trunk<D: Device> {
     pub(super) embedding: Embedding,
     pub(super) blocks: Vec<Block>,
     pub(super) width: usize,
-    pub(super) recompute: Recompute,
+    pub(super) activation_checkpointing: ActivationCheckpointing,
     /// The input of each block; to score, one serves them all.
     inputs: Vec<D::Buffer>,
     /// What else each block keeps; where blocks run again, one of them: `held`.
@@ -64,7 +64,7 @@ impl<D: Device> Trunk<D> {
             },
             blocks: spec.blocks.iter().zip(&ids.blocks).map(block).collect(),
             width: spec.width,
-            recompute: Recompute::None,
+            activation_checkpointing: ActivationCheckpointing::None,
             inputs: Vec::new(),
             saved: Vec::new(),
             held: 0,
@@ -92,10 +92,10 @@ impl<D: Device> Trunk<D> {
         self.embedding
             .forward(weights, tokens, positions, x.reborrow().part(0..size));
         for (layer, block) in self.blocks.iter().enumerate() {
-            let (of_input, of_rest) = match (purpose, self.recompute) {
+            let (of_input, of_rest) = match (purpose, self.activation_checkpointing) {
                 (Purpose::Score, _) => (0, 0),
-                (Purpose::Train, Recompute::Blocks) => (layer, 0),
-                (Purpose::Train, Recompute::None) => (layer, layer),
+                (Purpose::Train, ActivationCheckpointing::Blocks) => (layer, 0),
+                (Purpose::Train, ActivationCheckpointing::None) => (layer, layer),
             };
             let mut input = device.at_least(slot(&mut self.inputs, of_input), size);
             device.copy(x.read().part(0..size), input.reborrow());
@@ -134,9 +134,9 @@ impl<D: Device> Trunk<D> {
         for (layer, block) in self.blocks.iter().enumerate().rev() {
             let input = Slice::first(&self.inputs[layer], size);
             let onward = onward(layer, self.blocks.len(), batch);
-            let saved = match self.recompute {
-                Recompute::None => &self.saved[layer],
-                Recompute::Blocks => {
+            let saved = match self.activation_checkpointing {
+                ActivationCheckpointing::None => &self.saved[layer],
+                ActivationCheckpointing::Blocks => {
                     if self.held != layer {
                         let saved = &mut self.saved[0];
                         block.save(weights, segments, onward, input, saved, scratch);

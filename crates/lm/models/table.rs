@@ -1,11 +1,11 @@
 //! A network of one row a state: what a policy is on a problem small enough to enumerate.
 
-use crate::asked::{check_range, check_row_gradients};
 use crate::checkpoint::{MODEL, Tensors};
+use crate::preconditions::{check_range, check_row_gradients};
 use crate::{Error, Model, Result, save};
 use rlhf_objective::{
-    ActionValues, Decoder, LogDist, Network, OutputGrads, Outputs, ParameterSet, Purpose,
-    RowGradients, Sequences, Want,
+    ActionValues, Decoder, LogDist, Network, OutputGrads, OutputSpec, Outputs, ParameterSet,
+    Purpose, RowGradients, Sequences,
 };
 use rlhf_tensor::{ParameterSpec, Parameters, Storage};
 use std::collections::{BTreeMap, HashMap};
@@ -33,19 +33,19 @@ pub struct Table {
     config: TableConfig,
     next: Vec<u32>,
     parameters: Parameters,
-    read: Option<Read>,
+    read: Option<ForwardPass>,
 }
 
 /// What was read last.
 #[derive(Debug)]
-struct Read {
+struct ForwardPass {
     /// (state, token) of each response token.
     pairs: Vec<(usize, u32)>,
     purpose: Purpose,
     rows: Rows,
 }
 
-/// log π(· | state) of the states that were asked for, nats: computed once, however often a batch
+/// log π(· | state) of the states that were preconditions for, nats: computed once, however often a batch
 /// comes by.
 #[derive(Debug, Default)]
 pub(super) struct Rows(HashMap<usize, Vec<f32>>);
@@ -211,7 +211,11 @@ impl Network for Table {
         self.config.vocab_size
     }
 
-    fn read(&mut self, sequences: &Sequences, want: Want) -> rlhf_objective::Result<Outputs> {
+    fn forward(
+        &mut self,
+        sequences: &Sequences,
+        spec: OutputSpec,
+    ) -> rlhf_objective::Result<Outputs> {
         self.read = None;
         let pairs = self.walk(sequences)?;
         let mut rows = Rows::default();
@@ -220,19 +224,19 @@ impl Network for Table {
             .map(|&(state, token)| rows.get(self, state)[token as usize]);
         let log_probs = taken.collect();
         let entropies = pairs.iter().map(|pair| entropy(rows.get(self, pair.0)));
-        let entropies = want.entropy.then(|| entropies.collect());
+        let entropies = spec.entropy.then(|| entropies.collect());
         let values = pairs.iter().map(|pair| self.table(VALUES)[pair.0]);
         let outputs = Outputs::new(sequences, log_probs, entropies, Some(values.collect()));
-        self.read = Some(Read {
+        self.read = Some(ForwardPass {
             pairs,
-            purpose: want.purpose,
+            purpose: spec.purpose,
             rows,
         });
         outputs
     }
 
     fn log_dist(&mut self, rows: Range<usize>) -> rlhf_objective::Result<LogDist<'_>> {
-        let read = self.read.as_ref().ok_or_else(nothing_read)?;
+        let read = self.read.as_ref().ok_or_else(no_forward_pass)?;
         check_range(&rows, read.pairs.len())?;
         let mut flat = Vec::with_capacity(rows.len() * self.config.vocab_size);
         for (state, _) in &read.pairs[rows.clone()] {
@@ -243,7 +247,7 @@ impl Network for Table {
 
     /// The rows of logits themselves: as a critic, the table holds Q(state, token).
     fn action_values(&mut self, rows: Range<usize>) -> rlhf_objective::Result<ActionValues<'_>> {
-        let read = self.read.as_ref().ok_or_else(nothing_read)?;
+        let read = self.read.as_ref().ok_or_else(no_forward_pass)?;
         check_range(&rows, read.pairs.len())?;
         let vocab = self.config.vocab_size;
         let row = |(state, _): &(usize, u32)| &self.logits()[state * vocab..][..vocab];
@@ -261,7 +265,7 @@ impl Network for Table {
             .read
             .as_ref()
             .filter(|read| read.purpose == Purpose::Train);
-        let read = read.ok_or_else(nothing_read)?;
+        let read = read.ok_or_else(no_forward_pass)?;
         check_row_gradients(&rows, gradients, read.pairs.len(), vocab)?;
         let logits = self.parameters.id(LOGITS).expect("one of the two tables");
         let mut all = self.parameters.gradients_mut();
@@ -280,7 +284,7 @@ impl Network for Table {
             .read
             .as_ref()
             .filter(|read| read.purpose == Purpose::Train);
-        let read = read.ok_or_else(nothing_read)?;
+        let read = read.ok_or_else(no_forward_pass)?;
         let of = |d: &Option<Vec<f32>>, t: usize| d.as_ref().map_or(0.0, |d| d[t]);
         let vocab = self.config.vocab_size;
         let ids: Vec<_> = self.parameters.ids().collect();
@@ -322,7 +326,7 @@ impl Network for Table {
     }
 }
 
-fn nothing_read() -> rlhf_objective::Error {
+fn no_forward_pass() -> rlhf_objective::Error {
     rlhf_objective::Error::Unsupported("these rows were not read for this".into())
 }
 

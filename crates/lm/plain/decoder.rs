@@ -2,7 +2,7 @@
 
 use super::Plain;
 use crate::Packed;
-use crate::asked::{check_rows, check_start};
+use crate::preconditions::{check_rows, check_start};
 use rlhf_objective::{Decoder, LogDist, Result, Start, check_gather, gathered};
 use rlhf_tensor::{Device, Tensor};
 

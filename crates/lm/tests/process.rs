@@ -1,10 +1,11 @@
 //! What a process has one of: its allocator and its choice of instruction set.
 
 use rlhf_device::cpu::{Isa, instruction_sets, use_at_most};
-use rlhf_device::{Cpu, Precision, Watch};
-use rlhf_lm::{Backend, LoadOptions, ModelConfig, OutputHeads, Recompute};
+use rlhf_device::{AllocTracker, Cpu, Precision};
+use rlhf_lm::{ActivationCheckpointing, Backend, LoadOptions, ModelConfig, OutputHeads};
 use rlhf_objective::{
-    Decoder, Finish, Network, OutputGrads, ParameterSet, Prompt, Response, Sequences, Start, Want,
+    Decoder, Finish, Network, OutputGrads, OutputSpec, ParameterSet, Prompt, Response, Sequences,
+    Start,
 };
 use rlhf_tensor::{AdamW, Parameters, Storage};
 use serde_json::json;
@@ -13,7 +14,7 @@ use std::sync::Mutex;
 type Transformer = rlhf_lm::engine::Transformer<Cpu>;
 
 #[global_allocator]
-static WATCH: Watch = Watch::new();
+static WATCH: AllocTracker = AllocTracker::new();
 
 /// Held by the test that runs: both change what the whole process does.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -48,7 +49,9 @@ fn sequences() -> Sequences {
 }
 
 fn step(network: &mut Transformer, sequences: &Sequences) {
-    let outputs = network.read(sequences, Want::TRAIN.with_entropy()).unwrap();
+    let outputs = network
+        .forward(sequences, OutputSpec::TRAIN.with_entropy())
+        .unwrap();
     let ones = || Some(vec![1.0; sequences.tokens()]);
     drop(outputs);
     let gradients = OutputGrads {
@@ -127,7 +130,7 @@ fn loading_takes_no_more_than_the_largest_tensor() {
     let peak = |storage| {
         let options = LoadOptions {
             storage,
-            recompute: Recompute::None,
+            activation_checkpointing: ActivationCheckpointing::None,
             heads: OutputHeads::Language,
             temperature: 1.0,
             backend: Backend::F32,
@@ -161,7 +164,7 @@ fn held_in_bf16_on_any_instruction_set() {
         let exact = network(precision);
         let mut answers = [Storage::FrozenBf16, Storage::Frozen].map(|storage| {
             let mut network = frozen(&exact, storage, precision);
-            let read = network.read(&sequences, Want::SCORE).unwrap();
+            let read = network.forward(&sequences, OutputSpec::SCORE).unwrap();
             (read.log_probs.to_vec().unwrap(), scores(&mut network))
         });
         let [held, rounded] = &mut answers;
@@ -214,7 +217,7 @@ fn scores(network: &mut Transformer) -> Vec<f32> {
 fn answers(isa: Isa, precision: Precision) -> [Vec<f32>; 3] {
     use_at_most(isa);
     let (mut network, sequences) = (network(precision), sequences());
-    let outputs = network.read(&sequences, Want::TRAIN).unwrap();
+    let outputs = network.forward(&sequences, OutputSpec::TRAIN).unwrap();
     let ones = OutputGrads {
         log_probs: Some(vec![1.0; sequences.tokens()]),
         ..OutputGrads::default()

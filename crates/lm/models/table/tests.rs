@@ -50,7 +50,7 @@ fn what_is_never_said_stays_so() {
     logits[0] = f32::NEG_INFINITY;
     let mut table = Table::with_logits(SHAPE, &logits, Storage::Trainable).unwrap();
     let s = sequences(&[&[1, 2], &[2]]);
-    let outputs = table.read(&s, Want::TRAIN.with_entropy()).unwrap();
+    let outputs = table.forward(&s, OutputSpec::TRAIN.with_entropy()).unwrap();
     let half = -std::f32::consts::LN_2;
     assert_eq!(outputs.log_probs.to_vec().unwrap()[0], half);
     assert!((outputs.entropy.unwrap().to_vec().unwrap()[0] + half).abs() < 1e-7);
@@ -74,7 +74,7 @@ fn gradients_are_slopes() {
     let weights = |k: usize| (0..9).map(|t| ((t * 7 + k) % 5) as f32 - 1.7).collect();
     let [a, b, c]: [Vec<f32>; 3] = [weights(0), weights(1), weights(2)];
     let loss = |table: &mut Table| -> f64 {
-        let outputs = table.read(&s, Want::TRAIN.with_entropy()).unwrap();
+        let outputs = table.forward(&s, OutputSpec::TRAIN.with_entropy()).unwrap();
         let parts = [Some(outputs.log_probs), outputs.entropy, outputs.values];
         let dot = |(part, w): (Option<rlhf_objective::PerToken>, &Vec<f32>)| -> f64 {
             let numbers = part.unwrap().to_vec().unwrap();
@@ -122,7 +122,7 @@ fn a_saved_table_is_read_back_and_decodes_as_it_reads() {
     assert_eq!(checksum(&table), checksum(&saved));
     assert_eq!((table.eos(), table.context()), (Some(2), 3));
     let s = sequences(&[&[0, 1, 0], &[1, 1, 2]]);
-    table.read(&s, Want::SCORE).unwrap();
+    table.forward(&s, OutputSpec::SCORE).unwrap();
     let read = |table: &mut Table, row: usize| -> Vec<f32> {
         table.log_dist(row..row + 1).unwrap().to_vec()
     };
