@@ -27,6 +27,8 @@ pub(crate) type Canonical = fn(&str) -> Option<String>;
 /// is asked for.
 #[derive(Debug)]
 pub(crate) struct Tensors {
+    /// The file that says which tensors there are.
+    config: &'static str,
     /// What errors about the whole name.
     path: PathBuf,
     files: Vec<(PathBuf, MappedFile)>,
@@ -116,8 +118,15 @@ impl Tensors {
         Ok(tensors)
     }
 
+    /// The tensors of one file, which `config` describes.
+    pub(crate) fn open_file(path: &Path, config: &'static str, names: Canonical) -> Result<Self> {
+        let tensors = Self::open(path, &[path.into()], names)?;
+        Ok(Self { config, ..tensors })
+    }
+
     fn open(path: &Path, files: &[PathBuf], names: Canonical) -> Result<Self> {
         let mut tensors = Self {
+            config: "config.json",
             path: path.into(),
             files: Vec::new(),
             entries: BTreeMap::new(),
@@ -177,16 +186,17 @@ impl Tensors {
         for spec in specs {
             let Some(entry) = self.entries.get(&spec.name) else {
                 let message = format!(
-                    "has no tensor `{}` of shape {:?}, which config.json asks for",
-                    spec.name, spec.shape
+                    "has no tensor `{}` of shape {:?}, which {} asks for",
+                    spec.name, spec.shape, self.config
                 );
                 return Err(Error::invalid(&self.path, message));
             };
             if entry.shape != spec.shape {
                 let message = format!(
-                    "tensor `{}` has shape {:?}, but config.json asks for {:?}{}",
+                    "tensor `{}` has shape {:?}, but {} asks for {:?}{}",
                     entry.name,
                     entry.shape,
+                    self.config,
                     spec.shape,
                     match entry.shape.iter().rev().eq(&spec.shape) {
                         true => ": transpose it",
@@ -216,8 +226,8 @@ impl Tensors {
             Some((_, entry)) => Err(Error::invalid(
                 &self.files[entry.file].0,
                 format!(
-                    "has a tensor `{}` of shape {:?}, which config.json has no place for",
-                    entry.name, entry.shape
+                    "has a tensor `{}` of shape {:?}, which {} has no place for",
+                    entry.name, entry.shape, self.config
                 ),
             )),
         }

@@ -1,11 +1,14 @@
 //! `config.json` of a checkpoint in Hugging Face layout: what is the same for every architecture.
 
+use crate::adapter::AdapterSpec;
+use crate::adapter::layers::{AdaptedLayer, adapted};
+use crate::adapter::peft::{self, PeftFolder, is_adapter};
 use crate::error::{Error, Result};
 use crate::fields::Fields;
 use crate::models::Architecture;
 use crate::spec::ModelSpec;
 use serde_json::{Map, Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Which of transformers' classes a checkpoint is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +24,16 @@ const MOST_PARAMETERS: u64 = 1 << 34;
 
 /// The end of a text in the configuration that transformers takes where nothing is said.
 const LIBRARY_EOS: u64 = 50256;
+
+/// An adapter on a network.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Adapter {
+    pub(crate) spec: AdapterSpec,
+    /// The layers that it changes.
+    pub(crate) layers: Vec<AdaptedLayer>,
+    /// The folder of the base's weights.
+    pub(crate) base: PathBuf,
+}
 
 /// What `config.json` says: the network, its special tokens, and the rest as it was.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +52,8 @@ pub struct ModelConfig {
     pub(crate) architecture: &'static Architecture,
     /// `initializer_range`.
     pub(crate) initial_deviation: f64,
+    /// The adapter on the network, if there is one.
+    pub(crate) adapter: Option<Adapter>,
     /// The whole file, to write back.
     raw: Map<String, Value>,
 }
@@ -57,7 +72,24 @@ impl ModelConfig {
             };
             return Err(Error::invalid(folder, message));
         }
+        if is_adapter(folder) {
+            return Self::of_adapter(folder);
+        }
         Self::read(&folder.join("config.json"))
+    }
+
+    /// The configuration of an adapter's folder: that of its base, with the adapter.
+    fn of_adapter(folder: &Path) -> Result<Self> {
+        let PeftFolder { spec, base } = PeftFolder::open(folder)?;
+        if is_adapter(&base) {
+            let message = format!(
+                "its base {} is an adapter too: merge that first (rlhf model merge)",
+                base.display()
+            );
+            return Err(Error::invalid(folder, message));
+        }
+        let with = Self::load(&base)?.with_adapter(spec, &base);
+        with.map_err(|message| Error::invalid(&folder.join(peft::CONFIG), message))
     }
 
     /// Reads a file in the format of `config.json`.
@@ -99,8 +131,40 @@ impl ModelConfig {
             spec,
             architecture,
             initial_deviation: fields.number("initializer_range", 0.02)?,
+            adapter: None,
             raw: raw.clone(),
         })
+    }
+
+    /// The same network with an adapter on the weights of the folder `base`.
+    ///
+    /// # Errors
+    /// If a target names no layer; the message says which.
+    pub(crate) fn with_adapter(
+        self,
+        spec: AdapterSpec,
+        base: &Path,
+    ) -> std::result::Result<Self, String> {
+        spec.check()?;
+        let layers = adapted(&self, &spec.targets)?;
+        let base = base.to_path_buf();
+        let adapter = Some(Adapter { spec, layers, base });
+        Ok(Self { adapter, ..self })
+    }
+
+    /// The same network without its adapter.
+    pub(crate) fn without_adapter(self) -> Self {
+        Self {
+            adapter: None,
+            ..self
+        }
+    }
+
+    /// The folder of the weights of a checkpoint's folder: its own, or that of its adapter's base.
+    pub(crate) fn weights_folder<'a>(&'a self, folder: &'a Path) -> &'a Path {
+        self.adapter
+            .as_ref()
+            .map_or(folder, |adapter| &adapter.base)
     }
 
     /// Takes the end-of-sequence and beginning-of-sequence tokens from the tokenizer where the

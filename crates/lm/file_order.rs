@@ -69,6 +69,19 @@ impl FileOrders {
                 orders.insert(name, FileOrder::ByHead { heads, unit });
             }
         }
+        let adapter = config.adapter.iter();
+        for layer in adapter.flat_map(|adapter| &adapter.layers) {
+            let whole = format!("{}.weight", layer.module);
+            if let Some(FileOrder::ByHead { heads, unit }) = orders.get(&whole).copied() {
+                // The rows of B are those of the weight, of r numbers each.
+                let rank = config
+                    .adapter
+                    .as_ref()
+                    .map_or(1, |adapter| adapter.spec.rank);
+                let unit = unit / layer.inputs * rank;
+                orders.insert(layer.b(), FileOrder::ByHead { heads, unit });
+            }
+        }
         Self(orders)
     }
 

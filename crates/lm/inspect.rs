@@ -1,10 +1,12 @@
 //! What a checkpoint folder holds, from its headers alone.
 
+use crate::adapter::layers::parameter_specs;
+use crate::adapter::peft::PeftFolder;
 use crate::checkpoint::Tensors;
-use crate::config::ModelConfig;
+use crate::config::{Adapter, ModelConfig};
 use crate::ends::{self, EndToken};
 use crate::error::Result;
-use crate::model::check_labels;
+use crate::loading::check_labels;
 use crate::options::OutputHeads;
 use crate::parameters::SCORE_WEIGHT;
 use crate::rope::RopeScaling;
@@ -13,7 +15,7 @@ use rlhf_device::Nonlinearity;
 use rlhf_tensor::{ParameterSpec, Storage};
 use serde::Serialize;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A checkpoint in a few numbers.
 #[derive(Debug, Clone, Serialize)]
@@ -62,6 +64,8 @@ pub struct Summary {
     pub reward_model: bool,
     /// The types of number in the files.
     pub dtypes: Vec<String>,
+    /// The adapter on the network, if the folder is one.
+    pub adapter: Option<AdapterSummary>,
     /// What is worth knowing of how the files were read, in sentences.
     pub notes: Vec<String>,
     /// Bytes in memory.
@@ -71,6 +75,33 @@ pub struct Summary {
     /// What the network is made of.
     #[serde(skip)]
     pub spec: ModelSpec,
+}
+
+/// An adapter in a few numbers.
+#[derive(Debug, Clone, Serialize)]
+pub struct AdapterSummary {
+    /// The folder of the base's weights.
+    pub base: PathBuf,
+    /// r.
+    pub rank: usize,
+    /// α.
+    pub alpha: f64,
+    /// The number of layers that it changes.
+    pub layers: usize,
+    /// The number of its values.
+    pub parameters: u64,
+}
+
+impl AdapterSummary {
+    fn of(adapter: &Adapter) -> Self {
+        Self {
+            base: adapter.base.clone(),
+            rank: adapter.spec.rank,
+            alpha: adapter.spec.alpha,
+            layers: adapter.layers.len(),
+            parameters: adapter.spec.count(&adapter.layers),
+        }
+    }
 }
 
 /// Bytes of memory, activations apart.
@@ -106,9 +137,14 @@ pub fn inspect(folder: &Path) -> Result<Summary> {
     let mut notes = tokenizer.notes().to_vec();
     notes.extend(ends::beyond(folder, &config)?);
     notes.extend(ends::disagreement(&ends));
-    let model = Tensors::open_model(folder, config.architecture.canonical)?;
-    check_labels(folder, &model)?;
-    let reward_model = model.contains(SCORE_WEIGHT);
+    let weights = config.weights_folder(folder);
+    let model = Tensors::open_model(weights, config.architecture.canonical)?;
+    check_labels(weights, &model)?;
+    let adapter = config.adapter.as_ref();
+    let of_adapter = adapter.map(|_| PeftFolder::tensors(folder)).transpose()?;
+    let saved_score = of_adapter.as_ref();
+    let saved_score = saved_score.is_some_and(|tensors| tensors.contains(SCORE_WEIGHT));
+    let reward_model = model.contains(SCORE_WEIGHT) || saved_score;
     let heads = match reward_model {
         true => OutputHeads::Score,
         false => OutputHeads::Language,
@@ -117,7 +153,19 @@ pub fn inspect(folder: &Path) -> Result<Summary> {
     let shape = block.attention.shape;
     let windows = config.spec.blocks.iter();
     let windows = windows.map(|block| block.attention.shape.window);
-    model.check(&specs, &[&config.head_weight()])?;
+    let in_model = |spec: &&ParameterSpec| spec.name != SCORE_WEIGHT || !saved_score;
+    let of_model: Vec<ParameterSpec> = specs.iter().filter(in_model).cloned().collect();
+    let head = config.head_weight();
+    match (adapter, &of_adapter) {
+        (Some(adapter), Some(tensors)) => {
+            model.check(&of_model, &[&head, SCORE_WEIGHT])?;
+            tensors.check(
+                &parameter_specs(&adapter.layers, adapter.spec.rank),
+                &[SCORE_WEIGHT],
+            )?;
+        }
+        _ => model.check(&of_model, &[&head])?,
+    }
     let tensors: Vec<TensorSummary> = model
         .entries()
         .map(|(file, entry)| TensorSummary {
@@ -158,10 +206,14 @@ pub fn inspect(folder: &Path) -> Result<Summary> {
         reward_model,
         dtypes: dtypes.into_iter().cloned().collect(),
         notes,
+        adapter: adapter.map(AdapterSummary::of),
         memory: Memory {
             frozen: 4 * parameters,
             frozen_bf16: 4 * parameters - 2 * halved,
-            trainable: 16 * parameters,
+            trainable: match adapter {
+                Some(adapter) => 4 * parameters + 16 * adapter.spec.count(&adapter.layers),
+                None => 16 * parameters,
+            },
         },
         tensors,
         spec: config.spec.clone(),

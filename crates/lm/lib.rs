@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod adapter;
 #[cfg(test)]
 mod architecture_conformance_tests;
 #[cfg(test)]
@@ -23,6 +24,7 @@ mod footprint;
 #[cfg(test)]
 mod golden_tests;
 mod inspect;
+mod loading;
 mod model;
 mod models;
 mod options;
@@ -48,11 +50,13 @@ mod tokenizer;
 mod tokenizer_config;
 mod tokenizer_rules;
 
+pub use adapter::{AdapterSpec, Scaling, Targets};
 pub use config::{ModelClass, ModelConfig};
 pub use ends::EndToken;
 pub use error::{Error, Result};
-pub use inspect::{Memory, Summary, TensorSummary, inspect};
-pub use model::{Model, init, init_architecture, load};
+pub use inspect::{AdapterSummary, Memory, Summary, TensorSummary, inspect};
+pub use loading::{NewAdapter, load, load_with_adapter, merge};
+pub use model::{Model, init, init_architecture};
 pub use models::{Sizes, architectures};
 pub use options::{ActivationCheckpointing, Backend, LoadOptions, OutputHeads};
 pub use packed::{Packed, Segment};

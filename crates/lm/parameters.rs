@@ -1,6 +1,7 @@
 //! The parameters of a network that a spec describes: their table, where each of them is in it, and what
 //! they are at the start of training.
 
+use crate::adapter::layers::linear_layers;
 use crate::config::ModelConfig;
 use crate::models::FirstWeights;
 use crate::options::OutputHeads;
@@ -9,6 +10,7 @@ use rayon::prelude::*;
 use rlhf_device::Device;
 use rlhf_tensor::{ParameterId, ParameterSpec, Parameters, Rng, Stream};
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// The value head's weight, [1, D].
 pub const VALUE_WEIGHT: &str = "v_head.weight";
@@ -55,6 +57,12 @@ impl ModelConfig {
             OutputHeads::Score => all.push(ParameterSpec::matrix(SCORE_WEIGHT, &[1, d])),
         }
         all
+    }
+
+    /// The number of outputs of each linear layer of the blocks.
+    fn outputs(&self) -> HashMap<Part, usize> {
+        let layers = linear_layers(self).into_iter();
+        layers.map(|layer| (layer.part, layer.outputs)).collect()
     }
 
     /// The name of the vocabulary head's weight [V, D], where it is not the token embedding.
@@ -114,7 +122,18 @@ impl ModelConfig {
                 Some(((tensor.part, tensor.which), id))
             })
             .collect();
-        let ids = Ids(found);
+        let low_rank = self.adapter.iter().flat_map(|adapter| {
+            let scale = adapter.spec.scale() as f32;
+            adapter.layers.iter().filter_map(move |layer| {
+                let [a, b] = [layer.a(), layer.b()].map(|name| parameters.id(&name));
+                Some((layer.part, (a?, b?, layer.outputs, scale)))
+            })
+        });
+        let ids = Ids {
+            found,
+            low_rank: low_rank.collect(),
+            outputs: self.outputs(),
+        };
         let tokens = ids.weight(Part::Tokens);
         let number = [VALUE_WEIGHT, SCORE_WEIGHT];
         let number = number.iter().find_map(|name| parameters.id(name));
@@ -147,11 +166,39 @@ fn fill_normal(values: &mut [f32], std: f64, seed: u64, index: u64) {
 }
 
 /// The parameters that are there, by part.
-struct Ids(HashMap<(Part, Which), ParameterId>);
+struct Ids {
+    found: HashMap<(Part, Which), ParameterId>,
+    /// A, B, the number of outputs and the scale of the parts with adapters.
+    low_rank: HashMap<Part, (ParameterId, ParameterId, usize, f32)>,
+    /// The number of outputs of each linear layer.
+    outputs: HashMap<Part, usize>,
+}
 
 impl Ids {
     fn get(&self, part: Part, which: Which) -> Option<ParameterId> {
-        self.0.get(&(part, which)).copied()
+        self.found.get(&(part, which)).copied()
+    }
+
+    /// The adapters of the parts that are there, which lie side by side.
+    fn low_rank(&self, parts: &[Part]) -> Option<LowRankIds> {
+        let mut all = LowRankIds {
+            a: Vec::new(),
+            b: Vec::new(),
+            scale: 0.0,
+        };
+        let mut column = 0;
+        for part in parts {
+            if self.get(*part, Which::Weight).is_none() {
+                continue;
+            }
+            if let Some((a, b, outputs, scale)) = self.low_rank.get(part) {
+                all.a.push(*a);
+                all.b.push((*b, column..column + outputs));
+                all.scale = *scale;
+            }
+            column += self.outputs.get(part).copied().unwrap_or(0);
+        }
+        (!all.a.is_empty()).then_some(all)
     }
 
     fn weight(&self, part: Part) -> ParameterId {
@@ -175,6 +222,7 @@ impl Ids {
         LinearIds {
             weights: all(Which::Weight),
             biases: all(Which::Bias),
+            low_rank: self.low_rank(parts),
         }
     }
 
@@ -212,6 +260,19 @@ impl Ids {
 pub(crate) struct LinearIds {
     pub(crate) weights: Vec<ParameterId>,
     pub(crate) biases: Vec<ParameterId>,
+    /// The adapters of these layers, if there are any.
+    pub(crate) low_rank: Option<LowRankIds>,
+}
+
+/// The adapters of layers that read the same input: y += s·(x·Aᵀ)·Bᵀ.
+#[derive(Debug, Clone)]
+pub(crate) struct LowRankIds {
+    /// A of each adapted layer, [r, in], which adjoin.
+    pub(crate) a: Vec<ParameterId>,
+    /// B of each, [out, r], and its columns in the output of all layers.
+    pub(crate) b: Vec<(ParameterId, Range<usize>)>,
+    /// s.
+    pub(crate) scale: f32,
 }
 
 /// The weight of a norm, and its bias if it has one.

@@ -1,10 +1,12 @@
 //! Writing a checkpoint folder, each file whole or not at all.
 
+use crate::adapter::peft;
 use crate::checkpoint::{CRITIC, MODEL};
 use crate::config::{ModelClass, ModelConfig};
 use crate::error::{Error, Result};
 use crate::file_order::{FileOrder, FileOrders};
 use crate::parameters::{SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT};
+use crate::spec::WeightLayout;
 use rlhf_objective::{ParameterInfo, ParameterSet};
 use safetensors::{Dtype, View};
 use std::borrow::Cow;
@@ -29,6 +31,9 @@ const COMPANIONS: [&str; 11] = [
     "generation_config.json",
 ];
 
+/// Those of which a tokenizer has one.
+pub(crate) const TOKENIZERS: [&str; 3] = ["tokenizer.json", "vocab.json", "encoder.json"];
+
 /// Where transformers keeps chat templates besides the one that is used by default.
 const TEMPLATES: &str = "additional_chat_templates";
 
@@ -40,6 +45,17 @@ impl Companions {
     /// No files.
     pub(crate) fn none() -> Self {
         Self(Vec::new())
+    }
+
+    /// Those of a checkpoint's folder; of an adapter that has no tokenizer, those of its base.
+    pub(crate) fn of_checkpoint(folder: &Path, config: &ModelConfig) -> Result<Self> {
+        let own = Self::read(folder)?;
+        let tokenizer =
+            |(name, _): &(PathBuf, Vec<u8>)| TOKENIZERS.iter().any(|one| name == Path::new(one));
+        if own.0.iter().any(tokenizer) || config.adapter.is_none() {
+            return Ok(own);
+        }
+        Self::read(config.weights_folder(folder))
     }
 
     pub(crate) fn read(folder: &Path) -> Result<Self> {
@@ -54,6 +70,17 @@ impl Companions {
             }
         }
         Ok(Self(files))
+    }
+
+    /// Writes the files to a folder, which is created if it is missing.
+    fn write(&self, folder: &Path) -> Result<()> {
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        for (name, bytes) in &self.0 {
+            let parent = folder.join(name.parent().unwrap_or(Path::new("")));
+            std::fs::create_dir_all(&parent).map_err(Error::io(&parent))?;
+            replace(&folder.join(name), |path| std::fs::write(path, bytes))?;
+        }
+        Ok(())
     }
 }
 
@@ -86,12 +113,7 @@ pub(crate) fn write(
     parameters: &dyn ParameterSet,
     companions: &Companions,
 ) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    for (name, bytes) in &companions.0 {
-        let parent = folder.join(name.parent().unwrap_or(Path::new("")));
-        std::fs::create_dir_all(&parent).map_err(Error::io(&parent))?;
-        replace(&folder.join(name), |path| std::fs::write(path, bytes))?;
-    }
+    companions.write(folder)?;
     let all = parameters.describe();
     let class = if all.iter().any(|info| info.name == SCORE_WEIGHT) {
         ModelClass::RewardModel
@@ -101,29 +123,73 @@ pub(crate) fn write(
     let mut json = format!("{:#}", config.to_json(class));
     json.push('\n');
     replace(&folder.join(CONFIG), |path| std::fs::write(path, &json))?;
-    let (critic, model): (Vec<_>, Vec<_>) = all
+    let model = without_value_head(folder, parameters, all)?;
+    let orders = FileOrders::of(config);
+    tensors(&folder.join(MODEL), parameters, &model, "", &orders)
+}
+
+/// Writes an adapter's folder in PEFT's layout; `adapter_model.safetensors` comes last.
+pub(crate) fn write_adapter(
+    folder: &Path,
+    config: &ModelConfig,
+    parameters: &dyn ParameterSet,
+    companions: &Companions,
+) -> Result<()> {
+    let adapter = config.adapter.as_ref().expect("a network with an adapter");
+    companions.write(folder)?;
+    let own = parameters.describe().into_iter().filter(|info| {
+        let head = [VALUE_WEIGHT, VALUE_BIAS, SCORE_WEIGHT].contains(&info.name);
+        head || info.name.contains(".lora_")
+    });
+    let own = without_value_head(folder, parameters, own.collect())?;
+    let transposed = config.spec.layout == WeightLayout::InOut;
+    let kind = if own.iter().any(|info| info.name == SCORE_WEIGHT) {
+        peft::Kind::RewardModel { transposed }
+    } else {
+        peft::Kind::LanguageModel { transposed }
+    };
+    let base = &adapter.base;
+    let base = base.canonicalize().map_err(Error::io(base))?;
+    let json = format!("{:#}\n", peft::to_json(&adapter.spec, &base, kind));
+    let path = folder.join(peft::CONFIG);
+    replace(&path, |path| std::fs::write(path, &json))?;
+    let orders = FileOrders::of(config);
+    tensors(
+        &folder.join(peft::MODEL),
+        parameters,
+        &own,
+        peft::PREFIX,
+        &orders,
+    )
+}
+
+/// Writes the value head of a network to its own file, or removes that file where there is no value head;
+/// answers the other parameters.
+fn without_value_head<'a>(
+    folder: &Path,
+    parameters: &dyn ParameterSet,
+    all: Vec<ParameterInfo<'a>>,
+) -> Result<Vec<ParameterInfo<'a>>> {
+    let (critic, rest): (Vec<_>, Vec<_>) = all
         .into_iter()
         .partition(|info| [VALUE_WEIGHT, VALUE_BIAS].contains(&info.name));
     let path = folder.join(CRITIC);
-    if critic.is_empty() {
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::io(&path)(error));
-            }
-            _ => {}
-        }
-    } else {
-        tensors(&path, parameters, &critic, &FileOrders::default())?;
+    if !critic.is_empty() {
+        tensors(&path, parameters, &critic, "", &FileOrders::default())?;
+        return Ok(rest);
     }
-    let orders = FileOrders::of(config);
-    tensors(&folder.join(MODEL), parameters, &model, &orders)
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(&path)(error)),
+        _ => Ok(rest),
+    }
 }
 
-/// Writes these parameters of a set to a file, one after the other: one at a time is copied.
+/// Writes these parameters of a set to a file, their names after a prefix, one after the other: one at a time is copied.
 pub(crate) fn tensors(
     path: &Path,
     parameters: &dyn ParameterSet,
     chosen: &[ParameterInfo<'_>],
+    prefix: &str,
     orders: &FileOrders,
 ) -> Result<()> {
     let view = |info: &ParameterInfo<'_>| {
@@ -133,7 +199,7 @@ pub(crate) fn tensors(
             shape: info.shape.to_vec(),
             order: orders.get(info.name),
         };
-        (info.name.to_owned(), view)
+        (format!("{prefix}{}", info.name), view)
     };
     let views: Vec<_> = chosen.iter().map(view).collect();
     // What transformers looks for before it reads a file.

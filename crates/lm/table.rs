@@ -346,7 +346,13 @@ impl Model for Table {
         finite.set(LOGITS, &written)?;
         finite.set(VALUES, values)?;
         let path = folder.join(MODEL);
-        save::tensors(&path, &finite, &finite.describe(), &FileOrders::default())
+        save::tensors(
+            &path,
+            &finite,
+            &finite.describe(),
+            "",
+            &FileOrders::default(),
+        )
     }
 
     fn eos(&self) -> Option<u32> {

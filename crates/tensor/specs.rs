@@ -103,13 +103,25 @@ pub enum Storage {
     FrozenBf16,
     /// Weights, and gradients and two moments of each [`trainable`](ParameterSpec::trainable) parameter.
     Trainable,
+    /// As [`Trainable`](Self::Trainable); of a network with an adapter, the frozen base has its matrices in
+    /// bf16.
+    TrainableOverBf16,
 }
 
 impl Storage {
     /// Whether gradients and moments are allocated.
     #[must_use]
     pub const fn is_trainable(self) -> bool {
-        matches!(self, Self::Trainable)
+        matches!(self, Self::Trainable | Self::TrainableOverBf16)
+    }
+
+    /// How the frozen base of a network with an adapter is stored, where the network is stored like this.
+    #[must_use]
+    pub const fn of_base(self) -> Self {
+        match self {
+            Self::Frozen | Self::Trainable => Self::Frozen,
+            Self::FrozenBf16 | Self::TrainableOverBf16 => Self::FrozenBf16,
+        }
     }
 
     /// Whether a parameter of this spec is stored in bf16.

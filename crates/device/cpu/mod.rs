@@ -67,7 +67,9 @@ pub use panel_sums::Epilogue;
 pub use panels::PackedMatrix;
 pub use rope::{HostRope, Turn, rope};
 pub use row_values::{RowResults, Scored, expected_tilt_rows, greedy_row, soft_value_rows, top};
-pub use rows::{add, add_to_rows, embed, fill_rows, gather_rows, keep_rows, scatter_add_rows};
+pub use rows::{
+    add, add_columns, add_to_rows, embed, fill_rows, gather_rows, keep_rows, scatter_add_rows,
+};
 pub use sample::sample_rows;
 pub use segments::Segments;
 pub use simd::{Isa, instruction_sets, use_at_most};

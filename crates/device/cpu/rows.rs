@@ -1,7 +1,7 @@
 //! Operations on the rows of a matrix: adding biases, gathering, scattering, and looking up rows of tables.
 
 use super::split::over_rows;
-use super::{Buffer, Numbers};
+use super::{Buffer, HostColumns, HostColumnsMut, Numbers};
 use crate::Write;
 
 /// Every row of `y` [n, D] ← `bias` \[D\].
@@ -52,6 +52,18 @@ pub fn add(from: &[f32], to: &mut [f32]) {
     assert_eq!(from.len(), to.len());
     over_rows(to, 1, |start, to| {
         let from = &from[start..][..to.len()];
+        to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+    });
+}
+
+/// `to` ← `to` + `from`, of as many rows and columns.
+///
+/// # Panics
+/// If they are not.
+pub fn add_columns(from: HostColumns<'_>, to: HostColumnsMut<'_>) {
+    to.check_like(from);
+    to.for_each_row(|row, to| {
+        let from = from.row(row);
         to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
     });
 }

@@ -1,6 +1,6 @@
 //! Buffers of a device, and passes on it.
 
-use crate::{DeviceTypes, Slice, SliceMut, Stored, StoredMut};
+use crate::{Columns, ColumnsMut, DeviceTypes, Slice, SliceMut, Stored, StoredMut};
 use std::borrow::Cow;
 
 /// Allocating, reading and writing buffers.
@@ -26,6 +26,9 @@ pub trait Memory: DeviceTypes {
 
     /// `to` ← `to` + `from`.
     fn add(&self, from: Slice<'_, Self>, to: SliceMut<'_, Self>);
+
+    /// `to` ← `to` + `from`, column by column of matrices of as many rows and columns.
+    fn add_columns(&self, from: Columns<'_, Self>, to: ColumnsMut<'_, Self>);
 
     /// The numbers on the host, in f32, which represents both types exactly. They are copied unless they are f32
     /// in host memory.

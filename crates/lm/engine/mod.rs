@@ -12,6 +12,7 @@ mod frozen_tests;
 mod heads;
 #[cfg(test)]
 mod kept_tests;
+mod low_rank;
 mod modules;
 mod next_scores;
 mod packed_linear;

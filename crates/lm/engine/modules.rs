@@ -1,6 +1,7 @@
 //! The parts a transformer is made of. Each reads weights and writes activations in `forward`, and
 //! in `backward` adds to the gradients of its parameters and answers that of its input.
 
+use super::low_rank::LowRank;
 use crate::parameters::{LinearIds, NormIds};
 use crate::spec::WeightLayout;
 use rlhf_device::{
@@ -46,7 +47,7 @@ impl Linear {
         &self,
         weights: Weights<'_, D>,
         x: Slice<'_, D>,
-        y: SliceMut<'_, D>,
+        mut y: SliceMut<'_, D>,
         write: Write,
     ) {
         if x.is_empty() {
@@ -54,7 +55,10 @@ impl Linear {
         }
         let affine = (self.weight(weights), self.bias(weights));
         let device = weights.device();
-        device.linear(self.precision, x, affine, y, write);
+        device.linear(self.precision, x, affine, y.reborrow(), write);
+        if let Some(low_rank) = LowRank::of(self) {
+            low_rank.forward(weights, x, y);
+        }
     }
 
     /// `dx` ← (`dx` +) dy·Wᵀ.
@@ -62,12 +66,15 @@ impl Linear {
         &self,
         weights: Weights<'_, D>,
         dy: Slice<'_, D>,
-        dx: SliceMut<'_, D>,
+        mut dx: SliceMut<'_, D>,
         write: Write,
     ) {
-        let (weight, dy) = (self.weight(weights), Matrix::new(dy, self.outputs));
+        let (weight, of_dy) = (self.weight(weights), Matrix::new(dy, self.outputs));
         let device = weights.device();
-        device.matmul(self.precision, dx, write, 1.0, dy, weight.t());
+        device.matmul(self.precision, dx.reborrow(), write, 1.0, of_dy, weight.t());
+        if let Some(low_rank) = LowRank::of(self) {
+            low_rank.backward_input(weights, dy, dx);
+        }
     }
 
     /// dW += xᵀ·dy, db += Σ dy, of those that are trained.
@@ -94,6 +101,9 @@ impl Linear {
                 WeightLayout::OutIn => (dy.t(), x),
             };
             device.matmul(self.precision, weight, Write::Add, 1.0, a, b);
+        }
+        if let Some(low_rank) = LowRank::of(self) {
+            low_rank.backward_weights((weights, gradients), x, dy);
         }
     }
 }

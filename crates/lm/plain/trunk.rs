@@ -2,14 +2,14 @@
 
 use super::Weights;
 use crate::packed::Packed;
-use crate::parameters::{BlockIds, LinearIds, ModelIds, NormIds};
+use crate::parameters::{BlockIds, LinearIds, LowRankIds, ModelIds, NormIds};
 use crate::rope::RopeSpec;
 use crate::spec::{
     BlockSpec, Gate, ModelSpec, NormPlace, PositionSpec, QkNorm, Residual, WeightLayout,
 };
 use rlhf_device::{AttentionShape, Nonlinearity, Norm, NormKind};
 use rlhf_objective::Result;
-use rlhf_tensor::{D, Device, ParameterId, Tensor, ops};
+use rlhf_tensor::{D, DType, Device, ParameterId, Tensor, ops};
 
 /// Called with the name of each stage and what it computed.
 pub(super) type Trace<'a> = dyn FnMut(&str, &Tensor) + 'a;
@@ -188,6 +188,25 @@ impl Block<'_> {
         norm(self.weights, self.spec.norm, ids, x)
     }
 
+    /// y + s·(x·Aᵀ)·Bᵀ of each adapter, in its columns.
+    fn add_low_rank(&self, ids: &LowRankIds, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+        let (n, width) = y.dims2()?;
+        let mut y = y.clone();
+        for (a, (b, columns)) in ids.a.iter().zip(&ids.b) {
+            let (a, b) = (self.weights.get(*a), self.weights.get(*b));
+            let update = (x.matmul(&a.t()?)?.matmul(&b.t()?)? * f64::from(ids.scale))?;
+            let mut parts = vec![update];
+            if columns.start > 0 {
+                parts.insert(0, zeros(n, columns.start)?);
+            }
+            if columns.end < width {
+                parts.push(zeros(n, width - columns.end)?);
+            }
+            y = (y + side_by_side(parts, 1)?)?;
+        }
+        Ok(y)
+    }
+
     /// x·W + b, the outputs of several weights side by side.
     fn linear(&self, ids: &LinearIds, x: &Tensor) -> Result<Tensor> {
         let product = |id: &ParameterId| -> Result<Tensor> {
@@ -199,13 +218,21 @@ impl Block<'_> {
         };
         let products: Vec<Tensor> = ids.weights.iter().map(product).collect::<Result<_>>()?;
         let biases: Vec<&Tensor> = ids.biases.iter().map(|id| self.weights.get(*id)).collect();
-        let y = side_by_side(products, 1)?;
+        let mut y = side_by_side(products, 1)?;
+        if let Some(low_rank) = &ids.low_rank {
+            y = self.add_low_rank(low_rank, x, &y)?;
+        }
         if biases.is_empty() {
             return Ok(y);
         }
         let biases = biases.into_iter().cloned().collect();
         Ok(y.broadcast_add(&side_by_side(biases, 0)?)?)
     }
+}
+
+/// Zeros [n, width].
+fn zeros(n: usize, width: usize) -> Result<Tensor> {
+    Ok(Tensor::zeros((n, width), DType::F32, &Device::Cpu)?)
 }
 
 fn side_by_side(mut all: Vec<Tensor>, dimension: usize) -> Result<Tensor> {

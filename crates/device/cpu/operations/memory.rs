@@ -1,7 +1,7 @@
 //! [`Memory`] of the processor: each operation is a kernel of the folder above.
 
 use crate::cpu::{self, Buffer, Cpu, Numbers};
-use crate::{Memory, Slice, SliceMut, Stored, StoredMut};
+use crate::{Columns, ColumnsMut, Memory, Slice, SliceMut, Stored, StoredMut};
 use std::borrow::Cow;
 
 impl Memory for Cpu {
@@ -36,6 +36,10 @@ impl Memory for Cpu {
 
     fn add(&self, from: Slice<'_, Self>, to: SliceMut<'_, Self>) {
         cpu::add(from.host(), to.host());
+    }
+
+    fn add_columns(&self, from: Columns<'_, Self>, to: ColumnsMut<'_, Self>) {
+        cpu::add_columns(from.host(), to.host());
     }
 
     fn to_host<'a>(&self, numbers: Stored<'a, Self>) -> Cow<'a, [f32]> {
