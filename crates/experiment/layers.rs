@@ -478,8 +478,8 @@ mod tests {
             ),
             (
                 "",
-                vec!["model.adapter=lora"],
-                "model.adapter: not built in",
+                vec!["model.adapter.rank=0"],
+                "model.adapter.rank = 0: an adapter has a rank of at least 1",
             ),
             (
                 "",

@@ -12,7 +12,7 @@ use crate::words::counted;
 use crate::{lengths, objective_summary, steps};
 use anyhow::Result;
 use rlhf_data::{Chat, Limits, LossOn, PromptLengths, StreamingDataset};
-use rlhf_lm::inspect;
+use rlhf_lm::{AdapterSummary, inspect};
 use rlhf_train::{LearnsFrom, PriorUse};
 use serde_json::{Map, Value};
 
@@ -37,6 +37,7 @@ pub fn plan(prepared: &Prepared) -> Result<Lines> {
     let item = data(prepared, &mut lines)?;
     lines.extend(prior_reads(config, parts)?.map(|words| ("prior reads", words)));
     lines.push(("steps", steps::describe(config, &parts.train)?));
+    lines.extend(adapter(config)?.map(|words| ("adapter", words)));
     lines.push(("products", products(config)));
     lines.extend(frozen(config)?.map(|words| ("frozen", words)));
     lines.push(("memory", memory::estimate(config, item)?));
@@ -77,6 +78,25 @@ fn loss_on(config: &Config, vocabulary: &Vocabulary) -> Result<String> {
         (LossOn::Last, _) => "the assistant's last turn (data.loss_on)",
     }
     .into())
+}
+
+/// What is trained in place of the weights, if there is an adapter.
+fn adapter(config: &Config) -> Result<Option<String>> {
+    let adapter = memory::adapter(config)?;
+    Ok(adapter.map(|adapter| {
+        let AdapterSummary {
+            base,
+            rank,
+            alpha,
+            layers,
+            parameters,
+        } = adapter;
+        format!(
+            "LoRA of rank {rank} and alpha {alpha} on {layers} layers: {parameters} parameters are trained; the \
+             weights of {} are frozen",
+            base.display()
+        )
+    }))
 }
 
 /// What the networks compute with.

@@ -12,12 +12,12 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-const BACKENDS: [Backend; 2] = [Backend::Plain, Backend::F32];
+pub(crate) const BACKENDS: [Backend; 2] = [Backend::Plain, Backend::F32];
 /// Nats by which a log-prob may differ from transformers'.
-const LOG_PROB: f32 = 2e-5;
+pub(crate) const LOG_PROB: f32 = 2e-5;
 /// Nats after ten steps of AdamW in f32, whose transformers' numbers are f64's. PyTorch itself is up to 9e-5
 /// from them in f32, for llama-gelu, where units that are off have gradients near AdamW's ε.
-const AFTER_TEN_STEPS: f32 = 2e-4;
+pub(crate) const AFTER_TEN_STEPS: f32 = 2e-4;
 /// By how much of the largest entry a gradient may.
 const GRADIENT: f32 = 1e-4;
 
@@ -46,7 +46,7 @@ impl Case {
     }
 }
 
-fn floats(value: &Value) -> Vec<f32> {
+pub(crate) fn floats(value: &Value) -> Vec<f32> {
     serde_json::from_value(value.clone()).unwrap()
 }
 
@@ -136,7 +136,7 @@ pub(crate) fn gradients_of_mean_loss(model: &mut dyn Model, s: &Sequences) -> f6
 }
 
 /// A gradient against its summary: norm, sum, scalar product with cos(0), cos(1), …, and some entries.
-fn check_summary(what: &str, got: &[f32], expected: &Value) {
+pub(crate) fn check_summary(what: &str, got: &[f32], expected: &Value) {
     let number = |key: &str| expected[key].as_f64().unwrap();
     let (n, largest) = (got.len(), number("largest"));
     if largest == 0.0 {

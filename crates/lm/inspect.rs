@@ -1,11 +1,12 @@
 //! What a checkpoint folder holds, from its headers alone.
 
+use crate::adapter::AdapterSpec;
 use crate::adapter::layers::parameter_specs;
 use crate::adapter::peft::PeftFolder;
 use crate::checkpoint::Tensors;
 use crate::config::{Adapter, ModelConfig};
 use crate::ends::{self, EndToken};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::loading::check_labels;
 use crate::options::OutputHeads;
 use crate::parameters::SCORE_WEIGHT;
@@ -90,6 +91,23 @@ pub struct AdapterSummary {
     pub layers: usize,
     /// The number of its values.
     pub parameters: u64,
+}
+
+/// What a new adapter on the network of a folder would be, without reading weights; where the folder is an
+/// adapter already, what that is.
+///
+/// # Errors
+/// If the folder's settings cannot be read, or a target names no layer.
+pub fn plan_adapter(folder: &Path, spec: &AdapterSpec) -> Result<AdapterSummary> {
+    let config = ModelConfig::load(folder)?;
+    let config = match config.adapter {
+        Some(_) => config,
+        None => config
+            .with_adapter(spec.clone(), folder)
+            .map_err(|message| Error::Text(format!("model.adapter: {message}")))?,
+    };
+    let adapter = config.adapter.as_ref();
+    Ok(AdapterSummary::of(adapter.expect("one was made")))
 }
 
 impl AdapterSummary {

@@ -4,6 +4,8 @@
 
 mod adapter;
 #[cfg(test)]
+mod adapter_tests;
+#[cfg(test)]
 mod architecture_conformance_tests;
 #[cfg(test)]
 mod architecture_tests;
@@ -54,7 +56,7 @@ pub use adapter::{AdapterSpec, Scaling, Targets};
 pub use config::{ModelClass, ModelConfig};
 pub use ends::EndToken;
 pub use error::{Error, Result};
-pub use inspect::{AdapterSummary, Memory, Summary, TensorSummary, inspect};
+pub use inspect::{AdapterSummary, Memory, Summary, TensorSummary, inspect, plan_adapter};
 pub use loading::{NewAdapter, load, load_with_adapter, merge};
 pub use model::{Model, init, init_architecture};
 pub use models::{Sizes, architectures};

@@ -195,7 +195,13 @@ fn read_parameters<D: Device>(
         .into_iter()
         .partition(|spec| [VALUE_WEIGHT, VALUE_BIAS, SCORE_WEIGHT].contains(&spec.name.as_str()));
     let orders = FileOrders::of(&config);
+    let frozen = !options.storage.is_trainable() && options.heads == OutputHeads::Language;
     let mut parameters = match &config.adapter {
+        None if frozen => {
+            check_model(&model, &trunk, &of_heads, &config)?;
+            let shared = base_weights(device, folder, &config, &model, options)?;
+            Parameters::over(&shared, Vec::new(), options.storage)
+        }
         None => {
             let mut specs = trunk.clone();
             specs.extend(of_heads.iter().cloned());
@@ -205,7 +211,7 @@ fn read_parameters<D: Device>(
             parameters
         }
         Some(own) => {
-            let shared = base_weights(device, own, &config, &model, options)?;
+            let shared = base_weights(device, &own.base, &config, &model, options)?;
             let mut specs = parameter_specs(&own.layers, own.spec.rank);
             specs.extend(of_heads.iter().cloned());
             let mut parameters = Parameters::over(&shared, specs, options.storage);
@@ -245,11 +251,11 @@ fn check_model(
     model.check(&expected, &[&config.head_weight()])
 }
 
-/// The frozen weights under an adapter: those that another network of this process reads already, or else read
+/// The frozen weights of a folder: those that another network of this process reads already, or else read
 /// from their folder.
 fn base_weights<D: Device>(
     device: D,
-    adapter: &Adapter,
+    folder: &Path,
     config: &ModelConfig,
     model: &Tensors,
     options: &LoadOptions,
@@ -261,7 +267,7 @@ fn base_weights<D: Device>(
         specs.retain(|spec| spec.name != head);
     }
     model.check(&specs, &[&head, SCORE_WEIGHT])?;
-    base::shared(&adapter.base, storage, || {
+    base::shared(folder, storage, || {
         let mut parameters = Parameters::on(device, specs, storage);
         model.fill(&mut parameters, &FileOrders::of(config))?;
         Ok(parameters.into_shared())

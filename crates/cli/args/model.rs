@@ -27,6 +27,14 @@ pub(crate) enum ModelCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Writes a LoRA adapter and its base as one checkpoint.
+    #[command(after_help = "Example:\n  rlhf model merge runs/dpo-000/final merged/")]
+    Merge {
+        /// The adapter: a folder with adapter_config.json, or a repository of the hub.
+        adapter: String,
+        /// The folder to write.
+        out: PathBuf,
+    },
     /// Writes a checkpoint of random weights.
     #[command(
         after_help = "Examples:\n  rlhf model init config.json fresh/ --seed 3\n  rlhf model init --architecture \

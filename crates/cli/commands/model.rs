@@ -30,6 +30,13 @@ pub(crate) fn run(session: &Session, command: &ModelCommand) -> Result<()> {
                 false => print(found.folder.display()),
             }
         }
+        ModelCommand::Merge { adapter, out } => {
+            let folder = &session.locator.model(adapter)?;
+            check_empty(out)?;
+            rlhf_lm::merge(folder, out)?;
+            note(format_args!("{}: merged", out.display()));
+            Ok(())
+        }
         ModelCommand::Init {
             config,
             out,
@@ -37,11 +44,7 @@ pub(crate) fn run(session: &Session, command: &ModelCommand) -> Result<()> {
             sizes,
             seed,
         } => {
-            let mut entries = std::fs::read_dir(out).into_iter().flatten();
-            if entries.next().is_some() {
-                let message = anyhow!("{} is not empty: choose another folder", out.display());
-                return Err(Usage(message).into());
-            }
+            check_empty(out)?;
             match (architecture, config) {
                 (Some(name), _) => {
                     let made = rlhf_lm::init_architecture(name, &sizes_of(sizes), *seed, out);
@@ -58,6 +61,16 @@ pub(crate) fn run(session: &Session, command: &ModelCommand) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// Refuses to write where something is.
+fn check_empty(out: &Path) -> Result<()> {
+    let mut entries = std::fs::read_dir(out).into_iter().flatten();
+    if entries.next().is_none() {
+        return Ok(());
+    }
+    let message = anyhow!("{} is not empty: choose another folder", out.display());
+    Err(Usage(message).into())
 }
 
 fn sizes_of(sizes: &SizeArgs) -> Sizes {
@@ -132,6 +145,17 @@ fn describe(folder: &Path, summary: &Summary) -> Result<()> {
     ];
     for (name, value) in rows {
         print(format_args!("{name:<17}{value}"))?;
+    }
+    if let Some(adapter) = &summary.adapter {
+        print(format_args!(
+            "{:<17}LoRA of rank {}, alpha {}, on {} layers: {} parameters over {}",
+            "adapter",
+            adapter.rank,
+            adapter.alpha,
+            adapter.layers,
+            adapter.parameters,
+            adapter.base.display()
+        ))?;
     }
     for note in &summary.notes {
         print(format_args!("{:<17}{note}", "note"))?;
