@@ -1,9 +1,9 @@
 //! `config.json` of a checkpoint in Hugging Face layout: what is the same for every architecture.
 
 use crate::error::{Error, Result};
-use crate::fields::Fields;
-use crate::models::Architecture;
-use crate::spec::ModelSpec;
+use rlhf_models::Architecture;
+use rlhf_models::Fields;
+use rlhf_models::ModelSpec;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 

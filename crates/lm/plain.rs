@@ -13,8 +13,8 @@ use crate::parameters::ModelIds;
 use crate::preconditions::{
     check_language, check_range, check_row_gradients, check_trainable, no_forward_pass, of_numbers,
 };
-use crate::spec::ModelSpec;
 use decoder::PlainDecoder;
+use rlhf_models::ModelSpec;
 use rlhf_objective::{
     ActionValues, Decoder, LogDist, Network, OutputGrads, OutputSpec, Outputs, ParameterSet,
     Purpose, Result, RowGradients, Sequences,

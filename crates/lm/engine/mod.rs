@@ -6,6 +6,7 @@
 //! this code sees no loss, and a loss sees none of this.
 
 mod block;
+mod block_backward;
 mod decoder;
 #[cfg(test)]
 mod frozen_tests;
@@ -14,6 +15,7 @@ mod heads;
 mod kept_tests;
 mod modules;
 mod next_scores;
+mod packed_block;
 mod packed_linear;
 #[cfg(test)]
 mod precision_tests;
