@@ -53,11 +53,18 @@ fn rms_stats<const FUSED: bool>(x: &[f32], epsilon: f32) -> GroupStats {
 #[inline(always)]
 fn stats_body<const FUSED: bool>(norm: Norm, x: &[f32], stats: &mut [GroupStats]) {
     let groups = x.chunks_exact(x.len() / stats.len()).zip(stats);
+    // Loops, not closures: a closure may not be inlined, and is then compiled without the instruction set.
     match norm.kind {
         NormKind::Layer => {
-            groups.for_each(|(x, stats)| *stats = layer_stats::<FUSED>(x, norm.epsilon));
+            for (x, stats) in groups {
+                *stats = layer_stats::<FUSED>(x, norm.epsilon);
+            }
         }
-        NormKind::Rms => groups.for_each(|(x, stats)| *stats = rms_stats::<FUSED>(x, norm.epsilon)),
+        NormKind::Rms => {
+            for (x, stats) in groups {
+                *stats = rms_stats::<FUSED>(x, norm.epsilon);
+            }
+        }
     }
 }
 dispatch!(
@@ -206,20 +213,20 @@ fn group_input<const FUSED: bool>(
         // No mean is subtracted in the forward pass, so none is subtracted from the gradient.
         NormKind::Rms => 0.0,
     };
-    let slope = |x: f32, w: f32, dy: f32| {
-        let normed = (x - mean) * scale;
-        fma::<FUSED>(-along, normed, fma::<FUSED>(dy, w, -gradient))
-    };
     let all = dx.iter_mut().zip(x).zip(weight).zip(dy);
     match into {
         Write::Add => {
             for (((dx, x), w), dy) in all {
-                *dx = fma::<FUSED>(scale, slope(*x, *w, *dy), *dx);
+                let normed = (x - mean) * scale;
+                let g = fma::<FUSED>(-along, normed, fma::<FUSED>(*dy, *w, -gradient));
+                *dx = fma::<FUSED>(scale, g, *dx);
             }
         }
         Write::Over => {
             for (((dx, x), w), dy) in all {
-                *dx = scale * slope(*x, *w, *dy);
+                let normed = (x - mean) * scale;
+                let g = fma::<FUSED>(-along, normed, fma::<FUSED>(*dy, *w, -gradient));
+                *dx = scale * g;
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Views of matrices with any strides and either type of number.
 
-use super::pack::Vectors;
-use super::split::over_rows;
+use super::pack::{SIDE, Vectors};
 use super::{Buffer, Numbers};
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// A view of a matrix, `rows` × `columns`.
@@ -52,12 +52,6 @@ impl<'a> View<'a> {
         self.columns
     }
 
-    /// One entry.
-    pub(crate) fn at(&self, row: usize, column: usize) -> f32 {
-        self.data
-            .at(row * self.row_stride + column * self.column_stride)
-    }
-
     /// The numbers.
     pub(crate) fn data(&self) -> Numbers<'a> {
         self.data
@@ -84,21 +78,36 @@ impl<'a> View<'a> {
         finish: impl Fn(&mut [f32]) + Sync,
     ) -> View<'b> {
         let to = to.at_least(self.rows * self.columns);
-        over_rows(to, self.columns, |first, to| {
-            for (i, to) in to.chunks_exact_mut(self.columns).enumerate() {
-                self.copy_row(first + i, to);
-                finish(to);
+        let pieces = to.par_chunks_mut(SIDE * self.columns).enumerate();
+        pieces.for_each(|(piece, to)| {
+            let first = piece * SIDE;
+            if self.across() {
+                self.transpose(first, to);
+            } else {
+                for (i, to) in to.chunks_exact_mut(self.columns).enumerate() {
+                    self.data.copy((first + i) * self.row_stride, to);
+                }
             }
+            to.chunks_exact_mut(self.columns).for_each(&finish);
         });
         View::new(to, self.columns)
     }
 
-    fn copy_row(&self, row: usize, to: &mut [f32]) {
-        if self.across() {
-            let to = to.iter_mut().enumerate();
-            to.for_each(|(column, to)| *to = self.at(row, column));
-        } else {
-            self.data.copy(row * self.row_stride, to);
+    /// Copies some rows of the transpose of a row-major matrix, at most sixteen from `first` on, in squares of
+    /// sixteen: reading and writing then go along cache lines.
+    fn transpose(&self, first: usize, to: &mut [f32]) {
+        let rows = to.len() / self.columns;
+        let mut square = [[0.0; SIDE]; SIDE];
+        for start in (0..self.columns).step_by(SIDE) {
+            let count = SIDE.min(self.columns - start);
+            for (i, line) in square[..count].iter_mut().enumerate() {
+                let from = first * self.row_stride + (start + i) * self.column_stride;
+                self.data.copy(from, &mut line[..rows]);
+            }
+            for (i, to) in to.chunks_exact_mut(self.columns).enumerate() {
+                let to = to[start..start + count].iter_mut().zip(&square);
+                to.for_each(|(to, line)| *to = line[i]);
+            }
         }
     }
 
