@@ -42,13 +42,14 @@ mod testing;
 mod tokenizer;
 mod tokenizer_config;
 mod tokenizer_rules;
+mod without_text;
 
 pub use config::{ModelClass, ModelConfig};
 pub use ends::EndToken;
 pub use error::{Error, Result};
 pub use inspect::{Memory, Summary, TensorSummary, inspect};
 pub use model::{Model, init, init_architecture, load};
-pub use options::{ActivationCheckpointing, Backend, LoadOptions, OutputHeads};
+pub use options::{ActivationCheckpointing, Backend, LoadOptions, OutputHeads, OutputVocabulary};
 pub use packed::{Packed, Segment};
 pub use parameters::{SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT};
 pub use plain::Plain;
@@ -63,6 +64,7 @@ pub use rlhf_models::{
 pub use table::{States, Table, TableConfig};
 pub use tokenizer::Tokenizer;
 pub use tokenizer_config::special_tokens;
+pub use without_text::mass_without_text;
 
 /// A folder of the test data, for tests that are ignored unless they are preconditions for.
 #[cfg(test)]

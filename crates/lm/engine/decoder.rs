@@ -41,7 +41,8 @@ impl<'a, D: Device> CachedDecoder<'a, D> {
         let (device, precision) = (weights.device(), network.readout.precision);
         let blocks = network.trunk.blocks.iter();
         let blocks = blocks.map(|block| PackedBlock::new(block, weights));
-        let head = Matrix::new(weights.stored(head), network.spec.width).t();
+        let head = network.readout.weight(weights, head);
+        let head = Matrix::new(head, network.spec.width).t();
         let memory = std::mem::take(&mut network.readout.logits);
         Ok(Self {
             blocks: blocks.collect(),
@@ -142,7 +143,7 @@ fn head<'a, D: Device>(network: &'a Transformer<D>, packed: &'a D::Packed) -> He
     Head {
         device: weights.device(),
         packed,
-        weight: weights.stored(weight),
+        weight: readout.weight(weights, weight),
         precision: readout.precision,
         width: readout.width,
         vocab: readout.vocab,
@@ -160,7 +161,7 @@ impl<D: Device> Drop for CachedDecoder<'_, D> {
 
 impl<D: Device> Decoder for CachedDecoder<'_, D> {
     fn vocab(&self) -> usize {
-        self.network.spec.vocab
+        self.network.readout.vocab
     }
 
     fn start(&mut self, prompts: &[Start<'_>]) -> Result<()> {
@@ -214,7 +215,7 @@ impl<D: Device> Decoder for CachedDecoder<'_, D> {
     fn step(&mut self, tokens: &[u32]) -> Result<()> {
         check_rows("tokens of a decoding step", self.rows.len(), tokens.len())?;
         let spec = &self.network.spec;
-        let (context, vocab) = (spec.context, spec.vocab);
+        let (context, vocab) = (spec.context, self.vocab());
         for (row, token) in self.rows.iter().zip(tokens) {
             check_step(
                 row.tokens,
