@@ -4,8 +4,8 @@ use crate::config::{BackendName, Config, Critic, DtypeName};
 use crate::progress::busy;
 use anyhow::{Context, Result};
 use rlhf_lm::{
-    Backend, LoadOptions, Model, NewAdapter, OutputHeads, Precision, Restricted, load,
-    load_with_adapter,
+    Backend, LoadOptions, Model, NewAdapter, OutputHeads, OutputVocabulary, Precision, Restricted,
+    load, load_with_adapter,
 };
 use rlhf_policy::{Networks, Role, SavedNetwork};
 use rlhf_tensor::Storage;
@@ -45,6 +45,7 @@ pub(crate) fn options(config: &Config, storage: Storage, heads: OutputHeads) -> 
         storage,
         activation_checkpointing: config.train.activation_checkpointing,
         heads,
+        vocabulary: OutputVocabulary::WithText,
         temperature: config.sampling.temperature,
         backend: backend(config.model.backend, config.model.dtype),
     }

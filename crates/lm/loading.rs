@@ -8,7 +8,7 @@ use crate::config::{Adapter, ModelConfig};
 use crate::error::{Error, Result};
 use crate::file_order::{FileOrder, FileOrders};
 use crate::model::Model;
-use crate::options::{Backend, LoadOptions, OutputHeads};
+use crate::options::{Backend, LoadOptions, OutputHeads, OutputVocabulary};
 use crate::parameters::{SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT};
 use crate::plain::Plain;
 use crate::save::{self, Companions};
@@ -73,7 +73,10 @@ fn loaded(
         let message = "is to be held in bf16, which the plain network does not: hold it in f32";
         return Err(Error::invalid(folder, message));
     }
-    let (config, ..) = ends::settle(folder, config)?;
+    let (mut config, tokenizer, _) = ends::settle(folder, config)?;
+    if options.vocabulary == OutputVocabulary::WithText {
+        config.outputs = tokenizer.ids_with_text();
+    }
     let companions = Companions::of_checkpoint(folder, &config)?;
     let (network, config) = match options.backend {
         Backend::Engine(precision) => {
@@ -136,6 +139,7 @@ pub fn merge(folder: &Path, out: &Path) -> Result<()> {
         storage: Storage::Frozen,
         activation_checkpointing: crate::ActivationCheckpointing::None,
         heads,
+        vocabulary: OutputVocabulary::Whole,
         temperature: 1.0,
         backend: Backend::F32,
     };

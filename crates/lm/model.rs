@@ -3,9 +3,9 @@
 use crate::config::ModelConfig;
 use crate::ends;
 use crate::error::{Error, Result};
-use crate::models::{Architecture, Sizes};
 use crate::options::OutputHeads;
 use crate::save::{self, Companions};
+use rlhf_models::{Architecture, Sizes};
 use rlhf_objective::Network;
 use rlhf_tensor::{Parameters, Storage};
 use std::path::Path;

@@ -3,11 +3,11 @@
 
 use crate::adapter::layers::linear_layers;
 use crate::config::ModelConfig;
-use crate::models::FirstWeights;
 use crate::options::OutputHeads;
-use crate::parts::{BlockPart, Part, Role, Which};
 use rayon::prelude::*;
 use rlhf_device::Device;
+use rlhf_models::FirstWeights;
+use rlhf_models::{BlockPart, Part, Role, Which};
 use rlhf_tensor::{ParameterId, ParameterSpec, Parameters, Rng, Stream};
 use std::collections::HashMap;
 use std::ops::Range;

@@ -6,7 +6,7 @@ use crate::config::{ModelClass, ModelConfig};
 use crate::error::{Error, Result};
 use crate::file_order::{FileOrder, FileOrders};
 use crate::parameters::{SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT};
-use crate::spec::WeightLayout;
+use rlhf_models::WeightLayout;
 use rlhf_objective::{ParameterInfo, ParameterSet};
 use safetensors::{Dtype, View};
 use std::borrow::Cow;

@@ -31,7 +31,7 @@ pub(crate) enum ModelCommand {
     #[command(after_help = "Example:\n  rlhf model merge runs/dpo-000/final merged/")]
     Merge {
         /// The adapter: a folder with adapter_config.json, or a repository of the hub.
-        adapter: String,
+        adapter: PathBuf,
         /// The folder to write.
         out: PathBuf,
     },

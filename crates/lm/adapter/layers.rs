@@ -2,11 +2,11 @@
 
 use super::{AdapterSpec, Targets};
 use crate::config::ModelConfig;
-use crate::parts::{BlockPart, Part, Role, Which};
-use crate::spec::WeightLayout;
 use rayon::prelude::*;
 use regex::Regex;
 use rlhf_device::Device;
+use rlhf_models::WeightLayout;
+use rlhf_models::{BlockPart, Part, Role, Which};
 use rlhf_tensor::{ParameterSpec, Parameters, Rng, Stream};
 
 /// A linear layer with an adapter.

@@ -5,10 +5,10 @@
 
 use super::modules::Linear;
 use crate::parameters::LowRankIds;
-use crate::spec::WeightLayout;
 use rlhf_device::{
     Columns, ColumnsMut, Device, Dtype, Matrix, Precision, Slice, SliceMut, StoredMut, Write,
 };
+use rlhf_models::WeightLayout;
 use rlhf_tensor::{Gradients, Weights};
 
 /// The adapters of a linear layer.
