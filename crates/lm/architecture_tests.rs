@@ -2,7 +2,8 @@
 
 use crate::golden_tests::{close, json};
 use crate::{
-    ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, init, inspect, load, testing,
+    ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, OutputVocabulary, init,
+    inspect, load, mass_without_text, testing,
 };
 use rlhf_objective::{
     Finish, Network, OutputGrads, OutputSpec, Prompt, Response, Sequences, Start,
@@ -94,6 +95,7 @@ pub(crate) fn options(backend: Backend, heads: OutputHeads) -> LoadOptions {
         storage: Storage::Trainable,
         activation_checkpointing: ActivationCheckpointing::None,
         heads,
+        vocabulary: OutputVocabulary::Whole,
         temperature: 1.0,
         backend,
     }
@@ -286,6 +288,46 @@ fn scores_and_gradients_of_transformers() {
         check_gradients(&case, &*model);
         assert!(inspect(&case.folder).unwrap().reward_model);
     }
+}
+
+/// Rows of an embedding that have no text: whole, or renormalized without them.
+#[test]
+fn padded_vocabularies_of_transformers() {
+    let (_, s) = batch();
+    let case = cases().into_iter().find(|case| case.name == "llama-padded");
+    let case = case.unwrap();
+    let summary = inspect(&case.folder).unwrap();
+    assert_eq!((summary.vocab, summary.ids_with_text), (64, 61));
+    assert!(summary.notes.iter().any(|note| note.contains("the last 3")));
+    for backend in BACKENDS {
+        let options = LoadOptions {
+            vocabulary: OutputVocabulary::WithText,
+            ..options(backend, OutputHeads::Language)
+        };
+        let mut model = load(&case.folder, &options).unwrap();
+        assert_eq!(model.vocab(), 61);
+        let got = log_probs(&mut *model, &s, OutputSpec::SCORE);
+        close(&case.name, &got, &case.floats("masked_log_probs"), LOG_PROB);
+        gradients_of_mean_loss(&mut *model, &s);
+        let mut decoder = model.decoder().unwrap();
+        decoder
+            .start(&[Start {
+                prompt: &[3, 1, 4],
+                samples: 2,
+                max_new_tokens: 2,
+            }])
+            .unwrap();
+        assert_eq!(decoder.log_dist().unwrap().vocab(), 61);
+        assert!(decoder.step(&[61, 0]).is_err());
+    }
+    // What is removed is what the masked log-probs gain.
+    let prompt = &s.prompts()[0].ids;
+    let mass: f64 = mass_without_text(&case.folder, &[&prompt[..]]).unwrap();
+    let gain: f32 = case.floats("masked_log_probs")[0] - case.floats("log_probs")[0];
+    assert!(
+        (f64::from(gain) + (1.0 - mass).ln()).abs() < 1e-5,
+        "{gain} {mass}"
+    );
 }
 
 /// A critic of its own from the same trunk: each parameter of it learns.

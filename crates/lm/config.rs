@@ -1,9 +1,9 @@
 //! `config.json` of a checkpoint in Hugging Face layout: what is the same for every architecture.
 
 use crate::error::{Error, Result};
-use crate::fields::Fields;
-use crate::models::Architecture;
-use crate::spec::ModelSpec;
+use rlhf_models::Architecture;
+use rlhf_models::Fields;
+use rlhf_models::ModelSpec;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -35,6 +35,9 @@ pub struct ModelConfig {
     /// The token that ends of texts are filled up with elsewhere. Nothing is ever padded here; a
     /// reward model does not read its score at this token.
     pub pad: Option<u32>,
+    /// How many ids the vocabulary head answers about, from 0 on: V, or fewer where the last of them have no
+    /// text.
+    pub outputs: usize,
     /// Whose file it is.
     pub(crate) architecture: &'static Architecture,
     /// `initializer_range`.
@@ -96,6 +99,7 @@ impl ModelConfig {
             bos: fields.token("bos_token_id", vocab)?,
             eos: end_tokens(&raw, vocab)?,
             pad: fields.token("pad_token_id", vocab)?,
+            outputs: vocab,
             spec,
             architecture,
             initial_deviation: fields.number("initializer_range", 0.02)?,

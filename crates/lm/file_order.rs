@@ -1,8 +1,8 @@
 //! Where files keep the rows of a tensor in another order than parameters do.
 
 use crate::config::ModelConfig;
-use crate::parts::{BlockPart, Part};
-use crate::spec::Projection;
+use rlhf_models::Projection;
+use rlhf_models::{BlockPart, Part};
 use std::collections::HashMap;
 
 /// The order of a tensor's values in a file.

@@ -3,7 +3,7 @@
 use crate::engine::{CHUNK, KEPT, SCORED_CHUNKS};
 use crate::inspect::Summary;
 use crate::options::ActivationCheckpointing;
-use crate::spec::{BlockSpec, Gate, NormPlace, QkNorm, Residual};
+use rlhf_models::{BlockSpec, Gate, NormPlace, QkNorm, Residual};
 use rlhf_objective::Purpose;
 
 /// Bytes of a number.

@@ -3,8 +3,8 @@
 use crate::checkpoint::Tensors;
 use crate::file_order::FileOrders;
 use crate::{
-    ActivationCheckpointing, Backend, LoadOptions, ModelConfig, OutputHeads, Packed, Plain, load,
-    test_data, testing,
+    ActivationCheckpointing, Backend, LoadOptions, ModelConfig, OutputHeads, OutputVocabulary,
+    Packed, Plain, load, test_data, testing,
 };
 use rlhf_objective::{Finish, OutputGrads, OutputSpec, Prompt, Response, Sequences};
 use rlhf_tensor::{AdamW, Parameters, Storage};
@@ -216,6 +216,7 @@ fn trainable(backend: Backend) -> LoadOptions {
         storage: Storage::Trainable,
         activation_checkpointing: ActivationCheckpointing::None,
         heads: OutputHeads::Language,
+        vocabulary: OutputVocabulary::Whole,
         temperature: 1.0,
         backend,
     }

@@ -7,9 +7,9 @@ use crate::error::Result;
 use crate::model::check_labels;
 use crate::options::OutputHeads;
 use crate::parameters::SCORE_WEIGHT;
-use crate::rope::RopeScaling;
-use crate::spec::{Gate, ModelSpec, PositionSpec};
 use rlhf_device::Nonlinearity;
+use rlhf_models::RopeScaling;
+use rlhf_models::{Gate, ModelSpec, PositionSpec};
 use rlhf_tensor::{ParameterSpec, Storage};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -46,6 +46,9 @@ pub struct Summary {
     pub context: usize,
     /// V.
     pub vocab: usize,
+    /// How many ids there are up to the last that has text: V, or fewer where rows of the embedding are
+    /// padding.
+    pub ids_with_text: usize,
     /// Whether the vocabulary head is the token embedding.
     pub tied: bool,
     /// The end-of-sequence token that completions are trained to end with.
@@ -106,6 +109,14 @@ pub fn inspect(folder: &Path) -> Result<Summary> {
     let mut notes = tokenizer.notes().to_vec();
     notes.extend(ends::beyond(folder, &config)?);
     notes.extend(ends::disagreement(&ends));
+    let (rows, used) = (config.spec.vocab, tokenizer.ids_with_text());
+    if used < rows {
+        notes.push(format!(
+            "config.json: of vocab_size = {rows} entries the last {} have no text in the tokenizer: sampling, \
+             training and KL leave them out and renormalize; score keeps them, as transformers does",
+            rows - used
+        ));
+    }
     let model = Tensors::open_model(folder, config.architecture.canonical)?;
     check_labels(folder, &model)?;
     let reward_model = model.contains(SCORE_WEIGHT);
@@ -149,6 +160,7 @@ pub fn inspect(folder: &Path) -> Result<Summary> {
         windows: windows.collect(),
         context: config.spec.context,
         vocab: config.spec.vocab,
+        ids_with_text: tokenizer.ids_with_text(),
         tied: config.spec.tied,
         eos: config.eos.first().copied(),
         ends,

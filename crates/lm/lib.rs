@@ -17,22 +17,18 @@ mod damaged_checkpoint_tests;
 mod ends;
 pub mod engine;
 mod error;
-mod fields;
 mod file_order;
 mod footprint;
 #[cfg(test)]
 mod golden_tests;
 mod inspect;
 mod model;
-mod models;
 mod options;
 mod packed;
 mod parameters;
-mod parts;
 mod plain;
 mod preconditions;
 mod restricted;
-mod rope;
 #[cfg(test)]
 mod row_gradients_tests;
 mod save;
@@ -40,35 +36,35 @@ mod save;
 mod scored;
 #[cfg(test)]
 mod smollm2_tests;
-mod spec;
 mod table;
 #[cfg(test)]
 mod testing;
 mod tokenizer;
 mod tokenizer_config;
 mod tokenizer_rules;
+mod without_text;
 
 pub use config::{ModelClass, ModelConfig};
 pub use ends::EndToken;
 pub use error::{Error, Result};
 pub use inspect::{Memory, Summary, TensorSummary, inspect};
 pub use model::{Model, init, init_architecture, load};
-pub use models::{Sizes, architectures};
-pub use options::{ActivationCheckpointing, Backend, LoadOptions, OutputHeads};
+pub use options::{ActivationCheckpointing, Backend, LoadOptions, OutputHeads, OutputVocabulary};
 pub use packed::{Packed, Segment};
 pub use parameters::{SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT};
 pub use plain::Plain;
 pub use restricted::Restricted;
 /// What [`Backend::Engine`] takes, and what a [`ModelSpec`] is made of.
 pub use rlhf_device::{AttentionShape, Nonlinearity, Norm, NormKind, Precision};
-pub use rope::{Ramp, RopeScaling, RopeSpec};
-pub use spec::{
+/// What a network is made of.
+pub use rlhf_models::{
     AttentionSpec, BlockSpec, EmbeddingSpec, Gate, MlpSpec, ModelSpec, NormPlace, PositionSpec,
-    Projection, QkNorm, Residual, WeightLayout,
+    Projection, QkNorm, Ramp, Residual, RopeScaling, RopeSpec, Sizes, WeightLayout, architectures,
 };
 pub use table::{States, Table, TableConfig};
 pub use tokenizer::Tokenizer;
 pub use tokenizer_config::special_tokens;
+pub use without_text::mass_without_text;
 
 /// A folder of the test data, for tests that are ignored unless they are preconditions for.
 #[cfg(test)]

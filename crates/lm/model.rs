@@ -4,13 +4,13 @@ use crate::checkpoint::Tensors;
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::file_order::{FileOrder, FileOrders};
-use crate::models::{Architecture, Sizes};
-use crate::options::{Backend, LoadOptions, OutputHeads};
+use crate::options::{Backend, LoadOptions, OutputHeads, OutputVocabulary};
 use crate::parameters::{SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT};
 use crate::plain::Plain;
 use crate::save::{self, Companions};
 use crate::{ends, engine};
 use rlhf_device::{Cpu, Device, Precision};
+use rlhf_models::{Architecture, Sizes};
 use rlhf_objective::{Network, NetworkWrapper};
 use rlhf_tensor::{Parameters, Storage};
 use std::path::Path;
@@ -45,7 +45,10 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<Box<dyn Model>> {
         let message = "is to be held in bf16, which the plain network does not: hold it in f32";
         return Err(Error::invalid(folder, message));
     }
-    let (config, ..) = ends::settle(folder, ModelConfig::load(folder)?)?;
+    let (mut config, tokenizer, _) = ends::settle(folder, ModelConfig::load(folder)?)?;
+    if options.vocabulary == OutputVocabulary::WithText {
+        config.outputs = tokenizer.ids_with_text();
+    }
     let companions = Companions::read(folder)?;
     let (network, config) = network(folder, config, options)?;
     Ok(Box::new(Loaded {

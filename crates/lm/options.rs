@@ -56,6 +56,16 @@ pub enum ActivationCheckpointing {
     Blocks,
 }
 
+/// Which ids the distributions of a language model are over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputVocabulary {
+    /// All that the embedding has rows for, as transformers has it: to score, and to compare with others.
+    Whole,
+    /// Those up to the last that has text in the tokenizer, renormalized: to sample and to train, where an id
+    /// without text could be drawn and never read.
+    WithText,
+}
+
 /// How to load a checkpoint folder.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LoadOptions {
@@ -66,6 +76,8 @@ pub struct LoadOptions {
     pub activation_checkpointing: ActivationCheckpointing,
     /// The heads.
     pub heads: OutputHeads,
+    /// Which ids its distributions are over.
+    pub vocabulary: OutputVocabulary,
     /// What logits are divided by, in every answer and when decoding.
     pub temperature: f64,
     /// The implementation.

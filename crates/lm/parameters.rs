@@ -2,11 +2,11 @@
 //! they are at the start of training.
 
 use crate::config::ModelConfig;
-use crate::models::FirstWeights;
 use crate::options::OutputHeads;
-use crate::parts::{BlockPart, Part, Role, Which};
 use rayon::prelude::*;
 use rlhf_device::Device;
+use rlhf_models::FirstWeights;
+use rlhf_models::{BlockPart, Part, Role, Which};
 use rlhf_tensor::{ParameterId, ParameterSpec, Parameters, Rng, Stream};
 use std::collections::HashMap;
 

@@ -13,8 +13,8 @@ use crate::parameters::ModelIds;
 use crate::preconditions::{
     check_language, check_range, check_row_gradients, check_trainable, no_forward_pass, of_numbers,
 };
-use crate::spec::ModelSpec;
 use decoder::PlainDecoder;
+use rlhf_models::ModelSpec;
 use rlhf_objective::{
     ActionValues, Decoder, LogDist, Network, OutputGrads, OutputSpec, Outputs, ParameterSet,
     Purpose, Result, RowGradients, Sequences,
@@ -26,6 +26,8 @@ use trunk::{Trace, Trunk};
 /// A network on any batch of segments, as its spec describes it.
 pub struct Plain {
     spec: ModelSpec,
+    /// How many ids the vocabulary head answers about.
+    outputs: usize,
     /// At which a reward model does not read its score.
     pad: Option<u32>,
     ids: ModelIds,
@@ -80,6 +82,7 @@ impl Plain {
         let ids = config.ids(&parameters);
         Self {
             spec: config.spec.clone(),
+            outputs: config.outputs,
             pad: config.pad,
             ids,
             parameters,
@@ -111,7 +114,8 @@ impl Plain {
 
     /// Logits over the temperature, [rows, V].
     fn head(&self, weights: &Weights, hidden: &Tensor) -> Result<Tensor> {
-        Ok((hidden.matmul(&weights.get(self.ids.head).t()?)? / self.temperature)?)
+        let head = weights.get(self.ids.head).narrow(0, 0, self.outputs)?;
+        Ok((hidden.matmul(&head.t()?)? / self.temperature)?)
     }
 
     /// All outputs of a batch, in candle's graph.
@@ -163,12 +167,18 @@ impl Plain {
 
 impl Network for Plain {
     fn vocab(&self) -> usize {
-        self.spec.vocab
+        self.outputs
     }
 
     fn forward(&mut self, sequences: &Sequences, spec: OutputSpec) -> Result<Outputs> {
         self.last = None;
-        let packed = Packed::of(sequences, &self.spec, self.heads, self.pad)?;
+        let vocab = if self.heads.has_vocabulary() {
+            self.outputs
+        } else {
+            self.spec.vocab
+        };
+        let sizes = (vocab, self.spec.context);
+        let packed = Packed::of(sequences, sizes, self.heads, self.pad)?;
         let read = self.answer(&packed, spec)?;
         let numbers = |x: &Option<Tensor>| x.as_ref().map(Tensor::to_vec1).transpose();
         let (entropy, values) = (numbers(&read.entropy)?, numbers(&read.values)?);

@@ -2,7 +2,8 @@
 //! `get.py` beside the golden numbers makes the folder.
 
 use crate::{
-    ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, Tokenizer, load, test_data,
+    ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, OutputVocabulary, Tokenizer,
+    load, test_data,
 };
 use rlhf_objective::{Finish, OutputSpec, Prompt, Response, Sequences, Start};
 use rlhf_tensor::Storage;
@@ -21,6 +22,7 @@ fn model() -> Box<dyn Model> {
         storage: Storage::Frozen,
         activation_checkpointing: ActivationCheckpointing::None,
         heads: OutputHeads::Language,
+        vocabulary: OutputVocabulary::Whole,
         temperature: 1.0,
         backend: Backend::F32,
     };

@@ -1,7 +1,7 @@
 //! The reward that a policy is the optimum of.
 
 use crate::{Error, Result};
-use rlhf_lm::{LoadOptions, Model, OutputHeads, Tokenizer, inspect};
+use rlhf_lm::{LoadOptions, Model, OutputHeads, OutputVocabulary, Tokenizer, inspect};
 use rlhf_objective::{OutputSpec, PerSeq, Reward, Sequences, tilt};
 use rlhf_tensor::Tensor;
 use std::fmt;
@@ -64,6 +64,7 @@ impl Implicit {
         Self::check([policy, prior], beta, reader)?;
         let options = LoadOptions {
             heads: OutputHeads::Language,
+            vocabulary: OutputVocabulary::WithText,
             temperature: 1.0,
             ..*networks
         };

@@ -2,7 +2,9 @@
 
 use crate::retokenize::{Adapted, Retokenizer};
 use crate::{Error, Result};
-use rlhf_lm::{ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, Tokenizer};
+use rlhf_lm::{
+    ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, OutputVocabulary, Tokenizer,
+};
 use rlhf_objective::{OutputSpec, PerSeq, Reward, Sequences};
 use rlhf_tensor::Storage;
 use serde::{Deserialize, Serialize};
@@ -93,6 +95,7 @@ pub(crate) const FROZEN: LoadOptions = LoadOptions {
     storage: Storage::Frozen,
     activation_checkpointing: ActivationCheckpointing::None,
     heads: OutputHeads::Score,
+    vocabulary: OutputVocabulary::Whole,
     temperature: 1.0,
     backend: Backend::F32,
 };
@@ -126,6 +129,7 @@ impl Learned {
     fn load_as(folder: &Path, networks: &LoadOptions) -> Result<Self> {
         let options = LoadOptions {
             heads: OutputHeads::Score,
+            vocabulary: OutputVocabulary::Whole,
             temperature: 1.0,
             ..*networks
         };

@@ -1,18 +1,14 @@
 //! Decoding with cached keys and values and weights packed for few rows at a time.
 
 use super::Transformer;
-use super::block::Norms;
-use super::modules::{QueryKeyStats, normalized};
 use super::next_scores::{Head, NextScores};
-use super::packed_linear::PackedLinear;
+use super::packed_block::{PackedBlock, Step, StepScratch};
 use super::trunk::Batch;
 use crate::error::Error;
 use crate::packed::Packed;
 use crate::preconditions::{check_rows, check_start, no_vocabulary};
-use crate::spec::{Gate, NormPlace, Residual};
-use rlhf_device::{CachedPrompt, CachedRow, Device, Matrix, Slice, SliceMut, Write};
+use rlhf_device::{CachedPrompt, CachedRow, Device, Matrix, Slice};
 use rlhf_objective::{Decoder, Draw, LogDist, Purpose, Result, Start, check_gather};
-use rlhf_tensor::Weights;
 
 /// A continuous batch over one network's weights, which were packed when it was made.
 #[derive(Debug)]
@@ -25,16 +21,7 @@ pub(super) struct CachedDecoder<'a, D: Device> {
     /// Caches that rows left behind.
     free: Vec<D::Cache>,
     next: NextScores<D>,
-    scratch: Scratch<D>,
-}
-
-/// The matrices of one block.
-#[derive(Debug)]
-struct PackedBlock<D: Device> {
-    qkv: PackedLinear<D>,
-    attention_out: PackedLinear<D>,
-    up: PackedLinear<D>,
-    down: PackedLinear<D>,
+    scratch: StepScratch<D>,
 }
 
 /// A live sequence.
@@ -45,45 +32,6 @@ struct Row<D: Device> {
     tokens: usize,
 }
 
-/// Memory reused by every step.
-#[derive(Debug)]
-struct Scratch<D: Device> {
-    x: D::Buffer,
-    normed: D::Buffer,
-    /// What a feed-forward layer reads that is parallel to attention.
-    parallel: D::Buffer,
-    stats: D::NormStats,
-    /// Queries, keys and values before their norms.
-    projected: D::Buffer,
-    query_key: QueryKeyStats<D>,
-    qkv: D::Buffer,
-    mixed: D::Buffer,
-    inner: D::Buffer,
-    active: D::Buffer,
-    /// What a layer answers, where a norm reads it.
-    answer: D::Buffer,
-    packed: D::Buffer,
-}
-
-impl<D: Device> Default for Scratch<D> {
-    fn default() -> Self {
-        Self {
-            x: D::Buffer::default(),
-            normed: D::Buffer::default(),
-            parallel: D::Buffer::default(),
-            stats: D::NormStats::default(),
-            projected: D::Buffer::default(),
-            query_key: QueryKeyStats::default(),
-            qkv: D::Buffer::default(),
-            mixed: D::Buffer::default(),
-            inner: D::Buffer::default(),
-            active: D::Buffer::default(),
-            answer: D::Buffer::default(),
-            packed: D::Buffer::default(),
-        }
-    }
-}
-
 impl<'a, D: Device> CachedDecoder<'a, D> {
     pub(super) fn new(network: &'a mut Transformer<D>) -> Result<Self> {
         let head = network.readout.vocabulary.ok_or_else(no_vocabulary)?;
@@ -92,13 +40,9 @@ impl<'a, D: Device> CachedDecoder<'a, D> {
         let weights = network.parameters.weights();
         let (device, precision) = (weights.device(), network.readout.precision);
         let blocks = network.trunk.blocks.iter();
-        let blocks = blocks.map(|block| PackedBlock {
-            qkv: PackedLinear::new(&block.qkv, weights),
-            attention_out: PackedLinear::new(&block.attention_out, weights),
-            up: PackedLinear::new(&block.up, weights),
-            down: PackedLinear::new(&block.down, weights),
-        });
-        let head = Matrix::new(weights.stored(head), network.spec.width).t();
+        let blocks = blocks.map(|block| PackedBlock::new(block, weights));
+        let head = network.readout.weight(weights, head);
+        let head = Matrix::new(head, network.spec.width).t();
         let memory = std::mem::take(&mut network.readout.logits);
         Ok(Self {
             blocks: blocks.collect(),
@@ -107,7 +51,7 @@ impl<'a, D: Device> CachedDecoder<'a, D> {
             rows: Vec::new(),
             free: Vec::new(),
             next: NextScores::new(),
-            scratch: Scratch::default(),
+            scratch: StepScratch::default(),
         })
     }
 
@@ -148,106 +92,6 @@ impl<'a, D: Device> CachedDecoder<'a, D> {
         network.readout.take(weights, stream);
     }
 
-    /// Runs one block over the newest token of each of n rows, which are at these positions.
-    fn block(&mut self, layer: usize, positions: &[u32]) {
-        let residual = self.network.trunk.blocks[layer].residual;
-        if residual == Residual::Parallel {
-            // The feed-forward layer reads what attention reads.
-            let (network, scratch) = (&*self.network, &mut self.scratch);
-            let block = &network.trunk.blocks[layer];
-            let x = Slice::first(&scratch.x, positions.len() * block.width);
-            let weights = network.parameters.weights();
-            let norm = &block.mlp_norms.before;
-            normalized(norm, weights, x, &mut scratch.stats, &mut scratch.parallel);
-        }
-        self.attention_layer(layer, positions);
-        self.mlp_layer(layer, positions.len());
-    }
-
-    /// Adds to the stream what attention answers.
-    fn attention_layer(&mut self, layer: usize, positions: &[u32]) {
-        let network = &*self.network;
-        let weights = network.parameters.weights();
-        let device = weights.device();
-        let (block, packed) = (&network.trunk.blocks[layer], &self.blocks[layer]);
-        let (n, shape) = (positions.len(), block.attention);
-        let scratch = &mut self.scratch;
-        let memory = &mut scratch.packed;
-        let x = Slice::first(&scratch.x, n * block.width);
-        let norm = &block.attention_norms.before;
-        let from = normalized(norm, weights, x, &mut scratch.stats, &mut scratch.normed);
-        let of_qkv = n * shape.qkv_width();
-        let mut qkv = device.at_least(&mut scratch.qkv, of_qkv);
-        let linear = (&block.qkv, weights);
-        match &block.query_key_norm {
-            None => {
-                let out = (qkv.reborrow(), Write::Over);
-                packed.qkv.forward(linear, from, out, memory);
-            }
-            Some(norm) => {
-                let mut projected = device.at_least(&mut scratch.projected, of_qkv);
-                let out = (projected.reborrow(), Write::Over);
-                packed.qkv.forward(linear, from, out, memory);
-                let stats = &mut scratch.query_key;
-                norm.forward(weights, shape, projected.read(), stats, qkv.reborrow());
-            }
-        }
-        if let Some(rope) = block.rope {
-            let tables = network.trunk.ropes.get(rope);
-            device.rope(shape, tables, positions, qkv.reborrow());
-        }
-        let cached = self.rows.iter_mut().map(|row| CachedRow {
-            cache: &mut row.cache,
-            position: row.tokens,
-        });
-        let mut cached: Vec<CachedRow<'_, D>> = cached.collect();
-        let mut mixed = device.at_least(&mut scratch.mixed, n * shape.query_width());
-        device.attend_cached(&mut cached, layer, qkv.read(), mixed.reborrow());
-        let (linear, out) = ((&block.attention_out, weights), &packed.attention_out);
-        add_answer(
-            (block.place, &block.attention_norms),
-            weights,
-            SliceMut::first(&mut scratch.x, n * block.width),
-            (&mut scratch.answer, &mut scratch.normed, &mut scratch.stats),
-            |y, write| out.forward(linear, mixed.read(), (y, write), memory),
-        );
-    }
-
-    /// Adds to the stream what the feed-forward layer answers.
-    fn mlp_layer(&mut self, layer: usize, n: usize) {
-        let network = &*self.network;
-        let weights = network.parameters.weights();
-        let device = weights.device();
-        let (block, packed) = (&network.trunk.blocks[layer], &self.blocks[layer]);
-        let scratch = &mut self.scratch;
-        let memory = &mut scratch.packed;
-        let x = Slice::first(&scratch.x, n * block.width);
-        let norm = &block.mlp_norms.before;
-        let from = match block.residual {
-            Residual::Serial => {
-                normalized(norm, weights, x, &mut scratch.stats, &mut scratch.normed)
-            }
-            Residual::Parallel => Slice::first(&scratch.parallel, n * block.width),
-        };
-        let mut inner = device.at_least(&mut scratch.inner, n * block.mlp.expanded());
-        let out = (inner.reborrow(), Write::Over);
-        packed.up.forward((&block.up, weights), from, out, memory);
-        let mut active = device.at_least(&mut scratch.active, n * block.mlp.inner);
-        let (kind, width) = (block.mlp.activation, block.mlp.inner);
-        match block.mlp.gate {
-            Gate::None => device.activate(kind, inner.read(), active.reborrow()),
-            Gate::Gated => device.activate_gated(kind, width, inner.read(), active.reborrow()),
-        }
-        let (linear, out) = ((&block.down, weights), &packed.down);
-        add_answer(
-            (block.place, &block.mlp_norms),
-            weights,
-            SliceMut::first(&mut scratch.x, n * block.width),
-            (&mut scratch.answer, &mut scratch.normed, &mut scratch.stats),
-            |y, write| out.forward(linear, active.read(), (y, write), memory),
-        );
-    }
-
     /// Runs the network over one new token a row.
     fn advance(&mut self, tokens: &[u32]) {
         let n = tokens.len();
@@ -258,12 +102,21 @@ impl<'a, D: Device> CachedDecoder<'a, D> {
         let x = weights.device().at_least(&mut self.scratch.x, size);
         let embedding = &network.trunk.embedding;
         embedding.forward(weights, tokens, &positions, x);
-        for layer in 0..self.blocks.len() {
-            self.block(layer, &positions);
-        }
-        let network = &*self.network;
-        let weights = network.parameters.weights();
+        let cached = self.rows.iter_mut().map(|row| CachedRow {
+            cache: &mut row.cache,
+            position: row.tokens,
+        });
+        let mut cached: Vec<CachedRow<'_, D>> = cached.collect();
+        let step = Step {
+            weights,
+            ropes: &network.trunk.ropes,
+            positions: &positions,
+        };
         let scratch = &mut self.scratch;
+        let blocks = network.trunk.blocks.iter().zip(&self.blocks);
+        for (layer, (block, packed)) in blocks.enumerate() {
+            packed.step(block, step, (&mut cached, layer), scratch);
+        }
         let normed = weights.device().at_least(&mut scratch.normed, size);
         let (x, stats) = (Slice::first(&scratch.x, size), &mut scratch.stats);
         network.readout.norm.forward(weights, x, stats, normed);
@@ -290,7 +143,7 @@ fn head<'a, D: Device>(network: &'a Transformer<D>, packed: &'a D::Packed) -> He
     Head {
         device: weights.device(),
         packed,
-        weight: weights.stored(weight),
+        weight: readout.weight(weights, weight),
         precision: readout.precision,
         width: readout.width,
         vocab: readout.vocab,
@@ -308,7 +161,7 @@ impl<D: Device> Drop for CachedDecoder<'_, D> {
 
 impl<D: Device> Decoder for CachedDecoder<'_, D> {
     fn vocab(&self) -> usize {
-        self.network.spec.vocab
+        self.network.readout.vocab
     }
 
     fn start(&mut self, prompts: &[Start<'_>]) -> Result<()> {
@@ -362,7 +215,7 @@ impl<D: Device> Decoder for CachedDecoder<'_, D> {
     fn step(&mut self, tokens: &[u32]) -> Result<()> {
         check_rows("tokens of a decoding step", self.rows.len(), tokens.len())?;
         let spec = &self.network.spec;
-        let (context, vocab) = (spec.context, spec.vocab);
+        let (context, vocab) = (spec.context, self.vocab());
         for (row, token) in self.rows.iter().zip(tokens) {
             check_step(
                 row.tokens,
@@ -397,31 +250,6 @@ impl<D: Device> Decoder for CachedDecoder<'_, D> {
             .extend(old.into_iter().flatten().map(|row| row.cache));
         Ok(())
     }
-}
-
-/// Adds to `x` what `answer` writes, normalized where the block has a norm there.
-fn add_answer<D: Device>(
-    (place, norms): (NormPlace, &Norms),
-    weights: Weights<'_, D>,
-    mut x: SliceMut<'_, D>,
-    (memory, normed, stats): (&mut D::Buffer, &mut D::Buffer, &mut D::NormStats),
-    answer: impl FnOnce(SliceMut<'_, D>, Write),
-) {
-    let Some(norm) = &norms.after else {
-        return answer(x, Write::Add);
-    };
-    let device = weights.device();
-    let mut normed = device.at_least(normed, x.len());
-    if place == NormPlace::OnSum {
-        answer(x.reborrow(), Write::Add);
-        norm.forward(weights, x.read(), stats, normed.reborrow());
-        device.copy(normed.read(), x);
-        return;
-    }
-    let mut answered = device.at_least(memory, x.len());
-    answer(answered.reborrow(), Write::Over);
-    norm.forward(weights, answered.read(), stats, normed.reborrow());
-    device.add(normed.read(), x);
 }
 
 /// Whether a row of so many tokens can take this one.

@@ -2,11 +2,11 @@
 //! in `backward` adds to the gradients of its parameters and answers that of its input.
 
 use crate::parameters::{LinearIds, NormIds};
-use crate::spec::WeightLayout;
 use rlhf_device::{
     AttentionShape, Columns, ColumnsMut, Device, Matrix, NormGradients, NormWeights, Precision,
     Slice, SliceMut, Write,
 };
+use rlhf_models::WeightLayout;
 use rlhf_tensor::{Gradients, ParameterId, Weights};
 
 /// y = x·W + b, or without b: one weight, or several that lie side by side and are read as one. All

@@ -1,7 +1,7 @@
 //! The cosines and sines of a network's rotary positions, on its device.
 
-use crate::rope::RopeSpec;
 use rlhf_device::{Device, Dtype, Rope, Slice, StoredMut};
+use rlhf_models::RopeSpec;
 
 /// Fewest positions that tables are computed for.
 const FEWEST: usize = 256;

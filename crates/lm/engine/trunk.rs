@@ -6,8 +6,8 @@ use super::ropes::Ropes;
 use crate::options::ActivationCheckpointing;
 use crate::packed::Packed;
 use crate::parameters::{BlockIds, LinearIds, ModelIds, NormIds};
-use crate::spec::{BlockSpec, ModelSpec, PositionSpec, QkNorm};
 use rlhf_device::{Device, Precision, Slice, SliceMut};
+use rlhf_models::{BlockSpec, ModelSpec, PositionSpec, QkNorm};
 use rlhf_objective::Purpose;
 use rlhf_tensor::{Gradients, Weights};
 

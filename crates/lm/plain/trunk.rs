@@ -3,11 +3,11 @@
 use super::Weights;
 use crate::packed::Packed;
 use crate::parameters::{BlockIds, LinearIds, ModelIds, NormIds};
-use crate::rope::RopeSpec;
-use crate::spec::{
+use rlhf_device::{AttentionShape, Nonlinearity, Norm, NormKind};
+use rlhf_models::RopeSpec;
+use rlhf_models::{
     BlockSpec, Gate, ModelSpec, NormPlace, PositionSpec, QkNorm, Residual, WeightLayout,
 };
-use rlhf_device::{AttentionShape, Nonlinearity, Norm, NormKind};
 use rlhf_objective::Result;
 use rlhf_tensor::{D, Device, ParameterId, Tensor, ops};
 

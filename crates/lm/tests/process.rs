@@ -2,7 +2,9 @@
 
 use rlhf_device::cpu::{Isa, instruction_sets, use_at_most};
 use rlhf_device::{AllocTracker, Cpu, Precision};
-use rlhf_lm::{ActivationCheckpointing, Backend, LoadOptions, ModelConfig, OutputHeads};
+use rlhf_lm::{
+    ActivationCheckpointing, Backend, LoadOptions, ModelConfig, OutputHeads, OutputVocabulary,
+};
 use rlhf_objective::{
     Decoder, Finish, Network, OutputGrads, OutputSpec, ParameterSet, Prompt, Response, Sequences,
     Start,
@@ -132,6 +134,7 @@ fn loading_takes_no_more_than_the_largest_tensor() {
             storage,
             activation_checkpointing: ActivationCheckpointing::None,
             heads: OutputHeads::Language,
+            vocabulary: OutputVocabulary::Whole,
             temperature: 1.0,
             backend: Backend::F32,
         };

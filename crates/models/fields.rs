@@ -9,7 +9,7 @@ const MOST_LAYERS: usize = 1 << 12;
 /// The fields of a JSON object of `config.json`. It notes which of them were asked for, so that one that
 /// was not honoured can be named.
 #[derive(Debug)]
-pub(crate) struct Fields<'a> {
+pub struct Fields<'a> {
     object: &'a Map<String, Value>,
     /// What precedes the names of the fields in messages: the field that holds the object.
     within: String,
@@ -17,7 +17,9 @@ pub(crate) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    pub(crate) fn new(object: &'a Map<String, Value>) -> Self {
+    /// The fields of an object.
+    #[must_use]
+    pub fn new(object: &'a Map<String, Value>) -> Self {
         Self {
             object,
             within: String::new(),
@@ -26,7 +28,8 @@ impl<'a> Fields<'a> {
     }
 
     /// A field's value, unless it is absent or null.
-    pub(crate) fn get(&self, key: &str) -> Option<&'a Value> {
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&'a Value> {
         self.asked.borrow_mut().insert(key.to_owned());
         self.object.get(key).filter(|value| !value.is_null())
     }
@@ -37,7 +40,10 @@ impl<'a> Fields<'a> {
     }
 
     /// The fields of an object, unless it is absent, null or empty.
-    pub(crate) fn object(&self, key: &str) -> Result<Option<Self>, String> {
+    ///
+    /// # Errors
+    /// A message that names the field, if its value is something else.
+    pub fn object(&self, key: &str) -> Result<Option<Self>, String> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
@@ -52,7 +58,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The fields that have a value and were not asked for.
-    pub(crate) fn not_asked(&self) -> impl Iterator<Item = (String, &'a Value)> {
+    pub fn not_asked(&self) -> impl Iterator<Item = (String, &'a Value)> {
         let asked = self.asked.borrow().clone();
         let present = self.object.iter().filter(|(_, value)| !value.is_null());
         let rest = present.filter(move |(key, _)| !asked.contains(*key));
@@ -60,13 +66,17 @@ impl<'a> Fields<'a> {
     }
 
     /// The first of transformers' classes that the file names.
-    pub(crate) fn class(&self) -> Option<&'a str> {
+    #[must_use]
+    pub fn class(&self) -> Option<&'a str> {
         let classes = self.get("architectures")?.as_array()?;
         classes.first()?.as_str()
     }
 
     /// A number of layers.
-    pub(crate) fn layers(&self, key: &str, default: usize) -> Result<usize, String> {
+    ///
+    /// # Errors
+    /// A message that names the field, if its value is something else.
+    pub fn layers(&self, key: &str, default: usize) -> Result<usize, String> {
         let layers = self.positive(key, default)?;
         if layers > MOST_LAYERS {
             return Err(format!(
@@ -77,7 +87,11 @@ impl<'a> Fields<'a> {
         Ok(layers)
     }
 
-    pub(crate) fn positive(&self, key: &str, default: usize) -> Result<usize, String> {
+    /// A whole number above 0.
+    ///
+    /// # Errors
+    /// A message that names the field, if its value is something else.
+    pub fn positive(&self, key: &str, default: usize) -> Result<usize, String> {
         match self.get(key) {
             None => Ok(default),
             Some(value) => match value.as_u64() {
@@ -91,7 +105,11 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(crate) fn number(&self, key: &str, default: f64) -> Result<f64, String> {
+    /// A number.
+    ///
+    /// # Errors
+    /// A message that names the field, if its value is something else.
+    pub fn number(&self, key: &str, default: f64) -> Result<f64, String> {
         let Some(value) = self.get(key) else {
             return Ok(default);
         };
@@ -100,15 +118,22 @@ impl<'a> Fields<'a> {
             .ok_or_else(|| format!("{} = {value} is not a number", self.path(key)))
     }
 
-    /// A number above 0, without which there is no default.
-    pub(crate) fn required_above_zero(&self, key: &str) -> Result<f64, String> {
+    /// A number above 0 that must be there.
+    ///
+    /// # Errors
+    /// A message that names the field, if its value is something else.
+    pub fn required_above_zero(&self, key: &str) -> Result<f64, String> {
         if self.get(key).is_none() {
             return Err(format!("{} is missing", self.path(key)));
         }
         self.above_zero(key, 1.0)
     }
 
-    pub(crate) fn above_zero(&self, key: &str, default: f64) -> Result<f64, String> {
+    /// A number above 0.
+    ///
+    /// # Errors
+    /// A message that names the field, if its value is something else.
+    pub fn above_zero(&self, key: &str, default: f64) -> Result<f64, String> {
         let number = self.number(key, default)?;
         if number > 0.0 && number.is_finite() {
             Ok(number)
@@ -118,7 +143,10 @@ impl<'a> Fields<'a> {
     }
 
     /// The ε of a norm.
-    pub(crate) fn epsilon(&self, key: &str, default: f64) -> Result<f32, String> {
+    ///
+    /// # Errors
+    /// A message that names the field, if its value is something else.
+    pub fn epsilon(&self, key: &str, default: f64) -> Result<f32, String> {
         let epsilon = self.number(key, default)?;
         if epsilon > 0.0 && epsilon < 1.0 {
             Ok(epsilon as f32)
@@ -130,7 +158,11 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(crate) fn flag(&self, key: &str, default: bool) -> Result<bool, String> {
+    /// True or false.
+    ///
+    /// # Errors
+    /// A message that names the field, if its value is something else.
+    pub fn flag(&self, key: &str, default: bool) -> Result<bool, String> {
         let Some(value) = self.get(key) else {
             return Ok(default);
         };
@@ -139,7 +171,11 @@ impl<'a> Fields<'a> {
             .ok_or_else(|| format!("{} = {value} is not true or false", self.path(key)))
     }
 
-    pub(crate) fn text(&self, key: &str) -> Result<Option<&'a str>, String> {
+    /// A string.
+    ///
+    /// # Errors
+    /// A message that names the field, if its value is something else.
+    pub fn text(&self, key: &str) -> Result<Option<&'a str>, String> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
@@ -150,7 +186,10 @@ impl<'a> Fields<'a> {
     }
 
     /// A list of words, one a layer.
-    pub(crate) fn words(&self, key: &str, layers: usize) -> Result<Option<Vec<&'a str>>, String> {
+    ///
+    /// # Errors
+    /// A message that names the field, if its value is something else.
+    pub fn words(&self, key: &str, layers: usize) -> Result<Option<Vec<&'a str>>, String> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
@@ -169,7 +208,10 @@ impl<'a> Fields<'a> {
 
     /// A token id; one beyond the vocabulary (the library's default 50256 on a small model) counts
     /// as none.
-    pub(crate) fn token(&self, key: &str, vocab: usize) -> Result<Option<u32>, String> {
+    ///
+    /// # Errors
+    /// A message that names the field, if its value is something else.
+    pub fn token(&self, key: &str, vocab: usize) -> Result<Option<u32>, String> {
         match self.tokens(key, vocab)?[..] {
             [] => Ok(None),
             [one] => Ok(Some(one)),
@@ -181,8 +223,11 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Token ids, one or a list.
-    pub(crate) fn tokens(&self, key: &str, vocab: usize) -> Result<Vec<u32>, String> {
+    /// Token ids, one or a list; those beyond the vocabulary are left out.
+    ///
+    /// # Errors
+    /// A message that names the field, if its value is something else.
+    pub fn tokens(&self, key: &str, vocab: usize) -> Result<Vec<u32>, String> {
         let Some(value) = self.get(key) else {
             return Ok(Vec::new());
         };

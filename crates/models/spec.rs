@@ -1,8 +1,8 @@
 //! What a decoder-only transformer is made of.
 //!
-//! An architecture ([`models`](crate::models)) translates its `config.json` into a [`ModelSpec`]; the
-//! engine and the plain network run specs, and know no architecture by name. Which tokens begin and end a
-//! text is not part of the network: see [`ModelConfig`](crate::ModelConfig).
+//! An [`Architecture`](crate::Architecture) translates its `config.json` into a [`ModelSpec`]; the engine and
+//! the plain network run specs, and know no architecture by name. Which tokens begin and end a text is not
+//! part of the network.
 
 use crate::rope::RopeSpec;
 use rlhf_device::{AttentionShape, Nonlinearity, Norm};

@@ -67,9 +67,11 @@ pub enum Ramp {
 
 /// Cosines and sines of a range of positions, [positions, rotary / 2] each.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct RopeTables {
-    pub(crate) cos: Vec<f32>,
-    pub(crate) sin: Vec<f32>,
+pub struct RopeTables {
+    /// The cosines.
+    pub cos: Vec<f32>,
+    /// The sines.
+    pub sin: Vec<f32>,
 }
 
 impl RopeSpec {
@@ -89,7 +91,8 @@ impl RopeSpec {
     }
 
     /// The tables of some positions.
-    pub(crate) fn tables(&self, positions: Range<usize>) -> RopeTables {
+    #[must_use]
+    pub fn tables(&self, positions: Range<usize>) -> RopeTables {
         let (frequencies, factor) = (self.frequencies(), self.scaling.attention_factor());
         let angles = positions
             .flat_map(|position| frequencies.iter().map(move |f| position as f32 * f))

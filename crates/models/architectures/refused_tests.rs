@@ -1,16 +1,22 @@
 //! Fields of `config.json` that are refused, and how they are named.
 
-use crate::ModelConfig;
+use crate::{Architecture, Fields, ModelSpec};
 use serde_json::{Value, json};
 
-fn of(model_type: &str, fields: Value) -> Result<ModelConfig, String> {
+fn read(config: &Value) -> Result<(&'static Architecture, ModelSpec), String> {
+    let fields = Fields::new(config.as_object().unwrap());
+    let architecture = Architecture::of(&fields)?;
+    Ok((architecture, architecture.spec(&fields)?))
+}
+
+fn of(model_type: &str, fields: Value) -> Result<ModelSpec, String> {
     let mut config = json!({"model_type": model_type, "vocab_size": 61, "hidden_size": 24,
         "intermediate_size": 20, "num_hidden_layers": 2, "num_attention_heads": 3,
         "num_key_value_heads": 3, "head_dim": 8, "max_position_embeddings": 64});
     for (key, value) in fields.as_object().unwrap() {
         config[key] = value.clone();
     }
-    ModelConfig::from_json(config)
+    Ok(read(&config)?.1)
 }
 
 #[test]
@@ -141,26 +147,14 @@ fn neutral_values_and_classes_are_taken() {
     of("llama", neutral).unwrap();
     let mut config = json!({"architectures": ["Qwen2ForCausalLM"], "hidden_size": 24,
         "num_attention_heads": 3, "num_key_value_heads": 3});
-    assert_eq!(
-        ModelConfig::from_json(config.clone())
-            .unwrap()
-            .architecture
-            .model_type,
-        "qwen2"
-    );
+    assert_eq!(read(&config).unwrap().0.model_type, "qwen2");
     config["architectures"] = json!(["GPTNeoXForCausalLM"]);
-    assert_eq!(
-        ModelConfig::from_json(config)
-            .unwrap()
-            .architecture
-            .model_type,
-        "gpt_neox"
-    );
+    assert_eq!(read(&config).unwrap().0.model_type, "gpt_neox");
 }
 
 /// Beyond the length of pretraining `dynamic` would change its base: longer sequences are refused.
 #[test]
 fn a_dynamic_rope_ends_where_its_base_would_change() {
     let dynamic = json!({"rope_scaling": {"type": "dynamic", "factor": 4.0}});
-    assert_eq!(of("llama", dynamic).unwrap().spec.context, 64);
+    assert_eq!(of("llama", dynamic).unwrap().context, 64);
 }

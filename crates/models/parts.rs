@@ -6,7 +6,7 @@ use rlhf_device::{Norm, NormKind};
 
 /// A layer with parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Part {
+pub enum Part {
     /// The token embedding.
     Tokens,
     /// The position embedding.
@@ -21,17 +21,22 @@ pub(crate) enum Part {
 
 /// A layer of a block with parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum BlockPart {
+pub enum BlockPart {
     /// The norm of what attention reads.
     AttentionNorm,
     /// The norm of what attention answers, or of its sum with the residual stream.
     AttentionPostNorm,
     /// Queries, keys and values as one.
     Qkv,
+    /// Queries.
     Query,
+    /// Keys.
     Key,
+    /// Values.
     Value,
+    /// The norm of queries.
     QueryNorm,
+    /// The norm of keys.
     KeyNorm,
     /// The projection after attention.
     AttentionOut,
@@ -49,14 +54,16 @@ pub(crate) enum BlockPart {
 
 /// Which tensor of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Which {
+pub enum Which {
+    /// Its weight.
     Weight,
+    /// Its bias.
     Bias,
 }
 
 /// What a tensor is to the optimizer and to the first weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Role {
+pub enum Role {
     /// A table of embeddings.
     Table,
     /// The matrix of a linear layer.
@@ -73,13 +80,17 @@ pub(crate) enum Role {
 
 /// One tensor of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PartTensor {
-    pub(crate) part: Part,
-    pub(crate) which: Which,
-    pub(crate) shape: Vec<usize>,
-    pub(crate) role: Role,
+pub struct PartTensor {
+    /// The layer that it belongs to.
+    pub part: Part,
+    /// Which of the layer's tensors it is.
+    pub which: Which,
+    /// Its shape, row-major, as files store it.
+    pub shape: Vec<usize>,
+    /// What it is to the optimizer and to the first weights.
+    pub role: Role,
     /// Whether it lies right behind the one before it in memory, so that both can be read as one.
-    pub(crate) adjoins: bool,
+    pub adjoins: bool,
 }
 
 /// Collects tensors.
@@ -187,7 +198,8 @@ impl Tensors {
 
 impl ModelSpec {
     /// The tensors of a language model, in the order of its parameters.
-    pub(crate) fn tensors(&self) -> Vec<PartTensor> {
+    #[must_use]
+    pub fn tensors(&self) -> Vec<PartTensor> {
         let width = self.width;
         let mut tensors = Tensors {
             all: Vec::new(),

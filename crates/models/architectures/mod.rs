@@ -35,30 +35,30 @@ static ALL: [&Architecture; 8] = [
 
 /// How the checkpoints of an architecture say what our specs and parameters say.
 #[derive(Debug)]
-pub(crate) struct Architecture {
+pub struct Architecture {
     /// `model_type` in config.json.
-    pub(crate) model_type: &'static str,
+    pub model_type: &'static str,
     /// Its class of the trunk alone in transformers.
     base_model: &'static str,
     /// Its class with a vocabulary head.
-    pub(crate) language_model: &'static str,
+    pub language_model: &'static str,
     /// Its class with one number a text.
-    pub(crate) reward_model: &'static str,
+    pub reward_model: &'static str,
     /// What the network is made of, from the fields of config.json; an error names the field.
     spec: fn(&Fields<'_>) -> Result<ModelSpec, String>,
     /// What the tensors of a part are called, up to `.weight` and `.bias`.
     name: fn(Part) -> String,
     /// What a tensor of a file is called where parameters are listed; none for one that holds no weights.
-    pub(crate) canonical: fn(&str) -> Option<String>,
+    pub canonical: fn(&str) -> Option<String>,
     /// What random weights are at the start of training.
-    pub(crate) first_weights: FirstWeights,
+    pub first_weights: FirstWeights,
     /// The fields of config.json that say the sizes of a network.
     fields_of: fn(&Sizes) -> Value,
 }
 
 /// What random weights are at the start of training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FirstWeights {
+pub enum FirstWeights {
     /// Of deviation 0.02, those of residual projections smaller by √(2·layers) (Radford et al. 2019, §2.3).
     Gpt2,
     /// All of the deviation that `initializer_range` says, 0.02 by default, as transformers makes them.
@@ -102,7 +102,10 @@ const NOT_HONOURED: [(&str, &[&str]); 18] = [
 
 impl Architecture {
     /// The architecture of a `config.json`, by its `model_type` or else its class.
-    pub(crate) fn of(fields: &Fields<'_>) -> Result<&'static Self, String> {
+    ///
+    /// # Errors
+    /// A message that names those that are supported.
+    pub fn of(fields: &Fields<'_>) -> Result<&'static Self, String> {
         let model_type = fields.text("model_type")?;
         let Some(name) = model_type.or(fields.class()) else {
             return Err("model_type is missing: is this a language model's config?".into());
@@ -123,7 +126,7 @@ impl Architecture {
     ///
     /// # Errors
     /// If there is none of that name.
-    pub(crate) fn config(name: &str, sizes: &Sizes) -> Result<Value, String> {
+    pub fn config(name: &str, sizes: &Sizes) -> Result<Value, String> {
         let found = ALL.iter().find(|known| known.model_type == name);
         let found = found.ok_or_else(|| not_known(name))?;
         let mut config = (found.fields_of)(sizes);
@@ -133,7 +136,8 @@ impl Architecture {
     }
 
     /// The `model_type` of every architecture.
-    pub(crate) fn names() -> Vec<&'static str> {
+    #[must_use]
+    pub fn names() -> Vec<&'static str> {
         ALL.iter()
             .map(|architecture| architecture.model_type)
             .collect()
@@ -141,7 +145,10 @@ impl Architecture {
 
     /// What the network of a `config.json` is made of. A field that changes what is computed and that is
     /// not honoured is an error that names it.
-    pub(crate) fn spec(&self, fields: &Fields<'_>) -> Result<ModelSpec, String> {
+    ///
+    /// # Errors
+    /// A message that names the field at fault.
+    pub fn spec(&self, fields: &Fields<'_>) -> Result<ModelSpec, String> {
         let spec = (self.spec)(fields)?;
         for (key, value) in fields.not_asked() {
             let known = NOT_HONOURED.iter().find(|(name, _)| *name == key);
@@ -155,12 +162,14 @@ impl Architecture {
     }
 
     /// What a tensor is called.
-    pub(crate) fn tensor(&self, tensor: &PartTensor) -> String {
+    #[must_use]
+    pub fn tensor(&self, tensor: &PartTensor) -> String {
         self.tensor_name(tensor.part, tensor.which)
     }
 
     /// What a tensor of a part is called.
-    pub(crate) fn tensor_name(&self, part: Part, which: Which) -> String {
+    #[must_use]
+    pub fn tensor_name(&self, part: Part, which: Which) -> String {
         let which = match which {
             Which::Weight => "weight",
             Which::Bias => "bias",
