@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(target("dpo", fixed), "π*(y|x) ∝ reference(y|x)·exp(r/0.05)");
         assert_eq!(
             target("sft", fixed),
-            "sft: maximum likelihood of the demonstrations"
+            "sft: maximize the likelihood of the demonstrations"
         );
         assert!(target("ppo-kl", BetaSetting::Fixed(0.0)).contains("greatest reward"));
         let adaptive = BetaSetting::Adaptive(AdaptiveBeta {
@@ -161,10 +161,10 @@ mod tests {
         let mixture = "kind = 'mixture'\nmean = 'geometric'\nfirst = { kind = 'reference' }\n";
         for (prior, expected) in [
             ("kind = 'demonstrations'", "has no source"),
-            ("kind = 'mixture'", "no prior.first"),
+            ("kind = 'mixture'", "prior.first is missing"),
             (
                 &*format!("{mixture}second = {{ kind = 'counting' }}"),
-                "prior.second: the counting prior is not a distribution",
+                "prior.second: the counting prior cannot be mixed",
             ),
             (
                 &format!("{mixture}weight = 1.0\nsecond = {{ kind = 'uniform' }}"),
@@ -172,11 +172,11 @@ mod tests {
             ),
             (
                 "kind = 'demonstrations'\nmodel = 'demos'\ndata = 'demos.jsonl'",
-                "has a model and data",
+                "has both a model and data",
             ),
             (
                 "kind = 'demonstrations'\nmodel = 'demos'\nfit = { epochs = 2 }",
-                "prior.fit means nothing to a prior that is fitted already",
+                "prior.fit is not used with prior.model",
             ),
             (
                 "kind = 'demonstrations'\ndata = 'demos.jsonl'\nsmoothing = 1.0",

@@ -28,12 +28,12 @@ const MESSAGES: &[(&str, i32, &str)] = &[
     (
         "train --objective dpo --model model --set method.loss=simpo",
         2,
-        "method.loss = \"simpo\" has no reference model: give --prior counting",
+        "method.loss = \"simpo\" has no reference model: use --prior counting",
     ),
     (
         "train --objective dpo --model model --set method.loss=hinge --set method.label_smoothing=0.1",
         2,
-        "[method] label_smoothing means nothing to hinge",
+        "[method] label_smoothing is not used by the loss \"hinge\"",
     ),
     (
         "train --objective dpo --model model --set method.loss=ip",
@@ -106,7 +106,7 @@ const MESSAGES: &[(&str, i32, &str)] = &[
     (
         "train --dry-run --model model --reward length:1 --data good.jsonl --objective imitation",
         1,
-        "[prior] kind = \"demonstrations\" has no source: give --prior FILE",
+        "[prior] kind = \"demonstrations\" has no source: give demonstrations",
     ),
     (
         "train --dry-run --model model --reward length:1 --data good.jsonl --prior none",
@@ -116,7 +116,7 @@ const MESSAGES: &[(&str, i32, &str)] = &[
     (
         "train --dry-run --model model --reward length:1 --data good.jsonl --set prior.kind=mixture",
         1,
-        "a mixture has no prior.first",
+        "prior.first is missing",
     ),
     (
         "train --dry-run --model model --reward length:1 --data good.jsonl --prior demonstrations:none",

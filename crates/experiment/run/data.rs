@@ -5,7 +5,7 @@ use crate::dataset::{Parts, all_pairs, all_unpaired_preferences, some_held_out};
 use crate::lengths::context;
 use anyhow::Result;
 use rlhf_data::{SharedNotes, StreamingDataset};
-use rlhf_dpo::{AnswerSet, UnpairedPreferences};
+use rlhf_dpo::{ResponseSet, UnpairedPreferences};
 use rlhf_objective::{Dataset, Pairs, PairsWithPrior, Sequences};
 
 /// The data of an offline run.
@@ -61,8 +61,8 @@ impl OpenData for OfflineData<UnpairedPreferences, UnpairedPreferences> {
             let beta = pass.penalty.beta().value();
             UnpairedPreferences::with_prior(answers, liked, beta, context, &mut |of, sequences| {
                 match of {
-                    AnswerSet::Answers => pass.log_probs(part, sequences),
-                    AnswerSet::Mismatched => {
+                    ResponseSet::Labelled => pass.log_probs(part, sequences),
+                    ResponseSet::Mismatched => {
                         pass.log_probs(&format!("{part}-mismatched"), sequences)
                     }
                 }
