@@ -1,6 +1,7 @@
 //! A network of one row a state: what a policy is on a problem small enough to enumerate.
 
 use crate::checkpoint::{MODEL, Tensors};
+use crate::file_order::FileOrders;
 use crate::preconditions::{check_range, check_row_gradients};
 use crate::{Error, Model, Result, save};
 use rlhf_objective::{
@@ -94,7 +95,7 @@ impl Table {
         let tensors = Tensors::open_model(folder, |name| Some(name.into()))?;
         tensors.check(&specs, &[])?;
         let mut parameters = Parameters::new(specs, storage);
-        tensors.fill(&mut parameters)?;
+        tensors.fill(&mut parameters, &FileOrders::default())?;
         let logits = parameters.id(LOGITS).expect("one of the two tables");
         for x in parameters.weights_mut(logits) {
             if *x == NEVER {
@@ -344,7 +345,8 @@ impl Model for Table {
         let mut finite = Parameters::new(specs, Storage::Frozen);
         finite.set(LOGITS, &written)?;
         finite.set(VALUES, values)?;
-        save::tensors(&folder.join(MODEL), &finite, &finite.describe())
+        let path = folder.join(MODEL);
+        save::tensors(&path, &finite, &finite.describe(), &FileOrders::default())
     }
 
     fn eos(&self) -> Option<u32> {
