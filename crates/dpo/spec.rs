@@ -6,7 +6,8 @@ use crate::{
 };
 use rlhf_objective::{Error, PairsWithPrior, Result};
 use rlhf_train::{
-    Aim, BatchUnit, DataPasses, Defaults, LearnsFrom, MethodSpec, OfflineSpec, RowField, RunShape,
+    BatchUnit, DataPasses, Defaults, LearnsFrom, MethodSpec, ObjectiveTerms, OfflineSpec, RowField,
+    RunShape,
 };
 
 /// What KTO does, and that nothing more is claimed of it.
@@ -55,21 +56,21 @@ impl MethodSpec for DpoSpec {
         Ok(())
     }
 
-    fn summary(settings: &Config, aim: &Aim<'_>) -> String {
-        let objective = aim.objective;
+    fn summary(settings: &Config, terms: &ObjectiveTerms<'_>) -> String {
+        let objective = terms.objective;
         if settings.loss.optimum() != Optimum::PiStar {
             let (loss, assumes) = (settings.loss.name(), settings.loss.assumes());
             return format!("{objective}: least {loss} loss of the pairs, which assumes {assumes}");
         }
-        let penalty = match aim.prior {
+        let penalty = match terms.prior {
             None if settings.divergence == DivergenceName::ReverseKl => "+ β·H(π)".into(),
             prior => format!("− β·{}", divergence(settings, prior.unwrap_or("counting"))),
         };
         format!("{objective}: maximize E[r] {penalty}, r the Bradley–Terry reward behind the pairs")
     }
 
-    fn optimum(settings: &Config, aim: &Aim<'_>) -> String {
-        let (weight, beta) = (aim.weight(), aim.beta.value());
+    fn optimum(settings: &Config, terms: &ObjectiveTerms<'_>) -> String {
+        let (weight, beta) = (terms.weight(), terms.beta.value());
         let tilt = |by: &str| format!("{weight}exp({})", by.replace('β', &beta.to_string()));
         let smoothing = settings.label_smoothing;
         match settings.loss.optimum() {
@@ -90,10 +91,10 @@ impl MethodSpec for DpoSpec {
         }
     }
 
-    fn price(settings: &Config, aim: &Aim<'_>) -> String {
+    fn describe_beta(settings: &Config, terms: &ObjectiveTerms<'_>) -> String {
         match settings.loss {
             LossName::Orpo => "means nothing to this loss".into(),
-            _ => aim.price(),
+            _ => terms.describe_beta(),
         }
     }
 
@@ -143,11 +144,11 @@ impl MethodSpec for KtoSpec {
         settings.check()
     }
 
-    fn summary(_: &KtoConfig, aim: &Aim<'_>) -> String {
-        format!("{}: {KTO}", aim.objective)
+    fn summary(_: &KtoConfig, terms: &ObjectiveTerms<'_>) -> String {
+        format!("{}: {KTO}", terms.objective)
     }
 
-    fn optimum(_: &KtoConfig, _: &Aim<'_>) -> String {
+    fn optimum(_: &KtoConfig, _: &ObjectiveTerms<'_>) -> String {
         "not π*: gains and losses saturate, and no optimum is known".into()
     }
 }
@@ -248,14 +249,14 @@ mod tests {
 
     fn said(settings: &Config) -> (String, String) {
         let beta = Beta::Fixed(0.1);
-        let aim = Aim {
+        let terms = ObjectiveTerms {
             objective: "dpo",
             beta: &beta,
             prior: Some("reference"),
         };
         (
-            DpoSpec::summary(settings, &aim),
-            DpoSpec::optimum(settings, &aim),
+            DpoSpec::summary(settings, &terms),
+            DpoSpec::optimum(settings, &terms),
         )
     }
 
@@ -301,20 +302,26 @@ mod tests {
             target.starts_with("not π*, unless 0.1 of the labels"),
             "{target}"
         );
-        let (aim, target) = said(&Config {
+        let (terms, target) = said(&Config {
             divergence: DivergenceName::ForwardKl,
             ..Config::default()
         });
-        assert!(aim.contains("maximize E[r] − β·KL(reference ‖ π)"), "{aim}");
+        assert!(
+            terms.contains("maximize E[r] − β·KL(reference ‖ π)"),
+            "{terms}"
+        );
         assert!(
             target.starts_with("not the π*") && target.contains("−1/u"),
             "{target}"
         );
-        let (aim, target) = said(&Config {
+        let (terms, target) = said(&Config {
             loss: LossName::Ipo,
             ..Config::default()
         });
-        assert!(aim.starts_with("dpo: least ipo loss of the pairs"), "{aim}");
+        assert!(
+            terms.starts_with("dpo: least ipo loss of the pairs"),
+            "{terms}"
+        );
         assert!(target.contains("reference(y|x)·exp(W/0.1)"), "{target}");
     }
 }

@@ -153,7 +153,7 @@ impl Method for VarGrad {
         minibatches(whole, groups, passes, rng, VarGradBatch::minibatch)
     }
 
-    fn least_responses(&self) -> usize {
+    fn min_responses_per_prompt(&self) -> usize {
         2
     }
 
