@@ -78,7 +78,7 @@ impl PriorPass {
                 possible(range.start, numbers)?;
                 file.append(numbers)?;
                 phase.advance(sequences.network_tokens(range) as u64);
-                if running.interrupt().asked() {
+                if running.interrupt().requested() {
                     return Err(anyhow::Error::from(Interrupted));
                 }
                 Ok(())

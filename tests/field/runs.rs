@@ -196,7 +196,7 @@ fn the_reward_answers_none_once_in_step_seven() {
             last.starts_with("error: in step 7 of 9: reward command"),
             "{said}"
         );
-        let left = format!("; {run}/checkpoints/step-6 is whole: continue with --resume");
+        let left = format!("; {run}/checkpoints/step-6 is complete: continue with --resume");
         assert!(last.ends_with(&left), "{said}");
         fs::write(&mended, "").unwrap();
         let resumed = resume(folder, run);
@@ -228,7 +228,7 @@ fn the_endpoint_answers_500_five_times() {
     let last = said.lines().last().unwrap();
     for part in [
         "in step 3 of 9: ",
-        "5 times; run/checkpoints/step-2 is whole: continue with --resume",
+        "5 times; run/checkpoints/step-2 is complete: continue with --resume",
     ] {
         assert!(last.contains(part), "{said}");
     }
@@ -323,7 +323,7 @@ if [ $n -eq 16 ]; then sleep 0.1; echo 5; fi; done\necho that is all\n";
     for part in [
         "error: in step 2 of 2: reward command `./judge`: wrote a line too many: `5`, after its \
          answers to batch 2 of this process: those may belong to other responses; ",
-        "run/checkpoints/step-1 is whole: continue with --resume",
+        "run/checkpoints/step-1 is complete: continue with --resume",
     ] {
         assert!(last.contains(part), "{said}");
     }
