@@ -1,6 +1,7 @@
 //! The plain network against numbers computed by others: PyTorch and transformers.
 
 use crate::checkpoint::Tensors;
+use crate::file_order::FileOrders;
 use crate::{
     ActivationCheckpointing, Backend, LoadOptions, ModelConfig, OutputHeads, Packed, Plain, load,
     test_data, testing,
@@ -18,7 +19,9 @@ fn plain(folder: &Path) -> Plain {
     let tensors = Tensors::open_model(folder, config.architecture.canonical).unwrap();
     tensors.check(&specs, &[]).unwrap();
     let mut parameters = Parameters::new(specs, Storage::Frozen);
-    tensors.fill(&mut parameters).unwrap();
+    tensors
+        .fill(&mut parameters, &FileOrders::of(&config))
+        .unwrap();
     Plain::new(&config, parameters, OutputHeads::Language, 1.0)
 }
 

@@ -3,6 +3,10 @@
 #![forbid(unsafe_code)]
 
 #[cfg(test)]
+mod architecture_conformance_tests;
+#[cfg(test)]
+mod architecture_tests;
+#[cfg(test)]
 mod bf16_storage_tests;
 mod checkpoint;
 mod config;
@@ -13,23 +17,31 @@ mod damaged_checkpoint_tests;
 mod ends;
 pub mod engine;
 mod error;
+mod fields;
+mod file_order;
 mod footprint;
 #[cfg(test)]
 mod golden_tests;
 mod inspect;
 mod model;
-pub mod models;
+mod models;
+mod options;
 mod packed;
 mod parameters;
+mod parts;
 mod plain;
 mod preconditions;
 mod restricted;
+mod rope;
 #[cfg(test)]
 mod row_gradients_tests;
 mod save;
 #[cfg(test)]
 mod scored;
+#[cfg(test)]
+mod smollm2_tests;
 mod spec;
+mod table;
 #[cfg(test)]
 mod testing;
 mod tokenizer;
@@ -40,15 +52,21 @@ pub use config::{ModelClass, ModelConfig};
 pub use ends::EndToken;
 pub use error::{Error, Result};
 pub use inspect::{Memory, Summary, TensorSummary, inspect};
-pub use model::{ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, init, load};
-pub use models::table::{States, Table, TableConfig};
+pub use model::{Model, init, init_architecture, load};
+pub use models::{Sizes, architectures};
+pub use options::{ActivationCheckpointing, Backend, LoadOptions, OutputHeads};
 pub use packed::{Packed, Segment};
-pub use parameters::{HEAD_WEIGHT, SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT};
+pub use parameters::{SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT};
 pub use plain::Plain;
 pub use restricted::Restricted;
-/// What [`Backend::Engine`] takes.
-pub use rlhf_device::Precision;
-pub use spec::{BlockSpec, ModelSpec};
+/// What [`Backend::Engine`] takes, and what a [`ModelSpec`] is made of.
+pub use rlhf_device::{AttentionShape, Nonlinearity, Norm, NormKind, Precision};
+pub use rope::{Ramp, RopeScaling, RopeSpec};
+pub use spec::{
+    AttentionSpec, BlockSpec, EmbeddingSpec, Gate, MlpSpec, ModelSpec, NormPlace, PositionSpec,
+    Projection, QkNorm, Residual, WeightLayout,
+};
+pub use table::{States, Table, TableConfig};
 pub use tokenizer::Tokenizer;
 pub use tokenizer_config::special_tokens;
 

@@ -60,7 +60,7 @@ impl Packed {
 
     /// Packs a batch for a reward model. Each response is read to the token its score is read at:
     /// the last of prompt and response that is not `pad`, and the very first where all are, as
-    /// transformers' `GPT2ForSequenceClassification` has it.
+    /// transformers' sequence classification has it.
     ///
     /// # Errors
     /// As [`new`](Self::new); here the last token must fit in `context` too.

@@ -115,7 +115,7 @@ impl fmt::Debug for RewardModel {
 
 impl RewardModel {
     /// The reward model of a checkpoint folder, in the layout of transformers'
-    /// `GPT2ForSequenceClassification`, with its `reward.json` if it has one.
+    /// `…ForSequenceClassification`, with its `reward.json` if it has one.
     ///
     /// # Errors
     /// If it cannot be loaded, or is a language model.

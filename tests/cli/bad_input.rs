@@ -110,7 +110,7 @@ fn data_that_is_not() {
             "1 ".repeat(20),
             "1 prompt is too long: only its end is kept",
         ),
-        (String::new(), "bos"),
+        (String::new(), "BOS token"),
     ] {
         let output = rlhf(
             folder,

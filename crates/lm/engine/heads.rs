@@ -307,8 +307,13 @@ impl<D: Device> Readout<D> {
         let d_hidden = Slice::first(&self.gradient, size);
         let mut d_stream = device.at_least(&mut self.stream_gradient, size);
         device.clear(d_stream.reborrow());
-        self.norm
-            .backward((weights, gradients), of_norm, d_hidden, d_stream.reborrow());
+        self.norm.backward(
+            (weights, gradients),
+            of_norm,
+            d_hidden,
+            d_stream.reborrow(),
+            Write::Add,
+        );
         d_stream
     }
 

@@ -13,8 +13,11 @@ mod heads;
 #[cfg(test)]
 mod kept_tests;
 mod modules;
+mod next_scores;
+mod packed_linear;
 #[cfg(test)]
 mod precision_tests;
+mod ropes;
 #[cfg(test)]
 mod tests;
 mod trunk;
@@ -26,6 +29,7 @@ use crate::preconditions::{
 use crate::{ActivationCheckpointing, ModelConfig, ModelSpec, OutputHeads, Packed};
 use heads::Readout;
 pub(crate) use heads::{CHUNK, KEPT, SCORED_CHUNKS};
+use modules::Norm;
 use rlhf_device::{Device, Precision, RowGradient};
 use rlhf_objective::{
     ActionValues, Decoder, Error, LogDist, Network, OutputGrads, OutputSpec, Outputs, ParameterSet,
@@ -33,7 +37,7 @@ use rlhf_objective::{
 };
 use rlhf_tensor::Parameters;
 use std::ops::Range;
-use trunk::{Batch, Trunk, norm};
+use trunk::{Batch, Trunk};
 
 /// A network on a device, as its spec describes it.
 #[derive(Debug)]
@@ -86,7 +90,10 @@ impl<D: Device> Transformer<D> {
         let (spec, ids) = (config.spec.clone(), config.ids(&parameters));
         let vocabulary = heads.has_vocabulary().then_some(ids.head);
         let sizes = (spec.vocab, spec.width);
-        let last_norm = norm(&spec, ids.norm);
+        let last_norm = Norm {
+            ids: ids.norm,
+            formula: spec.final_norm,
+        };
         Self {
             trunk: Trunk::new(&spec, &ids, precision),
             readout: Readout::new(
