@@ -30,12 +30,12 @@ impl Batch {
         Self::with_labels(pairs, &labels, &weights)
     }
 
-    /// Uses these labels and weights, one a pair, and ignores the rows' fields. With the
+    /// Uses these labels and weights, one per pair, and ignores the rows' fields. With the
     /// probabilities of a preference model as labels and those of a sampler as weights, the loss is
     /// the expectation under both.
     ///
     /// # Errors
-    /// If there is no pair, or not one label and one weight a pair; if a label is not in \[0, 1\],
+    /// If there are no pairs, or not one label and weight per pair; if a label is not in \[0, 1\],
     /// or a weight not a positive number; if β is not positive, or the prior gives a response
     /// probability 0, because the implicit reward is then undefined.
     pub fn with_labels(pairs: PairsWithPrior, labels: &[f64], weights: &[f64]) -> Result<Self> {

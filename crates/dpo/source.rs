@@ -12,8 +12,8 @@ pub struct PairSource {
 }
 
 impl PairSource {
-    /// `epochs` passes over `all` in batches of `batch_size` pairs. The last batch of a pass may be
-    /// smaller; the weight of each of its pairs is that in a full batch.
+    /// Batches of `batch_size` pairs over `epochs` epochs of `all`. Only the last batch of the run may
+    /// be smaller; the weight of each of its pairs is that in a full batch.
     ///
     /// # Errors
     /// If `batch_size` or `epochs` is zero.

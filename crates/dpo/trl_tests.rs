@@ -55,7 +55,7 @@ struct KtoCase {
     expected: Expected,
 }
 
-/// A network and a prior with fixed log-probs: one a token, or one a response (that of its first
+/// A network and a prior with fixed log-probs: one per token, or one per response (that of its first
 /// token; the others are 0).
 struct FixedLogProbs(Vec<f32>);
 

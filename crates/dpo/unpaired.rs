@@ -40,7 +40,7 @@ impl UnpairedPreferences {
     /// of the network.
     ///
     /// # Errors
-    /// If there are fewer than 2 responses, or not one label a response; if β is not positive; if
+    /// If there are fewer than 2 responses, or not one label per response; if β is not positive; if
     /// the prior fails, or gives a response probability 0.
     pub fn new(
         sequences: Sequences,
@@ -184,8 +184,8 @@ pub struct UnpairedSource {
 }
 
 impl UnpairedSource {
-    /// `epochs` passes in batches of `batch_size` responses. The last batch of a pass may be smaller;
-    /// the weight of each of its responses is that in a full batch.
+    /// Batches of `batch_size` responses over `epochs` epochs. Only the last batch of the run may be
+    /// smaller; the weight of each of its responses is that in a full batch.
     ///
     /// # Errors
     /// If `batch_size` or `epochs` is zero.

@@ -40,7 +40,7 @@ impl Mdp {
     /// A process from the actions of each state.
     ///
     /// # Errors
-    /// If α is not check_positive, γ is not in [0, 1], a reward is not finite, or the next states of an
+    /// If α is not positive, γ is not in [0, 1], a reward is not finite, or the next states of an
     /// action are not a distribution over states; the error names the state and action.
     pub fn new(states: Vec<Vec<MdpAction>>, alpha: f64, gamma: f64) -> Result<Self> {
         check_positive("alpha", alpha)?;

@@ -65,7 +65,7 @@ impl Problem {
     /// A problem with one reward per response, in the tree's order.
     ///
     /// # Errors
-    /// If β is not check_positive, the prior is over another tree, or a reward is missing or not finite.
+    /// If β is not positive, the prior is over another tree, or a reward is missing or not finite.
     pub fn new(tree: Tree, prior: Policy, rewards: Vec<f64>, beta: f64) -> Result<Self> {
         check_positive("beta", beta)?;
         if prior.vocab() != tree.vocab()
@@ -106,7 +106,7 @@ impl Problem {
     /// The same problem at another β.
     ///
     /// # Errors
-    /// If β is not check_positive.
+    /// If β is not positive.
     pub fn with_beta(&self, beta: f64) -> Result<Self> {
         Self::new(
             self.tree.clone(),

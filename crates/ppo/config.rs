@@ -18,7 +18,7 @@ pub struct Config {
     pub lambda: f64,
     /// γ, the discount per token. Below 1 the optimum is not π* = p₀·exp(r/β)/Z.
     pub gamma: f64,
-    /// Passes over the rollouts of an iteration.
+    /// Epochs over the rollouts of an iteration.
     pub epochs: usize,
     /// Mini-batches of an epoch; each is one optimizer step.
     pub minibatches: usize,

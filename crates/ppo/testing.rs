@@ -40,7 +40,7 @@ pub(crate) fn penalty() -> KlPenalty {
     KlPenalty::new(Box::new(UnusedPrior), Beta::Fixed(0.05))
 }
 
-/// Rollouts of these responses to one prompt, with their rewards: `scores` a response, and `per_token`
+/// Rollouts of these responses to one prompt, with their rewards: `scores` per response, and `per_token`
 /// log π, log p₀ (nats) and values.
 pub(crate) fn scored_rollouts(
     responses: &[Vec<u32>],

@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GradientConfig {
-    /// Where the KL is paid.
+    /// The placement of the KL penalty.
     pub kl: KlPlacement,
 }
 
-/// Where the KL is paid.
+/// The placement of the KL penalty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", from = "KlName", into = "KlName")]
 pub enum KlPlacement {
@@ -60,7 +60,7 @@ impl From<KlPlacement> for KlName {
 pub struct MovingConfig {
     /// The weight of the previous baseline at each iteration, in \[0, 1).
     pub decay: f64,
-    /// Where the KL is paid.
+    /// The placement of the KL penalty.
     pub kl: KlPlacement,
 }
 
@@ -93,8 +93,8 @@ impl MovingConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct VarGradConfig {
-    /// Passes over the rollouts of an iteration. The minimum of the loss does not depend on the
-    /// sampler, so several passes introduce no bias.
+    /// Epochs over the rollouts of an iteration. The minimum of the loss does not depend on the
+    /// sampler, so several epochs introduce no bias.
     pub epochs: usize,
     /// Mini-batches of an epoch, of whole groups; each is one optimizer step.
     pub minibatches: usize,

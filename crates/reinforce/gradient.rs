@@ -1,4 +1,4 @@
-//! The policy gradient, with one optimizer step an iteration.
+//! The policy gradient, with one optimizer step per iteration.
 
 use crate::baseline::sum;
 use crate::groups::groups_of_at_least_two;
@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 
 /// The loss −Σ A(y)·log π(y|x)/B over the B responses of an iteration, with detached advantages A: its
 /// gradient is minus the policy gradient of the objective (Williams 1992), including β·KL. There is
-/// one optimizer step an iteration, so the samples are on-policy and need no importance ratios. With
+/// one optimizer step per iteration, so the samples are on-policy and need no importance ratios. With
 /// the KL in the loss ([`KlPlacement::Loss`]) the advantages are computed from the scores alone, and
 /// β·Σₜ of the per-token penalty is added for each response.
 #[derive(Debug, Clone)]

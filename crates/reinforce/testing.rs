@@ -36,7 +36,7 @@ pub(crate) fn rng() -> Rng {
     Rng::new(1, Stream::Minibatch, 0, 0)
 }
 
-/// Rollouts of responses given as (prompt, tokens), with their rewards: `scores` a response, and log π
+/// Rollouts of responses given as (prompt, tokens), with their rewards: `scores` per response, and log π
 /// and log p₀ of each token, nats.
 pub(crate) fn scored_rollouts(
     responses: &[(usize, Vec<u32>)],

@@ -41,11 +41,12 @@ pub struct DemonstrationSource {
 }
 
 impl DemonstrationSource {
-    /// `epochs` passes over `all`, each item a response, in batches of `batch_size`. The last batch of
-    /// a pass may be smaller: its loss is its share of a full batch times the mean over its tokens.
+    /// Batches of `batch_size` over `epochs` epochs of `all`, whose items are responses. Only the last
+    /// batch of the run may be smaller: its loss is its share of a full batch times the mean over its
+    /// tokens.
     ///
     /// # Errors
-    /// If there is no item, or `batch_size` or `epochs` is zero.
+    /// If there are no items, or `batch_size` or `epochs` is zero.
     pub fn new(
         all: Box<dyn Dataset>,
         batch_size: BatchSize,

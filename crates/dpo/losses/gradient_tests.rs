@@ -1,5 +1,5 @@
 //! Properties of every loss: gradients against finite differences, finite values at extreme margins,
-//! losses_are_symmetric_under_swapping_the_responses.
+//! and symmetry under swapping the responses.
 
 use super::value_tests::*;
 use super::*;
