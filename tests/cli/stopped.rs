@@ -105,11 +105,23 @@ fn checkpoints(run: &Path) -> Vec<(String, bool)> {
     all
 }
 
+/// Before the first checkpoint, around one, and somewhere later.
 #[test]
 fn killed_at_any_moment_and_resumed_is_uninterrupted() {
+    check_killed("", &[0, 2, 4, 13, 23]);
+}
+
+#[test]
+fn an_adapter_that_was_killed_and_resumed_is_uninterrupted() {
+    check_killed("--lora 2 --set model.critic=separate", &[2, 13]);
+}
+
+/// Kills a run after each of these numbers of steps, and resumes it.
+fn check_killed(flags: &str, stops: &[usize]) {
     let folder = world();
     let folder = folder.path();
-    let more = format!("{REWARD} --set train.iterations=24 --set train.checkpoints=6 --out");
+    let more =
+        format!("{REWARD} {flags} --set train.iterations=24 --set train.checkpoints=6 --out");
     let whole = train(folder, &format!("{more} whole"));
     assert!(whole.status.success(), "{}", text(&whole.stderr));
     let expected = bytes(&folder.join("whole"));
@@ -119,8 +131,7 @@ fn killed_at_any_moment_and_resumed_is_uninterrupted() {
         .map(|n| (format!("step-{n}"), *n == "24"))
         .collect();
     assert_eq!(checkpoints(&folder.join("whole")), kept);
-    // Before the first checkpoint, around one, and somewhere later.
-    for (index, lines) in [0, 2, 4, 13, 23].into_iter().enumerate() {
+    for (index, &lines) in stops.iter().enumerate() {
         let name = format!("killed-{index}");
         let run = folder.join(&name);
         let mut child = start(folder, &format!("{more} {name}"), &run, lines);
