@@ -160,47 +160,54 @@ impl Backward<'_> {
         tree.iter().filter_map(own)
     }
 
+    /// From the first row of a tree to its last one.
+    fn span(&self, tree: &[usize]) -> Range<usize> {
+        let join = |a: Range<usize>, b: Range<usize>| a.start..b.end;
+        self.rows(tree).reduce(join).unwrap_or(0..0)
+    }
+
     /// The pass for query heads that share keys and values: as many trees at a time as the buffer has room
     /// for.
     fn grouped(&self, d_qkv: &mut [f32]) {
-        let shape = self.inputs.shape;
-        let (queries, keys) = (shape.query_width(), shape.kv_width());
+        let of_row = 2 * self.inputs.shape.query_width();
         // The buffer is taken, not borrowed: a thread that waits in rayon may start another pass.
         let mut memory = BY_HEAD.take();
         let mut rest = &self.segments.trees[..];
-        while !rest.is_empty() {
-            let mut span = usize::MAX..0;
-            let fits = |tree: &&Vec<usize>| {
-                let grown = self.rows(tree).fold(span.clone(), |span, rows| {
-                    span.start.min(rows.start)..span.end.max(rows.end)
-                });
-                let fits = span.is_empty() || grown.len() * 2 * queries <= APART;
-                span = if fits { grown } else { span.clone() };
-                fits
-            };
-            let count = rest.iter().take_while(fits).count();
+        while let Some(first) = rest.first() {
+            let (mut span, mut count) = (self.span(first), 1);
+            for tree in &rest[1..] {
+                let next = self.span(tree);
+                let joined = span.start.min(next.start)..span.end.max(next.end);
+                if joined.len() * of_row > APART {
+                    break;
+                }
+                (span, count) = (joined, count + 1);
+            }
             let trees;
             (trees, rest) = rest.split_at(count);
-            let by_head = memory.at_least(span.len() * 2 * queries);
+            let by_head = memory.at_least(span.len() * of_row);
             let apart = KeyGradients::Apart(Shared::new(by_head), span.start);
             self.trees(trees, Shared::new(d_qkv), apart);
             for rows in trees.iter().flat_map(|tree| self.rows(tree)) {
-                let first = rows.start;
-                let d_rows = &mut d_qkv[first * self.inputs.stride()..];
-                let d_rows = &mut d_rows[..rows.len() * self.inputs.stride()];
-                over_rows(d_rows, self.inputs.stride(), |offset, d_rows| {
-                    let by_head = memory[(first + offset - span.start) * 2 * queries..]
-                        .chunks_exact(2 * queries);
-                    for (d_row, by_head) in
-                        d_rows.chunks_exact_mut(self.inputs.stride()).zip(by_head)
-                    {
-                        let sums = &mut d_row[queries..queries + 2 * keys];
-                        add_heads(self.isa, by_head, shape.group(), sums, shape.head_width);
-                    }
-                });
+                let by_head = &by_head[(rows.start - span.start) * of_row..];
+                self.add_groups(&rows, by_head, d_qkv);
             }
         }
         BY_HEAD.set(memory);
+    }
+
+    /// The gradients of the keys and values of some rows ← the sums over the query heads that share them.
+    fn add_groups(&self, rows: &Range<usize>, by_head: &[f32], d_qkv: &mut [f32]) {
+        let (shape, stride) = (self.inputs.shape, self.inputs.stride());
+        let (queries, group) = (shape.query_width(), shape.group());
+        let d_rows = &mut d_qkv[rows.start * stride..rows.end * stride];
+        over_rows(d_rows, stride, |first, d_rows| {
+            let by_head = by_head[first * 2 * queries..].chunks_exact(2 * queries);
+            for (d_row, by_head) in d_rows.chunks_exact_mut(stride).zip(by_head) {
+                let sums = &mut d_row[queries..];
+                add_heads(self.isa, by_head, group, sums, shape.head_width);
+            }
+        });
     }
 
     /// The pass over some trees. Children add to the gradients of their ancestors' keys and values, so a task is

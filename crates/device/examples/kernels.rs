@@ -4,6 +4,7 @@
 //! spent on a processor, so other programs on the machine disturb them little.
 
 #![forbid(unsafe_code)]
+#![allow(clippy::print_stdout)]
 
 use rlhf_device::{
     Attended, Attention, AttentionShape, CachedPrompt, CachedRow, Columns, ColumnsMut, Cpu,
