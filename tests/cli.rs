@@ -1,5 +1,7 @@
 //! What a user sees: the built program, its messages and its exit codes.
 
+#[path = "cli/architectures.rs"]
+mod architectures;
 #[path = "cli/bad_checkpoints.rs"]
 mod bad_checkpoints;
 #[path = "cli/bad_input.rs"]
