@@ -160,7 +160,7 @@ impl Session {
     /// If there is no run, or another process has it.
     pub fn claim_again(&self, folder: &Path) -> Result<Claim> {
         stored_in(folder)?;
-        Ok(Claim::again(folder)?)
+        Ok(Claim::existing(folder)?)
     }
 
     /// Continues the run in a claimed folder from its last checkpoint.

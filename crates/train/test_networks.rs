@@ -1,6 +1,6 @@
 //! Small random GPT-2 networks for the tests of the loops.
 
-use crate::test_world::World;
+use crate::test_world::TestSetup;
 use rlhf_lm::{
     ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, OutputVocabulary, init, load,
 };
@@ -9,8 +9,8 @@ use rlhf_policy::{Networks, Role, SavedNetwork};
 use rlhf_tensor::Storage;
 use std::path::Path;
 
-/// The value head on the policy's own hidden states.
-pub(crate) const HEAD: World = World {
+/// A value head on the policy's hidden states.
+pub(crate) const HEAD: TestSetup = TestSetup {
     policy: |checkpoint| {
         let heads = OutputHeads::LanguageAndValue;
         let policy = model(checkpoint, Storage::Trainable, heads);
@@ -20,7 +20,7 @@ pub(crate) const HEAD: World = World {
 };
 
 /// A separate critic.
-pub(crate) const SEPARATE: World = World {
+pub(crate) const SEPARATE: TestSetup = TestSetup {
     policy: |checkpoint| {
         let policy = model(checkpoint, Storage::Trainable, OutputHeads::Language);
         let critic = checkpoint.map(|folder| Role::Critic.folder(folder));
@@ -39,7 +39,7 @@ fn frozen() -> Box<dyn Network> {
     model(None, Storage::Frozen, OutputHeads::Language)
 }
 
-/// The network of a folder, or always the same random one.
+/// The network of a folder, or a random one with a fixed seed.
 fn model(folder: Option<&Path>, storage: Storage, heads: OutputHeads) -> Box<dyn Model> {
     let options = LoadOptions {
         storage,

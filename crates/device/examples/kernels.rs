@@ -134,7 +134,12 @@ fn elementwise(model: &Model) {
     let shape = model.attention;
     let mut qkv = numbers(N * shape.qkv_width(), 1.0);
     let half = shape.head_width / 2;
-    let (cos, sin) = (numbers(N * half, 1.0), numbers(N * half, 1.0));
+    // Angles of 0: other ones would turn the numbers thousands of times, and random tables would shrink them.
+    let (mut cos, sin) = (Cpu.zeroed(N * half), Cpu.zeroed(N * half));
+    Cpu.write(
+        &vec![1.0; N * half],
+        StoredMut::new(&mut cos, Dtype::F32, 0..N * half),
+    );
     let rope = Rope::<Cpu> {
         cos: all(&cos),
         sin: all(&sin),

@@ -1,51 +1,52 @@
-//! Responses that end as the texts of a reward model end.
+//! Replaces the policy's EOS token by that of a reward model with the same token ids.
 
 use rlhf_lm::{Summary, Tokenizer};
 use rlhf_objective::{Finish, Response, Sequences};
 use std::sync::Arc;
 
-/// Gives responses the end of a reward model with the policy's ids, where its end-of-sequence token is
-/// another: it never read the policy's.
+/// Replaces the EOS token of responses for a reward model that has the policy's token ids but was trained
+/// with another EOS token.
 #[derive(Debug)]
-pub(crate) struct Ending {
+pub(crate) struct EosReplacement {
     tokenizer: Tokenizer,
-    ends: Vec<u32>,
+    /// The EOS tokens of the reward model.
+    eos: Vec<u32>,
     context: usize,
 }
 
-impl Ending {
-    /// Of a reward model with this tokenizer.
+impl EosReplacement {
+    /// For a reward model with this tokenizer.
     pub(crate) fn new(tokenizer: Tokenizer, summary: &Summary) -> Self {
         Self {
             tokenizer,
-            ends: summary.ends.iter().map(|end| end.id).collect(),
+            eos: summary.ends.iter().map(|end| end.id).collect(),
             context: summary.context,
         }
     }
 
-    /// The same responses, of which those that ended do so with an end of the reward model; `None` where
-    /// all do already.
+    /// The same responses with the reward model's EOS token at the end of those that end with an EOS; `None`
+    /// if nothing changes.
     ///
     /// # Errors
-    /// None that the sequences did not have.
-    pub(crate) fn read(&self, sequences: &Sequences) -> rlhf_objective::Result<Option<Sequences>> {
+    /// Never for valid sequences.
+    pub(crate) fn apply(&self, sequences: &Sequences) -> rlhf_objective::Result<Option<Sequences>> {
         let mut changed = false;
         let mut responses = Vec::with_capacity(sequences.len());
         for response in sequences.responses() {
             let prompt = sequences.prompts()[response.prompt].ids.len();
-            let own = self.ended(response, prompt);
-            changed |= own.is_some();
-            responses.push(own.map_or_else(|| response.clone(), Arc::new));
+            let replaced = self.replace(response, prompt);
+            changed |= replaced.is_some();
+            responses.push(replaced.map_or_else(|| response.clone(), Arc::new));
         }
         let sequences = || Sequences::from_shared(sequences.prompts().to_vec(), responses);
         changed.then(sequences).transpose()
     }
 
-    /// A response behind a prompt of this many tokens, if it is to end otherwise. An end that is no part
-    /// of the text makes room for the reward model's; one that is stays before it, if that fits.
-    fn ended(&self, response: &Response, prompt: usize) -> Option<Response> {
-        let (end, last) = (*self.ends.first()?, *response.ids.last()?);
-        if response.finish != Finish::Eos || self.ends.contains(&last) {
+    /// A response to a prompt of `prompt` tokens, if it must change. An EOS token without text is replaced;
+    /// after one that is part of the text the reward model's is appended, if the context has room.
+    fn replace(&self, response: &Response, prompt: usize) -> Option<Response> {
+        let (end, last) = (*self.eos.first()?, *response.ids.last()?);
+        if response.finish != Finish::Eos || self.eos.contains(&last) {
             return None;
         }
         let mut ids = response.ids.clone();
@@ -67,8 +68,8 @@ mod tests {
     use super::*;
     use rlhf_objective::Prompt;
 
-    /// Words, of which 8 and 9 are special, for a reward model that ends texts with 9 or 7.
-    fn ending() -> Ending {
+    /// A tokenizer of words with the special tokens 8 and 9, and a reward model with the EOS tokens 9 and 7.
+    fn ending() -> EosReplacement {
         let folder = tempfile::tempdir().unwrap();
         let special = |id: u32, text: &str| {
             serde_json::json!({"id": id, "content": text, "special": true, "lstrip": false,
@@ -82,9 +83,9 @@ mod tests {
                 "vocab": {"?": 0, "good": 1, ".": 2, "!": 7, "<a>": 8, "<b>": 9}},
         });
         std::fs::write(folder.path().join("tokenizer.json"), file.to_string()).unwrap();
-        Ending {
+        EosReplacement {
             tokenizer: Tokenizer::load(folder.path(), 10).unwrap(),
-            ends: vec![9, 7],
+            eos: vec![9, 7],
             context: 6,
         }
     }
@@ -93,13 +94,13 @@ mod tests {
         let response = |(ids, finish): &(&[u32], Finish)| Response::new(0, ids.to_vec(), *finish);
         let responses = responses.iter().map(response).collect();
         let sequences = Sequences::new(vec![Prompt::from_ids(vec![1, 1])], responses).unwrap();
-        let read = ending().read(&sequences).unwrap()?;
-        Some(read.responses().iter().map(|y| y.ids.clone()).collect())
+        let replaced = ending().apply(&sequences).unwrap()?;
+        Some(replaced.responses().iter().map(|y| y.ids.clone()).collect())
     }
 
     #[test]
-    fn a_response_ends_as_the_reward_model_knows_it() {
-        let read = ids(&[
+    fn responses_end_with_an_eos_of_the_reward_model() {
+        let replaced = ids(&[
             (&[1, 8], Finish::Eos),
             (&[8], Finish::Eos),
             (&[1, 2], Finish::Eos),
@@ -108,11 +109,11 @@ mod tests {
             (&[1, 7], Finish::Eos),
         ]);
         let expected: [&[u32]; 6] = [&[1, 9], &[9], &[1, 2, 9], &[1, 1, 1, 2], &[1, 8], &[1, 7]];
-        assert_eq!(read.unwrap(), expected);
+        assert_eq!(replaced.unwrap(), expected);
     }
 
     #[test]
-    fn responses_that_end_so_already_are_read_as_they_are() {
+    fn responses_with_the_right_eos_are_unchanged() {
         assert_eq!(
             ids(&[(&[1, 9], Finish::Eos), (&[1, 2], Finish::Length)]),
             None

@@ -1,12 +1,12 @@
-//! What the hub answers, right or wrong.
+//! The responses of the hub, with or without a fault.
 
-use super::{Fault, Seen, State};
+use super::{Fault, RecordedRequest, State};
 use crate::Response;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-/// The right answer.
-pub(super) fn answer(seen: &Seen, state: &State) -> Response {
+/// The correct response.
+pub(super) fn respond_to(seen: &RecordedRequest, state: &State) -> Response {
     let path = seen.line.split_once(' ').map_or("", |(_, path)| path);
     if seen.storage {
         let name = path.trim_start_matches("/lfs/").split('?').next();
@@ -71,8 +71,8 @@ fn listing(state: &State, name: &str, revision: &str) -> Response {
     ))
 }
 
-/// A file, or the part of it that was asked for.
-fn ranged(content: &[u8], seen: &Seen) -> Response {
+/// A file, or the requested range of it.
+fn ranged(content: &[u8], seen: &RecordedRequest) -> Response {
     let range = seen.headers.get("range");
     let start = range.and_then(|range| {
         range
@@ -97,10 +97,10 @@ fn ranged(content: &[u8], seen: &Seen) -> Response {
     }
 }
 
-/// The answer with a fault.
-pub(super) fn spoiled(
+/// Applies a fault to a response.
+pub(super) fn with_fault(
     reply: Response,
-    seen: &Seen,
+    seen: &RecordedRequest,
     fault: Option<&Fault>,
     state: &State,
 ) -> Response {
@@ -111,7 +111,7 @@ pub(super) fn spoiled(
             .fold(Response::new(*status), |reply, (name, value)| {
                 reply.header(name, value)
             }),
-        Some(Fault::Wrong) => {
+        Some(Fault::Corrupt) => {
             let body: Vec<u8> = reply.body.iter().map(|byte| byte ^ 1).collect();
             reply.body(body)
         }
@@ -133,13 +133,13 @@ pub(super) fn spoiled(
     }
 }
 
-/// The hub's ETag of a large file, its SHA-256.
+/// The hub's ETag of a large file: its SHA-256.
 #[must_use]
 pub fn sha256(content: &[u8]) -> String {
     hexadecimal(&Sha256::digest(content))
 }
 
-/// The hub's ETag of a small file, its SHA-1 as git computes it.
+/// The hub's ETag of a small file: its SHA-1 as a git blob.
 #[must_use]
 pub fn git(content: &[u8]) -> String {
     let mut hash = Sha1::new_with_prefix(format!("blob {}\0", content.len()));

@@ -1,35 +1,35 @@
-//! What the hub says instead of bytes, and who is told what.
+//! Error responses, redirects and access tokens.
 
 use super::*;
 use rlhf_loopback::Fault;
 use std::time::Instant;
 
 #[test]
-fn what_passes_is_tried_again() {
+fn temporary_failures_are_retried() {
     let (mut world, _) = World::with_model();
     for part in ["GET /api/", "HEAD ", "GET /lfs/"] {
         world.server.fail(part, Fault::Status(503, ""));
         world.server.fail(part, Fault::Status(500, ""));
     }
     world.resolve("owner/name").unwrap();
-    assert!(world.noted("the hub answers 503 Service Unavailable; trying again in 5ms"));
+    assert!(world.noted("the hub responded 503 Service Unavailable; retrying in 5ms"));
 }
 
 #[test]
-fn what_does_not_pass_ends() {
+fn retries_are_limited() {
     let (mut world, _) = World::with_model();
     for _ in 0..3 {
         world.server.fail("GET /api/", Fault::Status(503, ""));
     }
     let error = world.fails("owner/name");
     let expected =
-        "cannot fetch model owner/name: the hub answers 503 Service Unavailable, 3 times";
+        "cannot fetch model owner/name: the hub responded 503 Service Unavailable, 3 times";
     assert!(error.starts_with(expected), "{error}");
-    assert_eq!(world.server.seen().len(), 3);
+    assert_eq!(world.server.take_requests().len(), 3);
 }
 
 #[test]
-fn a_hub_that_asks_for_time_is_given_it() {
+fn retry_after_is_respected_up_to_the_maximum_wait() {
     let (mut world, _) = World::with_model();
     world
         .server
@@ -43,13 +43,13 @@ fn a_hub_that_asks_for_time_is_given_it() {
         .fail("HEAD ", Fault::Status(429, "Retry-After: 3600"));
     let error = world.fails("owner/name");
     assert!(
-        error.contains("429 Too Many Requests for 3600 s: try again then"),
+        error.contains("429 Too Many Requests for 3600 s: try again after that"),
         "{error}"
     );
 }
 
 #[test]
-fn what_is_not_there_is_named() {
+fn missing_repositories_and_revisions_are_named() {
     let (mut world, _) = World::with_model();
     for (text, expected) in [
         ("owner/other", "the hub has no model owner/other"),
@@ -62,40 +62,43 @@ fn what_is_not_there_is_named() {
     }
     let error = world.dataset("owner/name").unwrap_err().to_string();
     assert_eq!(error, "the hub has no data set owner/name");
-    assert_eq!(world.server.seen().len(), 3, "none is tried again");
+    assert_eq!(world.server.take_requests().len(), 3, "none is retried");
     world.server.publish("owner/name", &[("README.md", b"x")]);
     let error = world.fails("owner/name");
     assert!(error.contains("owner/name has no config.json"), "{error}");
-    assert!(files(&world.cache()).is_empty(), "nothing is left behind");
+    assert!(files(&world.cache()).is_empty(), "no files are left");
 }
 
 #[test]
-fn a_closed_door_says_what_opens_it() {
+fn denied_access_names_the_remedy() {
     let (mut world, _) = World::with_model();
     world.server.require(TOKEN);
     let error = world.fails("owner/name");
-    assert!(error.contains("does not show model owner/name"), "{error}");
+    assert!(
+        error.contains("access to model owner/name was denied"),
+        "{error}"
+    );
     assert!(error.contains("HF_TOKEN"), "{error}");
     world.variables = vec![("HF_TOKEN", "hf_wr0ng".into())];
     let error = world.fails("owner/name");
-    assert!(error.contains("this token does not open it"), "{error}");
+    assert!(error.contains("this token has no access to it"), "{error}");
     assert!(!error.contains("hf_wr0ng"), "{error}");
     let gated = Fault::Status(403, "X-Error-Code: GatedRepo");
     world.server.fail("GET /api/", gated);
     let error = world.fails("owner/name");
-    assert!(error.contains("agree on its page"), "{error}");
+    assert!(error.contains("accept its terms on its page"), "{error}");
     world.variables = vec![("HF_TOKEN", TOKEN.into())];
     world.resolve("owner/name").unwrap();
 }
 
 #[test]
-fn the_token_goes_to_the_hub_alone_and_is_not_written() {
+fn the_token_is_sent_only_to_the_hub_and_never_written() {
     let (mut world, _) = World::with_model();
     world.server.require(TOKEN);
     world.variables = vec![("HF_TOKEN", TOKEN.into())];
     world.server.fail("GET /lfs/", Fault::Cut(10_000));
     let found = world.resolve("owner/name").unwrap();
-    let seen = world.server.seen();
+    let seen = world.server.take_requests();
     let (storage, hub): (Vec<_>, Vec<_>) = seen.iter().partition(|seen| seen.storage);
     assert_eq!(storage.len(), 2);
     assert!(
@@ -116,9 +119,10 @@ fn the_token_goes_to_the_hub_alone_and_is_not_written() {
     assert!(!said.contains(TOKEN) && !said.contains("s3cr3t"), "{said}");
 }
 
-/// Once a redirect has left the hub, the token stays behind, even where another leads back.
+/// After a redirect to another host the token is not sent again, even if another redirect leads
+/// back.
 #[test]
-fn redirects_within_the_hub_keep_the_token_and_others_lose_it() {
+fn redirects_keep_the_token_only_within_the_hub() {
     let (mut world, commit) = World::with_model();
     world.server.require(TOKEN);
     world.variables = vec![("HF_TOKEN", TOKEN.into())];
@@ -135,7 +139,7 @@ fn redirects_within_the_hub_keep_the_token_and_others_lose_it() {
         }
     }
     world.resolve("owner/old").unwrap();
-    world.server.seen();
+    world.server.take_requests();
     let (mut world, _) = World::with_model();
     world.server.require(TOKEN);
     world.variables = vec![("HF_TOKEN", TOKEN.into())];
@@ -147,8 +151,8 @@ fn redirects_within_the_hub_keep_the_token_and_others_lose_it() {
         Fault::Redirect("{hub}/api/models/owner/name/revision/main"),
     );
     let error = world.fails("owner/name");
-    assert!(error.contains("does not show"), "{error}");
-    let seen = world.server.seen();
+    assert!(error.contains("was denied"), "{error}");
+    let seen = world.server.take_requests();
     let sent: Vec<_> = seen
         .iter()
         .map(|seen| seen.headers.contains_key("authorization"))
@@ -157,14 +161,18 @@ fn redirects_within_the_hub_keep_the_token_and_others_lose_it() {
 }
 
 #[test]
-fn redirects_end() {
+fn redirects_are_limited() {
     let (mut world, _) = World::with_model();
     for _ in 0..20 {
         world
             .server
             .fail("GET /api/", Fault::Redirect("{hub}{path}"));
     }
-    assert!(world.fails("owner/name").contains("redirected without end"));
+    assert!(
+        world
+            .fails("owner/name")
+            .contains("redirected too many times")
+    );
     let (mut world, _) = World::with_model();
     world
         .server
@@ -172,12 +180,12 @@ fn redirects_end() {
     assert!(
         world
             .fails("owner/name")
-            .contains("redirected to no address")
+            .contains("redirected to an invalid address")
     );
 }
 
 #[test]
-fn odd_answers_are_refused() {
+fn invalid_responses_are_errors() {
     for body in [
         "<html>login</html>",
         "{}",
@@ -187,19 +195,22 @@ fn odd_answers_are_refused() {
         let (mut world, _) = World::with_model();
         world.server.fail("GET /api/", Fault::Body(body));
         let error = world.fails("owner/name");
-        assert!(error.contains("the answer is not that of a hub"), "{error}");
+        assert!(
+            error.contains("the response is not that of a Hugging Face hub"),
+            "{error}"
+        );
     }
     for (name, value, expected) in [
         ("X-Repo-Commit", "0123", "for another commit, 0123"),
-        ("ETag", "\"../../evil\"", "names no ETag"),
-        ("ETag", "", "names no ETag"),
+        ("ETag", "\"../../evil\"", "no valid ETag"),
+        ("ETag", "", "no valid ETag"),
     ] {
         let (mut world, _) = World::with_model();
         world.server.fail("HEAD ", Fault::Header(name, value));
         let error = world.fails("owner/name");
         assert!(error.contains(expected), "{error}");
     }
-    // A list that names files outside: they do not exist for us.
+    // File names outside the folder are ignored.
     let (mut world, commit) = World::with_model();
     let names = ["../../evil.json", "/evil", "config.json"];
     let names = names

@@ -1,30 +1,30 @@
-//! A reward endpoint, as a user might have one.
+//! A reward endpoint.
 
 use crate::{Response, Server};
 use serde_json::Value;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Maps the JSON body of a request to status and text of the response; `None` closes the connection without
-/// one.
-pub type Answer = fn(&Value) -> Option<(u16, String)>;
+/// Maps the JSON body of a request to the status and body of the response; `None` closes the
+/// connection without a response.
+pub type Responder = fn(&Value) -> Option<(u16, String)>;
 
-/// An endpoint that answers each request by the next of its answers, and after the last one closes
-/// connections without a response.
+/// An endpoint that answers each request with the next of its responders, and closes the connection
+/// when there are none left.
 #[derive(Debug)]
-pub struct Scores {
+pub struct RewardEndpoint {
     server: Server,
     requests: Arc<AtomicUsize>,
 }
 
-impl Scores {
+impl RewardEndpoint {
     /// Starts the endpoint.
     ///
     /// # Panics
     /// If no port is free.
     pub fn start<I>(answers: I) -> Self
     where
-        I: IntoIterator<Item = Answer>,
+        I: IntoIterator<Item = Responder>,
         I::IntoIter: Send + 'static,
     {
         let requests = Arc::<AtomicUsize>::default();
@@ -48,7 +48,7 @@ impl Scores {
         self.server.url() + "/score"
     }
 
-    /// How many requests came so far.
+    /// The number of requests so far.
     #[must_use]
     pub fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)

@@ -1,10 +1,10 @@
-//! With the hub away.
+//! Resolving without the hub.
 
 use super::*;
 use rlhf_loopback::Fault;
 
 #[test]
-fn offline_gives_what_was_fetched() {
+fn offline_mode_finds_downloaded_repositories() {
     let (mut world, commit) = World::with_model();
     let error = world.offline("owner/name").unwrap_err().to_string();
     assert!(
@@ -12,7 +12,7 @@ fn offline_gives_what_was_fetched() {
         "{error}"
     );
     let found = world.resolve("owner/name").unwrap();
-    world.server.seen();
+    world.server.take_requests();
     assert_eq!(world.offline("owner/name").unwrap(), found);
     assert_eq!(
         world.offline(&format!("owner/name@{commit}")).unwrap(),
@@ -20,7 +20,7 @@ fn offline_gives_what_was_fetched() {
     );
     assert!(
         world.offline("owner/name@v1").is_err(),
-        "nobody asked what v1 is"
+        "v1 was never resolved"
     );
     world.variables = vec![("HF_HUB_OFFLINE", "1".into())];
     let hub = crate::open(world.settings());
@@ -28,40 +28,41 @@ fn offline_gives_what_was_fetched() {
         hub.resolve(&model("owner/name"), &mut world.notes).unwrap(),
         found
     );
-    assert!(world.server.seen().is_empty());
+    assert!(world.server.take_requests().is_empty());
     fs::remove_file(found.folder.join("tokenizer.json")).unwrap();
     let error = world.offline("owner/name").unwrap_err().to_string();
     assert!(
-        error.contains("its tokenizer.json was never fetched whole"),
+        error.contains("tokenizer.json was never fetched completely"),
         "{error}"
     );
 }
 
 #[test]
-fn a_hub_that_is_away_leaves_the_cache() {
+fn an_unreachable_hub_falls_back_to_the_cache() {
     let (mut world, commit) = World::with_model();
     world.resolve("owner/name").unwrap();
     for _ in 0..3 {
         world.server.fail("GET /api/", Fault::Status(502, ""));
     }
     assert_eq!(world.resolve("owner/name").unwrap().commit, commit);
-    assert!(world.noted(&format!("going on with commit {commit}")));
-    // But a closed door is not taken for a hub that is away.
+    assert!(world.noted(&format!("continuing with commit {commit}")));
+    // Denied access is not an unreachable hub.
     world.server.fail("GET /api/", Fault::Status(401, ""));
-    assert!(world.fails("owner/name").contains("does not show"));
+    assert!(world.fails("owner/name").contains("was denied"));
 }
 
-/// What Python leaves has no list of ours; a model needs none, and a data set is taken as it is.
+/// A cache written by Python has no file list of ours; a model needs none, and a data set is used
+/// as it is.
 #[test]
-fn what_python_fetched_is_found() {
+fn a_cache_written_by_python_is_found() {
     let (mut world, commit) = World::with_model();
     let found = world.resolve("owner/name").unwrap();
     fs::remove_dir_all(world.repo().join(".rlhf")).unwrap();
     assert_eq!(world.offline("owner/name").unwrap(), found);
-    // The network is asked once, and fetches nothing.
-    world.server.seen();
+    // One request for the file list, and no downloads.
+    world.server.take_requests();
     world.resolve(&format!("owner/name@{commit}")).unwrap();
-    assert_eq!(world.server.seen().len(), 1);
+    assert_eq!(world.server.take_requests().len(), 1);
 
     let trees = world.repo().join("trees");
     fs::remove_dir_all(world.repo().join(".rlhf")).unwrap();
@@ -71,7 +72,7 @@ fn what_python_fetched_is_found() {
     fs::write(trees.join(format!("{commit}.json")), list).unwrap();
     let error = world.offline("owner/name").unwrap_err().to_string();
     assert!(
-        error.contains("its vocab.json was never fetched whole"),
+        error.contains("vocab.json was never fetched completely"),
         "{error}"
     );
 
@@ -83,11 +84,11 @@ fn what_python_fetched_is_found() {
     let repository = Repository::parse(Kind::Dataset, "owner/rows").unwrap();
     let hub = CacheOnly::new(world.cache());
     assert_eq!(hub.resolve(&repository, &mut world.notes).unwrap(), found);
-    assert!(world.noted("taking the files that are in the cache"));
+    assert!(world.noted("using the files in the cache"));
 }
 
 #[test]
-fn a_damaged_cache_is_an_error_and_no_panic() {
+fn a_damaged_cache_is_an_error_without_a_panic() {
     let (mut world, commit) = World::with_model();
     world.resolve("owner/name").unwrap();
     fs::write(world.repo().join("refs/main"), "../../../etc").unwrap();
@@ -96,7 +97,7 @@ fn a_damaged_cache_is_an_error_and_no_panic() {
     let list = world.repo().join(".rlhf").join(format!("{commit}.json"));
     fs::write(list, "[1, 2").unwrap();
     world.offline("owner/name").unwrap();
-    // A blob that is gone is fetched again.
+    // A deleted blob is downloaded again.
     for blob in files(&world.repo().join("blobs")) {
         fs::remove_file(blob).unwrap();
     }

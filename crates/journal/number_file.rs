@@ -1,4 +1,4 @@
-//! Numbers that take long to compute, kept as they come.
+//! A file of numbers that are expensive to compute, written as they are computed.
 
 use crate::files::append;
 use crate::{Error, Result, hexadecimal, write_atomic};
@@ -8,30 +8,31 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// A file of numbers that grows as they are computed: a line says what they are, and each line after it
-/// has some of them, with a checksum of all so far. A crash costs the line being written.
+/// A file of numbers that grows as they are computed. The first line identifies them; each later
+/// line holds some numbers and a checksum of all numbers so far. A crash loses only the line being
+/// written.
 #[derive(Debug)]
-pub struct KeptNumbers {
+pub struct NumberFile {
     path: PathBuf,
     file: File,
     digest: Sha256,
 }
 
-/// What there was in the file.
+/// The numbers read from a file.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Kept {
-    /// The numbers that are as they were written, from the first on.
+pub struct StoredNumbers {
+    /// The valid numbers, from the first on.
     pub numbers: Vec<f32>,
-    /// Why that is not everything in the file; none if it is.
+    /// Why not all numbers of the file are valid; none if they are.
     pub dropped: Option<Dropped>,
 }
 
-/// Why numbers in a file are of no use.
+/// Why numbers in a file were discarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dropped {
-    /// They are numbers of something else.
-    OfAnother,
-    /// A line is damaged: it and all after it are dropped.
+    /// They have another identity.
+    OtherIdentity,
+    /// A line is damaged: it and all later lines are discarded.
     Damaged,
 }
 
@@ -48,13 +49,13 @@ struct Line {
     sha256: String,
 }
 
-impl KeptNumbers {
-    /// Opens the file at `path`, made if missing with its folder, for numbers of what `identity` stands
-    /// for. Numbers of something else and what is damaged are removed from it.
+impl NumberFile {
+    /// Opens the file at `path` for numbers of this `identity`; the file and its folder are created
+    /// if missing. Numbers of another identity and damaged lines are removed from it.
     ///
     /// # Errors
     /// If it cannot be read or written.
-    pub fn open(path: &Path, identity: &str) -> Result<(Self, Kept)> {
+    pub fn open(path: &Path, identity: &str) -> Result<(Self, StoredNumbers)> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(Error::at(folder))?;
         }
@@ -86,24 +87,28 @@ impl KeptNumbers {
                 value: f64::from(*value),
             });
         }
-        add(&mut self.digest, numbers);
+        update_digest(&mut self.digest, numbers);
         let line = Line {
             numbers: numbers.into(),
-            sha256: sum(&self.digest),
+            sha256: hex_digest(&self.digest),
         };
-        // One write a line: what a crash leaves is whole lines.
-        let text = line_of(&line, &self.path)?;
+        // One write per line, so that a crash leaves only complete lines.
+        let text = json_line(&line, &self.path)?;
         let written = self.file.write_all(text.as_bytes());
         written.map_err(Error::at(&self.path))
     }
 }
 
-/// The numbers in a file, the part of it that is whole, and the digest so far.
-fn read(text: Option<&str>, identity: &str, path: &Path) -> Result<(Kept, String, Sha256)> {
+/// The numbers in a file, its valid part, and the digest so far.
+fn read(
+    text: Option<&str>,
+    identity: &str,
+    path: &Path,
+) -> Result<(StoredNumbers, String, Sha256)> {
     let head = Head {
         identity: identity.into(),
     };
-    let mut whole = line_of(&head, path)?;
+    let mut whole = json_line(&head, path)?;
     let mut digest = Sha256::new_with_prefix(identity);
     let mut numbers = Vec::new();
     let mut dropped = None;
@@ -112,7 +117,7 @@ fn read(text: Option<&str>, identity: &str, path: &Path) -> Result<(Kept, String
         Some(first) if first == whole => {}
         Some(first) => {
             dropped = Some(match serde_json::from_str::<Head>(first) {
-                Ok(_) => Dropped::OfAnother,
+                Ok(_) => Dropped::OtherIdentity,
                 Err(_) => Dropped::Damaged,
             });
             lines = "".split_inclusive('\n');
@@ -123,12 +128,12 @@ fn read(text: Option<&str>, identity: &str, path: &Path) -> Result<(Kept, String
         let line: Option<Line> = serde_json::from_str(text).ok();
         let line = line.filter(|line| {
             let mut next = digest.clone();
-            add(&mut next, &line.numbers);
-            let good = text.ends_with('\n') && sum(&next) == line.sha256;
-            if good {
+            update_digest(&mut next, &line.numbers);
+            let valid = text.ends_with('\n') && hex_digest(&next) == line.sha256;
+            if valid {
                 digest = next;
             }
-            good
+            valid
         });
         let Some(line) = line else {
             dropped = Some(Dropped::Damaged);
@@ -137,20 +142,20 @@ fn read(text: Option<&str>, identity: &str, path: &Path) -> Result<(Kept, String
         whole.push_str(text);
         numbers.extend(line.numbers);
     }
-    Ok((Kept { numbers, dropped }, whole, digest))
+    Ok((StoredNumbers { numbers, dropped }, whole, digest))
 }
 
-fn add(digest: &mut Sha256, numbers: &[f32]) {
+fn update_digest(digest: &mut Sha256, numbers: &[f32]) {
     for number in numbers {
         digest.update(number.to_le_bytes());
     }
 }
 
-fn sum(digest: &Sha256) -> String {
+fn hex_digest(digest: &Sha256) -> String {
     hexadecimal(&digest.clone().finalize())
 }
 
-fn line_of(value: &impl Serialize, path: &Path) -> Result<String> {
+fn json_line(value: &impl Serialize, path: &Path) -> Result<String> {
     let text = serde_json::to_string(value).map_err(|source| Error::Json {
         path: path.into(),
         source,
@@ -162,13 +167,13 @@ fn line_of(value: &impl Serialize, path: &Path) -> Result<String> {
 mod tests {
     use super::*;
 
-    fn open(path: &Path, identity: &str) -> (KeptNumbers, Vec<f32>, Option<Dropped>) {
-        let (file, Kept { numbers, dropped }) = KeptNumbers::open(path, identity).unwrap();
+    fn open(path: &Path, identity: &str) -> (NumberFile, Vec<f32>, Option<Dropped>) {
+        let (file, StoredNumbers { numbers, dropped }) = NumberFile::open(path, identity).unwrap();
         (file, numbers, dropped)
     }
 
     #[test]
-    fn numbers_read_back_bit_for_bit_and_go_on() {
+    fn numbers_read_back_bit_for_bit_and_can_be_continued() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("prior/train.jsonl");
         let all = [-0.1f32, -1e-30, -123_456.79, f32::MIN, -0.0, -16_777_217.0];
@@ -180,7 +185,7 @@ mod tests {
         let (_, numbers, dropped) = open(&path, "a");
         let bits = |numbers: &[f32]| numbers.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         assert_eq!((bits(&numbers), dropped), (bits(&all), None));
-        // Cut in the middle of a line, it goes on to the same file.
+        // After truncation in the middle of a line, it continues to the same file.
         fs::write(&path, &whole[..whole.len() - 9]).unwrap();
         let (mut file, numbers, dropped) = open(&path, "a");
         assert_eq!((&numbers[..], dropped), (&all[..2], Some(Dropped::Damaged)));
@@ -191,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn other_and_damaged_numbers_are_dropped() {
+    fn numbers_of_another_identity_and_damaged_ones_are_discarded() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("train.jsonl");
         let (mut file, ..) = open(&path, "a");
@@ -202,13 +207,13 @@ mod tests {
         fs::write(&path, text.replace("-2.5", "-2.25")).unwrap();
         let (_, numbers, dropped) = open(&path, "a");
         assert_eq!((numbers, dropped), (vec![-1.5], Some(Dropped::Damaged)));
-        // What was kept was kept.
+        // The valid numbers were kept in the file.
         let (_, numbers, dropped) = open(&path, "a");
         assert_eq!((numbers, dropped), (vec![-1.5], None));
         let (_, numbers, dropped) = open(&path, "b");
-        assert_eq!((numbers, dropped), (vec![], Some(Dropped::OfAnother)));
+        assert_eq!((numbers, dropped), (vec![], Some(Dropped::OtherIdentity)));
         assert_eq!(open(&path, "b").2, None);
-        // Lines are of what the first line says: they cannot be carried to another file.
+        // The digest includes the identity, so lines cannot be moved to another file.
         fs::write(
             &path,
             text.replace("{\"identity\":\"a\"}", "{\"identity\":\"b\"}"),

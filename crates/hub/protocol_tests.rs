@@ -1,13 +1,13 @@
-//! Downloads from a hub on loopback, each way in which one can go wrong a test.
+//! Downloads from a hub on loopback: one test for each way in which a download can fail.
 
-mod answers;
-mod cached;
+mod cache;
+mod responses;
 mod transfers;
 
 use crate::{
     CacheOnly, Hub, Kind, Network, Progress, Repository, Result, Retry, Settings, Snapshot,
 };
-use rlhf_loopback::Seen;
+use rlhf_loopback::RecordedRequest;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use std::time::Duration;
 const TOKEN: &str = "hf_5ecret";
 const CONFIG: &[u8] = b"{\"model_type\": \"gpt2\"}";
 
-/// A hub, an empty cache, and what was noted.
+/// A hub, an empty cache, and the recorded messages.
 struct World {
     server: rlhf_loopback::Hub,
     folder: tempfile::TempDir,
@@ -107,10 +107,15 @@ impl World {
         self.cache().join("models--owner--name")
     }
 
-    /// The requests for content.
-    fn gets(&self) -> Vec<Seen> {
-        let get = |seen: &Seen| seen.line.starts_with("GET /") && !seen.line.contains("/api/");
-        self.server.seen().into_iter().filter(get).collect()
+    /// The requests for file content.
+    fn gets(&self) -> Vec<RecordedRequest> {
+        let get =
+            |seen: &RecordedRequest| seen.line.starts_with("GET /") && !seen.line.contains("/api/");
+        self.server
+            .take_requests()
+            .into_iter()
+            .filter(get)
+            .collect()
     }
 
     fn noted(&self, part: &str) -> bool {
@@ -126,7 +131,7 @@ fn weights() -> Vec<u8> {
     (0..100_000u32).map(|i| (i * i / 7) as u8).collect()
 }
 
-/// Every file below a folder, links followed.
+/// All files below a folder, following links.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut all = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! Bytes on their way.
+//! Transfers of file content.
 
 use super::*;
 use crate::Error;
@@ -6,7 +6,7 @@ use rlhf_loopback::{Fault, git, sha256};
 use std::time::Instant;
 
 #[test]
-fn a_model_arrives_in_the_layout_of_python() {
+fn a_model_is_stored_in_the_layout_of_python() {
     let (mut world, commit) = World::with_model();
     let found = world.resolve("owner/name").unwrap();
     assert_eq!(found.commit, commit);
@@ -25,17 +25,17 @@ fn a_model_arrives_in_the_layout_of_python() {
 }
 
 #[test]
-fn what_is_there_is_not_fetched_again() {
+fn cached_files_are_not_downloaded_again() {
     let (mut world, commit) = World::with_model();
     world.resolve("owner/name").unwrap();
-    world.server.seen();
+    world.server.take_requests();
     world.resolve("owner/name").unwrap();
-    let seen = world.server.seen();
-    assert_eq!(seen.len(), 1, "which commit it is now: {seen:?}");
-    // A commit cannot have changed.
+    let seen = world.server.take_requests();
+    assert_eq!(seen.len(), 1, "only the request for the commit: {seen:?}");
+    // A commit never changes.
     world.resolve(&format!("owner/name@{commit}")).unwrap();
-    assert_eq!(world.server.seen().len(), 0);
-    // A new commit shares what did not change.
+    assert_eq!(world.server.take_requests().len(), 0);
+    // A new commit shares unchanged blobs.
     let files: [(&str, &[u8]); 3] = [
         ("config.json", b"{\"model_type\": \"other\"}"),
         ("model.safetensors", &weights()),
@@ -49,7 +49,7 @@ fn what_is_there_is_not_fetched_again() {
 }
 
 #[test]
-fn revisions_are_branches_tags_requests_and_commits() {
+fn revisions_are_branches_tags_pull_requests_and_commits() {
     let (mut world, commit) = World::with_model();
     for revision in ["v1", "refs/pr/1"] {
         let found = world.resolve(&format!("owner/name@{revision}")).unwrap();
@@ -64,7 +64,7 @@ fn revisions_are_branches_tags_requests_and_commits() {
 }
 
 #[test]
-fn a_data_set_keeps_its_folders() {
+fn a_data_set_keeps_its_subfolders() {
     let mut world = World::new();
     let files: [(&str, &[u8]); 4] = [
         (".gitattributes", b"x"),
@@ -84,7 +84,7 @@ fn a_data_set_keeps_its_folders() {
 }
 
 #[test]
-fn shards_are_those_that_the_index_names() {
+fn only_shards_named_by_the_index_are_downloaded() {
     let mut world = World::new();
     let index = br#"{"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}"#;
     let files: [(&str, &[u8]); 5] = [
@@ -105,7 +105,7 @@ fn shards_are_those_that_the_index_names() {
             "two.safetensors"
         ]
     );
-    // A shard that is not there is missed, also without the hub.
+    // A missing shard is reported in offline mode too.
     fs::remove_file(found.folder.join("two.safetensors")).unwrap();
     let error = world.offline("owner/name").unwrap_err().to_string();
     assert!(
@@ -131,9 +131,9 @@ fn range(start: u64) -> Option<String> {
 }
 
 #[test]
-fn a_cut_transfer_goes_on_where_it_stopped() {
+fn an_interrupted_download_continues() {
     let (mut world, _) = World::with_model();
-    // Five cuts, but three attempts without progress.
+    // Five interruptions, but each attempt makes progress, so that three attempts are enough.
     for _ in 0..5 {
         world.server.fail("GET /lfs/", Fault::Cut(10_000));
     }
@@ -145,11 +145,11 @@ fn a_cut_transfer_goes_on_where_it_stopped() {
         ranges(&world),
         [None].into_iter().chain(starts).collect::<Vec<_>>()
     );
-    assert!(world.noted("cut after 10000"), "{:?}", world.notes);
+    assert!(world.noted("interrupted after 10000"), "{:?}", world.notes);
 }
 
 #[test]
-fn a_cut_transfer_goes_on_in_a_later_run() {
+fn an_interrupted_download_continues_in_a_later_run() {
     let (mut world, _) = World::with_model();
     world.retry.attempts = 1;
     world.server.fail("GET /lfs/", Fault::Cut(30_000));
@@ -160,12 +160,12 @@ fn a_cut_transfer_goes_on_in_a_later_run() {
     );
     assert!(
         !world.repo().join("refs/main").exists(),
-        "it does not stand for a part"
+        "refs never point to an incomplete snapshot"
     );
     let blobs = names(&world.repo().join("blobs"));
     let part = format!("{}.incomplete", sha256(&weights()));
     assert!(blobs.contains(&part), "{blobs:?}");
-    world.server.seen();
+    world.server.take_requests();
     let found = world.resolve("owner/name").unwrap();
     assert_eq!(ranges(&world), [range(30_000)]);
     let whole = fs::read(found.folder.join("model.safetensors")).unwrap();
@@ -174,7 +174,7 @@ fn a_cut_transfer_goes_on_in_a_later_run() {
 }
 
 #[test]
-fn a_whole_answer_to_a_range_begins_anew() {
+fn a_response_that_ignores_the_range_restarts_the_download() {
     let asked = [None, range(10_000), None];
     for (fault, requests) in [(Fault::IgnoreRange, 2), (Fault::OtherRange, 3)] {
         let (mut world, _) = World::with_model();
@@ -188,9 +188,9 @@ fn a_whole_answer_to_a_range_begins_anew() {
     }
 }
 
-/// A server that knows no ranges and cuts always at one place makes no progress.
+/// A server without ranges that always stops at the same byte makes no progress.
 #[test]
-fn the_same_bytes_again_are_no_progress() {
+fn the_same_bytes_again_are_not_progress() {
     let (mut world, _) = World::with_model();
     world.server.fail("GET /lfs/", Fault::Cut(10_000));
     for _ in 0..9 {
@@ -202,7 +202,7 @@ fn the_same_bytes_again_are_no_progress() {
 }
 
 #[test]
-fn a_part_that_is_not_of_this_file_is_thrown_away() {
+fn a_partial_file_with_other_content_is_discarded() {
     for garbage in [50_000, 100_000, 100_001] {
         let (mut world, _) = World::with_model();
         let blobs = world.repo().join("blobs");
@@ -216,12 +216,12 @@ fn a_part_that_is_not_of_this_file_is_thrown_away() {
 }
 
 #[test]
-fn wrong_bytes_are_never_kept() {
+fn files_with_a_wrong_checksum_are_never_saved() {
     for (part, name) in [
         ("GET /lfs/", "model.safetensors"),
         ("GET /owner", "config.json"),
     ] {
-        for fault in [Fault::Wrong, Fault::Longer] {
+        for fault in [Fault::Corrupt, Fault::Longer] {
             let (mut world, _) = World::with_model();
             world.server.fail(part, fault.clone());
             let found = world.resolve("owner/name");
@@ -230,8 +230,8 @@ fn wrong_bytes_are_never_kept() {
             assert!(whole == weights() || whole == CONFIG);
         }
         let (mut world, commit) = World::with_model();
-        world.server.fail(part, Fault::Wrong);
-        world.server.fail(part, Fault::Wrong);
+        world.server.fail(part, Fault::Corrupt);
+        world.server.fail(part, Fault::Corrupt);
         let error = world.resolve("owner/name").unwrap_err();
         assert!(matches!(error, Error::Damaged { .. }), "{error}");
         assert!(error.to_string().starts_with(name), "{error}");
@@ -251,7 +251,7 @@ fn wrong_bytes_are_never_kept() {
 }
 
 #[test]
-fn slow_is_patient_and_silent_is_not() {
+fn slow_transfers_are_accepted_and_stalled_ones_are_not() {
     let (mut world, _) = World::with_model();
     world
         .server
@@ -260,7 +260,7 @@ fn slow_is_patient_and_silent_is_not() {
     assert_eq!(
         ranges(&world),
         [None],
-        "half a second in all, and no silence of 0.3 s"
+        "half a second in total, without a pause of 0.3 s"
     );
     let (mut world, _) = World::with_model();
     world
@@ -273,7 +273,7 @@ fn slow_is_patient_and_silent_is_not() {
 }
 
 #[test]
-fn two_at_once_fetch_once() {
+fn concurrent_processes_download_a_file_once() {
     let (world, _) = World::with_model();
     world
         .server
