@@ -2,6 +2,8 @@
 
 #[path = "cli/adapters.rs"]
 mod adapters;
+#[path = "cli/architectures.rs"]
+mod architectures;
 #[path = "cli/bad_checkpoints.rs"]
 mod bad_checkpoints;
 #[path = "cli/bad_input.rs"]

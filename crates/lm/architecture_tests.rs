@@ -70,8 +70,9 @@ pub(crate) fn cases() -> Vec<Case> {
         .collect()
 }
 
+/// OPT-350m's norms of sums and projections, and Galactica's norms without weights, are refused by name.
 fn supported(name: &str) -> bool {
-    !name.starts_with("opt")
+    !["opt-after", "opt-bare", "opt-score"].contains(&name)
 }
 
 /// Language models, or reward models.

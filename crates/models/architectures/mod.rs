@@ -7,6 +7,7 @@ mod gpt_neo;
 mod gpt_neox;
 mod llama;
 mod olmo2;
+mod opt;
 mod qwen2;
 mod qwen3;
 #[cfg(test)]
@@ -22,7 +23,7 @@ use serde_json::Value;
 pub use sizes::Sizes;
 
 /// All architectures.
-static ALL: [&Architecture; 8] = [
+static ALL: [&Architecture; 9] = [
     &gpt2::GPT2,
     &llama::LLAMA,
     &qwen2::QWEN2,
@@ -31,6 +32,7 @@ static ALL: [&Architecture; 8] = [
     &gemma3::GEMMA3,
     &olmo2::OLMO2,
     &gpt_neo::GPT_NEO,
+    &opt::OPT,
 ];
 
 /// How the checkpoints of an architecture say what our specs and parameters say.

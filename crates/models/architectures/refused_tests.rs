@@ -132,6 +132,21 @@ fn what_cannot_be_computed_is_named() {
             "attention_types": [[["global"], u64::MAX]]}),
             "num_layers = 2",
         ),
+        (
+            "opt",
+            json!({"word_embed_proj_dim": 16}),
+            "word_embed_proj_dim = 16",
+        ),
+        (
+            "opt",
+            json!({"do_layer_norm_before": false}),
+            "do_layer_norm_before = false",
+        ),
+        (
+            "opt",
+            json!({"layer_norm_elementwise_affine": false}),
+            "layer_norm_elementwise_affine = false",
+        ),
         ("mamba", json!({}), "gpt2, llama, qwen2, qwen3"),
     ] {
         let error = of(model_type, fields.clone()).err();
