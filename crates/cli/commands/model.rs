@@ -1,9 +1,10 @@
-//! `rlhf model`: look at a checkpoint, fetch one, or make one.
+//! `rlhf model`: look at a checkpoint, fetch one, make one, or translate one to or from GGUF.
 
 use crate::args::ModelCommand;
 use crate::output::{note, print};
 use anyhow::{Result, anyhow};
 use rlhf_experiment::{Session, Usage, Vocabulary};
+use rlhf_gguf::Translated;
 use rlhf_lm::Summary;
 use serde_json::json;
 use std::path::Path;
@@ -31,11 +32,7 @@ pub(crate) fn run(session: &Session, command: &ModelCommand) -> Result<()> {
             }
         }
         ModelCommand::Init { config, out, seed } => {
-            let mut entries = std::fs::read_dir(out).into_iter().flatten();
-            if entries.next().is_some() {
-                let message = anyhow!("{} is not empty: choose another folder", out.display());
-                return Err(Usage(message).into());
-            }
+            refuse_full(out)?;
             rlhf_lm::init(config, *seed, out)?;
             let parameters = rlhf_lm::inspect(out)?.parameters;
             note(format_args!(
@@ -44,6 +41,40 @@ pub(crate) fn run(session: &Session, command: &ModelCommand) -> Result<()> {
             ));
             Ok(())
         }
+        ModelCommand::Export { folder, file, kind } => {
+            let folder = &session.locator.model(folder)?;
+            say(file, &rlhf_gguf::export(folder, file, *kind)?);
+            Ok(())
+        }
+        ModelCommand::Import { file, out } => {
+            refuse_full(out)?;
+            say(out, &rlhf_gguf::import(file, out)?);
+            Ok(())
+        }
+    }
+}
+
+/// Refuses to write into a folder that holds something.
+fn refuse_full(out: &Path) -> Result<()> {
+    let mut entries = std::fs::read_dir(out).into_iter().flatten();
+    match entries.next() {
+        None => Ok(()),
+        Some(_) => {
+            let message = anyhow!("{} is not empty: choose another folder", out.display());
+            Err(Usage(message).into())
+        }
+    }
+}
+
+/// Says what was translated, and what was left out.
+fn say(out: &Path, translated: &Translated) {
+    let (name, count) = (translated.architecture, translated.parameters);
+    note(format_args!(
+        "{}: {name}, {count} parameters",
+        out.display()
+    ));
+    for text in &translated.notes {
+        note(format_args!("{}: {text}", out.display()));
     }
 }
 
