@@ -18,6 +18,8 @@ mod configs;
 mod dtype;
 #[path = "cli/exact.rs"]
 mod exact;
+#[path = "cli/gguf.rs"]
+mod gguf;
 #[path = "cli/help.rs"]
 mod help;
 #[path = "cli/hub.rs"]

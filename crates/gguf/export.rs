@@ -43,6 +43,9 @@ pub fn export(folder: &Path, path: &Path, kind: WrittenType) -> Result<Translate
     let rows = rows.map_or(0, |target| target.shape[0]);
     let vocabulary = tokenizer::export(folder, &config, rows)?;
     notes.extend(vocabulary.notes.iter().cloned());
+    if folder.join("critic.safetensors").exists() {
+        notes.push("critic.safetensors is left out: llama.cpp has no value heads".into());
+    }
     let parameters = targets
         .iter()
         .map(|target| target.shape.iter().product::<usize>() as u64)

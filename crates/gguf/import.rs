@@ -41,7 +41,7 @@ pub fn import(path: &Path, folder: &Path) -> Result<Translated> {
     let plan = Plan::new(&file, &mut notes)?;
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
     let (weights, targets) = (folder.join(safetensors::MODEL), plan.targets());
-    safetensors::write(&weights, &targets, |index, sink| {
+    let written = safetensors::write(&weights, &targets, |index, sink| {
         let Way {
             from, transform, ..
         } = plan.ways[index];
@@ -57,7 +57,12 @@ pub fn import(path: &Path, folder: &Path) -> Result<Translated> {
             })
         };
         transform.apply(Direction::Import, &from.shape, &plan.config, &source, sink)
-    })?;
+    });
+    if written.is_err() {
+        // Leaves nothing behind; a folder that holds something stays.
+        let _ = std::fs::remove_dir(folder);
+    }
+    written?;
     let write = |name: &str, value: &Value| {
         let path = folder.join(name);
         let text = serde_json::to_string_pretty(value).expect("JSON") + "\n";

@@ -12,7 +12,7 @@ fn scored(folder: &Path, model: &str) -> Vec<f64> {
         &["score", "--model", model, "--input", "good.jsonl"],
     );
     assert!(output.status.success(), "{}", text(&output.stderr));
-    let rows = rows(text(&output.stdout));
+    let rows = rows(&text(&output.stdout));
     rows.iter()
         .map(|row| {
             let log_probs = row["log_probs"].as_array().expect("log-probs of a row");

@@ -1,9 +1,10 @@
-//! `rlhf model`: look at a checkpoint, fetch one, or make one.
+//! `rlhf model`: look at a checkpoint, fetch one, make one, or translate one to or from GGUF.
 
 use crate::args::{ModelCommand, SizeArgs};
 use crate::output::{note, print};
 use anyhow::{Result, anyhow};
 use rlhf_experiment::{Session, Usage, Vocabulary};
+use rlhf_gguf::Translated;
 use rlhf_lm::{Sizes, Summary};
 use serde_json::json;
 use std::path::Path;
@@ -60,6 +61,28 @@ pub(crate) fn run(session: &Session, command: &ModelCommand) -> Result<()> {
             ));
             Ok(())
         }
+        ModelCommand::Export { folder, file, kind } => {
+            let folder = &session.locator.model(folder)?;
+            say(file, &rlhf_gguf::export(folder, file, *kind)?);
+            Ok(())
+        }
+        ModelCommand::Import { file, out } => {
+            check_empty(out)?;
+            say(out, &rlhf_gguf::import(file, out)?);
+            Ok(())
+        }
+    }
+}
+
+/// Says what was translated, and what was left out.
+fn say(out: &Path, translated: &Translated) {
+    let (name, count) = (translated.architecture, translated.parameters);
+    note(format_args!(
+        "{}: {name}, {count} parameters",
+        out.display()
+    ));
+    for text in &translated.notes {
+        note(format_args!("{}: {text}", out.display()));
     }
 }
 

@@ -237,6 +237,11 @@ fn pieces(
              exported",
         )
     })?;
+    if prefix == Prefix::Blank && files.tokenizer["pre_tokenizer"]["type"] == "Metaspace" {
+        let note = "llama.cpp puts a blank before a text that begins with one, and after special tokens; \
+                    this tokenizer does not";
+        vocabulary.notes.push(note.into());
+    }
     let unknown = model["unk_token"].as_str();
     for (text, kind) in tokens.texts.iter_mut().zip(&mut tokens.kinds) {
         let byte = text.len() == 6 && text.starts_with("<0x") && text.ends_with('>');

@@ -211,12 +211,12 @@ fn sentence_piece(file: &GgufFile) -> Result<Value> {
     let unknown = token(file, "unknown_token_id")?;
     let after = beginning(file, &vocabulary, true)?.unwrap_or(Value::Null);
     let model = sentence_piece::model(vocabulary.ids(), merges, unknown.as_ref());
-    let cutter = sentence_piece::pre_tokenizer(prefix);
+    let normalizer = sentence_piece::normalizer(prefix);
     let decoder = sentence_piece::decoder(prefix);
     Ok(whole(
         vocabulary.added(),
+        normalizer,
         Value::Null,
-        cutter,
         after,
         decoder,
         model,

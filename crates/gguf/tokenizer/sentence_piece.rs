@@ -64,13 +64,16 @@ pub(super) enum Prefix {
     None,
 }
 
-/// What cuts texts: a text is one piece, its blanks written as [`BLANK`].
-pub(super) fn pre_tokenizer(prefix: Prefix) -> Value {
-    let scheme = match prefix {
-        Prefix::Blank => "first",
-        Prefix::None => "never",
-    };
-    json!({"type": "Metaspace", "replacement": BLANK, "prepend_scheme": scheme, "split": false})
+/// What a text becomes before it is merged, all of it at once: its blanks are written as [`BLANK`]. As in
+/// llama.cpp and in Llama 2's own files, a blank is put before each text, and after special tokens.
+pub(super) fn normalizer(prefix: Prefix) -> Value {
+    let replace = json!({"type": "Replace", "pattern": {"String": " "}, "content": BLANK});
+    match prefix {
+        Prefix::Blank => json!({
+            "type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": BLANK}, replace],
+        }),
+        Prefix::None => replace,
+    }
 }
 
 /// What turns tokens into texts again.
