@@ -2,7 +2,9 @@
 
 use crate::{Bootstrap, DistinctPrompts, PriorRewards, intervals};
 use rlhf_journal::{Estimate, FrontierPoint, Intervals, Point};
-use rlhf_objective::{Error, Network, Prior, Prompt, Result, Reward, Sequences, finite_opinions};
+use rlhf_objective::{
+    Error, Network, Prior, Prompt, Result, Reward, Sequences, finite_optional_scores,
+};
 use rlhf_policy::{Sampled, Sampling, sample, score};
 use std::sync::Arc;
 
@@ -124,7 +126,7 @@ fn sample_setup(
 
 /// The score of each response; `None` where the reward gives none.
 fn scores(reward: &mut dyn Reward, sequences: &Sequences) -> Result<Vec<Option<f64>>> {
-    let scores = finite_opinions(reward, sequences)?;
+    let scores = finite_optional_scores(reward, sequences)?;
     if scores.iter().all(Option::is_none) {
         return Err(Error::Empty(format!(
             "the reward gives no score to any of {} responses: there is nothing to measure",

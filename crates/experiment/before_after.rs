@@ -10,7 +10,7 @@ use crate::vocabulary::Vocabulary;
 use anyhow::Result;
 use rlhf_journal::write_atomic;
 use rlhf_lm::OutputHeads;
-use rlhf_objective::{Prompt, Sequences, finite_opinions};
+use rlhf_objective::{Prompt, Sequences, finite_optional_scores};
 use rlhf_policy::{Sampling, sample};
 use rlhf_tensor::Storage;
 use serde_json::json;
@@ -63,7 +63,7 @@ pub(crate) fn show(config: &Config, prompts: &[Arc<Prompt>], run: &Path) -> Resu
         let sequences = answers(config, &vocabulary, folder, prompts)?;
         let scores = judge
             .as_mut()
-            .map(|judge| finite_opinions(&mut **judge, &sequences));
+            .map(|judge| finite_optional_scores(&mut **judge, &sequences));
         Ok(Answers {
             scores: scores.transpose()?,
             sequences,

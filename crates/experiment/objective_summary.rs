@@ -161,10 +161,10 @@ mod tests {
         let mixture = "kind = 'mixture'\nmean = 'geometric'\nfirst = { kind = 'reference' }\n";
         for (prior, expected) in [
             ("kind = 'demonstrations'", "has no source"),
-            ("kind = 'mixture'", "no prior.first"),
+            ("kind = 'mixture'", "prior.first is missing"),
             (
                 &*format!("{mixture}second = {{ kind = 'counting' }}"),
-                "prior.second: the counting prior is not a distribution",
+                "prior.second: the counting prior cannot be mixed",
             ),
             (
                 &format!("{mixture}weight = 1.0\nsecond = {{ kind = 'uniform' }}"),
@@ -172,11 +172,11 @@ mod tests {
             ),
             (
                 "kind = 'demonstrations'\nmodel = 'demos'\ndata = 'demos.jsonl'",
-                "has a model and data",
+                "has both a model and data",
             ),
             (
                 "kind = 'demonstrations'\nmodel = 'demos'\nfit = { epochs = 2 }",
-                "prior.fit means nothing to a prior that is fitted already",
+                "prior.fit is not used with prior.model",
             ),
             (
                 "kind = 'demonstrations'\ndata = 'demos.jsonl'\nsmoothing = 1.0",

@@ -107,7 +107,9 @@ pub fn inspect(folder: &Path) -> Result<Summary> {
     let dtypes: BTreeSet<&String> = tensors.iter().map(|tensor| &tensor.dtype).collect();
     let size = |spec: &ParameterSpec| spec.shape.iter().product::<usize>() as u64;
     let parameters = specs.iter().map(size).sum();
-    let halved = specs.iter().filter(|spec| Storage::FrozenBf16.halves(spec));
+    let halved = specs
+        .iter()
+        .filter(|spec| Storage::FrozenBf16.stores_bf16(spec));
     let halved: u64 = halved.map(size).sum();
     Ok(Summary {
         architecture: config.architecture.model_type,

@@ -1,16 +1,16 @@
-//! What a critic says of every token, and what a prior makes of it.
+//! A critic's Q value of every token of the vocabulary, and soft values under a prior.
 
-use crate::rows::{check_rows, check_tokens, check_vocab, whole_rows};
+use crate::rows::{check_rows, check_tokens, check_vocab, check_whole_rows};
 use crate::{Error, LogDist, Result, RowGradients};
 use rlhf_device::Rows;
 use std::borrow::Cow;
 
-/// Q(x, y₍<t₎, a) of every token a, row by row, in units of the reward: [rows, V], where it was computed.
-/// Like [`LogDist`] it is a handle with row operations.
+/// Q(x, y₍<t₎, a) of every token a, in units of the reward: [rows, V]. Like [`LogDist`], a handle to rows
+/// on the device that computed them, with operations on rows.
 #[derive(Debug, Clone)]
 pub struct ActionValues<'a>(Rows<'a>);
 
-/// Of rows that a device lends.
+/// From rows on a device.
 impl<'a> From<Rows<'a>> for ActionValues<'a> {
     fn from(rows: Rows<'a>) -> Self {
         Self(rows)
@@ -33,23 +33,23 @@ impl RowValues {
         }
     }
 
-    /// The gradient of Σ `upstream`·values.
+    /// The gradient of Σ `upstream`·`values`.
     ///
     /// # Errors
-    /// If there is not one number a row.
+    /// If `upstream` does not have one number a row.
     pub fn gradient(self, upstream: &[f32]) -> Result<RowGradients> {
         RowGradients::weighted(self.derivatives, upstream)
     }
 }
 
 impl<'a> ActionValues<'a> {
-    /// Of numbers on the host, [rows, V].
+    /// From numbers on the host, [rows, V].
     ///
     /// # Errors
-    /// If they are no whole rows.
+    /// If their number is not a multiple of V.
     pub fn new(values: impl Into<Cow<'a, [f32]>>, vocab: usize) -> Result<Self> {
         let values = values.into();
-        whole_rows("action values", values.len(), vocab)?;
+        check_whole_rows("action values", values.len(), vocab)?;
         Ok(Self(Rows::new(values, vocab)))
     }
 
@@ -71,7 +71,7 @@ impl<'a> ActionValues<'a> {
     /// The gradient of Σ `upstream`·[`gather`](Self::gather) with respect to Q.
     ///
     /// # Errors
-    /// As there, or if there is not one number a row.
+    /// As [`gather`](Self::gather), or if `upstream` does not have one number a row.
     pub fn gather_gradient(&self, tokens: &[u32], upstream: &[f32]) -> Result<RowGradients> {
         check_tokens(tokens, self.rows(), self.0.vocab())?;
         check_rows(upstream.len(), self.rows())?;
@@ -104,7 +104,7 @@ impl<'a> ActionValues<'a> {
         beta: f64,
     ) -> Result<RowValues> {
         self.check(policy, beta)?;
-        policy.check_alike(prior)?;
+        policy.check_same_shape(prior)?;
         let (policy, prior) = (policy.as_rows(), prior.as_rows());
         let found = policy.expected_tilt(prior, Some(&self.0), beta as f32);
         Ok(RowValues::of(found))
@@ -117,7 +117,7 @@ impl<'a> ActionValues<'a> {
             return Ok(());
         }
         Err(Error::Unsupported(format!(
-            "beta = {beta}: the price of a nat is a number of at least 0"
+            "beta = {beta} is not valid: it must be a finite number of at least 0"
         )))
     }
 }
@@ -128,9 +128,9 @@ mod tests {
     use crate::tilt;
     use rlhf_tensor::{Device, Tensor};
 
-    /// Sums over the host's [`tilt`] are what the rows answer.
+    /// Compares with the expectation of the host's [`tilt`].
     #[test]
-    fn the_expected_tilt_is_the_mean_of_the_hosts() {
+    fn expected_tilt_is_the_mean_of_the_host_tilt_minus_q() {
         let log = |p: [f32; 3]| p.map(f32::ln);
         let (pi, prior) = (log([0.5, 0.3, 0.2]), log([0.2, 0.3, 0.5]));
         let q = [1.0f32, 0.0, 0.5];
@@ -144,7 +144,7 @@ mod tests {
         let found = values.expected_tilt(&of(&pi), &of(&prior), 0.5).unwrap();
         assert!((found.values[0] - expected).abs() < 1e-6);
         assert!((found.values[0] + 0.462_556_4).abs() < 1e-6);
-        // At its best it is minus the soft value.
+        // Its minimum is minus the soft value.
         let best = log([0.471_097_8, 0.095_634_23, 0.433_268]);
         let least = values.expected_tilt(&of(&best), &of(&prior), 0.5).unwrap();
         let soft = values.soft_value(&of(&prior), 0.5).unwrap();
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused() {
+    fn wrong_shapes_and_invalid_beta_are_errors() {
         let values = ActionValues::new(vec![0.0; 6], 3).unwrap();
         let prior = LogDist::of_log_probs(vec![0.0; 3], 3).unwrap();
         assert!(values.soft_value(&prior, 1.0).is_err());

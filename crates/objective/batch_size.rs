@@ -1,16 +1,16 @@
-//! How much of a data set an optimizer step takes.
+//! The size of a batch: how many items or tokens an optimizer step uses.
 
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The size of a batch: a number of items, as in `16`, or of tokens, as in `{ tokens = 4096 }`.
+/// The size of a batch: a number of items (`16`) or of tokens (`{ tokens = 4096 }`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchSize {
-    /// This many items: pairs, responses or documents, whichever the method learns from.
+    /// This many items of the method's data set: pairs, responses or documents.
     Items(usize),
-    /// As many items as have together at most this many tokens, prompts included, and at least one.
+    /// As many items as fit in this many tokens, prompts included, and at least one item.
     Tokens(usize),
 }
 
@@ -22,7 +22,7 @@ impl Default for BatchSize {
 }
 
 impl BatchSize {
-    /// The number, whatever it counts.
+    /// The number of items or of tokens.
     #[must_use]
     pub fn limit(self) -> usize {
         let (Self::Items(limit) | Self::Tokens(limit)) = self;
@@ -45,14 +45,14 @@ impl Serialize for BatchSize {
 
 impl<'de> Deserialize<'de> for BatchSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Either)
+        deserializer.deserialize_any(BatchSizeVisitor)
     }
 }
 
-/// Reads either form.
-struct Either;
+/// Accepts an integer or a map with `tokens`.
+struct BatchSizeVisitor;
 
-impl<'de> Visitor<'de> for Either {
+impl<'de> Visitor<'de> for BatchSizeVisitor {
     type Value = BatchSize;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn either_form_is_read_and_written() {
+    fn both_forms_are_serialized_and_parsed() {
         for (text, size) in [
             ("16", BatchSize::Items(16)),
             (r#"{"tokens":512}"#, BatchSize::Tokens(512)),

@@ -1,59 +1,59 @@
-//! β, the price of a nat.
+//! β, the coefficient of the KL penalty: fixed, or adapted to a target KL or entropy.
 
 use serde::{Deserialize, Serialize};
 
-/// The weight of the KL penalty, in units of the reward per nat.
+/// The coefficient of the KL penalty, in units of the reward per nat.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Beta {
-    /// Constant. π* = p₀·exp(r/β)/Z stands still.
+    /// Constant, so that the optimum π* = p₀·exp(r/β)/Z is constant too.
     Fixed(f64),
-    /// Moved once an iteration to hold a target. π* moves with it.
+    /// Updated once an iteration to keep a target. The optimum π* changes with it.
     Adaptive(Adaptive),
 }
 
-/// A β that moves to hold the KL near a target (Ziegler et al. 2019, §2.2), or the entropy.
+/// A β that is adapted to keep the KL (Ziegler et al. 2019, §2.2) or the entropy near a target.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Adaptive {
-    /// The present value.
+    /// The current value.
     pub beta: f64,
-    /// What it holds.
+    /// The target.
     #[serde(flatten)]
     pub target: Target,
-    /// How many episodes a full correction takes.
+    /// After how many responses the full correction has been applied.
     pub horizon: f64,
-    /// The least value it may take, positive.
+    /// The lower bound of β, positive.
     #[serde(default)]
     pub lowest: f64,
-    /// The greatest value it may take.
+    /// The upper bound of β.
     #[serde(default = "no_greatest")]
     pub greatest: f64,
 }
 
-/// What an adaptive β holds.
+/// The target of an adaptive β.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Target {
-    /// The KL to a prior that is a distribution, nats per sequence.
+    /// The KL to the prior, nats per sequence. The prior must be a distribution.
     #[serde(rename = "target_kl")]
     Kl(f64),
-    /// The entropy of the policy, nats per sequence: where the prior is no distribution, as the counting
-    /// one, to which the KL is minus the entropy.
+    /// The entropy of the policy, nats per sequence, for a prior that is not a distribution: the KL to
+    /// the counting prior is minus the entropy.
     #[serde(rename = "target_entropy")]
     Entropy(f64),
 }
 
-/// What an iteration tells an adaptive β.
+/// Statistics of an iteration, from which an adaptive β is updated.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Observed {
     /// The mean KL, nats per sequence.
     pub kl: f64,
     /// The mean entropy of the policy, nats per sequence.
     pub entropy: f64,
-    /// How many responses were drawn.
+    /// How many responses were sampled.
     pub episodes: usize,
 }
 
-/// A bound that β has reached.
+/// Which of its bounds an adaptive β has reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bound {
     /// [`Adaptive::lowest`].
@@ -62,31 +62,31 @@ pub enum Bound {
     Greatest,
 }
 
-/// An adaptive β stays within this factor of its start unless another bound is given: what lies beyond is
-/// no longer the same problem, and a target that no β reaches would move it for ever.
-const FARTHEST: f64 = 1000.0;
+/// The default bounds are the initial β divided and multiplied by this factor. Without bounds, a target
+/// that no β can reach would change β without limit.
+const BOUND_FACTOR: f64 = 1000.0;
 
-/// As checkpoints had it before there were bounds.
+/// The upper bound of checkpoints written before there were bounds.
 fn no_greatest() -> f64 {
     f64::MAX
 }
 
 impl Adaptive {
-    /// From `start`, which is positive, to `target`; a full correction takes `horizon` episodes. It stays
-    /// between a thousandth and a thousand times its start.
+    /// Starts at `start`, which must be positive, with bounds of 1/1000 and 1000 times `start`. The full
+    /// correction is applied over `horizon` responses.
     #[must_use]
     pub fn new(start: f64, target: Target, horizon: f64) -> Self {
         Self {
             beta: start,
             target,
             horizon,
-            lowest: start / FARTHEST,
-            greatest: start * FARTHEST,
+            lowest: start / BOUND_FACTOR,
+            greatest: start * BOUND_FACTOR,
         }
     }
 
-    /// e = clip(KL/target − 1, ±0.2) where a KL is held, and clip(1 − H/target, ±0.2) where an entropy is:
-    /// a KL that is too high and an entropy that is too low both raise the price of leaving the prior.
+    /// e = clip(KL/target − 1, ±0.2) for a target KL, and clip(1 − H/target, ±0.2) for a target entropy:
+    /// a KL that is too high and an entropy that is too low both increase β.
     fn observe(&mut self, seen: Observed) {
         let error = match self.target {
             Target::Kl(target) => seen.kl / target - 1.0,
@@ -102,7 +102,7 @@ impl Adaptive {
 }
 
 impl Beta {
-    /// The present value.
+    /// The current value.
     #[must_use]
     pub fn value(&self) -> f64 {
         match *self {
@@ -110,7 +110,7 @@ impl Beta {
         }
     }
 
-    /// What it holds, if it moves.
+    /// The target, if β is adaptive.
     #[must_use]
     pub fn target(&self) -> Option<Target> {
         match self {
@@ -119,23 +119,23 @@ impl Beta {
         }
     }
 
-    /// After an iteration: β ← β·(1 + e·episodes/horizon), within its bounds, with
-    /// e = clip(KL/target − 1, ±0.2) for a KL and clip(1 − H/target, ±0.2) for an entropy H. Nothing
-    /// where β is fixed.
+    /// Updates an adaptive β after an iteration: β ← β·(1 + e·episodes/horizon), within its bounds, with
+    /// e = clip(KL/target − 1, ±0.2) for a KL and clip(1 − H/target, ±0.2) for an entropy H. A fixed β
+    /// does not change.
     pub fn observe(&mut self, seen: Observed) {
         if let Self::Adaptive(adaptive) = self {
             adaptive.observe(seen);
         }
     }
 
-    /// Takes the present value of another, as when a run resumes. A fixed β stays as it is.
-    pub fn take_value(&mut self, other: &Self) {
+    /// Sets an adaptive β to the value of another, as when a run resumes. A fixed β does not change.
+    pub fn restore_value(&mut self, other: &Self) {
         if let Self::Adaptive(adaptive) = self {
             adaptive.set(other.value());
         }
     }
 
-    /// The bound it is at, if it moves and is at one.
+    /// The bound that an adaptive β has reached, if any.
     #[must_use]
     pub fn bound(&self) -> Option<Bound> {
         match self {
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn adaptive_follows_the_golden_number() {
+    fn adaptive_beta_follows_the_reference_value() {
         let mut beta = Beta::Adaptive(Adaptive::new(0.2, Target::Kl(6.0), 1e4));
         assert!((after(&mut beta, seen(9.0, 0.0)) - 0.200_256).abs() < 1e-12);
         assert!(after(&mut beta, seen(0.0, 0.0)) < 0.200_256);
@@ -174,11 +174,11 @@ mod tests {
     }
 
     #[test]
-    fn an_entropy_that_is_too_high_makes_entropy_cheaper() {
+    fn an_entropy_above_the_target_decreases_beta() {
         let held = || Beta::Adaptive(Adaptive::new(0.2, Target::Entropy(40.0), 1e4));
-        // The KL to the counting prior is minus the entropy; it has no part in it.
+        // The KL to the counting prior is minus the entropy; it is not used.
         let of = |entropy: f64| after(&mut held(), seen(-entropy, entropy));
-        // 1 − 44/40 = −0.1; beyond a fifth, the same: 0.2·(1 ± 0.2·64/10⁴).
+        // 1 − 44/40 = −0.1; larger errors are clipped: 0.2·(1 ± 0.2·64/10⁴).
         assert!((of(44.0) - 0.2 * (1.0 - 0.1 * 64e-4)).abs() < 1e-15);
         assert!((of(60.0) - 0.199_744).abs() < 1e-12);
         assert!((of(20.0) - 0.200_256).abs() < 1e-12);
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn it_stays_within_its_bounds() {
+    fn adaptive_beta_stays_within_its_bounds() {
         let mut beta = Beta::Adaptive(Adaptive::new(0.2, Target::Kl(6.0), 100.0));
         assert_eq!(beta.bound(), None);
         for _ in 0..100 {
@@ -197,13 +197,13 @@ mod tests {
             beta.observe(seen(99.0, 0.0));
         }
         assert_eq!((beta.value(), beta.bound()), (200.0, Some(Bound::Greatest)));
-        // A step of more than all of it.
+        // One step that would make β negative.
         let mut quick = Beta::Adaptive(Adaptive::new(0.2, Target::Kl(6.0), 5.0));
         assert_eq!(after(&mut quick, seen(0.0, 0.0)), 0.0002);
     }
 
     #[test]
-    fn it_is_read_from_checkpoints_old_and_new() {
+    fn beta_is_parsed_from_checkpoints_with_and_without_bounds() {
         let old = r#"{"adaptive":{"beta":0.25,"target_kl":6.0,"horizon":10000.0}}"#;
         let old: Beta = serde_json::from_str(old).unwrap();
         assert_eq!((old.value(), old.target()), (0.25, Some(Target::Kl(6.0))));
@@ -212,8 +212,8 @@ mod tests {
             let mut beta = Beta::Adaptive(Adaptive::new(0.1, target, 1e4));
             let text = serde_json::to_string(&beta).unwrap();
             assert_eq!(serde_json::from_str::<Beta>(&text).unwrap(), beta, "{text}");
-            // What it holds and how far it goes are of the settings.
-            beta.take_value(&old);
+            // The target and the bounds come from the settings.
+            beta.restore_value(&old);
             assert_eq!((beta.value(), beta.target()), (0.25, Some(target)));
         }
         let fixed: Beta = serde_json::from_str(r#"{"fixed":0.5}"#).unwrap();

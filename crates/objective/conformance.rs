@@ -1,13 +1,13 @@
-//! What must hold of any prior, reward or network: checks to run on one of your own.
+//! Conformance checks: properties that every prior, reward and network must have.
 //!
-//! Each function takes what is to be checked and a batch to check it on, and returns an error that
-//! names the law that is broken. [`batch`] makes a batch where there is none at hand. Numbers of f32
-//! are held to agree within [`TOLERANCE`].
+//! Run them on your own implementations. Each function takes an implementation and a batch to check it
+//! on, and returns an error that names the property that does not hold. [`batch`] makes a batch. Numbers
+//! are compared within [`TOLERANCE`].
 //!
 //! ```
 //! use rlhf_objective::{PerSeq, Result, Reward, Sequences, conformance};
 //!
-//! /// One more for each response: it depends on what was asked before.
+//! /// Counts its calls, so that the score of a response depends on earlier calls.
 //! struct Counter(f32);
 //!
 //! impl Reward for Counter {
@@ -17,8 +17,8 @@
 //!     }
 //! }
 //!
-//! let broken = conformance::reward(&mut Counter(0.0), &conformance::batch(11)).unwrap_err();
-//! assert!(broken.to_string().contains("asked twice"));
+//! let error = conformance::reward(&mut Counter(0.0), &conformance::batch(11)).unwrap_err();
+//! assert!(error.to_string().contains("second call"));
 //! ```
 
 mod compare;
@@ -28,25 +28,26 @@ use crate::{
     Reward, Rollouts, Scored, Sequences, exact_kl, finite_scores,
 };
 use compare::{
-    Shown, decodes, detached, entropy_of, finite, gather, law, near, rows, same, sum_to_one,
+    RowRecorder, check_close, check_decoder, check_detached, check_finite, check_same, entropy_of,
+    gather, rows, sum_to_one, violation,
 };
 
-/// How far two numbers that should be equal may differ, relative to their size where that is above 1.
+/// The tolerance of comparisons: relative for numbers above 1, absolute below.
 pub const TOLERANCE: f64 = 1e-4;
 
-/// What a prior claims to be.
+/// Whether a prior is a distribution, which decides what is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Measure {
-    /// A distribution that can be drawn from: rows sum to 1, and so does what its decoder says.
+    /// A distribution with a decoder: rows sum to 1, and the decoder draws from them.
     Drawable,
-    /// A distribution that need not have a decoder: rows sum to 1.
+    /// A distribution, with or without a decoder: rows sum to 1.
     Distribution,
-    /// A measure that is no distribution, like the counting one: rows sum to what they like.
+    /// A measure that is not a distribution, like the counting measure: rows need not sum to 1.
     Weights,
 }
 
-/// A ragged batch over V tokens: prompts shared by responses that are apart, and a response of one
-/// token.
+/// A ragged batch over V tokens, in which responses that are not neighbours share a prompt, and one
+/// response has one token.
 ///
 /// # Panics
 /// If V is 0.
@@ -62,33 +63,33 @@ pub fn batch(vocab: u32) -> Sequences {
     Sequences::new(prompts.to_vec(), answers.to_vec()).expect("prompts and responses have tokens")
 }
 
-/// A prior answers about each token, finitely; its log-probs are those that its rows give the tokens
-/// taken; rows of a distribution sum to 1, and its decoder draws from them; what it says of a
-/// response depends on the response alone, not on the batch, the range asked for, or what was asked
-/// before; and nothing carries a gradient.
+/// Checks that a prior has one finite log-prob per response token, equal to its rows at the tokens taken;
+/// that the rows of a distribution sum to 1 and its decoder draws from them; that the log-probs of a
+/// response do not depend on the batch, the range of rows or earlier calls; and that they carry no
+/// gradient.
 ///
 /// # Errors
-/// If a law is broken, or the prior fails.
+/// If a property does not hold, or the prior fails.
 pub fn prior(prior: &mut dyn Prior, s: &Sequences, measure: Measure) -> Result<()> {
     let log_probs = prior.log_probs(s)?;
-    same(
-        "one log-prob a response token",
+    check_same(
+        "there is one log-prob per response token",
         s.offsets().as_ref(),
         log_probs.offsets().as_ref(),
     )?;
     let numbers = log_probs.to_vec()?;
-    finite("log-probs are finite", &numbers)?;
+    check_finite("log-probs are finite", &numbers)?;
     let whole = rows(&prior.log_dist(s, 0..s.tokens())?, s.tokens())?;
-    let taken = gather("the row of a token has an entry for it", &whole, s)?;
-    near(
-        "log-probs are those of the rows at the tokens taken",
+    let taken = gather("each row has an entry for the token taken", &whole, s)?;
+    check_close(
+        "log-probs equal the rows at the tokens taken",
         &numbers,
         &taken,
     )?;
     if measure != Measure::Weights {
         sum_to_one(&whole)?;
-        let law = "a distribution says that it is one (is_normalized)";
-        same(law, true, prior.is_normalized())?;
+        let property = "is_normalized is true for a distribution";
+        check_same(property, true, prior.is_normalized())?;
     }
     let cut = s.tokens() / 3;
     let mut parts = rows(&prior.log_dist(s, 0..cut)?, cut)?;
@@ -96,55 +97,60 @@ pub fn prior(prior: &mut dyn Prior, s: &Sequences, measure: Measure) -> Result<(
         &prior.log_dist(s, cut..s.tokens())?,
         s.tokens() - cut,
     )?);
-    near(
-        "rows asked for in two ranges are the same",
+    check_close(
+        "rows requested in two ranges are the same",
         &parts.concat(),
         &whole.concat(),
     )?;
     for index in (0..s.len()).rev() {
         let alone = prior.log_probs(&s.select(&[index]))?.to_vec()?;
-        let law = "a response alone has the log-probs it has in a batch";
-        near(law, &alone, &numbers[log_probs.range(index)])?;
+        let property = "a response alone has the same log-probs as in a batch";
+        check_close(property, &alone, &numbers[log_probs.range(index)])?;
     }
-    let mut shown = Shown::default();
-    let read = prior.log_probs_showing(s, &mut |rows, log_dist| shown.take(rows, &log_dist))?;
-    near(
-        "log-probs are the same where rows are shown on the way",
-        &read.to_vec()?,
+    let mut recorder = RowRecorder::default();
+    let with_rows =
+        prior.log_probs_with_rows(s, &mut |rows, log_dist| recorder.record(rows, &log_dist))?;
+    check_close(
+        "log_probs_with_rows and forward_with_rows return the same log-probs",
+        &with_rows.to_vec()?,
         &numbers,
     )?;
-    shown.are(&whole)?;
+    recorder.check_equal(&whole)?;
     let again = prior.log_probs(s)?;
-    near("asked twice, it says the same", &again.to_vec()?, &numbers)?;
-    detached(&again)?;
+    check_close(
+        "a second call returns the same log-probs",
+        &again.to_vec()?,
+        &numbers,
+    )?;
+    check_detached(&again)?;
     match (prior.decoder(), measure) {
-        (Ok(mut decoder), _) => decodes(&mut *decoder, s, &whole),
+        (Ok(mut decoder), _) => check_decoder(&mut *decoder, s, &whole),
         (Err(error), Measure::Drawable) => Err(error),
         (Err(_), _) => Ok(()),
     }
 }
 
-/// A reward is one finite number a response, the same whenever it is asked, and depends on the
-/// response and its prompt alone: not on the batch or its order.
+/// Checks that a reward returns one finite score per response, which does not depend on earlier calls,
+/// the batch or its order.
 ///
 /// # Errors
-/// If a law is broken, or the reward fails.
+/// If a property does not hold, or the reward fails.
 pub fn reward(reward: &mut dyn Reward, s: &Sequences) -> Result<()> {
     let scores = finite_scores(reward, s)?.to_vec()?;
     let again = finite_scores(reward, s)?.to_vec()?;
-    near("asked twice, it says the same", &again, &scores)?;
+    check_close("a second call returns the same scores", &again, &scores)?;
     let backwards: Vec<usize> = (0..s.len()).rev().collect();
     let reversed = finite_scores(reward, &s.select(&backwards))?.to_vec()?;
     let expected: Vec<f32> = scores.iter().rev().copied().collect();
-    near(
-        "another order gives the same scores in that order",
+    check_close(
+        "scores do not depend on the order of the batch",
         &reversed,
         &expected,
     )?;
     for index in 0..s.len() {
         let alone = finite_scores(reward, &s.select(&[index]))?.to_vec()?;
-        near(
-            "a response alone has the score it has in a batch",
+        check_close(
+            "a response alone has the same score as in a batch",
             &alone,
             &scores[index..=index],
         )?;
@@ -152,40 +158,44 @@ pub fn reward(reward: &mut dyn Reward, s: &Sequences) -> Result<()> {
     Ok(())
 }
 
-/// A network's outputs are of one distribution: rows sum to 1, log-probs are those of the tokens
-/// taken, entropies those of the rows; a response alone reads as it does in a batch; and its decoder
-/// draws from the same rows.
+/// Checks that a network's rows sum to 1, that its log-probs and entropies are those of the rows, that
+/// the log-probs of a response do not depend on the batch, and that its decoder draws from the same rows.
 ///
 /// # Errors
-/// If a law is broken, or the network fails.
+/// If a property does not hold, or the network fails.
 pub fn network(network: &mut dyn Network, s: &Sequences) -> Result<()> {
     let spec = OutputSpec::SCORE.with_entropy();
-    let read = network.forward(s, spec)?;
-    let (log_probs, entropy) = (read.log_probs.to_vec()?, read.entropy);
-    finite("log-probs are finite", &log_probs)?;
+    let outputs = network.forward(s, spec)?;
+    let (log_probs, entropy) = (outputs.log_probs.to_vec()?, outputs.entropy);
+    check_finite("log-probs are finite", &log_probs)?;
     let whole = rows(&network.log_dist(0..s.tokens())?, s.tokens())?;
-    let taken = gather("the row of a token has an entry for it", &whole, s)?;
-    near(
-        "log-probs are those of the rows at the tokens taken",
+    let taken = gather("each row has an entry for the token taken", &whole, s)?;
+    check_close(
+        "log-probs equal the rows at the tokens taken",
         &log_probs,
         &taken,
     )?;
     sum_to_one(&whole)?;
     let beyond = network.log_dist(0..s.tokens() + 1);
-    same("a range beyond the batch is refused", true, beyond.is_err())?;
-    let mut shown = Shown::default();
-    let outputs =
-        network.forward_with_rows(s, &mut |rows, log_dist| shown.take(rows, &log_dist))?;
-    near(
-        "log-probs are the same where rows are shown on the way",
-        &outputs.log_probs.to_vec()?,
+    check_same(
+        "a range beyond the batch is an error",
+        true,
+        beyond.is_err(),
+    )?;
+    let mut recorder = RowRecorder::default();
+    let with_rows =
+        network.forward_with_rows(s, &mut |rows, log_dist| recorder.record(rows, &log_dist))?;
+    check_close(
+        "log_probs_with_rows and forward_with_rows return the same log-probs",
+        &with_rows.log_probs.to_vec()?,
         &log_probs,
     )?;
-    shown.are(&whole)?;
-    let entropy = entropy.ok_or_else(|| law("entropies are answered where they are wanted", ""))?;
+    recorder.check_equal(&whole)?;
+    let entropy =
+        entropy.ok_or_else(|| violation("entropies are returned if they are requested", ""))?;
     let exact: Vec<f32> = whole.iter().map(|row| entropy_of(row)).collect();
-    near(
-        "entropies are those of the rows",
+    check_close(
+        "entropies equal those of the rows",
         &entropy.to_vec()?,
         &exact,
     )?;
@@ -194,41 +204,40 @@ pub fn network(network: &mut dyn Network, s: &Sequences) -> Result<()> {
             .forward(&s.select(&[index]), spec)?
             .log_probs
             .to_vec()?;
-        let law = "a response alone has the log-probs it has in a batch";
-        near(law, &alone, &log_probs[read.log_probs.range(index)])?;
+        let property = "a response alone has the same log-probs as in a batch";
+        check_close(property, &alone, &log_probs[outputs.log_probs.range(index)])?;
     }
-    decodes(&mut *network.decoder()?, s, &whole)
+    check_decoder(&mut *network.decoder()?, s, &whole)
 }
 
-/// What an objective makes of rollouts depends on r/β alone, and a constant reward is worth itself:
-/// r + c adds c to what each response is worth, and so to β·log Z, and moves nothing; (k·r, k·β)
-/// multiplies every reward by k, and so leaves π* where it is.
+/// Checks that the optimum of an objective depends only on r/β: the reward r + c adds c to the total
+/// reward of each response (and so to β·log Z), and (k·r, k·β) multiplies it by k. Neither changes π*.
 ///
-/// `made(scale, shift)` is the objective with the reward scale·r + shift and the price scale·β.
+/// `make(scale, shift)` is the objective with the reward scale·r + shift and the coefficient scale·β.
 ///
 /// # Errors
-/// If a law is broken, or the objective fails.
-pub fn objective(mut made: impl FnMut(f64, f64) -> Objective, rollouts: &Rollouts) -> Result<()> {
+/// If a property does not hold, or the objective fails.
+pub fn objective(mut make: impl FnMut(f64, f64) -> Objective, rollouts: &Rollouts) -> Result<()> {
     let (scale, shift) = (2.5, 1.75);
-    let plain = made(1.0, 0.0).rewards(rollouts.clone())?;
-    let shifted = made(1.0, shift).rewards(rollouts.clone())?;
-    let scaled = made(scale, 0.0).rewards(rollouts.clone())?;
-    let worth = |scored: &Scored| -> Result<Vec<f32>> { scored.rewards.sums()?.to_vec() };
-    let moved = |by: f64, times: f64| -> Result<Vec<f32>> {
-        let plain = worth(&plain)?.into_iter();
+    let plain = make(1.0, 0.0).rewards(rollouts.clone())?;
+    let shifted = make(1.0, shift).rewards(rollouts.clone())?;
+    let scaled = make(scale, 0.0).rewards(rollouts.clone())?;
+    let totals = |scored: &Scored| -> Result<Vec<f32>> { scored.rewards.sums()?.to_vec() };
+    let expected = |by: f64, times: f64| -> Result<Vec<f32>> {
+        let plain = totals(&plain)?.into_iter();
         Ok(plain.map(|x| (f64::from(x) * times + by) as f32).collect())
     };
-    near(
-        "r + c adds c to what each response is worth",
-        &worth(&shifted)?,
-        &moved(shift, 1.0)?,
+    check_close(
+        "r + c adds c to the total reward of each response",
+        &totals(&shifted)?,
+        &expected(shift, 1.0)?,
     )?;
-    near(
-        "(k·r, k·β) is worth k times as much",
-        &worth(&scaled)?,
-        &moved(0.0, scale)?,
+    check_close(
+        "(k·r, k·β) multiplies the total reward of each response by k",
+        &totals(&scaled)?,
+        &expected(0.0, scale)?,
     )?;
-    let ends = |scored: &Scored| -> Result<Vec<f32>> {
+    let before_last = |scored: &Scored| -> Result<Vec<f32>> {
         let rewards = scored.rewards.to_vec()?;
         let last = |y| scored.rewards.range(y).end - 1;
         let ends: Vec<usize> = (0..scored.rewards.sequences()).map(last).collect();
@@ -238,20 +247,20 @@ pub fn objective(mut made: impl FnMut(f64, f64) -> Objective, rollouts: &Rollout
             .map(|(_, r)| *r)
             .collect())
     };
-    near(
-        "a constant reward is paid at the last token alone",
-        &ends(&shifted)?,
-        &ends(&plain)?,
+    check_close(
+        "a constant reward is added at the last token only",
+        &before_last(&shifted)?,
+        &before_last(&plain)?,
     )
 }
 
-/// Rewards for [`objective`]: another one, times `scale`, plus `shift`.
+/// A reward for [`objective`]: `reward`·`scale` + `shift`.
 pub struct Affine<R> {
-    /// The other.
+    /// The reward.
     pub reward: R,
-    /// What it is multiplied by.
+    /// The factor.
     pub scale: f64,
-    /// What is added, in units of the reward.
+    /// The constant added, in units of the reward.
     pub shift: f64,
 }
 
@@ -262,25 +271,25 @@ impl<R: Reward> Reward for Affine<R> {
     }
 }
 
-/// Rollouts of given responses as `policy` would have drawn them: what [`objective`] needs.
+/// Rollouts of given responses, as if `policy` had sampled them, for [`objective`].
 ///
 /// # Errors
-/// If a network cannot read them.
+/// If a forward pass fails.
 pub fn rollouts(
     policy: &mut dyn Network,
     penalty: &mut KlPenalty,
     s: &Sequences,
 ) -> Result<Rollouts> {
-    let read = policy.forward(s, OutputSpec::SCORE.with_entropy())?;
-    let against = exact_kl(policy, penalty.prior(), s)?;
+    let outputs = policy.forward(s, OutputSpec::SCORE.with_entropy())?;
+    let comparison = exact_kl(policy, penalty.prior(), s)?;
     Ok(Rollouts {
         sequences: s.clone(),
-        entropy: read.entropy.unwrap_or_else(|| read.log_probs.clone()),
-        sampled_log_probs: read.log_probs.clone(),
-        prior_log_probs: against.prior_log_probs,
-        log_probs: read.log_probs,
-        values: read.values,
-        kl: against.kl,
+        entropy: outputs.entropy.unwrap_or_else(|| outputs.log_probs.clone()),
+        sampled_log_probs: outputs.log_probs.clone(),
+        prior_log_probs: comparison.prior_log_probs,
+        log_probs: outputs.log_probs,
+        values: outputs.values,
+        kl: comparison.kl,
     })
 }
 
@@ -290,32 +299,33 @@ mod tests {
     use crate::{Decoder, Error, LogDist, PerToken, RowCallback};
     use std::ops::Range;
 
-    /// A prior with rows of the same numbers, and one way to be wrong.
+    /// A prior with constant rows, which a test makes wrong in one way.
     #[derive(Clone)]
-    struct Wrong {
+    struct ConstantPrior {
         log_probs: f32,
         row: Vec<f32>,
+        /// If it is set, log-probs depend on the size of the batch before.
         last: Option<usize>,
-        /// Rows that are left out when rows are shown, and what is added to them.
-        shown: (usize, f32),
-        /// What it says of itself.
-        distribution: bool,
+        /// In `log_probs_with_rows`: how many rows are skipped, and what is added to the others.
+        row_error: (usize, f32),
+        /// What `is_normalized` returns.
+        normalized: bool,
     }
 
-    impl Wrong {
-        fn right() -> Self {
+    impl ConstantPrior {
+        fn correct() -> Self {
             let log_prob = -(11f32.ln());
             Self {
                 log_probs: log_prob,
                 row: vec![log_prob; 11],
                 last: None,
-                shown: (0, 0.0),
-                distribution: true,
+                row_error: (0, 0.0),
+                normalized: true,
             }
         }
     }
 
-    impl Prior for Wrong {
+    impl Prior for ConstantPrior {
         fn log_probs(&mut self, s: &Sequences) -> Result<PerToken> {
             let extra = self.last.map_or(0.0, |last| 0.1 * last as f32);
             self.last = self.last.map(|_| s.len());
@@ -326,81 +336,82 @@ mod tests {
             LogDist::of_log_probs(self.row.repeat(rows.len()), self.row.len())
         }
 
-        fn log_probs_showing(
+        fn log_probs_with_rows(
             &mut self,
             s: &Sequences,
             each: &mut RowCallback<'_>,
         ) -> Result<PerToken> {
-            let (from, extra) = self.shown;
+            let (from, extra) = self.row_error;
             let rows = from..s.tokens();
             let row: Vec<f32> = self.row.iter().map(|x| x + extra).collect();
-            let shown = LogDist::of_log_probs(row.repeat(rows.len()), row.len())?;
-            each(rows, shown)?;
+            let recorder = LogDist::of_log_probs(row.repeat(rows.len()), row.len())?;
+            each(rows, recorder)?;
             self.log_probs(s)
         }
 
         fn is_normalized(&self) -> bool {
-            self.distribution
+            self.normalized
         }
 
         fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
-            Err(Error::Unsupported("cannot be drawn from".into()))
+            Err(Error::Unsupported("cannot be sampled from".into()))
         }
     }
 
     #[test]
-    fn a_broken_prior_is_told_what_it_broke() {
-        let check = |mut wrong: Wrong, measure| match prior(&mut wrong, &batch(11), measure) {
+    fn each_error_of_a_prior_is_reported() {
+        let check = |mut wrong: ConstantPrior, measure| match prior(&mut wrong, &batch(11), measure)
+        {
             Ok(()) => String::new(),
             Err(error) => error.to_string(),
         };
         use Measure::{Distribution, Drawable, Weights};
-        let right = Wrong::right();
-        assert_eq!(check(right.clone(), Weights), "");
-        assert_eq!(check(right.clone(), Distribution), "");
-        assert_eq!(check(right.clone(), Drawable), "cannot be drawn from");
-        let mut wrong = right.clone();
+        let correct = ConstantPrior::correct();
+        assert_eq!(check(correct.clone(), Weights), "");
+        assert_eq!(check(correct.clone(), Distribution), "");
+        assert_eq!(check(correct.clone(), Drawable), "cannot be sampled from");
+        let mut wrong = correct.clone();
         wrong.log_probs -= 0.5;
-        assert!(check(wrong, Weights).contains("those of the rows at the tokens taken"));
-        let mut wrong = right.clone();
+        assert!(check(wrong, Weights).contains("log-probs equal the rows"));
+        let mut wrong = correct.clone();
         wrong.log_probs = f32::NEG_INFINITY;
         assert!(check(wrong, Weights).contains("finite"));
-        let mut wrong = right.clone();
+        let mut wrong = correct.clone();
         wrong.row[10] = -0.1;
         assert!(check(wrong, Distribution).contains("sum to 1"));
-        let mut wrong = right.clone();
-        wrong.distribution = false;
-        assert!(check(wrong, Distribution).contains("says that it is one"));
-        let mut wrong = right.clone();
+        let mut wrong = correct.clone();
+        wrong.normalized = false;
+        assert!(check(wrong, Distribution).contains("is_normalized is true"));
+        let mut wrong = correct.clone();
         wrong.row.truncate(3);
         assert!(check(wrong, Distribution).contains("has an entry"));
-        let mut wrong = right.clone();
-        wrong.shown = (1, 0.0);
-        assert!(check(wrong, Weights).contains("shown in order"));
-        let mut wrong = right.clone();
-        wrong.shown = (0, 0.5);
-        assert!(check(wrong, Weights).contains("shown on the way are those"));
-        let mut wrong = right;
+        let mut wrong = correct.clone();
+        wrong.row_error = (1, 0.0);
+        assert!(check(wrong, Weights).contains("called with each row once"));
+        let mut wrong = correct.clone();
+        wrong.row_error = (0, 0.5);
+        assert!(check(wrong, Weights).contains("callback receives the rows"));
+        let mut wrong = correct;
         wrong.last = Some(0);
         assert!(check(wrong, Weights).contains("alone"));
     }
 
-    struct Pays(fn(&Sequences, usize) -> f32);
+    struct FnReward(fn(&Sequences, usize) -> f32);
 
-    impl Reward for Pays {
+    impl Reward for FnReward {
         fn score(&mut self, s: &Sequences) -> Result<PerSeq> {
             PerSeq::from_vec((0..s.len()).map(|index| self.0(s, index)).collect())
         }
     }
 
     #[test]
-    fn a_broken_reward_is_told_what_it_broke() {
-        let check = |of| match reward(&mut Pays(of), &batch(11)) {
+    fn each_error_of_a_reward_is_reported() {
+        let check = |of| match reward(&mut FnReward(of), &batch(11)) {
             Ok(()) => String::new(),
             Err(error) => error.to_string(),
         };
         assert_eq!(check(|s, y| s.responses()[y].ids.len() as f32), "");
-        assert!(check(|_, y| y as f32).contains("another order"));
+        assert!(check(|_, y| y as f32).contains("order of the batch"));
         let share = |s: &Sequences, y: usize| s.responses()[y].ids[0] as f32 / s.tokens() as f32;
         assert!(check(share).contains("alone"));
         assert!(check(|_, _| f32::NAN).contains("NaN"));

@@ -1,26 +1,26 @@
-//! Data sets that need not be in memory.
+//! The interface of data sets, in memory or on disk.
 
 use crate::{Pairs, Prompt, Result, Sequences};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// A data set of which a step reads the items it needs: in memory, or from a file of any size. An item
-/// is what must not be parted: a prompt, a prompt with a response, or one with a pair of them.
+/// A data set from which each step reads the items it needs, from memory or from a file of any size. An
+/// item is a prompt, a prompt with a response, or a prompt with a pair of responses.
 pub trait Dataset {
     /// How many items there are.
     fn count(&self) -> usize;
 
-    /// How many tokens a network reads for an item.
+    /// How many tokens a forward pass over an item processes.
     fn cost(&self, item: usize) -> usize;
 
-    /// These items, in this order: their prompts, and their responses if they have any.
+    /// Reads these items, in this order: their prompts, and their responses if they have any.
     ///
     /// # Errors
     /// If they cannot be read.
     fn read(&mut self, items: &[usize]) -> Result<Sequences>;
 }
 
-/// An item is a response with its prompt.
+/// Each item is a response with its prompt.
 impl Dataset for Sequences {
     fn count(&self) -> usize {
         self.len()
@@ -35,7 +35,7 @@ impl Dataset for Sequences {
     }
 }
 
-/// An item is a pair.
+/// Each item is a pair.
 impl Dataset for Pairs {
     fn count(&self) -> usize {
         self.len()
@@ -50,7 +50,7 @@ impl Dataset for Pairs {
     }
 }
 
-/// An item is a prompt.
+/// Each item is a prompt.
 impl Dataset for Vec<Arc<Prompt>> {
     fn count(&self) -> usize {
         self.len()
@@ -66,7 +66,7 @@ impl Dataset for Vec<Arc<Prompt>> {
     }
 }
 
-/// Settings of what has none.
+/// The settings type of components without settings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoSettings {}

@@ -1,4 +1,4 @@
-//! How responses are decoded, token by token.
+//! The interface of decoders, which generate responses token by token.
 
 use crate::{Error, LogDist, Result};
 
@@ -7,19 +7,19 @@ use crate::{Error, LogDist, Result};
 pub struct Start<'a> {
     /// The prompt's tokens.
     pub prompt: &'a [u32],
-    /// How many rows continue it; the prompt itself is read once.
+    /// How many rows (samples) continue it. The forward pass over the prompt runs once for all of them.
     pub samples: usize,
-    /// The most tokens each row will take.
+    /// The maximum number of new tokens of each row.
     pub max_new_tokens: usize,
 }
 
-/// A batch of growing sequences with their caches: the policy, every prior and every mixture decode
-/// through this, so one sampler serves them all. Rows may enter, branch and leave at any time.
+/// A batch of growing sequences with their KV caches. The policy and the priors implement it, so that one
+/// sampler works with all of them. Rows can be added, duplicated and removed at any time.
 pub trait Decoder {
     /// V.
     fn vocab(&self) -> usize;
 
-    /// Reads prompts and appends their rows (in order, a prompt's samples side by side) behind the
+    /// Runs the prompts and appends their rows (in order, the samples of a prompt adjacent) after the
     /// live ones.
     ///
     /// # Errors
@@ -29,11 +29,11 @@ pub trait Decoder {
     /// How many rows are live.
     fn rows(&self) -> usize;
 
-    /// The log-distribution of each live row over its next token, where it was computed: [rows, V],
-    /// nats. A sampler draws from it there.
+    /// The log-distribution of each live row over its next token: [rows, V], nats. The rows stay on the
+    /// device, where a sampler draws from them.
     ///
     /// # Errors
-    /// If there are no rows to show.
+    /// If there are no live rows.
     fn log_dist(&self) -> Result<LogDist<'_>>;
 
     /// Appends one token to each live row and computes the next scores.
@@ -42,29 +42,28 @@ pub trait Decoder {
     /// If there is not one token a row, or one is not in the vocabulary.
     fn step(&mut self, tokens: &[u32]) -> Result<()>;
 
-    /// Makes row i what row `rows[i]` was, with its cache and its log-distribution. A row that is left
-    /// out is dropped; one that is named several times is continued several times, as searches and
-    /// particle filters do.
+    /// Replaces row i by row `rows[i]`, with its cache and its log-distribution. Rows that are not listed
+    /// are removed; rows listed several times are duplicated, as beam search and particle filters need.
     ///
     /// # Errors
-    /// If there is no such row. Nothing has changed then.
+    /// If there is no such row; the decoder is then unchanged.
     fn gather(&mut self, rows: &[usize]) -> Result<()>;
 }
 
-/// Checks the rows that a decoder is to gather.
+/// Checks the argument of [`Decoder::gather`].
 ///
 /// # Errors
 /// If one is not among its `live` rows.
 pub fn check_gather(rows: &[usize], live: usize) -> Result<()> {
     match rows.iter().find(|&&row| row >= live) {
         Some(row) => Err(Error::Unsupported(format!(
-            "row {row} of a decoder is to be gathered, and it has {live} rows, counted from 0"
+            "row {row} cannot be gathered: the decoder has {live} rows, counted from 0"
         ))),
         None => Ok(()),
     }
 }
 
-/// What `rows` name, of V numbers each: the host's half of [`Decoder::gather`].
+/// The listed rows of `numbers`, [rows, V]: [`Decoder::gather`] for numbers on the host.
 #[must_use]
 pub fn gathered(numbers: &[f32], vocab: usize, rows: &[usize]) -> Vec<f32> {
     let row = |&row: &usize| &numbers[row * vocab..][..vocab];

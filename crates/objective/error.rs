@@ -1,11 +1,11 @@
-//! What can go wrong between the symbols.
+//! The error type of this crate and of implementations of its traits.
 
 use rlhf_tensor::CandleError;
 
-/// An error of the objective, or of a prior, reward or network behind its traits.
+/// An error of the objective, or of an implementation of a prior, reward or network.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Two things that should be of one size are not.
+    /// Two sizes that must be equal differ.
     #[error("{what}: expected {expected}, got {got}")]
     Size {
         /// What was measured.
@@ -15,10 +15,10 @@ pub enum Error {
         /// The size it has.
         got: usize,
     },
-    /// A prompt without tokens, or a response without any.
+    /// A prompt or a response without tokens.
     #[error("{0}")]
     Empty(String),
-    /// A number that must be finite and is not.
+    /// A number that must be finite is not.
     #[error("{what} of sequence {sequence} is {value}: {fix}")]
     NotFinite {
         /// What was computed.
@@ -30,15 +30,15 @@ pub enum Error {
         /// What to do about it.
         fix: &'static str,
     },
-    /// A law that an implementation of a trait breaks; see [`laws`](crate::laws).
-    #[error("a law is broken: {law}; {found}")]
-    Law {
-        /// What must hold.
-        law: &'static str,
+    /// An implementation of a trait fails a check of [`conformance`](crate::conformance).
+    #[error("conformance check failed: {property}; {found}")]
+    Conformance {
+        /// The property that must hold.
+        property: &'static str,
         /// What was found.
         found: String,
     },
-    /// Something asked of a network or prior out of turn or that it cannot do.
+    /// A call that a network or prior does not support, or not in its current state.
     #[error("{0}")]
     Unsupported(String),
     /// An error of a tensor operation.
@@ -50,11 +50,11 @@ pub enum Error {
 }
 
 impl Error {
-    /// Wraps the error of an implementation.
+    /// Wraps the error of an implementation of a trait.
     pub fn other(error: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Other(Box::new(error))
     }
 }
 
-/// A result of this crate.
+/// The result type of this crate.
 pub type Result<T> = std::result::Result<T, Error>;

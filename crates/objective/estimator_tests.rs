@@ -1,5 +1,5 @@
-//! The estimators of the KL against numbers computed independently: their means, their spread, and
-//! the gradient that each placement has.
+//! Tests of the KL estimators against independently computed values: means, standard deviations, and
+//! the expected gradient of each placement.
 
 use crate::{PerToken, Result, k1, k2, k3, kl_of_rows, rao_blackwell};
 use rlhf_oracle::{Policy, Problem, Tree, reference_demonstrations, reference_tree};
@@ -19,10 +19,10 @@ fn numbers(of: &Tensor) -> Vec<f64> {
     of.to_vec1().unwrap()
 }
 
-fn close(ours: &[f64], golden: &[f64], tolerance: f64) {
-    assert_eq!(ours.len(), golden.len());
-    for (x, y) in ours.iter().zip(golden) {
-        assert!((x - y).abs() < tolerance, "{ours:?} is not {golden:?}");
+fn close(ours: &[f64], expected: &[f64], tolerance: f64) {
+    assert_eq!(ours.len(), expected.len());
+    for (x, y) in ours.iter().zip(expected) {
+        assert!((x - y).abs() < tolerance, "{ours:?} is not {expected:?}");
     }
 }
 
@@ -42,23 +42,23 @@ const REVERSE: [f64; 3] = [0.546_878_07, -0.362_648_69, -0.184_229_38];
 const FORWARD: [f64; 3] = [0.4, -0.3, -0.1];
 
 #[test]
-fn means_and_deviations() {
+fn estimators_have_the_expected_mean_and_deviation() {
     let of = |estimator: Estimator, pi: &[f64], prior: &[f64]| {
         moments(&numbers(&estimator(&logs(pi), &logs(prior)).unwrap()), pi)
     };
-    for (estimator, golden) in [
+    for (estimator, expected) in [
         (k1 as Estimator, [0.515_681_78, 1.098_286_75]),
         (k2, [0.736_080_75, 0.561_738_11]),
         (k3, [0.515_681_78, 0.302_823_60]),
     ] {
-        close(&of(estimator, &PI, &PRIOR), &golden, 1e-7);
+        close(&of(estimator, &PI, &PRIOR), &expected, 1e-7);
     }
-    // The exact one does not depend on the token drawn, and is not the KL the other way round.
+    // The exact KL does not depend on the token drawn, and differs from the KL of the arguments swapped.
     let row = |p: &[f64]| logs(p).unsqueeze(0).unwrap();
     let exact = |p: &[f64], q: &[f64]| numbers(&kl_of_rows(&row(p), &row(q)).unwrap())[0];
     close(&[exact(&PI, &PRIOR)], &[0.515_681_78], 1e-8);
     close(&[exact(&PRIOR, &PI)], &[0.376_584_05], 1e-7);
-    // k3 is the noisier one far from the prior, and by far the quieter near it.
+    // k3 has more variance than k1 far from the prior, and much less near it.
     let deviation = |estimator: Estimator, pi: &[f64]| of(estimator, pi, &[0.5, 0.5])[1];
     close(&[deviation(k1, &[0.01, 0.99])], &[0.457], 1e-3);
     close(&[deviation(k3, &[0.01, 0.99])], &[4.467], 1e-3);
@@ -66,19 +66,28 @@ fn means_and_deviations() {
     close(&[deviation(k3, &[0.52, 0.48])], &[0.000_042_7], 1e-7);
 }
 
-/// The expected gradient with respect to the logits of π, of an estimator paid in the loss (`loss`)
-/// or, detached, on the score of the token drawn.
-fn placed(estimator: Estimator, loss: bool) -> Vec<f64> {
-    placed_as(&|log_pi| {
+/// Where an estimator of the KL is placed.
+#[derive(Clone, Copy, PartialEq)]
+enum Placement {
+    /// As a term of the loss, differentiated.
+    Loss,
+    /// In the reward, detached: it multiplies the log-prob of the token drawn.
+    Reward,
+}
+
+/// The expected gradient with respect to the logits of π of an estimator placed there.
+fn expected_gradient(estimator: Estimator, placement: Placement) -> Vec<f64> {
+    expected_gradient_of(&|log_pi| {
         let value = estimator(log_pi, &logs(&PRIOR))?;
-        match loss {
-            true => Ok(value),
-            false => Ok((value.detach() * log_pi)?),
+        if placement == Placement::Loss {
+            Ok(value)
+        } else {
+            Ok((value.detach() * log_pi)?)
         }
     })
 }
 
-fn placed_as(of_token: &dyn Fn(&Tensor) -> Result<Tensor>) -> Vec<f64> {
+fn expected_gradient_of(of_token: &dyn Fn(&Tensor) -> Result<Tensor>) -> Vec<f64> {
     let logits = Var::from_tensor(&logs(&PI)).unwrap();
     let log_pi = log_softmax(&logits.unsqueeze(0).unwrap());
     let weighed = (of_token(&log_pi.flatten_all().unwrap()).unwrap() * tensor(&PI)).unwrap();
@@ -93,30 +102,30 @@ fn log_softmax(logits: &Tensor) -> Tensor {
 }
 
 #[test]
-fn where_the_kl_is_paid_decides_what_is_optimized() {
+fn the_placement_of_the_kl_decides_what_is_optimized() {
     let biased: Vec<f64> = REVERSE.iter().zip(FORWARD).map(|(r, f)| r - f).collect();
-    for (gradient, golden) in [
-        (placed(k1, false), &REVERSE[..]),
-        (placed(k1, true), &[0.0; 3]),
-        (placed(k2, true), &REVERSE),
+    for (gradient, expected) in [
+        (expected_gradient(k1, Placement::Reward), &REVERSE[..]),
+        (expected_gradient(k1, Placement::Loss), &[0.0; 3]),
+        (expected_gradient(k2, Placement::Loss), &REVERSE),
         (
-            placed(k2, false),
+            expected_gradient(k2, Placement::Reward),
             &[0.279_532_23, -0.148_756_27, -0.130_775_95],
         ),
-        (placed(k3, true), &FORWARD),
-        (placed(k3, false), &biased),
+        (expected_gradient(k3, Placement::Loss), &FORWARD),
+        (expected_gradient(k3, Placement::Reward), &biased),
     ] {
-        close(&gradient, golden, 1e-7);
+        close(&gradient, expected, 1e-7);
     }
     close(&biased, &[0.146_878_07, -0.062_648_69, -0.084_229_38], 1e-7);
-    // k3 times the ratio to the policy that drew, differentiated through both.
-    let corrected = placed_as(&|log_pi| {
+    // k3 times the importance ratio, differentiated through both factors.
+    let corrected = expected_gradient_of(&|log_pi| {
         let ratio = (log_pi - log_pi.detach())?.exp()?;
         Ok((ratio * k3(log_pi, &logs(&PRIOR))?)?)
     });
     close(&corrected, &REVERSE, 1e-7);
     // The exact KL of the row.
-    let exact = placed_as(&|log_pi| {
+    let exact = expected_gradient_of(&|log_pi| {
         let row = |x: &Tensor| x.unsqueeze(0);
         let kl = kl_of_rows(&row(log_pi)?, &row(&logs(&PRIOR))?)?;
         Ok(kl.broadcast_as(3)?)
@@ -124,7 +133,7 @@ fn where_the_kl_is_paid_decides_what_is_optimized() {
     close(&exact, &REVERSE, 1e-7);
 }
 
-/// Every response of the golden tree: for each of its tokens the prefix it follows and the token.
+/// Every response of the reference tree: for each of its tokens the prefix it follows and the token.
 struct Responses {
     problem: Problem,
     taken: Vec<(u32, u32)>,
@@ -163,8 +172,8 @@ impl Responses {
         PerToken::new(values, self.offsets.clone().into()).unwrap()
     }
 
-    /// What a matrix of rows a prefix says of each token taken, and the rows themselves.
-    fn of(&self, log_dist: &Tensor) -> (PerToken, Tensor) {
+    /// The log-probs of the tokens taken and the rows they come from, for log-distributions [prefixes, V].
+    fn gather(&self, log_dist: &Tensor) -> (PerToken, Tensor) {
         let index = |of: fn(&(u32, u32)) -> u32| {
             Tensor::new(
                 self.taken.iter().map(of).collect::<Vec<u32>>(),
@@ -185,15 +194,15 @@ impl Responses {
 
     /// The sum over each response of an estimator of each token.
     fn sums(&self, policy: &Policy, of: Estimator) -> Vec<f64> {
-        let (log_probs, _) = self.of(&self.matrix(policy));
-        let (prior, _) = self.of(&self.matrix(self.problem.prior()));
+        let (log_probs, _) = self.gather(&self.matrix(policy));
+        let (prior, _) = self.gather(&self.matrix(self.problem.prior()));
         let values = of(log_probs.values(), prior.values()).unwrap();
         numbers(self.per_token(values).sums().unwrap().values())
     }
 }
 
 #[test]
-fn over_a_response() {
+fn sums_over_a_response_estimate_the_sequence_kl() {
     let all = Responses::new();
     let optimum = all.problem.solve().policy;
     let weights = all.weights(&optimum);
@@ -205,8 +214,8 @@ fn over_a_response() {
         .collect();
     let of = |values: &[f64]| moments(values, &weights);
     let exact = |log_dist: &Tensor| {
-        let prior = all.of(&all.matrix(all.problem.prior())).1;
-        let rows = kl_of_rows(&all.of(log_dist).1, &prior).unwrap();
+        let prior = all.gather(&all.matrix(all.problem.prior())).1;
+        let rows = kl_of_rows(&all.gather(log_dist).1, &prior).unwrap();
         numbers(all.per_token(rows).sums().unwrap().values())
     };
     let kl = 1.546_759_39;
@@ -220,36 +229,36 @@ fn over_a_response() {
     );
     let whole: Vec<f64> = k1_sums.iter().map(|l| (-l).exp() - 1.0 + l).collect();
     close(&of(&whole), &[kl, 3.110_941_13], 1e-7);
-    // What is not the KL: a sum of k2, and a mean over tokens.
+    // A sum of k2 and a mean over tokens do not estimate the KL.
     close(&of(&all.sums(&optimum, k2))[..1], &[1.441_638_20], 1e-7);
     let means: Vec<f64> = k1_sums.iter().zip(&lengths).map(|(l, n)| l / n).collect();
     close(&of(&means)[..1], &[0.419_677_87], 1e-7);
 }
 
-/// Two of the parts of a gradient, or the whole.
+/// Which terms of the gradient of the sequence KL are computed.
 #[derive(Clone, Copy, PartialEq)]
-enum Part {
-    Own,
-    ToCome,
+enum Term {
+    OwnToken,
+    LaterTokens,
     Both,
-    /// By the score function with k1.
-    Score,
+    /// The score-function estimator with k1.
+    ScoreFunction,
 }
 
 /// The expected gradient of the sequence KL with respect to the logits of each prefix.
-fn gradient(all: &Responses, policy: &Policy, part: Part) -> Vec<Vec<f64>> {
+fn gradient(all: &Responses, policy: &Policy, term: Term) -> Vec<Vec<f64>> {
     let logits = Var::from_tensor(&all.matrix(policy)).unwrap();
-    let (log_probs, rows) = all.of(&log_softmax(&logits));
-    let (prior, prior_rows) = all.of(&all.matrix(all.problem.prior()));
+    let (log_probs, rows) = all.gather(&log_softmax(&logits));
+    let (prior, prior_rows) = all.gather(&all.matrix(all.problem.prior()));
     let kl = all.per_token(kl_of_rows(&rows, &prior_rows).unwrap());
-    let values = match part {
-        Part::Own => kl.sums(),
-        Part::ToCome => {
+    let values = match term {
+        Term::OwnToken => kl.sums(),
+        Term::LaterTokens => {
             let detached = PerToken::new(kl.values().detach(), kl.offsets()).unwrap();
             rao_blackwell(&log_probs, &detached)
         }
-        Part::Both => rao_blackwell(&log_probs, &kl),
-        Part::Score => {
+        Term::Both => rao_blackwell(&log_probs, &kl),
+        Term::ScoreFunction => {
             let ratio = k1(log_probs.values(), prior.values()).unwrap();
             let of_response = all.per_token(ratio.detach()).sums().unwrap();
             let sums = log_probs.sums().unwrap();
@@ -262,7 +271,7 @@ fn gradient(all: &Responses, policy: &Policy, part: Part) -> Vec<Vec<f64>> {
 }
 
 #[test]
-fn the_gradient_of_the_kl_needs_both_of_its_parts() {
+fn the_gradient_of_the_sequence_kl_needs_both_terms() {
     let all = Responses::new();
     let optimum = all.problem.solve().policy;
     let mid = all.problem.prior().mix(&reference_demonstrations(), 0.5);
@@ -271,45 +280,45 @@ fn the_gradient_of_the_kl_needs_both_of_its_parts() {
         (&optimum, [0.332_209_66, -0.058_825_28, -0.273_384_38]),
     ] {
         let (score, both) = (
-            gradient(&all, policy, Part::Score),
-            gradient(&all, policy, Part::Both),
+            gradient(&all, policy, Term::ScoreFunction),
+            gradient(&all, policy, Term::Both),
         );
         close(&score[0], &full, 1e-7);
         for (score, both) in score.iter().zip(&both) {
             close(score, both, 1e-12);
         }
-        // Either alone is another gradient, and together they are all of it.
-        let (own, to_come) = (
-            gradient(&all, policy, Part::Own),
-            gradient(&all, policy, Part::ToCome),
+        // Either term alone is another gradient; their sum is the full gradient.
+        let (own, later) = (
+            gradient(&all, policy, Term::OwnToken),
+            gradient(&all, policy, Term::LaterTokens),
         );
-        for part in [&own, &to_come] {
-            let off = part[0].iter().zip(&full).map(|(a, b)| (a - b).abs());
-            assert!(off.fold(0.0, f64::max) > 1e-2, "{part:?}");
+        for term in [&own, &later] {
+            let off = term[0].iter().zip(&full).map(|(a, b)| (a - b).abs());
+            assert!(off.fold(0.0, f64::max) > 1e-2, "{term:?}");
         }
-        let sum: Vec<f64> = own[0].iter().zip(&to_come[0]).map(|(a, b)| a + b).collect();
+        let sum: Vec<f64> = own[0].iter().zip(&later[0]).map(|(a, b)| a + b).collect();
         close(&sum, &both[0], 1e-12);
     }
-    let local = gradient(&all, &optimum, Part::Own);
+    let local = gradient(&all, &optimum, Term::OwnToken);
     close(
         &local[0],
         &[0.250_337_88, -0.054_842_89, -0.195_494_99],
         1e-7,
     );
-    // The gradient of the reward, over β, is the full one: π* is where they meet.
+    // At π* the gradient of the reward divided by β equals the full gradient of the KL.
     let rewards = tensor(all.problem.rewards());
     let logits = Var::from_tensor(&all.matrix(&optimum)).unwrap();
-    let (log_probs, _) = all.of(&log_softmax(&logits));
+    let (log_probs, _) = all.gather(&log_softmax(&logits));
     let scored = (log_probs.sums().unwrap().values() * rewards).unwrap();
     let weighed = (scored * tensor(&all.weights(&optimum))).unwrap();
     let gradients = weighed.sum_all().unwrap().backward().unwrap();
-    let climb: Vec<Vec<f64>> = gradients.get(&logits).unwrap().to_vec2().unwrap();
-    let over_beta: Vec<f64> = climb[0].iter().map(|x| x / 0.5).collect();
-    close(&over_beta, &gradient(&all, &optimum, Part::Both)[0], 1e-12);
+    let reward_gradient: Vec<Vec<f64>> = gradients.get(&logits).unwrap().to_vec2().unwrap();
+    let over_beta: Vec<f64> = reward_gradient[0].iter().map(|x| x / 0.5).collect();
+    close(&over_beta, &gradient(&all, &optimum, Term::Both)[0], 1e-12);
 }
 
 #[test]
-fn impossible_tokens_add_nothing() {
+fn tokens_of_probability_zero_add_nothing() {
     let (none, half) = (f64::NEG_INFINITY, 0.5f64.ln());
     let logs = |row: [f64; 3]| Var::new(&[row], &Device::Cpu).unwrap();
     let (policy, prior) = (logs([half, half, none]), logs([half, 0.25f64.ln(), none]));

@@ -1,16 +1,16 @@
-//! The KL from samples: three estimators, the exact one, and the gradient of it.
+//! Estimators of the KL from samples (k1, k2, k3), the exact KL of rows, and its gradient.
 
 use crate::{PerSeq, PerToken, Result};
 use rlhf_tensor::{DType, Tensor};
 
 /// k1 = log π − log p₀ of the token drawn, nats: unbiased, of either sign, noisy (Schulman 2020).
 ///
-/// Where it is paid decides what is optimized (Tang & Munos 2025, §3):
+/// Its placement decides what is optimized (Tang & Munos 2025, §3):
 ///
-/// | paid | its expected gradient |
+/// | placement | expected gradient |
 /// |---|---|
 /// | in the reward, detached | ∇KL(π ‖ p₀): what [`Objective`](crate::Objective) does |
-/// | in the loss | 0: no penalty at all |
+/// | in the loss | 0: no penalty |
 ///
 /// # Errors
 /// If the shapes differ.
@@ -20,13 +20,13 @@ pub fn k1(log_probs: &Tensor, prior_log_probs: &Tensor) -> Result<Tensor> {
 
 /// k2 = ½·(log π − log p₀)² of the token drawn, nats: biased as an estimate of the KL (Schulman 2020).
 ///
-/// | paid | its expected gradient |
+/// | placement | expected gradient |
 /// |---|---|
 /// | in the loss, of a whole response drawn from π | ∇KL(π ‖ p₀) |
 /// | in the loss, token by token | that of each token's KL alone: another optimum |
-/// | in the reward | of nothing of use |
+/// | in the reward | not the gradient of a divergence |
 ///
-/// Between a policy and itself a few steps ago it measures how far an update has gone.
+/// Between a policy and its earlier version it measures the size of an update.
 ///
 /// # Errors
 /// If the shapes differ.
@@ -34,10 +34,10 @@ pub fn k2(log_probs: &Tensor, prior_log_probs: &Tensor) -> Result<Tensor> {
     Ok((k1(log_probs, prior_log_probs)?.sqr()? * 0.5)?)
 }
 
-/// k3 = p₀/π − 1 − log(p₀/π) of the token drawn, nats: unbiased and never negative, of little
-/// variance where π is near p₀ and of more than k1's where it is far (Schulman 2020).
+/// k3 = p₀/π − 1 − log(p₀/π) of the token drawn, nats: unbiased and never negative, with less variance
+/// than k1 where π is near p₀ and more where it is far (Schulman 2020).
 ///
-/// | paid | its expected gradient |
+/// | placement | expected gradient |
 /// |---|---|
 /// | in the loss (GRPO) | ∇KL(p₀ ‖ π), the forward KL: another optimum |
 /// | in the reward | ∇KL(π ‖ p₀) − ∇KL(p₀ ‖ π): biased |
@@ -69,26 +69,26 @@ pub fn kl_of_rows(log_dist: &Tensor, prior_log_dist: &Tensor) -> Result<Tensor> 
 /// Σₜ [ ∇KLₜ + ∇log πₜ · Σ_{t′>t} KL_{t′} ]
 /// ```
 ///
-/// The first part is how π moves each token's own KL, the second how a token moves the KL of those
-/// after it (Amini et al. 2025, §4; Tang & Munos 2025, eq. 5). Its mean is that of the score-function
-/// gradient with k1, its variance less; either part alone has another optimum. The *value* is not the
-/// KL: that is the sum of `kl`.
+/// The first term is the effect of π on each token's own KL, the second the effect of a token on the KL
+/// of later tokens (Amini et al. 2025, §4; Tang & Munos 2025, eq. 5). It has the mean of the
+/// score-function gradient with k1 and less variance; either term alone has another optimum. The *value*
+/// is not the KL: that is the sum of `kl`.
 ///
 /// # Errors
 /// If the two are not of the same responses.
 pub fn rao_blackwell(log_probs: &PerToken, kl: &PerToken) -> Result<PerSeq> {
-    let to_come = PerToken::new(to_come(kl)?, kl.offsets())?;
-    let score = (log_probs.values() * to_come.values())?;
+    let future_sums = PerToken::new(future_sums(kl)?, kl.offsets())?;
+    let score = (log_probs.values() * future_sums.values())?;
     PerToken::new((kl.values() + score)?, log_probs.offsets())?.sums()
 }
 
-/// Σ_{t′>t} of each token of each response, detached: \[N\].
-fn to_come(of: &PerToken) -> Result<Tensor> {
-    let values = of.values().detach();
+/// Σ_{t′>t} `per_token`_{t′} for each token t of each response, detached: \[N\].
+fn future_sums(per_token: &PerToken) -> Result<Tensor> {
+    let values = per_token.values().detach();
     let mut sums = values.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-    for sequence in 0..of.sequences() {
+    for sequence in 0..per_token.sequences() {
         let mut after = 0.0;
-        for value in sums[of.range(sequence)].iter_mut().rev() {
+        for value in sums[per_token.range(sequence)].iter_mut().rev() {
             (*value, after) = (after, after + *value);
         }
     }

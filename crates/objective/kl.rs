@@ -1,10 +1,10 @@
-//! KL(π ‖ p₀), exact over the vocabulary.
+//! KL(π ‖ p₀) per token, exact over the vocabulary.
 
 use crate::{Network, PerToken, Prior, Result, Sequences};
 
-/// What a prior says of the response tokens that a policy has read.
+/// The log-probs of a prior and the exact KL to it, for each response token of a batch.
 #[derive(Debug, Clone)]
-pub struct AgainstPrior {
+pub struct PriorComparison {
     /// log p₀(yₜ | x, y₍<t₎), nats.
     pub prior_log_probs: PerToken,
     /// KL( π(·|x,y₍<t₎) ‖ p₀(·|x,y₍<t₎) ), nats. Its sum over a response sampled from π is the
@@ -13,23 +13,24 @@ pub struct AgainstPrior {
     pub kl: PerToken,
 }
 
-/// Has the prior read the batch that `policy` read last, which must be `sequences`, and compares the
-/// two at each response token, over the whole vocabulary. Of another batch the numbers would be wrong.
+/// Runs the prior on `sequences` and computes the KL of `policy` to it at each response token, over the
+/// whole vocabulary. The last forward pass of `policy` must have been on the same `sequences`; otherwise
+/// the numbers are wrong.
 ///
 /// # Errors
-/// If the policy has read nothing or less, or the prior cannot.
+/// If the policy has run no forward pass or one over fewer tokens, or the prior fails.
 pub fn exact_kl(
     policy: &mut dyn Network,
     prior: &mut dyn Prior,
     sequences: &Sequences,
-) -> Result<AgainstPrior> {
+) -> Result<PriorComparison> {
     let mut kl = Vec::with_capacity(sequences.tokens());
-    let prior_log_probs = prior.log_probs_showing(sequences, &mut |rows, log_dist| {
+    let prior_log_probs = prior.log_probs_with_rows(sequences, &mut |rows, log_dist| {
         kl.extend(policy.log_dist(rows)?.kl(&log_dist)?);
         Ok(())
     })?;
     let kl = PerToken::from_vec(kl, sequences.offsets())?;
-    Ok(AgainstPrior {
+    Ok(PriorComparison {
         prior_log_probs,
         kl,
     })

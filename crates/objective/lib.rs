@@ -1,12 +1,13 @@
-//! The symbols of one equation.
+//! The objective of KL-regularized policy optimization: its types and traits.
 //!
 //! ```text
 //! maximize  J(π) = E[ r(x,y) ] − β·KL( π(·|x) ‖ p₀(·|x) )        maximum: π* = p₀·exp(r/β)/Z
 //! ```
 //!
-//! [`Reward`] is r, [`Prior`] is p₀, [`Beta`] is β, [`Network`] is what π must answer, and
-//! [`Objective`] puts them together: it turns [`Rollouts`] into rewards per token. [`KlPenalty`]
-//! is the half of it that preference pairs use. No models and no files are known here.
+//! [`Reward`] is r, [`Prior`] is p₀, [`Beta`] is β, and [`Network`] is the interface of π.
+//! [`Objective`] combines them: it turns [`Rollouts`] into rewards per token. [`KlPenalty`] is the
+//! prior with β, which is all that methods on preference pairs need. This crate contains no model and
+//! reads no files.
 //!
 //! # Letters
 //! B sequences (responses), T tokens of one response, P tokens of one prompt, V vocabulary entries,
@@ -14,8 +15,8 @@
 //! objective, scores, rewards and values are in units of the reward.
 //!
 //! # Ragged, never padded
-//! A quantity per response token is a [`PerToken`]: flat values and offsets. Prompts and pads are
-//! not in there, so no mean can touch them.
+//! A quantity per response token is a [`PerToken`]: flat values and offsets. It contains no prompt
+//! tokens and no padding, so no mean can include them.
 //!
 //! ```
 //! use rlhf_objective::{Finish, PerToken, Prompt, Response, Sequences};
@@ -64,13 +65,13 @@ pub use dataset::{Dataset, NoSettings};
 pub use decoder::{Decoder, Start, check_gather, gathered};
 pub use error::{Error, Result};
 pub use estimators::{k1, k2, k3, kl_of_rows, rao_blackwell};
-pub use kl::{AgainstPrior, exact_kl};
+pub use kl::{PriorComparison, exact_kl};
 pub use log_dist::{Draw, LogDist, RowCallback, rows_copied};
 pub use log_sigmoid::log_sigmoid;
 pub use logits_processor::MappedDecoder;
 pub use network::{Network, OutputGrads, OutputSpec, Outputs, Purpose, rows_at_once};
 pub use objective::{
-    KlPenalty, Objective, Prior, Reward, SeenBatch, finite_opinions, finite_scores,
+    BatchCallback, KlPenalty, Objective, Prior, Reward, finite_optional_scores, finite_scores,
 };
 pub use pairs::{Pairs, PairsWithPrior};
 pub use parameter_set::{ParameterInfo, ParameterSet};

@@ -1,4 +1,4 @@
-//! Whole log-distributions, row by row, where they were computed.
+//! Log-distributions over the vocabulary, as rows on the device that computed them.
 
 use crate::rows::{check_rows, check_tokens, check_vocab};
 use crate::{Error, Result, RowGradients};
@@ -7,16 +7,16 @@ use serde::Serialize;
 use std::borrow::Cow;
 use std::cell::Cell;
 
-/// Rows of log-distributions over V tokens, nats: for each row V scores, and the number by which
-/// they exceed the log-probabilities. A network lends the logits it has rather than copy them.
+/// Rows of log-distributions over V tokens, nats: for each row V scores (logits) and their log-sum-exp.
+/// The scores are borrowed from the network, not copied.
 ///
-/// It is a handle: what is done with rows of V numbers is done by its operations, where the rows lie,
-/// and answers are numbers a row or a token. Whole rows come to the host only where somebody asks
-/// ([`to_vec`](Self::to_vec), [`copy_scores`](Self::copy_scores)).
+/// It is a handle. Its operations run on the device and return one number a row or a token. Whole rows
+/// are copied to the host only by [`to_vec`](Self::to_vec), [`to_rows`](Self::to_rows) and
+/// [`copy_scores`](Self::copy_scores).
 #[derive(Debug, Clone)]
 pub struct LogDist<'a>(LogRows<'a>);
 
-/// Of rows that a device lends.
+/// From rows on a device.
 impl<'a> From<LogRows<'a>> for LogDist<'a> {
     fn from(rows: LogRows<'a>) -> Self {
         Self(rows)
@@ -24,33 +24,33 @@ impl<'a> From<LogRows<'a>> for LogDist<'a> {
 }
 
 thread_local! {
-    static COPIED: Cell<usize> = const { Cell::new(0) };
+    static ROWS_COPIED: Cell<usize> = const { Cell::new(0) };
 }
 
-/// How many rows of log-distributions this thread has copied to the host so far: those that somebody asked
-/// for. A run whose prior neither draws nor mixes on the host copies none.
+/// How many rows of log-distributions this thread has copied to the host so far. A run whose prior does
+/// not sample or mix on the host copies none.
 #[must_use]
 pub fn rows_copied() -> usize {
-    COPIED.get()
+    ROWS_COPIED.get()
 }
 
-/// Who is shown log-distributions as a batch is read: each time the next of the N response tokens,
-/// and their rows.
+/// A callback that a forward pass calls with consecutive ranges of the N response tokens and their
+/// log-distributions.
 pub type RowCallback<'a> = dyn FnMut(std::ops::Range<usize>, LogDist<'_>) -> Result<()> + 'a;
 
 /// How a token is chosen from its distribution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Draw {
-    /// At random, from the whole distribution: what training needs.
+    /// At random, from the whole distribution, as training requires.
     #[default]
     Sample,
-    /// The most probable one; the lowest id of several.
+    /// The most probable token; the lowest id if several are.
     Greedy,
 }
 
 impl<'a> LogDist<'a> {
-    /// Of `scores`, [rows, V], and `log_sums`, \[rows\]: the log-probability of a token is its score
+    /// From `scores`, [rows, V], and `log_sums`, \[rows\]: the log-probability of a token is its score
     /// minus its row's log Σ exp(score), nats.
     ///
     /// # Errors
@@ -65,11 +65,11 @@ impl<'a> LogDist<'a> {
         Ok(Self(LogRows::new(Rows::new(scores, vocab), log_sums)))
     }
 
-    /// Of scores alone, [rows, V]: log-probabilities up to a constant a row, which is computed when it
-    /// is needed: drawing does not need it.
+    /// From scores alone, [rows, V]: log-probabilities up to a constant a row. The constant is computed
+    /// when it is needed; drawing does not need it.
     ///
     /// # Errors
-    /// If they are no whole rows.
+    /// If their number is not a multiple of V.
     pub fn of_scores(scores: impl Into<Cow<'a, [f32]>>, vocab: usize) -> Result<Self> {
         let scores = scores.into();
         let rows = scores.len().checked_div(vocab).unwrap_or(0);
@@ -77,10 +77,10 @@ impl<'a> LogDist<'a> {
         Ok(Self(LogRows::of_scores(Rows::new(scores, vocab))))
     }
 
-    /// Of log-probabilities, [rows, V], nats.
+    /// From log-probabilities, [rows, V], nats.
     ///
     /// # Errors
-    /// If they are no whole rows.
+    /// If their number is not a multiple of V.
     pub fn of_log_probs(log_probs: impl Into<Cow<'a, [f32]>>, vocab: usize) -> Result<Self> {
         let log_probs = log_probs.into();
         let rows = log_probs.len().checked_div(vocab).unwrap_or(0);
@@ -99,15 +99,15 @@ impl<'a> LogDist<'a> {
         self.0.scores().rows()
     }
 
-    /// Where the rows lie.
+    /// The rows on their device.
     pub(crate) fn as_rows(&self) -> &LogRows<'a> {
         &self.0
     }
 
-    /// The log-probabilities of every row, one row behind the other: [rows, V], nats.
+    /// The log-probabilities of all rows, flat: [rows, V], nats.
     #[must_use]
     pub fn to_vec(&self) -> Vec<f32> {
-        COPIED.set(COPIED.get() + self.rows());
+        ROWS_COPIED.set(ROWS_COPIED.get() + self.rows());
         self.0.to_vec()
     }
 
@@ -120,20 +120,20 @@ impl<'a> LogDist<'a> {
             .collect()
     }
 
-    /// Replaces `into` by the scores, [rows, V]: log-probabilities up to a constant a row. For
-    /// decoders that change rows on the host.
+    /// Replaces the contents of `into` by the scores, [rows, V]: log-probabilities up to a constant a
+    /// row. For decoders that change rows on the host.
     pub fn copy_scores(&self, into: &mut Vec<f32>) {
-        COPIED.set(COPIED.get() + self.rows());
+        ROWS_COPIED.set(ROWS_COPIED.get() + self.rows());
         into.clear();
         into.extend_from_slice(&self.0.scores().to_host());
     }
 
-    /// KL(p ‖ q) of each of these rows p from the same row q of `other`, nats: \[rows\].
+    /// KL(p ‖ q) of each of these rows p to the same row q of `other`, nats: \[rows\].
     ///
     /// # Errors
-    /// If there are not as many rows, or not as many tokens.
+    /// If the numbers of rows or of vocabulary entries differ.
     pub fn kl(&self, other: &LogDist<'_>) -> Result<Vec<f32>> {
-        self.check_alike(other)?;
+        self.check_same_shape(other)?;
         Ok(self.0.kl(&other.0))
     }
 
@@ -141,9 +141,9 @@ impl<'a> LogDist<'a> {
     /// p·(log p − log q − KL) in each row.
     ///
     /// # Errors
-    /// As there, or if there is not one number a row.
+    /// As [`kl`](Self::kl), or if `upstream` does not have one number a row.
     pub fn kl_gradient(&self, other: &LogDist<'_>, upstream: &[f32]) -> Result<RowGradients> {
-        self.check_alike(other)?;
+        self.check_same_shape(other)?;
         let (_, derivatives) = self.0.expected_tilt(&other.0, None, 1.0);
         RowGradients::weighted(derivatives, upstream)
     }
@@ -167,7 +167,7 @@ impl<'a> LogDist<'a> {
     /// with respect to these scores: 1{token} − p, and −p·(log p + H).
     ///
     /// # Errors
-    /// As there, or if there are not as many numbers as rows.
+    /// As [`gather`](Self::gather), or if there is not one number a row.
     pub fn gather_gradient(
         &self,
         tokens: &[u32],
@@ -188,7 +188,7 @@ impl<'a> LogDist<'a> {
     }
 
     /// Chooses a token of each row: at random by inverting the cumulative distribution at the row's
-    /// uniform number in [0, 1), or the most probable one. Answers the token and its log-probability,
+    /// uniform number in [0, 1), or the most probable one. Returns the token and its log-probability,
     /// nats.
     ///
     /// # Errors
@@ -201,20 +201,20 @@ impl<'a> LogDist<'a> {
         })
     }
 
-    /// The `count` most probable tokens of each row with their log-probabilities, nats: the most probable
-    /// first, the lower id first of equal ones. A token of probability 0 is no candidate.
+    /// The `count` most probable tokens of each row with their log-probabilities, nats, sorted by
+    /// descending probability and then by id. Tokens of probability 0 are left out.
     #[must_use]
     pub fn candidates(&self, count: usize) -> Vec<Vec<(u32, f32)>> {
         self.0.candidates(count)
     }
 
-    pub(crate) fn check_alike(&self, other: &LogDist<'_>) -> Result<()> {
+    pub(crate) fn check_same_shape(&self, other: &LogDist<'_>) -> Result<()> {
         check_rows(other.rows(), self.rows())?;
         check_vocab(other.vocab(), self.vocab())
     }
 }
 
-/// Whether scores are whole rows, and so many.
+/// Checks that there are `expected` scores, and that V is not 0.
 fn check_scores(got: usize, expected: usize, vocab: usize) -> Result<()> {
     if got == expected && vocab > 0 {
         return Ok(());
@@ -231,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scores_that_differ_by_a_number_a_row_are_one_distribution() {
+    fn scores_that_differ_by_a_constant_a_row_are_the_same_distribution() {
         let p = LogDist::of_log_probs([0.5f32.ln(), 0.5f32.ln()].repeat(2), 2).unwrap();
         let q = [
             0.25f32.ln() + 3.0,
@@ -239,10 +239,10 @@ mod tests {
             0.25f32.ln(),
             0.75f32.ln(),
         ];
-        let known = LogDist::new(q.to_vec(), vec![3.0, 0.0], 2).unwrap();
-        let found = LogDist::of_scores(&q[..], 2).unwrap();
+        let with_sums = LogDist::new(q.to_vec(), vec![3.0, 0.0], 2).unwrap();
+        let without_sums = LogDist::of_scores(&q[..], 2).unwrap();
         let expected = 0.5 * (4f32 / 3.0).ln();
-        for q in [known, found] {
+        for q in [with_sums, without_sums] {
             for kl in p.kl(&q).unwrap() {
                 assert!((kl - expected).abs() < 1e-6, "{kl}");
             }
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused() {
+    fn wrong_shapes_and_tokens_are_errors() {
         assert!(LogDist::of_log_probs(vec![0.0; 5], 2).is_err());
         assert!(LogDist::of_log_probs(vec![0.0; 5], 0).is_err());
         assert!(LogDist::of_log_probs(vec![], 0).is_err());
@@ -264,22 +264,22 @@ mod tests {
         assert!(LogDist::of_scores(vec![], 0).is_err());
         assert!(LogDist::new(vec![0.0; 4], vec![0.0; 3], 2).is_err());
         let two = LogDist::of_log_probs(vec![0.0; 4], 2).unwrap();
-        let said = |error: Error, word: &str| {
+        let assert_names = |error: Error, word: &str| {
             let text = error.to_string();
             assert!(text.contains(word), "{text}");
         };
         let wide = LogDist::of_log_probs(vec![0.0; 6], 3).unwrap();
-        said(two.kl(&wide).unwrap_err(), "vocabulary");
+        assert_names(two.kl(&wide).unwrap_err(), "vocabulary");
         let one = LogDist::of_log_probs(vec![0.0; 2], 2).unwrap();
-        said(two.kl(&one).unwrap_err(), "rows");
-        said(two.gather(&[0]).unwrap_err(), "rows");
-        said(two.gather(&[0, 2]).unwrap_err(), "token 2");
-        said(two.draw(&[0.5], Draw::Sample).unwrap_err(), "rows");
-        said(two.kl_gradient(&two, &[1.0]).unwrap_err(), "rows");
+        assert_names(two.kl(&one).unwrap_err(), "rows");
+        assert_names(two.gather(&[0]).unwrap_err(), "rows");
+        assert_names(two.gather(&[0, 2]).unwrap_err(), "token 2");
+        assert_names(two.draw(&[0.5], Draw::Sample).unwrap_err(), "rows");
+        assert_names(two.kl_gradient(&two, &[1.0]).unwrap_err(), "rows");
     }
 
     #[test]
-    fn tokens_are_drawn_where_the_rows_lie() {
+    fn draw_inverts_the_cumulative_distribution() {
         let scores = [0.0, 2f32.ln(), 5f32.ln(), 0.0].map(|x| x + 1.0);
         let rows = LogDist::of_scores(scores.repeat(2), 4).unwrap();
         // The cumulative probabilities are 1/9, 3/9, 8/9 and 1.
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn gradients_are_slopes() {
+    fn gradients_match_finite_differences() {
         let wave = |shift: f32| (0..10).map(move |i| (i as f32 * 1.1 + shift).sin());
         let (scores, other): (Vec<f32>, Vec<f32>) = (wave(0.0).collect(), wave(2.0).collect());
         let other = LogDist::of_scores(other, 5).unwrap();

@@ -1,11 +1,11 @@
-//! The logistic link between a difference of rewards and a preference.
+//! log σ, the log-probability of a preference given a difference of rewards.
 
 use crate::Result;
 use rlhf_tensor::Tensor;
 
 /// log σ(x) = −log(1 + e⁻ˣ), elementwise: the log-probability of a preference under Bradley and
-/// Terry (1952) whose reward difference is x, nats. Finite for every finite x, and its gradient is
-/// σ(−x) everywhere, ½ at 0 included, where every preference loss starts.
+/// Terry (1952) whose reward difference is x, nats. Finite for every finite x. Its gradient is σ(−x)
+/// everywhere, including ½ at 0, where every preference loss starts.
 ///
 /// # Errors
 /// If a tensor operation fails.
@@ -22,7 +22,7 @@ mod tests {
     use rlhf_tensor::{Device, Var};
 
     #[test]
-    fn values_and_gradients_from_end_to_end() {
+    fn values_and_gradients_are_exact_over_the_whole_range() {
         let points = [-1e30f64, -500.0, -1.0, -1e-9, 0.0, 1e-9, 1.0, 30.0, 1e30];
         let x = Var::new(&points, &Device::Cpu).unwrap();
         let y = log_sigmoid(&x).unwrap();
@@ -40,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn the_slope_at_zero_is_exactly_one_half() {
+    fn the_gradient_at_zero_is_exactly_one_half() {
         for zero in [0f32, -0.0] {
             let x = Var::new(&[zero], &Device::Cpu).unwrap();
             let gradients = log_sigmoid(&x).unwrap().backward().unwrap();

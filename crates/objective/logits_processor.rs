@@ -1,9 +1,8 @@
-//! A decoder that says something else than the one inside.
+//! A decoder whose scores are changed by a function, like a logits processor.
 
 use crate::{Decoder, LogDist, Result, Start};
 
-/// Another decoder, each row of its scores changed by a function: one policy or prior made of another,
-/// token by token.
+/// Wraps a decoder and applies a function to each row of its scores before every token.
 pub struct MappedDecoder<'a, F> {
     decoder: Box<dyn Decoder + 'a>,
     change: F,
@@ -11,7 +10,7 @@ pub struct MappedDecoder<'a, F> {
 }
 
 impl<'a, F: FnMut(&mut [f32])> MappedDecoder<'a, F> {
-    /// `change` is given the scores of one row, `[V]`.
+    /// `change` is called with the scores of one row, `[V]`, and changes them in place.
     pub fn new(decoder: Box<dyn Decoder + 'a>, change: F) -> Self {
         Self {
             decoder,

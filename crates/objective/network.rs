@@ -1,4 +1,4 @@
-//! What a network must answer, and how it decodes.
+//! The interface of networks: forward and backward passes, decoding, and parameters.
 
 use crate::{
     ActionValues, Decoder, Error, LogDist, ParameterSet, PerSeq, PerToken, Result, RowCallback,
@@ -7,37 +7,37 @@ use crate::{
 use rlhf_tensor::{AdamW, Tensor, Var};
 use std::ops::Range;
 
-/// What a read is for.
+/// Whether a backward pass follows a forward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// Numbers only: nothing is kept for a backward pass.
+    /// No backward pass: no activations are kept.
     Score,
-    /// What [`Network::backward`] needs is kept.
+    /// The activations that [`Network::backward`] needs are kept.
     Train,
 }
 
-/// What a read must answer beside the log-probs.
+/// What a forward pass must compute besides the log-probs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutputSpec {
     /// Whether a backward pass follows.
     pub purpose: Purpose,
-    /// Whether the entropy of each distribution is computed.
+    /// Whether to compute the entropy of each distribution.
     pub entropy: bool,
 }
 
 impl OutputSpec {
-    /// Log-probs (and values, where there is a critic) as numbers.
+    /// Log-probs (and values, if there is a critic) without a backward pass.
     pub const SCORE: Self = Self {
         purpose: Purpose::Score,
         entropy: false,
     };
-    /// Log-probs (and values, where there is a critic) to differentiate.
+    /// Log-probs (and values, if there is a critic) to differentiate.
     pub const TRAIN: Self = Self {
         purpose: Purpose::Train,
         entropy: false,
     };
 
-    /// The entropies too.
+    /// The same, with entropies.
     #[must_use]
     pub const fn with_entropy(self) -> Self {
         Self {
@@ -47,23 +47,24 @@ impl OutputSpec {
     }
 }
 
-/// What a network answers about the N response tokens of a batch, all at the network's
-/// temperature. Each tensor is a leaf variable: candle's autograd stops here, and
-/// [`gradients`](Self::gradients) hands over to the network. A loss sees this and nothing else.
+/// The outputs of a forward pass for the N response tokens of a batch, at the network's temperature.
+/// Each tensor is a leaf variable of candle's autograd: [`gradients`](Self::gradients) returns the
+/// gradient of a loss with respect to them, and [`Network::backward`] continues from there. They are the
+/// only inputs of a loss that depend on the network.
 #[derive(Debug, Clone)]
 pub struct Outputs {
     /// log π(yₜ | x, y₍<t₎), nats.
     pub log_probs: PerToken,
-    /// The entropy of π(· | x, y₍<t₎), nats, where it was wanted.
+    /// The entropy of π(· | x, y₍<t₎), nats, if it was requested.
     pub entropy: Option<PerToken>,
-    /// The critic's V(x, y₍<t₎), before token t, in units of the reward; where there is a critic.
+    /// The critic's V(x, y₍<t₎), before token t, in units of the reward, if there is a critic.
     pub values: Option<PerToken>,
-    /// The reward model's r(x, y), \[B\], in units of the reward; where there is one. A reward model
-    /// answers this alone: its log-probs are zeros.
+    /// The reward model's r(x, y), \[B\], in units of the reward, if the network is one. The log-probs
+    /// of a reward model are zeros.
     pub scores: Option<PerSeq>,
 }
 
-/// The gradient of a loss with respect to [`Outputs`]; what a loss does not use is `None`.
+/// The gradient of a loss with respect to [`Outputs`]; `None` for outputs the loss does not use.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct OutputGrads {
     /// With respect to each log-prob, \[N\].
@@ -77,10 +78,10 @@ pub struct OutputGrads {
 }
 
 impl Outputs {
-    /// Makes leaf variables of numbers computed for `sequences`.
+    /// Makes leaf variables from numbers computed for `sequences`.
     ///
     /// # Errors
-    /// If there is not one number a response token.
+    /// If there is not one number per response token.
     pub fn new(
         sequences: &Sequences,
         log_probs: Vec<f32>,
@@ -96,10 +97,10 @@ impl Outputs {
         })
     }
 
-    /// What a reward model answers: `scores` \[B\], and log-probs of zero.
+    /// The outputs of a reward model: `scores` \[B\], and log-probs of zero.
     ///
     /// # Errors
-    /// If there is not one score a response.
+    /// If there is not one score per response.
     pub fn scored(sequences: &Sequences, scores: Vec<f32>) -> Result<Self> {
         if scores.len() != sequences.len() {
             return Err(Error::Size {
@@ -115,7 +116,7 @@ impl Outputs {
         })
     }
 
-    /// The gradient of a scalar `loss` made from these outputs.
+    /// The gradient of a scalar `loss` computed from these outputs.
     ///
     /// # Errors
     /// If candle cannot differentiate it.
@@ -140,34 +141,34 @@ fn leaf(numbers: Vec<f32>) -> Result<Tensor> {
     Ok(Var::from_vec(numbers, length, &rlhf_tensor::Device::Cpu)?.into_inner())
 }
 
-/// A language model π(· | x, y₍<t₎), with or without a critic, at one temperature.
+/// A language model π(· | x, y₍<t₎), with or without a critic, at a fixed temperature.
 ///
-/// A training step is `read` → a loss on [`Outputs`] → [`backward`](Self::backward), as often as
-/// there are micro-batches, and then an [`optimizer_step`](Self::optimizer_step). A network owns its
-/// parameters, their gradients and its optimizer, wherever they live.
+/// A training step is [`forward`](Self::forward) → a loss on [`Outputs`] → [`backward`](Self::backward)
+/// for each micro-batch, and then an [`optimizer_step`](Self::optimizer_step). A network owns its
+/// parameters, their gradients and the optimizer's state, on whichever device they are.
 pub trait Network {
     /// V, the number of vocabulary entries.
     fn vocab(&self) -> usize;
 
-    /// Reads a batch: the trunk runs once, and what later calls need is kept until the next read.
+    /// Runs the forward pass on a batch. What later calls need is kept until the next forward pass.
     ///
     /// # Errors
-    /// If a token is not in the vocabulary, or a sequence does not fit the context.
+    /// If a token is not in the vocabulary, or a sequence is longer than the context.
     fn forward(&mut self, sequences: &Sequences, spec: OutputSpec) -> Result<Outputs>;
 
     /// The whole log-distribution π(· | x, y₍<t₎) for a range of the N response tokens of the last
-    /// read: [rows, V], nats.
+    /// forward pass: [rows, V], nats.
     ///
     /// # Errors
-    /// If nothing was read, or the range is beyond it.
+    /// If there was no forward pass, or the range ends beyond its tokens.
     fn log_dist(&mut self, rows: Range<usize>) -> Result<LogDist<'_>>;
 
-    /// [`read`](Self::read)s a batch to score it and shows `each` the log-distributions of all its
-    /// response tokens, in order, some at a time. A network that forgets them as it goes shows them
-    /// while they are there, rather than compute them twice.
+    /// Runs the [`forward`](Self::forward) pass of [`OutputSpec::SCORE`] and calls `each` with the
+    /// log-distributions of all response tokens, in order, a range at a time. A network that does not
+    /// keep them calls it during the pass, so that they are not computed twice.
     ///
     /// # Errors
-    /// As [`read`](Self::read) and [`log_dist`](Self::log_dist), or if `each` fails.
+    /// As [`forward`](Self::forward) and [`log_dist`](Self::log_dist), or if `each` fails.
     fn forward_with_rows(
         &mut self,
         sequences: &Sequences,
@@ -181,38 +182,38 @@ pub trait Network {
     }
 
     /// A critic's Q(x, y₍<t₎, a) of every token a, for a range of the N response tokens of the last
-    /// read: [rows, V], in units of the reward. It is what the vocabulary-wide head says, before any
-    /// softmax.
+    /// forward pass: [rows, V], in units of the reward. It is the output of the vocabulary-wide head,
+    /// without a softmax.
     ///
     /// # Errors
-    /// If the network has no such head or keeps only normalized rows, nothing was read, or the range
-    /// is beyond it.
+    /// If the network has no such head or keeps only normalized rows, there was no forward pass, or the
+    /// range ends beyond its tokens.
     fn action_values(&mut self, _rows: Range<usize>) -> Result<ActionValues<'_>> {
         Err(Error::Unsupported(
-            "this network does not offer action values: take one with a vocabulary-wide head"
+            "this network does not support action values: use one with a vocabulary-wide head"
                 .into(),
         ))
     }
 
-    /// Takes the gradient of a loss with respect to the rows of [`log_dist`](Self::log_dist) (its
-    /// scores) or of [`action_values`](Self::action_values), for a range of the response tokens of the
-    /// last read. Ranges add up until [`backward`](Self::backward), which must follow and carries them
-    /// into the parameters together with the gradients of the outputs.
+    /// Accumulates the gradient of a loss with respect to the scores of [`log_dist`](Self::log_dist) or
+    /// to [`action_values`](Self::action_values), for a range of the response tokens of the last forward
+    /// pass. [`backward`](Self::backward) must follow: it propagates them to the parameters together
+    /// with the gradients of the outputs.
     ///
     /// # Errors
-    /// If the network cannot, the last read was not to train, the parameters are frozen, or the sizes
-    /// do not fit.
+    /// If the network does not support it, the last forward pass was not of [`Purpose::Train`], the
+    /// parameters are frozen, or the shapes differ.
     fn backward_rows(&mut self, _rows: Range<usize>, _gradients: &RowGradients) -> Result<()> {
         Err(Error::Unsupported(
-            "this network takes no gradients of whole rows".into(),
+            "this network does not support gradients of whole rows".into(),
         ))
     }
 
-    /// Adds the parameter gradients of a loss to those that are held, given its gradient with respect to
-    /// the outputs of the last read.
+    /// Accumulates the parameter gradients of a loss, given its gradient with respect to the outputs of
+    /// the last forward pass.
     ///
     /// # Errors
-    /// If the last read was not to train, or the parameters are frozen.
+    /// If the last forward pass was not of [`Purpose::Train`], or the parameters are frozen.
     fn backward(&mut self, gradients: &OutputGrads) -> Result<()>;
 
     /// A decoder with this network's weights and temperature.
@@ -221,21 +222,22 @@ pub trait Network {
     /// If it cannot be set up.
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>>;
 
-    /// The parameters with their optimizer: one set for each network inside, such as a policy and then a
-    /// separate critic.
+    /// The parameters with their optimizer state: one set for each network inside, such as a policy
+    /// followed by a separate critic.
     fn parameter_sets(&self) -> Vec<&dyn ParameterSet>;
 
-    /// The same, to change.
+    /// The same, mutable.
     fn parameter_sets_mut(&mut self) -> Vec<&mut dyn ParameterSet>;
 
-    /// The Euclidean norm of the gradients of all sets together: √Σ‖g‖², in f64, in their order.
+    /// The Euclidean norm of the gradients of all sets together: √Σ‖g‖², in f64, summed in order.
     fn gradient_norm(&self) -> f64 {
         let sets = self.parameter_sets();
         let squares = sets.iter().map(|set| set.gradient_norm().powi(2));
         squares.sum::<f64>().sqrt()
     }
 
-    /// One AdamW step of all sets with gradients multiplied by `gradient_scale`, then zero gradients.
+    /// Takes one AdamW step of all sets with gradients multiplied by `gradient_scale`, then sets the
+    /// gradients to zero.
     fn optimizer_step(&mut self, adamw: &AdamW, learning_rate: f64, gradient_scale: f64) {
         for set in self.parameter_sets_mut() {
             set.optimizer_step(adamw, learning_rate, gradient_scale);
@@ -249,25 +251,25 @@ pub trait Network {
         }
     }
 
-    /// How often weights may have changed: where it is the same, they are.
+    /// Counts the calls that may have changed weights. As long as it is equal, so are the weights.
     fn version(&self) -> u64 {
         self.parameter_sets().iter().map(|set| set.version()).sum()
     }
 
-    /// The SHA-256 of each set of parameters, as [`ParameterSet::checksum`] makes it.
+    /// The [`ParameterSet::checksum`] of each set of parameters.
     fn checksums(&self) -> Vec<String> {
         let sets = self.parameter_sets();
         sets.iter().map(|set| set.checksum()).collect()
     }
 
-    /// Whether the optimizer moves any parameter.
+    /// Whether the optimizer updates any parameter.
     fn is_trained(&self) -> bool {
         self.parameter_sets().iter().any(|set| set.is_trained())
     }
 }
 
-/// All of `tokens` rows, as many at a time as are held beside those of another distribution: 64 rows
-/// of 50,257 numbers are 13 MB.
+/// Cuts `tokens` rows into ranges small enough to hold in memory beside the rows of another
+/// distribution: 64 rows of 50,257 f32 numbers are 13 MB.
 pub fn rows_at_once(tokens: usize) -> impl Iterator<Item = Range<usize>> {
     const ROWS: usize = 64;
     (0..tokens)

@@ -1,4 +1,4 @@
-//! J(π) = E[r] − β·KL(π ‖ p₀), as rewards per token.
+//! The objective J(π) = E[r] − β·KL(π ‖ p₀), the traits of its prior and reward, and rewards per token.
 
 use crate::{
     Beta, Decoder, Error, LogDist, Observed, Pairs, PairsWithPrior, PerSeq, PerToken, Result,
@@ -6,29 +6,29 @@ use crate::{
 };
 use std::ops::Range;
 
-/// p₀: the one thing that differs between maximum-entropy RL, RLHF and imitation-bootstrapped RL.
-/// It has nothing to train, and its answers carry no gradient.
+/// The prior p₀. Its choice is the difference between maximum-entropy RL, RLHF and
+/// imitation-bootstrapped RL. It has no trainable parameters, and its outputs carry no gradient.
 pub trait Prior {
     /// log p₀(yₜ | x, y₍<t₎) of each response token, nats; summed over a response, log p₀(y|x).
     ///
     /// # Errors
-    /// If the prior cannot read these tokens.
+    /// If the prior cannot process these tokens.
     fn log_probs(&mut self, sequences: &Sequences) -> Result<PerToken>;
 
-    /// log p₀(· | x, y₍<t₎) for a range of the N response tokens: [rows, V], nats. Asked range by
-    /// range, in order, for one batch.
+    /// log p₀(· | x, y₍<t₎) for a range of the N response tokens: [rows, V], nats. Callers go through
+    /// a batch range by range, in order.
     ///
     /// # Errors
-    /// If the prior cannot read these tokens, or the range is beyond them.
+    /// If the prior cannot process these tokens, or the range ends beyond them.
     fn log_dist(&mut self, sequences: &Sequences, rows: Range<usize>) -> Result<LogDist<'_>>;
 
-    /// [`log_probs`](Self::log_probs), and shows `each` the log-distributions of all N response
-    /// tokens, in order, some at a time. A prior that computes them on the way to the log-probs shows
-    /// them then, rather than compute them twice.
+    /// [`log_probs`](Self::log_probs), and calls `each` with the log-distributions of all N response
+    /// tokens, in order, a range at a time. A prior that computes them for the log-probs anyway calls it
+    /// then, so that they are not computed twice.
     ///
     /// # Errors
     /// As [`log_probs`](Self::log_probs) and [`log_dist`](Self::log_dist), or if `each` fails.
-    fn log_probs_showing(
+    fn log_probs_with_rows(
         &mut self,
         sequences: &Sequences,
         each: &mut RowCallback<'_>,
@@ -41,7 +41,7 @@ pub trait Prior {
     }
 
     /// Whether it is a distribution: Σ p₀(· | x, y₍<t₎) = 1 at every token. Only then is the KL to it
-    /// never negative, and something to hold; to the counting prior it is minus the entropy.
+    /// non-negative and a possible target of β; the KL to the counting prior is minus the entropy.
     fn is_normalized(&self) -> bool {
         true
     }
@@ -49,11 +49,10 @@ pub trait Prior {
     /// A decoder that draws from the prior.
     ///
     /// # Errors
-    /// If it cannot be drawn from.
+    /// If the prior cannot be sampled from.
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
         Err(Error::Unsupported(
-            "nothing can be drawn from this prior: leave out what samples it (eval.prior_samples = 0)"
-                .into(),
+            "this prior cannot be sampled from: set eval.prior_samples = 0".into(),
         ))
     }
 }
@@ -66,33 +65,36 @@ pub trait Reward {
     /// If the reward cannot be computed for one of them.
     fn score(&mut self, sequences: &Sequences) -> Result<PerSeq>;
 
-    /// The same, where a reward may have no opinion of a response: `None`, which is not a number that
-    /// is bad but no number. A reward that can be without an opinion implements this, and its
-    /// [`score`](Self::score) is an error there.
+    /// The same, with `None` for a response that the reward does not score. A reward that may leave a
+    /// response without a score implements this method; its [`score`](Self::score) returns an error for
+    /// such a batch.
     ///
     /// # Errors
     /// If the reward cannot be computed for one of them.
-    fn opinions(&mut self, sequences: &Sequences) -> Result<Vec<Option<f32>>> {
+    fn optional_scores(&mut self, sequences: &Sequences) -> Result<Vec<Option<f32>>> {
         let scores = self.score(sequences)?.to_vec()?;
         Ok(scores.into_iter().map(Some).collect())
     }
 
-    /// Called once no more is asked, before what was said last is used: whether all answers belong to
-    /// the responses they were taken for.
+    /// Called after the last batch and before its scores are used, to check that every score belongs to
+    /// the response it was assigned to.
     ///
     /// # Errors
-    /// If not, as far as that can be known only at the end.
+    /// If that check, which is only possible at the end, fails.
     fn finish(&mut self) -> Result<()> {
         Ok(())
     }
 }
 
-/// What a reward says of each response of a batch: a finite number, or nothing.
+/// The score of each response of a batch: a finite number, or `None`.
 ///
 /// # Errors
-/// If the reward fails or yields anything else.
-pub fn finite_opinions(reward: &mut dyn Reward, sequences: &Sequences) -> Result<Vec<Option<f32>>> {
-    let scores = reward.opinions(sequences)?;
+/// If the reward fails, or returns the wrong number of scores or one that is not finite.
+pub fn finite_optional_scores(
+    reward: &mut dyn Reward,
+    sequences: &Sequences,
+) -> Result<Vec<Option<f32>>> {
+    let scores = reward.optional_scores(sequences)?;
     let expected = sequences.len();
     if scores.len() != expected {
         return Err(Error::Size {
@@ -104,7 +106,7 @@ pub fn finite_opinions(reward: &mut dyn Reward, sequences: &Sequences) -> Result
     let bad = |score: &Option<f32>| score.is_some_and(|score| !score.is_finite());
     if let Some(sequence) = scores.iter().position(bad) {
         let value = f64::from(scores[sequence].unwrap_or(f32::NAN));
-        let fix = "look at the reward on that response";
+        let fix = "check the reward of that response";
         return Err(Error::NotFinite {
             what: "the score",
             sequence,
@@ -115,43 +117,43 @@ pub fn finite_opinions(reward: &mut dyn Reward, sequences: &Sequences) -> Result
     Ok(scores)
 }
 
-/// The scores of a batch, one finite number a response.
+/// The scores of a batch, one finite number per response.
 ///
 /// # Errors
-/// If the reward fails, yields anything else, or has no opinion of a response.
+/// As [`finite_optional_scores`], or if a response has no score.
 pub fn finite_scores(reward: &mut dyn Reward, sequences: &Sequences) -> Result<PerSeq> {
-    let opinions = finite_opinions(reward, sequences)?;
-    let said = opinions.into_iter().enumerate();
-    let scores = said.map(|(index, score)| {
+    let optional = finite_optional_scores(reward, sequences)?;
+    let scores = optional.into_iter().enumerate().map(|(index, score)| {
         score.ok_or_else(|| {
             Error::Unsupported(format!(
-                "the reward has no opinion of response {index}, and all must have a score here"
+                "the reward has no score for response {index}: every response needs one here"
             ))
         })
     });
     PerSeq::from_vec(scores.collect::<Result<_>>()?)
 }
 
-/// Sees which responses of a data set a batch was, and their log-probs, nats: \[responses\].
-pub type SeenBatch<'a, E> = dyn FnMut(Range<usize>, &[f32]) -> std::result::Result<(), E> + 'a;
+/// A callback that is called after each batch with the range of its responses in the data set and their
+/// log-probs, nats: \[responses\].
+pub type BatchCallback<'a, E> = dyn FnMut(Range<usize>, &[f32]) -> std::result::Result<(), E> + 'a;
 
-/// Why β cannot hold a KL to a prior that is no distribution.
-const NO_KL: &str = "beta.target_kl: this prior is not a distribution, so the KL to it is not one \
-    to hold: to the counting prior it is minus the entropy of the policy. Give beta.target_entropy, nats \
-    a sequence, in its place";
+/// The error of a target KL for a prior that is not a distribution.
+const NO_KL: &str = "beta.target_kl cannot be used: this prior is not a distribution (the KL to the \
+counting prior is minus the entropy of the policy). Set beta.target_entropy, nats per sequence, \
+instead";
 
-/// Why β holds no entropy where the prior is a distribution.
-const NO_ENTROPY: &str = "beta.target_entropy: this prior is a distribution, so β prices the KL to \
-    it, and not the entropy of the policy. Give beta.target_kl, nats a sequence, in its place";
+/// The error of a target entropy for a prior that is a distribution.
+const NO_ENTROPY: &str = "beta.target_entropy cannot be used: this prior is a distribution, so β is the \
+coefficient of the KL to it, not of the entropy. Set beta.target_kl, nats per sequence, instead";
 
-/// The prior and its price: everything of the objective but the reward.
+/// The KL penalty: the prior and β, which is the objective without the reward.
 pub struct KlPenalty {
     prior: Box<dyn Prior>,
     beta: Beta,
 }
 
 impl KlPenalty {
-    /// A penalty of β for each nat from `prior`.
+    /// β·KL(π ‖ `prior`).
     #[must_use]
     pub fn new(prior: Box<dyn Prior>, beta: Beta) -> Self {
         Self { prior, beta }
@@ -163,17 +165,16 @@ impl KlPenalty {
         &self.beta
     }
 
-    /// Gives an adaptive β the value of another, as when a run resumes. What it holds, and within which
-    /// bounds, stays.
+    /// Sets an adaptive β to the value of another, as when a run resumes. Its target and bounds do not
+    /// change.
     pub fn resume_beta(&mut self, other: &Beta) {
-        self.beta.take_value(other);
+        self.beta.restore_value(other);
     }
 
-    /// Whether an adaptive β holds what there is to hold: a KL where the prior is a distribution, an
-    /// entropy where it is not.
+    /// Checks the target of an adaptive β: a KL if the prior is a distribution, an entropy if it is not.
     ///
     /// # Errors
-    /// If it does not.
+    /// If the target is the other one.
     pub fn check(&self) -> Result<()> {
         let message = match (self.beta.target(), self.prior.is_normalized()) {
             (Some(Target::Kl(_)), false) => NO_KL,
@@ -188,11 +189,11 @@ impl KlPenalty {
         &mut *self.prior
     }
 
-    /// Adds to pairs what the prior says of them, reading at most `tokens` tokens at once: what
-    /// rewards are to samples, and no reward is involved.
+    /// Computes the prior's log-probs of the responses of pairs, at most `tokens` tokens in a forward
+    /// pass.
     ///
     /// # Errors
-    /// If the prior cannot read a response.
+    /// If the prior cannot process a response.
     pub fn with_prior(&mut self, pairs: Pairs, tokens: usize) -> Result<PairsWithPrior> {
         let prior_log_probs = self.prior_log_probs(pairs.sequences(), tokens)?;
         Ok(PairsWithPrior {
@@ -202,18 +203,17 @@ impl KlPenalty {
         })
     }
 
-    /// log p₀(y|x) of each response, nats: \[B\], reading at most `tokens` tokens at once.
+    /// log p₀(y|x) of each response, nats: \[B\], at most `tokens` tokens in a forward pass.
     ///
     /// # Errors
-    /// If the prior cannot read a response.
+    /// If the prior cannot process a response.
     pub fn prior_log_probs(&mut self, sequences: &Sequences, tokens: usize) -> Result<PerSeq> {
         self.continue_prior_log_probs(sequences, tokens, Vec::new(), &mut |_, _| Ok(()))
     }
 
-    /// [`prior_log_probs`](Self::prior_log_probs), where those of the first responses are `known` from
-    /// an earlier call that was cut: the batches that are read, and so the numbers, are the same. `each`
-    /// is shown the responses of every further batch and their numbers, as soon as there are any, and
-    /// may end it with an error.
+    /// [`prior_log_probs`](Self::prior_log_probs), continued from an interrupted call that computed those
+    /// of the first responses, `known`. The micro-batches, and so the numbers, are the same. `each` is
+    /// called after every further micro-batch, and can stop with an error.
     ///
     /// # Errors
     /// If the prior cannot read a response, or `each` fails.
@@ -222,25 +222,25 @@ impl KlPenalty {
         sequences: &Sequences,
         tokens: usize,
         known: Vec<f32>,
-        each: &mut SeenBatch<'_, E>,
+        each: &mut BatchCallback<'_, E>,
     ) -> std::result::Result<PerSeq, E> {
         let mut sums = known;
         for range in sequences.micro_batches(tokens, 1) {
             if range.end <= sums.len() {
                 continue;
             }
-            // Half of a batch is of no use: it is read as a whole.
+            // An incomplete micro-batch is computed again as a whole.
             sums.truncate(range.start);
             let part = sequences.select(&range.clone().collect::<Vec<_>>());
-            let read = self.prior.log_probs(&part)?.sums()?.to_vec()?;
-            each(range, &read)?;
-            sums.extend(read);
+            let log_probs = self.prior.log_probs(&part)?.sums()?.to_vec()?;
+            each(range, &log_probs)?;
+            sums.extend(log_probs);
         }
         Ok(PerSeq::from_vec(sums)?)
     }
 }
 
-/// Reward, prior and β: what is maximized.
+/// The objective that is maximized: a reward, a prior and β.
 pub struct Objective {
     reward: Box<dyn Reward>,
     penalty: KlPenalty,
@@ -264,21 +264,21 @@ impl Objective {
     }
 
     /// Turns rollouts into rewards per token: −β·(log π − log p₀)ₜ, plus the score at the last
-    /// token of each response. The KL is paid in the reward, detached (k1; Ziegler et al. 2019,
-    /// eq. 2): the placement whose optimum is π*.
+    /// token of each response. The KL is in the reward, detached (k1; Ziegler et al. 2019, eq. 2): with
+    /// this placement the optimum is π*.
     ///
     /// # Errors
-    /// If the reward fails or has no opinion of a response, or a score is not a finite number.
+    /// If the reward fails or has no score for a response, or a score is not finite.
     pub fn rewards(&mut self, rollouts: Rollouts) -> Result<Scored> {
         let scores = finite_scores(&mut *self.reward, &rollouts.sequences)?;
-        self.rewards_of(rollouts, scores)
+        self.rewards_from_scores(rollouts, scores)
     }
 
-    /// The same with scores that the reward gave before, one a response.
+    /// The same with scores that the reward has already computed, one per response.
     ///
     /// # Errors
-    /// If there are not as many scores as responses.
-    pub fn rewards_of(&self, rollouts: Rollouts, scores: PerSeq) -> Result<Scored> {
+    /// If the numbers of scores and responses differ.
+    pub fn rewards_from_scores(&self, rollouts: Rollouts, scores: PerSeq) -> Result<Scored> {
         let (expected, got) = (rollouts.sequences.len(), scores.values().dims1()?);
         if expected != got {
             return Err(Error::Size {
@@ -303,7 +303,7 @@ impl Objective {
         })
     }
 
-    /// Tells an adaptive β what an iteration saw.
+    /// Updates an adaptive β with the statistics of an iteration.
     pub fn observe(&mut self, seen: Observed) {
         self.penalty.beta.observe(seen);
     }

@@ -9,7 +9,7 @@ pub struct Pairs {
 }
 
 impl Pairs {
-    /// Takes responses as chosen, rejected, chosen, rejected, …
+    /// From responses in the order chosen, rejected, chosen, rejected, …
     ///
     /// # Errors
     /// If their number is odd.
@@ -25,19 +25,19 @@ impl Pairs {
         Ok(Self { sequences })
     }
 
-    /// The responses, chosen and rejected in turn.
+    /// The responses, chosen and rejected alternating.
     #[must_use]
     pub fn sequences(&self) -> &Sequences {
         &self.sequences
     }
 
-    /// How many pairs.
+    /// The number of pairs.
     #[must_use]
     pub fn len(&self) -> usize {
         self.sequences.len() / 2
     }
 
-    /// Whether there is none.
+    /// Whether there are no pairs.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.sequences.is_empty()
@@ -47,21 +47,21 @@ impl Pairs {
     #[must_use]
     pub fn select(&self, pairs: &[usize]) -> Self {
         Self {
-            sequences: self.sequences.select(&both(pairs)),
+            sequences: self.sequences.select(&response_indices(pairs)),
         }
     }
 }
 
 /// The response indices of pairs.
-fn both(pairs: &[usize]) -> Vec<usize> {
+fn response_indices(pairs: &[usize]) -> Vec<usize> {
     pairs
         .iter()
         .flat_map(|pair| [2 * pair, 2 * pair + 1])
         .collect()
 }
 
-/// Pairs with what the prior says of each response; made by
-/// [`KlPenalty::with_prior`](crate::KlPenalty::with_prior), once.
+/// Pairs with precomputed log-probs of the prior; made by
+/// [`KlPenalty::with_prior`](crate::KlPenalty::with_prior).
 #[derive(Debug, Clone)]
 pub struct PairsWithPrior {
     /// The pairs.
@@ -80,7 +80,7 @@ impl PairsWithPrior {
     pub fn select(&self, pairs: &[usize]) -> Result<Self> {
         Ok(Self {
             pairs: self.pairs.select(pairs),
-            prior_log_probs: self.prior_log_probs.select(&both(pairs))?,
+            prior_log_probs: self.prior_log_probs.select(&response_indices(pairs))?,
             beta: self.beta,
         })
     }

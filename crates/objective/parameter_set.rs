@@ -1,4 +1,4 @@
-//! The parameters of a network as an optimizer and a checkpoint see them, wherever they live.
+//! The interface of a network's parameters to optimizers and checkpoints, on any device.
 
 use crate::{Error, Result};
 use rlhf_device::Device;
@@ -12,16 +12,16 @@ pub struct ParameterInfo<'a> {
     pub name: &'a str,
     /// The shape, row-major.
     pub shape: &'a [usize],
-    /// Whether the optimizer moves it.
+    /// Whether the optimizer updates it.
     pub trained: bool,
 }
 
-/// The parameters of one network and what an optimizer keeps for them: gradients, moments and the number
-/// of steps. They may live in host memory or on a device: what is read here is borrowed from host memory
-/// or copied to it, a parameter at a time.
+/// The parameters of one network with their gradients, moments and number of optimizer steps. They may be
+/// in host memory, where these methods borrow them, or on a device, where they copy one parameter at a
+/// time to the host.
 ///
-/// The optimizer is AdamW ([`AdamW`]); parameters that are not trained have no gradient and no moments,
-/// and no call here moves them but [`set_weights`](Self::set_weights).
+/// The optimizer is AdamW ([`AdamW`]). Parameters that are not trained have no gradient and no moments;
+/// only [`set_weights`](Self::set_weights) changes them.
 pub trait ParameterSet {
     /// All parameters, in order.
     fn describe(&self) -> Vec<ParameterInfo<'_>>;
@@ -32,13 +32,13 @@ pub trait ParameterSet {
     /// If there is no such parameter.
     fn weights(&self, name: &str) -> Result<Cow<'_, [f32]>>;
 
-    /// Overwrites the weights of a parameter, and counts as a new [`version`](Self::version).
+    /// Overwrites the weights of a parameter, and increases the [`version`](Self::version).
     ///
     /// # Errors
     /// If there is no such parameter, or the lengths differ.
     fn set_weights(&mut self, name: &str, values: &[f32]) -> Result<()>;
 
-    /// The gradient of a parameter: what backward passes have added up since the last step.
+    /// The gradient of a parameter, accumulated by the backward passes since the last step.
     ///
     /// # Errors
     /// If there is no such parameter, or it is not trained.
@@ -56,39 +56,39 @@ pub trait ParameterSet {
     /// If there is no such parameter, it is not trained, or the lengths differ.
     fn set_moments(&mut self, name: &str, moments: [&[f32]; 2]) -> Result<()>;
 
-    /// How many optimizer steps were taken; 0 where nothing is trained.
+    /// How many optimizer steps were taken; 0 if nothing is trained.
     fn steps(&self) -> u64;
 
-    /// Restores the number of steps; nothing where nothing is trained.
+    /// Restores the number of steps. Does nothing if nothing is trained.
     fn set_steps(&mut self, steps: u64);
 
-    /// The Euclidean norm of all gradients (0 where nothing is trained), summed in f64, the same for any
+    /// The Euclidean norm of all gradients (0 if nothing is trained), summed in f64, the same for any
     /// number of threads.
     fn gradient_norm(&self) -> f64;
 
     /// Sets all gradients to zero.
     fn zero_gradients(&mut self);
 
-    /// One AdamW step with gradients multiplied by `gradient_scale`, then zero gradients.
+    /// Takes one AdamW step with gradients multiplied by `gradient_scale`, then sets them to zero.
     fn optimizer_step(&mut self, adamw: &AdamW, learning_rate: f64, gradient_scale: f64);
 
-    /// How often the weights may have changed: where it is the same, they are.
+    /// Counts the calls that may have changed the weights. As long as it is equal, so are the weights.
     fn version(&self) -> u64;
 
     /// SHA-256 over names, shapes and weights in f32, as lower-case hexadecimal: equal if and only if the
-    /// parameters are, however they are stored.
+    /// parameters are equal, in any storage type.
     fn checksum(&self) -> String;
 
-    /// Whether the optimizer moves any parameter.
+    /// Whether the optimizer updates any parameter.
     fn is_trained(&self) -> bool {
         self.describe().iter().any(|info| info.trained)
     }
 
-    /// Moves every weight towards that of `online` by the fraction `tau` of the way, in f32:
-    /// θ̄ ← (1 − τ)·θ̄ + τ·θ (Polyak & Juditsky 1992; as target networks: Lillicrap et al. 2015, §3).
+    /// Updates an exponential moving average of `online`'s weights, in f32: θ̄ ← (1 − τ)·θ̄ + τ·θ
+    /// (Polyak & Juditsky 1992; as target networks: Lillicrap et al. 2015, §3).
     ///
     /// # Errors
-    /// If the two sets have other parameters.
+    /// If the names or lengths of the parameters differ.
     fn average_towards(&mut self, online: &dyn ParameterSet, tau: f64) -> Result<()> {
         let names: Vec<String> = self
             .describe()
@@ -227,7 +227,7 @@ mod tests {
     /// By hand: ¾·(1, −2, 0, 4) + ¼·(5, 2, −4, 4) = (2, −1, −1, 4), and ¾·(8, 0) + ¼·(0, 1) = (6, ¼);
     /// again: ¾·(2, −1, −1, 4) + ¼·(5, 2, −4, 4) = (2.75, −0.25, −1.75, 4).
     #[test]
-    fn an_average_follows_by_a_fraction_of_the_way() {
+    fn average_towards_moves_each_weight_by_tau() {
         let online = set(Storage::Trainable, [5.0, 2.0, -4.0, 4.0], [0.0, 1.0]);
         let mut copy = set(Storage::Frozen, [1.0, -2.0, 0.0, 4.0], [8.0, 0.0]);
         let version = ParameterSet::version(&copy);
@@ -245,12 +245,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_trained_has_no_optimizer() {
+    fn frozen_parameters_have_no_optimizer_state() {
         let mut frozen = set(Storage::FrozenBf16, [1.0, 2.0, 3.0, 4.0], [0.5, 0.5]);
         assert!(!frozen.is_trained() && set(Storage::Trainable, [0.0; 4], [0.0; 2]).is_trained());
         assert_eq!(read(&frozen, "matrix"), [1.0, 2.0, 3.0, 4.0]);
-        let said = ParameterSet::moments(&frozen, "bias").unwrap_err();
-        assert!(said.to_string().contains("frozen"), "{said}");
+        let error = ParameterSet::moments(&frozen, "bias").unwrap_err();
+        assert!(error.to_string().contains("frozen"), "{error}");
         assert!(ParameterSet::gradient(&frozen, "bias").is_err());
         assert!(ParameterSet::set_moments(&mut frozen, "bias", [&[0.0; 2]; 2]).is_err());
         let before = ParameterSet::checksum(&frozen);
@@ -263,8 +263,8 @@ mod tests {
     #[test]
     fn names_and_lengths_are_checked() {
         let mut trained = set(Storage::Trainable, [0.0; 4], [0.0; 2]);
-        let said = ParameterSet::weights(&trained, "scale").unwrap_err();
-        assert!(said.to_string().contains("`scale`"), "{said}");
+        let error = ParameterSet::weights(&trained, "scale").unwrap_err();
+        assert!(error.to_string().contains("`scale`"), "{error}");
         assert!(trained.set_weights("bias", &[1.0; 3]).is_err());
         assert!(ParameterSet::set_moments(&mut trained, "bias", [&[0.0; 2], &[0.0; 3]]).is_err());
         ParameterSet::set_moments(&mut trained, "bias", [&[1.0; 2], &[2.0; 2]]).unwrap();

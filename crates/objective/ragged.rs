@@ -1,11 +1,11 @@
-//! One value a response token, and one value a sequence.
+//! Ragged tensors: one value per response token, and one value per sequence.
 
 use crate::{Error, Result};
 use rlhf_tensor::{Device, Tensor};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// One f32 for each of the N response tokens of a batch, flat, with where each response starts.
+/// One f32 for each of the N response tokens of a batch: flat values, and the offset of each response.
 #[derive(Debug, Clone)]
 pub struct PerToken {
     values: Tensor,
@@ -20,7 +20,7 @@ impl PerToken {
     /// From a tensor \[N\], which may carry gradients, and offsets [B + 1].
     ///
     /// # Errors
-    /// If the numbers of tokens differ.
+    /// If the number of values is not the number of tokens.
     pub fn new(values: Tensor, offsets: Arc<[usize]>) -> Result<Self> {
         let (expected, got) = (*offsets.last().unwrap_or(&0), values.dims1()?);
         if expected != got {
@@ -33,10 +33,10 @@ impl PerToken {
         Ok(Self { values, offsets })
     }
 
-    /// From numbers.
+    /// From numbers on the host.
     ///
     /// # Errors
-    /// If the numbers of tokens differ.
+    /// If the number of values is not the number of tokens.
     pub fn from_vec(values: Vec<f32>, offsets: Arc<[usize]>) -> Result<Self> {
         let length = values.len();
         Self::new(Tensor::from_vec(values, length, &Device::Cpu)?, offsets)
@@ -48,25 +48,25 @@ impl PerToken {
         &self.values
     }
 
-    /// Where each response starts, and N: [B + 1].
+    /// The start of each response, and N: [B + 1].
     #[must_use]
     pub fn offsets(&self) -> Arc<[usize]> {
         self.offsets.clone()
     }
 
-    /// B.
+    /// B, the number of sequences.
     #[must_use]
     pub fn sequences(&self) -> usize {
         self.offsets.len() - 1
     }
 
-    /// The tokens of one response, among the N.
+    /// The range of one response's tokens among the N.
     #[must_use]
     pub fn range(&self, sequence: usize) -> Range<usize> {
         self.offsets[sequence]..self.offsets[sequence + 1]
     }
 
-    /// The numbers, \[N\].
+    /// The values on the host, \[N\].
     ///
     /// # Errors
     /// If the device fails.
@@ -108,7 +108,7 @@ impl PerToken {
         Self::from_vec(values, offsets.into())
     }
 
-    /// The values of several batches, one after the other, detached.
+    /// The values of several batches, concatenated, detached.
     ///
     /// # Errors
     /// If the device fails.
@@ -134,7 +134,7 @@ impl PerSeq {
         Ok(Self(values))
     }
 
-    /// From numbers.
+    /// From numbers on the host.
     ///
     /// # Errors
     /// If the device fails.
@@ -149,7 +149,7 @@ impl PerSeq {
         &self.0
     }
 
-    /// The numbers, \[B\].
+    /// The values on the host, \[B\].
     ///
     /// # Errors
     /// If the device fails.
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn select_and_concat() {
+    fn select_and_concat_keep_responses_whole() {
         let a = PerToken::from_vec(vec![1., 2., 3.], vec![0, 1, 3].into()).unwrap();
         let b = a.select(&[1, 0, 1]).unwrap();
         assert_eq!(b.to_vec().unwrap(), [2., 3., 1., 2., 3.]);

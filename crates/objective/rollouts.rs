@@ -1,31 +1,31 @@
-//! What sampling yields, and what the objective makes of it.
+//! Rollouts: sampled responses with their log-probs, before and after rewards are computed.
 
 use crate::{PerSeq, PerToken, Result, Sequences};
 
-/// Responses drawn from the policy, with what the policy says of them. Everything but
-/// `sampled_log_probs` comes from one batched pass with the kernels that train, so that the first
-/// ratio of an update is exactly 1.
+/// Responses sampled from the policy, with the outputs of the policy and the prior for them. Everything
+/// but `sampled_log_probs` comes from a batched forward pass with the kernels that train, so that the
+/// first importance ratio of an update is exactly 1.
 #[derive(Debug, Clone)]
 pub struct Rollouts {
-    /// The prompts and the responses drawn.
+    /// The prompts and the sampled responses.
     pub sequences: Sequences,
     /// log π_old of each token, nats.
     pub log_probs: PerToken,
-    /// The critic's values, where there is one.
+    /// The critic's values, if there is a critic.
     pub values: Option<PerToken>,
     /// The entropy of the policy at each token, nats.
     pub entropy: PerToken,
-    /// log p₀ of each token, nats; of the same cut into micro-batches as `log_probs`, so that where
-    /// π = p₀ their difference is exactly 0.
+    /// log p₀ of each token, nats. Computed with the same micro-batches as `log_probs`, so that their
+    /// difference is exactly 0 where π = p₀.
     pub prior_log_probs: PerToken,
     /// The exact KL(π_old ‖ p₀) at each token, nats.
     pub kl: PerToken,
-    /// The log-probs recorded while drawing: a check, not π_old.
+    /// The log-probs recorded during sampling. They are a check, not π_old.
     pub sampled_log_probs: PerToken,
 }
 
 impl Rollouts {
-    /// The responses of these indices, in this order, with all that is said of them.
+    /// The rollouts of these responses, in this order.
     ///
     /// # Errors
     /// If the device fails.
@@ -46,7 +46,7 @@ impl Rollouts {
     }
 }
 
-/// Rollouts with the reward of the whole objective for each token.
+/// Rollouts with scores and the reward of each token.
 #[derive(Debug, Clone)]
 pub struct Scored {
     /// The rollouts.
@@ -55,6 +55,6 @@ pub struct Scored {
     pub scores: PerSeq,
     /// −β·(log π − log p₀) of each token, plus the score at the last one.
     pub rewards: PerToken,
-    /// The β they were made with.
+    /// The β they were computed with.
     pub beta: f64,
 }

@@ -1,16 +1,16 @@
-//! Gradients with respect to rows of V numbers.
+//! Gradients with respect to rows of log-distributions or action values.
 
 use crate::Result;
-use crate::rows::{check_rows, check_vocab, whole_rows};
+use crate::rows::{check_rows, check_vocab, check_whole_rows};
 use rlhf_device::Rows;
 use std::borrow::Cow;
 
-/// A gradient with respect to rows of V numbers, [rows, V]: of log-distributions with respect to their
-/// scores, of action values with respect to themselves.
+/// The gradient of a loss with respect to rows, [rows, V]: the scores of log-distributions, or action
+/// values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RowGradients(Rows<'static>);
 
-/// Of rows that lie where they were computed.
+/// From rows on the device that computed them.
 impl From<Rows<'static>> for RowGradients {
     fn from(rows: Rows<'static>) -> Self {
         Self(rows)
@@ -18,16 +18,16 @@ impl From<Rows<'static>> for RowGradients {
 }
 
 impl RowGradients {
-    /// Of numbers on the host, [rows, V].
+    /// From numbers on the host, [rows, V].
     ///
     /// # Errors
-    /// If they are no whole rows.
+    /// If their number is not a multiple of V.
     pub fn new(rows: Vec<f32>, vocab: usize) -> Result<Self> {
-        whole_rows("gradients of rows", rows.len(), vocab)?;
+        check_whole_rows("gradients of rows", rows.len(), vocab)?;
         Ok(Self(Rows::new(rows, vocab)))
     }
 
-    /// Each row of derivatives times its number.
+    /// Multiplies each row of derivatives by its upstream gradient.
     pub(crate) fn weighted(rows: Rows<'static>, upstream: &[f32]) -> Result<Self> {
         check_rows(upstream.len(), rows.rows())?;
         Ok(Self(rows.scaled(upstream)))
@@ -62,13 +62,13 @@ impl RowGradients {
         self.to_host().into_owned()
     }
 
-    /// The same, for a network on the host that takes them.
+    /// The numbers on the host, [rows, V], borrowed if they are there.
     #[must_use]
     pub fn to_host(&self) -> Cow<'_, [f32]> {
         self.0.to_host()
     }
 
-    /// Where they lie, for a network that takes them there.
+    /// The rows on their device.
     #[must_use]
     pub fn as_rows(&self) -> &Rows<'static> {
         &self.0

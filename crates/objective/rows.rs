@@ -1,9 +1,9 @@
-//! Whether rows of V numbers fit what they are for.
+//! Checks of the shapes of rows.
 
 use crate::{Error, Result};
 
-/// That so many numbers are whole rows.
-pub(crate) fn whole_rows(what: &'static str, got: usize, vocab: usize) -> Result<()> {
+/// Checks that `got` is a multiple of V.
+pub(crate) fn check_whole_rows(what: &'static str, got: usize, vocab: usize) -> Result<()> {
     if vocab > 0 && got.is_multiple_of(vocab) {
         return Ok(());
     }

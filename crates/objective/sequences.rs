@@ -1,4 +1,4 @@
-//! Prompts and the responses to them: the one form in which text reaches networks and rewards.
+//! Prompts and their responses, the input of networks and rewards.
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ pub struct Prompt {
 }
 
 impl Prompt {
-    /// A prompt known by its tokens alone.
+    /// A prompt of tokens without text.
     #[must_use]
     pub fn from_ids(ids: Vec<u32>) -> Self {
         Self {
@@ -29,20 +29,20 @@ impl Prompt {
     }
 }
 
-/// Why a response ended. Either way it is over: the last token is terminal, not a bootstrap.
+/// Why a response ended. In both cases the last token is terminal: values are not bootstrapped there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Finish {
     /// With an end-of-sequence token, which is its last token.
     Eos,
-    /// At the greatest length allowed.
+    /// At the maximum length.
     Length,
 }
 
 /// A response y to one of the prompts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Response {
-    /// The index of the prompt it answers.
+    /// The index of its prompt.
     pub prompt: usize,
     /// Its tokens, at least one, the EOS included if it has one.
     pub ids: Vec<u32>,
@@ -53,7 +53,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// A response known by its tokens alone.
+    /// A response of tokens without text.
     #[must_use]
     pub fn new(prompt: usize, ids: Vec<u32>, finish: Finish) -> Self {
         Self {
@@ -65,7 +65,7 @@ impl Response {
     }
 }
 
-/// B responses and the prompts they answer. Immutable.
+/// B responses and their prompts. Immutable.
 #[derive(Debug, Clone)]
 pub struct Sequences {
     id: u64,
@@ -75,10 +75,10 @@ pub struct Sequences {
 }
 
 impl Sequences {
-    /// Responses with the prompts they name.
+    /// Responses and the prompts they refer to.
     ///
     /// # Errors
-    /// If a prompt or a response is empty, or a response names a prompt that is not there.
+    /// If a prompt or a response is empty, or a response refers to a prompt that does not exist.
     pub fn new(prompts: Vec<Prompt>, responses: Vec<Response>) -> Result<Self> {
         Self::from_shared(
             prompts.into_iter().map(Arc::new).collect(),
@@ -86,14 +86,14 @@ impl Sequences {
         )
     }
 
-    /// As [`new`](Self::new), sharing what is already behind a pointer.
+    /// As [`new`](Self::new), sharing prompts and responses by reference counting.
     ///
     /// # Errors
-    /// As there.
+    /// As [`new`](Self::new).
     pub fn from_shared(prompts: Vec<Arc<Prompt>>, responses: Vec<Arc<Response>>) -> Result<Self> {
         if let Some(index) = prompts.iter().position(|prompt| prompt.ids.is_empty()) {
             return Err(Error::Empty(format!(
-                "prompt {index} has no tokens: start it with the checkpoint's bos token"
+                "prompt {index} has no tokens: start it with the checkpoint's BOS token"
             )));
         }
         let mut offsets = vec![0];
@@ -103,14 +103,14 @@ impl Sequences {
             }
             if response.prompt >= prompts.len() {
                 return Err(Error::Size {
-                    what: "prompt named by a response",
+                    what: "index of a response's prompt",
                     expected: prompts.len(),
                     got: response.prompt,
                 });
             }
             offsets.push(offsets[index] + response.ids.len());
         }
-        // Only tells two batches apart, so that a prior need not read the same one twice.
+        // Identifies the batch, so that a prior does not run the same one twice.
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         Ok(Self {
@@ -121,7 +121,7 @@ impl Sequences {
         })
     }
 
-    /// A number no other `Sequences` of this process has, clones apart.
+    /// A number that is unique in this process; clones share it.
     #[must_use]
     pub fn id(&self) -> u64 {
         self.id
@@ -133,7 +133,7 @@ impl Sequences {
         self.responses.len()
     }
 
-    /// Whether there is no response.
+    /// Whether there are no responses.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.responses.is_empty()
@@ -145,7 +145,7 @@ impl Sequences {
         self.offsets[self.len()]
     }
 
-    /// Where each response's tokens start among the N, and N: [B + 1].
+    /// The start of each response among the N tokens, and N: [B + 1].
     #[must_use]
     pub fn offsets(&self) -> Arc<[usize]> {
         self.offsets.clone()
@@ -163,7 +163,7 @@ impl Sequences {
         &self.responses
     }
 
-    /// The prompt that response `index` answers.
+    /// The prompt of response `index`.
     #[must_use]
     pub fn prompt_of(&self, index: usize) -> &Arc<Prompt> {
         &self.prompts[self.responses[index].prompt]
@@ -197,9 +197,9 @@ impl Sequences {
         Self::from_shared(prompts, responses).expect("a selection of valid sequences is valid")
     }
 
-    /// Cuts the responses into consecutive ranges of at most `tokens` network tokens each (a
-    /// prompt shared by several counts once), never inside `group` consecutive responses nor
-    /// between neighbours that share a prompt. A range is larger only where one such unit is.
+    /// Cuts the responses into consecutive ranges of at most `tokens` network tokens each (a prompt
+    /// shared by several responses counts once). It never cuts inside `group` consecutive responses or
+    /// between neighbours that share a prompt. A range exceeds `tokens` only if one such unit does.
     ///
     /// # Panics
     /// If `group` is zero.
@@ -223,9 +223,9 @@ impl Sequences {
         ranges
     }
 
-    /// The same units in another order, for those to whom order means nothing: the longest first,
-    /// each into the first part that has room for it (first-fit decreasing, Johnson 1973), so that
-    /// parts are few and full. Within a part, indices of responses ascend.
+    /// Like [`micro_batches`](Self::micro_batches), for callers that do not need consecutive ranges:
+    /// first-fit decreasing (Johnson 1973), which makes fewer and fuller micro-batches. Within each, the
+    /// indices of responses are sorted.
     ///
     /// # Panics
     /// If `group` is zero.
@@ -251,8 +251,8 @@ impl Sequences {
         parts.into_iter().map(ascending).collect()
     }
 
-    /// Runs of responses that are never read apart: `group` of them, and neighbours that share a
-    /// prompt.
+    /// Ranges of responses that stay in the same micro-batch: `group` consecutive ones, and neighbours
+    /// that share a prompt.
     fn units(&self, group: usize) -> Vec<Range<usize>> {
         let mut units: Vec<Range<usize>> = Vec::new();
         let mut start = 0;
@@ -267,7 +267,8 @@ impl Sequences {
         units
     }
 
-    /// How many tokens a network reads for these responses, a prompt shared by neighbours once.
+    /// How many tokens a forward pass over these responses processes; a prompt shared by neighbours
+    /// counts once.
     #[must_use]
     pub fn network_tokens(&self, responses: Range<usize>) -> usize {
         let mut total = 0;
@@ -277,7 +278,7 @@ impl Sequences {
                 total += self.prompts[response.prompt].ids.len();
             }
             previous = Some(response.prompt);
-            // The last token is predicted but never read.
+            // The last token is predicted but is no input.
             total += response.ids.len() - 1;
         }
         total
@@ -298,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_cannot_be_read() {
+    fn empty_prompts_empty_responses_and_unknown_prompts_are_errors() {
         let prompt = Prompt::from_ids(vec![1]);
         let no_prompt = Sequences::new(vec![Prompt::from_ids(vec![])], vec![]).unwrap_err();
         assert!(no_prompt.to_string().contains("prompt 0"), "{no_prompt}");
@@ -309,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn selection_keeps_the_prompts_it_needs() {
+    fn select_keeps_only_the_prompts_it_needs() {
         let s = sequences(&[2, 3, 4], &[(0, 1), (1, 2), (2, 3), (2, 4)]);
         let t = s.select(&[3, 1, 2]);
         assert_eq!(t.offsets().as_ref(), [0, 4, 6, 9]);
@@ -336,8 +337,8 @@ mod tests {
     }
 
     #[test]
-    fn sorted_micro_batches_are_few_and_whole() {
-        // As many tokens are read as the numbers say, the prompt's and one less than the response's.
+    fn sorted_micro_batches_use_first_fit_decreasing() {
+        // With a prompt of one token, a response of n tokens costs 1 + (n − 1) = n tokens.
         let lengths = [3, 8, 5, 2, 7, 4];
         let answers: Vec<_> = lengths.iter().enumerate().map(|(p, &n)| (p, n)).collect();
         let s = sequences(&[1; 6], &answers);

@@ -1,13 +1,13 @@
-//! β·log(π/p₀): the exponent by which a policy is tilted from its prior.
+//! The tilt β·log(π/p₀): the KL penalty of a token, and the implicit reward of a policy.
 
 use crate::Result;
 use rlhf_tensor::Tensor;
 
-/// β·(log π − log p₀), elementwise, in units of the reward: the KL penalty of a token when summed
-/// into rewards with a minus sign, the implicit reward of a response when a policy is all there is
-/// (Rafailov et al. 2023, eq. 5). This is the one place where β meets a log-ratio.
+/// β·(log π − log p₀), elementwise, in units of the reward. Subtracted from the reward it is the KL
+/// penalty of a token; summed over a response it is the implicit reward (Rafailov et al. 2023, eq. 5).
+/// This is the only place where β multiplies a log-ratio.
 ///
-/// With β = 0 the result is 0 whatever the prior says, −∞ included.
+/// With β = 0 the result is 0 for any prior, even where log p₀ = −∞.
 ///
 /// # Errors
 /// If the shapes differ.
@@ -24,7 +24,7 @@ mod tests {
     use rlhf_tensor::Device;
 
     #[test]
-    fn zero_beta_forgets_the_prior() {
+    fn with_beta_zero_the_tilt_is_zero_for_any_prior() {
         let log_probs = Tensor::new(&[-1f32, -2.], &Device::Cpu).unwrap();
         let prior = Tensor::new(&[-3f32, f32::NEG_INFINITY], &Device::Cpu).unwrap();
         let zero = tilt(&log_probs, &prior, 0.0)

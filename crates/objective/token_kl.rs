@@ -1,39 +1,44 @@
-//! Penalties on the KL of each token alone, to differentiate in a loss.
+//! Token-level KL penalties, which are terms of a loss.
 
 use crate::{Error, Outputs, PerToken, Result};
 use rlhf_tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-/// A penalty that a loss pays token by token. **With any of them the optimum is not π\***: the
-/// gradient of a token's own KL forgets that the token changes the KL of later ones (Tang & Munos
-/// 2025). They are here because others use them.
+/// A KL penalty per token, added to a loss. **With any of them the optimum is not π\***: the gradient of
+/// a token's own KL omits the effect of the token on the KL of later ones (Tang & Munos 2025). They are
+/// provided for comparison with other implementations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LocalKl {
-    /// KL(π(·|s) ‖ p₀(·|s)): its entropy exactly, its cross-entropy by the token drawn. At rest
-    /// π(a|s) ∝ p₀(a|s)·exp(Q(s,a)/β), Q the reward to come under π, no later KL in it.
+    /// KL(π(·|s) ‖ p₀(·|s)), with the exact entropy and the cross-entropy of the token drawn. The fixed
+    /// point is π(a|s) ∝ p₀(a|s)·exp(Q(s,a)/β), where Q is the future reward under π without later KL.
     LocalKl,
-    /// ½·(log π − log p₀)² of the token drawn. Its expected gradient, and so its rest, is that of
-    /// the former.
+    /// ½·(log π − log p₀)² of the token drawn. Its expected gradient and its fixed point are those of
+    /// [`LocalKl`](Self::LocalKl).
     LocalK2,
     /// p₀/π − 1 − log(p₀/π) of the token drawn, as in GRPO (Shao et al. 2024, eq. 4). Its expected
-    /// gradient is that of the *forward* KL(p₀ ‖ π): at rest π(a|s) = β·p₀(a|s)/(μ(s) − Q(s,a)).
+    /// gradient is that of the *forward* KL(p₀ ‖ π); the fixed point is
+    /// π(a|s) = β·p₀(a|s)/(μ(s) − Q(s,a)).
     LocalK3,
 }
 
 impl LocalKl {
-    /// Of each token drawn from π: \[N\], nats, with the gradient of the penalty. (The value of
-    /// [`LocalKl`](Self::LocalKl) is not the KL itself; its gradient is.)
+    /// The penalty of each token drawn from π: \[N\], nats. (The value of [`LocalKl`](Self::LocalKl) is
+    /// not the KL; its expected gradient is that of the KL.)
     ///
     /// # Errors
-    /// If the entropies were not asked for where they are needed, or the shapes differ.
+    /// If the outputs lack the entropies that `LocalKl` needs, or the shapes differ.
     pub fn penalties(self, outputs: &Outputs, prior_log_probs: &PerToken) -> Result<Tensor> {
         let (log_probs, prior) = (outputs.log_probs.values(), prior_log_probs.values());
         let ratio = (log_probs - prior)?;
         Ok(match self {
             Self::LocalKl => {
                 let entropy = outputs.entropy.as_ref().ok_or_else(|| {
-                    Error::Unsupported("local-kl needs the entropies of the policy".into())
+                    Error::Unsupported(
+                        "local-kl needs the entropies of the policy: request them with \
+                    OutputSpec::with_entropy"
+                            .into(),
+                    )
                 })?;
                 ((log_probs * prior.detach())? + entropy.values())?.neg()?
             }
@@ -50,7 +55,7 @@ mod tests {
 
     /// The expected gradient with respect to the logits of one distribution, by enumeration.
     #[test]
-    fn expected_gradients_are_those_of_the_two_kl() {
+    fn expected_gradients_are_those_of_the_reverse_and_forward_kl() {
         let (pi, p) = ([0.5f64, 0.3, 0.2], [0.1f64, 0.6, 0.3]);
         let answers = (0..3).map(|a| Response::new(0, vec![a], Finish::Length));
         let s = Sequences::new(vec![Prompt::from_ids(vec![0])], answers.collect()).unwrap();
@@ -58,7 +63,7 @@ mod tests {
         let prior = PerToken::from_vec(logs(p), s.offsets()).unwrap();
         let entropy: f64 = pi.iter().map(|x| -x * x.ln()).sum();
         let reverse = [0.546_878_07, -0.362_648_69, -0.184_229_38];
-        for (kind, golden) in [
+        for (kind, reference) in [
             (LocalKl::LocalKl, reverse),
             (LocalKl::LocalK2, reverse),
             (LocalKl::LocalK3, [0.4, -0.3, -0.1]),
@@ -67,7 +72,7 @@ mod tests {
             let penalties = kind.penalties(&outputs, &prior).unwrap();
             let d = outputs.gradients(&penalties.sum_all().unwrap()).unwrap();
             let of_entropy = d.entropy.unwrap_or_else(|| vec![0.0; 3]);
-            for (v, golden) in golden.into_iter().enumerate() {
+            for (v, reference) in reference.into_iter().enumerate() {
                 let mut expected = 0.0;
                 for (a, slope) in d.log_probs.as_ref().unwrap().iter().enumerate() {
                     let own = f64::from(u8::from(a == v)) - pi[v];
@@ -75,7 +80,7 @@ mod tests {
                     expected += pi[a]
                         * (f64::from(*slope) * own + f64::from(of_entropy[a]) * through_entropy);
                 }
-                assert!((expected - golden).abs() < 1e-6, "{kind:?}: {expected}");
+                assert!((expected - reference).abs() < 1e-6, "{kind:?}: {expected}");
             }
         }
         let without = Outputs::new(&s, logs(pi), None, None).unwrap();

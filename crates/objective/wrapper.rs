@@ -1,4 +1,4 @@
-//! Networks that hold another one.
+//! Wrappers of networks.
 
 use crate::{
     ActionValues, Decoder, LogDist, Network, OutputGrads, OutputSpec, Outputs, ParameterSet,
@@ -6,17 +6,17 @@ use crate::{
 };
 use std::ops::Range;
 
-/// A network that answers as the one inside it does, such as a network with the folder that it came
-/// from. Implementing these two methods makes it a [`Network`]; a wrapper that changes an answer
+/// A wrapper that forwards every call to the network inside it, such as a network stored with the path of
+/// its folder. Implementing these two methods makes it a [`Network`]; a wrapper that changes an output
 /// implements [`Network`] itself.
 pub trait NetworkWrapper {
-    /// What is inside.
+    /// The type of the network inside.
     type Inner: Network + ?Sized;
 
     /// The network inside.
     fn inner(&self) -> &Self::Inner;
 
-    /// The network inside, to use.
+    /// The network inside, mutable.
     fn inner_mut(&mut self) -> &mut Self::Inner;
 }
 

@@ -1,4 +1,5 @@
-//! π: the networks of a run by role, the sampler, and the pass that turns samples into rollouts.
+//! The policy π: the networks of a run by role, the sampler, and the forward pass that turns samples into
+//! rollouts.
 //!
 //! ```text
 //! sample(decoder, prompts) → Sampled → score(network, prior, sampled) → Rollouts

@@ -10,17 +10,16 @@ use std::path::Path;
 
 /// The networks that a method trains or averages, by role.
 ///
-/// As a [`Network`] it is the policy (or the scorer) with its critic: a read answers with the log-probs of
-/// the policy and with the values of the [critic](Role::Critic), a network of its own where there is one,
-/// else the policy's head; gradients go back to the network that answered; one gradient norm and one
-/// optimizer step are those of all networks that are trained. A loss therefore does not know where values
-/// come from. Averaged copies are never stepped: they move in
-/// [`update_averages`](Self::update_averages) alone.
+/// As a [`Network`] it is the policy (or the scorer) with its critic. A forward pass returns the log-probs
+/// of the policy and the values of the [critic](Role::Critic), which is a separate network or a head of the
+/// policy. Gradients go to the network that computed the output; the gradient norm and the optimizer step
+/// cover all trained networks. A loss is therefore the same for both kinds of critic. The optimizer never
+/// updates averaged copies; [`update_averages`](Self::update_averages) does.
 ///
-/// A method with a loss for each role takes the networks one by one:
+/// A method with one loss per role uses the networks separately, through
 /// [`network_mut`](Self::network_mut) and [`several_mut`](Self::several_mut).
 ///
-/// A network comes with the function that writes it to a folder ([`SavedNetwork`]).
+/// Each network comes with the function that saves it to a folder ([`SavedNetwork`]).
 ///
 /// ```
 /// use rlhf_policy::{Networks, Role, SavedNetwork, testing::Bigram};
@@ -36,36 +35,36 @@ use std::path::Path;
 /// # }
 /// ```
 pub struct Networks {
-    /// The policy or scorer first.
+    /// The policy or scorer is first.
     members: Vec<Member>,
-    /// Whether a head of the policy is the critic.
+    /// Whether the critic is a head of the policy.
     value_head: bool,
-    /// Whether the policy was given gradients of whole rows that it has not carried down yet.
-    rows_came_back: bool,
+    /// Whether the policy has accumulated gradients of rows since its last backward pass.
+    has_row_gradients: bool,
 }
 
 struct Member {
     role: Role,
     network: SavedNetwork,
-    moves: Moves,
+    update: Update,
 }
 
-/// What moves the weights of a network.
+/// What updates the weights of a network.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Moves {
+enum Update {
     Optimizer,
-    /// An update of averages, by this fraction of the way.
+    /// [`Networks::update_averages`], with this τ.
     Average(f64),
 }
 
 impl Networks {
-    /// A policy.
+    /// From a policy.
     #[must_use]
     pub fn policy(network: SavedNetwork) -> Self {
         Self::first(Role::Policy, network)
     }
 
-    /// A reward model to fit.
+    /// From a reward model to fit.
     #[must_use]
     pub fn scorer(network: SavedNetwork) -> Self {
         Self::first(Role::Scorer, network)
@@ -76,14 +75,14 @@ impl Networks {
             members: vec![Member {
                 role,
                 network,
-                moves: Moves::Optimizer,
+                update: Update::Optimizer,
             }],
             value_head: false,
-            rows_came_back: false,
+            has_row_gradients: false,
         }
     }
 
-    /// Says that a head of the policy is the critic.
+    /// Declares that the critic is a head of the policy.
     ///
     /// # Errors
     /// If there is a critic already.
@@ -93,36 +92,35 @@ impl Networks {
         Ok(self)
     }
 
-    /// Adds a network that is trained.
+    /// Adds a trained network.
     ///
     /// # Errors
-    /// If the role is taken, or it is that of an average, of a policy or of a scorer: the last two come
-    /// first, because a checkpoint's folder is theirs.
+    /// If the role is taken, or is not that of a critic.
     pub fn with(mut self, role: Role, network: SavedNetwork) -> Result<Self> {
         if !matches!(role, Role::Critic | Role::SecondCritic) {
-            return refused(format!(
-                "a network of role {role} cannot be added to be trained: only critics can"
+            return unsupported(format!(
+                "a trained network of role {role} cannot be added: only critics can"
             ));
         }
         self.check_free(role)?;
         self.members.push(Member {
             role,
             network,
-            moves: Moves::Optimizer,
+            update: Update::Optimizer,
         });
         Ok(self)
     }
 
-    /// Adds the moving average of a network that is there already: a frozen copy, which moves by the
-    /// fraction `tau` of the way at each update.
+    /// Adds the exponential moving average of a network that was added before: a frozen copy, with the
+    /// coefficient `tau`, τ, of each update.
     ///
     /// # Errors
     /// If the role is taken or is not that of an average, there is no network to average, the copy is
-    /// trained or of another shape, or τ is not in (0, 1].
+    /// trainable or has other parameters, or τ is not in (0, 1].
     pub fn with_average(mut self, role: Role, copy: SavedNetwork, tau: f64) -> Result<Self> {
         self.check_free(role)?;
         let Some(online) = role.average_of() else {
-            return refused(format!("the role {role} is not that of an average"));
+            return unsupported(format!("the role {role} is not an average of another role"));
         };
         let shape = |network: &dyn Network| -> Vec<(String, Vec<usize>)> {
             let sets = network.parameter_sets();
@@ -131,22 +129,23 @@ impl Networks {
                 .collect()
         };
         if copy.network().is_trained() {
-            return refused(format!(
-                "the network of role {role} must be frozen: it is never stepped"
+            return unsupported(format!(
+                "the network of role {role} is trainable: load averaged copies frozen"
             ));
         }
         if shape(self.network(online)?) != shape(copy.network()) {
-            return refused(format!(
-                "the network of role {role} has other parameters than that of role {online}"
+            return unsupported(format!(
+                "the networks of roles {role} and {online} have other parameters: make the average a \
+                copy of the network"
             ));
         }
         if !(tau > 0.0 && tau <= 1.0) {
-            return refused(format!("τ of role {role} is {tau}: give one in (0, 1]"));
+            return unsupported(format!("τ of role {role} is {tau}: it must be in (0, 1]"));
         }
         self.members.push(Member {
             role,
             network: copy,
-            moves: Moves::Average(tau),
+            update: Update::Average(tau),
         });
         Ok(self)
     }
@@ -154,81 +153,83 @@ impl Networks {
     fn check_free(&self, role: Role) -> Result<()> {
         let taken = self.members.iter().any(|member| member.role == role);
         if taken || (role == Role::Critic && self.value_head) {
-            return refused(format!("there are two networks for the role {role}"));
+            return unsupported(format!("there are two networks for the role {role}"));
         }
         Ok(())
     }
 
-    /// The roles that have a network of their own, in the order of checkpoints and optimizer steps.
+    /// The roles with a network of their own, in the order of checkpoints and optimizer steps.
     pub fn roles(&self) -> impl Iterator<Item = Role> {
         self.members.iter().map(|member| member.role)
     }
 
-    /// Refuses a run that lacks a role.
+    /// Checks that every role of a method exists.
     ///
     /// # Errors
-    /// If a role has no network and, if it is the critic, no head.
+    /// If a role has no network (for the critic: and no value head).
     pub fn check_roles(&self, needed: &[Role]) -> Result<()> {
         needed
             .iter()
-            .try_for_each(|role| self.place(*role).map(|_| ()))
+            .try_for_each(|role| self.index_of(*role).map(|_| ()))
     }
 
-    /// The network of a role; the policy is the critic where the critic is a head of it.
+    /// The network of a role. The policy is the network of the critic if the critic is its head.
     ///
     /// # Errors
     /// If there is none.
     pub fn network(&self, role: Role) -> Result<&dyn Network> {
-        Ok(self.members[self.place(role)?].network.network())
+        Ok(self.members[self.index_of(role)?].network.network())
     }
 
-    /// The same, to use.
+    /// The same, mutable.
     ///
     /// # Errors
     /// If there is none.
     pub fn network_mut(&mut self, role: Role) -> Result<&mut dyn Network> {
-        let place = self.place(role)?;
-        Ok(self.members[place].network.network_mut())
+        let index = self.index_of(role)?;
+        Ok(self.members[index].network.network_mut())
     }
 
-    /// The networks of several roles at once, such as an actor and a critic whose rows are compared.
+    /// The networks of several roles at once, for example to compare the rows of an actor and a critic.
     ///
     /// # Errors
-    /// If a role has no network, or two have the same.
+    /// If a role has no network, or two roles have the same network.
     pub fn several_mut<const K: usize>(
         &mut self,
         roles: [Role; K],
     ) -> Result<[&mut dyn Network; K]> {
-        let mut places = [0; K];
-        for (place, role) in places.iter_mut().zip(roles) {
-            *place = self.place(role)?;
+        let mut indices = [0; K];
+        for (index, role) in indices.iter_mut().zip(roles) {
+            *index = self.index_of(role)?;
         }
-        match self.members.get_disjoint_mut(places) {
+        match self.members.get_disjoint_mut(indices) {
             Ok(members) => Ok(members.map(|member| member.network.network_mut())),
-            Err(_) => refused("two roles of one network cannot be used at once".into()),
+            Err(_) => {
+                unsupported("two roles of the same network cannot be borrowed together".into())
+            }
         }
     }
 
-    fn place(&self, role: Role) -> Result<usize> {
+    fn index_of(&self, role: Role) -> Result<usize> {
         let found = self.members.iter().position(|member| member.role == role);
         match found {
-            Some(place) => Ok(place),
+            Some(index) => Ok(index),
             None if role == Role::Critic && self.value_head => Ok(0),
-            None => refused(format!("there is no network for the role {role}")),
+            None => unsupported(format!("there is no network for the role {role}")),
         }
     }
 
-    /// Moves every average by its τ towards the network that it averages, as that is now.
+    /// Updates every average by its τ from the current weights of its network.
     ///
     /// # Errors
     /// If a network's parameters cannot be read or written.
     pub fn update_averages(&mut self) -> Result<()> {
         for index in 0..self.members.len() {
-            let Member { role, moves, .. } = self.members[index];
-            let (Moves::Average(tau), Some(online)) = (moves, role.average_of()) else {
+            let Member { role, update, .. } = self.members[index];
+            let (Update::Average(tau), Some(online)) = (update, role.average_of()) else {
                 continue;
             };
-            let online = self.place(online)?;
+            let online = self.index_of(online)?;
             let [copy, online] = self
                 .members
                 .get_disjoint_mut([index, online])
@@ -242,8 +243,7 @@ impl Networks {
         Ok(())
     }
 
-    /// Writes every network: the policy to `folder`, the others to their folders in it
-    /// ([`Role::folder`]).
+    /// Saves every network: the policy to `folder`, the others to subfolders ([`Role::folder`]).
     ///
     /// # Errors
     /// If a file cannot be written.
@@ -264,17 +264,17 @@ impl Networks {
         self.members[0].network.network_mut()
     }
 
-    /// Those that the optimizer moves.
-    fn stepped(&self) -> impl Iterator<Item = &dyn Network> {
+    /// The networks that the optimizer updates.
+    fn trained(&self) -> impl Iterator<Item = &dyn Network> {
         let members = self
             .members
             .iter()
-            .filter(|member| member.moves == Moves::Optimizer);
+            .filter(|member| member.update == Update::Optimizer);
         members.map(|member| member.network.network())
     }
 }
 
-fn refused<T>(message: String) -> Result<T> {
+fn unsupported<T>(message: String) -> Result<T> {
     Err(Error::Unsupported(message))
 }
 
@@ -284,7 +284,7 @@ impl Network for Networks {
     }
 
     fn forward(&mut self, sequences: &Sequences, spec: OutputSpec) -> Result<Outputs> {
-        self.rows_came_back = false;
+        self.has_row_gradients = false;
         let outputs = self.main_mut().forward(sequences, spec)?;
         let Some(critic) = self.critic_mut() else {
             return Ok(outputs);
@@ -307,12 +307,12 @@ impl Network for Networks {
 
     fn backward_rows(&mut self, rows: Range<usize>, gradients: &RowGradients) -> Result<()> {
         self.main_mut().backward_rows(rows, gradients)?;
-        self.rows_came_back = true;
+        self.has_row_gradients = true;
         Ok(())
     }
 
     fn backward(&mut self, gradients: &OutputGrads) -> Result<()> {
-        let of_rows = std::mem::take(&mut self.rows_came_back);
+        let has_row_gradients = std::mem::take(&mut self.has_row_gradients);
         if self.critic_mut().is_none() {
             return self.main_mut().backward(gradients);
         }
@@ -322,7 +322,7 @@ impl Network for Networks {
             values,
             scores,
         } = gradients.clone();
-        if of_rows || log_probs.is_some() || entropy.is_some() || scores.is_some() {
+        if has_row_gradients || log_probs.is_some() || entropy.is_some() || scores.is_some() {
             self.main_mut().backward(&OutputGrads {
                 log_probs,
                 entropy,
@@ -343,16 +343,16 @@ impl Network for Networks {
         self.main_mut().decoder()
     }
 
-    /// Of every network that is trained, in the order of [`roles`](Self::roles): not of averages.
+    /// Those of every trained network, in the order of [`roles`](Self::roles), without averages.
     fn parameter_sets(&self) -> Vec<&dyn ParameterSet> {
-        self.stepped()
+        self.trained()
             .flat_map(|network| network.parameter_sets())
             .collect()
     }
 
     fn parameter_sets_mut(&mut self) -> Vec<&mut dyn ParameterSet> {
         let members = self.members.iter_mut();
-        let members = members.filter(|member| member.moves == Moves::Optimizer);
+        let members = members.filter(|member| member.update == Update::Optimizer);
         members
             .flat_map(|member| member.network.network_mut().parameter_sets_mut())
             .collect()
@@ -360,4 +360,4 @@ impl Network for Networks {
 }
 
 #[cfg(test)]
-mod tests;
+mod networks_tests;

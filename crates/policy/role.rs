@@ -1,19 +1,18 @@
-//! What a network is for.
+//! The roles of networks in a run.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// What a network is for in a run. A method names the roles that it needs, and steps and reads networks by
-/// their roles alone.
+/// The role of a network in a run. A method declares the roles that it needs and accesses networks by role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// π: it is sampled from.
+    /// π, which is sampled from.
     Policy,
-    /// A reward model that is fitted: one score a response.
+    /// A reward model that is fitted, with one score per response.
     Scorer,
-    /// V or Q: a head of the policy or a network of its own.
+    /// V or Q: a head of the policy or a separate network.
     Critic,
-    /// Another critic, for the smaller of two estimates.
+    /// A second critic, for methods that use the minimum of two estimates.
     SecondCritic,
     /// The moving average of the policy's weights.
     AveragedPolicy,
@@ -35,7 +34,7 @@ impl Role {
         }
     }
 
-    /// The name, as in settings and folders.
+    /// The name in settings and folders.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -49,8 +48,8 @@ impl Role {
         }
     }
 
-    /// Where a network of this role is in the folder of a checkpoint: a policy or a scorer is the
-    /// checkpoint, every other has a folder of its name inside.
+    /// The folder of a network of this role in a checkpoint: the checkpoint itself for a policy or a
+    /// scorer, a subfolder of its name for the others.
     #[must_use]
     pub fn folder(self, checkpoint: &Path) -> PathBuf {
         match self {

@@ -1,4 +1,4 @@
-//! The one sampler: it draws responses from any decoder, the policy's or a prior's.
+//! The sampler: draws responses from any decoder, of the policy or of a prior.
 
 use crate::batch_scheduler::{BatchScheduler, Unit};
 use rlhf_objective::{
@@ -8,40 +8,41 @@ use rlhf_tensor::{Rng, Stream};
 use serde::Serialize;
 use std::sync::Arc;
 
-/// How responses are drawn. The temperature is the network's: there is one for drawing and scoring.
+/// The settings of sampling. The temperature is not among them: the network has one temperature for
+/// sampling and scoring.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Sampling {
-    /// Responses to each prompt.
+    /// How many responses per prompt.
     pub samples: usize,
-    /// The most tokens of a response, an end-of-sequence token included.
+    /// The maximum number of tokens of a response, including an end-of-sequence token.
     pub max_new_tokens: usize,
-    /// The most responses that grow at once; it changes speed and memory, not what is drawn.
+    /// The maximum number of live rows of the decoder. It changes speed and memory, not the samples.
     pub rows: usize,
     /// The tokens that end a response.
     pub stop: Vec<u32>,
-    /// The longest prompt and response together that the networks can read, in tokens; the last
-    /// token of a response is never read.
+    /// The context length of the networks, in tokens, for prompt and response together. The last token of
+    /// a response does not count: it is no input.
     pub context: usize,
     /// How a token is chosen.
     pub draw: Draw,
     /// The seed.
     pub seed: u64,
-    /// Which rollout of the seed this is: each has its own random numbers.
+    /// The step of the run, which has its own random numbers.
     pub step: u64,
 }
 
-/// Responses drawn, a prompt's side by side, in the order of the prompts.
+/// Sampled responses, in the order of the prompts; those of a prompt are adjacent.
 #[derive(Debug, Clone)]
 pub struct Sampled {
-    /// The prompts and the responses to them.
+    /// The prompts and their responses.
     pub sequences: Sequences,
-    /// The log-prob of each token, recorded while drawing, nats.
+    /// The log-prob of each token, recorded during sampling, nats.
     pub log_probs: PerToken,
 }
 
-/// A response that is growing.
+/// A live row: a response that is not finished.
 struct Row {
-    /// Its place among the results.
+    /// Its index among the responses.
     index: usize,
     prompt: usize,
     rng: Rng,
@@ -50,9 +51,9 @@ struct Row {
     log_probs: Vec<f32>,
 }
 
-/// Draws `sampling.samples` responses to each prompt. The batch is continuous: a finished response
-/// leaves at once and waiting prompts enter. The random numbers of a response depend on the seed,
-/// the step, the prompt's index and the sample alone.
+/// Samples `sampling.samples` responses to each prompt, with continuous batching: a finished response
+/// leaves the batch at once and waiting prompts start. The random numbers of a response depend only on the
+/// seed, the step, the prompt's index and the sample's index.
 ///
 /// `decode` turns the tokens of a response, without the end-of-sequence token, into its text.
 ///
@@ -66,18 +67,18 @@ pub fn sample(
     decode: &dyn Fn(&[u32]) -> String,
 ) -> Result<Sampled> {
     check(prompts, sampling)?;
-    let mut waiting = BatchScheduler::new(prompts.len(), sampling.samples, sampling.rows);
+    let mut scheduler = BatchScheduler::new(prompts.len(), sampling.samples, sampling.rows);
     let mut live: Vec<Row> = Vec::new();
     let mut done: Vec<Option<Row>> = Vec::new();
     done.resize_with(prompts.len() * sampling.samples, || None);
     loop {
-        enter(decoder, prompts, sampling, &mut waiting, &mut live)?;
+        start(decoder, prompts, sampling, &mut scheduler, &mut live)?;
         if live.is_empty() {
             break;
         }
         let tokens = choose(&decoder.log_dist()?, sampling.draw, &mut live)?;
-        let growing = |row: &usize| !live[*row].finished(&sampling.stop);
-        let kept: Vec<usize> = (0..live.len()).filter(growing).collect();
+        let unfinished = |row: &usize| !live[*row].finished(&sampling.stop);
+        let kept: Vec<usize> = (0..live.len()).filter(unfinished).collect();
         if kept.len() < live.len() {
             decoder.gather(&kept)?;
             for row in live.extract_if(.., |row| row.finished(&sampling.stop)) {
@@ -116,12 +117,12 @@ fn check(prompts: &[Arc<Prompt>], sampling: &Sampling) -> Result<()> {
     Ok(())
 }
 
-/// Lets waiting prompts in.
-fn enter(
+/// Starts the prompts that the scheduler selects.
+fn start(
     decoder: &mut dyn Decoder,
     prompts: &[Arc<Prompt>],
     sampling: &Sampling,
-    waiting: &mut BatchScheduler,
+    scheduler: &mut BatchScheduler,
     live: &mut Vec<Row>,
 ) -> Result<()> {
     let mut starts = Vec::new();
@@ -129,7 +130,7 @@ fn enter(
         prompt,
         first,
         samples,
-    } in waiting.enter(live.len())
+    } in scheduler.start(live.len())
     {
         let ids = &prompts[prompt].ids;
         let limit = sampling
@@ -192,14 +193,14 @@ fn collect(
     let mut responses = Vec::new();
     for row in rows {
         log_probs.extend_from_slice(&row.log_probs);
-        let (finish, said) = if row.stopped(&sampling.stop) {
+        let (finish, content) = if row.stopped(&sampling.stop) {
             (Finish::Eos, &row.ids[..row.ids.len() - 1])
         } else {
             (Finish::Length, &row.ids[..])
         };
         responses.push(Arc::new(Response {
             prompt: row.prompt,
-            text: decode(said),
+            text: decode(content),
             finish,
             ids: row.ids,
         }));
@@ -244,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_drawn_does_not_depend_on_the_rows() {
+    fn samples_do_not_depend_on_the_number_of_rows() {
         let mut network = Bigram::random(5, Storage::Frozen, 3);
         let first = draw(&mut network, &sampling());
         for rows in [1, 2, 3, 7, 100] {
@@ -263,12 +264,12 @@ mod tests {
         assert_ne!(first.sequences.responses(), step.sequences.responses());
     }
 
-    /// A response is the same whoever its neighbours are: other prompts in the other places, longer or
-    /// shorter, or none after it. Another place, or another seed, is another response.
+    /// A response does not depend on the other prompts of the batch, only on its own prompt, the prompt's
+    /// index and the seed.
     #[test]
-    fn what_is_drawn_does_not_depend_on_the_neighbours() {
+    fn samples_do_not_depend_on_the_other_prompts() {
         let mut network = Bigram::random(5, Storage::Frozen, 3);
-        let mut of = |lengths: &[usize], seed| {
+        let mut ids_of = |lengths: &[usize], seed| {
             let text = |_: &[u32]| String::new();
             let sampling = Sampling { seed, ..sampling() };
             let mut decoder = network.decoder().unwrap();
@@ -276,18 +277,18 @@ mod tests {
             let ids = sampled.sequences.responses().iter().map(|y| y.ids.clone());
             ids.collect::<Vec<_>>()
         };
-        let first = of(&[1, 5, 2, 8, 3], 11);
-        let second = of(&[6, 5, 4, 1, 7], 11);
+        let first = ids_of(&[1, 5, 2, 8, 3], 11);
+        let second = ids_of(&[6, 5, 4, 1, 7], 11);
         assert_eq!(first[3..6], second[3..6]);
-        assert_eq!(of(&[6, 5], 11)[3..6], first[3..6]);
-        assert_ne!(of(&[5, 5], 11)[..3], first[3..6]);
-        assert_ne!(of(&[1, 5, 2, 8, 3], 12)[3..6], first[3..6]);
+        assert_eq!(ids_of(&[6, 5], 11)[3..6], first[3..6]);
+        assert_ne!(ids_of(&[5, 5], 11)[..3], first[3..6]);
+        assert_ne!(ids_of(&[1, 5, 2, 8, 3], 12)[3..6], first[3..6]);
     }
 
-    /// How many rows each step read.
-    struct Counted<'a>(Box<dyn Decoder + 'a>, Vec<usize>);
+    /// Records the number of rows of each step.
+    struct CountingDecoder<'a>(Box<dyn Decoder + 'a>, Vec<usize>);
 
-    impl Decoder for Counted<'_> {
+    impl Decoder for CountingDecoder<'_> {
         fn vocab(&self) -> usize {
             self.0.vocab()
         }
@@ -310,9 +311,9 @@ mod tests {
     }
 
     #[test]
-    fn finished_rows_leave_and_waiting_ones_enter() {
+    fn finished_rows_leave_and_waiting_prompts_start() {
         let mut network = Bigram::random(5, Storage::Frozen, 3);
-        let mut decoder = Counted(network.decoder().unwrap(), Vec::new());
+        let mut decoder = CountingDecoder(network.decoder().unwrap(), Vec::new());
         let many = Sampling {
             samples: 1,
             rows: 4,
@@ -320,14 +321,18 @@ mod tests {
         };
         let prompts = prompts(&[2; 40]);
         let drawn = sample(&mut decoder, &prompts, &many, &|_| String::new()).unwrap();
-        // A response is read but for its last token, and none after it.
-        let read: usize = decoder.1.iter().sum();
-        assert_eq!(read, drawn.sequences.tokens() - 40);
-        // Four at a time that wait for the longest of them would take more steps.
+        // All tokens of a response but the last are inputs of a step, and nothing else is.
+        let inputs: usize = decoder.1.iter().sum();
+        assert_eq!(inputs, drawn.sequences.tokens() - 40);
+        // Static batches of four, each as long as its longest response, would take more steps.
         let fours = drawn.sequences.responses().chunks(4);
         let longest = fours.map(|four| four.iter().map(|y| y.ids.len() - 1).max().unwrap_or(0));
-        let waiting: usize = longest.sum();
-        assert!(decoder.1.len() < waiting, "{} {waiting}", decoder.1.len());
+        let static_steps: usize = longest.sum();
+        assert!(
+            decoder.1.len() < static_steps,
+            "{} {static_steps}",
+            decoder.1.len()
+        );
     }
 
     #[test]
@@ -368,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn recorded_log_probs_are_the_networks() {
+    fn recorded_log_probs_equal_those_of_a_forward_pass() {
         let mut network = Bigram::random(5, Storage::Frozen, 3);
         for draw_ in [Draw::Sample, Draw::Greedy] {
             let drawn = draw(
@@ -378,7 +383,7 @@ mod tests {
                     ..sampling()
                 },
             );
-            let read = network
+            let scored = network
                 .forward(&drawn.sequences, OutputSpec::SCORE)
                 .unwrap()
                 .log_probs;
@@ -387,15 +392,15 @@ mod tests {
                 .to_vec()
                 .unwrap()
                 .into_iter()
-                .zip(read.to_vec().unwrap());
-            for (recorded, read) in pairs {
-                assert!((recorded - read).abs() < 1e-5);
+                .zip(scored.to_vec().unwrap());
+            for (recorded, scored) in pairs {
+                assert!((recorded - scored).abs() < 1e-5);
             }
         }
     }
 
     #[test]
-    fn frequencies_are_the_probabilities() {
+    fn frequencies_of_samples_match_the_probabilities() {
         let mut network = Bigram::random(5, Storage::Frozen, 3);
         let many = Sampling {
             samples: 20_000,

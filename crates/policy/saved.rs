@@ -1,16 +1,16 @@
-//! A network, and how it is written to a folder.
+//! A network together with the function that saves it.
 
 use rlhf_objective::Network;
 use std::path::Path;
 
-/// An error of whatever writes a network to a folder.
+/// The error of a function that saves a network.
 pub type SaveError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A network with the function that writes it to a folder: what a checkpoint looks like is the business
-/// of whoever made the network.
+/// A network with the function that saves it to a folder, so that this crate does not depend on the format
+/// of checkpoints.
 pub struct SavedNetwork(Box<dyn Saved>);
 
-/// The two behind one pointer.
+/// Erases the types of the network and of the function.
 trait Saved {
     fn network(&self) -> &dyn Network;
     fn network_mut(&mut self) -> &mut dyn Network;
@@ -42,7 +42,7 @@ where
 }
 
 impl SavedNetwork {
-    /// A network that `save` writes to a folder.
+    /// A network that `save` saves to a folder.
     pub fn new<N, S, E>(network: N, save: S) -> Self
     where
         N: Network + 'static,

@@ -1,15 +1,15 @@
-//! From samples to rollouts.
+//! The forward pass over samples, which makes rollouts.
 
 use crate::Sampled;
 use rlhf_objective::{Network, OutputSpec, PerToken, Prior, Result, Rollouts, exact_kl};
 
-/// One batched pass of the policy and the prior over what was drawn: log π_old, log p₀, values,
-/// entropies and exact KL. At most `tokens` network tokens are read at once, and `group`
-/// consecutive responses stay together: cut as an update with the same two numbers cuts them, so
-/// that its first ratio is exactly 1.
+/// Runs the policy and the prior on sampled responses: log π_old, log p₀, values, entropies and exact KL.
+/// Micro-batches have at most `tokens` network tokens, and `group` consecutive responses stay together.
+/// An update with the same two numbers makes the same micro-batches, so that its first importance ratio is
+/// exactly 1.
 ///
 /// # Errors
-/// If a network cannot read a response.
+/// If a forward pass fails.
 pub fn score(
     policy: &mut dyn Network,
     prior: &mut dyn Prior,
@@ -21,8 +21,8 @@ pub fn score(
     let (mut log_probs, mut entropy, mut values) = (vec![], vec![], vec![]);
     let (mut prior_log_probs, mut kl) = (vec![], vec![]);
     let parts = sequences.sorted_micro_batches(tokens, group);
-    // The first update reads the same with the same weights: where one read holds everything, a
-    // network that can answer it from what it kept need not run again.
+    // The first update runs the same forward pass with the same weights. If there is one micro-batch, a
+    // network may keep its activations and skip that pass.
     let spec = if policy.is_trained() && parts.len() == 1 {
         OutputSpec::TRAIN
     } else {
@@ -34,11 +34,11 @@ pub fn score(
         log_probs.push(outputs.log_probs);
         entropy.extend(outputs.entropy);
         values.extend(outputs.values);
-        let against = exact_kl(policy, prior, &part)?;
-        prior_log_probs.push(against.prior_log_probs);
-        kl.push(against.kl);
+        let comparison = exact_kl(policy, prior, &part)?;
+        prior_log_probs.push(comparison.prior_log_probs);
+        kl.push(comparison.kl);
     }
-    let order = places(&parts);
+    let order = positions(&parts);
     let whole = |parts: &[PerToken]| PerToken::concat(parts)?.select(&order);
     let values = (!values.is_empty()).then(|| whole(&values));
     Ok(Rollouts {
@@ -52,14 +52,14 @@ pub fn score(
     })
 }
 
-/// Where each response is among the parts, one behind the other.
-fn places(parts: &[Vec<usize>]) -> Vec<usize> {
-    let read: Vec<usize> = parts.iter().flatten().copied().collect();
-    let mut places = vec![0; read.len()];
-    for (place, response) in read.into_iter().enumerate() {
-        places[response] = place;
+/// The position of each response in the concatenated parts.
+fn positions(parts: &[Vec<usize>]) -> Vec<usize> {
+    let order: Vec<usize> = parts.iter().flatten().copied().collect();
+    let mut positions = vec![0; order.len()];
+    for (position, response) in order.into_iter().enumerate() {
+        positions[response] = position;
     }
-    places
+    positions
 }
 
 #[cfg(test)]
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_in_parts_comes_back_in_order() {
+    fn rollouts_do_not_depend_on_the_micro_batches() {
         let network = |seed| Bigram::random(5, Storage::Frozen, seed);
         let numbers = |tokens: usize| {
             let mut policy = network(1);
@@ -109,6 +109,6 @@ mod tests {
         };
         assert_eq!(sequences().sorted_micro_batches(1, 1).len(), 2);
         assert_eq!(numbers(1), numbers(100));
-        assert_eq!(places(&[vec![1, 3], vec![0], vec![2]]), [2, 0, 3, 1]);
+        assert_eq!(positions(&[vec![1, 3], vec![0], vec![2]]), [2, 0, 3, 1]);
     }
 }

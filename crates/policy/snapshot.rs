@@ -1,4 +1,4 @@
-//! The optimizer's state in one file, read back exactly.
+//! Saves and loads the state of the optimizer.
 
 use rlhf_objective::{Network, ParameterSet};
 use rlhf_tensor::MappedFile;
@@ -8,10 +8,10 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// The metadata key of the step counts, one a network, separated by spaces.
+/// The metadata key of the step counts, one per network, separated by spaces.
 const STEPS: &str = "steps";
 
-/// An optimizer state that cannot be written or read.
+/// The error of a file of optimizer state.
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {message}")]
 pub struct SnapshotError {
@@ -29,8 +29,8 @@ impl SnapshotError {
 }
 
 /// Writes the moments of every trained parameter and the step counts to a safetensors file: tensors
-/// `N.name.first` and `N.name.second` for parameter `name` of network N. The file appears when it is
-/// complete.
+/// `N.name.first` and `N.name.second` for parameter `name` of network N. The file is replaced
+/// atomically.
 ///
 /// # Errors
 /// If it cannot be written.
@@ -62,11 +62,11 @@ pub fn save_optimizer(network: &dyn Network, path: &Path) -> Result<(), Snapshot
     rlhf_files::replace(path, write).map_err(SnapshotError::at(path))
 }
 
-/// Reads back what [`save_optimizer`] wrote for a network of the same shape.
+/// Loads what [`save_optimizer`] saved for a network with the same parameters.
 ///
 /// # Errors
-/// If the file cannot be read, or belongs to a network with other parameters; then the state is
-/// unusable and the run must not go on.
+/// If the file cannot be read, or belongs to a network with other parameters. The state may then be
+/// partly loaded and must not be used.
 pub fn load_optimizer(network: &mut dyn Network, path: &Path) -> Result<(), SnapshotError> {
     let file = MappedFile::open(path).map_err(SnapshotError::at(path))?;
     let (_, header) = SafeTensors::read_metadata(&file).map_err(SnapshotError::at(path))?;
@@ -83,7 +83,9 @@ pub fn load_optimizer(network: &mut dyn Network, path: &Path) -> Result<(), Snap
     let read = |name: &str, length: usize| -> Result<Vec<f32>, SnapshotError> {
         let view = tensors.tensor(name).map_err(SnapshotError::at(path))?;
         if view.dtype() != Dtype::F32 || view.shape() != [length] {
-            let message = format!("tensor {name} has another shape: it is of another network");
+            let message = format!(
+                "tensor {name} has the wrong shape or type: the file belongs to another network"
+            );
             return Err(SnapshotError::at(path)(message));
         }
         Ok(bytemuck::pod_collect_to_vec(view.data()))
@@ -95,7 +97,7 @@ pub fn load_optimizer(network: &mut dyn Network, path: &Path) -> Result<(), Snap
         .filter(|(_, set)| set.is_trained())
     {
         let missing =
-            || SnapshotError::at(path)("no step count of a network: it is of another run");
+            || SnapshotError::at(path)("a step count is missing: the file belongs to another run");
         set.set_steps(steps.next().ok_or_else(missing)?);
         for (name, length) in trained(set) {
             let [first, second] = tensor_names(index, &name);
@@ -107,14 +109,14 @@ pub fn load_optimizer(network: &mut dyn Network, path: &Path) -> Result<(), Snap
     Ok(())
 }
 
-/// The names and sizes of the parameters of a set that are trained.
+/// The names and lengths of the trained parameters of a set.
 fn trained(set: &dyn ParameterSet) -> Vec<(String, usize)> {
     let all = set.describe().into_iter().filter(|info| info.trained);
     all.map(|info| (info.name.to_owned(), info.shape.iter().product()))
         .collect()
 }
 
-/// What the moments of a parameter of network `index` are called in the file.
+/// The names of the moments of a parameter of network `index` in the file.
 fn tensor_names(index: usize, name: &str) -> [String; 2] {
     ["first", "second"].map(|moment| format!("{index}.{name}.{moment}"))
 }
@@ -150,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restored_optimizer_steps_as_the_first_would() {
+    fn a_restored_optimizer_takes_the_same_step() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("optimizer.safetensors");
         let mut first = network(5);
@@ -174,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn another_networks_state_is_refused() {
+    fn the_state_of_another_network_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("optimizer.safetensors");
         save_optimizer(&network(5), &path).unwrap();

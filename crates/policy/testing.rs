@@ -1,4 +1,4 @@
-//! A network small enough to check everything around it, for tests here and elsewhere.
+//! A bigram model for tests, in this crate and others.
 
 use rlhf_objective::{
     Decoder, Error, Finish, LogDist, Network, OutputGrads, OutputSpec, Outputs, ParameterSet,
@@ -11,17 +11,17 @@ use std::path::Path;
 
 const FILE: &str = "bigram.f32";
 
-/// π(· | previous token) and V(previous token) from a table each: `logits` [V, V] and
-/// `values` \[V\]. Its end-of-sequence token is 0 and its context 64.
+/// π(· | previous token) and V(previous token), each from a table: `logits` [V, V] and `values` \[V\].
+/// Its end-of-sequence token is 0 and its context length 64.
 #[derive(Debug)]
 pub struct Bigram {
     vocab: usize,
     parameters: Parameters,
-    /// (previous token, token) of each response token of the last read, and what it was for.
-    read: Option<(Vec<(u32, u32)>, Purpose)>,
+    /// (previous token, token) of each response token of the last forward pass, and its purpose.
+    last_forward: Option<(Vec<(u32, u32)>, Purpose)>,
 }
 
-/// Two prompts with two and one responses over five tokens.
+/// Two prompts, with two responses and one response, over five tokens.
 ///
 /// # Panics
 /// Never.
@@ -38,7 +38,7 @@ pub fn sequences() -> Sequences {
 }
 
 impl Bigram {
-    /// Standard normal tables.
+    /// A model with standard normal tables.
     #[must_use]
     pub fn random(vocab: usize, storage: Storage, seed: u64) -> Self {
         let specs = vec![
@@ -53,11 +53,11 @@ impl Bigram {
         Self {
             vocab,
             parameters,
-            read: None,
+            last_forward: None,
         }
     }
 
-    /// What [`save`](Self::save) wrote.
+    /// Loads a model saved by [`save`](Self::save).
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -74,7 +74,7 @@ impl Bigram {
         Ok(loaded)
     }
 
-    /// Writes it to a folder, which is made if it is missing.
+    /// Saves the model to a folder, which is created if it does not exist.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -134,12 +134,12 @@ impl Network for Bigram {
             .iter()
             .map(|pair| self.table("values")[pair.0 as usize]);
         let outputs = Outputs::new(sequences, log_probs, entropies, Some(values.collect()));
-        self.read = Some((pairs, spec.purpose));
+        self.last_forward = Some((pairs, spec.purpose));
         outputs
     }
 
     fn log_dist(&mut self, rows: Range<usize>) -> Result<LogDist<'_>> {
-        let (pairs, _) = self.read.as_ref().ok_or_else(no_forward_pass)?;
+        let (pairs, _) = self.last_forward.as_ref().ok_or_else(no_forward_pass)?;
         let flat: Vec<f32> = pairs
             .get(rows)
             .ok_or_else(no_forward_pass)?
@@ -150,7 +150,7 @@ impl Network for Bigram {
     }
 
     fn backward(&mut self, gradients: &OutputGrads) -> Result<()> {
-        let Some((pairs, Purpose::Train)) = self.read.clone() else {
+        let Some((pairs, Purpose::Train)) = self.last_forward.clone() else {
             return Err(no_forward_pass());
         };
         let rows: Vec<Vec<f32>> = pairs.iter().map(|pair| self.row(pair.0)).collect();
@@ -191,7 +191,7 @@ impl Network for Bigram {
 }
 
 fn no_forward_pass() -> Error {
-    Error::Unsupported("nothing was read for this".into())
+    Error::Unsupported("there was no forward pass for this call".into())
 }
 
 struct BigramDecoder<'a> {
@@ -251,9 +251,9 @@ impl Decoder for BigramDecoder<'_> {
 mod tests {
     use super::*;
 
-    /// The gradient against central differences of Σ w·(log-prob, entropy, value).
+    /// Compares the gradient of Σ w·(log-prob, entropy, value) with central differences.
     #[test]
-    fn gradients_are_slopes() {
+    fn gradients_match_finite_differences() {
         let s = sequences();
         let n = s.tokens();
         let weights = |k: usize| (0..n).map(|t| ((t * 7 + k) % 5) as f32 - 1.7).collect();

@@ -1,4 +1,4 @@
-//! What must hold of every prior holds of ours, and of an objective with any of them.
+//! Conformance checks of every prior, and of an objective with each of them.
 
 use crate::{Counting, Frozen, Mixture, Smoothed, Uniform};
 use rlhf_objective::conformance::{self, Affine, Measure};
@@ -19,7 +19,7 @@ fn uniform() -> Box<dyn Prior> {
     Box::new(Uniform::new(VOCAB))
 }
 
-/// Every prior that can be drawn from.
+/// Every prior that can be sampled from.
 fn distributions() -> Vec<Box<dyn Prior>> {
     let geometric = |weight| Mixture::geometric_per_token(frozen(1), frozen(2), weight).unwrap();
     let arithmetic =
@@ -41,7 +41,7 @@ fn counting() -> Box<dyn Prior> {
 }
 
 #[test]
-fn every_prior_keeps_the_laws() {
+fn every_prior_passes_the_conformance_checks() {
     for s in [sequences(), conformance::batch(VOCAB as u32)] {
         for mut prior in distributions() {
             conformance::prior(&mut *prior, &s, Measure::Drawable).unwrap();
@@ -59,9 +59,9 @@ fn every_prior_keeps_the_laws() {
     }
 }
 
-/// What β may hold is what the prior gives.
+/// β has a target KL if the prior is a distribution, and a target entropy if it is not.
 #[test]
-fn a_kl_is_held_to_a_distribution_and_an_entropy_beside_weights() {
+fn the_target_of_beta_must_match_the_prior() {
     let check = |prior, target| {
         let beta = Beta::Adaptive(Adaptive::new(0.1, target, 1e4));
         KlPenalty::new(prior, beta).check()
@@ -72,15 +72,15 @@ fn a_kl_is_held_to_a_distribution_and_an_entropy_beside_weights() {
     check(counting(), Target::Entropy(6.0)).unwrap();
     let refused = |prior, target| check(prior, target).unwrap_err().to_string();
     let words = refused(counting(), Target::Kl(6.0));
-    assert!(words.contains("Give beta.target_entropy"), "{words}");
+    assert!(words.contains("Set beta.target_entropy"), "{words}");
     let words = refused(uniform(), Target::Entropy(6.0));
-    assert!(words.contains("Give beta.target_kl"), "{words}");
+    assert!(words.contains("Set beta.target_kl"), "{words}");
     KlPenalty::new(counting(), Beta::Fixed(0.1))
         .check()
         .unwrap();
 }
 
-/// The length of a response.
+/// The length of a response as its reward.
 struct Length;
 
 impl Reward for Length {
@@ -103,7 +103,7 @@ fn an_objective_with_any_prior_depends_on_the_reward_over_beta_alone() {
         let penalty = |beta| KlPenalty::new(prior(), Beta::Fixed(beta));
         let mut policy = Bigram::random(VOCAB, Storage::Frozen, 7);
         let rollouts = conformance::rollouts(&mut policy, &mut penalty(0.3), &sequences()).unwrap();
-        let made = |scale: f64, shift| {
+        let make = |scale: f64, shift| {
             let reward = Affine {
                 reward: Length,
                 scale,
@@ -111,8 +111,8 @@ fn an_objective_with_any_prior_depends_on_the_reward_over_beta_alone() {
             };
             Objective::new(Box::new(reward), penalty(0.3 * scale))
         };
-        conformance::objective(made, &rollouts).unwrap();
-        // A price that does not go with the reward is another problem.
+        conformance::objective(make, &rollouts).unwrap();
+        // Without scaling β the check must fail.
         let broken = |scale: f64, shift| {
             let reward = Affine {
                 reward: Length,
@@ -126,9 +126,9 @@ fn an_objective_with_any_prior_depends_on_the_reward_over_beta_alone() {
 }
 
 #[test]
-fn a_decoder_continues_a_row_several_times() {
+fn a_decoder_duplicates_rows() {
     for mut prior in distributions() {
-        let led = |prior: &mut dyn Prior, branches: bool| -> Vec<Vec<f32>> {
+        let continued = |prior: &mut dyn Prior, branches: bool| -> Vec<Vec<f32>> {
             let mut decoder = prior.decoder().unwrap();
             let start = Start {
                 prompt: &[1, 2],
@@ -145,12 +145,12 @@ fn a_decoder_continues_a_row_several_times() {
             decoder.step(&[2, 2, 0]).unwrap();
             decoder.log_dist().unwrap().to_rows()
         };
-        assert_eq!(led(&mut *prior, true), led(&mut *prior, false));
+        assert_eq!(continued(&mut *prior, true), continued(&mut *prior, false));
     }
 }
 
 #[test]
-fn decoders_refuse_what_is_not_a_row() {
+fn decoders_return_errors_for_wrong_rows() {
     for mut prior in distributions() {
         let mut decoder = prior.decoder().unwrap();
         let start = Start {

@@ -1,6 +1,6 @@
-//! Every response weighs 1.
+//! The counting measure as the prior: maximum-entropy RL.
 
-use crate::flat::Flat;
+use crate::constant_weight::ConstantWeight;
 use crate::kind::{PriorContext, PriorKind, PriorPlan};
 use rlhf_objective::{Decoder, Error, LogDist, NoSettings, PerToken, Prior, Result, Sequences};
 use std::ops::Range;
@@ -8,16 +8,16 @@ use std::ops::Range;
 /// The counting measure: log p₀(y|x) = 0 for every response, so the objective is E\[r\] + β·H(π),
 /// maximum-entropy RL (Ziebart 2010; Levine 2018, eq. 8).
 ///
-/// It is not a distribution. What is reported as the KL to it, Σ π·log π, is minus the entropy of
-/// the policy, in nats per sequence and never positive; and it cannot be drawn from.
+/// It is not a distribution. The reported KL to it, Σ π·log π, is minus the entropy of the policy, in nats
+/// per sequence and never positive. It cannot be sampled from.
 #[derive(Debug, Clone, Copy)]
-pub struct Counting(Flat);
+pub struct Counting(ConstantWeight);
 
 impl Counting {
     /// Over V tokens.
     #[must_use]
     pub fn new(vocab: usize) -> Self {
-        Self(Flat {
+        Self(ConstantWeight {
             vocab,
             log_weight: 0.0,
         })
@@ -25,7 +25,7 @@ impl Counting {
 }
 
 impl Prior for Counting {
-    /// Zeros: the weight of a token is 1.
+    /// Zeros: the weight of every token is 1.
     fn log_probs(&mut self, sequences: &Sequences) -> Result<PerToken> {
         self.0.log_probs(sequences)
     }
@@ -39,18 +39,17 @@ impl Prior for Counting {
         false
     }
 
-    /// None: a response that may always go on has no end of completions to count.
+    /// Always an error: the measure has no finite total, so it cannot be normalized.
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
         Err(Error::Unsupported(
-            "the counting prior weighs every response 1 and is not a distribution, so nothing can be \
-             drawn from it: leave out what samples the prior (eval.prior_samples = 0), or use the \
-             uniform prior"
+            "the counting prior cannot be sampled from, because it is not a distribution: set \
+            eval.prior_samples = 0, or use the uniform prior"
                 .into(),
         ))
     }
 }
 
-/// The counting measure, as settings name it.
+/// The kind `counting`.
 #[derive(Debug, Clone, Copy)]
 pub struct CountingKind;
 
@@ -58,14 +57,15 @@ impl PriorKind for CountingKind {
     type Settings = NoSettings;
 
     const NAME: &'static str = "counting";
-    const ABOUT: &'static str = "every response weighs 1: maximum entropy";
+    const ABOUT: &'static str = "every response has weight 1: maximum entropy";
     const CONSTANT: bool = true;
 
     fn plan(_: &NoSettings, context: &dyn PriorContext) -> Result<PriorPlan> {
         let plan = PriorPlan::over_vocabulary(Self::NAME, context.model()?, Counting::new);
         Ok(PriorPlan {
             symbol: None,
-            words: "counting: every response weighs 1, so −KL is the entropy of the policy".into(),
+            words: "counting: every response has weight 1, so −KL is the entropy of the policy"
+                .into(),
             normalized: false,
             ..plan
         })
@@ -80,7 +80,7 @@ mod tests {
     use rlhf_tensor::Storage;
 
     #[test]
-    fn its_kl_is_minus_the_entropy() {
+    fn the_kl_to_it_is_minus_the_entropy() {
         let (mut policy, s) = (Bigram::random(5, Storage::Frozen, 3), sequences());
         let entropy = policy
             .forward(&s, OutputSpec::SCORE.with_entropy())
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn it_says_what_it_cannot_do() {
+    fn sampling_and_unknown_tokens_are_errors() {
         let mut prior = Counting::new(5);
         assert_eq!(
             prior.log_probs(&sequences()).unwrap().to_vec().unwrap(),

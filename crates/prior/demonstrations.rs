@@ -1,29 +1,29 @@
-//! A model of demonstrations as the prior.
+//! A model fitted to demonstrations as the prior.
 
 use crate::Smoothed;
-use crate::kind::{Fit, FitSettings, PathTo, PriorContext, PriorKind, PriorPlan, refuse};
+use crate::kind::{Fit, FitSettings, PathTo, PriorContext, PriorKind, PriorPlan, invalid};
 use crate::reference::frozen;
 use rlhf_objective::Result;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// The weight of the uniform distribution in a prior that is fitted on the spot.
-const SMOOTHING: f64 = 1e-3;
+/// The default weight of the uniform distribution in a prior that is fitted before the run.
+const DEFAULT_SMOOTHING: f64 = 1e-3;
 
-/// `[prior]` of demonstrations.
+/// The settings of the kind `demonstrations`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DemonstrationsSettings {
-    /// A checkpoint that was fitted to them.
+    /// A checkpoint that was fitted to demonstrations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<PathBuf>,
-    /// The demonstrations that a copy of the model is fitted to, before the run.
+    /// The demonstrations to which a copy of the model is fitted before the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
-    /// The weight of the uniform distribution mixed into each token of it.
+    /// The weight of the uniform distribution that is mixed in at each token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smoothing: Option<f64>,
-    /// How it is fitted.
+    /// The settings of the fit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fit: Option<FitSettings>,
 }
@@ -43,7 +43,7 @@ impl PriorKind for DemonstrationsKind {
     fn complete(settings: &mut DemonstrationsSettings) {
         if settings.data.is_some() {
             settings.fit.get_or_insert_default();
-            settings.smoothing.get_or_insert(SMOOTHING);
+            settings.smoothing.get_or_insert(DEFAULT_SMOOTHING);
         }
     }
 
@@ -57,24 +57,24 @@ impl PriorKind for DemonstrationsKind {
     fn plan(settings: &DemonstrationsSettings, context: &dyn PriorContext) -> Result<PriorPlan> {
         let plan = match (&settings.model, &settings.data) {
             (Some(_), None) if settings.fit.is_some() => {
-                return refuse(
-                    "prior.fit means nothing to a prior that is fitted already: remove it, or give \
-                     prior.data in place of prior.model",
+                return invalid(
+                    "prior.fit is not used with prior.model, which is fitted already: remove it, or \
+                    replace prior.model by prior.data",
                 );
             }
             (Some(folder), None) => frozen(Self::NAME, folder.clone()),
             (None, Some(data)) => fitted(data, context)?,
             (Some(_), Some(_)) => {
-                return refuse(
-                    "[prior] has a model and data: give the checkpoint of demonstrations, or the file \
-                     to fit one to, not both",
+                return invalid(
+                    "[prior] has both a model and data: give either a checkpoint fitted to \
+                    demonstrations, or the demonstrations to fit one to",
                 );
             }
             (None, None) => {
-                return refuse(
-                    "[prior] kind = \"demonstrations\" has no source: give --prior FILE or prior.data, \
-                     demonstrations to fit a copy of the model to; or --prior FOLDER or prior.model, a \
-                     checkpoint made with `rlhf train --objective sft`",
+                return invalid(
+                    "[prior] kind = \"demonstrations\" has no source: give demonstrations, to which a \
+                    copy of the model is fitted (--prior FILE or prior.data), or a checkpoint made \
+                    with `rlhf train --objective sft` (--prior FOLDER or prior.model)",
                 );
             }
         };
@@ -82,8 +82,8 @@ impl PriorKind for DemonstrationsKind {
     }
 }
 
-/// A copy of the model, fitted to demonstrations before the run. Until it is, the model stands for it
-/// where headers are read.
+/// The plan of a copy of the model that is fitted to demonstrations before the run. Until then
+/// `folders` names the model itself, whose `config.json` is the same.
 fn fitted(data: &Path, context: &dyn PriorContext) -> Result<PriorPlan> {
     let (model, place) = (context.model()?, context.fitted());
     let words = format!(
@@ -101,29 +101,29 @@ fn fitted(data: &Path, context: &dyn PriorContext) -> Result<PriorPlan> {
         normalized: true,
         folders: vec![model],
         load: Box::new(move |_| match place {
-            Some(folder) => refuse(format!(
-                "the prior is not fitted: there is no {}",
+            Some(folder) => invalid(format!(
+                "the prior is not fitted yet: {} does not exist",
                 folder.display()
             )),
-            None => refuse("the prior is fitted inside a run folder, and there is none"),
+            None => invalid("the prior is fitted in the run folder, and this run has none"),
         }),
     })
 }
 
-/// The same, able to say every token, where the settings ask for it.
+/// The plan of [`Smoothed`], if the weight is not 0.
 fn smoothed(plan: PriorPlan, weight: f64, context: &dyn PriorContext) -> Result<PriorPlan> {
     if weight == 0.0 {
         return Ok(plan);
     }
     if !(weight > 0.0 && weight < 1.0) {
-        return refuse(format!(
-            "prior.smoothing = {weight}: the weight of the uniform distribution, from 0 and below 1"
+        return invalid(format!(
+            "prior.smoothing = {weight} is not valid: it must be at least 0 and less than 1"
         ));
     }
     let (model, inner) = (context.model()?, plan.load);
     Ok(PriorPlan {
         words: format!(
-            "{}; each token {} × (this) and {weight} × (uniform), so that none is forbidden",
+            "{}; at each token {} × (this) + {weight} × (uniform), so that every token is possible",
             plan.words,
             1.0 - weight
         ),

@@ -1,4 +1,4 @@
-//! The priors on a problem whose every number is known: the optimum that each of them gives.
+//! The optimum under each prior, on a problem that is solved exactly.
 
 use crate::{Counting, Mixture, Uniform};
 use rlhf_objective::{
@@ -9,13 +9,13 @@ use std::ops::Range;
 
 const BETA: f64 = 0.5;
 
-/// A prior that knows its rows.
-struct Known {
+/// A prior with given rows.
+struct TablePrior {
     tree: Tree,
     policy: Policy,
 }
 
-impl Known {
+impl TablePrior {
     fn row(&self, prefix: &[u32]) -> &[f64] {
         self.policy.row(self.tree.prefix(prefix).unwrap())
     }
@@ -29,7 +29,7 @@ fn prefixes(sequences: &Sequences) -> Vec<Vec<u32>> {
     sequences.responses().iter().flat_map(of).collect()
 }
 
-impl Prior for Known {
+impl Prior for TablePrior {
     fn log_probs(&mut self, s: &Sequences) -> Result<PerToken> {
         let tokens = s.responses().iter().flat_map(|y| y.ids.clone());
         let pairs = prefixes(s).into_iter().zip(tokens);
@@ -57,14 +57,14 @@ impl Prior for Known {
 
 fn pretrained() -> Box<dyn Prior> {
     let problem = reference_tree(BETA);
-    Box::new(Known {
+    Box::new(TablePrior {
         tree: problem.tree().clone(),
         policy: problem.prior().clone(),
     })
 }
 
 fn demonstrations() -> Box<dyn Prior> {
-    Box::new(Known {
+    Box::new(TablePrior {
         tree: reference_tree(BETA).tree().clone(),
         policy: reference_demonstrations(),
     })
@@ -92,17 +92,17 @@ fn optimum(mut prior: impl Prior) -> Optimum {
     problem(&mut prior).optimum(BETA)
 }
 
-fn close(ours: f64, golden: f64) {
-    assert!((ours - golden).abs() < 1e-6, "{ours} is not {golden}");
+fn close(ours: f64, expected: f64) {
+    assert!((ours - expected).abs() < 1e-6, "{ours} is not {expected}");
 }
 
 /// E_p₀\[r\], β·log Z, E*\[r\], and the KL of the optimum to its own prior, to the pretrained one and
 /// to the demonstrations.
-fn check(mut prior: impl Prior, golden: [f64; 6]) {
+fn check(mut prior: impl Prior, expected: [f64; 6]) {
     let own = problem(&mut prior);
     let optimum = own.optimum(BETA);
     let kl = |to: &mut dyn Prior| problem(to).evaluate(&optimum.log_policy).kl;
-    for (ours, golden) in [
+    for (ours, expected) in [
         own.evaluate(own.log_prior()).reward,
         BETA * optimum.log_z,
         optimum.outcome.reward,
@@ -111,14 +111,14 @@ fn check(mut prior: impl Prior, golden: [f64; 6]) {
         kl(&mut *demonstrations()),
     ]
     .into_iter()
-    .zip(golden)
+    .zip(expected)
     {
-        close(ours, golden);
+        close(ours, expected);
     }
 }
 
 #[test]
-fn means_of_two_priors_have_their_own_optima() {
+fn each_mean_of_two_priors_has_its_reference_optimum() {
     check(
         Mixture::geometric_per_token(pretrained(), demonstrations(), 0.5).unwrap(),
         [
@@ -146,11 +146,11 @@ fn an_arithmetic_mixture_is_the_mean_of_responses_and_not_of_rows() {
         let mean = (1.0 - weight) * first[y].exp() + weight * second[y].exp();
         close(log_prob.exp(), mean);
     }
-    let gold = reference_tree(BETA);
-    let by_rows = gold
+    let reference = reference_tree(BETA);
+    let by_rows = reference
         .prior()
         .mix(&reference_demonstrations(), weight)
-        .log_probs(gold.tree())
+        .log_probs(reference.tree())
         .1;
     let kl: f64 = by_rows
         .iter()
@@ -160,10 +160,10 @@ fn an_arithmetic_mixture_is_the_mean_of_responses_and_not_of_rows() {
     close(kl, 0.00156141);
 }
 
-/// With an eos, maximum entropy and the uniform prior are different problems: the one pays β·log V
-/// for each token more.
+/// With an EOS, maximum entropy and the uniform prior have different optima: under the uniform prior each
+/// token costs β·log V more.
 #[test]
-fn counting_is_not_uniform() {
+fn counting_and_uniform_have_different_optima_with_an_eos() {
     let tree = reference_tree(BETA).tree().clone();
     let measured = |optimum: Optimum| {
         let responses = || tree.responses().iter().zip(&optimum.log_policy);
@@ -174,7 +174,7 @@ fn counting_is_not_uniform() {
         let length: f64 = responses().map(|(y, p)| y.len() as f64 * p.exp()).sum();
         [BETA * optimum.log_z, at_once, length]
     };
-    for (ours, golden) in [
+    for (ours, expected) in [
         (
             optimum(Uniform::new(3)),
             [1.74262534, 0.04578206, 2.79005972],
@@ -184,8 +184,8 @@ fn counting_is_not_uniform() {
             [3.32684715, 0.00577802, 2.94362424],
         ),
     ] {
-        for (ours, golden) in measured(ours).into_iter().zip(golden) {
-            close(ours, golden);
+        for (ours, expected) in measured(ours).into_iter().zip(expected) {
+            close(ours, expected);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A network that does not move.
+//! A frozen network as the prior.
 
 use rlhf_objective::{
     Decoder, Error, LogDist, Network, OutputSpec, Outputs, PerToken, Prior, Result, RowCallback,
@@ -6,23 +6,23 @@ use rlhf_objective::{
 };
 use std::ops::Range;
 
-/// A frozen network as the prior. Asked for the log-probs and for ranges of the log-distributions of
-/// one batch, it reads the batch once.
+/// A frozen network as the prior. It runs one forward pass per batch, whose outputs it keeps for the
+/// log-probs and all ranges of log-distributions.
 pub struct Frozen {
     network: Box<dyn Network>,
-    /// The batch read last, by its id, and its log-probs.
+    /// The id of the batch of the last forward pass, and its log-probs.
     last: Option<(u64, PerToken)>,
 }
 
 impl Frozen {
-    /// Takes a network whose parameters are frozen, at the policy's temperature.
+    /// Wraps a network with frozen parameters, at the policy's temperature.
     ///
     /// # Errors
-    /// If they are trainable: a prior has nothing to train.
+    /// If a parameter is trainable.
     pub fn new(network: Box<dyn Network>) -> Result<Self> {
         if network.is_trained() {
             return Err(Error::Unsupported(
-                "a prior must be loaded frozen: its parameters are trainable".into(),
+                "the parameters of this prior are trainable: load it frozen".into(),
             ));
         }
         Ok(Self {
@@ -37,23 +37,23 @@ impl Frozen {
         self.network.checksums()
     }
 
-    /// The log-probs of a batch, which is read if it was not the last.
-    fn read_once(&mut self, sequences: &Sequences) -> Result<PerToken> {
+    /// The log-probs of a batch, from the last forward pass if it was on the same batch.
+    fn forward_once(&mut self, sequences: &Sequences) -> Result<PerToken> {
         if let Some((id, log_probs)) = &self.last
             && *id == sequences.id()
         {
             return Ok(log_probs.clone());
         }
-        // Forgotten first: a read that fails leaves nothing behind.
+        // Cleared first, so that a forward pass that fails leaves no stale outputs.
         self.last = None;
         let outputs = self.network.forward(sequences, OutputSpec::SCORE)?;
         self.keep(sequences, &outputs)
     }
 
-    /// What was read last, without gradient.
+    /// Keeps the log-probs of a forward pass, detached.
     fn keep(&mut self, sequences: &Sequences, outputs: &Outputs) -> Result<PerToken> {
-        let read = &outputs.log_probs;
-        let detached = PerToken::new(read.values().detach(), read.offsets())?;
+        let log_probs = &outputs.log_probs;
+        let detached = PerToken::new(log_probs.values().detach(), log_probs.offsets())?;
         self.last = Some((sequences.id(), detached.clone()));
         Ok(detached)
     }
@@ -61,21 +61,21 @@ impl Frozen {
 
 impl Prior for Frozen {
     fn log_probs(&mut self, sequences: &Sequences) -> Result<PerToken> {
-        self.read_once(sequences)
+        self.forward_once(sequences)
     }
 
     fn log_dist(&mut self, sequences: &Sequences, rows: Range<usize>) -> Result<LogDist<'_>> {
-        self.read_once(sequences)?;
+        self.forward_once(sequences)?;
         self.network.log_dist(rows)
     }
 
-    fn log_probs_showing(
+    fn log_probs_with_rows(
         &mut self,
         sequences: &Sequences,
         each: &mut RowCallback<'_>,
     ) -> Result<PerToken> {
         self.last = None;
-        // What it forgets as it goes is shown while it is there, so this reads whatever was read last.
+        // The network may not keep its rows, so this always runs a forward pass.
         let outputs = self.network.forward_with_rows(sequences, each)?;
         self.keep(sequences, &outputs)
     }
@@ -85,7 +85,7 @@ impl Prior for Frozen {
     }
 
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
-        // A decoder may use the buffers that the last read left.
+        // A decoder may overwrite the buffers of the last forward pass.
         self.last = None;
         self.network.decoder()
     }
@@ -100,10 +100,10 @@ mod tests {
     use std::cell::Cell;
     use std::rc::Rc;
 
-    /// Counts how often a network is read.
-    struct Counted(Bigram, Rc<Cell<usize>>);
+    /// Counts forward passes.
+    struct CountingNetwork(Bigram, Rc<Cell<usize>>);
 
-    impl Network for Counted {
+    impl Network for CountingNetwork {
         fn vocab(&self) -> usize {
             self.0.vocab()
         }
@@ -129,9 +129,9 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_read_once_and_nothing_moves() {
-        let reads = Rc::new(Cell::new(0));
-        let network = Counted(Bigram::random(5, Storage::Frozen, 1), reads.clone());
+    fn one_forward_pass_per_batch_and_no_parameter_changes() {
+        let passes = Rc::new(Cell::new(0));
+        let network = CountingNetwork(Bigram::random(5, Storage::Frozen, 1), passes.clone());
         let mut prior = Frozen::new(Box::new(network)).unwrap();
         let before = prior.checksums();
         let s = sequences();
@@ -142,54 +142,54 @@ mod tests {
             prior.log_probs(&s.clone()).unwrap().to_vec().unwrap(),
             log_probs.to_vec().unwrap()
         );
-        assert_eq!(reads.get(), 1);
+        assert_eq!(passes.get(), 1);
         let other = s.select(&[2]);
         assert_eq!(
             prior.log_probs(&other).unwrap().to_vec().unwrap(),
             log_probs.to_vec().unwrap()[4..]
         );
         prior.log_probs(&s).unwrap();
-        assert_eq!(reads.get(), 3);
+        assert_eq!(passes.get(), 3);
         prior.decoder().unwrap();
         prior.log_dist(&s, 0..1).unwrap();
-        assert_eq!(reads.get(), 4);
+        assert_eq!(passes.get(), 4);
         assert_eq!(prior.checksums(), before);
     }
 
-    /// What was read before a pass was cut is not read again, and half of a batch is.
+    /// Complete micro-batches of an interrupted call are not computed again; an incomplete one is.
     #[test]
-    fn a_pass_goes_on_where_it_was_cut() {
+    fn prior_log_probs_continue_after_an_interruption() {
         let s = sequences();
         let tokens = 1;
         let batches = s.micro_batches(tokens, 1);
         assert!(batches.len() > 1);
         let penalty = || {
-            let reads = Rc::new(Cell::new(0));
-            let network = Counted(Bigram::random(5, Storage::Frozen, 1), reads.clone());
+            let passes = Rc::new(Cell::new(0));
+            let network = CountingNetwork(Bigram::random(5, Storage::Frozen, 1), passes.clone());
             let prior = Frozen::new(Box::new(network)).unwrap();
-            (KlPenalty::new(Box::new(prior), Beta::Fixed(1.0)), reads)
+            (KlPenalty::new(Box::new(prior), Beta::Fixed(1.0)), passes)
         };
         let all = penalty().0.prior_log_probs(&s, tokens).unwrap();
         let all = all.to_vec().unwrap();
         for known in 0..=s.len() {
-            let (mut penalty, reads) = penalty();
+            let (mut penalty, passes) = penalty();
             let whole = batches.iter().filter(|batch| batch.end <= known).count();
-            let mut shown = Vec::new();
+            let mut computed = Vec::new();
             let read = penalty
                 .continue_prior_log_probs::<Error>(
                     &s,
                     tokens,
                     all[..known].to_vec(),
-                    &mut |at, read| {
-                        assert_eq!(read, &all[at.clone()]);
-                        shown.push(at);
+                    &mut |at, log_probs| {
+                        assert_eq!(log_probs, &all[at.clone()]);
+                        computed.push(at);
                         Ok(())
                     },
                 )
                 .unwrap();
             assert_eq!(read.to_vec().unwrap(), all);
             assert_eq!(
-                (shown, reads.get()),
+                (computed, passes.get()),
                 (batches[whole..].to_vec(), batches.len() - whole)
             );
         }
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_carry_no_gradient() {
+    fn log_probs_carry_no_gradient() {
         let mut prior = Frozen::new(Box::new(Bigram::random(5, Storage::Frozen, 1))).unwrap();
         let log_probs = prior.log_probs(&sequences()).unwrap();
         let gradients = log_probs.values().sum_all().unwrap().backward().unwrap();
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_trained_is_refused() {
+    fn a_trainable_network_is_an_error() {
         let network = Box::new(Bigram::random(5, Storage::Trainable, 1));
         assert!(Frozen::new(network).is_err());
     }

@@ -1,4 +1,4 @@
-//! Kinds of priors: what `[prior] kind` names, and how settings become one.
+//! The interface of kinds of priors: their settings under `[prior]`, and how a prior is made from them.
 
 use rlhf_objective::{Error, Network, Prior, Result};
 use serde::Serialize;
@@ -6,10 +6,10 @@ use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
-/// p₀, and for each folder that it reads the checksums of what is in it.
+/// A loaded prior, and for each of its checkpoint folders the checksums of the parameters.
 pub type Loaded = (Box<dyn Prior>, Vec<Vec<String>>);
 
-/// What a path of the settings leads to.
+/// What a setting that is a path refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathTo {
     /// A checkpoint.
@@ -18,40 +18,40 @@ pub enum PathTo {
     Data,
 }
 
-/// A kind of prior as its file declares it.
+/// A kind of prior: its name, its settings and its construction.
 pub trait PriorKind: 'static {
-    /// `[prior]`, without `kind` and the parts.
+    /// The settings in `[prior]`, without `kind` and [`PARTS`](Self::PARTS).
     type Settings: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static;
 
-    /// The name of the kind.
+    /// The value of `[prior] kind`.
     const NAME: &'static str;
-    /// What it is, in a line of the help.
+    /// Its description, one line of the help.
     const ABOUT: &'static str;
-    /// Whether log p₀ is 0 of every response: then there is no reference to compare with.
+    /// Whether log p₀ is 0 for every response, so that there is no reference to compare with.
     const CONSTANT: bool = false;
     /// The settings that are paths.
     const PATHS: &'static [(&'static str, PathTo)] = &[];
-    /// The settings that are priors themselves, each with a kind of its own.
+    /// The settings that are priors themselves, each with its own `kind`.
     const PARTS: &'static [&'static str] = &[];
 
-    /// Writes down what was left to defaults.
+    /// Fills in the defaults of settings that were not given.
     fn complete(_settings: &mut Self::Settings) {}
 
-    /// What a copy of the model is fitted to before the run, if it is.
+    /// The supervised fit of a copy of the model before the run, if this prior needs one.
     fn fit(_settings: &Self::Settings) -> Option<Fit> {
         None
     }
 
-    /// The prior that these settings mean, before anything is loaded.
+    /// Checks the settings and describes the prior, without loading it.
     ///
     /// # Errors
-    /// If they make no sense; the message names the key.
+    /// If the settings are invalid; the message names the key.
     fn plan(settings: &Self::Settings, context: &dyn PriorContext) -> Result<PriorPlan>;
 }
 
-/// Something that takes kinds of priors by their types, such as a registry.
+/// A collection of kinds of priors, such as a registry.
 pub trait PriorKinds {
-    /// Takes a kind.
+    /// Adds a kind.
     fn add<K: PriorKind>(&mut self);
 }
 
@@ -60,7 +60,7 @@ pub trait PriorKinds {
 pub struct Fit {
     /// The demonstrations.
     pub data: PathBuf,
-    /// How it is fitted: the settings of `[prior.fit]`.
+    /// The settings of `[prior.fit]`.
     pub settings: FitSettings,
 }
 
@@ -68,11 +68,11 @@ pub struct Fit {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FitSettings {
-    /// The greatest learning rate.
+    /// The peak learning rate.
     pub learning_rate: f64,
-    /// Passes over the demonstrations.
+    /// How many epochs over the demonstrations.
     pub epochs: usize,
-    /// How much an optimizer step takes.
+    /// The batch size of an optimizer step.
     pub batch_size: rlhf_objective::BatchSize,
 }
 
@@ -87,7 +87,7 @@ impl Default for FitSettings {
     }
 }
 
-/// What a prior is planned in.
+/// The run for which a prior is planned.
 pub trait PriorContext {
     /// The checkpoint that the policy starts from.
     ///
@@ -95,17 +95,17 @@ pub trait PriorContext {
     /// If the settings name none.
     fn model(&self) -> Result<PathBuf>;
 
-    /// Where the fit of this prior is, once it is made.
+    /// The folder of this prior's fitted checkpoint, which may not exist yet.
     fn fitted(&self) -> Option<PathBuf>;
 
-    /// One of [`PriorKind::PARTS`], planned; `None` where the settings do not give it.
+    /// The plan of one of [`PriorKind::PARTS`]; `None` if the settings do not have it.
     ///
     /// # Errors
-    /// If its own settings make no sense.
+    /// If its settings are invalid.
     fn part(&self, key: &str) -> Result<Option<PriorPlan>>;
 }
 
-/// Loads the networks of priors.
+/// Loads the frozen networks of priors.
 pub trait FrozenNetworks {
     /// The frozen network of a folder, at the policy's temperature.
     ///
@@ -116,19 +116,19 @@ pub trait FrozenNetworks {
     /// V of the checkpoint in a folder.
     ///
     /// # Errors
-    /// If its header cannot be read.
+    /// If its `config.json` cannot be read.
     fn vocab(&self, folder: &Path) -> Result<usize>;
 }
 
-/// A prior that has been decided on, not loaded yet.
+/// A prior whose settings are checked and which is not loaded yet.
 pub struct PriorPlan {
-    /// Its name in formulas; none where it is constant.
+    /// Its symbol in formulas; `None` for a constant prior.
     pub symbol: Option<&'static str>,
-    /// What it is, for a person.
+    /// Its description, for users.
     pub words: String,
-    /// Whether it is a distribution, so that there is a KL to it that β can hold.
+    /// Whether it is a distribution, so that an adaptive β can have a target KL.
     pub normalized: bool,
-    /// The checkpoint folders it reads.
+    /// The checkpoint folders it is loaded from.
     pub folders: Vec<PathBuf>,
     /// Loads it.
     pub load: Load,
@@ -138,8 +138,7 @@ pub struct PriorPlan {
 pub type Load = Box<dyn FnOnce(&dyn FrozenNetworks) -> Result<Loaded>>;
 
 impl PriorPlan {
-    /// A distribution that is made from the number of vocabulary entries of `model` alone, called
-    /// `symbol` in formulas.
+    /// A distribution without parameters over the vocabulary of `model`, written `symbol` in formulas.
     #[must_use]
     pub fn over_vocabulary<P: Prior + 'static>(
         symbol: &'static str,
@@ -155,7 +154,7 @@ impl PriorPlan {
         }
     }
 
-    /// p₀, and for each folder the checksums of what is in it.
+    /// Loads the prior, and the checksums of each of its folders.
     ///
     /// # Errors
     /// If a network cannot be loaded.
@@ -164,7 +163,7 @@ impl PriorPlan {
     }
 }
 
-/// Settings that make no sense.
-pub(crate) fn refuse<T>(why: impl Into<String>) -> Result<T> {
+/// Returns the error of invalid settings.
+pub(crate) fn invalid<T>(why: impl Into<String>) -> Result<T> {
     Err(Error::Unsupported(why.into()))
 }

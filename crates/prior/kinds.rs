@@ -1,4 +1,4 @@
-//! The kinds that are built in, a line each.
+//! The built-in kinds of priors, one line each.
 
 use crate::counting::CountingKind;
 use crate::demonstrations::DemonstrationsKind;
@@ -7,7 +7,7 @@ use crate::mixture_kind::MixtureKind;
 use crate::reference::ReferenceKind;
 use crate::uniform::UniformKind;
 
-/// Adds all of them.
+/// Adds all built-in kinds.
 pub fn add_all(to: &mut impl PriorKinds) {
     to.add::<CountingKind>();
     to.add::<UniformKind>();

@@ -1,18 +1,18 @@
-//! p₀: the priors. A method never knows which one it has.
+//! The priors p₀. Methods use them through [`Prior`](rlhf_objective::Prior) only.
 //!
-//! | prior | what −KL(π ‖ p₀) is |
+//! | prior | −KL(π ‖ p₀) |
 //! |---|---|
 //! | [`Counting`] | the entropy of the response |
 //! | [`Uniform`] | the entropy of the response − its length · log V |
-//! | [`Frozen`] | closeness to a model, pretrained or fitted to demonstrations |
-//! | [`Mixture`] | closeness to a mean of two of them |
-//! | [`Smoothed`] | closeness to one that now and then says any token |
+//! | [`Frozen`] | minus the KL to a frozen model, pretrained or fitted to demonstrations |
+//! | [`Mixture`] | minus the KL to a mean of two priors |
+//! | [`Smoothed`] | minus the KL to a prior mixed with the uniform distribution at every token |
 
 #![forbid(unsafe_code)]
 
+mod constant_weight;
 mod counting;
 mod demonstrations;
-mod flat;
 mod frozen;
 mod kind;
 mod kinds;

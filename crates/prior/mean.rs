@@ -1,6 +1,6 @@
-//! A mean of two distributions over the next token.
+//! Geometric and arithmetic means of two distributions over the next token.
 
-/// How two rows become one, after what was drawn so far.
+/// A mean of two rows, with its weights at the current prefix.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Mean {
     /// ∝ p₁^(1−w)·p₂^w.
@@ -10,7 +10,7 @@ pub(crate) enum Mean {
     },
     /// (1 − w)·p₁ + w·p₂, as log(1 − w) and log w, nats.
     Arithmetic {
-        /// Of the first and of the second.
+        /// The log-weights of the first and of the second.
         log_weights: [f64; 2],
     },
 }
@@ -37,9 +37,9 @@ impl Mean {
         normalize(out);
     }
 
-    /// After a token that the two give these log-probs, nats: the weights of an arithmetic mean
-    /// become the posterior of which of the two wrote the response. A token that neither could
-    /// write says nothing about that.
+    /// The mean after a token to which the two distributions give these log-probs, nats. The weights of
+    /// an arithmetic mean become the posterior probabilities that the first or the second generated the
+    /// response. A token of probability 0 under both leaves them unchanged.
     pub(crate) fn after(self, first: f64, second: f64) -> Self {
         let Self::Arithmetic {
             log_weights: [u, w],
@@ -48,20 +48,21 @@ impl Mean {
             return self;
         };
         let total = log_add(u + first, w + second);
-        match total == f64::NEG_INFINITY {
-            true => self,
-            false => Self::Arithmetic {
+        if total == f64::NEG_INFINITY {
+            self
+        } else {
+            Self::Arithmetic {
                 log_weights: [u + first - total, w + second - total],
-            },
+            }
         }
     }
 }
 
-/// Subtracts log Σ exp.
+/// Subtracts log Σ exp(x), which makes scores log-probabilities.
 pub(crate) fn normalize(row: &mut [f32]) {
-    let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = row.iter().map(|&x| f64::from(x - most).exp()).sum();
-    let log_sum = (f64::from(most) + sum.ln()) as f32;
+    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = row.iter().map(|&x| f64::from(x - max).exp()).sum();
+    let log_sum = (f64::from(max) + sum.ln()) as f32;
     for x in row {
         *x -= log_sum;
     }
@@ -69,10 +70,11 @@ pub(crate) fn normalize(row: &mut [f32]) {
 
 /// log(eᵃ + eᵇ).
 pub(crate) fn log_add(a: f64, b: f64) -> f64 {
-    let most = a.max(b);
-    match most == f64::NEG_INFINITY {
-        true => most,
-        false => most + (-(a - b).abs()).exp().ln_1p(),
+    let max = a.max(b);
+    if max == f64::NEG_INFINITY {
+        max
+    } else {
+        max + (-(a - b).abs()).exp().ln_1p()
     }
 }
 
@@ -98,10 +100,10 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_means() {
+    fn row_is_the_mean_of_two_rows() {
         let (p, q) = ([0.2, 0.8, 0.0], [0.5, 0.2, 0.3]);
         close(row(Mean::arithmetic(0.25), p, q), [0.275, 0.65, 0.075]);
-        // √(0.1), √(0.16) and what only one of them allows.
+        // ∝ √0.1, √0.16, and 0 for the token that only one of the two allows.
         let total = 0.1f64.sqrt() + 0.4;
         let geometric = Mean::Geometric { weight: 0.5 };
         close(
@@ -111,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_follow_bayes() {
+    fn weights_become_the_posterior() {
         let mean = Mean::arithmetic(0.25).after(0.1f64.ln(), 0.6f64.ln());
         let Mean::Arithmetic { log_weights } = mean else {
             panic!("an arithmetic mean stays one")

@@ -1,4 +1,4 @@
-//! Between two priors.
+//! A mean of two priors as the prior.
 
 use crate::mean::Mean;
 use crate::mixture_decoder::MixtureDecoder;
@@ -8,25 +8,25 @@ use rlhf_objective::{
 };
 use std::ops::Range;
 
-/// A mean of two priors, each a distribution over tokens. There are two, and they differ:
+/// A mean of two priors, each a distribution over tokens. There are two means, which differ:
 ///
-/// * [geometric per token](Self::geometric_per_token), where both agree;
-/// * [arithmetic over sequences](Self::arithmetic_over_sequences), what either would write.
+/// * [geometric per token](Self::geometric_per_token), high where both priors are;
+/// * [arithmetic over sequences](Self::arithmetic_over_sequences), high where either prior is.
 pub struct Mixture {
     first: Box<dyn Prior>,
     second: Box<dyn Prior>,
-    /// Before the first token.
+    /// The mean at the first token.
     mean: Mean,
-    /// The means at the tokens of the batch read last, by its id.
+    /// The id of the last batch, and the means at its tokens.
     last: Option<(u64, Vec<Mean>)>,
 }
 
 impl Mixture {
-    /// p₀(a|s) ∝ p₁(a|s)^(1−w)·p₂(a|s)^w, renormalized at every token, so that it can be drawn from.
+    /// p₀(a|s) ∝ p₁(a|s)^(1−w)·p₂(a|s)^w, normalized at every token, so that it can be sampled from.
     ///
-    /// Two penalties β₁·KL(π‖p₁) + β₂·KL(π‖p₂) are one with the geometric mean of *whole responses*,
-    /// w = β₂/(β₁ + β₂). Renormalizing at every token drops Σₜ −log Z(sₜ) from it, so this is a prior
-    /// of its own.
+    /// The sum of two penalties β₁·KL(π‖p₁) + β₂·KL(π‖p₂) is the penalty to the geometric mean of *whole
+    /// responses* with w = β₂/(β₁ + β₂). Normalizing at every token drops the term Σₜ −log Z(sₜ), so this
+    /// prior is a different one.
     ///
     /// # Errors
     /// If `weight`, w, is not between 0 and 1.
@@ -38,10 +38,10 @@ impl Mixture {
         Self::new(first, second, Mean::Geometric { weight }, weight)
     }
 
-    /// p₀(y|x) = (1 − w)·p₁(y|x) + w·p₂(y|x): one of the two is chosen, and writes the whole
-    /// response. Token by token it is an arithmetic mean with the posterior weight
-    /// wₜ = w·p₂(y₍<t₎|x) / ((1 − w)·p₁(y₍<t₎|x) + w·p₂(y₍<t₎|x)) of the second; a mean with the
-    /// constant w would be another prior.
+    /// p₀(y|x) = (1 − w)·p₁(y|x) + w·p₂(y|x): one of the two is chosen and generates the whole response.
+    /// At each token it is an arithmetic mean in which the second has the posterior weight
+    /// wₜ = w·p₂(y₍<t₎|x) / ((1 − w)·p₁(y₍<t₎|x) + w·p₂(y₍<t₎|x)). A mean with the constant w at each
+    /// token would be a different prior.
     ///
     /// # Errors
     /// If `weight`, w, is not between 0 and 1.
@@ -56,8 +56,7 @@ impl Mixture {
     fn new(first: Box<dyn Prior>, second: Box<dyn Prior>, mean: Mean, weight: f64) -> Result<Self> {
         if !(weight > 0.0 && weight < 1.0) {
             return Err(Error::Unsupported(format!(
-                "the weight of a mixture is {weight}: it must lie between 0 and 1, and at an end of \
-                 that range one of the two priors is all there is"
+                "the weight of a mixture is {weight}: it must be between 0 and 1, both excluded"
             )));
         }
         let last = None;
@@ -69,7 +68,7 @@ impl Mixture {
         })
     }
 
-    /// The mean before each of the N tokens of a batch.
+    /// The mean at each of the N tokens of a batch.
     fn means(&mut self, sequences: &Sequences) -> Result<&[Mean]> {
         let id = sequences.id();
         if self.last.as_ref().is_none_or(|(last, _)| *last != id) {
@@ -89,7 +88,7 @@ impl Mixture {
         Ok(self.last.as_ref().map_or(&[], |(_, means)| means))
     }
 
-    /// The rows of a range, flat, and V.
+    /// The mixed rows of a range, flat, and V.
     fn rows(&mut self, sequences: &Sequences, rows: Range<usize>) -> Result<(Vec<f32>, usize)> {
         let tokens = self.means(sequences)?.len();
         if rows.end > tokens {
@@ -126,7 +125,7 @@ impl Mixture {
 
 impl Prior for Mixture {
     fn log_probs(&mut self, sequences: &Sequences) -> Result<PerToken> {
-        self.log_probs_showing(sequences, &mut |_, _| Ok(()))
+        self.log_probs_with_rows(sequences, &mut |_, _| Ok(()))
     }
 
     fn log_dist(&mut self, sequences: &Sequences, rows: Range<usize>) -> Result<LogDist<'_>> {
@@ -134,7 +133,7 @@ impl Prior for Mixture {
         LogDist::of_log_probs(rows, vocab)
     }
 
-    fn log_probs_showing(
+    fn log_probs_with_rows(
         &mut self,
         sequences: &Sequences,
         each: &mut RowCallback<'_>,
@@ -151,7 +150,7 @@ impl Prior for Mixture {
         PerToken::from_vec(log_probs, sequences.offsets())
     }
 
-    /// Either mean is renormalized at every token, whatever is mixed.
+    /// Both means are normalized at every token, matching if the priors are not.
     fn is_normalized(&self) -> bool {
         true
     }
@@ -170,17 +169,18 @@ mod tests {
     use rlhf_policy::testing::sequences;
 
     #[test]
-    fn what_cannot_be_mixed_is_refused() {
+    fn invalid_weights_vocabularies_and_tokens_are_errors() {
         let uniform = |vocab| -> Box<dyn Prior> { Box::new(Uniform::new(vocab)) };
         for weight in [0.0, 1.0, -0.5, f64::NAN] {
             let error = Mixture::geometric_per_token(uniform(5), uniform(5), weight);
             assert!(error.err().unwrap().to_string().contains("between 0 and 1"));
         }
-        let mut uneven = Mixture::arithmetic_over_sequences(uniform(5), uniform(6), 0.5).unwrap();
-        assert!(uneven.log_dist(&sequences(), 0..1).is_err());
-        assert!(uneven.decoder().is_err());
-        let mut even = Mixture::arithmetic_over_sequences(uniform(5), uniform(5), 0.5).unwrap();
-        let mut decoder = even.decoder().unwrap();
+        let mut mismatched =
+            Mixture::arithmetic_over_sequences(uniform(5), uniform(6), 0.5).unwrap();
+        assert!(mismatched.log_dist(&sequences(), 0..1).is_err());
+        assert!(mismatched.decoder().is_err());
+        let mut matching = Mixture::arithmetic_over_sequences(uniform(5), uniform(5), 0.5).unwrap();
+        let mut decoder = matching.decoder().unwrap();
         let start = rlhf_objective::Start {
             prompt: &[1],
             samples: 1,

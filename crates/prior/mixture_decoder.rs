@@ -1,14 +1,15 @@
-//! Drawing from a mean of two priors.
+//! The decoder of a mean of two priors.
 
 use crate::mean::{Mean, normalize};
 use rlhf_objective::{Decoder, Error, LogDist, Result, Start};
 
-/// Two decoders in step, and for each row the mean of what they say.
+/// Steps two decoders together, and computes the mean of each row.
 pub(crate) struct MixtureDecoder<'a> {
     first: Box<dyn Decoder + 'a>,
     second: Box<dyn Decoder + 'a>,
-    /// Before the first token.
+    /// The mean at the first token.
     mean: Mean,
+    /// The current mean of each row.
     means: Vec<Mean>,
     /// The log-distributions of both, and of their mean: each [rows, V].
     rows: [Vec<f32>; 3],
@@ -37,7 +38,7 @@ impl<'a> MixtureDecoder<'a> {
         })
     }
 
-    /// Mixes what the two say now.
+    /// Mixes the current rows of the two.
     fn mix(&mut self) -> Result<()> {
         let vocab = self.first.vocab();
         let [first, second, mixed] = &mut self.rows;

@@ -1,18 +1,18 @@
-//! Two priors mixed, as settings say it.
+//! The kind `mixture`: its settings and its construction.
 
 use crate::Mixture;
-use crate::kind::{PriorContext, PriorKind, PriorPlan, refuse};
+use crate::kind::{PriorContext, PriorKind, PriorPlan, invalid};
 use rlhf_objective::Result;
 use serde::{Deserialize, Serialize};
 
-/// `[prior]` of a mixture, without its parts.
+/// The settings of the kind `mixture`, without its parts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MixtureSettings {
-    /// Which mean.
+    /// Which mean is taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mean: Option<MeanName>,
-    /// The weight of the second.
+    /// The weight of the second prior.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<f64>,
 }
@@ -21,13 +21,13 @@ pub struct MixtureSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MeanName {
-    /// Of the log-probs of each token, renormalized.
+    /// The normalized geometric mean of the probabilities of each token.
     Geometric,
-    /// Of the probabilities of whole responses.
+    /// The arithmetic mean of the probabilities of whole responses.
     Arithmetic,
 }
 
-/// A mean of two priors.
+/// The kind `mixture`.
 #[derive(Debug, Clone, Copy)]
 pub struct MixtureKind;
 
@@ -41,12 +41,12 @@ impl PriorKind for MixtureKind {
     fn plan(settings: &MixtureSettings, context: &dyn PriorContext) -> Result<PriorPlan> {
         let (first, second) = (part("first", context)?, part("second", context)?);
         let Some(mean) = settings.mean else {
-            return refuse("a mixture has no prior.mean: \"geometric\" or \"arithmetic\"");
+            return invalid("prior.mean is missing: set it to \"geometric\" or \"arithmetic\"");
         };
         let weight = settings.weight.unwrap_or(0.5);
         if !(weight > 0.0 && weight < 1.0) {
-            return refuse(format!(
-                "prior.weight = {weight}: the weight of the second prior, between 0 and 1"
+            return invalid(format!(
+                "prior.weight = {weight} is not valid: it must be between 0 and 1, both excluded"
             ));
         }
         let (what, mix): (_, fn(_, _, _) -> _) = match mean {
@@ -78,12 +78,12 @@ impl PriorKind for MixtureKind {
 
 fn part(key: &str, context: &dyn PriorContext) -> Result<PriorPlan> {
     match context.part(key)? {
-        None => refuse(format!(
-            "a mixture has no prior.{key}: give one, as in {key} = {{ kind = \"uniform\" }}"
+        None => invalid(format!(
+            "prior.{key} is missing: give a prior, as in {key} = {{ kind = \"uniform\" }}"
         )),
-        Some(plan) if plan.symbol.is_none() => refuse(format!(
-            "prior.{key}: the counting prior is not a distribution and cannot be mixed; the uniform \
-             prior can"
+        Some(plan) if plan.symbol.is_none() => invalid(format!(
+            "prior.{key}: the counting prior cannot be mixed, because it is not a distribution. Use \
+            the uniform prior"
         )),
         Some(plan) => Ok(plan),
     }

@@ -6,11 +6,11 @@ use rlhf_objective::Result;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// `[prior]` of a reference.
+/// The settings of the kind `reference`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReferenceSettings {
-    /// Its checkpoint; without one, the model that the policy starts from.
+    /// Its checkpoint; by default the model that the policy starts from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<PathBuf>,
 }
@@ -35,7 +35,7 @@ impl PriorKind for ReferenceKind {
     }
 }
 
-/// A frozen network, called so.
+/// The plan of a frozen network, written `symbol` in formulas.
 pub(crate) fn frozen(symbol: &'static str, folder: PathBuf) -> PriorPlan {
     PriorPlan {
         symbol: Some(symbol),

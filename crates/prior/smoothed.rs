@@ -1,4 +1,4 @@
-//! A prior that can say every token.
+//! A prior mixed with the uniform distribution at every token.
 
 use crate::mean::{log_add, normalize};
 use rlhf_objective::{
@@ -6,13 +6,13 @@ use rlhf_objective::{
 };
 use std::ops::Range;
 
-/// p₀(a|s) = (1 − ε)·p(a|s) + ε/V at every token: what label smoothing of weight ε fits (Szegedy et
-/// al. 2016, §7), applied to a distribution that is there already.
+/// p₀(a|s) = (1 − ε)·p(a|s) + ε/V at every token: label smoothing (Szegedy et al. 2016, §7), applied to a
+/// given distribution.
 ///
-/// A model fitted to demonstrations gives tokens it never saw next to nothing; as a prior it then
-/// forbids them, for their KL is without bound. Here no token costs more than log(V/ε) nats. Token
-/// by token, because a mixture of whole responses would give up the model at the first such token:
-/// after it, only the uniform prior could have written the response.
+/// A model fitted to demonstrations gives tokens that it never saw a probability of almost 0. As a prior it
+/// then forbids them, because their KL has no bound. With smoothing no token costs more than log(V/ε) nats.
+/// The mixture is per token: in a mixture of whole responses, after one such token the posterior weight of
+/// the model would be almost 0.
 pub struct Smoothed {
     prior: Box<dyn Prior>,
     vocab: usize,
@@ -20,15 +20,14 @@ pub struct Smoothed {
 }
 
 impl Smoothed {
-    /// With weight ε = `smoothing` on the uniform distribution over V tokens.
+    /// Mixes `prior` with the uniform distribution over V tokens, which has the weight ε = `smoothing`.
     ///
     /// # Errors
     /// If ε is not between 0 and 1.
     pub fn new(prior: Box<dyn Prior>, vocab: usize, smoothing: f64) -> Result<Self> {
         if !(smoothing > 0.0 && smoothing < 1.0) {
             return Err(Error::Unsupported(format!(
-                "the smoothing of a prior is {smoothing}: the weight of the uniform distribution, \
-                 between 0 and 1"
+                "the smoothing of a prior is {smoothing}: it must be between 0 and 1, both excluded"
             )));
         }
         Ok(Self {
@@ -38,45 +37,45 @@ impl Smoothed {
         })
     }
 
-    fn smooth(&self) -> Smooth {
-        Smooth {
-            keep: (-self.smoothing).ln_1p(),
-            floor: self.smoothing.ln() - (self.vocab as f64).ln(),
+    fn smooth(&self) -> Smoothing {
+        Smoothing {
+            log_keep: (-self.smoothing).ln_1p(),
+            log_floor: self.smoothing.ln() - (self.vocab as f64).ln(),
         }
     }
 }
 
-/// Whether the prior inside speaks of as many tokens.
-fn fits(expected: usize, got: usize) -> Result<()> {
-    match got == expected {
-        true => Ok(()),
-        false => Err(Error::Size {
-            what: "vocabulary entries of a prior that is smoothed",
-            expected,
-            got,
-        }),
+/// Checks the vocabulary of the prior inside.
+fn check_vocab(expected: usize, got: usize) -> Result<()> {
+    if got == expected {
+        return Ok(());
     }
+    Err(Error::Size {
+        what: "vocabulary entries of a prior that is smoothed",
+        expected,
+        got,
+    })
 }
 
-/// log(1 − ε) and log(ε/V), nats.
+/// Smooths log-probs, given log(1 − ε) and log(ε/V), nats.
 #[derive(Clone, Copy)]
-struct Smooth {
-    keep: f64,
-    floor: f64,
+struct Smoothing {
+    log_keep: f64,
+    log_floor: f64,
 }
 
-impl Smooth {
+impl Smoothing {
     fn log_prob(self, log_prob: f32) -> f32 {
-        log_add(self.keep + f64::from(log_prob), self.floor) as f32
+        log_add(self.log_keep + f64::from(log_prob), self.log_floor) as f32
     }
 
-    fn all(self, log_probs: &mut [f32]) {
+    fn in_place(self, log_probs: &mut [f32]) {
         log_probs.iter_mut().for_each(|x| *x = self.log_prob(*x));
     }
 
-    fn of(self, log_probs: &PerToken) -> Result<PerToken> {
+    fn per_token(self, log_probs: &PerToken) -> Result<PerToken> {
         let mut numbers = log_probs.to_vec()?;
-        self.all(&mut numbers);
+        self.in_place(&mut numbers);
         PerToken::from_vec(numbers, log_probs.offsets())
     }
 }
@@ -84,18 +83,18 @@ impl Smooth {
 impl Prior for Smoothed {
     fn log_probs(&mut self, sequences: &Sequences) -> Result<PerToken> {
         let log_probs = self.prior.log_probs(sequences)?;
-        self.smooth().of(&log_probs)
+        self.smooth().per_token(&log_probs)
     }
 
     fn log_dist(&mut self, sequences: &Sequences, rows: Range<usize>) -> Result<LogDist<'_>> {
-        let inside = self.prior.log_dist(sequences, rows)?;
-        let (vocab, mut flat) = (inside.vocab(), inside.to_vec());
-        fits(self.vocab, vocab)?;
-        self.smooth().all(&mut flat);
+        let log_dist = self.prior.log_dist(sequences, rows)?;
+        let (vocab, mut flat) = (log_dist.vocab(), log_dist.to_vec());
+        check_vocab(self.vocab, vocab)?;
+        self.smooth().in_place(&mut flat);
         LogDist::of_log_probs(flat, vocab)
     }
 
-    fn log_probs_showing(
+    fn log_probs_with_rows(
         &mut self,
         sequences: &Sequences,
         each: &mut RowCallback<'_>,
@@ -103,13 +102,13 @@ impl Prior for Smoothed {
         let (smooth, vocab) = (self.smooth(), self.vocab);
         let log_probs = self
             .prior
-            .log_probs_showing(sequences, &mut |rows, log_dist| {
-                fits(vocab, log_dist.vocab())?;
+            .log_probs_with_rows(sequences, &mut |rows, log_dist| {
+                check_vocab(vocab, log_dist.vocab())?;
                 let mut flat = log_dist.to_vec();
-                smooth.all(&mut flat);
+                smooth.in_place(&mut flat);
                 each(rows, LogDist::of_log_probs(flat, vocab)?)
             })?;
-        smooth.of(&log_probs)
+        smooth.per_token(&log_probs)
     }
 
     fn is_normalized(&self) -> bool {
@@ -119,10 +118,10 @@ impl Prior for Smoothed {
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
         let smooth = self.smooth();
         let decoder = self.prior.decoder()?;
-        fits(self.vocab, decoder.vocab())?;
+        check_vocab(self.vocab, decoder.vocab())?;
         Ok(Box::new(MappedDecoder::new(decoder, move |row| {
             normalize(row);
-            smooth.all(row);
+            smooth.in_place(row);
         })))
     }
 }
@@ -135,8 +134,8 @@ mod tests {
     use rlhf_policy::testing::{Bigram, sequences};
     use rlhf_tensor::Storage;
 
-    /// A bigram that never says token 1.
-    fn forbids() -> Box<dyn Prior> {
+    /// A frozen bigram model that gives token 1 the probability 0.
+    fn without_token_1() -> Box<dyn Prior> {
         let mut network = Bigram::random(5, Storage::Trainable, 1);
         let table = &mut network.parameter_sets_mut()[0];
         let mut logits = table.weights("logits").unwrap().into_owned();
@@ -151,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_demonstrated_costs_and_is_not_forbidden() {
+    fn smoothing_bounds_the_kl_of_tokens_of_probability_zero() {
         let (mut policy, s) = (Bigram::random(5, Storage::Frozen, 2), sequences());
         policy
             .forward(&s, rlhf_objective::OutputSpec::SCORE)
@@ -160,16 +159,16 @@ mod tests {
             exact_kl(policy, prior, &s).unwrap().kl.to_vec().unwrap()
         };
         assert!(
-            kl(&mut *forbids(), &mut policy)
+            kl(&mut *without_token_1(), &mut policy)
                 .iter()
                 .all(|x| *x == f32::INFINITY)
         );
-        let mut smoothed = Smoothed::new(forbids(), 5, 1e-3).unwrap();
+        let mut smoothed = Smoothed::new(without_token_1(), 5, 1e-3).unwrap();
         let most = (5.0f32 / 1e-3).ln();
         let kl = kl(&mut smoothed, &mut policy);
         assert!(kl.iter().all(|x| *x >= 0.0 && *x < most), "{kl:?}");
         // ε/V for the token that the model forbids, (1 − ε)·p + ε/V for the others.
-        let (plain, smooth) = (forbids().log_probs(&s), smoothed.log_probs(&s));
+        let (plain, smooth) = (without_token_1().log_probs(&s), smoothed.log_probs(&s));
         let pairs = plain.unwrap().to_vec().unwrap().into_iter();
         let mut forbidden = 0;
         for (plain, smooth) in pairs.zip(smooth.unwrap().to_vec().unwrap()) {
@@ -181,18 +180,20 @@ mod tests {
     }
 
     #[test]
-    fn a_vocabulary_of_another_size_is_refused() {
-        let mut wrong = Smoothed::new(forbids(), 1, 1e-3).unwrap();
+    fn a_vocabulary_of_another_size_is_an_error() {
+        let mut wrong = Smoothed::new(without_token_1(), 1, 1e-3).unwrap();
         let s = sequences();
         assert!(wrong.log_dist(&s, 0..1).is_err());
-        assert!(wrong.log_probs_showing(&s, &mut |_, _| Ok(())).is_err());
+        assert!(wrong.log_probs_with_rows(&s, &mut |_, _| Ok(())).is_err());
         assert!(wrong.decoder().is_err());
     }
 
     #[test]
-    fn a_weight_out_of_range_is_refused() {
+    fn a_weight_out_of_range_is_an_error() {
         for smoothing in [0.0, 1.0, -0.1, f64::NAN] {
-            let error = Smoothed::new(forbids(), 5, smoothing).err().unwrap();
+            let error = Smoothed::new(without_token_1(), 5, smoothing)
+                .err()
+                .unwrap();
             assert!(error.to_string().contains("between 0 and 1"), "{error}");
         }
     }

@@ -1,23 +1,23 @@
-//! Every token is as likely as every other.
+//! The uniform distribution over tokens as the prior.
 
-use crate::flat::Flat;
+use crate::constant_weight::ConstantWeight;
 use crate::kind::{PriorContext, PriorKind, PriorPlan};
 use rlhf_objective::{
     Decoder, Error, LogDist, NoSettings, PerToken, Prior, Result, Sequences, Start, check_gather,
 };
 use std::ops::Range;
 
-/// p₀(a | x, y₍<t₎) = 1/V: the objective is E\[r\] + β·(H(π) − E\[T\]·log V). At a fixed length that
-/// is maximum entropy; where responses end by themselves, each token costs β·log V more than under
-/// the [`Counting`](crate::Counting) prior, so they are shorter.
+/// p₀(a | x, y₍<t₎) = 1/V: the objective is E\[r\] + β·(H(π) − E\[T\]·log V). For responses of a fixed
+/// length that is maximum-entropy RL. For responses that end with an EOS, each token costs β·log V more
+/// than under the [`Counting`](crate::Counting) prior, so responses are shorter.
 #[derive(Debug, Clone, Copy)]
-pub struct Uniform(Flat);
+pub struct Uniform(ConstantWeight);
 
 impl Uniform {
     /// Over V tokens.
     #[must_use]
     pub fn new(vocab: usize) -> Self {
-        Self(Flat {
+        Self(ConstantWeight {
             vocab,
             log_weight: -(vocab as f64).ln() as f32,
         })
@@ -45,23 +45,23 @@ impl Prior for Uniform {
     }
 }
 
-/// Rows that are the same whatever was drawn.
+/// A decoder whose rows are constant.
 struct FlatDecoder {
     vocab: usize,
     scores: Vec<f32>,
 }
 
 impl FlatDecoder {
-    fn expect(&self, what: &'static str, got: usize) -> Result<()> {
+    fn check_rows(&self, what: &'static str, got: usize) -> Result<()> {
         let expected = self.rows();
-        match expected == got {
-            true => Ok(()),
-            false => Err(Error::Size {
-                what,
-                expected,
-                got,
-            }),
+        if expected == got {
+            return Ok(());
         }
+        Err(Error::Size {
+            what,
+            expected,
+            got,
+        })
     }
 }
 
@@ -86,11 +86,11 @@ impl Decoder for FlatDecoder {
     }
 
     fn step(&mut self, tokens: &[u32]) -> Result<()> {
-        self.expect("tokens of a step", tokens.len())?;
+        self.check_rows("tokens of a step", tokens.len())?;
         match tokens.iter().find(|token| **token as usize >= self.vocab) {
             None => Ok(()),
             Some(token) => Err(Error::Unsupported(format!(
-                "token {token} is not among the {} entries of the uniform prior",
+                "token {token} is not in the uniform prior's vocabulary of {}",
                 self.vocab
             ))),
         }
@@ -103,7 +103,7 @@ impl Decoder for FlatDecoder {
     }
 }
 
-/// The uniform prior, as settings name it.
+/// The kind `uniform`.
 #[derive(Debug, Clone, Copy)]
 pub struct UniformKind;
 
@@ -111,7 +111,7 @@ impl PriorKind for UniformKind {
     type Settings = NoSettings;
 
     const NAME: &'static str = "uniform";
-    const ABOUT: &'static str = "every token is as likely as every other";
+    const ABOUT: &'static str = "every token is equally likely";
 
     fn plan(_: &NoSettings, context: &dyn PriorContext) -> Result<PriorPlan> {
         let plan = PriorPlan::over_vocabulary(Self::NAME, context.model()?, Uniform::new);

@@ -218,7 +218,10 @@ impl Reward for Command {
         finite_scores(self, sequences)
     }
 
-    fn opinions(&mut self, sequences: &Sequences) -> rlhf_objective::Result<Vec<Option<f32>>> {
+    fn optional_scores(
+        &mut self,
+        sequences: &Sequences,
+    ) -> rlhf_objective::Result<Vec<Option<f32>>> {
         let mut all = Vec::with_capacity(sequences.len());
         let mut patience = Patience::default();
         for start in (0..sequences.len()).step_by(self.batch) {
@@ -363,12 +366,12 @@ mod tests {
     fn null_is_no_opinion_or_an_error() {
         let none = "echo 1; echo null; echo '{\"score\": null}'; echo 4; echo 5; cat > /dev/null";
         let mut reward = shell(none, 64, 30.0);
-        let said = reward.opinions(&five()).unwrap();
+        let said = reward.optional_scores(&five()).unwrap();
         assert_eq!(said, [Some(1.0), None, None, Some(4.0), Some(5.0)]);
         let error = scores(&mut shell(none, 64, 30.0)).unwrap_err().to_string();
         assert!(error.contains("no opinion of response 1"), "{error}");
         let mut strict = shell(none, 64, 30.0).on_null(OnNull::Error);
-        let error = strict.opinions(&five()).unwrap_err().to_string();
+        let error = strict.optional_scores(&five()).unwrap_err().to_string();
         assert!(error.contains("line 2 of its answers is null"), "{error}");
     }
 

@@ -184,7 +184,10 @@ impl Reward for Endpoint {
         finite_scores(self, sequences)
     }
 
-    fn opinions(&mut self, sequences: &Sequences) -> rlhf_objective::Result<Vec<Option<f32>>> {
+    fn optional_scores(
+        &mut self,
+        sequences: &Sequences,
+    ) -> rlhf_objective::Result<Vec<Option<f32>>> {
         let mut all = Vec::with_capacity(sequences.len());
         let mut patience = Patience::default();
         for start in (0..sequences.len()).step_by(self.batch) {
@@ -243,10 +246,12 @@ mod tests {
     fn null_is_no_opinion_or_an_error() {
         let some: Answer = |_| Some((200, "[1, null, 3, 4, {\"score\": null}]".into()));
         let server = Scores::start([some, some]);
-        let said = endpoint(&server.url(), 64, 10.0).opinions(&five()).unwrap();
+        let said = endpoint(&server.url(), 64, 10.0)
+            .optional_scores(&five())
+            .unwrap();
         assert_eq!(said, [Some(1.0), None, Some(3.0), Some(4.0), None]);
         let mut strict = endpoint(&server.url(), 64, 10.0).on_null(OnNull::Error);
-        let error = strict.opinions(&five()).unwrap_err().to_string();
+        let error = strict.optional_scores(&five()).unwrap_err().to_string();
         assert!(error.contains("score 1 is null, and on_null"), "{error}");
         assert_eq!(server.requests(), 2);
     }

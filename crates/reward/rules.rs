@@ -7,7 +7,9 @@ use crate::model::FROZEN;
 use crate::{Command, Endpoint, Error, Learned, Lexicon, Result, Rule, Token};
 use regex::Regex;
 use rlhf_lm::{LoadOptions, Tokenizer};
-use rlhf_objective::{Finish, PerSeq, Response, Reward, Sequences, finite_opinions, finite_scores};
+use rlhf_objective::{
+    Finish, PerSeq, Response, Reward, Sequences, finite_optional_scores, finite_scores,
+};
 use std::fmt;
 use std::sync::Arc;
 
@@ -86,7 +88,10 @@ impl Reward for Rules {
         finite_scores(self, sequences)
     }
 
-    fn opinions(&mut self, sequences: &Sequences) -> rlhf_objective::Result<Vec<Option<f32>>> {
+    fn optional_scores(
+        &mut self,
+        sequences: &Sequences,
+    ) -> rlhf_objective::Result<Vec<Option<f32>>> {
         let scores = self.0.scores(sequences)?.into_iter();
         Ok(scores
             .map(|score| score.map(|score| score as f32))
@@ -185,7 +190,7 @@ impl Compiled {
     fn scores(&mut self, sequences: &Sequences) -> rlhf_objective::Result<Vec<Option<f64>>> {
         Ok(match self {
             Self::Judge(judge) => {
-                let said = finite_opinions(&mut *judge.0, sequences)?.into_iter();
+                let said = finite_optional_scores(&mut *judge.0, sequences)?.into_iter();
                 said.map(|score| score.map(f64::from)).collect()
             }
             Self::Sum(rules) => {

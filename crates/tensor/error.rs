@@ -1,4 +1,4 @@
-//! What can go wrong with tensors and parameters.
+//! The error type of this crate.
 
 /// An error of this crate; each names the parameter or shape at fault.
 #[derive(Debug, thiserror::Error)]
@@ -6,7 +6,7 @@ pub enum Error {
     /// No parameter of that name.
     #[error("no parameter named `{0}`")]
     UnknownParameter(String),
-    /// Values of the wrong number for a parameter.
+    /// The number of values does not match the parameter's shape.
     #[error("parameter `{name}` has shape {shape:?} ({expected} values) but was given {got}")]
     WrongLength {
         /// The parameter's name.
@@ -18,13 +18,13 @@ pub enum Error {
         /// The number of values given.
         got: usize,
     },
-    /// An operation that needs gradients or moments on frozen parameters.
-    #[error("these parameters are frozen: they have no {0}")]
+    /// Gradients or moments were requested of frozen parameters.
+    #[error("frozen parameters have no {0}")]
     Frozen(&'static str),
     /// An error of candle.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
 }
 
-/// A result of this crate.
+/// The result type of this crate.
 pub type Result<T> = std::result::Result<T, Error>;

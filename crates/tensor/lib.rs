@@ -1,9 +1,9 @@
-//! The host side of numbers: candle's tensors, in which losses are written, parameters and their
-//! optimizer, and random numbers.
+//! Tensors on the host (candle's, in which losses are written), model parameters with their AdamW
+//! state, and seeded random numbers.
 //!
-//! This crate knows no language model, no policy and no loss. It is the only one that depends on
-//! candle; everybody else uses what it exports, which is listed here by name. Parameters live on a
-//! [`Device`](rlhf_device::Device), the processor unless something else is said.
+//! This crate contains no language model, no policy and no loss. It is the only crate that depends on
+//! candle; the others use the names it re-exports below. Parameters are stored on a
+//! [`Device`](rlhf_device::Device), by default the CPU.
 //!
 //! ```
 //! use rlhf_tensor::{AdamW, Init, ParameterSpec, Parameters, Rng, Stream, Storage};
@@ -26,8 +26,8 @@ mod specs;
 mod views;
 
 pub use candle_core::{D, DType, Device, Error as CandleError, Tensor, Var};
-/// candle's functions of tensors, for networks that are written to be read. Those without a backward
-/// pass are kept out by clippy.
+/// candle's neural-network operations, for the reference implementations of networks. The operations
+/// without a backward pass are forbidden by clippy (`disallowed-methods`).
 pub use candle_nn::ops;
 pub use error::{Error, Result};
 pub use parameters::Parameters;

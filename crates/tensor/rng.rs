@@ -1,10 +1,10 @@
-//! The one source of randomness: a counter-based generator keyed by what the numbers are for.
+//! The random number generator: counter-based, and keyed by the purpose of the numbers.
 
 use rand::RngCore;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-/// What random numbers are used for. Different streams of one seed never share a number.
+/// The purpose of random numbers. Different streams of one seed are independent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Stream {
@@ -28,8 +28,8 @@ pub enum Stream {
 pub struct Rng(ChaCha8Rng);
 
 impl Rng {
-    /// The generator of `stream` under `seed`, for item (`major`, `minor`): a step and a sequence,
-    /// an epoch and nothing, …
+    /// The generator of `stream` under `seed`, for item (`major`, `minor`): for example (step,
+    /// sequence) or (epoch, 0).
     #[must_use]
     pub fn new(seed: u64, stream: Stream, major: u64, minor: u64) -> Self {
         let mut key = [0; 32];
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_decide_the_numbers() {
+    fn each_key_changes_the_numbers() {
         let draw = |seed, stream, a, b| Rng::new(seed, stream, a, b).0.next_u64();
         let first = draw(1, Stream::Sample, 2, 3);
         assert_eq!(first, draw(1, Stream::Sample, 2, 3));
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_of_the_draws() {
+    fn means_and_variances_are_within_five_standard_errors() {
         let mut rng = Rng::new(5, Stream::Data, 0, 0);
         let n = 200_000;
         let (mut sum, mut square, mut uniform) = (0.0, 0.0, 0.0);

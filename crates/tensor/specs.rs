@@ -1,35 +1,35 @@
-//! What a network's parameters are called, how large they are, and how they are held.
+//! The names, shapes and storage types of a network's parameters.
 
 use rlhf_device::WeightDecay;
 
-/// Whether [`Storage::FrozenBf16`] holds a parameter in bf16.
+/// Whether [`Storage::FrozenBf16`] stores a parameter in bf16.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rounding {
-    /// In f32 always: what is small, and added or scaled by.
+    /// Always stored in f32: biases and the scales of norms.
     Never,
-    /// In bf16: the operand of a matrix product, or a table of embeddings. It is read by
+    /// Stored in bf16: weight matrices and embedding tables, which are read with
     /// [`Weights::stored`](crate::Weights::stored).
     Allowed,
 }
 
-/// One parameter's name and shape, and how it is trained and held.
+/// One parameter's name and shape, and how it is trained and stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParameterSpec {
     /// The name, as in the checkpoint file.
     pub name: String,
     /// The shape, row-major.
     pub shape: Vec<usize>,
-    /// Whether it is trained, where the network is loaded to be trained: not a frozen base that shares a
-    /// table with its adapters. In a frozen table nothing is.
+    /// Whether the optimizer updates it under [`Storage::Trainable`]. `false` for a frozen base model
+    /// whose adapters are in the same table. Under the other storages nothing is trained.
     pub trainable: bool,
     /// Whether weight decay applies.
     pub decay: WeightDecay,
-    /// Whether it may be held in bf16; not, unless [`may_round`](Self::may_round) says so.
+    /// Whether it may be stored in bf16: [`Rounding::Never`] unless set by [`may_round`](Self::may_round).
     pub rounding: Rounding,
 }
 
 impl ParameterSpec {
-    /// A matrix of a linear layer: decayed.
+    /// A matrix of a linear layer, with weight decay.
     pub fn matrix(name: impl Into<String>, shape: &[usize]) -> Self {
         Self {
             name: name.into(),
@@ -40,7 +40,7 @@ impl ParameterSpec {
         }
     }
 
-    /// A norm's scale, a bias or an embedding: not decayed.
+    /// A norm's scale, a bias or an embedding, without weight decay.
     pub fn undecayed(name: impl Into<String>, shape: &[usize]) -> Self {
         Self {
             name: name.into(),
@@ -51,7 +51,7 @@ impl ParameterSpec {
         }
     }
 
-    /// The same, which is not trained.
+    /// The same parameter, not trained.
     #[must_use]
     pub fn frozen(self) -> Self {
         Self {
@@ -60,7 +60,7 @@ impl ParameterSpec {
         }
     }
 
-    /// The same, which may be held in bf16.
+    /// The same parameter, which may be stored in bf16.
     #[must_use]
     pub fn may_round(self) -> Self {
         Self {
@@ -70,33 +70,33 @@ impl ParameterSpec {
     }
 }
 
-/// How a network's weights are stored, and how much beside them.
+/// How a network's weights are stored, and whether gradients and moments are allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Storage {
-    /// Weights only: a prior, a reward model, a policy that only answers.
+    /// Weights only: a prior, a reward model, or a policy used for inference.
     Frozen,
-    /// The same, with matrices (see [`Rounding`]) in bf16, to the nearest, ties to even: half the
-    /// memory.
+    /// Weights only, with matrices (see [`Rounding`]) rounded to the nearest bf16, ties to even: half
+    /// the memory.
     FrozenBf16,
-    /// Weights, and gradients and two moments of those that are [`trainable`](ParameterSpec::trainable).
+    /// Weights, and gradients and two moments of each [`trainable`](ParameterSpec::trainable) parameter.
     Trainable,
 }
 
 impl Storage {
-    /// Whether there are gradients and moments.
+    /// Whether gradients and moments are allocated.
     #[must_use]
     pub const fn is_trainable(self) -> bool {
         matches!(self, Self::Trainable)
     }
 
-    /// Whether a parameter of this spec is held in bf16.
+    /// Whether a parameter of this spec is stored in bf16.
     #[must_use]
-    pub const fn halves(self, spec: &ParameterSpec) -> bool {
+    pub const fn stores_bf16(self, spec: &ParameterSpec) -> bool {
         matches!((self, spec.rounding), (Self::FrozenBf16, Rounding::Allowed))
     }
 }
 
-/// How to fill a parameter.
+/// How a parameter is initialized.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Init {
     /// All values equal.

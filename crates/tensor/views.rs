@@ -1,35 +1,35 @@
-//! Weights to read and gradients to add to, parameter by parameter.
+//! Views of weights (to read) and of gradients (to accumulate into), by parameter.
 
 use crate::ParameterSpec;
 use rlhf_device::{Cpu, Device, Dtype, PairMut, Slice, SliceMut, Stored};
 use std::ops::Range;
 
-/// A parameter's index in its [`Parameters`](crate::Parameters): cheap to copy and to look up.
+/// A parameter's index in its [`Parameters`](crate::Parameters).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParameterId(pub(crate) usize);
 
 impl ParameterId {
-    /// The place in the order of the specs.
+    /// The index in the order of the specs.
     #[must_use]
     pub fn index(self) -> usize {
         self.0
     }
 }
 
-/// Where a parameter is.
+/// A parameter's spec and its position in the buffers.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) spec: ParameterSpec,
-    /// In which of the two buffers of weights it is.
+    /// The type it is stored in, which selects the buffer: `floats` or `words`.
     pub(crate) dtype: Dtype,
-    /// Where, counted in numbers of that type.
+    /// Its range in that buffer, in numbers of that type.
     pub(crate) range: Range<usize>,
-    /// Where its gradient and its moments start in theirs, if it is trained.
+    /// The start of its gradient and of its moments in their buffers, if it is trained.
     pub(crate) gradient: Option<usize>,
 }
 
 impl Entry {
-    /// Its part of the gradients and moments, if it is trained.
+    /// Its range in the buffers of gradients and moments, if it is trained.
     pub(crate) fn trained(&self) -> Option<Range<usize>> {
         let start = self.gradient?;
         Some(start..start + self.range.len())
@@ -54,7 +54,7 @@ impl<D: Device> Clone for Weights<'_, D> {
 impl<D: Device> Copy for Weights<'_, D> {}
 
 impl<'a, D: Device> Weights<'a, D> {
-    /// Where they are.
+    /// The device they are stored on.
     #[inline]
     #[must_use]
     pub fn device(&self) -> &'a D {
@@ -64,14 +64,15 @@ impl<'a, D: Device> Weights<'a, D> {
     /// The values of one parameter, row-major.
     ///
     /// # Panics
-    /// If it is held in bf16: what [may be](crate::Rounding::Allowed) is read by [`stored`](Self::stored).
+    /// If it is stored in bf16. Read parameters of [`Rounding::Allowed`](crate::Rounding::Allowed) with
+    /// [`stored`](Self::stored).
     #[must_use]
     pub fn slice(&self, id: ParameterId) -> Slice<'a, D> {
-        let held_in_bf16 = || panic!("`{}` is held in bf16", self.entries[id.0].spec.name);
-        self.stored(id).floats().unwrap_or_else(held_in_bf16)
+        let stored_in_bf16 = || panic!("`{}` is stored in bf16", self.entries[id.0].spec.name);
+        self.stored(id).floats().unwrap_or_else(stored_in_bf16)
     }
 
-    /// The values of one parameter, row-major, as they are held.
+    /// The values of one parameter, row-major, in the type they are stored in.
     #[must_use]
     pub fn stored(&self, id: ParameterId) -> Stored<'a, D> {
         let Entry { range, dtype, .. } = &self.entries[id.0];
@@ -94,7 +95,7 @@ impl<'a> Weights<'a> {
     }
 }
 
-/// A view of the gradients by [`ParameterId`], to add to. Parameters that are not trained have none.
+/// A mutable view of the gradients by [`ParameterId`]. Parameters that are not trained have none.
 #[derive(Debug)]
 pub struct Gradients<'a, D: Device = Cpu> {
     pub(crate) device: &'a D,
@@ -103,7 +104,7 @@ pub struct Gradients<'a, D: Device = Cpu> {
 }
 
 impl<'a, D: Device> Gradients<'a, D> {
-    /// Where they are.
+    /// The device they are stored on.
     #[inline]
     #[must_use]
     pub fn device(&self) -> &'a D {
@@ -116,7 +117,7 @@ impl<'a, D: Device> Gradients<'a, D> {
         Some(SliceMut::new(self.flat, range))
     }
 
-    /// The gradients of two parameters at once, which are trained together or not at all.
+    /// The gradients of two parameters at once; both are trained, or neither.
     ///
     /// # Panics
     /// If they are the same, or only one of them is trained.
@@ -126,7 +127,7 @@ impl<'a, D: Device> Gradients<'a, D> {
             [None, None] => None,
             _ => {
                 let [a, b] = [a, b].map(|id| &self.entries[id.0].spec.name);
-                panic!("`{a}` and `{b}` are trained together or not at all")
+                panic!("only one of `{a}` and `{b}` is trained: train both or neither")
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::run::Done;
 use crate::state::json_of;
 use crate::update::{At, finite, sound, update};
 use crate::{Ended, Epochs, Error, Method, Optim, Result, Run, Stats};
-use rlhf_objective::{Beta, Bound, Dataset, Network, Objective, Observed, finite_opinions};
+use rlhf_objective::{Beta, Bound, Dataset, Network, Objective, Observed, finite_optional_scores};
 use rlhf_policy::{Networks, Sampling, sample, score};
 use rlhf_tensor::{Rng, Stream};
 use serde::Serialize;
@@ -88,7 +88,7 @@ pub fn online<M: Method>(
             ("entropy", &rollouts.entropy),
         ];
         sound(answers.into_iter().chain(values))?;
-        let opinions = finite_opinions(objective.reward(), &rollouts.sequences)?;
+        let opinions = finite_optional_scores(objective.reward(), &rollouts.sequences)?;
         if step + 1 == total {
             objective.reward().finish()?;
         }
@@ -107,7 +107,8 @@ pub fn online<M: Method>(
         let (episodes, tokens) = (rollouts.sequences.len(), rollouts.sequences.tokens());
         let judged = judged(rollouts, &opinions, method.least_responses())?;
         metrics.extend(uncompared(&opinions, judged.as_ref()));
-        let scored = judged.map(|(rollouts, scores)| objective.rewards_of(rollouts, scores));
+        let scored =
+            judged.map(|(rollouts, scores)| objective.rewards_from_scores(rollouts, scores));
         clock.lap("seconds/score");
 
         let rng = Rng::new(sampling.seed, Stream::Minibatch, step as u64, 0);

@@ -106,7 +106,7 @@ const MESSAGES: &[(&str, i32, &str)] = &[
     (
         "train --dry-run --model model --reward length:1 --data good.jsonl --objective imitation",
         1,
-        "[prior] kind = \"demonstrations\" has no source: give --prior FILE",
+        "[prior] kind = \"demonstrations\" has no source: give demonstrations",
     ),
     (
         "train --dry-run --model model --reward length:1 --data good.jsonl --prior none",
@@ -116,7 +116,7 @@ const MESSAGES: &[(&str, i32, &str)] = &[
     (
         "train --dry-run --model model --reward length:1 --data good.jsonl --set prior.kind=mixture",
         1,
-        "a mixture has no prior.first",
+        "prior.first is missing",
     ),
     (
         "train --dry-run --model model --reward length:1 --data good.jsonl --prior demonstrations:none",

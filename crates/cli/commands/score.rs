@@ -9,7 +9,7 @@ use rlhf_experiment::{
     model_path, reward as make_reward, reward_needs, reward_rule, rows,
 };
 use rlhf_lm::{ActivationCheckpointing, LoadOptions, OutputHeads, load};
-use rlhf_objective::{OutputSpec, Sequences, finite_opinions};
+use rlhf_objective::{OutputSpec, Sequences, finite_optional_scores};
 use rlhf_reward::Rule;
 use rlhf_tensor::Storage;
 use serde_json::{Value, json};
@@ -62,7 +62,7 @@ fn rewards(session: &Session, args: &ScoreArgs, model: Option<&Path>, reward: &s
     }
     for range in sequences.micro_batches(TOKENS, 1) {
         let part = sequences.select(&range.collect::<Vec<_>>());
-        for score in finite_opinions(&mut *reward, &part)? {
+        for score in finite_optional_scores(&mut *reward, &part)? {
             print(json!({"score": score.map(f64::from)}))?;
         }
     }

@@ -1,77 +1,86 @@
-//! How numbers are compared, and what is said where they differ.
+//! Comparisons of conformance checks, which return errors that name the property.
 
 use super::TOLERANCE;
 use crate::{Decoder, Error, LogDist, PerToken, Result, Sequences, Start};
 use std::ops::Range;
 
-pub(super) fn law(law: &'static str, found: impl Into<String>) -> Error {
-    Error::Law {
-        law,
+pub(super) fn violation(property: &'static str, found: impl Into<String>) -> Error {
+    Error::Conformance {
+        property,
         found: found.into(),
     }
 }
 
-pub(super) fn same<T: PartialEq + std::fmt::Debug>(
+pub(super) fn check_same<T: PartialEq + std::fmt::Debug>(
     name: &'static str,
     expected: T,
     got: T,
 ) -> Result<()> {
-    match expected == got {
-        true => Ok(()),
-        false => Err(law(name, format!("expected {expected:?}, got {got:?}"))),
+    if expected == got {
+        return Ok(());
     }
+    Err(violation(
+        name,
+        format!("expected {expected:?}, got {got:?}"),
+    ))
 }
 
-pub(super) fn near(name: &'static str, got: &[f32], expected: &[f32]) -> Result<()> {
-    same(name, expected.len(), got.len())?;
+pub(super) fn check_close(name: &'static str, got: &[f32], expected: &[f32]) -> Result<()> {
+    check_same(name, expected.len(), got.len())?;
     for (index, (&x, &y)) in got.iter().zip(expected).enumerate() {
         let (x, y) = (f64::from(x), f64::from(y));
         let close = (x - y).abs() <= TOLERANCE * y.abs().max(1.0);
         if !(close || x == y) {
-            return Err(law(name, format!("number {index} is {x}, expected {y}")));
+            return Err(violation(
+                name,
+                format!("number {index} is {x}, expected {y}"),
+            ));
         }
     }
     Ok(())
 }
 
-pub(super) fn finite(name: &'static str, numbers: &[f32]) -> Result<()> {
+pub(super) fn check_finite(name: &'static str, numbers: &[f32]) -> Result<()> {
     match numbers.iter().position(|x| !x.is_finite()) {
         None => Ok(()),
-        Some(index) => Err(law(name, format!("number {index} is {}", numbers[index]))),
+        Some(index) => Err(violation(
+            name,
+            format!("number {index} is {}", numbers[index]),
+        )),
     }
 }
 
 pub(super) fn rows(log_dist: &LogDist<'_>, expected: usize) -> Result<Vec<Vec<f32>>> {
     let rows = log_dist.to_rows();
-    same("one row a response token", expected, rows.len())?;
+    check_same("there is one row per response token", expected, rows.len())?;
     Ok(rows)
 }
 
-/// The rows that were shown as a batch was read.
+/// Collects the rows that a callback receives during a forward pass.
 #[derive(Default)]
-pub(super) struct Shown(Vec<Vec<f32>>);
+pub(super) struct RowRecorder(Vec<Vec<f32>>);
 
-impl Shown {
-    pub(super) fn take(&mut self, rows: Range<usize>, log_dist: &LogDist<'_>) -> Result<()> {
-        let law = "rows are shown in order, each once";
-        same(law, self.0.len(), rows.start)?;
-        same(law, rows.len(), log_dist.rows())?;
+impl RowRecorder {
+    pub(super) fn record(&mut self, rows: Range<usize>, log_dist: &LogDist<'_>) -> Result<()> {
+        let property = "the callback is called with each row once, in order";
+        check_same(property, self.0.len(), rows.start)?;
+        check_same(property, rows.len(), log_dist.rows())?;
         self.0.extend(log_dist.to_rows());
         Ok(())
     }
 
-    pub(super) fn are(&self, whole: &[Vec<f32>]) -> Result<()> {
-        let law = "rows that are shown on the way are those that are answered";
-        near(law, &self.0.concat(), &whole.concat())
+    pub(super) fn check_equal(&self, whole: &[Vec<f32>]) -> Result<()> {
+        let property = "the callback receives the rows that log_dist returns";
+        check_close(property, &self.0.concat(), &whole.concat())
     }
 }
 
-/// What each row gives the token taken.
+/// The entry of each row at the token taken.
 pub(super) fn gather(name: &'static str, rows: &[Vec<f32>], s: &Sequences) -> Result<Vec<f32>> {
     let tokens = s.responses().iter().flat_map(|y| &y.ids);
     let entry = |(row, &token): (&Vec<f32>, &u32)| {
         let entry = row.get(token as usize).copied();
-        entry.ok_or_else(|| law(name, format!("token {token} of {} entries", row.len())))
+        entry.ok_or_else(|| violation(name, format!("token {token} of {} entries", row.len())))
     };
     rows.iter().zip(tokens).map(entry).collect()
 }
@@ -82,33 +91,40 @@ pub(super) fn sum_to_one(rows: &[Vec<f32>]) -> Result<()> {
         let one = (total - 1.0).abs() <= TOLERANCE;
         if !one {
             let found = format!("row {index} sums to {total}");
-            return Err(law("the probabilities of a row sum to 1", found));
+            return Err(violation("the probabilities of a row sum to 1", found));
         }
     }
     Ok(())
 }
 
 pub(super) fn entropy_of(row: &[f32]) -> f32 {
-    let term = |&x: &f32| match x == f32::NEG_INFINITY {
-        true => 0.0,
-        false => -f64::from(x).exp() * f64::from(x),
+    let term = |&x: &f32| {
+        if x == f32::NEG_INFINITY {
+            0.0
+        } else {
+            -f64::from(x).exp() * f64::from(x)
+        }
     };
     row.iter().map(term).sum::<f64>() as f32
 }
 
-pub(super) fn detached(log_probs: &PerToken) -> Result<()> {
+pub(super) fn check_detached(log_probs: &PerToken) -> Result<()> {
     let gradients = log_probs.values().sum_all()?.backward()?;
     match gradients.get(log_probs.values()) {
         None => Ok(()),
-        Some(_) => Err(law(
-            "a prior's answers carry no gradient",
-            "they are variables",
+        Some(_) => Err(violation(
+            "the log-probs of a prior carry no gradient",
+            "they are variables of the autograd",
         )),
     }
 }
 
-/// The rows of a decoder that is led along the responses are those of reading them.
-pub(super) fn decodes(decoder: &mut dyn Decoder, s: &Sequences, whole: &[Vec<f32>]) -> Result<()> {
+/// Steps a decoder along the responses and checks that its rows equal those of the forward pass.
+pub(super) fn check_decoder(
+    decoder: &mut dyn Decoder,
+    s: &Sequences,
+    whole: &[Vec<f32>],
+) -> Result<()> {
     let starts: Vec<Start<'_>> = (0..s.len())
         .map(|index| Start {
             prompt: &s.prompt_of(index).ids,
@@ -119,8 +135,8 @@ pub(super) fn decodes(decoder: &mut dyn Decoder, s: &Sequences, whole: &[Vec<f32
     decoder.start(&starts)?;
     let mut live: Vec<usize> = (0..s.len()).collect();
     for t in 0.. {
-        same(
-            "a decoder has a row for each live response",
+        check_same(
+            "the decoder has one row per live response",
             live.len(),
             decoder.rows(),
         )?;
@@ -133,16 +149,18 @@ pub(super) fn decodes(decoder: &mut dyn Decoder, s: &Sequences, whole: &[Vec<f32
                     .map(|(x, y)| if *y < -50.0 { 0.0 } else { *x })
                     .collect()
             };
-            near(
-                "a decoder draws from the rows",
+            check_close(
+                "the decoder's rows equal those of the forward pass",
                 &likely(row),
                 &likely(expected),
             )?;
         }
-        let goes_on = |&index: &usize| s.responses()[index].ids.len() > t + 1;
-        let kept: Vec<usize> = (0..live.len()).filter(|&row| goes_on(&live[row])).collect();
+        let continues = |&index: &usize| s.responses()[index].ids.len() > t + 1;
+        let kept: Vec<usize> = (0..live.len())
+            .filter(|&row| continues(&live[row]))
+            .collect();
         decoder.gather(&kept)?;
-        live.retain(goes_on);
+        live.retain(continues);
         if live.is_empty() {
             return Ok(());
         }

@@ -1,3 +1,5 @@
+//! Tests of forward passes, updates and roles of several networks.
+
 use super::*;
 use crate::testing::{Bigram, sequences};
 use rlhf_tensor::{AdamW, Storage};
@@ -6,15 +8,15 @@ fn bigram(seed: u64, storage: Storage) -> SavedNetwork {
     SavedNetwork::new(Bigram::random(5, storage, seed), Bigram::save)
 }
 
-fn separate() -> Networks {
+fn with_critic() -> Networks {
     Networks::policy(bigram(1, Storage::Trainable))
         .with(Role::Critic, bigram(2, Storage::Trainable))
         .unwrap()
 }
 
-fn averaged(tau: f64) -> Networks {
+fn with_averaged_critic(tau: f64) -> Networks {
     let copy = bigram(3, Storage::Frozen);
-    separate()
+    with_critic()
         .with_average(Role::AveragedCritic, copy, tau)
         .unwrap()
 }
@@ -31,11 +33,11 @@ fn ones(s: &Sequences) -> Option<Vec<f32>> {
 }
 
 #[test]
-fn values_come_from_the_critic_and_their_gradients_go_there() {
+fn values_and_their_gradients_belong_to_the_critic() {
     let s = sequences();
     let mut alone = Bigram::random(5, Storage::Trainable, 1);
     let mut critic = Bigram::random(5, Storage::Trainable, 2);
-    let mut both = separate();
+    let mut both = with_critic();
     let outputs = both.forward(&s, OutputSpec::TRAIN.with_entropy()).unwrap();
     let policy = alone.forward(&s, OutputSpec::TRAIN.with_entropy()).unwrap();
     let values = critic
@@ -74,9 +76,9 @@ fn values_come_from_the_critic_and_their_gradients_go_there() {
 }
 
 #[test]
-fn saves_each_network_where_its_role_says() {
+fn save_writes_each_network_to_the_folder_of_its_role() {
     let folder = tempfile::tempdir().unwrap();
-    let networks = averaged(0.5);
+    let networks = with_averaged_critic(0.5);
     networks.save(folder.path()).unwrap();
     for (role, place) in [
         (Role::Policy, ""),
@@ -91,12 +93,12 @@ fn saves_each_network_where_its_role_says() {
     }
 }
 
-/// One step of the whole moves both networks and not the average; an update moves the average alone, half
-/// of the way to where the critic is by then.
+/// An optimizer step updates both networks and not the average. An update of averages with τ = ½ moves the
+/// average half of the way to the stepped critic, and nothing else.
 #[test]
-fn an_average_is_never_stepped_and_follows_its_network() {
+fn only_update_averages_changes_an_average() {
     let s = sequences();
-    let mut networks = averaged(0.5);
+    let mut networks = with_averaged_critic(0.5);
     let roles = [Role::Policy, Role::Critic, Role::AveragedCritic];
     assert_eq!(networks.roles().collect::<Vec<_>>(), roles);
     assert_eq!(networks.parameter_sets().len(), 2);
@@ -124,9 +126,9 @@ fn an_average_is_never_stepped_and_follows_its_network() {
 }
 
 #[test]
-fn several_roles_at_once_are_different_networks() {
+fn several_mut_returns_different_networks() {
     let s = sequences();
-    let mut networks = averaged(1.0);
+    let mut networks = with_averaged_critic(1.0);
     let roles = [Role::AveragedCritic, Role::Policy];
     let [average, policy] = networks.several_mut(roles).unwrap();
     average.forward(&s, OutputSpec::SCORE).unwrap();
@@ -134,7 +136,7 @@ fn several_roles_at_once_are_different_networks() {
     let kl = policy.log_dist(0..2).unwrap();
     assert_eq!(kl.kl(&average.log_dist(0..2).unwrap()).unwrap().len(), 2);
     assert!(networks.several_mut([Role::Policy, Role::Policy]).is_err());
-    // A critic that is a head is the policy's network.
+    // If the critic is a head, its network is the policy.
     let head = Networks::policy(bigram(1, Storage::Trainable)).with_value_head();
     let mut head = head.unwrap();
     head.check_roles(&[Role::Policy, Role::Critic]).unwrap();
@@ -143,30 +145,30 @@ fn several_roles_at_once_are_different_networks() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_in_words() {
-    let said = |networks: Result<Networks>| networks.err().unwrap().to_string();
+fn wrong_roles_and_networks_are_errors() {
+    let error = |networks: Result<Networks>| networks.err().unwrap().to_string();
     let frozen = |seed| bigram(seed, Storage::Frozen);
     let trained = |seed| bigram(seed, Storage::Trainable);
-    let twice = said(separate().with(Role::Critic, trained(3)));
+    let twice = error(with_critic().with(Role::Critic, trained(3)));
     assert!(
         twice.contains("two networks for the role critic"),
         "{twice}"
     );
-    let average = said(separate().with(Role::AveragedCritic, trained(3)));
+    let average = error(with_critic().with(Role::AveragedCritic, trained(3)));
     assert!(average.contains("averaged-critic"), "{average}");
-    let second = said(separate().with(Role::Scorer, trained(3)));
+    let second = error(with_critic().with(Role::Scorer, trained(3)));
     assert!(second.contains("only critics"), "{second}");
-    let head = said(separate().with_value_head());
+    let head = error(with_critic().with_value_head());
     assert!(head.contains("two networks"), "{head}");
-    let stepped = said(separate().with_average(Role::AveragedCritic, trained(3), 0.1));
+    let stepped = error(with_critic().with_average(Role::AveragedCritic, trained(3), 0.1));
     assert!(stepped.contains("frozen"), "{stepped}");
-    let of_none = said(separate().with_average(Role::AveragedSecondCritic, frozen(3), 0.1));
-    assert!(of_none.contains("second-critic"), "{of_none}");
+    let no_network = error(with_critic().with_average(Role::AveragedSecondCritic, frozen(3), 0.1));
+    assert!(no_network.contains("second-critic"), "{no_network}");
     let large = SavedNetwork::new(Bigram::random(6, Storage::Frozen, 1), Bigram::save);
-    let shape = said(separate().with_average(Role::AveragedCritic, large, 0.1));
+    let shape = error(with_critic().with_average(Role::AveragedCritic, large, 0.1));
     assert!(shape.contains("other parameters"), "{shape}");
     for tau in [0.0, 1.5, f64::NAN] {
-        let tau = said(separate().with_average(Role::AveragedCritic, frozen(3), tau));
+        let tau = error(with_critic().with_average(Role::AveragedCritic, frozen(3), tau));
         assert!(tau.contains("(0, 1]"), "{tau}");
     }
     let networks = Networks::policy(trained(1));

@@ -1,22 +1,22 @@
-//! The same number for every token: what the priors without a model have in common.
+//! A constant log-weight for every token, shared by the uniform and the counting prior.
 
 use rlhf_objective::{Error, LogDist, PerToken, Result, Sequences};
 use std::ops::Range;
 
-/// One log-weight, nats, for each of V tokens after any prefix.
+/// The same log-weight, nats, for each of V tokens after any prefix.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Flat {
+pub(crate) struct ConstantWeight {
     pub(crate) vocab: usize,
     pub(crate) log_weight: f32,
 }
 
-impl Flat {
+impl ConstantWeight {
     pub(crate) fn log_probs(self, sequences: &Sequences) -> Result<PerToken> {
         let mut tokens = sequences.responses().iter().flat_map(|y| &y.ids);
         if let Some(token) = tokens.find(|&&token| token as usize >= self.vocab) {
             return Err(Error::Unsupported(format!(
-                "the prior has {} vocabulary entries, and a response has token {token}: give it the \
-                 model's",
+                "token {token} of a response is not in the prior's vocabulary of {}: make the prior \
+                with the model's vocabulary",
                 self.vocab
             )));
         }
