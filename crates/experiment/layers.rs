@@ -144,7 +144,7 @@ impl Layers {
         config
             .data
             .fields
-            .settle(named)
+            .resolve_conflicts(named)
             .map_err(anyhow::Error::msg)?;
         config.beta.complete();
         config.check(&self.catalog)?;

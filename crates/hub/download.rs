@@ -87,9 +87,10 @@ impl Download<'_> {
         let etag = etag.and_then(Etag::parse);
         let etag = etag.ok_or_else(|| Error::answer(what, "the hub names no ETag for it"))?;
         let linked = header(&response, "x-linked-size");
-        let size = match response.status().is_redirection() {
-            true => linked,
-            false => linked.or_else(|| header(&response, "content-length")),
+        let size = if response.status().is_redirection() {
+            linked
+        } else {
+            linked.or_else(|| header(&response, "content-length"))
         };
         Ok(Description {
             etag,

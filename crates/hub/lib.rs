@@ -74,8 +74,9 @@ pub trait Hub {
 /// The hub of some settings: the network, or the cache alone where the settings say so.
 #[must_use]
 pub fn open(settings: Settings) -> Box<dyn Hub> {
-    match settings.offline {
-        true => Box::new(CacheOnly::new(settings.cache)),
-        false => Box::new(Network::new(settings)),
+    if settings.offline {
+        Box::new(CacheOnly::new(settings.cache))
+    } else {
+        Box::new(Network::new(settings))
     }
 }

@@ -153,7 +153,7 @@ const MESSAGES: &[(&str, i32, &str)] = &[
     (
         "score --model model --input far.jsonl",
         1,
-        "far.jsonl:1: token 11 in `completion_ids` is not in the vocabulary: ids end at 10",
+        "far.jsonl:1: token 11 in `completion_ids` is not in the vocabulary: the largest id is 10",
     ),
     ("generate --model model --prompt x", 1, "--prompt:1: "),
     (

@@ -1,6 +1,6 @@
 //! The sections of the settings, but for those of prior, reward and method.
 
-use rlhf_data::{Annotators, Documents, Format, LabelValues, LossOn, OnBadRow, PairsOf};
+use rlhf_data::{Annotators, Documents, Format, LabelFormat, LossOn, OnBadRow, PairsOf};
 use rlhf_lm::ActivationCheckpointing;
 use rlhf_objective::BatchSize;
 use rlhf_train::LrSchedule;
@@ -147,7 +147,7 @@ pub struct DataSection {
     /// By how much the scores of a pair must differ.
     pub min_margin: f64,
     /// What the values of labels mean, and what is made of those of several annotators.
-    pub label: LabelValues,
+    pub label: LabelFormat,
     /// What is made of the labels of several annotators.
     pub annotators: Annotators,
     /// The greatest length of a prompt, tokens.

@@ -86,7 +86,7 @@ impl OpenData for OfflineData<Box<dyn Dataset>, Sequences> {
     fn open(mut parts: Parts<StreamingDataset>, run: &RunContext<'_>) -> Result<Self> {
         let held_out = some_held_out(run.config(), &mut parts.held_out)?;
         Ok(Self {
-            later: parts.train.later(),
+            later: parts.train.step_notes(),
             train: Box::new(parts.train),
             held_out: (!held_out.is_empty()).then_some(held_out),
             pairs: None,
@@ -99,7 +99,7 @@ impl OpenData for OfflineData<Box<dyn Dataset>, Pairs> {
         let held_out = Pairs::new(some_held_out(run.config(), &mut parts.held_out)?)?;
         let held_out = (!held_out.is_empty()).then_some(held_out);
         Ok(Self {
-            later: parts.train.later(),
+            later: parts.train.step_notes(),
             train: Box::new(parts.train),
             pairs: held_out.clone(),
             held_out,
