@@ -21,7 +21,10 @@ pub(crate) fn describe(config: &Config) -> Result<Vec<(&'static str, String)>> {
     }
     let prior = prior(config)?;
     let aim = aim(prior.symbol);
-    let mut lines = vec![("objective", method.summary(&aim)), ("prior", prior.words)];
+    let mut lines = vec![
+        ("objective", method.summary(&aim)),
+        ("prior", prior.description),
+    ];
     if let Some(rule) = &config.reward {
         let rule = toml::Value::try_from(rule)?;
         // What learns from data maximizes no reward of this run.

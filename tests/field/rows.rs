@@ -446,8 +446,7 @@ fn a_table_without_a_heading() {
         &["the film was one of the best,1", "the cast felt,0"],
     );
     let train = small("x.csv", &["--reward", "contains:great"]);
-    let remark =
-        "x.csv: the first line was read as column names but looks like a row";
+    let remark = "x.csv: the first line was read as column names but looks like a row";
     refused(folder, &train, 1, &[remark, "data.columns"]);
     let report = text(&rlhf(folder, &["data", "check", "x.csv"]).stdout);
     assert!(report.contains(remark), "{report}");

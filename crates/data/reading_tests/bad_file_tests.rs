@@ -115,8 +115,16 @@ fn truncated_archives_are_errors_of_the_file() {
     let gzip = gzip.finish().unwrap();
     let zstd = zstd::encode_all(lines(&content).as_bytes(), 1).unwrap();
     for (name, bytes, what) in [
-        ("x.jsonl.gz", gzip, "the gzip data end or are invalid in line "),
-        ("x.jsonl.zst", zstd, "the zstd data end or are invalid in line "),
+        (
+            "x.jsonl.gz",
+            gzip,
+            "the gzip data end or are invalid in line ",
+        ),
+        (
+            "x.jsonl.zst",
+            zstd,
+            "the zstd data end or are invalid in line ",
+        ),
     ] {
         let (_folder, path) = file(name, &bytes);
         let whole = Notes {
