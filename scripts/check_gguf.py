@@ -2,11 +2,14 @@
 """Compares a GGUF file, as llama.cpp runs it, with the Hugging Face folder that it was exported from.
 
     python scripts/check_gguf.py F.gguf DIR [--type f32|f16|bf16|q8_0] [--texts F.txt] [--tolerance NATS]
+                                            [--runtime llama-cpp-python|cyllama]
 
-The Python needs llama-cpp-python (built from source: several minutes), gguf, torch and transformers. Where they do not go
-into one environment, make one for llama-cpp-python beside that of the others, with a .pth file that names theirs:
+The Python needs gguf, torch, transformers, and llama.cpp: llama-cpp-python, which pip builds from source, or cyllama, which
+has wheels. The first that is installed is taken. Either can have an environment of its own beside that of the others,
+with a .pth file that names theirs:
 
-    python3 -m venv LLAMA && CMAKE_BUILD_PARALLEL_LEVEL=1 nice -n 19 LLAMA/bin/pip install llama-cpp-python
+    python3 -m venv LLAMA && LLAMA/bin/pip install cyllama
+    CMAKE_ARGS=-DLLAVA_BUILD=OFF LLAMA/bin/pip install llama-cpp-python
     echo THEIRS/lib/python3.11/site-packages > LLAMA/lib/python3.11/site-packages/others.pth
 
 Compared are the chat template, the ends of text, whether a text begins with a BOS, the tokens of texts and of
@@ -22,6 +25,7 @@ A folder without tokenizer is compared on random ids. Prints one line of JSON, a
 
 import argparse
 import collections
+import importlib.util
 import json
 import os
 import random
@@ -30,16 +34,16 @@ from pathlib import Path
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "CUDA_VISIBLE_DEVICES": ""}
 
-import llama_cpp  # noqa: E402  (the environment first)
-import numpy as np  # noqa: E402
+import numpy as np  # noqa: E402  (the environment first)
 import torch  # noqa: E402
 from gguf import GGUFReader  # noqa: E402
+from gguf_runtimes import CONTEXT, RUNTIMES  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
 TOLERANCES = {"F32": 1e-3, "F16": 5e-3, "BF16": 5e-3, "Q8_0": 5e-2}
 # The first two that are closer than this may change places.
 TOO_CLOSE = 0.01
-ANSWER, CONTEXT = 24, 512
+ANSWER = 24
 TEXTS = [
     "The capital of France is Paris, and that of Italy is Rome.",
     "fn main() {\n    println!(\"{}\", 1_000 + 23);\n}\n",
@@ -89,14 +93,13 @@ def compare_words(report, reader, llama, folder, tokenizer):
     report.equal("chat template", value(reader, "tokenizer.chat_template"), tokenizer.chat_template)
     report.equal("eos_token_id", value(reader, "tokenizer.ggml.eos_token_id"), tokenizer.eos_token_id)
     report.equal("bos_token_id", value(reader, "tokenizer.ggml.bos_token_id"), tokenizer.bos_token_id)
-    vocab = llama_cpp.llama_model_get_vocab(llama.model)
-    stops = {i for i in range(llama.n_vocab()) if llama_cpp.llama_vocab_is_eog(vocab, i)}
+    stops = {i for i in range(llama.size) if llama.ends_text(i)}
     report.measured["ends"] = sorted(stops)
     missing = ends(folder) - stops
     if missing:
         report.faults.append(f"llama.cpp does not stop at {sorted(missing)}, at which the folder stops")
     with_bos = tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id]
-    report.equal("add_bos", bool(llama_cpp.llama_vocab_get_add_bos(vocab)), with_bos)
+    report.equal("add_bos", llama.adds_bos(), with_bos)
 
 
 def conversations(tokenizer):
@@ -112,11 +115,11 @@ def prompts(report, llama, tokenizer, texts):
     """The ids of each text by transformers, which llama.cpp's must equal; random ids without a tokenizer."""
     if tokenizer is None:
         draw = random.Random(0)
-        return [[draw.randrange(llama.n_vocab()) for _ in range(count)] for count in (3, 17, 30)]
+        return [[draw.randrange(llama.size) for _ in range(count)] for count in (3, 17, 30)]
     found = []
     for text in texts + conversations(tokenizer):
         ids = tokenizer(text, add_special_tokens=False).input_ids
-        report.equal(f"tokens of {text!r}", llama.tokenize(text.encode(), add_bos=False, special=True), ids)
+        report.equal(f"tokens of {text!r}", llama.tokenize(text), ids)
         found.append(ids)
     return found
 
@@ -124,29 +127,20 @@ def prompts(report, llama, tokenizer, texts):
 @torch.no_grad()
 def by_transformers(model, prompt):
     """The prompt with a greedy answer, and all rows of log-probs: [T], [T, V]."""
-    ids = torch.tensor([prompt])
     longest = min(CONTEXT, model.config.max_position_embeddings)
+    ids, new, past = list(prompt), prompt, None
     for _ in range(min(ANSWER, longest - len(prompt))):
-        ids = torch.cat([ids, model(ids).logits[:, -1:].argmax(-1)], 1)
-    return ids[0].tolist(), model(ids).logits[0].log_softmax(-1).numpy()
-
-
-def by_llama(llama, ids):
-    """Rows of log-probs of llama.cpp, which reads the first half at once and the rest from its cache: [T, V]."""
-    llama.reset()
-    half = len(ids) // 2
-    llama.eval(ids[:half])
-    for token in ids[half:]:
-        llama.eval([token])
-    rows = torch.from_numpy(np.array(llama.scores[: len(ids)], np.float32))
-    return rows.log_softmax(-1).numpy()
+        out = model(torch.tensor([new]), past_key_values=past, use_cache=True)
+        new, past = [out.logits[0, -1].argmax().item()], out.past_key_values
+        ids += new
+    return ids, model(torch.tensor([ids])).logits[0].log_softmax(-1).numpy()
 
 
 def compare_rows(report, llama, model, all_ids, kind, tolerance):
     off, positions, others = [], 0, []
     for prompt in all_ids:
         ids, expected = by_transformers(model, prompt)
-        got = by_llama(llama, ids)
+        got = torch.from_numpy(llama.logits(ids)).log_softmax(-1).numpy()
         places, taken = np.arange(len(ids) - 1), np.array(ids[1:])
         off.append(np.abs(got[places, taken] - expected[places, taken]))
         first = np.sort(expected, -1)
@@ -177,6 +171,7 @@ def main():
     parser.add_argument("--texts", type=Path, help="texts, a line each, besides those of this script")
     parser.add_argument("--tolerance", type=float, help="mean |Δ log-prob|, for types without one of their own")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--runtime", choices=list(RUNTIMES), help="the first that is installed")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
 
@@ -188,11 +183,11 @@ def main():
     report = Report()
     if arguments.type:
         report.equal("type", kind, arguments.type.upper())
-    # Keys and values in f32: f16, which is llama.cpp's default, is no property of the file.
-    llama = llama_cpp.Llama(
-        str(arguments.gguf), n_ctx=CONTEXT, logits_all=True, type_k=0, type_v=0, verbose=False,
-        n_threads=arguments.threads, n_threads_batch=arguments.threads,
-    )
+    installed = [name for name, (module, _) in RUNTIMES.items() if importlib.util.find_spec(module)]
+    runtime = arguments.runtime or next(iter(installed), None)
+    if runtime not in installed:
+        sys.exit(f"this Python has not {runtime or ' or '.join(RUNTIMES)}: install it")
+    llama = RUNTIMES[runtime][1](arguments.gguf, arguments.threads)
     model = AutoModelForCausalLM.from_pretrained(arguments.folder, dtype=torch.float32).eval()
     words = any((arguments.folder / file).exists() for file in ("tokenizer.json", "tokenizer.model", "vocab.json"))
     tokenizer = AutoTokenizer.from_pretrained(arguments.folder) if words else None
@@ -200,7 +195,7 @@ def main():
         compare_words(report, reader, llama, arguments.folder, tokenizer)
     texts = TEXTS + (arguments.texts.read_text().splitlines() if arguments.texts else [])
     compare_rows(report, llama, model, prompts(report, llama, tokenizer, texts), kind, tolerance)
-    print(json.dumps({"file": str(arguments.gguf), "type": kind} | report.measured | {"faults": len(report.faults)}))
+    print(json.dumps({"file": str(arguments.gguf), "type": kind, "runtime": runtime} | report.measured | {"faults": len(report.faults)}))
     if report.faults:
         sys.exit("\n".join(report.faults))
 

@@ -1,12 +1,12 @@
 //! What `rlhf train --help` says below its options.
 
 use rlhf_experiment::Registry;
-use rlhf_reward::SPELLINGS;
+use rlhf_reward::RULE_FORMS;
 
 /// An example, and what a name may be where the options leave it open.
 pub(crate) fn train() -> String {
     let mut text = format!("{EXAMPLE}\n\nRewards (--reward, or a [reward] section):\n");
-    for (form, what) in SPELLINGS {
+    for (form, what) in RULE_FORMS {
         text += &format!("  {form:<27}{what}\n");
     }
     text += "Sums, and a penalty for responses that do not end, are written in [reward]; see\n\

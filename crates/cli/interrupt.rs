@@ -95,15 +95,15 @@ mod unix {
         let resumable = state.resumable;
         let interrupts = state.interrupts.clone().unwrap_or_default();
         interrupts.with_running(|running| match running {
-            Some(run) if !run.asked() => {
-                run.ask();
+            Some(run) if !run.requested() => {
+                run.request();
                 log(
                     "interrupted: what is under way is finished and saved first; a second signal, two \
                      seconds from now or later, ends the run at once",
                 );
             }
             _ if now > first && now - first < SAME => {}
-            Some(run) => match run.not_saving() {
+            Some(run) => match run.block_saving() {
                 Some(_guard) => {
                     end("ended at once, without what was under way: continue with --resume")
                 }

@@ -6,7 +6,8 @@ use crate::{
 };
 use rlhf_objective::{Error, PairsWithPrior, Result};
 use rlhf_train::{
-    Aim, BatchUnit, DataPasses, Defaults, LearnsFrom, MethodSpec, OfflineSpec, RowField, RunShape,
+    BatchUnit, DataPasses, Defaults, LearnsFrom, MethodSpec, ObjectiveTerms, OfflineSpec, RowField,
+    RunShape,
 };
 
 /// The summary of KTO's loss.
@@ -56,23 +57,23 @@ impl MethodSpec for DpoSpec {
         Ok(())
     }
 
-    fn summary(settings: &Config, aim: &Aim<'_>) -> String {
-        let objective = aim.objective;
+    fn summary(settings: &Config, terms: &ObjectiveTerms<'_>) -> String {
+        let objective = terms.objective;
         if settings.loss.optimum() != Optimum::PiStar {
             let (loss, assumes) = (settings.loss.name(), settings.loss.assumes());
             return format!(
                 "{objective}: minimize the {loss} loss over the pairs. Assumption: {assumes}"
             );
         }
-        let penalty = match aim.prior {
+        let penalty = match terms.prior {
             None if settings.divergence == DivergenceName::ReverseKl => "+ β·H(π)".into(),
             prior => format!("− β·{}", divergence(settings, prior.unwrap_or("counting"))),
         };
         format!("{objective}: maximize E[r] {penalty}, r the Bradley–Terry reward of the labels")
     }
 
-    fn optimum(settings: &Config, aim: &Aim<'_>) -> String {
-        let (weight, beta) = (aim.weight(), aim.beta.value());
+    fn optimum(settings: &Config, terms: &ObjectiveTerms<'_>) -> String {
+        let (weight, beta) = (terms.weight(), terms.beta.value());
         let tilt = |by: &str| format!("{weight}exp({})", by.replace('β', &beta.to_string()));
         let smoothing = settings.label_smoothing;
         match settings.loss.optimum() {
@@ -95,10 +96,10 @@ impl MethodSpec for DpoSpec {
         }
     }
 
-    fn price(settings: &Config, aim: &Aim<'_>) -> String {
+    fn describe_beta(settings: &Config, terms: &ObjectiveTerms<'_>) -> String {
         match settings.loss {
             LossName::Orpo => "not used by this loss".into(),
-            _ => aim.price(),
+            _ => terms.describe_beta(),
         }
     }
 
@@ -148,11 +149,11 @@ impl MethodSpec for KtoSpec {
         settings.check()
     }
 
-    fn summary(_: &KtoConfig, aim: &Aim<'_>) -> String {
-        format!("{}: {KTO}", aim.objective)
+    fn summary(_: &KtoConfig, terms: &ObjectiveTerms<'_>) -> String {
+        format!("{}: {KTO}", terms.objective)
     }
 
-    fn optimum(_: &KtoConfig, _: &Aim<'_>) -> String {
+    fn optimum(_: &KtoConfig, _: &ObjectiveTerms<'_>) -> String {
         "not π*: the utility saturates, and no optimum is known".into()
     }
 }
@@ -256,14 +257,14 @@ mod tests {
     /// The summary and the optimum printed for these settings.
     fn printed(settings: &Config) -> (String, String) {
         let beta = Beta::Fixed(0.1);
-        let aim = Aim {
+        let terms = ObjectiveTerms {
             objective: "dpo",
             beta: &beta,
             prior: Some("reference"),
         };
         (
-            DpoSpec::summary(settings, &aim),
-            DpoSpec::optimum(settings, &aim),
+            DpoSpec::summary(settings, &terms),
+            DpoSpec::optimum(settings, &terms),
         )
     }
 

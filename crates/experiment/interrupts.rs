@@ -49,7 +49,7 @@ impl Running {
     /// Ends the loop, and says whether it was asked to end.
     pub(crate) fn end(self) -> bool {
         *self.interrupts.lock() = None;
-        self.own.asked()
+        self.own.requested()
     }
 }
 

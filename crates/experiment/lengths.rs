@@ -7,7 +7,7 @@ use crate::vocabulary::Vocabulary;
 use anyhow::{Result, anyhow};
 use rlhf_data::Limits;
 use rlhf_lm::inspect;
-use rlhf_reward::Learned;
+use rlhf_reward::RewardModel;
 use rlhf_train::PriorUse;
 use std::path::{Path, PathBuf};
 
@@ -49,7 +49,9 @@ fn least(config: &Config, vocabulary: &Vocabulary) -> Result<(usize, Option<Path
         for folder in rule.models().into_iter().filter(|folder| folder.exists()) {
             let its = inspect(folder)?.context;
             // One with a tokenizer of its own cuts the text itself.
-            if its >= vocabulary.context || !Learned::rereads(folder, &vocabulary.tokenizer)? {
+            if its >= vocabulary.context
+                || !RewardModel::retokenizes(folder, &vocabulary.tokenizer)?
+            {
                 lower(&mut context, its.min(vocabulary.context) - 1, folder);
             }
         }

@@ -2,8 +2,8 @@
 
 use rlhf_policy::Role;
 use rlhf_train::{
-    Aim, BatchUnit, Defaults, Learner, LearnsFrom, MethodSpec, OfflineSpec, OnlineSpec, Preset,
-    PriorUse, RowField, RunShape, Updates,
+    BatchUnit, Defaults, Learner, LearnsFrom, MethodSpec, ObjectiveTerms, OfflineSpec, OnlineSpec,
+    Preset, PriorUse, RowField, RunShape, Updates,
 };
 use std::any::Any;
 use std::fmt;
@@ -37,7 +37,7 @@ pub struct Facts {
     /// Whether it has an optimum at β = 0.
     pub allows_zero_beta: bool,
     /// The fewest responses to a prompt that it learns from.
-    pub least_responses: usize,
+    pub min_responses_per_prompt: usize,
     /// The defaults that depend on it.
     pub defaults: Defaults,
     /// What the help says of its settings.
@@ -56,7 +56,7 @@ impl Facts {
             prior: S::PRIOR,
             row_fields: S::ROW_FIELDS,
             allows_zero_beta: S::ALLOWS_ZERO_BETA,
-            least_responses: S::LEAST_RESPONSES,
+            min_responses_per_prompt: S::MIN_RESPONSES_PER_PROMPT,
             defaults: S::defaults(),
             help: S::help(),
             batch_unit,
@@ -177,11 +177,11 @@ pub(crate) trait Configured: Send + Sync {
 
     fn check(&self, run: &RunShape) -> rlhf_objective::Result<()>;
 
-    fn summary(&self, aim: &Aim<'_>) -> String;
+    fn summary(&self, terms: &ObjectiveTerms<'_>) -> String;
 
-    fn optimum(&self, aim: &Aim<'_>) -> String;
+    fn optimum(&self, terms: &ObjectiveTerms<'_>) -> String;
 
-    fn price(&self, aim: &Aim<'_>) -> String;
+    fn describe_beta(&self, terms: &ObjectiveTerms<'_>) -> String;
 
     fn step(&self) -> Step;
 
@@ -318,16 +318,16 @@ impl<S: MethodSpec> Configured for WithSettings<S> {
         S::check(&self.settings, run)
     }
 
-    fn summary(&self, aim: &Aim<'_>) -> String {
-        S::summary(&self.settings, aim)
+    fn summary(&self, terms: &ObjectiveTerms<'_>) -> String {
+        S::summary(&self.settings, terms)
     }
 
-    fn optimum(&self, aim: &Aim<'_>) -> String {
-        S::optimum(&self.settings, aim)
+    fn optimum(&self, terms: &ObjectiveTerms<'_>) -> String {
+        S::optimum(&self.settings, terms)
     }
 
-    fn price(&self, aim: &Aim<'_>) -> String {
-        S::price(&self.settings, aim)
+    fn describe_beta(&self, terms: &ObjectiveTerms<'_>) -> String {
+        S::describe_beta(&self.settings, terms)
     }
 
     fn step(&self) -> Step {

@@ -3,7 +3,9 @@
 use crate::config::{BackendName, Config, Critic, DtypeName};
 use crate::progress::busy;
 use anyhow::{Context, Result};
-use rlhf_lm::{Backend, LoadOptions, Model, OutputHeads, Precision, Restricted, load};
+use rlhf_lm::{
+    Backend, LoadOptions, Model, OutputHeads, OutputVocabulary, Precision, Restricted, load,
+};
 use rlhf_policy::{Networks, Role, SavedNetwork};
 use rlhf_tensor::Storage;
 use std::path::Path;
@@ -34,6 +36,7 @@ pub(crate) fn options(config: &Config, storage: Storage, heads: OutputHeads) -> 
         storage,
         activation_checkpointing: config.train.activation_checkpointing,
         heads,
+        vocabulary: OutputVocabulary::WithText,
         temperature: config.sampling.temperature,
         backend: backend(config.model.backend, config.model.dtype),
     }

@@ -4,25 +4,25 @@ use crate::config::Config;
 use crate::prior::prior;
 use anyhow::Result;
 use rlhf_reward::{Normalization, Rule};
-use rlhf_train::{Aim, PriorUse};
+use rlhf_train::{ObjectiveTerms, PriorUse};
 use std::path::PathBuf;
 
 /// What is maximized, over which prior, and where the maximum is: one line each.
 pub(crate) fn describe(config: &Config) -> Result<Vec<(&'static str, String)>> {
     let method = config.method.configured();
     let beta = config.beta.beta();
-    let aim = |prior| Aim {
+    let terms = |prior| ObjectiveTerms {
         objective: &config.objective,
         beta: &beta,
         prior,
     };
     if method.facts().prior != PriorUse::Penalty {
-        return Ok(vec![("objective", method.summary(&aim(None)))]);
+        return Ok(vec![("objective", method.summary(&terms(None)))]);
     }
     let prior = prior(config)?;
-    let aim = aim(prior.symbol);
+    let terms = terms(prior.symbol);
     let mut lines = vec![
-        ("objective", method.summary(&aim)),
+        ("objective", method.summary(&terms)),
         ("prior", prior.description),
     ];
     if let Some(rule) = &config.reward {
@@ -33,8 +33,8 @@ pub(crate) fn describe(config: &Config) -> Result<Vec<(&'static str, String)>> {
             false => ("measured", format!("by {rule}")),
         });
     }
-    lines.push(("beta", price(config, method.price(&aim))?));
-    lines.push(("target", method.optimum(&aim)));
+    lines.push(("beta", price(config, method.describe_beta(&terms))?));
+    lines.push(("target", method.optimum(&terms)));
     Ok(lines)
 }
 
@@ -124,7 +124,7 @@ mod tests {
             min: None,
             max: None,
         });
-        assert!(target("ppo-kl", adaptive).contains("moves with β"));
+        assert!(target("ppo-kl", adaptive).contains("changes with β"));
     }
 
     fn with(objective: &str, prior: &str) -> Result<Vec<String>> {
@@ -148,7 +148,7 @@ mod tests {
         assert!(lines[3].starts_with("not π*: π(y|x) ∝ reference(y|x)·exp(r/(0.05·σ))"));
         let lines = with("ppo-kl", "kind = 'demonstrations'\ndata = 'demos.jsonl'").unwrap();
         let words = "demonstrations: a copy of gpt2, fitted to demos.jsonl before the run, frozen; \
-                     each token 0.999 × (this) and 0.001 × (uniform)";
+                     at each token 0.999 × (this) + 0.001 × (uniform)";
         assert!(lines[1].starts_with(words), "{lines:?}");
         assert_eq!(lines[3], "π*(y|x) ∝ demonstrations(y|x)·exp(r/0.05)");
         let mixture = "kind = 'mixture'\nmean = 'geometric'\nweight = 0.25\n\
@@ -242,7 +242,7 @@ mod tests {
         );
         assert_eq!(
             beta_with(length, &mut config),
-            "0.05 units of the reward a nat"
+            "0.05 units of the reward per nat"
         );
     }
 }

@@ -7,7 +7,7 @@ use crate::vocabulary::Vocabulary;
 use anyhow::{Context, Result, ensure};
 use rlhf_lm::{OutputHeads, Tokenizer, inspect};
 use rlhf_objective::Reward;
-use rlhf_reward::{Learned, Rules};
+use rlhf_reward::{RewardModel, Rules};
 
 /// r.
 pub fn reward(config: &Config, tokenizer: &Tokenizer) -> Result<Box<dyn Reward>> {
@@ -41,7 +41,7 @@ pub fn check_reward(config: &Config, vocabulary: &Vocabulary) -> Result<()> {
 pub(crate) fn rereading(config: &Config, tokenizer: &Tokenizer) -> Result<Option<String>> {
     let mut folders = Vec::new();
     for folder in config.reward.iter().flat_map(|rule| rule.models()) {
-        if Learned::rereads(folder, tokenizer)? {
+        if RewardModel::retokenizes(folder, tokenizer)? {
             folders.push(folder.display().to_string());
         }
     }

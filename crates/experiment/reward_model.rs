@@ -13,7 +13,7 @@ use rlhf_journal::{Estimate, Interval, write_atomic};
 use rlhf_lm::{Backend, inspect};
 use rlhf_objective::Prompt;
 use rlhf_policy::{Sampling, sample};
-use rlhf_reward::{Learned, Normalization};
+use rlhf_reward::{Normalization, RewardModel};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -101,8 +101,8 @@ pub(crate) fn normalize(
     let decode = |ids: &[u32]| vocabulary.tokenizer.decode(ids);
     let mut decoder = prior.decoder()?;
     let samples = sample(&mut *decoder, prompts, &sampling, &decode)?.sequences;
-    let mut learned = Learned::load(folder, Backend::F32)?;
-    let scale = Normalization::of(&learned.raw(&samples)?);
+    let mut learned = RewardModel::load(folder, Backend::F32)?;
+    let scale = Normalization::of(&learned.raw_scores(&samples)?);
     let scale = scale.map_err(|error| match labels {
         Taught::Nothing => anyhow!(LEVEL),
         Taught::Something => error.into(),

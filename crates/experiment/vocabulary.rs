@@ -10,8 +10,10 @@ use std::sync::Arc;
 pub struct Vocabulary {
     /// The tokenizer.
     pub tokenizer: Tokenizer,
-    /// V, the number of vocabulary entries.
+    /// V, the number of ids: those up to the last that has text.
     pub size: usize,
+    /// The rows of the embedding, some of which may have no text.
+    pub rows: usize,
     /// The tokens that end a response, the one that completions are trained to end with first.
     pub ends: Vec<u32>,
     /// Which completions that one is appended to.
@@ -36,7 +38,8 @@ impl Vocabulary {
         let summary = inspect(folder)?;
         let mut vocabulary = Self {
             tokenizer: Tokenizer::load(folder, summary.vocab)?,
-            size: summary.vocab,
+            size: summary.ids_with_text,
+            rows: summary.vocab,
             ends: summary.ends.iter().map(|end| end.id).collect(),
             append: AppendEos::Always,
             bos: summary.bos,

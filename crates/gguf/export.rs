@@ -47,7 +47,14 @@ pub fn export(folder: &Path, path: &Path, kind: WrittenType) -> Result<Translate
         .iter()
         .map(|target| target.shape.iter().product::<usize>() as u64)
         .sum();
-    let keys = keys(folder, &config, architecture, &settings, vocabulary, kind);
+    let keys = keys(
+        folder,
+        &config,
+        architecture,
+        &settings,
+        (rows, vocabulary),
+        kind,
+    );
     for (target, numbers) in settings.tensors {
         targets.push(target);
         sources.push(From::Made(numbers));
@@ -97,7 +104,7 @@ fn pairs<'a>(
     let mut left = BTreeMap::new();
     for (name, entry) in weights.entries() {
         if !architecture.ignored.iter().any(|end| name.ends_with(end)) {
-            left.insert(architecture.with_prefix(name), entry);
+            left.insert(architecture.canonical(name), entry);
         }
     }
     let layers = match config.get("n_layer") {
@@ -175,7 +182,7 @@ fn keys(
     config: &Config,
     architecture: &Architecture,
     settings: &Metadata,
-    vocabulary: Vocabulary,
+    (rows, vocabulary): (usize, Vocabulary),
     kind: WrittenType,
 ) -> Vec<(String, Value)> {
     // `llama_ftype` of llama.h.
@@ -185,6 +192,7 @@ fn keys(
         WrittenType::Q8_0 => 7,
         WrittenType::Bf16 => 32,
     };
+    let rows = Value::u32(rows as u32);
     let named = config.get("_name_or_path").and_then(|name| name.as_str());
     let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.into());
     let name = named
@@ -205,6 +213,7 @@ fn keys(
         ("general.quantization_version".into(), Value::u32(2)),
     ];
     keys.extend(settings.keys.iter().cloned());
+    keys.push((format!("{}.vocab_size", architecture.gguf), rows));
     keys.extend(vocabulary.keys);
     keys
 }

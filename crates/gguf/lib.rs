@@ -43,6 +43,8 @@ mod write;
 
 #[cfg(test)]
 mod golden_tests;
+#[cfg(test)]
+mod import_tests;
 
 pub use dequantize::dequantize;
 pub use error::{Error, Result};

@@ -136,6 +136,15 @@ impl Value {
         })
     }
 
+    /// An array of truth values.
+    #[must_use]
+    pub fn bools(values: &[bool]) -> Self {
+        Self::Array(Array::Numbers {
+            kind: ValueType::Bool,
+            bytes: values.iter().map(|x| u8::from(*x)).collect(),
+        })
+    }
+
     /// Its type in a file.
     #[must_use]
     pub fn kind(&self) -> ValueType {

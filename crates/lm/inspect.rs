@@ -1,9 +1,15 @@
 //! What a checkpoint folder holds, from its headers alone.
 
 use crate::checkpoint::Tensors;
-use crate::parameters::{HEAD_WEIGHT, SCORE_WEIGHT};
-use crate::{EndToken, ModelConfig, OutputHeads, Result, ends};
+use crate::config::ModelConfig;
+use crate::ends::{self, EndToken};
+use crate::error::Result;
+use crate::model::check_labels;
+use crate::options::OutputHeads;
+use crate::parameters::SCORE_WEIGHT;
 use rlhf_device::Nonlinearity;
+use rlhf_models::RopeScaling;
+use rlhf_models::{Gate, ModelSpec, PositionSpec};
 use rlhf_tensor::{ParameterSpec, Storage};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -20,16 +26,29 @@ pub struct Summary {
     pub layers: usize,
     /// The number of attention heads.
     pub heads: usize,
+    /// The number of key and value heads, which groups of attention heads share.
+    pub kv_heads: usize,
+    /// The width of each head.
+    pub head_width: usize,
     /// D.
     pub width: usize,
     /// The width of the feed-forward layers.
     pub inner: usize,
     /// Their nonlinearity.
     pub activation: &'static str,
+    /// Whether the feed-forward layers are gated.
+    pub gated: bool,
+    /// How the network knows positions, in words.
+    pub positions: String,
+    /// The attention windows of the blocks, tokens; null where a token attends to all before it.
+    pub windows: Vec<Option<usize>>,
     /// The context, tokens.
     pub context: usize,
     /// V.
     pub vocab: usize,
+    /// How many ids there are up to the last that has text: V, or fewer where rows of the embedding are
+    /// padding.
+    pub ids_with_text: usize,
     /// Whether the vocabulary head is the token embedding.
     pub tied: bool,
     /// The end-of-sequence token that completions are trained to end with.
@@ -52,6 +71,9 @@ pub struct Summary {
     pub memory: Memory,
     /// The tensors, by name.
     pub tensors: Vec<TensorSummary>,
+    /// What the network is made of.
+    #[serde(skip)]
+    pub spec: ModelSpec,
 }
 
 /// Bytes of memory, activations apart.
@@ -87,14 +109,26 @@ pub fn inspect(folder: &Path) -> Result<Summary> {
     let mut notes = tokenizer.notes().to_vec();
     notes.extend(ends::beyond(folder, &config)?);
     notes.extend(ends::disagreement(&ends));
+    let (rows, used) = (config.spec.vocab, tokenizer.ids_with_text());
+    if used < rows {
+        notes.push(format!(
+            "config.json: of vocab_size = {rows} entries the last {} have no text in the tokenizer: sampling, \
+             training and KL leave them out and renormalize; score keeps them, as transformers does",
+            rows - used
+        ));
+    }
     let model = Tensors::open_model(folder, config.architecture.canonical)?;
+    check_labels(folder, &model)?;
     let reward_model = model.contains(SCORE_WEIGHT);
     let heads = match reward_model {
         true => OutputHeads::Score,
         false => OutputHeads::Language,
     };
     let (specs, block) = (config.parameter_specs(heads), config.spec.blocks[0]);
-    model.check(&specs, &[HEAD_WEIGHT])?;
+    let shape = block.attention.shape;
+    let windows = config.spec.blocks.iter();
+    let windows = windows.map(|block| block.attention.shape.window);
+    model.check(&specs, &[&config.head_weight()])?;
     let tensors: Vec<TensorSummary> = model
         .entries()
         .map(|(file, entry)| TensorSummary {
@@ -115,12 +149,18 @@ pub fn inspect(folder: &Path) -> Result<Summary> {
         architecture: config.architecture.model_type,
         parameters,
         layers: config.spec.blocks.len(),
-        heads: block.attention.heads,
+        heads: shape.heads,
+        kv_heads: shape.kv_heads,
+        head_width: shape.head_width,
         width: config.spec.width,
-        inner: block.inner,
-        activation: activation(block.activation),
+        inner: block.mlp.inner,
+        activation: activation(block.mlp.activation),
+        gated: block.mlp.gate == Gate::Gated,
+        positions: positions(&config.spec),
+        windows: windows.collect(),
         context: config.spec.context,
         vocab: config.spec.vocab,
+        ids_with_text: tokenizer.ids_with_text(),
         tied: config.spec.tied,
         eos: config.eos.first().copied(),
         ends,
@@ -136,6 +176,7 @@ pub fn inspect(folder: &Path) -> Result<Summary> {
             trainable: 16 * parameters,
         },
         tensors,
+        spec: config.spec.clone(),
     })
 }
 
@@ -152,4 +193,34 @@ fn activation(nonlinearity: Nonlinearity) -> &'static str {
         Nonlinearity::Relu => "relu",
         Nonlinearity::Silu => "silu",
     }
+}
+
+/// How a network knows positions, in words: `learned`, or `rotary` with what is particular in it.
+fn positions(spec: &ModelSpec) -> String {
+    if matches!(spec.embedding.positions, PositionSpec::Learned { .. }) {
+        return "learned".into();
+    }
+    let mut words: Vec<String> = Vec::new();
+    for block in &spec.blocks {
+        let Some(rope) = block.attention.rope else {
+            continue;
+        };
+        let mut rotary = format!("rotary, base {}", rope.theta);
+        if rope.rotary < block.attention.shape.head_width {
+            rotary += &format!(
+                ", {} of {} numbers a head",
+                rope.rotary, block.attention.shape.head_width
+            );
+        }
+        rotary += &match rope.scaling {
+            RopeScaling::None => String::new(),
+            RopeScaling::Linear { factor } => format!(", linear × {factor}"),
+            RopeScaling::Llama3 { factor, .. } => format!(", llama3 × {factor}"),
+            RopeScaling::Yarn { factor, .. } => format!(", yarn × {factor}"),
+        };
+        if !words.contains(&rotary) {
+            words.push(rotary);
+        }
+    }
+    words.join("; ")
 }

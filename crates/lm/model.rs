@@ -1,83 +1,19 @@
 //! A network that came from a checkpoint folder and can go back to one.
 
 use crate::checkpoint::Tensors;
-use crate::models::Part;
-use crate::parameters::{HEAD_WEIGHT, SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT};
+use crate::config::ModelConfig;
+use crate::error::{Error, Result};
+use crate::file_order::{FileOrder, FileOrders};
+use crate::options::{Backend, LoadOptions, OutputHeads, OutputVocabulary};
+use crate::parameters::{SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT};
+use crate::plain::Plain;
 use crate::save::{self, Companions};
-use crate::{Error, ModelConfig, Plain, Result, ends, engine};
+use crate::{ends, engine};
 use rlhf_device::{Cpu, Device, Precision};
+use rlhf_models::{Architecture, Sizes};
 use rlhf_objective::{Network, NetworkWrapper};
 use rlhf_tensor::{Parameters, Storage};
-use serde::{Deserialize, Serialize};
 use std::path::Path;
-
-/// What a network answers beside its hidden states.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OutputHeads {
-    /// Log-probs.
-    Language,
-    /// Log-probs, and values from one linear layer on the same hidden states
-    /// (`v_head.weight` [1, D], `v_head.bias` \[1\], zero where the checkpoint has none).
-    LanguageAndValue,
-    /// Values only: a separate critic. Log-probs are answered as zeros and take no gradient.
-    Value,
-    /// One score a response and nothing else: a reward model (`score.weight` [1, D], no bias, as in
-    /// `GPT2ForSequenceClassification`). It is read at the last token that is not the checkpoint's
-    /// `pad_token_id`, as transformers does; at the last token where there is no pad id. Loaded to
-    /// train from a language model, the head is new and zero.
-    Score,
-}
-
-impl OutputHeads {
-    /// Whether there is a vocabulary head.
-    #[must_use]
-    pub const fn has_vocabulary(self) -> bool {
-        matches!(self, Self::Language | Self::LanguageAndValue)
-    }
-}
-
-/// Which implementation computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Backend {
-    /// Our kernels on the CPU, with matrix products in this precision.
-    Engine(Precision),
-    /// Plain candle operations and candle's autograd: slow, readable, the other's oracle.
-    Plain,
-}
-
-impl Backend {
-    /// Our kernels, all in f32.
-    pub const F32: Self = Self::Engine(Precision::F32);
-}
-
-/// What a training read keeps for the backward pass. Gradients are the same to the last bit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ActivationCheckpointing {
-    /// All activations that it needs.
-    #[default]
-    None,
-    /// Each block's input alone: blocks run again in the backward pass (Chen et al. 2016, §3), for
-    /// a quarter of the memory at twelve blocks and about two thirds of a forward pass more. The plain
-    /// network keeps everything in any case.
-    Blocks,
-}
-
-/// How to load a checkpoint folder.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LoadOptions {
-    /// Frozen or trainable; frozen, in f32 or with matrices in bf16, which the plain network does not
-    /// hold.
-    pub storage: Storage,
-    /// What is kept to train.
-    pub activation_checkpointing: ActivationCheckpointing,
-    /// The heads.
-    pub heads: OutputHeads,
-    /// What logits are divided by, in every answer and when decoding.
-    pub temperature: f64,
-    /// The implementation.
-    pub backend: Backend,
-}
 
 /// A network with a folder behind it.
 pub trait Model: Network {
@@ -109,7 +45,10 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<Box<dyn Model>> {
         let message = "is to be held in bf16, which the plain network does not: hold it in f32";
         return Err(Error::invalid(folder, message));
     }
-    let (config, ..) = ends::settle(folder, ModelConfig::load(folder)?)?;
+    let (mut config, tokenizer, _) = ends::settle(folder, ModelConfig::load(folder)?)?;
+    if options.vocabulary == OutputVocabulary::WithText {
+        config.outputs = tokenizer.ids_with_text();
+    }
     let companions = Companions::read(folder)?;
     let (network, config) = network(folder, config, options)?;
     Ok(Box::new(Loaded {
@@ -159,19 +98,42 @@ fn on_device<D: Device>(
 /// # Errors
 /// If the configuration is malformed or not supported, or a file cannot be written.
 pub fn init(config: &Path, seed: u64, folder: &Path) -> Result<()> {
-    let file = match config.is_dir() {
-        true => config.join("config.json"),
-        false => config.into(),
+    let file = if config.is_dir() {
+        config.join("config.json")
+    } else {
+        config.into()
     };
     let source = match file.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     let (config, ..) = ends::settle(source, ModelConfig::read(&file)?)?;
+    write_random(&config, seed, folder, &Companions::read(source)?)
+}
+
+/// Writes a folder with a random network of an architecture, by its `model_type`, and of these sizes, without
+/// a tokenizer.
+///
+/// # Errors
+/// If there is no such architecture, the sizes do not fit each other, or a file cannot be written.
+pub fn init_architecture(name: &str, sizes: &Sizes, seed: u64, folder: &Path) -> Result<()> {
+    let config = Architecture::config(name, sizes).and_then(ModelConfig::from_json);
+    let mut config = config.map_err(Error::Text)?;
+    // Ids of the tokens that a model of the default vocabulary has mean nothing here.
+    (config.eos, config.bos, config.pad) = (Vec::new(), None, None);
+    write_random(&config, seed, folder, &Companions::none())
+}
+
+fn write_random(
+    config: &ModelConfig,
+    seed: u64,
+    folder: &Path,
+    companions: &Companions,
+) -> Result<()> {
     let specs = config.parameter_specs(OutputHeads::Language);
     let mut parameters = Parameters::new(specs, Storage::Frozen);
     config.initialize(&mut parameters, seed);
-    save::write(folder, &config, &parameters, &Companions::read(source)?)
+    save::write(folder, config, &parameters, companions)
 }
 
 /// The parameters of a folder, and its configuration as they leave it.
@@ -182,6 +144,7 @@ fn read_parameters<D: Device>(
     options: &LoadOptions,
 ) -> Result<(ModelConfig, Parameters<D>)> {
     let model = Tensors::open_model(folder, config.architecture.canonical)?;
+    check_labels(folder, &model)?;
     let (config, new_head) = match options.heads {
         OutputHeads::Score if !model.contains(SCORE_WEIGHT) => match options.storage {
             Storage::Trainable => (config.as_new_reward_model(), vec![SCORE_WEIGHT]),
@@ -195,10 +158,11 @@ fn read_parameters<D: Device>(
         .iter()
         .cloned()
         .partition(|spec| elsewhere.contains(&spec.name.as_str()));
-    model.check(&trunk, &[HEAD_WEIGHT])?;
+    let head = config.head_weight();
+    model.check(&trunk, &[&head])?;
     let mut parameters = Parameters::on(device, specs, options.storage);
-    model.fill(&mut parameters)?;
-    if options.heads.has_vocabulary() && config.spec.tied && model.contains(HEAD_WEIGHT) {
+    model.fill(&mut parameters, &FileOrders::of(&config))?;
+    if options.heads.has_vocabulary() && config.spec.tied && model.contains(&head) {
         check_tied(folder, &config, &model)?;
     }
     if !value.is_empty()
@@ -208,11 +172,25 @@ fn read_parameters<D: Device>(
         critic.check(&value, &[])?;
         for spec in &value {
             if let Some(id) = parameters.id(&spec.name) {
-                critic.copy(&spec.name, &mut parameters, id)?;
+                critic.copy(&spec.name, &mut parameters, id, FileOrder::Same)?;
             }
         }
     }
     Ok((config, parameters))
+}
+
+/// A reward model has one number a text.
+pub(crate) fn check_labels(folder: &Path, model: &Tensors) -> Result<()> {
+    match model.shape(SCORE_WEIGHT) {
+        Some([labels, _]) if *labels != 1 => Err(Error::invalid(
+            &folder.join("config.json"),
+            format!(
+                "`num_labels` is {labels} (`{SCORE_WEIGHT}` has as many rows): a reward model has one label; \
+                 train one with num_labels = 1"
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn not_a_reward_model(folder: &Path) -> Error {
@@ -223,15 +201,15 @@ fn not_a_reward_model(folder: &Path) -> Error {
 
 /// Some files keep a second copy of the token embedding as the head.
 fn check_tied(folder: &Path, config: &ModelConfig, model: &Tensors) -> Result<()> {
-    let tokens = format!("{}.weight", config.architecture.name(Part::Tokens));
-    match model.same(&tokens, HEAD_WEIGHT)? {
-        true => Ok(()),
-        false => Err(Error::invalid(
-            &folder.join("config.json"),
-            "ties the head to the token embedding, but the file has another `lm_head.weight`: \
-             write \"tie_word_embeddings\": false to use it",
-        )),
+    let head = config.head_weight();
+    if model.same(&config.token_table(), &head)? {
+        return Ok(());
     }
+    let message = format!(
+        "ties the head to the token embedding, but the file has another `{head}`: write \
+         \"tie_word_embeddings\": false to use it"
+    );
+    Err(Error::invalid(&folder.join("config.json"), message))
 }
 
 /// A network, and what its folder held beside the tensors.

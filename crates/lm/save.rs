@@ -1,8 +1,10 @@
 //! Writing a checkpoint folder, each file whole or not at all.
 
 use crate::checkpoint::{CRITIC, MODEL};
+use crate::config::{ModelClass, ModelConfig};
+use crate::error::{Error, Result};
+use crate::file_order::{FileOrder, FileOrders};
 use crate::parameters::{SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT};
-use crate::{Error, ModelClass, ModelConfig, Result};
 use rlhf_objective::{ParameterInfo, ParameterSet};
 use safetensors::{Dtype, View};
 use std::borrow::Cow;
@@ -35,6 +37,11 @@ const TEMPLATES: &str = "additional_chat_templates";
 pub(crate) struct Companions(Vec<(PathBuf, Vec<u8>)>);
 
 impl Companions {
+    /// No files.
+    pub(crate) fn none() -> Self {
+        Self(Vec::new())
+    }
+
     pub(crate) fn read(folder: &Path) -> Result<Self> {
         let mut files = Vec::new();
         let names = COMPANIONS.into_iter().map(PathBuf::from);
@@ -106,23 +113,29 @@ pub(crate) fn write(
             _ => {}
         }
     } else {
-        tensors(&path, parameters, &critic)?;
+        tensors(&path, parameters, &critic, &FileOrders::default())?;
     }
-    tensors(&folder.join(MODEL), parameters, &model)
+    let orders = FileOrders::of(config);
+    tensors(&folder.join(MODEL), parameters, &model, &orders)
 }
 
-/// Writes these parameters of a set to a file.
+/// Writes these parameters of a set to a file, one after the other: one at a time is copied.
 pub(crate) fn tensors(
     path: &Path,
     parameters: &dyn ParameterSet,
     chosen: &[ParameterInfo<'_>],
+    orders: &FileOrders,
 ) -> Result<()> {
     let view = |info: &ParameterInfo<'_>| {
-        let (shape, values) = (info.shape.to_vec(), parameters.weights(info.name));
-        let values = values.map_err(|error| Error::invalid(path, error))?;
-        Ok((info.name.to_owned(), Values { shape, values }))
+        let view = Values {
+            parameters,
+            name: info.name.to_owned(),
+            shape: info.shape.to_vec(),
+            order: orders.get(info.name),
+        };
+        (info.name.to_owned(), view)
     };
-    let views: Vec<_> = chosen.iter().map(view).collect::<Result<_>>()?;
+    let views: Vec<_> = chosen.iter().map(view).collect();
     // What transformers looks for before it reads a file.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     replace(path, |path| {
@@ -130,9 +143,12 @@ pub(crate) fn tensors(
     })
 }
 
+/// A parameter that is described in its set.
 struct Values<'a> {
+    parameters: &'a dyn ParameterSet,
+    name: String,
     shape: Vec<usize>,
-    values: Cow<'a, [f32]>,
+    order: FileOrder,
 }
 
 impl View for Values<'_> {
@@ -146,12 +162,22 @@ impl View for Values<'_> {
 
     fn data(&self) -> Cow<'_, [u8]> {
         // The format is little-endian, whatever the machine.
-        let values = self.values.iter();
-        Cow::Owned(values.flat_map(|x| x.to_le_bytes()).collect())
+        let values = self.parameters.weights(&self.name);
+        let values = values.expect("a parameter that its set describes is in it");
+        let mut bytes = vec![0; self.data_len()];
+        let (places, _) = bytes.as_chunks_mut::<4>();
+        let mut places = places.iter_mut();
+        for values in self.order.of_file(&values) {
+            // Values first: a place that is taken for none is lost.
+            for (x, place) in values.iter().zip(places.by_ref()) {
+                *place = x.to_le_bytes();
+            }
+        }
+        Cow::Owned(bytes)
     }
 
     fn data_len(&self) -> usize {
-        size_of::<f32>() * self.values.len()
+        size_of::<f32>() * self.shape.iter().product::<usize>()
     }
 }
 

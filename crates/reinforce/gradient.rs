@@ -183,7 +183,7 @@ impl Method for PolicyGradient {
         }])
     }
 
-    fn least_responses(&self) -> usize {
+    fn min_responses_per_prompt(&self) -> usize {
         match self.baseline {
             Baseline::LeaveOneOut | Baseline::Group => 2,
             Baseline::Moving { .. } => 1,

@@ -4,7 +4,7 @@ use crate::{
     Baseline, GradientConfig, KlPlacement, MovingConfig, PolicyGradient, VarGrad, VarGradConfig,
 };
 use rlhf_objective::{Beta, LocalKl, Result};
-use rlhf_train::{Aim, Defaults, MethodSpec, OnlineSpec, RunShape, Updates};
+use rlhf_train::{Defaults, MethodSpec, ObjectiveTerms, OnlineSpec, RunShape, Updates};
 
 /// The defaults of methods that compare the responses to a prompt.
 fn group_defaults() -> Defaults {
@@ -24,14 +24,14 @@ impl MethodSpec for RlooSpec {
     const NAME: &'static str = "rloo";
     const ABOUT: &'static str =
         "The policy gradient with the mean of the prompt's other responses as baseline";
-    const LEAST_RESPONSES: usize = 2;
+    const MIN_RESPONSES_PER_PROMPT: usize = 2;
 
     fn defaults() -> Defaults {
         group_defaults()
     }
 
-    fn optimum(settings: &GradientConfig, aim: &Aim<'_>) -> String {
-        local_optimum(settings.kl, aim, "").unwrap_or_else(|| aim.optimum())
+    fn optimum(settings: &GradientConfig, terms: &ObjectiveTerms<'_>) -> String {
+        local_optimum(settings.kl, terms, "").unwrap_or_else(|| terms.optimum())
     }
 }
 
@@ -53,24 +53,24 @@ impl MethodSpec for GrpoSpec {
     const NAME: &'static str = "grpo";
     const ABOUT: &'static str =
         "The policy gradient with scores divided by the standard deviation of their group";
-    const LEAST_RESPONSES: usize = 2;
+    const MIN_RESPONSES_PER_PROMPT: usize = 2;
 
     fn defaults() -> Defaults {
         group_defaults()
     }
 
-    fn optimum(settings: &GradientConfig, aim: &Aim<'_>) -> String {
+    fn optimum(settings: &GradientConfig, terms: &ObjectiveTerms<'_>) -> String {
         let scale = ", divided by the standard deviation of the prompt's scores";
-        if let Some(local) = local_optimum(settings.kl, aim, scale) {
+        if let Some(local) = local_optimum(settings.kl, terms, scale) {
             return local;
         }
-        match aim.beta {
+        match terms.beta {
             Beta::Fixed(beta) if *beta > 0.0 => format!(
                 "not π*: π(y|x) ∝ {}exp(r/({beta}·σ)), σ the standard deviation of the prompt's \
                  scores under π: another β for each prompt",
-                aim.weight()
+                terms.weight()
             ),
-            _ => aim.optimum(),
+            _ => terms.optimum(),
         }
     }
 }
@@ -97,8 +97,8 @@ impl MethodSpec for ReinforceSpec {
         settings.check()
     }
 
-    fn optimum(settings: &MovingConfig, aim: &Aim<'_>) -> String {
-        local_optimum(settings.kl, aim, "").unwrap_or_else(|| aim.optimum())
+    fn optimum(settings: &MovingConfig, terms: &ObjectiveTerms<'_>) -> String {
+        local_optimum(settings.kl, terms, "").unwrap_or_else(|| terms.optimum())
     }
 }
 
@@ -122,7 +122,7 @@ impl MethodSpec for VarGradSpec {
     const ABOUT: &'static str =
         "Minimizes the variance of r − β·log(π/prior) among the responses to a prompt";
     const ALLOWS_ZERO_BETA: bool = false;
-    const LEAST_RESPONSES: usize = 2;
+    const MIN_RESPONSES_PER_PROMPT: usize = 2;
 
     fn defaults() -> Defaults {
         group_defaults()
@@ -152,14 +152,14 @@ impl OnlineSpec for VarGradSpec {
 
 /// The optimum under a per-token KL penalty in the loss; `None` where the KL is in the reward, or
 /// β is 0. `scale` describes a scaling of Q.
-fn local_optimum(kl: KlPlacement, aim: &Aim<'_>, scale: &str) -> Option<String> {
+fn local_optimum(kl: KlPlacement, terms: &ObjectiveTerms<'_>, scale: &str) -> Option<String> {
     let KlPlacement::Loss(kl) = kl else {
         return None;
     };
-    if aim.beta.value() == 0.0 {
+    if terms.beta.value() == 0.0 {
         return None;
     }
-    let policy = match (kl, aim.prior) {
+    let policy = match (kl, terms.prior) {
         (LocalKl::LocalKl | LocalKl::LocalK2, Some(prior)) => {
             format!("π(a|s) ∝ {prior}(a|s)·exp(Q/β)")
         }
@@ -182,12 +182,12 @@ mod tests {
     #[test]
     fn printed_optima_depend_on_the_placement_of_the_kl() {
         let beta = Beta::Fixed(0.05);
-        let aim = |prior| Aim {
+        let terms = |prior| ObjectiveTerms {
             objective: "x",
             beta: &beta,
             prior,
         };
-        let (reference, counting) = (aim(Some("reference")), aim(None));
+        let (reference, counting) = (terms(Some("reference")), terms(None));
         let gradient = |kl| GradientConfig { kl };
         let moving = |kl| MovingConfig {
             kl,

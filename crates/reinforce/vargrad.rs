@@ -149,7 +149,7 @@ impl Method for VarGrad {
         minibatches(batch, groups, passes, rng, VarGradBatch::minibatch)
     }
 
-    fn least_responses(&self) -> usize {
+    fn min_responses_per_prompt(&self) -> usize {
         2
     }
 

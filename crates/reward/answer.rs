@@ -1,11 +1,11 @@
-//! Answers that can be checked: the last number after a marker.
+//! The rule `answer`: compares the last number after a marker with a field of the data row.
 
 use crate::{Error, Result};
 use regex::Regex;
 use rlhf_objective::{Error as Failure, PerSeq, Reward, Sequences};
 use serde_json::Value;
 
-/// 1 where the answer of a response is that of its row.
+/// 1 if the number in the response equals that of its row, else 0.
 #[derive(Debug)]
 pub(crate) struct Answer {
     marker: String,
@@ -14,10 +14,10 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Answers behind this marker, against this field of the row.
+    /// Compares the number after `marker` with the row's field `field`.
     ///
     /// # Errors
-    /// If there is no marker or no field.
+    /// If the marker or the field is empty.
     pub(crate) fn new(marker: &str, field: &str) -> Result<Self> {
         if marker.is_empty() || field.is_empty() {
             let message = "reward answer: marker and field must not be empty";
@@ -26,23 +26,24 @@ impl Answer {
         Ok(Self {
             marker: marker.into(),
             field: field.into(),
-            // Thousands may be set apart by commas.
+            // Commas may separate thousands.
             number: Regex::new(r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+")
                 .map_err(|error| Error::Rule(error.to_string()))?,
         })
     }
 
     /// The last number after the last marker.
-    fn of_response(&self, text: &str) -> Option<f64> {
+    fn number_in_response(&self, text: &str) -> Option<f64> {
         let start = text.rfind(&self.marker)? + self.marker.len();
         self.last_number(&text[start..])
     }
 
-    /// What the row says: a number, or a text whose answer is behind a marker if it has one.
-    pub(crate) fn of_row(&self, value: &Value) -> Option<f64> {
+    /// The number of a row's field: a JSON number, or the last number of a text, after the marker if the
+    /// text contains it.
+    pub(crate) fn number_in_row(&self, value: &Value) -> Option<f64> {
         match value {
             Value::Number(number) => number.as_f64(),
-            Value::String(text) if text.contains(&self.marker) => self.of_response(text),
+            Value::String(text) if text.contains(&self.marker) => self.number_in_response(text),
             Value::String(text) => self.last_number(text),
             _ => None,
         }
@@ -52,7 +53,7 @@ impl Answer {
         let found = self.number.find_iter(text).last()?;
         let number: f64 = found.as_str().replace(',', "").parse().ok()?;
         let mut before = text[..found.start()].chars().rev();
-        // A minus sign, with or without a currency sign behind it; 3-4 has none.
+        // A minus sign, possibly followed by a currency sign. In "3-4" it is a subtraction.
         let mut sign = before.next();
         if sign.is_some_and(|c| matches!(c, '$' | '€' | '£')) {
             sign = before.next();
@@ -66,19 +67,20 @@ impl Answer {
 impl Reward for Answer {
     fn score(&mut self, sequences: &Sequences) -> rlhf_objective::Result<PerSeq> {
         let responses = sequences.responses().iter().enumerate();
-        let score = |(index, response): (usize, &std::sync::Arc<rlhf_objective::Response>)| {
-            let row = &sequences.prompt_of(index).fields;
-            let value = row.get(&self.field);
-            let right = value.and_then(|value| self.of_row(value)).ok_or_else(|| {
-                let says = value.map_or_else(|| "nothing".into(), shown);
+        let score =
+            |(index, response): (usize, &std::sync::Arc<rlhf_objective::Response>)| {
+                let row = &sequences.prompt_of(index).fields;
+                let value = row.get(&self.field);
+                let right = value.and_then(|value| self.number_in_row(value)).ok_or_else(|| {
+                let found = value.map_or_else(|| "nothing".into(), excerpt_of);
                 Failure::Unsupported(format!(
-                    "reward answer: the row's field `{}` must hold a number, and holds {says}",
+                    "reward answer: the row's field `{}` must hold a number, and holds {found}",
                     self.field
                 ))
             })?;
-            let given = self.of_response(&response.text);
-            Ok(f32::from(u8::from(given == Some(right))))
-        };
+                let given = self.number_in_response(&response.text);
+                Ok(f32::from(u8::from(given == Some(right))))
+            };
         PerSeq::from_vec(
             responses
                 .map(score)
@@ -87,8 +89,8 @@ impl Reward for Answer {
     }
 }
 
-/// A value of a row, where it is not long.
-pub(crate) fn shown(value: &Value) -> String {
+/// The start of a row's value, for messages.
+pub(crate) fn excerpt_of(value: &Value) -> String {
     format!("{value:.60}")
 }
 
@@ -119,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_number_after_the_last_marker() {
+    fn the_last_number_after_the_last_marker_is_compared() {
         for (answer, text, right) in [
             (json!("so it is\n#### 1,234"), "#### 1234", 1.0),
             (json!(0.5), "first #### 7, then #### it is .50.", 1.0),
@@ -149,11 +151,11 @@ mod tests {
         assert!(Answer::new("", "answer").is_err());
     }
 
-    /// Every label of the labelled solutions.
+    /// Compares the rule with the labels of all solutions in a file of GSM8K.
     #[test]
     #[ignore = "needs RLHF_TEST_DATA: gsm8k"]
     #[expect(clippy::disallowed_methods, reason = "a test finds its data")]
-    fn school_problems_are_judged_as_they_were() {
+    fn scores_agree_with_the_labels_of_gsm8k() {
         let folder = std::env::var_os("RLHF_TEST_DATA")
             .expect("RLHF_TEST_DATA is not set: set it to the folder of the test data");
         let file = std::path::Path::new(&folder).join("gsm8k/example_model_solutions.jsonl");

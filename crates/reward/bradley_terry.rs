@@ -1,4 +1,4 @@
-//! The loss of a reward model: preferences as draws of Bradley and Terry's (1952) model.
+//! The loss of a reward model: maximum likelihood under the Bradley–Terry (1952) model.
 
 use rlhf_objective::{
     Dataset, Error, Network, OutputSpec, Outputs, Pairs, Result, Sequences, log_sigmoid,
@@ -12,10 +12,11 @@ use serde_json::Value;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BradleyTerryConfig {
-    /// m, by how much the chosen response should win, in units of the reward, from 0 (Touvron et
-    /// al. 2023, eq. 2). A data row's own field `margin` wins over it.
+    /// m, the margin of the chosen response's score, in units of the reward, at least 0 (Touvron et al.
+    /// 2023, eq. 2). A data row's field `margin` overrides it.
     pub margin: f64,
-    /// c, the price of scores that are not centred on 0, from 0 (Eisenstein et al. 2023, eq. 2).
+    /// c, the coefficient of the penalty that centres scores on 0, at least 0 (Eisenstein et al. 2023,
+    /// eq. 2).
     pub centring: f64,
 }
 
@@ -29,7 +30,7 @@ impl Default for BradleyTerryConfig {
 }
 
 impl BradleyTerryConfig {
-    /// Whether the numbers make sense.
+    /// Checks the ranges of the settings.
     ///
     /// # Errors
     /// If one is negative or not finite; the message names it.
@@ -48,15 +49,15 @@ impl BradleyTerryConfig {
 ///
 /// −p·log σ(r(x, y₊) − r(x, y₋) − m) − (1 − p)·log σ(r(x, y₋) − r(x, y₊) − m) + c·(r(x, y₊) + r(x, y₋))²
 ///
-/// (Ouyang et al. 2022, eq. 1, one pair a prompt, in expectation over the label: p is the probability
-/// that y₊ is the better one, 1 where a row does not say), in nats.
+/// (Ouyang et al. 2022, eq. 1, with one pair per prompt, in expectation over the label: p is the
+/// probability that y₊ is preferred, 1 if a row has no label), in nats.
 #[derive(Debug, Clone, Copy)]
 pub struct BradleyTerry {
     centring: f64,
 }
 
 impl BradleyTerry {
-    /// With these settings.
+    /// The loss with these settings.
     ///
     /// # Errors
     /// If a setting is out of its range.
@@ -68,24 +69,25 @@ impl BradleyTerry {
     }
 }
 
-/// Pairs with the margin and the label of each, and the weight each has in the loss.
+/// Pairs with their margins and labels, and their weight in the loss.
 #[derive(Debug, Clone)]
 pub struct PairBatch {
     pairs: Pairs,
     /// \[pairs\]
     margins: Vec<f32>,
-    /// The probability that the first response of a pair is the better one: \[pairs\].
+    /// The probability that the first response of a pair is preferred: \[pairs\].
     labels: Vec<f32>,
+    /// The weight of each pair.
     weight: f64,
 }
 
 impl PairBatch {
-    /// A whole batch: each pair weighs 1/pairs. A margin is the prompt's field `margin` where it
-    /// has a number there, else that of the settings; a label is its field `label`, a probability or
-    /// true or false, else 1.
+    /// A whole batch, in which each pair has the weight 1/pairs. The margin is the prompt's field `margin`
+    /// if that is a number, else that of the settings. The label is the field `label`, a probability or a
+    /// boolean, else 1.
     ///
     /// # Errors
-    /// If there is no pair, a margin is negative or not finite, or a label no probability.
+    /// If there are no pairs, a margin is negative or not finite, or a label is not a probability.
     pub fn new(pairs: Pairs, config: &BradleyTerryConfig) -> Result<Self> {
         if pairs.is_empty() {
             return Err(Error::Empty("there are no preference pairs".into()));
@@ -94,11 +96,12 @@ impl PairBatch {
             let field = pairs.sequences().prompt_of(2 * pair).fields.get("margin");
             let margin = field.and_then(Value::as_f64);
             let margin = margin.unwrap_or(config.margin);
-            match margin.is_finite() && margin >= 0.0 {
-                true => Ok(margin as f32),
-                false => Err(Error::Unsupported(format!(
+            if margin.is_finite() && margin >= 0.0 {
+                Ok(margin as f32)
+            } else {
+                Err(Error::Unsupported(format!(
                     "pair {pair}: its margin is {margin}, which must be a number from 0"
-                ))),
+                )))
             }
         };
         let label = |pair| {
@@ -126,17 +129,16 @@ impl PairBatch {
         })
     }
 
-    /// The probability that the first response of each pair is the better one: \[pairs\].
+    /// The probability that the first response of each pair is preferred: \[pairs\].
     #[must_use]
     pub fn labels(&self) -> &[f32] {
         &self.labels
     }
 
-    /// r(x, y₊) − r(x, y₋) by a network that answers scores, \[pairs\]; it reads at most `tokens`
-    /// tokens at once.
+    /// r(x, y₊) − r(x, y₋) under a reward model, \[pairs\], with at most `tokens` tokens in a forward pass.
     ///
     /// # Errors
-    /// If the network answers no scores, or cannot read a response.
+    /// If the network is not a reward model, or a forward pass fails.
     pub fn margins(&self, network: &mut dyn Network, tokens: usize) -> Result<Vec<f32>> {
         let sequences = self.pairs.sequences();
         let mut margins = Vec::with_capacity(self.pairs.len());
@@ -155,7 +157,7 @@ impl PairBatch {
         self.pairs.sequences()
     }
 
-    /// These pairs, at the weight they have here.
+    /// These pairs, with unchanged weights.
     fn part(&self, pairs: &[usize]) -> Self {
         Self {
             pairs: self.pairs.select(pairs),
@@ -166,7 +168,7 @@ impl PairBatch {
     }
 }
 
-/// All pairs, batch by batch, in a seeded order for each pass.
+/// Batches of pairs, in a seeded random order for each epoch.
 pub struct PairSource {
     all: Box<dyn Dataset>,
     config: BradleyTerryConfig,
@@ -174,11 +176,11 @@ pub struct PairSource {
 }
 
 impl PairSource {
-    /// `epochs` passes over `all`, each item a pair, in batches of `batch_size`. The last has what is left,
-    /// and its pairs weigh what those of a full one do.
+    /// Batches of `batch_size` pairs over `epochs` epochs of `all`, whose items are pairs. The last batch
+    /// contains the remaining pairs, which have the weight of the pairs of a full batch.
     ///
     /// # Errors
-    /// If there is no pair, or `batch_size` or `epochs` is zero.
+    /// If there are no pairs, or `batch_size` or `epochs` is zero.
     pub fn new(
         all: Box<dyn Dataset>,
         config: &BradleyTerryConfig,
@@ -190,7 +192,7 @@ impl PairSource {
             return Err(Error::Empty("there are no preference pairs".into()));
         }
         if batch_size == 0 || epochs == 0 {
-            let message = "a reward model needs at least 1 pair a step and 1 epoch";
+            let message = "a reward model needs at least 1 pair per step and 1 epoch";
             return Err(Error::Unsupported(message.into()));
         }
         let epochs = Epochs::new(&vec![1; all.count()], batch_size, epochs, seed);
@@ -247,8 +249,8 @@ impl Learner for BradleyTerry {
         let mut losses = log_sigmoid(&(&difference - &margins)?)?.neg()?;
         if batch.labels.iter().any(|&label| label != 1.0) {
             let labels = Tensor::from_slice(&batch.labels, (pairs, 1), &Device::Cpu)?;
-            let exchanged = log_sigmoid(&(difference.neg()? - &margins)?)?.neg()?;
-            losses = ((&losses * &labels)? + (exchanged * labels.affine(-1.0, 1.0)?)?)?;
+            let swapped = log_sigmoid(&(difference.neg()? - &margins)?)?.neg()?;
+            losses = ((&losses * &labels)? + (swapped * labels.affine(-1.0, 1.0)?)?)?;
         }
         let sums = (&chosen + &rejected)?;
         let losses = (losses + (sums.sqr()? * self.centring)?)?;
@@ -260,17 +262,17 @@ impl Learner for BradleyTerry {
 }
 
 fn no_scores() -> Error {
-    Error::Unsupported("a reward model's loss needs a network that answers scores".into())
+    Error::Unsupported("the loss needs a reward model: this network has no scores".into())
 }
 
-/// Means over the pairs, and over their labels. `confidence` is the probability the model itself gives to
-/// its guess of which response was chosen: where it is calibrated, the accuracy is the same.
+/// Means over the pairs, in expectation over the labels. `confidence` is the probability that the model
+/// gives to its own prediction of the preferred response; for a calibrated model it equals the accuracy.
 fn statistics(losses: &[f32], scores: &[f32], labels: &[f32]) -> Stats {
     let pairs = losses.len() as f64;
     let mut stats = Stats::new();
     let mut mean = |name, of: &mut dyn Iterator<Item = f64>| stats.mean(name, of.sum(), pairs);
     let wide = |x: f32| f64::from(x);
-    // The better response of a pair, in expectation, and the other one.
+    // The expected score of the preferred response of a pair, and of the other one.
     let chosen = |pair: usize| {
         let p = wide(labels[pair]);
         p * wide(scores[2 * pair]) + (1.0 - p) * wide(scores[2 * pair + 1])
@@ -283,18 +285,21 @@ fn statistics(losses: &[f32], scores: &[f32], labels: &[f32]) -> Stats {
         "rewards/margins",
         &mut all().map(|pair| (2.0 * wide(labels[pair]) - 1.0) * margin(pair)),
     );
-    let accuracy = |pair: usize| right(margin(pair), wide(labels[pair]));
+    let accuracy = |pair: usize| accuracy_of(margin(pair), wide(labels[pair]));
     mean("rewards/accuracies", &mut all().map(accuracy));
-    let sure = |margin: f64| 1.0 / (1.0 + (-margin.abs()).exp());
-    mean("confidence", &mut all().map(|pair| sure(margin(pair))));
+    let confidence = |margin: f64| 1.0 / (1.0 + (-margin.abs()).exp());
+    mean(
+        "confidence",
+        &mut all().map(|pair| confidence(margin(pair))),
+    );
     mean("rewards/chosen", &mut all().map(chosen));
     mean("rewards/rejected", &mut all().map(rejected));
     stats
 }
 
-/// The probability that a guess by this margin is right where the first response is the better one with
-/// probability `label`; a tie is a guess.
-pub(crate) fn right(margin: f64, label: f64) -> f64 {
+/// The probability that the prediction of this margin is correct if the first response is preferred with
+/// probability `label`. A tie is correct with probability ½.
+pub(crate) fn accuracy_of(margin: f64, label: f64) -> f64 {
     match margin {
         margin if margin > 0.0 => label,
         margin if margin < 0.0 => 1.0 - label,
@@ -325,17 +330,17 @@ mod tests {
         BradleyTerryConfig { margin, centring }
     }
 
-    fn read(batch: &PairBatch, scores: &[f32]) -> Outputs {
+    fn outputs_of(batch: &PairBatch, scores: &[f32]) -> Outputs {
         Outputs::scored(batch.pairs.sequences(), scores.to_vec()).unwrap()
     }
 
     #[test]
-    fn values_and_gradients_by_the_formula() {
+    fn values_and_gradients_match_the_formula() {
         let config = config(0.5, 0.03);
         let learner = BradleyTerry::new(&config).unwrap();
         let batch = PairBatch::new(pairs(&[None, Some(2.0), None]), &config).unwrap();
         let scores = [0.3f32, -0.4, 1.0, 1.5, 0.0, 0.0];
-        let outputs = read(&batch, &scores);
+        let outputs = outputs_of(&batch, &scores);
         let loss = learner.loss(&outputs, &batch).unwrap();
         let gradients = outputs.gradients(&loss.value).unwrap();
         assert!(gradients.values.is_none() && gradients.log_probs.is_none());
@@ -356,15 +361,15 @@ mod tests {
         assert!((stat("loss") - expected).abs() < 1e-6);
         assert!((stat("rewards/margins") - 0.2 / 3.0).abs() < 1e-6);
         assert!((stat("rewards/accuracies") - 0.5).abs() < 1e-12);
-        let sure = |margin: f64| 1.0 / (1.0 + (-margin).exp());
-        let confidence = (sure(0.7) + sure(0.5) + 0.5) / 3.0;
+        let confidence = |margin: f64| 1.0 / (1.0 + (-margin).exp());
+        let confidence = (confidence(0.7) + confidence(0.5) + 0.5) / 3.0;
         assert!((stat("confidence") - confidence).abs() < 1e-6);
     }
 
-    /// −p·log σ(d − m) − (1 − p)·log σ(−d − m) + c·(sum)²: a label of 0 is the pair the other way round,
-    /// and one half pulls the scores of a pair together.
+    /// −p·log σ(d − m) − (1 − p)·log σ(−d − m) + c·(sum)²: a label of 0 is the swapped pair, and a label of
+    /// one half pulls the two scores together.
     #[test]
-    fn labels_are_probabilities() {
+    fn labels_weight_both_orders_of_a_pair() {
         let config = config(0.25, 0.02);
         let learner = BradleyTerry::new(&config).unwrap();
         let labelled = |labels: &[f64]| {
@@ -382,7 +387,7 @@ mod tests {
         let labels = [1.0, 0.0, 0.3, 0.5];
         let scores = [0.3f32, -0.4, 1.0, 1.5, -0.2, 0.7, 0.9, 0.1];
         let batch = labelled(&labels).unwrap();
-        let outputs = read(&batch, &scores);
+        let outputs = outputs_of(&batch, &scores);
         let loss = learner.loss(&outputs, &batch).unwrap();
         let gradients = outputs.gradients(&loss.value).unwrap().scores.unwrap();
         let log_sigmoid = |x: f64| -(1.0 + (-x).exp()).ln();
@@ -405,9 +410,9 @@ mod tests {
             assert!((f64::from(*gradient) - slope).abs() < 1e-6, "{index}");
         }
         let stat = |name| loss.stats.get(name).unwrap();
-        // Margins 0.7, -0.5 (so the second is better, rightly), -0.9 of 0.3, and 0.8 of one half.
-        let right = (1.0 + 1.0 + 0.7 + 0.5) / 4.0;
-        assert!((stat("rewards/accuracies") - right).abs() < 1e-6);
+        // Margins 0.7, −0.5 (label 0, so correct), −0.9 (label 0.3) and 0.8 (label 0.5).
+        let accuracy = (1.0 + 1.0 + 0.7 + 0.5) / 4.0;
+        assert!((stat("rewards/accuracies") - accuracy).abs() < 1e-6);
         assert!((stat("rewards/margins") - (0.7 + 0.5 + 0.4 * 0.9) / 4.0).abs() < 1e-6);
         let bad = labelled(&[1.0, 1.5]).unwrap_err().to_string();
         assert!(
@@ -416,9 +421,9 @@ mod tests {
         );
     }
 
-    /// Five pairs at two a step: the pair that is left weighs half, as each did in the steps before.
+    /// Five pairs in batches of two: the weight of the remaining pair is one half, like that of the others.
     #[test]
-    fn the_last_step_weighs_as_much_as_it_has() {
+    fn pairs_of_the_last_batch_have_the_weight_of_the_others() {
         let config = config(0.0, 0.0);
         let learner = BradleyTerry::new(&config).unwrap();
         let five = Box::new(pairs(&[None; 5]));
@@ -433,7 +438,7 @@ mod tests {
         .enumerate()
         {
             let batch = source.batch(step).unwrap();
-            let outputs = read(&batch, scores);
+            let outputs = outputs_of(&batch, scores);
             let loss = learner.loss(&outputs, &batch).unwrap();
             let gradients = outputs.gradients(&loss.value).unwrap().scores.unwrap();
             let mut sum = 0.0;
@@ -445,25 +450,25 @@ mod tests {
             }
             let value = f64::from(loss.value.to_scalar::<f32>().unwrap());
             assert!((value - sum / 2.0).abs() < 1e-6, "step {step}");
-            // What is reported is of a pair, whatever it weighs.
+            // Statistics are means over pairs and do not depend on the weight.
             let mean = sum / (scores.len() / 2) as f64;
             assert!((loss.stats.get("loss").unwrap() - mean).abs() < 1e-6);
         }
     }
 
     #[test]
-    fn parts_add_up_to_the_whole() {
+    fn losses_and_gradients_of_micro_batches_add_up() {
         let config = config(0.1, 0.01);
         let learner = BradleyTerry::new(&config).unwrap();
         let batch = PairBatch::new(pairs(&[None, Some(1.0), Some(0.0), None]), &config).unwrap();
         let scores: Vec<f32> = (0..8).map(|i| (i * 5 % 7) as f32 / 2.0 - 1.0).collect();
-        let whole = read(&batch, &scores);
+        let whole = outputs_of(&batch, &scores);
         let loss = learner.loss(&whole, &batch).unwrap();
         let gradients = whole.gradients(&loss.value).unwrap().scores.unwrap();
         let (mut value, mut found, mut stats) = (0.0, vec![], Stats::new());
         for responses in [&[0, 1][..], &[2, 3, 4, 5, 6, 7]] {
             let part = learner.select(&batch, responses).unwrap();
-            let outputs = read(&part, &scores[responses[0]..][..responses.len()]);
+            let outputs = outputs_of(&part, &scores[responses[0]..][..responses.len()]);
             let loss = learner.loss(&outputs, &part).unwrap();
             value += loss.value.to_scalar::<f32>().unwrap();
             found.extend(outputs.gradients(&loss.value).unwrap().scores.unwrap());
@@ -480,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_named() {
+    fn invalid_settings_and_batches_are_errors() {
         let error = |config| BradleyTerry::new(&config).unwrap_err().to_string();
         assert!(error(config(-1.0, 0.0)).contains("margin = -1"));
         assert!(error(config(0.0, f64::NAN)).contains("centring = NaN"));

@@ -1,10 +1,10 @@
-//! Whether a reward model is as sure as it is right.
+//! The calibration of a reward model: its confidence compared with its accuracy.
 
-use crate::bradley_terry::right;
+use crate::bradley_terry::accuracy_of;
 use serde::Serialize;
 
-/// How many bins the probabilities from 0 to 1 are cut into. A guess is never surer of the other
-/// response, so only the upper half holds pairs.
+/// The number of bins of probabilities from 0 to 1. The confidence is at least ½, so only the upper half of
+/// the bins contains pairs.
 const BINS: usize = 10;
 
 /// The reliability of a model's probabilities on held-out pairs.
@@ -14,67 +14,66 @@ pub struct Calibration {
     /// distance of accuracy and confidence over bins, each weighted by its pairs. From 0 to 1; with
     /// few pairs it is above 0 for a calibrated model too, by about 0.4/√(pairs in a bin).
     pub expected_error: f64,
-    /// The bins that hold pairs, by rising confidence: the points of a reliability diagram.
+    /// The bins that contain pairs, sorted by confidence: the points of a reliability diagram.
     pub bins: Vec<Bin>,
 }
 
-/// Pairs whose guess was about equally sure.
+/// Pairs with similar confidence.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Bin {
-    /// How many.
+    /// The number of pairs.
     pub pairs: usize,
-    /// The mean probability, by the model, that its guess of the chosen response is right.
+    /// The mean probability that the model gives to its prediction.
     pub confidence: f64,
-    /// The share of guesses that were; a tie is half of one.
+    /// The fraction of correct predictions; a tie counts half.
     pub accuracy: f64,
 }
 
 impl Calibration {
-    /// Of margins r(x, y₊) − r(x, y₋) on held-out pairs, in units of the reward as the model was
-    /// fitted: the probability that y₊ is chosen is σ(margin).
+    /// From margins r(x, y₊) − r(x, y₋) on held-out pairs, in units of the reward before normalization: the
+    /// model's probability that y₊ is chosen is σ(margin).
     #[must_use]
     pub fn of(margins: &[f32]) -> Self {
         Self::labelled(margins, &vec![1.0; margins.len()])
     }
 
-    /// The same of pairs whose first response is the better one with these probabilities, one a margin:
-    /// a guess of it is right with that probability.
+    /// The same with labels: the probability that the first response of each pair is preferred.
     #[must_use]
     pub fn labelled(margins: &[f32], labels: &[f32]) -> Self {
         let mut sums = [(0, 0.0, 0.0); BINS];
         for (margin, label) in margins.iter().zip(labels) {
             let (margin, label) = (f64::from(*margin), f64::from(*label));
             let confidence = 1.0 / (1.0 + (-margin.abs()).exp());
-            let right = right(margin, label);
-            let place = (confidence * BINS as f64) as usize;
-            let (pairs, sure, correct) = &mut sums[place.min(BINS - 1)];
+            let accuracy = accuracy_of(margin, label);
+            let bin = (confidence * BINS as f64) as usize;
+            let (pairs, confidences, correct) = &mut sums[bin.min(BINS - 1)];
             *pairs += 1;
-            *sure += confidence;
-            *correct += right;
+            *confidences += confidence;
+            *correct += accuracy;
         }
         let bins = sums.into_iter().filter(|(pairs, ..)| *pairs > 0);
         let bins: Vec<_> = bins
-            .map(|(pairs, sure, correct)| Bin {
+            .map(|(pairs, confidences, correct)| Bin {
                 pairs,
-                confidence: sure / pairs as f64,
+                confidence: confidences / pairs as f64,
                 accuracy: correct / pairs as f64,
             })
             .collect();
-        let off = |bin: &Bin| bin.pairs as f64 * (bin.accuracy - bin.confidence).abs();
+        let error = |bin: &Bin| bin.pairs as f64 * (bin.accuracy - bin.confidence).abs();
         Self {
-            expected_error: bins.iter().map(off).sum::<f64>() / margins.len().max(1) as f64,
+            expected_error: bins.iter().map(error).sum::<f64>() / margins.len().max(1) as f64,
             bins,
         }
     }
 
-    /// The share of all guesses that were right; a tie is half of one, and so is nothing.
+    /// The fraction of correct predictions; a tie counts half. ½ without pairs.
     #[must_use]
     pub fn accuracy(&self) -> f64 {
         let pairs: usize = self.bins.iter().map(|bin| bin.pairs).sum();
-        let right = self.bins.iter().map(|bin| bin.accuracy * bin.pairs as f64);
+        let correct = self.bins.iter().map(|bin| bin.accuracy * bin.pairs as f64);
         match pairs {
             0 => 0.5,
-            pairs => right.sum::<f64>() / pairs as f64,
+            pairs => correct.sum::<f64>() / pairs as f64,
         }
     }
 }
@@ -84,9 +83,9 @@ mod tests {
     use super::*;
     use rlhf_tensor::{Rng, Stream};
 
-    /// A guess of a pair that is 0.8 to 0.2 is right with one of the two.
+    /// Two opposite predictions for a label of 0.8 are correct with probabilities 0.8 and 0.2.
     #[test]
-    fn labels_leave_a_doubt() {
+    fn labels_are_probabilities() {
         let found = Calibration::labelled(&[1.0, -1.0], &[0.8, 0.8]);
         assert_eq!(found.bins.len(), 1);
         assert!((found.bins[0].accuracy - 0.5).abs() < 1e-7);
@@ -95,8 +94,8 @@ mod tests {
     }
 
     #[test]
-    fn known_pairs() {
-        // Confidences 0.5 (a tie), 0.731 right, 0.731 wrong, 0.953 right.
+    fn bins_and_the_expected_error_match_values_by_hand() {
+        // Confidences 0.5 (a tie), 0.731 (correct), 0.731 (wrong), 0.953 (correct).
         let found = Calibration::of(&[0.0, 1.0, -1.0, 3.0]);
         let sure = |margin: f64| 1.0 / (1.0 + (-margin).exp());
         let pairs: Vec<_> = found.bins.iter().map(|bin| bin.pairs).collect();
@@ -111,17 +110,17 @@ mod tests {
     }
 
     #[test]
-    fn pairs_drawn_by_the_model_are_calibrated_and_boasts_are_not() {
+    fn overconfident_margins_have_a_large_calibration_error() {
         let mut rng = Rng::new(1, Stream::Data, 0, 0);
         let margins: Vec<f64> = (0..20_000).map(|_| 2.0 * rng.normal()).collect();
-        // The margin towards whichever response the model's own probability chose.
+        // The chosen response is drawn with the model's own probability.
         let mut draw = |margin: f64| {
             let chosen = rng.uniform() < 1.0 / (1.0 + (-margin).exp());
             if chosen { margin } else { -margin }
         };
         let drawn: Vec<f32> = margins.iter().map(|&margin| draw(margin) as f32).collect();
         assert!(Calibration::of(&drawn).expected_error < 0.02);
-        let boasts: Vec<f32> = drawn.iter().map(|margin| 3.0 * margin).collect();
-        assert!(Calibration::of(&boasts).expected_error > 0.08);
+        let overconfident: Vec<f32> = drawn.iter().map(|margin| 3.0 * margin).collect();
+        assert!(Calibration::of(&overconfident).expected_error > 0.08);
     }
 }

@@ -1,13 +1,15 @@
-//! What must hold of every reward holds of ours.
+//! Conformance checks of every reward.
 
-use crate::{Learned, Normalization, RewardTable, Rule, Rules, Token, Weighted};
-use rlhf_lm::{ActivationCheckpointing, Backend, LoadOptions, OutputHeads, Tokenizer};
+use crate::{Normalization, RewardModel, RewardTable, Rule, Rules, Token, Weighted};
+use rlhf_lm::{
+    ActivationCheckpointing, Backend, LoadOptions, OutputHeads, OutputVocabulary, Tokenizer,
+};
 use rlhf_objective::{Finish, Prompt, Response, Reward, Sequences, conformance};
 use rlhf_tensor::{Rng, Storage, Stream};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Responses with text, ended and cut, to prompts that they share.
+/// Responses with text, with and without an EOS, to shared prompts.
 fn batch() -> Sequences {
     let prompts = [&[1, 2][..], &[3]].map(|ids| Prompt::from_ids(ids.to_vec()));
     let answers = [
@@ -26,7 +28,7 @@ fn batch() -> Sequences {
 }
 
 #[test]
-fn every_rule_keeps_the_laws() {
+fn every_rule_passes_the_conformance_checks() {
     let words = BTreeMap::from([("good".into(), 1.0), ("bad".into(), -2.0)]);
     let lexicon = Rule::Lexicon { file: None, words };
     let rules = [
@@ -67,7 +69,7 @@ fn every_rule_keeps_the_laws() {
 }
 
 #[test]
-fn a_table_keeps_the_laws() {
+fn a_table_passes_the_conformance_checks() {
     let s = batch();
     let rows = s.responses().iter().zip([0.5f32, -1.0, 2.0, 0.0]);
     let mut table = RewardTable::new(rows.map(|(y, r)| (y.ids.clone(), r)));
@@ -85,6 +87,7 @@ fn model(folder: &Path) {
         storage: Storage::Trainable,
         activation_checkpointing: ActivationCheckpointing::None,
         heads: OutputHeads::Score,
+        vocabulary: OutputVocabulary::Whole,
         temperature: 1.0,
         backend: Backend::F32,
     };
@@ -98,20 +101,20 @@ fn model(folder: &Path) {
 }
 
 #[test]
-fn a_learned_reward_keeps_the_laws() {
+fn a_reward_model_passes_the_conformance_checks() {
     let folder = tempfile::tempdir().unwrap();
     model(folder.path());
     let reward = folder.path().join("reward");
-    let mut raw = Learned::load(&reward, Backend::F32).unwrap();
+    let mut raw = RewardModel::load(&reward, Backend::F32).unwrap();
     conformance::reward(&mut raw, &batch()).unwrap();
-    let scores = raw.raw(&batch()).unwrap();
+    let scores = raw.raw_scores(&batch()).unwrap();
     assert!(scores.iter().any(|x| *x != scores[0]), "{scores:?}");
     let scale = Normalization {
         gain: 2.0,
         bias: 0.5,
     };
     std::fs::write(Normalization::path(&reward), scale.to_json()).unwrap();
-    let mut scaled = Learned::load(&reward, Backend::F32).unwrap();
+    let mut scaled = RewardModel::load(&reward, Backend::F32).unwrap();
     conformance::reward(&mut scaled, &batch()).unwrap();
     let found = scaled.score(&batch()).unwrap().to_vec().unwrap();
     for (found, raw) in found.iter().zip(&scores) {

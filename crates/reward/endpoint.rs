@@ -1,8 +1,8 @@
-//! An HTTP endpoint of the user's own as a reward.
+//! An HTTP endpoint as a reward.
 
 use crate::command::time_limit;
-use crate::external_protocol::{excerpt, opinions, questions};
-use crate::patience::{POLL, Patience, abandoned};
+use crate::external_protocol::{excerpt, parse_scores, requests};
+use crate::interrupt_timer::{InterruptTimer, POLL, wait_interrupted};
 use crate::{Error, OnNull, Result};
 use rlhf_objective::{Error as Failure, PerSeq, Reward, Sequences, finite_scores};
 use serde_json::{Value, json};
@@ -11,18 +11,17 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often a request that may succeed later is sent again.
+/// How often a request that failed temporarily is sent again.
 const RETRIES: u32 = 4;
-/// How long to wait before the first of them; each wait is twice the one before.
+/// The wait before the first retry; each further wait is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
-/// The longest answer that is read, bytes.
-const LONGEST: u64 = 64 << 20;
+/// The maximum length of a response body, bytes.
+const MAX_BODY: u64 = 64 << 20;
 
-/// An endpoint that gets a POST of `{"responses": […]}` and answers `{"scores": […]}`, or the array
-/// alone: for each response a number, `null` for no opinion, or an object with one of them as `score`. Each
-/// response has the
-/// fields that a [`Command`](crate::Command) gets in a line. Lost connections, 429 and 5xx are tried
-/// again, a little later each time.
+/// An endpoint that gets a POST of `{"responses": […]}` and returns `{"scores": […]}`, or the array alone:
+/// for each response a number, `null` for no score, or an object with one of them as `score`. Each response
+/// has the fields that a [`Command`](crate::Command) gets in a line. Lost connections and the status codes
+/// 429 and 5xx are retried with increasing waits.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     url: String,
@@ -32,21 +31,21 @@ pub struct Endpoint {
     on_null: OnNull,
 }
 
-/// Why a request brought no scores.
-enum Trouble {
-    /// It may go better later.
-    Passing(String),
+/// Why a request returned no scores.
+enum Problem {
+    /// The request may succeed later.
+    Temporary(String),
     /// It will not.
-    Lasting(String),
-    /// The run was asked to end meanwhile.
-    Abandoned,
+    Permanent(String),
+    /// The run was interrupted.
+    WaitInterrupted,
 }
 
 impl Endpoint {
-    /// The endpoint at `url`, which gets `batch` responses at once and has `seconds` for them.
+    /// The endpoint at `url`, which scores `batch` responses at once within `seconds`.
     ///
     /// # Errors
-    /// If the address is none of http or https, or a number makes no sense.
+    /// If the address is not http or https, or a number is out of range.
     pub fn new(url: &str, batch: usize, seconds: f64) -> Result<Self> {
         if !["http://", "https://"]
             .iter()
@@ -72,94 +71,94 @@ impl Endpoint {
         })
     }
 
-    /// What a score of `null` is; without this, no opinion.
+    /// How `null` is treated; by default the response has no score.
     #[must_use]
     pub fn on_null(self, on_null: OnNull) -> Self {
         Self { on_null, ..self }
     }
 
-    fn ask(&self, body: &[u8], expected: usize) -> std::result::Result<Vec<Option<f32>>, Trouble> {
+    fn post(&self, body: &[u8], expected: usize) -> std::result::Result<Vec<Option<f32>>, Problem> {
         let request = self
             .agent
             .post(&self.url)
             .header("content-type", "application/json");
         let mut response = request
             .send(body)
-            .map_err(|error| Trouble::Passing(error.to_string()))?;
+            .map_err(|error| Problem::Temporary(error.to_string()))?;
         let status = response.status();
         let body = response
             .body_mut()
             .with_config()
-            .limit(LONGEST)
+            .limit(MAX_BODY)
             .read_to_vec();
-        let body = body.map_err(|error| Trouble::Passing(error.to_string()))?;
+        let body = body.map_err(|error| Problem::Temporary(error.to_string()))?;
         let text = String::from_utf8_lossy(&body);
         if !status.is_success() {
             let message = format!("answered {status}: {}", excerpt(&text));
-            let passes = status.is_server_error() || status.as_u16() == 429;
-            return Err(match passes {
-                true => Trouble::Passing(message),
-                false => Trouble::Lasting(message),
+            let temporary = status.is_server_error() || status.as_u16() == 429;
+            return Err(if temporary {
+                Problem::Temporary(message)
+            } else {
+                Problem::Permanent(message)
             });
         }
-        let bad =
-            |what: String| Trouble::Lasting(format!("its answer is not what it should be: {what}"));
+        let bad = |what: String| Problem::Permanent(format!("its answer is not valid: {what}"));
         let value: Value = serde_json::from_slice(&body)
             .map_err(|error| bad(format!("`{}` is not JSON: {error}", excerpt(&text))))?;
-        let said = opinions(&value, expected).map_err(bad)?;
-        match said.iter().position(Option::is_none) {
+        let scores = parse_scores(&value, expected).map_err(bad)?;
+        match scores.iter().position(Option::is_none) {
             Some(index) if self.on_null == OnNull::Error => Err(bad(format!(
                 "score {index} is null, and on_null = \"error\""
             ))),
-            _ => Ok(said),
+            _ => Ok(scores),
         }
     }
 
-    /// The same by a thread of its own, which nobody waits for once `patience` is over.
-    fn ask_with(
+    /// Posts from another thread, so that an interrupt can stop the wait.
+    fn post_interruptibly(
         &self,
         body: &Arc<String>,
         expected: usize,
-        patience: &mut Patience,
-    ) -> std::result::Result<Vec<Option<f32>>, Trouble> {
-        let (tell, told) = channel();
+        timer: &mut InterruptTimer,
+    ) -> std::result::Result<Vec<Option<f32>>, Problem> {
+        let (sender, receiver) = channel();
         let (endpoint, body) = (self.clone(), body.clone());
         thread::spawn(move || {
-            // Nobody listens any more where the wait was given up.
-            let _ = tell.send(endpoint.ask(body.as_bytes(), expected));
+            // The receiver is gone if the wait was interrupted.
+            let _ = sender.send(endpoint.post(body.as_bytes(), expected));
         });
         loop {
-            match told.recv_timeout(POLL) {
+            match receiver.recv_timeout(POLL) {
                 Ok(answer) => return answer,
-                Err(RecvTimeoutError::Timeout) if patience.is_over() => {
-                    return Err(Trouble::Abandoned);
+                Err(RecvTimeoutError::Timeout) if timer.should_stop() => {
+                    return Err(Problem::WaitInterrupted);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Trouble::Lasting("the request failed".into()));
+                    return Err(Problem::Permanent("the request failed".into()));
                 }
             }
         }
     }
 
-    fn insist(
+    fn post_with_retries(
         &self,
         body: &Arc<String>,
         expected: usize,
-        patience: &mut Patience,
+        timer: &mut InterruptTimer,
     ) -> rlhf_objective::Result<Vec<Option<f32>>> {
         let mut wait = self.wait;
         let mut retries = 0;
         loop {
-            let message = match self.ask_with(body, expected, patience) {
+            let message = match self.post_interruptibly(body, expected, timer) {
                 Ok(scores) => return Ok(scores),
-                Err(Trouble::Passing(_)) if retries < RETRIES => {
+                Err(Problem::Temporary(_)) if retries < RETRIES => {
                     let until = Instant::now() + wait;
                     while let left = until.saturating_duration_since(Instant::now())
                         && !left.is_zero()
                     {
-                        if patience.is_over() {
-                            return Err(abandoned());
+                        if timer.should_stop() {
+                            return Err(wait_interrupted());
                         }
                         thread::sleep(left.min(POLL));
                     }
@@ -167,9 +166,9 @@ impl Endpoint {
                     retries += 1;
                     continue;
                 }
-                Err(Trouble::Passing(message)) => format!("{message}, {} times", retries + 1),
-                Err(Trouble::Lasting(message)) => message,
-                Err(Trouble::Abandoned) => return Err(abandoned()),
+                Err(Problem::Temporary(message)) => format!("{message}, {} times", retries + 1),
+                Err(Problem::Permanent(message)) => message,
+                Err(Problem::WaitInterrupted) => return Err(wait_interrupted()),
             };
             return Err(Failure::Unsupported(format!(
                 "reward {}: {message}",
@@ -189,11 +188,11 @@ impl Reward for Endpoint {
         sequences: &Sequences,
     ) -> rlhf_objective::Result<Vec<Option<f32>>> {
         let mut all = Vec::with_capacity(sequences.len());
-        let mut patience = Patience::default();
+        let mut timer = InterruptTimer::default();
         for start in (0..sequences.len()).step_by(self.batch) {
             let end = (start + self.batch).min(sequences.len());
-            let body = json!({"responses": questions(sequences, start..end)}).to_string();
-            all.extend(self.insist(&Arc::new(body), end - start, &mut patience)?);
+            let body = json!({"responses": requests(sequences, start..end)}).to_string();
+            all.extend(self.post_with_retries(&Arc::new(body), end - start, &mut timer)?);
         }
         Ok(all)
     }
@@ -203,7 +202,7 @@ impl Reward for Endpoint {
 mod tests {
     use super::*;
     use crate::external_protocol::tests::five;
-    use rlhf_loopback::{Answer, Scores};
+    use rlhf_loopback::{Responder, RewardEndpoint};
     use std::net::TcpListener;
 
     fn numbers(body: &Value) -> Option<(u16, String)> {
@@ -226,15 +225,15 @@ mod tests {
     }
 
     #[test]
-    fn batches_are_posted_and_passing_troubles_retried() {
-        let answers: [Answer; 5] = [
+    fn batches_are_posted_and_temporary_problems_retried() {
+        let answers: [Responder; 5] = [
             numbers,
             |_| Some((503, "later".into())),
             |_| None,
             |_| Some((429, "slower".into())),
             numbers,
         ];
-        let server = Scores::start(answers);
+        let server = RewardEndpoint::start(answers);
         assert_eq!(
             scores_of(&server.url(), 3).unwrap(),
             [0.0, 1.0, 2.0, 3.0, 4.0]
@@ -243,13 +242,13 @@ mod tests {
     }
 
     #[test]
-    fn null_is_no_opinion_or_an_error() {
-        let some: Answer = |_| Some((200, "[1, null, 3, 4, {\"score\": null}]".into()));
-        let server = Scores::start([some, some]);
-        let said = endpoint(&server.url(), 64, 10.0)
+    fn null_is_no_score_or_an_error() {
+        let some: Responder = |_| Some((200, "[1, null, 3, 4, {\"score\": null}]".into()));
+        let server = RewardEndpoint::start([some, some]);
+        let scored = endpoint(&server.url(), 64, 10.0)
             .optional_scores(&five())
             .unwrap();
-        assert_eq!(said, [Some(1.0), None, Some(3.0), Some(4.0), None]);
+        assert_eq!(scored, [Some(1.0), None, Some(3.0), Some(4.0), None]);
         let mut strict = endpoint(&server.url(), 64, 10.0).on_null(OnNull::Error);
         let error = strict.optional_scores(&five()).unwrap_err().to_string();
         assert!(error.contains("score 1 is null, and on_null"), "{error}");
@@ -257,8 +256,8 @@ mod tests {
     }
 
     #[test]
-    fn lasting_troubles_are_told_at_once() {
-        let cases: [(Answer, &str); 4] = [
+    fn permanent_problems_are_not_retried() {
+        let cases: [(Responder, &str); 4] = [
             (
                 |_| Some((404, "no such\npage".into())),
                 "answered 404 Not Found: no such page",
@@ -274,7 +273,7 @@ mod tests {
             ),
         ];
         for (answer, expected) in cases {
-            let server = Scores::start([answer]);
+            let server = RewardEndpoint::start([answer]);
             let error = scores_of(&server.url(), 64).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
             assert!(
@@ -286,15 +285,15 @@ mod tests {
     }
 
     #[test]
-    fn one_that_never_answers_is_given_up() {
-        let server = Scores::start([(|_| Some((500, "broken".into()))) as Answer; 5]);
+    fn retries_are_limited() {
+        let server = RewardEndpoint::start([(|_| Some((500, "broken".into()))) as Responder; 5]);
         let error = scores_of(&server.url(), 64).unwrap_err().to_string();
         assert!(
             error.contains("500 Internal Server Error: broken, 5 times"),
             "{error}"
         );
         assert_eq!(server.requests(), 5);
-        // Nobody listens.
+        // No server listens on this port.
         let closed = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -303,7 +302,7 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("5 times"), "{error}");
-        // It listens and says nothing.
+        // The server accepts connections and does not answer.
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", silent.local_addr().unwrap());
         let error = endpoint(&url, 64, 0.1)
@@ -314,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_named() {
+    fn invalid_settings_are_errors() {
         let error =
             |url, batch, seconds| Endpoint::new(url, batch, seconds).unwrap_err().to_string();
         assert!(error("localhost:80", 1, 1.0).contains("does not start with"));

@@ -1,23 +1,23 @@
-//! Several reward models as one.
+//! An ensemble of reward models.
 
-use crate::{Combine, Error, Learned, Result};
+use crate::{Combine, Error, Result, RewardModel};
 use rlhf_lm::{LoadOptions, Tokenizer};
 use rlhf_objective::{PerSeq, Reward, Sequences};
 use std::path::PathBuf;
 
-/// Reward models whose scores are combined, such as seeds of one run: where they disagree, none of
-/// them has seen enough.
+/// Reward models whose scores are combined, such as seeds of one run. Disagreement shows where the training
+/// data is insufficient.
 #[derive(Debug)]
 pub(crate) struct Ensemble {
-    members: Vec<Learned>,
+    members: Vec<RewardModel>,
     combine: Combine,
 }
 
 impl Ensemble {
-    /// Whether there are several.
+    /// Checks that there are at least two folders.
     ///
     /// # Errors
-    /// If there are not.
+    /// If there are fewer.
     pub(crate) fn check(folders: &[PathBuf]) -> Result<()> {
         if folders.len() < 2 {
             let message = "reward ensemble: give 2 folders at least";
@@ -26,20 +26,20 @@ impl Ensemble {
         Ok(())
     }
 
-    /// The reward models in these folders, for a policy of this tokenizer.
+    /// The reward models in these folders, for a policy with the tokenizer `policy`.
     ///
     /// # Errors
     /// If there are fewer than two, or one cannot be loaded.
     pub(crate) fn load(
         folders: &[PathBuf],
         combine: Combine,
-        reader: &Tokenizer,
+        policy: &Tokenizer,
         networks: &LoadOptions,
     ) -> Result<Self> {
         Self::check(folders)?;
         let members = folders
             .iter()
-            .map(|folder| Learned::read_by(folder, reader, networks));
+            .map(|folder| RewardModel::load_for_policy(folder, policy, networks));
         Ok(Self {
             members: members.collect::<Result<_>>()?,
             combine,
@@ -55,8 +55,8 @@ impl Reward for Ensemble {
             .map(|member| member.score(sequences)?.to_vec());
         let scores: Vec<Vec<f32>> = scores.collect::<rlhf_objective::Result<_>>()?;
         let combined = (0..sequences.len()).map(|response| {
-            let said: Vec<f64> = scores.iter().map(|by| f64::from(by[response])).collect();
-            combined(self.combine, &said) as f32
+            let scores: Vec<f64> = scores.iter().map(|of| f64::from(of[response])).collect();
+            combined(self.combine, &scores) as f32
         });
         PerSeq::from_vec(combined.collect())
     }
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scores_are_combined() {
+    fn each_combination_matches_its_formula() {
         let scores = [1.0, 2.0, 6.0];
         assert_eq!(combined(Combine::Mean, &scores), 3.0);
         assert_eq!(combined(Combine::Min, &scores), 1.0);

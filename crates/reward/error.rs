@@ -1,11 +1,11 @@
-//! What can go wrong with a rule or a reward model.
+//! The error type of this crate.
 
 use std::path::PathBuf;
 
 /// An error of this crate; each names the rule, file or line at fault.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A rule that makes no sense.
+    /// An invalid rule.
     #[error("{0}")]
     Rule(String),
     /// A file that cannot be read.
@@ -13,10 +13,10 @@ pub enum Error {
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// A file with something in it that makes no sense.
+    /// A file with invalid contents.
     #[error("{path}: {message}")]
     File {
         /// The file.
@@ -39,5 +39,5 @@ pub enum Error {
     },
 }
 
-/// A result of this crate.
+/// The result type of this crate.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -1,15 +1,15 @@
-//! What a program or an endpoint of the user's own is told of a response, and what it may answer.
+//! The JSON format of requests to external programs and endpoints, and of their answers.
 
 use rlhf_objective::Sequences;
 use serde_json::{Map, Value, json};
 use std::ops::Range;
 
-/// The responses of a range, one object each: `prompt`, `completion`, `finish` ("eos" or "length"),
-/// `row`, all fields of the data row the prompt came from, and `index` and `of`, the response's place
-/// in what is asked at once.
-pub(crate) fn questions(sequences: &Sequences, range: Range<usize>) -> Vec<Value> {
+/// The requests for a range of responses, one object each: `prompt`, `completion`, `finish` ("eos" or
+/// "length"), `row` (all fields of the data row), and `index` and `of`, the position in the batch and its
+/// size.
+pub(crate) fn requests(sequences: &Sequences, range: Range<usize>) -> Vec<Value> {
     let of = range.len();
-    let question = |(index, response): (usize, usize)| {
+    let request = |(index, response): (usize, usize)| {
         let prompt = sequences.prompt_of(response);
         let response = &sequences.responses()[response];
         json!({
@@ -21,33 +21,36 @@ pub(crate) fn questions(sequences: &Sequences, range: Range<usize>) -> Vec<Value
             "of": of,
         })
     };
-    range.enumerate().map(question).collect()
+    range.enumerate().map(request).collect()
 }
 
-/// What an answer may be.
+/// The valid answers, for error messages.
 pub(crate) const ANSWERS: &str =
-    "a finite number, null for no opinion, or an object with one of them as `score`";
+    "a finite number, null for no score, or an object with one of them as `score`";
 
-/// It is none of them.
+/// The error of an answer that is none of [`ANSWERS`].
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct NoAnswer;
+pub(crate) struct InvalidAnswer;
 
-/// What an answer says of a response: a finite number, or `null`, which is no opinion; or an object with
-/// one of them as `score`.
-pub(crate) fn opinion(answer: &Value) -> Result<Option<f32>, NoAnswer> {
-    let said = match answer {
-        Value::Object(fields) => fields.get("score").ok_or(NoAnswer)?,
+/// Parses the score of one response: a finite number, `null` for no score, or an object with one of them as
+/// `score`.
+pub(crate) fn parse_score(answer: &Value) -> Result<Option<f32>, InvalidAnswer> {
+    let score = match answer {
+        Value::Object(fields) => fields.get("score").ok_or(InvalidAnswer)?,
         other => other,
     };
-    if said.is_null() {
+    if score.is_null() {
         return Ok(None);
     }
-    let score = said.as_f64().ok_or(NoAnswer)? as f32;
-    score.is_finite().then_some(Some(score)).ok_or(NoAnswer)
+    let score = score.as_f64().ok_or(InvalidAnswer)? as f32;
+    score
+        .is_finite()
+        .then_some(Some(score))
+        .ok_or(InvalidAnswer)
 }
 
-/// What the answer to several questions says: an array, or an object with one as `scores`.
-pub(crate) fn opinions(answer: &Value, expected: usize) -> Result<Vec<Option<f32>>, String> {
+/// Parses the scores of a batch: an array, or an object with one as `scores`.
+pub(crate) fn parse_scores(answer: &Value, expected: usize) -> Result<Vec<Option<f32>>, String> {
     let field =
         |fields: &Map<String, Value>| fields.get("scores").and_then(Value::as_array).cloned();
     let all = match answer {
@@ -63,12 +66,12 @@ pub(crate) fn opinions(answer: &Value, expected: usize) -> Result<Vec<Option<f32
         ));
     }
     let one = |(index, value)| {
-        opinion(value).map_err(|_| format!("score {index} is {value:.60}, not {ANSWERS}"))
+        parse_score(value).map_err(|_| format!("score {index} is {value:.60}, not {ANSWERS}"))
     };
     all.iter().enumerate().map(one).collect()
 }
 
-/// The start of a text, on one line, for a message.
+/// The start of a text, on one line, for error messages.
 pub(crate) fn excerpt(text: &str) -> String {
     let line: String = text.trim().chars().take(120).collect();
     line.replace(['\n', '\r'], " ")
@@ -79,7 +82,7 @@ pub(crate) mod tests {
     use super::*;
     use rlhf_objective::{Finish, Prompt, Response};
 
-    /// Five responses whose text is their number, to two prompts with a field `topic`.
+    /// Five responses to two prompts with a field `topic`. The text of each response is its number.
     pub(crate) fn five() -> Sequences {
         let prompt = |topic: u64| Prompt {
             text: format!("about {topic}"),
@@ -94,19 +97,22 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_question_has_the_text_and_the_row() {
-        let asked = questions(&five(), 2..4);
+    fn a_request_has_the_text_and_the_row() {
+        let requests = requests(&five(), 2..4);
         let expected = json!({"prompt": "about 8", "completion": "3", "finish": "eos",
             "row": {"topic": 8}, "index": 1, "of": 2});
-        assert_eq!((asked.len(), &asked[1]), (2, &expected));
+        assert_eq!((requests.len(), &requests[1]), (2, &expected));
     }
 
     #[test]
-    fn answers_are_numbers() {
-        assert_eq!(opinion(&json!(1.5)), Ok(Some(1.5)));
-        assert_eq!(opinion(&json!({"score": -2, "why": "x"})), Ok(Some(-2.0)));
-        assert_eq!(opinion(&json!(null)), Ok(None));
-        assert_eq!(opinion(&json!({"score": null})), Ok(None));
+    fn answers_are_parsed() {
+        assert_eq!(parse_score(&json!(1.5)), Ok(Some(1.5)));
+        assert_eq!(
+            parse_score(&json!({"score": -2, "why": "x"})),
+            Ok(Some(-2.0))
+        );
+        assert_eq!(parse_score(&json!(null)), Ok(None));
+        assert_eq!(parse_score(&json!({"score": null})), Ok(None));
         for bad in [
             json!("1"),
             json!({"scores": 1}),
@@ -114,22 +120,22 @@ pub(crate) mod tests {
             json!(1e300),
             json!([1]),
         ] {
-            assert_eq!(opinion(&bad), Err(NoAnswer), "{bad}");
+            assert_eq!(parse_score(&bad), Err(InvalidAnswer), "{bad}");
         }
         assert_eq!(
-            opinions(&json!({"scores": [1, {"score": 2}, null]}), 3),
+            parse_scores(&json!({"scores": [1, {"score": 2}, null]}), 3),
             Ok(vec![Some(1.0), Some(2.0), None])
         );
         assert!(
-            opinions(&json!([1]), 2)
+            parse_scores(&json!([1]), 2)
                 .unwrap_err()
                 .contains("1 scores for 2")
         );
         assert!(
-            opinions(&json!([1, "a"]), 2)
+            parse_scores(&json!([1, "a"]), 2)
                 .unwrap_err()
                 .contains("score 1 is")
         );
-        assert!(opinions(&json!(3), 2).unwrap_err().contains("neither"));
+        assert!(parse_scores(&json!(3), 2).unwrap_err().contains("neither"));
     }
 }

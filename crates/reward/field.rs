@@ -1,37 +1,37 @@
-//! Fields of a data row that rules read.
+//! The fields of data rows that rules use.
 
 use crate::answer::Answer;
 use crate::{Result, Rule};
 use serde_json::{Map, Value};
 
-/// A field of a data row that a rule reads, to be checked before anything is rewarded by it.
+/// A field of data rows that a rule uses, which is checked before the run.
 #[derive(Debug)]
 pub struct Field {
     rule: &'static str,
     name: String,
-    holds: Holds,
+    required: Required,
 }
 
-/// What a field must hold.
+/// The value that a field must have.
 #[derive(Debug)]
-enum Holds {
+enum Required {
     /// Anything but null.
-    Something,
-    /// A number, as answers are read.
+    Any,
+    /// A number, as the rule `answer` parses it.
     Number(Answer),
 }
 
 impl Rule {
-    /// The fields of a data row that it reads.
+    /// The fields of data rows that the rule uses.
     ///
     /// # Errors
-    /// If it makes no sense.
+    /// If the rule is invalid.
     pub fn fields(&self) -> Result<Vec<Field>> {
         let some = |rule: &'static str, names: &[String]| {
             let field = |name: &String| Field {
                 rule,
                 name: name.clone(),
-                holds: Holds::Something,
+                required: Required::Any,
             };
             names.iter().map(field).collect()
         };
@@ -39,7 +39,7 @@ impl Rule {
             Self::Answer { marker, field } => vec![Field {
                 rule: "answer",
                 name: field.clone(),
-                holds: Holds::Number(Answer::new(marker, field)?),
+                required: Required::Number(Answer::new(marker, field)?),
             }],
             Self::Command { fields, .. } => some("command", fields),
             Self::Http { fields, .. } => some("http", fields),
@@ -66,16 +66,16 @@ impl Rule {
 }
 
 impl Field {
-    /// Its name.
+    /// The name of the field.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether a row has it, and it holds what the rule reads.
+    /// Checks that a row has the field with a valid value.
     ///
     /// # Errors
-    /// If not; the message names the rule, the field and what it holds.
+    /// If not; the message names the rule, the field and its value.
     pub fn check(&self, row: &Map<String, Value>) -> std::result::Result<(), String> {
         let (rule, name) = (self.rule, &self.name);
         let value = row.get(name).filter(|value| !value.is_null());
@@ -83,15 +83,17 @@ impl Field {
             let names = row.keys().map(|name| format!("`{name}`"));
             names.collect::<Vec<_>>().join(", ")
         };
-        match (value, &self.holds) {
+        match (value, &self.required) {
             (None, _) => Err(format!(
                 "no field `{name}`, which the reward {rule} reads, in this row, which has {}",
                 has()
             )),
-            (Some(value), Holds::Number(answer)) if answer.of_row(value).is_none() => Err(format!(
-                "field `{name}`, which the reward {rule} reads, must hold a number, and holds {}",
-                crate::answer::shown(value)
-            )),
+            (Some(value), Required::Number(answer)) if answer.number_in_row(value).is_none() => {
+                Err(format!(
+                    "field `{name}`, which the reward {rule} reads, must hold a number, and holds {}",
+                    crate::answer::excerpt_of(value)
+                ))
+            }
             _ => Ok(()),
         }
     }
@@ -103,7 +105,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn rules_say_what_they_read() {
+    fn the_fields_of_a_rule_are_checked() {
         let answer = |field: &str| Rule::Answer {
             marker: "####".into(),
             field: field.into(),

@@ -1,17 +1,17 @@
-//! The reward that a policy is the optimum of.
+//! The implicit reward of a policy: β·log(π/p₀).
 
 use crate::{Error, Result};
-use rlhf_lm::{LoadOptions, Model, OutputHeads, Tokenizer, inspect};
+use rlhf_lm::{LoadOptions, Model, OutputHeads, OutputVocabulary, Tokenizer, inspect};
 use rlhf_objective::{OutputSpec, PerSeq, Reward, Sequences, tilt};
 use rlhf_tensor::Tensor;
 use std::fmt;
 use std::path::Path;
 
-/// The most tokens read at once: memory, not mathematics.
+/// The maximum number of tokens in a forward pass. It changes memory, not results.
 const TOKENS: usize = 4096;
 
-/// β·log(π/p₀), summed over a response, in units of the reward: what dpo has learnt, as a reward for
-/// another method.
+/// β·log(π/p₀), summed over a response, in units of the reward: the reward that a policy trained by DPO has
+/// learned, for use with another method.
 pub(crate) struct Implicit {
     policy: Box<dyn Model>,
     prior: Box<dyn Model>,
@@ -27,12 +27,15 @@ impl fmt::Debug for Implicit {
 }
 
 impl Implicit {
-    /// Whether β is a price and both folders have the policy's tokens, from their headers.
+    /// Checks β, and that both models have the tokenizer of the policy, from their configurations.
     ///
     /// # Errors
-    /// If β is not positive, a folder cannot be read, or has another tokenizer: a log-ratio of
-    /// tokens that were not drawn means nothing.
-    pub(crate) fn check(folders: [&Path; 2], beta: f64, reader: &Tokenizer) -> Result<()> {
+    /// If β is not positive, a folder cannot be read, or a model has another tokenizer.
+    pub(crate) fn check(
+        folders: [&Path; 2],
+        beta: f64,
+        policy_tokenizer: &Tokenizer,
+    ) -> Result<()> {
         if !beta.is_finite() || beta <= 0.0 {
             let message = format!("reward implicit: beta = {beta}: must be a positive number");
             return Err(Error::Rule(message));
@@ -40,10 +43,10 @@ impl Implicit {
         for folder in folders {
             let vocab = inspect(folder).map_err(wrap)?.vocab;
             let own = Tokenizer::load(folder, vocab).map_err(wrap)?;
-            if !own.same_ids(reader) {
+            if !own.same_ids(policy_tokenizer) {
                 return Err(Error::Rule(format!(
-                    "reward implicit: {} has another tokenizer than the model: its log-probs are of \
-                     other tokens",
+                    "reward implicit: {} has another tokenizer than the model: use models with the same \
+                    tokenizer",
                     folder.display()
                 )));
             }
@@ -51,19 +54,20 @@ impl Implicit {
         Ok(())
     }
 
-    /// Of the language models in two folders, for a policy of this tokenizer.
+    /// Loads the language models of two folders, for a policy with this tokenizer.
     ///
     /// # Errors
     /// As [`check`](Self::check), or if a folder cannot be loaded.
     pub(crate) fn load(
         [policy, prior]: [&Path; 2],
         beta: f64,
-        reader: &Tokenizer,
+        policy_tokenizer: &Tokenizer,
         networks: &LoadOptions,
     ) -> Result<Self> {
-        Self::check([policy, prior], beta, reader)?;
+        Self::check([policy, prior], beta, policy_tokenizer)?;
         let options = LoadOptions {
             heads: OutputHeads::Language,
+            vocabulary: OutputVocabulary::WithText,
             temperature: 1.0,
             ..*networks
         };
@@ -86,8 +90,8 @@ impl Reward for Implicit {
         for range in sequences.micro_batches(TOKENS, 1) {
             let part = sequences.select(&range.collect::<Vec<_>>());
             let log_probs = |model: &mut Box<dyn Model>| -> rlhf_objective::Result<Tensor> {
-                let read = model.forward(&part, OutputSpec::SCORE)?.log_probs;
-                Ok(read.sums()?.values().detach())
+                let log_probs = model.forward(&part, OutputSpec::SCORE)?.log_probs;
+                Ok(log_probs.sums()?.values().detach())
             };
             let (policy, prior) = (log_probs(&mut self.policy)?, log_probs(&mut self.prior)?);
             all.extend(tilt(&policy, &prior, self.beta)?.to_vec1::<f32>()?);

@@ -1,15 +1,15 @@
-//! Words and their values.
+//! The rule `lexicon`: the sum of the values of words.
 
 use crate::{Error, Result};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-/// A value for each of some words.
+/// The values of words.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Lexicon(HashMap<String, f64>);
 
 impl Lexicon {
-    /// From words and values; case does not matter.
+    /// From words and values, case-insensitive.
     ///
     /// # Errors
     /// If a value is not finite.
@@ -27,8 +27,8 @@ impl Lexicon {
         Ok(Self(lower.collect()))
     }
 
-    /// From a file with one word a line, then a tab and its value; further columns are ignored (the
-    /// layout of VADER, Hutto & Gilbert 2014). A word given twice has its last value.
+    /// From a file with a word, a tab and a value on each line; further columns are ignored (the format of
+    /// VADER, Hutto & Gilbert 2014). The last value of a repeated word counts.
     ///
     /// # Errors
     /// If the file cannot be read, or a line is malformed.
@@ -44,16 +44,15 @@ impl Lexicon {
         Ok(Self(words.collect::<Result<_>>()?))
     }
 
-    /// Adds the words of another lexicon; where both have one, the other's value wins.
+    /// Adds the words of another lexicon, whose values override those of the same word.
     #[must_use]
     pub fn with(mut self, other: Self) -> Self {
         self.0.extend(other.0);
         self
     }
 
-    /// Σ of the values of the words of a text. A word is what stands between blanks, in lower case:
-    /// as it is where the lexicon has it (so `:)` may be one), else without the punctuation around
-    /// it.
+    /// The sum of the values of the words of a text. Words are separated by whitespace and compared in lower
+    /// case: as they are if the lexicon contains them (such as `:)`), else without punctuation around them.
     #[must_use]
     pub fn sum(&self, text: &str) -> f64 {
         text.split_whitespace().map(|word| self.value(word)).sum()
@@ -89,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_count_with_and_without_punctuation() {
+    fn words_are_found_with_and_without_punctuation() {
         let words = [("Good", 2.0), ("bad", -1.5), (":)", 1.0)];
         let words = words.map(|(word, value)| (word.to_string(), value)).into();
         let lexicon = Lexicon::new(&words).unwrap();
@@ -98,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_line_is_named() {
+    fn errors_name_the_line() {
         let path = Path::new("words.txt");
         assert_eq!(
             entry(path, 1, "Fine\t0.8\t0.9").unwrap(),

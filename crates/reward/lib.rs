@@ -1,9 +1,10 @@
-//! r(x, y): rules and reward models that score a response, and how a reward model is fitted.
+//! The rewards r(x, y): rules, external programs and reward models that score responses, and the loss that
+//! fits a reward model.
 //!
-//! A [`Rule`] is what a user writes (it is read from TOML), [`Rules`] is what scores: patterns
-//! compiled, files and models read, tokens looked up. Programs and endpoints of the user's own are
-//! rules like any other. A [`Learned`] reward is a network with one
-//! score a response; [`BradleyTerry`] fits it to preference pairs. No prior or method is known here.
+//! A [`Rule`] is the setting a user writes in TOML. [`Rules`] is the reward made from it, with patterns
+//! compiled, files and models loaded and tokens looked up. External programs and HTTP endpoints are rules
+//! too. A [`RewardModel`] is a network with one score per response; [`BradleyTerry`] fits it to preference
+//! pairs. This crate uses no prior and no policy-optimization method.
 //!
 //! ```
 //! use rlhf_objective::{Finish, Prompt, Response, Reward, Sequences};
@@ -26,17 +27,17 @@ mod calibration;
 mod command;
 #[cfg(test)]
 mod conformance_tests;
-mod ending;
 mod endpoint;
 mod ensemble;
+mod eos_replacement;
 mod error;
 mod external_protocol;
 mod field;
 mod implicit;
+mod interrupt_timer;
 mod lexicon;
 mod model;
 mod parse;
-mod patience;
 mod process;
 mod registered;
 mod retokenize;
@@ -52,8 +53,8 @@ pub use endpoint::Endpoint;
 pub use error::{Error, Result};
 pub use field::Field;
 pub use lexicon::Lexicon;
-pub use model::{Learned, Normalization};
-pub use parse::SPELLINGS;
+pub use model::{Normalization, RewardModel};
+pub use parse::RULE_FORMS;
 pub use process::end_programs;
 pub use registered::{Registered, RewardKind};
 pub use rule::{Combine, OnNull, Rule, Token, Weighted};

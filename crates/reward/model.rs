@@ -1,40 +1,42 @@
-//! A reward model as a reward.
+//! A reward model: a network with one score per response.
 
-use crate::retokenize::{Adapted, Retokenizer};
+use crate::retokenize::{Conversion, Retokenizer};
 use crate::{Error, Result};
-use rlhf_lm::{ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, Tokenizer};
+use rlhf_lm::{
+    ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, OutputVocabulary, Tokenizer,
+};
 use rlhf_objective::{OutputSpec, PerSeq, Reward, Sequences};
 use rlhf_tensor::Storage;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::Path;
 
-/// The most tokens read at once: memory, not mathematics.
+/// The maximum number of tokens in a forward pass. It changes memory, not results.
 const TOKENS: usize = 4096;
 const FILE: &str = "reward.json";
 
-/// A scale for scores that Bradley and Terry's model leaves open: gain·score + bias.
+/// The normalization gain·score + bias. The Bradley–Terry model does not determine scale and offset.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Normalization {
-    /// What a score is multiplied by, positive.
+    /// The factor, positive.
     pub gain: f64,
-    /// What is added to it, in units of the reward.
+    /// The offset, in units of the reward.
     pub bias: f64,
 }
 
 impl Normalization {
-    /// Scores as the network answers them.
+    /// No normalization.
     pub const NONE: Self = Self {
         gain: 1.0,
         bias: 0.0,
     };
 
-    /// The one that gives these scores, of responses of the prior, mean 0 and standard deviation 1
-    /// (Ziegler et al. 2019, §2.1).
+    /// The normalization after which these scores, of responses sampled from the prior, have mean 0 and
+    /// standard deviation 1 (Ziegler et al. 2019, §2.1).
     ///
     /// # Errors
-    /// If there are fewer than two, or they are all the same: a model that tells nothing apart.
+    /// If there are fewer than two scores, or they are all equal.
     pub fn of(scores: &[f32]) -> Result<Self> {
         let n = scores.len() as f64;
         let mean = scores.iter().map(|&x| f64::from(x)).sum::<f64>() / n;
@@ -51,10 +53,10 @@ impl Normalization {
         })
     }
 
-    /// Reads `reward.json` of a checkpoint folder; [`NONE`](Self::NONE) where there is no such file.
+    /// Loads `reward.json` of a checkpoint folder; [`NONE`](Self::NONE) if there is no such file.
     ///
     /// # Errors
-    /// If the file is not what the end of a run writes.
+    /// If the file is invalid.
     pub fn load(folder: &Path) -> Result<Self> {
         let path = folder.join(FILE);
         let text = match std::fs::read_to_string(&path) {
@@ -81,41 +83,42 @@ impl Normalization {
         format!("{:#}\n", serde_json::json!(self))
     }
 
-    /// Where a checkpoint folder has it.
+    /// The path of `reward.json` in a checkpoint folder.
     #[must_use]
     pub fn path(folder: &Path) -> std::path::PathBuf {
         folder.join(FILE)
     }
 }
 
-/// How networks are loaded where nothing else is said.
+/// The default options for loading networks.
 pub(crate) const FROZEN: LoadOptions = LoadOptions {
     storage: Storage::Frozen,
     activation_checkpointing: ActivationCheckpointing::None,
     heads: OutputHeads::Score,
+    vocabulary: OutputVocabulary::Whole,
     temperature: 1.0,
     backend: Backend::F32,
 };
 
-/// A frozen reward model: a network with one score a response.
-pub struct Learned {
+/// A frozen reward model.
+pub struct RewardModel {
     model: Box<dyn Model>,
     normalization: Normalization,
-    /// To what it is adapted; none where it reads sequences as they are.
-    adapted: Option<Adapted>,
+    /// The conversion of the policy's responses, if there is one.
+    conversion: Option<Conversion>,
 }
 
-impl fmt::Debug for Learned {
+impl fmt::Debug for RewardModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Learned")
+        f.debug_struct("RewardModel")
             .field("normalization", &self.normalization)
             .finish_non_exhaustive()
     }
 }
 
-impl Learned {
+impl RewardModel {
     /// The reward model of a checkpoint folder, in the layout of transformers'
-    /// `GPT2ForSequenceClassification`, with its `reward.json` if it has one.
+    /// `…ForSequenceClassification`, with its `reward.json` if it has one.
     ///
     /// # Errors
     /// If it cannot be loaded, or is a language model.
@@ -126,6 +129,7 @@ impl Learned {
     fn load_as(folder: &Path, networks: &LoadOptions) -> Result<Self> {
         let options = LoadOptions {
             heads: OutputHeads::Score,
+            vocabulary: OutputVocabulary::Whole,
             temperature: 1.0,
             ..*networks
         };
@@ -133,58 +137,63 @@ impl Learned {
         Ok(Self::new(model, Normalization::load(folder)?))
     }
 
-    /// Of a network loaded with [`OutputHeads::Score`].
+    /// From a network loaded with [`OutputHeads::Score`].
     #[must_use]
     pub fn new(model: Box<dyn Model>, normalization: Normalization) -> Self {
         Self {
             model,
             normalization,
-            adapted: None,
+            conversion: None,
         }
     }
 
-    /// As [`load`](Self::load), to judge a policy with this tokenizer: where its own is another, it
-    /// reads the text again, and where its ids are the same, a response that ended does so with an
-    /// end-of-sequence token of its own. It is loaded as `networks` says but for its heads and temperature.
+    /// As [`load`](Self::load), for responses of a policy with this tokenizer. If the reward model has
+    /// another tokenizer, their text is tokenized again. If it has the same token ids, their EOS token is
+    /// replaced by its own. `networks` are the options for loading, except heads and temperature.
     ///
     /// # Errors
-    /// As there, or if there is no text because one of both has no tokenizer.
-    pub fn read_by(folder: &Path, policy: &Tokenizer, networks: &LoadOptions) -> Result<Self> {
+    /// As [`load`](Self::load), or if the tokenizers differ and one of the two models has none.
+    pub fn load_for_policy(
+        folder: &Path,
+        policy: &Tokenizer,
+        networks: &LoadOptions,
+    ) -> Result<Self> {
         Ok(Self {
-            adapted: Some(Retokenizer::of(folder, policy)?),
+            conversion: Some(Retokenizer::conversion(folder, policy)?),
             ..Self::load_as(folder, networks)?
         })
     }
 
-    /// Whether the reward model in `folder` reads the text of a policy with this tokenizer again,
-    /// because its own is another.
+    /// Whether the reward model in `folder` tokenizes the text of a policy with this tokenizer again,
+    /// because it has another tokenizer.
     ///
     /// # Errors
-    /// As [`read_by`](Self::read_by), of what the headers tell.
-    pub fn rereads(folder: &Path, policy: &Tokenizer) -> Result<bool> {
+    /// As [`load_for_policy`](Self::load_for_policy), without loading weights.
+    pub fn retokenizes(folder: &Path, policy: &Tokenizer) -> Result<bool> {
         Ok(matches!(
-            Retokenizer::of(folder, policy)?,
-            Adapted::Texts(_)
+            Retokenizer::conversion(folder, policy)?,
+            Conversion::Texts(_)
         ))
     }
 
-    /// V: it reads token ids, so a policy must have the same vocabulary.
+    /// V, the number of vocabulary entries.
     #[must_use]
     pub fn vocab(&self) -> usize {
         self.model.vocab()
     }
 
-    /// Scores as the network answers them, \[B\].
+    /// The scores of the network without normalization, \[B\].
     ///
     /// # Errors
-    /// If a sequence does not fit its context or vocabulary, or it answers no scores.
-    pub fn raw(&mut self, sequences: &Sequences) -> rlhf_objective::Result<Vec<f32>> {
-        let own = match &self.adapted {
-            Some(Adapted::Texts(by)) => Some(by.read(sequences)?),
-            Some(Adapted::Ids(by)) => by.read(sequences)?,
+    /// If a sequence is longer than its context or has tokens beyond its vocabulary, or the network has no
+    /// scores.
+    pub fn raw_scores(&mut self, sequences: &Sequences) -> rlhf_objective::Result<Vec<f32>> {
+        let converted = match &self.conversion {
+            Some(Conversion::Texts(retokenizer)) => Some(retokenizer.apply(sequences)?),
+            Some(Conversion::Ids(eos)) => eos.apply(sequences)?,
             None => None,
         };
-        let sequences = own.as_ref().unwrap_or(sequences);
+        let sequences = converted.as_ref().unwrap_or(sequences);
         let mut all = Vec::with_capacity(sequences.len());
         for range in sequences.micro_batches(TOKENS, 1) {
             let part = sequences.select(&range.collect::<Vec<_>>());
@@ -196,10 +205,10 @@ impl Learned {
     }
 }
 
-impl Reward for Learned {
+impl Reward for RewardModel {
     fn score(&mut self, sequences: &Sequences) -> rlhf_objective::Result<PerSeq> {
         let Normalization { gain, bias } = self.normalization;
-        let scores = self.raw(sequences)?.into_iter();
+        let scores = self.raw_scores(sequences)?.into_iter();
         PerSeq::from_vec(
             scores
                 .map(|x| (gain * f64::from(x) + bias) as f32)
@@ -213,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn normalized_samples_have_mean_0_and_deviation_1() {
+    fn normalized_scores_have_mean_0_and_deviation_1() {
         let scores = [3.0f32, 5.0, 1.0, 7.0, 4.0];
         let by = Normalization::of(&scores).unwrap();
         let new: Vec<f64> = scores
@@ -229,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn kept_beside_the_model() {
+    fn normalization_is_loaded_from_reward_json() {
         let folder = tempfile::tempdir().unwrap();
         let load = || Normalization::load(folder.path());
         assert_eq!(load().unwrap(), Normalization::NONE);

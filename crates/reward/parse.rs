@@ -1,26 +1,26 @@
-//! Rules as they are written on a command line.
+//! Parses rules on the command line.
 
 use crate::{Combine, Error, OnNull, Result, Rule, Token};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
 
-/// Every form of a rule on a command line, and what it rewards.
-pub const SPELLINGS: [(&str, &str); 13] = [
+/// The forms of a rule on the command line, and their descriptions.
+pub const RULE_FORMS: [(&str, &str); 13] = [
     (
         "token-share:TOKEN",
-        "the share of one token, by its text or id",
+        "the fraction of one token, by its text or id",
     ),
-    ("contains:TEXT", "1 where the response contains a text"),
-    ("regex:PATTERN", "1 where a pattern matches"),
+    ("contains:TEXT", "1 if the response contains a text"),
+    ("regex:PATTERN", "1 if a pattern matches"),
     (
         "lexicon:FILE",
-        "what words are worth, summed: a word, a tab and a number a line",
+        "the sum of the values of words: a word, a tab and a number per line",
     ),
     ("length:NUMBER", "a number for each token"),
-    ("FOLDER", "what a reward model says"),
+    ("FOLDER", "the score of a reward model"),
     ("mean:FOLDER,…", "the mean of several reward models"),
-    ("min:FOLDER,…", "the least of them"),
+    ("min:FOLDER,…", "the minimum of several reward models"),
     (
         "mean-std:FOLDER,…",
         "their mean minus their standard deviation",
@@ -31,22 +31,22 @@ pub const SPELLINGS: [(&str, &str); 13] = [
     ),
     (
         "answer:MARKER",
-        "1 where the last number after the last marker is the row's field `answer`",
+        "1 if the last number after the last marker equals the row's field `answer`",
     ),
     (
         "command:PROGRAM …",
-        "what a program of yours says, JSON lines in, a number a line out",
+        "the scores of a program: reads JSON lines, writes a number per line",
     ),
     (
         "http://…, https://…",
-        "what an endpoint of yours says to a POST",
+        "the scores of an HTTP endpoint, which gets a POST",
     ),
 ];
 
 impl FromStr for Rule {
     type Err = Error;
 
-    /// Reads one of [`SPELLINGS`].
+    /// Parses one of [`RULE_FORMS`].
     fn from_str(text: &str) -> Result<Self> {
         if Path::new(text).is_dir() {
             let folder = text.into();
@@ -85,19 +85,19 @@ impl FromStr for Rule {
             "implicit" => implicit(text, argument)?,
             "answer" => Self::Answer {
                 marker: argument.into(),
-                field: crate::rule::answer_field(),
+                field: crate::rule::default_answer_field(),
             },
             "command" => Self::Command {
                 program: argument.split_whitespace().map(Into::into).collect(),
-                batch: crate::rule::responses(),
-                seconds: crate::rule::seconds(),
+                batch: crate::rule::default_batch(),
+                seconds: crate::rule::default_seconds(),
                 on_null: OnNull::default(),
                 fields: Vec::new(),
             },
             "http" | "https" => Self::Http {
                 url: text.into(),
-                batch: crate::rule::responses(),
-                seconds: crate::rule::seconds(),
+                batch: crate::rule::default_batch(),
+                seconds: crate::rule::default_seconds(),
                 on_null: OnNull::default(),
                 fields: Vec::new(),
             },
@@ -127,10 +127,10 @@ fn number(text: &str, argument: &str) -> Result<f64> {
 }
 
 fn unknown(text: &str) -> Error {
-    let forms: Vec<&str> = SPELLINGS.iter().map(|(form, _)| *form).collect();
+    let forms: Vec<&str> = RULE_FORMS.iter().map(|(form, _)| *form).collect();
     Error::Rule(format!(
-        "reward `{text}`: expected {}, FOLDER being that of a reward model; sums and penalties are \
-         written in a config file under [reward]",
+        "reward `{text}`: expected {}, where FOLDER is that of a reward model; sums and penalties are \
+        set in a config file under [reward]",
         forms.join(", ")
     ))
 }
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn short_forms() {
+    fn each_form_on_the_command_line_is_parsed() {
         let parse = |text: &str| text.parse::<Rule>().unwrap();
         let token = Token::Text(" good".into());
         assert_eq!(parse("token-share: good"), Rule::TokenShare { token });
@@ -177,9 +177,9 @@ mod tests {
         }
     }
 
-    /// The forms of a config file, with what may be left away.
+    /// The forms of a config file, with defaults left out.
     #[test]
-    fn rules_are_tables() {
+    fn each_form_in_a_config_file_is_parsed() {
         let read = |json: &str| serde_json::from_str::<Rule>(json).unwrap();
         let answer = read(r#"{"kind": "answer"}"#);
         assert_eq!(answer, "answer:####".parse().unwrap());

@@ -1,9 +1,9 @@
-//! A program that is talked to line by line and cannot hold us up.
+//! Communicates with a program line by line, without ever blocking on it.
 //!
-//! Three threads stand between: one writes what it is told, one reads what it answers, one keeps the
-//! last of what it complains about. Each ends with the program's pipes.
+//! Three threads do the blocking operations: one writes the program's input, one reads its output, and one
+//! keeps the last lines of its standard error. Each ends with its pipe.
 
-use crate::patience::{POLL, Patience};
+use crate::interrupt_timer::{InterruptTimer, POLL};
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -12,20 +12,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The longest line that is read, bytes.
-const LONGEST: u64 = 1 << 20;
-/// How many lines may wait to be heard.
-const WAITING: usize = 1 << 10;
-/// How many lines of its complaints are kept.
-const KEPT: usize = 3;
-/// How long a program may take to end once its input or its output has.
+/// The maximum length of a line, bytes.
+const MAX_LINE: u64 = 1 << 20;
+/// How many lines of output are buffered.
+const OUTPUT_BUFFER: usize = 1 << 10;
+/// How many lines of standard error are kept.
+const STDERR_LINES: usize = 3;
+/// How long a program may take to end after its input or output is closed.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// All programs that run, for [`end_programs`].
+/// All running programs, for [`end_programs`].
 static RUNNING: Mutex<Vec<Weak<Mutex<Child>>>> = Mutex::new(Vec::new());
 
-/// Ends every program that a [`Command`](crate::Command) of this process runs, for a caller that is about
-/// to end the process without dropping anything; none is started as long as what it returns lives.
+/// Kills every program that a [`Command`](crate::Command) of this process runs, for a caller that is about
+/// to end the process without dropping values. No program is started as long as the returned guard exists.
 #[must_use]
 pub fn end_programs() -> impl Sized {
     let mut running = lock(&RUNNING);
@@ -37,38 +37,39 @@ pub fn end_programs() -> impl Sized {
     running
 }
 
-/// What a program did.
+/// The next event of a program's output.
 #[derive(Debug)]
-pub(crate) enum Said {
-    /// It wrote a line; what is not UTF-8 in it is replaced.
+pub(crate) enum Output {
+    /// A line. Invalid UTF-8 is replaced.
     Line(String),
-    /// It wrote a line that is too long.
+    /// A line longer than [`MAX_LINE`].
     TooLong,
-    /// It ended, in this way.
+    /// The program ended, with this status.
     Ended(String),
-    /// It did none of these in time.
-    Nothing,
-    /// It did none of these before the run was asked to end, or shortly after.
-    Abandoned,
+    /// Nothing happened within the time limit.
+    Timeout,
+    /// The run was interrupted before anything happened.
+    WaitInterrupted,
 }
 
 /// A running program.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Arc<Mutex<Child>>,
-    /// To the thread that writes; dropped, it ends the program's input.
+    /// The channel to the writing thread. Dropping it closes the program's input.
     input: Option<Sender<String>>,
-    /// From the thread that reads: lines, and `None` for one that is too long.
+    /// The channel from the reading thread: lines, and `None` for a line that is too long.
     output: Receiver<Option<String>>,
-    /// A line that was seen and not heard yet.
-    ahead: Option<Option<String>>,
-    complaints: Arc<Mutex<VecDeque<String>>>,
-    complaining: Option<thread::JoinHandle<()>>,
-    heard: usize,
+    /// A line that was peeked at and not read yet.
+    peeked: Option<Option<String>>,
+    stderr: Arc<Mutex<VecDeque<String>>>,
+    stderr_thread: Option<thread::JoinHandle<()>>,
+    lines_read: usize,
 }
 
 impl Process {
-    /// Starts a program with its arguments, out of reach of the terminal's Ctrl-C: it ends when we do.
+    /// Starts a program with its arguments in a process group of its own, so that Ctrl-C in the terminal does
+    /// not reach it. It ends when this value is dropped.
     pub(crate) fn start(program: &[String]) -> std::io::Result<Self> {
         let mut command = Command::new(&program[0]);
         command
@@ -89,48 +90,50 @@ impl Process {
         running.retain(|child| child.strong_count() > 0);
         running.push(Arc::downgrade(&child));
         drop(running);
-        let (input, told) = channel::<String>();
-        let (said, output) = sync_channel(WAITING);
-        // What cannot be written is not missed: the program is gone, and its output says so.
+        let (input, input_texts) = channel::<String>();
+        let (output_lines, output) = sync_channel(OUTPUT_BUFFER);
+        // Errors of writing are ignored: the program has ended, which its output shows.
         thread::spawn(move || {
             let mut write = |text: String| {
                 stdin
                     .write_all(text.as_bytes())
                     .and_then(|()| stdin.flush())
             };
-            while told.recv().is_ok_and(|text| write(text).is_ok()) {}
+            while input_texts.recv().is_ok_and(|text| write(text).is_ok()) {}
         });
-        thread::spawn(move || listen(stdout, &said));
-        let complaints = Arc::new(Mutex::new(VecDeque::new()));
-        let kept = complaints.clone();
-        let complaining = thread::spawn(move || remember(stderr, &kept));
+        thread::spawn(move || send_lines(stdout, &output_lines));
+        let stderr_lines = Arc::new(Mutex::new(VecDeque::new()));
+        let kept = stderr_lines.clone();
+        let stderr_thread = thread::spawn(move || keep_last_lines(stderr, &kept));
         Ok(Self {
             child,
             input: Some(input),
             output,
-            ahead: None,
-            complaints,
-            complaining: Some(complaining),
-            heard: 0,
+            peeked: None,
+            stderr: stderr_lines,
+            stderr_thread: Some(stderr_thread),
+            lines_read: 0,
         })
     }
 
-    /// Hands over a text, to be written when the program reads.
-    pub(crate) fn tell(&self, text: String) {
+    /// Queues a text for the program's input.
+    pub(crate) fn write(&self, text: String) {
         if let Some(input) = &self.input {
-            // A writer that is gone is a program that is gone, which `hear` finds out.
+            // If the writing thread has ended, so has the program, which `read` reports.
             let _ = input.send(text);
         }
     }
 
-    /// The next thing the program does, until `end` or until `patience` is over.
-    pub(crate) fn hear(&mut self, end: Instant, patience: &mut Patience) -> Said {
-        let line = match self.ahead.take() {
+    /// Waits for the next event, until `end` or until the run is interrupted.
+    pub(crate) fn read(&mut self, end: Instant, timer: &mut InterruptTimer) -> Output {
+        let line = match self.peeked.take() {
             Some(line) => Ok(line),
             None => loop {
                 let left = end.saturating_duration_since(Instant::now());
                 match self.output.recv_timeout(left.min(POLL)) {
-                    Err(RecvTimeoutError::Timeout) if patience.is_over() => return Said::Abandoned,
+                    Err(RecvTimeoutError::Timeout) if timer.should_stop() => {
+                        return Output::WaitInterrupted;
+                    }
                     Err(RecvTimeoutError::Timeout) if left > POLL => {}
                     line => break line,
                 }
@@ -138,30 +141,30 @@ impl Process {
         };
         match line {
             Ok(Some(line)) => {
-                self.heard += 1;
-                Said::Line(line)
+                self.lines_read += 1;
+                Output::Line(line)
             }
-            Ok(None) => Said::TooLong,
-            Err(RecvTimeoutError::Timeout) => Said::Nothing,
-            Err(RecvTimeoutError::Disconnected) => Said::Ended(self.how_it_ended()),
+            Ok(None) => Output::TooLong,
+            Err(RecvTimeoutError::Timeout) => Output::Timeout,
+            Err(RecvTimeoutError::Disconnected) => Output::Ended(self.status()),
         }
     }
 
-    /// A line that comes within this time, unasked.
-    pub(crate) fn waiting(&mut self, time: Duration) -> Option<&str> {
-        if self.ahead.is_none() {
-            self.ahead = self.output.recv_timeout(time).ok();
+    /// The next line, if there is one within this time, without reading it.
+    pub(crate) fn peek(&mut self, time: Duration) -> Option<&str> {
+        if self.peeked.is_none() {
+            self.peeked = self.output.recv_timeout(time).ok();
         }
-        let line = self.ahead.as_ref()?;
-        Some(line.as_deref().unwrap_or("a line without end"))
+        let line = self.peeked.as_ref()?;
+        Some(line.as_deref().unwrap_or("a line that is too long"))
     }
 
-    /// Closes its input, and listens to what it still says until it ends; not for longer than it may take
-    /// for that.
-    pub(crate) fn left_over(&mut self) -> Vec<String> {
+    /// Closes the input and returns the lines that the program still writes until it ends, at most for
+    /// [`GRACE`].
+    pub(crate) fn remaining_lines(&mut self) -> Vec<String> {
         self.input = None;
         let end = Instant::now() + GRACE;
-        let mut lines: Vec<String> = self.ahead.take().flatten().into_iter().collect();
+        let mut lines: Vec<String> = self.peeked.take().flatten().into_iter().collect();
         while let left = end.saturating_duration_since(Instant::now())
             && let Ok(line) = self.output.recv_timeout(left)
         {
@@ -170,39 +173,39 @@ impl Process {
         lines
     }
 
-    /// How many lines were heard.
-    pub(crate) fn heard(&self) -> usize {
-        self.heard
+    /// How many lines were read.
+    pub(crate) fn lines_read(&self) -> usize {
+        self.lines_read
     }
 
-    /// Ends the program, and returns the last it wrote to its standard error.
-    pub(crate) fn last_words(mut self) -> Option<String> {
+    /// Ends the program, and returns the last lines of its standard error.
+    pub(crate) fn last_stderr(mut self) -> Option<String> {
         self.end(Duration::ZERO);
-        // Its children may keep the pipe open: what is there after the grace is what there is.
-        if let Some(thread) = self.complaining.take() {
+        // Child processes may keep the pipe open, so this waits for a limited time.
+        if let Some(thread) = self.stderr_thread.take() {
             wait(GRACE, || thread.is_finished());
         }
-        let kept = self.complaints.lock().ok()?;
+        let kept = self.stderr.lock().ok()?;
         let words: Vec<&str> = kept.iter().map(String::as_str).collect();
         (!words.is_empty()).then(|| words.join(" / "))
     }
 
-    fn is_gone(&self) -> bool {
+    fn has_ended(&self) -> bool {
         !matches!(lock(&self.child).try_wait(), Ok(None))
     }
 
-    fn how_it_ended(&self) -> String {
-        wait(GRACE, || self.is_gone());
+    fn status(&self) -> String {
+        wait(GRACE, || self.has_ended());
         match lock(&self.child).try_wait() {
             Ok(Some(status)) => status.to_string(),
             _ => "it closed its output".into(),
         }
     }
 
-    /// Closes its input, and ends it if it does not end by itself in time.
+    /// Closes the input, and kills the program if it does not end within `grace`.
     fn end(&mut self, grace: Duration) {
         self.input = None;
-        wait(grace, || self.is_gone());
+        wait(grace, || self.has_ended());
         kill(&mut lock(&self.child));
     }
 }
@@ -217,14 +220,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends a program and what it has started, as far as that is in its process group; one that has ended
-/// by itself keeps what it left.
+/// Kills a program and its process group. Does nothing if the program has ended by itself.
 fn kill(child: &mut Child) {
     if !matches!(child.try_wait(), Ok(None)) {
         return;
     }
-    // By the system's own program, as the standard library has no call for it. Where there is none, and
-    // where the group is gone at this moment, nothing is missed but what the program had started.
+    // The standard library cannot kill a process group, so the program `kill` does. If that fails, only child
+    // processes of the program remain.
     #[cfg(unix)]
     let _ = Command::new("kill")
         .args(["-KILL", "--", &format!("-{}", child.id())])
@@ -236,7 +238,7 @@ fn kill(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// Waits until something is so, or the time is over.
+/// Waits until `done` returns true, or for `time`.
 fn wait(time: Duration, mut done: impl FnMut() -> bool) {
     let end = Instant::now() + time;
     while !done() && Instant::now() < end {
@@ -244,13 +246,14 @@ fn wait(time: Duration, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// A line without its end; `None` at the end of all, an error for one that is too long.
+/// Reads a line without its line break; `None` at the end of the stream, an error for a line that is too
+/// long.
 fn line(reader: &mut impl BufRead) -> Option<Result<String, ()>> {
     let mut bytes = Vec::new();
-    let read = reader.take(LONGEST).read_until(b'\n', &mut bytes);
+    let read = reader.take(MAX_LINE).read_until(b'\n', &mut bytes);
     match read {
         Ok(0) | Err(_) => None,
-        Ok(_) if bytes.last() != Some(&b'\n') && bytes.len() as u64 == LONGEST => Some(Err(())),
+        Ok(_) if bytes.last() != Some(&b'\n') && bytes.len() as u64 == MAX_LINE => Some(Err(())),
         Ok(_) => {
             let text = String::from_utf8_lossy(&bytes);
             Some(Ok(text.trim_end_matches(['\n', '\r']).to_string()))
@@ -258,24 +261,24 @@ fn line(reader: &mut impl BufRead) -> Option<Result<String, ()>> {
     }
 }
 
-fn listen(stdout: impl Read, said: &SyncSender<Option<String>>) {
+fn send_lines(stdout: impl Read, lines: &SyncSender<Option<String>>) {
     let mut reader = BufReader::new(stdout);
     while let Some(line) = line(&mut reader) {
         let too_long = line.is_err();
-        if said.send(line.ok()).is_err() || too_long {
+        if lines.send(line.ok()).is_err() || too_long {
             break;
         }
     }
 }
 
-fn remember(stderr: impl Read, kept: &Mutex<VecDeque<String>>) {
+fn keep_last_lines(stderr: impl Read, kept: &Mutex<VecDeque<String>>) {
     let mut reader = BufReader::new(stderr);
     while let Some(line) = line(&mut reader) {
         if let (Ok(line), Ok(mut kept)) = (line, kept.lock())
             && !line.trim().is_empty()
         {
             kept.push_back(line);
-            let extra = kept.len().saturating_sub(KEPT);
+            let extra = kept.len().saturating_sub(STDERR_LINES);
             kept.drain(..extra);
         }
     }

@@ -1,4 +1,4 @@
-//! Rewards that a program of one's own adds to those of this crate.
+//! Kinds of rewards that a program using this crate adds to the built-in ones.
 
 use rlhf_lm::Tokenizer;
 use rlhf_objective::{Result, Reward};
@@ -9,21 +9,21 @@ use serde_json::{Map, Value};
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 
-/// A kind of reward that `[reward] kind` names.
+/// A kind of reward: its name, its settings and its construction.
 pub trait RewardKind: 'static {
-    /// `[reward]`, without `kind`.
+    /// The settings in `[reward]`, without `kind`.
     type Settings: Clone + Debug + Default + Serialize + DeserializeOwned + Send + Sync + 'static;
 
-    /// The name of the kind; no kind of this crate has it.
+    /// The value of `[reward] kind`, which no built-in kind has.
     const NAME: &'static str;
-    /// What it rewards, in a line.
+    /// Its description, in one line.
     const ABOUT: &'static str;
 
-    /// The reward of these settings, for a policy with this tokenizer.
+    /// Makes the reward, for a policy with the tokenizer `policy_tokenizer`.
     ///
     /// # Errors
-    /// If a setting makes no sense; the message names it.
-    fn reward(settings: &Self::Settings, reader: &Tokenizer) -> Result<Box<dyn Reward>>;
+    /// If a setting is invalid; the message names it.
+    fn reward(settings: &Self::Settings, policy_tokenizer: &Tokenizer) -> Result<Box<dyn Reward>>;
 }
 
 type Make = Arc<dyn Fn(&Tokenizer) -> Result<Box<dyn Reward>> + Send + Sync>;
@@ -45,16 +45,16 @@ impl Registered {
         Ok(Self {
             name: K::NAME,
             settings: serde_json::to_value(&settings)?,
-            make: Arc::new(move |reader| K::reward(&settings, reader)),
+            make: Arc::new(move |policy_tokenizer| K::reward(&settings, policy_tokenizer)),
         })
     }
 
-    /// The reward, for a policy with this tokenizer.
+    /// Makes the reward, for a policy with this tokenizer.
     ///
     /// # Errors
-    /// If a setting makes no sense.
-    pub fn reward(&self, reader: &Tokenizer) -> Result<Box<dyn Reward>> {
-        (self.make)(reader)
+    /// If a setting is invalid.
+    pub fn reward(&self, policy_tokenizer: &Tokenizer) -> Result<Box<dyn Reward>> {
+        (self.make)(policy_tokenizer)
     }
 }
 
@@ -71,13 +71,13 @@ impl PartialEq for Registered {
 }
 
 impl Serialize for Registered {
-    /// As `[reward]`.
+    /// Serializes as the table `[reward]`.
     fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
         let mut all = Map::from_iter([("kind".to_string(), Value::from(self.name))]);
         match &self.settings {
             Value::Object(settings) => all.extend(settings.clone()),
             Value::Null => {}
-            _ => return Err(S::Error::custom("the settings of a reward are a table")),
+            _ => return Err(S::Error::custom("the settings of a reward must be a table")),
         }
         all.serialize(to)
     }

@@ -1,13 +1,13 @@
-//! Texts read again, by another tokenizer.
+//! Tokenizes the text of prompts and responses again, with the tokenizer of a reward model.
 
-use crate::ending::Ending;
+use crate::eos_replacement::EosReplacement;
 use crate::{Error, Result};
 use rlhf_lm::{Tokenizer, inspect};
 use rlhf_objective::{Error as Failure, Finish, Prompt, Response, Sequences};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Turns what a policy wrote into the tokens of another checkpoint.
+/// Converts sequences to the tokens of another checkpoint.
 #[derive(Debug)]
 pub(crate) struct Retokenizer {
     tokenizer: Tokenizer,
@@ -16,27 +16,27 @@ pub(crate) struct Retokenizer {
     context: usize,
 }
 
-/// How a reward model reads what a policy wrote.
+/// The conversion of a policy's sequences for a reward model.
 #[derive(Debug)]
-pub(crate) enum Adapted {
-    /// By the policy's ids.
-    Ids(Ending),
-    /// By texts, which its own tokenizer reads again.
+pub(crate) enum Conversion {
+    /// The token ids are the same; the EOS token is replaced.
+    Ids(EosReplacement),
+    /// The text is tokenized again.
     Texts(Retokenizer),
 }
 
 impl Retokenizer {
-    /// How the checkpoint in `folder` reads the words of a policy with this tokenizer: where its ids are
-    /// the policy's, it needs no more than an end of its own.
+    /// The conversion that the reward model in `folder` needs for a policy with this tokenizer. If the token
+    /// ids are the same, only the EOS token is replaced.
     ///
     /// # Errors
-    /// If the folder cannot be read, or texts cannot be had because one of both has no tokenizer.
-    pub(crate) fn of(folder: &Path, policy: &Tokenizer) -> Result<Adapted> {
+    /// If the folder cannot be read, or the tokenizers differ and one of the two models has none.
+    pub(crate) fn conversion(folder: &Path, policy: &Tokenizer) -> Result<Conversion> {
         let wrap = |error| Error::Model(Box::new(error));
         let summary = inspect(folder).map_err(wrap)?;
         let tokenizer = Tokenizer::load(folder, summary.vocab).map_err(wrap)?;
         if tokenizer.same_ids(policy) {
-            return Ok(Adapted::Ids(Ending::new(tokenizer, &summary)));
+            return Ok(Conversion::Ids(EosReplacement::new(tokenizer, &summary)));
         }
         if tokenizer.is_ids() || policy.is_ids() {
             let whose = if policy.is_ids() { "the model" } else { "it" };
@@ -46,7 +46,7 @@ impl Retokenizer {
                 folder.display()
             )));
         }
-        Ok(Adapted::Texts(Self {
+        Ok(Conversion::Texts(Self {
             tokenizer,
             eos: summary.eos,
             bos: summary.bos,
@@ -54,12 +54,12 @@ impl Retokenizer {
         }))
     }
 
-    /// The same texts in its tokens: a prompt keeps its end and a response its start where both
-    /// together are too long, and a response that ended ends.
+    /// The same texts in the tokens of the reward model. If prompt and response are longer than the context,
+    /// the start of the prompt and the end of the response are cut off. An EOS is kept.
     ///
     /// # Errors
-    /// If a text cannot be encoded, or nothing of it is left.
-    pub(crate) fn read(&self, sequences: &Sequences) -> rlhf_objective::Result<Sequences> {
+    /// If a text cannot be encoded, or a response has no tokens.
+    pub(crate) fn apply(&self, sequences: &Sequences) -> rlhf_objective::Result<Sequences> {
         let mut responses = Vec::with_capacity(sequences.len());
         let mut longest = vec![1; sequences.prompts().len()];
         for (index, response) in sequences.responses().iter().enumerate() {
@@ -109,7 +109,7 @@ impl Retokenizer {
 mod tests {
     use super::*;
 
-    /// Words to ids from 0.
+    /// A tokenizer that maps these words to ids from 0.
     fn tokenizer(words: &[&str]) -> Tokenizer {
         let folder = tempfile::tempdir().unwrap();
         let vocab: serde_json::Map<_, _> = words
@@ -127,7 +127,7 @@ mod tests {
         Tokenizer::load(folder.path(), 20).unwrap()
     }
 
-    fn said(prompt: usize, text: &str, finish: Finish) -> Response {
+    fn response(prompt: usize, text: &str, finish: Finish) -> Response {
         Response {
             text: text.into(),
             ..Response::new(prompt, vec![0], finish)
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_become_its_tokens_and_keep_their_prompt() {
+    fn texts_are_tokenized_again_and_cut_to_the_context() {
         let by = Retokenizer {
             tokenizer: tokenizer(&["?", "the", "film", "was", "good", "bad"]),
             eos: Some(9),
@@ -152,14 +152,14 @@ mod tests {
             prompt("the the the film was"),
         ];
         let responses = vec![
-            said(0, "good", Finish::Eos),
-            said(0, "bad good", Finish::Length),
-            said(1, "", Finish::Length),
-            said(2, "bad bad", Finish::Eos),
-            said(1, "good good good good good good", Finish::Eos),
+            response(0, "good", Finish::Eos),
+            response(0, "bad good", Finish::Length),
+            response(1, "", Finish::Length),
+            response(2, "bad bad", Finish::Eos),
+            response(1, "good good good good good good", Finish::Eos),
         ];
         let read = by
-            .read(&Sequences::new(prompts, responses).unwrap())
+            .apply(&Sequences::new(prompts, responses).unwrap())
             .unwrap();
         let ids: Vec<&[u32]> = read.responses().iter().map(|y| y.ids.as_slice()).collect();
         let long = [4; 5];
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_words_are_the_same_ids() {
+    fn same_ids_compares_the_vocabularies() {
         let own = tokenizer(&["?", "a", "b"]);
         assert!(own.same_ids(&tokenizer(&["?", "a", "b"])));
         assert!(!own.same_ids(&tokenizer(&["?", "b", "a"])));

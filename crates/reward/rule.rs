@@ -1,11 +1,11 @@
-//! What a user writes to say what is rewarded.
+//! The settings of a rule, which determine the reward.
 
 use crate::Registered;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// A token, by its id or by the text it stands for.
+/// A token, by its id or its text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "a token id, or the text of one token")]
 pub enum Token {
@@ -15,17 +15,17 @@ pub enum Token {
     Text(String),
 }
 
-/// A rule and how much it counts.
+/// A rule with a weight.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Weighted {
-    /// What its score is multiplied by.
+    /// The factor of its score.
     pub weight: f64,
     /// The rule.
     pub rule: Rule,
 }
 
-/// A rule that scores a response. Units: of the reward.
+/// A rule that scores responses, in units of the reward.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(
     remote = "Self",
@@ -34,7 +34,7 @@ pub struct Weighted {
     deny_unknown_fields
 )]
 pub enum Rule {
-    /// The share of one token among the response's tokens, the EOS not counted: in [0, 1].
+    /// The fraction of one token among the response's tokens without the EOS, in [0, 1].
     TokenShare {
         /// The token.
         token: Token,
@@ -54,95 +54,95 @@ pub enum Rule {
         /// A file with a word, a tab and a number on each line.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         file: Option<PathBuf>,
-        /// Words and values given here, which win over the file's.
+        /// Words and values, which override those of the file.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         words: BTreeMap<String, f64>,
     },
-    /// A number for each token of the response, the EOS not counted.
+    /// A constant per token of the response, without the EOS.
     Length {
-        /// The number.
+        /// The constant.
         per_token: f64,
     },
-    /// What a reward model says, as its `reward.json` scales it.
+    /// The score of a reward model, normalized by its `reward.json`.
     Model {
         /// Its checkpoint folder.
         folder: PathBuf,
     },
-    /// What several reward models say together, such as seeds of one run.
+    /// The combined score of several reward models, such as seeds of one run.
     Ensemble {
-        /// Their checkpoint folders, two at least.
+        /// Their checkpoint folders, at least two.
         folders: Vec<PathBuf>,
-        /// What is made of their scores.
+        /// How their scores are combined.
         combine: Combine,
     },
-    /// β·log(π/p₀) of a policy: the reward that it is the optimum of, up to a number a prompt
-    /// (Rafailov et al. 2023, eq. 5).
+    /// β·log(π/p₀) of a policy: the reward under which it is optimal, up to a constant per prompt (Rafailov
+    /// et al. 2023, eq. 5).
     Implicit {
-        /// The policy's checkpoint folder, such as that of a run of dpo.
+        /// The policy's checkpoint folder, such as that of a DPO run.
         policy: PathBuf,
         /// The folder of the prior it was trained against.
         prior: PathBuf,
         /// β, positive.
         beta: f64,
     },
-    /// 1 if the response's answer is the one its row gives, else 0. An answer is the last number
-    /// after the last marker; a response without it has none.
+    /// 1 if the number in the response equals that of its row, else 0. It is the last number after the last
+    /// marker.
     Answer {
-        /// What stands before an answer.
-        #[serde(default = "four_hashes")]
+        /// The marker before the number.
+        #[serde(default = "default_marker")]
         marker: String,
-        /// The row's field with the right answer: a number, or a text that ends in one.
-        #[serde(default = "answer_field")]
+        /// The row's field with the correct number, or with a text that ends in it.
+        #[serde(default = "default_answer_field")]
         field: String,
     },
-    /// What a program of your own says; see [`Command`](crate::Command).
+    /// The score of an external program; see [`Command`](crate::Command).
     Command {
-        /// The program and its arguments. No shell reads them.
+        /// The program and its arguments, which are not interpreted by a shell.
         program: Vec<String>,
         /// How many responses it gets at once.
-        #[serde(default = "responses")]
+        #[serde(default = "default_batch")]
         batch: usize,
-        /// How long it may take for them.
-        #[serde(default = "seconds")]
+        /// The time limit for a batch.
+        #[serde(default = "default_seconds")]
         seconds: f64,
-        /// What an answer of `null` is.
+        /// How an answer of `null` is treated.
         #[serde(default, skip_serializing_if = "OnNull::is_default")]
         on_null: OnNull,
-        /// The fields of a data row that it reads; every row must have them.
+        /// The fields of data rows that it uses; every row must have them.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         fields: Vec<String>,
     },
-    /// What an HTTP endpoint of your own says; see [`Endpoint`](crate::Endpoint).
+    /// The score of an HTTP endpoint; see [`Endpoint`](crate::Endpoint).
     Http {
-        /// Where to POST.
+        /// The URL of the POST requests.
         url: String,
         /// How many responses it gets at once.
-        #[serde(default = "responses")]
+        #[serde(default = "default_batch")]
         batch: usize,
-        /// How long it may take for them.
-        #[serde(default = "seconds")]
+        /// The time limit for a batch.
+        #[serde(default = "default_seconds")]
         seconds: f64,
-        /// What an answer of `null` is.
+        /// How an answer of `null` is treated.
         #[serde(default, skip_serializing_if = "OnNull::is_default")]
         on_null: OnNull,
-        /// The fields of a data row that it reads; every row must have them.
+        /// The fields of data rows that it uses; every row must have them.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         fields: Vec<String>,
     },
-    /// The weighted sum of other rules; no opinion where one of them has none, because a sum of the others
-    /// is on another scale.
+    /// The weighted sum of other rules. If one of them has no score for a response, neither has the sum,
+    /// because the others alone are on another scale.
     Sum {
         /// The rules.
         rules: Vec<Weighted>,
     },
-    /// Another rule, minus a penalty where the response ends without an EOS token.
+    /// Another rule, minus a penalty if the response ends without an EOS token.
     MissingEos {
         /// The penalty, a positive number.
         penalty: f64,
         /// The other rule.
         rule: Box<Self>,
     },
-    /// A reward that a program of one's own registered.
+    /// A reward of a registered kind.
     #[serde(skip)]
     Registered(Registered),
 }
@@ -157,18 +157,17 @@ impl Serialize for Rule {
 }
 
 impl<'de> Deserialize<'de> for Rule {
-    /// A registered kind is read by who registered it.
+    /// Built-in kinds only. The registry deserializes registered kinds.
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         Self::deserialize(from)
     }
 }
 
-/// What it is when a program or an endpoint answers `null` instead of a score.
+/// How an answer of `null` of a program or an endpoint is treated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnNull {
-    /// No opinion: the response is left out of what is learned and of the statistics of scores, and
-    /// counted.
+    /// The response has no score. It is not used for updates and statistics of scores, and is counted.
     #[default]
     LeaveOut,
     /// An error.
@@ -176,44 +175,44 @@ pub enum OnNull {
 }
 
 impl OnNull {
-    // The form that serde asks for.
+    // The signature that serde requires.
     #[allow(clippy::trivially_copy_pass_by_ref)]
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// What is made of the scores of an ensemble.
+/// How the scores of an ensemble are combined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Combine {
     /// Their mean.
     Mean,
-    /// The least of them: what all agree a response is worth at least (Coste et al. 2024, eq. 3).
+    /// The minimum (Coste et al. 2024, eq. 3).
     Min,
-    /// Their mean minus their standard deviation, that of the k numbers themselves: what is agreed
-    /// upon counts more (ibid., eq. 4, with the deviation for the variance).
+    /// The mean minus the standard deviation of the k scores (divided by k), which lowers the score where
+    /// the models disagree (ibid., eq. 4, with the deviation in place of the variance).
     MeanStd,
 }
 
-fn four_hashes() -> String {
+fn default_marker() -> String {
     "####".into()
 }
 
-pub(crate) fn answer_field() -> String {
+pub(crate) fn default_answer_field() -> String {
     "answer".into()
 }
 
-pub(crate) const fn responses() -> usize {
+pub(crate) const fn default_batch() -> usize {
     64
 }
 
-pub(crate) const fn seconds() -> f64 {
+pub(crate) const fn default_seconds() -> f64 {
     60.0
 }
 
 impl Rule {
-    /// The rules that it is composed of, none of which is composed itself.
+    /// The rules that a sum or a penalty is composed of, recursively.
     #[must_use]
     pub fn leaves(&self) -> Vec<&Self> {
         match self {
@@ -234,7 +233,7 @@ impl Rule {
         }
     }
 
-    /// The files it names.
+    /// The paths of files and folders in the rule.
     pub fn files(&mut self) -> Vec<&mut PathBuf> {
         fn files(leaf: &mut Rule) -> Vec<&mut PathBuf> {
             match leaf {
@@ -248,8 +247,8 @@ impl Rule {
         self.leaves_mut().into_iter().flat_map(files).collect()
     }
 
-    /// The same with every reward model replaced by the number 0: what is left can be checked without
-    /// reading weights.
+    /// The same rule with every reward model replaced by the constant 0, so that it can be checked without
+    /// loading weights.
     #[must_use]
     pub fn without_models(&self) -> Self {
         let mut rule = self.clone();
@@ -261,7 +260,7 @@ impl Rule {
         rule
     }
 
-    /// The folders of the language models whose log-probs it asks for.
+    /// The folders of the language models whose log-probs it uses.
     #[must_use]
     pub fn language_models(&self) -> Vec<&Path> {
         fn models(leaf: &Rule) -> Vec<&Path> {
@@ -273,7 +272,7 @@ impl Rule {
         self.leaves().into_iter().flat_map(models).collect()
     }
 
-    /// The folders of the reward models it names.
+    /// The folders of the reward models it uses.
     #[must_use]
     pub fn models(&self) -> Vec<&Path> {
         fn models(leaf: &Rule) -> Vec<&Path> {
@@ -286,7 +285,7 @@ impl Rule {
         self.leaves().into_iter().flat_map(models).collect()
     }
 
-    /// The programs that it runs, each with its arguments.
+    /// The external programs it runs, with their arguments.
     #[must_use]
     pub fn programs(&self) -> Vec<&[String]> {
         fn programs(leaf: &Rule) -> Option<&[String]> {

@@ -1,10 +1,10 @@
-//! Rules made ready to score.
+//! The reward made from a rule.
 
 use crate::answer::Answer;
 use crate::ensemble::Ensemble;
 use crate::implicit::Implicit;
 use crate::model::FROZEN;
-use crate::{Command, Endpoint, Error, Learned, Lexicon, Result, Rule, Token};
+use crate::{Command, Endpoint, Error, Lexicon, Result, RewardModel, Rule, Token};
 use regex::Regex;
 use rlhf_lm::{LoadOptions, Tokenizer};
 use rlhf_objective::{
@@ -13,7 +13,7 @@ use rlhf_objective::{
 use std::fmt;
 use std::sync::Arc;
 
-/// A [`Rule`] with its patterns compiled, its files and reward models read and its tokens looked up.
+/// A [`Rule`] with its patterns compiled, its files and reward models loaded and its tokens looked up.
 #[derive(Debug)]
 pub struct Rules(Compiled);
 
@@ -24,57 +24,56 @@ enum Compiled {
     Regex(Regex),
     Lexicon(Lexicon),
     Length(f64),
-    Judge(Judge),
+    Reward(BoxedReward),
     Sum(Vec<(f64, Compiled)>),
     MissingEos { penalty: f64, rule: Box<Compiled> },
 }
 
 impl Rule {
-    /// Whether its models make sense together and for a policy with this tokenizer, from their
-    /// headers.
+    /// Checks its models against each other and a policy with this tokenizer, without loading weights.
     ///
     /// # Errors
-    /// If not; the message names the folder or the number.
-    pub fn check_models(&self, reader: &Tokenizer) -> Result<()> {
+    /// If they do not match; the message names the folder or the number.
+    pub fn check_models(&self, policy_tokenizer: &Tokenizer) -> Result<()> {
         self.leaves().into_iter().try_for_each(|leaf| match leaf {
             Self::Ensemble { folders, .. } => Ensemble::check(folders),
             Self::Implicit {
                 policy,
                 prior,
                 beta,
-            } => Implicit::check([policy, prior], *beta, reader),
+            } => Implicit::check([policy, prior], *beta, policy_tokenizer),
             _ => Ok(()),
         })
     }
 }
 
-/// What scores whole batches by means of its own: models, programs, endpoints.
-struct Judge(Box<dyn Reward>);
+/// A reward that scores whole batches: a model, a program or an endpoint.
+struct BoxedReward(Box<dyn Reward>);
 
-impl fmt::Debug for Judge {
+impl fmt::Debug for BoxedReward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Judge")
+        f.write_str("BoxedReward")
     }
 }
 
 impl Rules {
-    /// Makes a rule ready to judge a policy with this tokenizer.
+    /// Makes the reward of a rule, for a policy with the tokenizer `policy_tokenizer`.
     ///
     /// # Errors
-    /// If a pattern, a file, a token or a number is bad; the message names it.
-    pub fn new(rule: &Rule, reader: &Tokenizer) -> Result<Self> {
-        Self::with(rule, reader, &FROZEN)
+    /// If a pattern, a file, a token or a number is invalid; the message names it.
+    pub fn new(rule: &Rule, policy_tokenizer: &Tokenizer) -> Result<Self> {
+        Self::with(rule, policy_tokenizer, &FROZEN)
     }
 
-    /// The same, its networks loaded as `networks` says but for their heads and temperature.
+    /// The same with options for loading networks, except heads and temperature.
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn with(rule: &Rule, reader: &Tokenizer, networks: &LoadOptions) -> Result<Self> {
-        Compiled::new(rule, reader, networks).map(Self)
+    pub fn with(rule: &Rule, policy_tokenizer: &Tokenizer, networks: &LoadOptions) -> Result<Self> {
+        Compiled::new(rule, policy_tokenizer, networks).map(Self)
     }
 
-    /// Whether every token that is counted is one of a vocabulary of `vocab` entries.
+    /// Checks that the tokens in the rule are in a vocabulary of `vocab` entries.
     ///
     /// # Errors
     /// If one is not; the message names it.
@@ -104,9 +103,9 @@ impl Reward for Rules {
 }
 
 impl Compiled {
-    fn new(rule: &Rule, reader: &Tokenizer, networks: &LoadOptions) -> Result<Self> {
-        if let Some(judge) = judge(rule, reader, networks)? {
-            return Ok(Self::Judge(Judge(judge)));
+    fn new(rule: &Rule, policy_tokenizer: &Tokenizer, networks: &LoadOptions) -> Result<Self> {
+        if let Some(reward) = batch_reward(rule, policy_tokenizer, networks)? {
+            return Ok(Self::Reward(BoxedReward(reward)));
         }
         Ok(match rule {
             Rule::TokenShare {
@@ -114,8 +113,8 @@ impl Compiled {
             } => Self::TokenShare(*id),
             Rule::TokenShare {
                 token: Token::Text(text),
-            } => Self::TokenShare(reader.id(text).ok_or_else(|| {
-                let fix = "give a token of the vocabulary as it stands there, or its id";
+            } => Self::TokenShare(policy_tokenizer.id(text).ok_or_else(|| {
+                let fix = "give a token exactly as in the vocabulary, or its id";
                 Error::Rule(format!(
                     "reward token-share: `{text}` is not one token: {fix}"
                 ))
@@ -139,7 +138,7 @@ impl Compiled {
                 let part = |part: &crate::Weighted| -> Result<_> {
                     Ok((
                         finite("sum: weight", part.weight)?,
-                        Self::new(&part.rule, reader, networks)?,
+                        Self::new(&part.rule, policy_tokenizer, networks)?,
                     ))
                 };
                 Self::Sum(rules.iter().map(part).collect::<Result<_>>()?)
@@ -152,7 +151,7 @@ impl Compiled {
                 }
                 Self::MissingEos {
                     penalty: *penalty,
-                    rule: Box::new(Self::new(rule, reader, networks)?),
+                    rule: Box::new(Self::new(rule, policy_tokenizer, networks)?),
                 }
             }
             Rule::Model { .. }
@@ -161,7 +160,7 @@ impl Compiled {
             | Rule::Answer { .. }
             | Rule::Command { .. }
             | Rule::Http { .. }
-            | Rule::Registered(_) => unreachable!("these are judges"),
+            | Rule::Registered(_) => unreachable!("batch_reward makes these"),
         })
     }
 
@@ -179,19 +178,19 @@ impl Compiled {
 
     fn finish(&mut self) -> rlhf_objective::Result<()> {
         match self {
-            Self::Judge(judge) => judge.0.finish(),
+            Self::Reward(reward) => reward.0.finish(),
             Self::Sum(rules) => rules.iter_mut().try_for_each(|(_, rule)| rule.finish()),
             Self::MissingEos { rule, .. } => rule.finish(),
             _ => Ok(()),
         }
     }
 
-    /// \[B\]; `None` where it has no opinion.
+    /// The scores, \[B\]; `None` for responses without a score.
     fn scores(&mut self, sequences: &Sequences) -> rlhf_objective::Result<Vec<Option<f64>>> {
         Ok(match self {
-            Self::Judge(judge) => {
-                let said = finite_optional_scores(&mut *judge.0, sequences)?.into_iter();
-                said.map(|score| score.map(f64::from)).collect()
+            Self::Reward(reward) => {
+                let scores = finite_optional_scores(&mut *reward.0, sequences)?.into_iter();
+                scores.map(|score| score.map(f64::from)).collect()
             }
             Self::Sum(rules) => {
                 let mut sums = vec![Some(0.0); sequences.len()];
@@ -212,16 +211,16 @@ impl Compiled {
                     .map(|(x, y)| x.map(|x| score(x, y)))
                     .collect()
             }
-            own => own.of_own(sequences).into_iter().map(Some).collect(),
+            rule => rule.text_scores(sequences).into_iter().map(Some).collect(),
         })
     }
 
-    /// \[B\] of a rule about the response's own text and tokens, which is never without an opinion.
-    fn of_own(&self, sequences: &Sequences) -> Vec<f64> {
+    /// The scores of a rule about the text and tokens of the response, \[B\]. There is always a score.
+    fn text_scores(&self, sequences: &Sequences) -> Vec<f64> {
         let responses = sequences.responses().iter();
         match self {
-            Self::Judge(_) | Self::Sum(_) | Self::MissingEos { .. } => {
-                unreachable!("these are not about the response alone")
+            Self::Reward(_) | Self::Sum(_) | Self::MissingEos { .. } => {
+                unreachable!("these rules are composed, or rewards of their own")
             }
             Self::TokenShare(token) => {
                 let share = |response: &Arc<Response>| {
@@ -249,22 +248,34 @@ impl Compiled {
     }
 }
 
-/// A rule that is not a matter of the response's own text and tokens.
-fn judge(
+/// The reward of a rule that scores whole batches; `None` for the others.
+fn batch_reward(
     rule: &Rule,
-    reader: &Tokenizer,
+    policy_tokenizer: &Tokenizer,
     networks: &LoadOptions,
 ) -> Result<Option<Box<dyn Reward>>> {
     Ok(Some(match rule {
-        Rule::Model { folder } => Box::new(Learned::read_by(folder, reader, networks)?),
-        Rule::Ensemble { folders, combine } => {
-            Box::new(Ensemble::load(folders, *combine, reader, networks)?)
-        }
+        Rule::Model { folder } => Box::new(RewardModel::load_for_policy(
+            folder,
+            policy_tokenizer,
+            networks,
+        )?),
+        Rule::Ensemble { folders, combine } => Box::new(Ensemble::load(
+            folders,
+            *combine,
+            policy_tokenizer,
+            networks,
+        )?),
         Rule::Implicit {
             policy,
             prior,
             beta,
-        } => Box::new(Implicit::load([policy, prior], *beta, reader, networks)?),
+        } => Box::new(Implicit::load(
+            [policy, prior],
+            *beta,
+            policy_tokenizer,
+            networks,
+        )?),
         Rule::Answer { marker, field } => Box::new(Answer::new(marker, field)?),
         Rule::Command {
             program,
@@ -281,7 +292,7 @@ fn judge(
             ..
         } => Box::new(Endpoint::new(url, *batch, *seconds)?.on_null(*on_null)),
         Rule::Registered(registered) => registered
-            .reward(reader)
+            .reward(policy_tokenizer)
             .map_err(|error| Error::Rule(error.to_string()))?,
         _ => return Ok(None),
     }))
@@ -327,7 +338,7 @@ mod tests {
             .unwrap()
     }
 
-    /// A tokenizer of whole words.
+    /// A tokenizer of words.
     fn words_of(vocab: &str) -> Tokenizer {
         let folder = tempfile::tempdir().unwrap();
         let model = format!(r#"{{"type": "WordLevel", "vocab": {vocab}, "unk_token": "?"}}"#);
@@ -347,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn each_rule_scores() {
+    fn each_rule_gives_its_scores() {
         let parse = |text: &str| text.parse::<Rule>().unwrap();
         assert_eq!(score(&parse("token-share:2")), [1.0 / 3.0, 0.0, 0.0]);
         assert_eq!(score(&parse("token-share:bad")), [0.0, 1.0, 0.0]);
@@ -368,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_rules_are_named() {
+    fn invalid_rules_are_errors() {
         let rule = Box::new("length:1".parse().unwrap());
         for (rule, expected) in [
             (

@@ -1,12 +1,13 @@
-//! What is said about fitting a reward model.
+//! The declaration of the method `reward`, which fits a reward model.
 
 use crate::{BradleyTerry, BradleyTerryConfig, PairBatch, PairSource};
 use rlhf_objective::{Dataset, Pairs, Result};
 use rlhf_train::{
-    Aim, DataPasses, Defaults, LearnsFrom, MethodSpec, OfflineSpec, PriorUse, RowField, RunShape,
+    DataPasses, Defaults, LearnsFrom, MethodSpec, ObjectiveTerms, OfflineSpec, PriorUse, RowField,
+    RunShape,
 };
 
-/// Fitting a reward model to preference pairs, as a registry lists it.
+/// The method `reward`.
 #[derive(Debug, Clone, Copy)]
 pub struct BradleyTerrySpec;
 
@@ -31,10 +32,10 @@ impl MethodSpec for BradleyTerrySpec {
         settings.check()
     }
 
-    fn summary(_: &BradleyTerryConfig, aim: &Aim<'_>) -> String {
+    fn summary(_: &BradleyTerryConfig, terms: &ObjectiveTerms<'_>) -> String {
         format!(
-            "{}: maximum likelihood of the preferences, by Bradley and Terry's model",
-            aim.objective
+            "{}: maximum likelihood of the preferences under the Bradley–Terry model",
+            terms.objective
         )
     }
 }

@@ -1,10 +1,10 @@
-//! A reward that has been written down.
+//! A reward given by a table.
 
 use rlhf_objective::{Error, PerSeq, Result, Reward, Sequences};
 use std::collections::HashMap;
 
-/// One number for each response there can be, by its tokens; the prompt is not looked at. It is the
-/// reward of problems small enough to enumerate.
+/// A table of the reward of every possible response, by its tokens. The prompt is ignored. It is the reward
+/// of problems small enough to enumerate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RewardTable(HashMap<Vec<u32>, f32>);
 
@@ -35,7 +35,7 @@ mod tests {
     use rlhf_objective::{Finish, Prompt, Response};
 
     #[test]
-    fn what_is_not_written_down_has_no_reward() {
+    fn a_response_that_is_not_in_the_table_is_an_error() {
         let mut reward = RewardTable::new([(vec![1, 2], 0.5), (vec![2], -1.0)]);
         let mut score = |ids: &[u32]| {
             let answer = Response::new(0, ids.to_vec(), Finish::Eos);

@@ -3,7 +3,7 @@
 use crate::{Batch, DemonstrationSource, Sft};
 use rlhf_objective::{Dataset, NoSettings, Result, Sequences};
 use rlhf_train::{
-    Aim, BatchUnit, DataPasses, Defaults, LearnsFrom, MethodSpec, OfflineSpec, PriorUse,
+    BatchUnit, DataPasses, Defaults, LearnsFrom, MethodSpec, ObjectiveTerms, OfflineSpec, PriorUse,
 };
 
 /// The registry entry of supervised fine-tuning.
@@ -27,10 +27,10 @@ impl MethodSpec for SftSpec {
         }
     }
 
-    fn summary(_: &NoSettings, aim: &Aim<'_>) -> String {
+    fn summary(_: &NoSettings, terms: &ObjectiveTerms<'_>) -> String {
         format!(
             "{}: maximize the likelihood of the demonstrations",
-            aim.objective
+            terms.objective
         )
     }
 }

@@ -33,5 +33,5 @@ pub use error::{Error, Result};
 pub use parameters::Parameters;
 pub use rlhf_device::{AdamW, MappedFile, WeightDecay};
 pub use rng::{Rng, Stream};
-pub use specs::{Init, ParameterSpec, Rounding, Storage};
+pub use specs::{Init, ParameterSpec, Placement, Rounding, Storage};
 pub use views::{Gradients, ParameterId, Weights};

@@ -3,7 +3,7 @@
 //! two of moments.
 
 use crate::views::Entry;
-use crate::{Error, Init, ParameterId, ParameterSpec, Result, Rng, Storage, Weights};
+use crate::{Error, Init, ParameterId, ParameterSpec, Placement, Result, Rng, Storage, Weights};
 use rlhf_device::{Cpu, Device, Dtype, StoredMut};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
@@ -84,12 +84,16 @@ impl<D: Device> Parameters<D> {
         for mut spec in specs {
             spec.trainable &= storage.is_trainable();
             let length = spec.shape.iter().product::<usize>();
-            let (dtype, start) = if storage.stores_bf16(&spec) {
-                (Dtype::Bf16, place(&mut words, BF16_PER_F32 * ALIGN, length))
-            } else {
-                (Dtype::F32, place(&mut floats, ALIGN, length))
+            let (align, align_bf16) = match spec.placement {
+                Placement::Aligned => (ALIGN, BF16_PER_F32 * ALIGN),
+                Placement::Adjoining => (1, 1),
             };
-            let gradient = spec.trainable.then(|| place(&mut trained, ALIGN, length));
+            let (dtype, start) = if storage.stores_bf16(&spec) {
+                (Dtype::Bf16, place(&mut words, align_bf16, length))
+            } else {
+                (Dtype::F32, place(&mut floats, align, length))
+            };
+            let gradient = spec.trainable.then(|| place(&mut trained, align, length));
             assert!(
                 index.insert(spec.name.clone(), entries.len()).is_none(),
                 "parameter `{}` is listed twice",

@@ -12,6 +12,16 @@ pub enum Rounding {
     Allowed,
 }
 
+/// Where a parameter lies in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// From the start of a cache line.
+    Aligned,
+    /// Directly after the parameter before it, which is stored and trained alike: both can be read as one
+    /// ([`Weights::joined`](crate::Weights::joined)).
+    Adjoining,
+}
+
 /// One parameter's name and shape, and how it is trained and stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParameterSpec {
@@ -26,6 +36,8 @@ pub struct ParameterSpec {
     pub decay: WeightDecay,
     /// Whether it may be stored in bf16: [`Rounding::Never`] unless set by [`may_round`](Self::may_round).
     pub rounding: Rounding,
+    /// Where it lies: [`Placement::Aligned`] unless set by [`adjoining`](Self::adjoining).
+    pub placement: Placement,
 }
 
 impl ParameterSpec {
@@ -37,6 +49,7 @@ impl ParameterSpec {
             trainable: true,
             decay: WeightDecay::Yes,
             rounding: Rounding::Never,
+            placement: Placement::Aligned,
         }
     }
 
@@ -48,6 +61,7 @@ impl ParameterSpec {
             trainable: true,
             decay: WeightDecay::No,
             rounding: Rounding::Never,
+            placement: Placement::Aligned,
         }
     }
 
@@ -56,6 +70,15 @@ impl ParameterSpec {
     pub fn frozen(self) -> Self {
         Self {
             trainable: false,
+            ..self
+        }
+    }
+
+    /// The same parameter, directly after the one before it.
+    #[must_use]
+    pub fn adjoining(self) -> Self {
+        Self {
+            placement: Placement::Adjoining,
             ..self
         }
     }

@@ -82,6 +82,44 @@ impl<'a, D: Device> Weights<'a, D> {
         };
         Stored::new(buffer, *dtype, range.clone())
     }
+
+    /// The values of parameters that [adjoin](crate::Placement::Adjoining), in the type they are stored in.
+    ///
+    /// # Panics
+    /// If there is none, or one does not lie directly after the one before it.
+    #[must_use]
+    pub fn joined(&self, ids: &[ParameterId]) -> Stored<'a, D> {
+        let ranges = ids.iter().map(|id| self.entries[id.0].range.clone());
+        let range = join(self.entries, ids, ranges);
+        let Entry { dtype, .. } = self.entries[ids[0].0];
+        let alike = ids.iter().all(|id| self.entries[id.0].dtype == dtype);
+        assert!(alike, "adjoining parameters are stored alike");
+        let buffer = match dtype {
+            Dtype::F32 => self.floats,
+            Dtype::Bf16 => self.words,
+        };
+        Stored::new(buffer, dtype, range)
+    }
+}
+
+/// The range of adjoining ranges.
+fn join(
+    entries: &[Entry],
+    ids: &[ParameterId],
+    ranges: impl Iterator<Item = Range<usize>>,
+) -> Range<usize> {
+    let mut whole: Option<Range<usize>> = None;
+    for (place, range) in ranges.enumerate() {
+        whole = Some(match whole {
+            None => range,
+            Some(before) if before.end == range.start => before.start..range.end,
+            Some(_) => {
+                let [a, b] = [place - 1, place].map(|place| &entries[ids[place].0].spec.name);
+                panic!("`{a}` and `{b}` do not adjoin")
+            }
+        });
+    }
+    whole.expect("at least one parameter is joined")
 }
 
 impl<'a> Weights<'a> {
@@ -114,6 +152,22 @@ impl<'a, D: Device> Gradients<'a, D> {
     /// The gradient of one parameter, row-major, to accumulate into.
     pub fn slice_mut(&mut self, id: ParameterId) -> Option<SliceMut<'_, D>> {
         let range = self.entries[id.0].trained()?;
+        Some(SliceMut::new(self.flat, range))
+    }
+
+    /// The gradients of parameters that [adjoin](crate::Placement::Adjoining), which are trained together or
+    /// not at all.
+    ///
+    /// # Panics
+    /// If there is none, one does not lie directly after the one before it, or only some are trained.
+    pub fn joined_mut(&mut self, ids: &[ParameterId]) -> Option<SliceMut<'_, D>> {
+        let trained = ids.iter().filter_map(|id| self.entries[id.0].trained());
+        let trained: Vec<Range<usize>> = trained.collect();
+        if trained.is_empty() {
+            return None;
+        }
+        assert_eq!(trained.len(), ids.len(), "some of these are trained");
+        let range = join(self.entries, ids, trained.into_iter());
         Some(SliceMut::new(self.flat, range))
     }
 

@@ -1,9 +1,9 @@
-//! Seconds by phase.
+//! Measures the seconds of each phase of a step.
 
 use crate::run::Metrics;
 use std::time::Instant;
 
-/// Where the time of a step went. Phases that recur add up.
+/// The seconds of each phase of a step. The times of a repeated phase are added.
 #[derive(Debug)]
 pub(crate) struct Clock {
     since: Instant,
@@ -18,14 +18,14 @@ impl Clock {
         }
     }
 
-    /// Ends a phase, which began where the last one ended.
+    /// Ends a phase that began when the last one ended.
     pub(crate) fn lap(&mut self, phase: &'static str) {
         let now = Instant::now();
         *self.laps.entry(phase).or_default() += (now - self.since).as_secs_f64();
         self.since = now;
     }
 
-    /// All phases and their seconds.
+    /// The seconds of each phase.
     pub(crate) fn laps(self) -> Metrics {
         self.laps
     }

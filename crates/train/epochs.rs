@@ -1,51 +1,50 @@
-//! The order in which a fixed data set is gone through.
+//! The order of items and batches over epochs of a fixed data set.
 
 use rlhf_objective::Dataset;
 use rlhf_tensor::{Rng, Stream};
 use std::collections::{HashSet, VecDeque};
 
-/// Batches of items, from one pass over a data set after another, each pass in its own random order.
+/// Batches of items over several epochs of a data set, each epoch in its own random order.
 ///
-/// A pass takes each item once. A batch is filled from the next pass where one ends in the middle of
-/// it, so that no step sees a remainder; of that pass it takes only items that it does not hold yet, and
-/// those it passed over are the first of the next batch. (A step on one item twice would learn from
-/// fewer items than it says. Ending the batch there, or drawing from all passes at once, would give
-/// remainders back or lose "each item once a pass".)
+/// An epoch uses each item once. If an epoch ends in the middle of a batch, the batch is filled from the
+/// next epoch, so that all batches but the last have the full size. From that epoch it takes only items
+/// that it does not contain yet; the skipped items come first in the next batch. (With an item twice in a
+/// batch, a step would learn from fewer items than its size. Ending the batch at the end of the epoch would
+/// make small batches, and shuffling all epochs together would lose "each item once per epoch".)
 ///
-/// Which items a step gets depends on the settings and the seed alone, so a run can resume at any step.
+/// The items of a step depend only on the settings and the seed, so a run can resume at any step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Epochs {
-    /// The items of all batches, one batch after the other.
+    /// The items of all batches, concatenated.
     items: Vec<usize>,
-    /// Where each batch ends among them.
+    /// The end of each batch in `items`.
     ends: Vec<usize>,
-    /// What the last batch weighs.
-    last: f64,
+    /// The weight of the last batch.
+    last_weight: f64,
 }
 
 impl Epochs {
-    /// `epochs` passes over items of these `costs` (1 each, or their tokens). A batch takes the
-    /// next items of the order while their cost is at most `limit`, and one item at least. The last
-    /// batch of the last pass has what is left. Where all items together cost less than `limit`, each
-    /// batch is all of them, and a pass.
+    /// Batches of `epochs` epochs over items of these `costs` (1 each, or their tokens). A batch takes the
+    /// next items while their total cost is at most `limit`, and at least one item. The last batch contains
+    /// the remaining items. If all items together cost less than `limit`, each batch is a whole epoch.
     #[must_use]
     pub fn new(costs: &[usize], limit: usize, epochs: usize, seed: u64) -> Self {
-        let mut deal = Deal::new(costs.len(), epochs, seed);
-        let (mut all, mut sums) = (Self::none(), Vec::new());
+        let mut dealer = Dealer::new(costs.len(), epochs, seed);
+        let (mut all, mut sums) = (Self::empty(), Vec::new());
         let mut used = 0;
         loop {
-            let batch = all.open();
-            let next = deal.next(batch);
+            let batch = all.current_batch();
+            let next = dealer.next(batch);
             match next {
                 Next::Item(item) if batch.is_empty() || used + costs[item] <= limit => {
-                    deal.take();
+                    dealer.take();
                     all.items.push(item);
                     used += costs[item];
                     continue;
                 }
                 _ if !batch.is_empty() => {
-                    all.close();
-                    deal.next_batch();
+                    all.end_batch();
+                    dealer.next_batch();
                     sums.push(std::mem::take(&mut used));
                 }
                 _ => {}
@@ -59,46 +58,45 @@ impl Epochs {
                 0 => limit.min(costs.iter().sum()) as f64,
                 steps => full.iter().sum::<usize>() as f64 / steps as f64,
             };
-            all.last = (*last as f64 / usual).min(1.0);
+            all.last_weight = (*last as f64 / usual).min(1.0);
         }
         all
     }
 
-    /// The same over `items`, each of which costs the tokens that a network reads for it.
+    /// The same over the items of a data set, whose costs are their network tokens.
     #[must_use]
     pub fn by_tokens(items: &dyn Dataset, limit: usize, epochs: usize, seed: u64) -> Self {
         let costs: Vec<usize> = (0..items.count()).map(|item| items.cost(item)).collect();
         Self::new(&costs, limit, epochs, seed)
     }
 
-    /// `steps` batches of exactly `size` of `count` items, pass after pass without an end. Where there
-    /// are fewer items than that, a batch takes each of them about as often as every other: the numbers
-    /// differ by one at most.
+    /// `steps` batches of exactly `size` of `count` items, over as many epochs as needed. If there are fewer
+    /// than `size` items, a batch contains items several times; their counts differ by at most one.
     #[must_use]
     pub fn filled(count: usize, size: usize, steps: usize, seed: u64) -> Self {
-        let mut all = Self::none();
+        let mut all = Self::empty();
         if count == 0 || size == 0 {
             return all;
         }
-        let mut deal = Deal::new(count, usize::MAX, seed);
+        let mut dealer = Dealer::new(count, usize::MAX, seed);
         while all.steps() < steps {
-            while all.open().len() < size {
-                match deal.next(all.open()) {
+            while all.current_batch().len() < size {
+                match dealer.next(all.current_batch()) {
                     Next::Item(item) => {
-                        deal.take();
+                        dealer.take();
                         all.items.push(item);
                     }
-                    Next::Held => deal.repeat(),
+                    Next::OnlyDuplicates => dealer.repeat(),
                     Next::End => break,
                 }
             }
-            all.close();
-            deal.next_batch();
+            all.end_batch();
+            dealer.next_batch();
         }
         all
     }
 
-    /// How many batches `epochs` passes over `count` items that cost 1 each have.
+    /// The number of batches of `epochs` epochs over `count` items that cost 1 each.
     #[must_use]
     pub fn steps_of(count: usize, size: usize, epochs: usize) -> usize {
         match size.min(count) {
@@ -107,24 +105,24 @@ impl Epochs {
         }
     }
 
-    fn none() -> Self {
+    fn empty() -> Self {
         Self {
             items: Vec::new(),
             ends: Vec::new(),
-            last: 1.0,
+            last_weight: 1.0,
         }
     }
 
-    /// The batch that is being filled.
-    fn open(&self) -> &[usize] {
+    /// The batch being filled.
+    fn current_batch(&self) -> &[usize] {
         &self.items[self.ends.last().copied().unwrap_or(0)..]
     }
 
-    fn close(&mut self) {
+    fn end_batch(&mut self) {
         self.ends.push(self.items.len());
     }
 
-    /// How many batches there are, over all passes.
+    /// The number of batches over all epochs.
     #[must_use]
     pub fn steps(&self) -> usize {
         self.ends.len()
@@ -140,72 +138,72 @@ impl Epochs {
         &self.items[start..self.ends[step]]
     }
 
-    /// What the batch of a step weighs beside a full one, in (0, 1]: 1 of all but the last, and there
-    /// its cost over that of a full batch (the mean of the others), so that an item of it counts no more
-    /// than one of any other.
+    /// The weight of a step's batch, in (0, 1]: 1 for all but the last, and for the last its cost relative
+    /// to that of a full batch (the mean of the others), so that each of its items has the weight of the
+    /// items of other batches.
     #[must_use]
     pub fn share(&self, step: usize) -> f64 {
         if step + 1 == self.steps() {
-            self.last
+            self.last_weight
         } else {
             1.0
         }
     }
 }
 
-/// What can be added to a batch.
+/// What can be added to the current batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     Item(usize),
-    /// All that is left of the pass is in the batch already.
-    Held,
-    /// No pass is left.
+    /// All remaining items of the epoch are in the batch already.
+    OnlyDuplicates,
+    /// All epochs are used up.
     End,
 }
 
-/// Hands out the items of one pass after another.
-struct Deal {
+/// Returns the items of one epoch after another.
+struct Dealer {
     count: usize,
     seed: u64,
-    /// Passes begun, and all.
+    /// The number of epochs begun, and their total.
     pass: usize,
     passes: usize,
-    /// What is left of the pass, in order, less what waits.
-    left: VecDeque<usize>,
-    /// What the batch had taken when its first pass ended.
-    held: HashSet<usize>,
-    /// Whether the batch takes that again, for the rest of the pass.
-    repeats: bool,
-    /// Items that the batch holds already, in order: the first ones of the next batch.
-    waiting: Vec<usize>,
+    /// The remaining items of the epoch, in order, without `skipped`.
+    remaining: VecDeque<usize>,
+    /// The items of the batch that came from earlier epochs.
+    in_batch: HashSet<usize>,
+    /// Whether the batch may take duplicates for the rest of the epoch.
+    allow_duplicates: bool,
+    /// Items that were skipped as duplicates, in order: the first items of the next batch.
+    skipped: Vec<usize>,
 }
 
-impl Deal {
+impl Dealer {
     fn new(count: usize, passes: usize, seed: u64) -> Self {
         Self {
             count,
             seed,
             pass: 0,
             passes: if count == 0 { 0 } else { passes },
-            left: VecDeque::new(),
-            held: HashSet::new(),
-            repeats: false,
-            waiting: Vec::new(),
+            remaining: VecDeque::new(),
+            in_batch: HashSet::new(),
+            allow_duplicates: false,
+            skipped: Vec::new(),
         }
     }
 
-    /// What can be added next to the batch that has these items.
+    /// The next item that can be added to the current batch, `batch`.
     fn next(&mut self, batch: &[usize]) -> Next {
         loop {
-            while let Some(&item) = self.left.front() {
-                if self.repeats || !self.held.contains(&item) {
+            while let Some(&item) = self.remaining.front() {
+                if self.allow_duplicates || !self.in_batch.contains(&item) {
                     return Next::Item(item);
                 }
-                self.waiting.push(item);
-                self.left.pop_front();
+                self.skipped.push(item);
+                self.remaining.pop_front();
             }
-            if !self.waiting.is_empty() {
-                return Next::Held;
+            if !self.skipped.is_empty() {
+                return Next::OnlyDuplicates;
             }
             if self.pass == self.passes {
                 return Next::End;
@@ -213,46 +211,47 @@ impl Deal {
             let mut order: Vec<usize> = (0..self.count).collect();
             Rng::new(self.seed, Stream::Shuffle, self.pass as u64, 0).shuffle(&mut order);
             self.pass += 1;
-            self.left = order.into();
-            self.repeats = false;
-            if self.held.is_empty() {
-                self.held.extend(batch);
+            self.remaining = order.into();
+            self.allow_duplicates = false;
+            if self.in_batch.is_empty() {
+                self.in_batch.extend(batch);
             }
         }
     }
 
-    /// Takes the item that came next.
+    /// Removes the item that [`next`](Self::next) returned.
     fn take(&mut self) {
-        self.left.pop_front();
+        self.remaining.pop_front();
     }
 
-    /// Lets the batch take what it holds already, for the rest of the pass.
+    /// Allows duplicates in the batch for the rest of the epoch.
     fn repeat(&mut self) {
-        self.repeats = true;
-        self.left = std::mem::take(&mut self.waiting).into();
+        self.allow_duplicates = true;
+        self.remaining = std::mem::take(&mut self.skipped).into();
     }
 
     fn next_batch(&mut self) {
-        self.held.clear();
-        self.repeats = false;
-        for item in self.waiting.drain(..).rev() {
-            self.left.push_front(item);
+        self.in_batch.clear();
+        self.allow_duplicates = false;
+        for item in self.skipped.drain(..).rev() {
+            self.remaining.push_front(item);
         }
     }
 }
 
-/// How a rollout is gone over.
+/// The number of epochs and mini-batches over one rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Passes {
-    /// How often each item is learned from.
+    /// How many epochs over the rollout.
     pub epochs: usize,
-    /// Optimizer steps in each pass, where there are as many items.
+    /// Optimizer steps per epoch (at most one per item).
     pub minibatches: usize,
 }
 
-/// The batches of all passes over one rollout: its `items` cut into parts, drawn anew in each pass. Parts are
-/// of one size where their number divides that of the items, and differ by one item at most elsewhere; `part` makes a batch of some of them. One mini-batch a pass is `whole` in its
-/// own order, read as it was when it was scored, so that the first ratio is exactly 1.
+/// The mini-batches of all epochs over one rollout. Each epoch shuffles `items` and cuts them into parts
+/// whose sizes differ by at most one; `part` makes the batch of a part. With one mini-batch per epoch it is
+/// `whole` in its own order, which has the micro-batches of scoring, so that the first importance ratio is
+/// exactly 1.
 ///
 /// # Errors
 /// If `part` fails.
@@ -283,7 +282,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mini_batches_cover_a_rollout_in_each_pass() {
+    fn mini_batches_cover_the_rollout_in_each_epoch() {
         let of = |epochs, minibatches, items: usize| {
             let passes = Passes {
                 epochs,
@@ -321,13 +320,13 @@ mod tests {
         steps.flat_map(|n| epochs.items(n).to_vec()).collect()
     }
 
-    fn twice(batch: &[usize]) -> bool {
+    fn has_duplicates(batch: &[usize]) -> bool {
         let distinct: HashSet<_> = batch.iter().collect();
         distinct.len() < batch.len()
     }
 
     #[test]
-    fn each_pass_takes_each_item_once_and_no_batch_one_twice() {
+    fn each_epoch_uses_each_item_once_and_batches_have_no_duplicates() {
         for (count, size, passes) in [(10, 4, 3), (200, 64, 7), (5, 4, 9), (7, 7, 2), (6, 1, 2)] {
             for seed in 0..20 {
                 let epochs = Epochs::new(&vec![1; count], size, passes, seed);
@@ -336,8 +335,8 @@ mod tests {
                     let times = all.iter().filter(|other| **other == item).count();
                     assert_eq!(times, passes, "{item} of {count}");
                 }
-                // A pass is not spread: after n passes' worth of items, each was taken n times, but for
-                // those of one batch.
+                // Epochs follow each other: after n epochs' worth of items, each item was used n times,
+                // up to one batch.
                 for pass in 1..passes {
                     let so_far = &all[..(pass * count).next_multiple_of(size).min(all.len())];
                     let least =
@@ -348,7 +347,7 @@ mod tests {
                 assert!(sizes(&epochs)[..full].iter().all(|&n| n == size));
                 assert_eq!(epochs.steps(), (count * passes).div_ceil(size));
                 assert_eq!(epochs.steps(), Epochs::steps_of(count, size, passes));
-                assert!((0..=full).all(|step| !twice(epochs.items(step))));
+                assert!((0..=full).all(|step| !has_duplicates(epochs.items(step))));
                 assert_eq!(epochs, Epochs::new(&vec![1; count], size, passes, seed));
             }
         }
@@ -358,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_batch_has_what_is_left_and_weighs_as_much() {
+    fn the_last_batch_has_the_remaining_items_and_their_weight() {
         let epochs = Epochs::new(&[1; 10], 4, 3, 7);
         assert_eq!(sizes(&epochs), [4, 4, 4, 4, 4, 4, 4, 2]);
         let shares: Vec<_> = (0..8).map(|step| epochs.share(step)).collect();
@@ -368,18 +367,20 @@ mod tests {
     }
 
     #[test]
-    fn where_a_batch_has_room_for_all_it_is_a_pass() {
+    fn a_batch_larger_than_the_data_set_is_an_epoch() {
         let epochs = Epochs::new(&[1; 3], 16, 4, 7);
         assert_eq!(sizes(&epochs), [3; 4]);
         assert_eq!(
             (Epochs::steps_of(3, 16, 4), Epochs::steps_of(0, 16, 4)),
             (4, 0)
         );
-        assert!((0..4).all(|step| epochs.share(step) == 1.0 && !twice(epochs.items(step))));
+        assert!(
+            (0..4).all(|step| epochs.share(step) == 1.0 && !has_duplicates(epochs.items(step)))
+        );
     }
 
     #[test]
-    fn a_batch_is_full_when_the_next_item_does_not_fit() {
+    fn a_batch_ends_when_the_next_item_exceeds_the_limit() {
         let costs = [3, 9, 2, 2, 5, 1, 20];
         for seed in 0..50 {
             let epochs = Epochs::new(&costs, 8, 4, seed);
@@ -390,9 +391,9 @@ mod tests {
             for step in 0..=last {
                 let items = epochs.items(step);
                 assert!(cost(step) <= 8 || items.len() == 1);
-                assert!(!items.is_empty() && !twice(items));
+                assert!(!items.is_empty() && !has_duplicates(items));
                 done += items.len();
-                // What comes next did not fit, wherever a pass ends.
+                // The next new item exceeds the limit, at the end of an epoch too.
                 let next = all[done..].iter().find(|item| !items.contains(item));
                 assert!(next.is_none_or(|&item| cost(step) + costs[item] > 8));
             }
@@ -405,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn iterations_are_of_one_size_however_many_prompts_there_are() {
+    fn filled_batches_have_the_full_size_for_any_number_of_items() {
         for (count, size) in [
             (200, 64),
             (64, 64),
@@ -423,7 +424,7 @@ mod tests {
                 let (most, least) = (counts.iter().max().unwrap(), counts.iter().min().unwrap());
                 assert!(most - least <= 1, "{count} at {size}: {counts:?}");
             }
-            // Nor over the whole run.
+            // The same holds over the whole run.
             let order = in_order(&all);
             let times: Vec<usize> = (0..count)
                 .map(|item| order.iter().filter(|i| **i == item).count())
@@ -431,7 +432,7 @@ mod tests {
             let (most, least) = (times.iter().max().unwrap(), times.iter().min().unwrap());
             assert!(most - least <= 1, "{count} at {size}: {times:?}");
         }
-        // The first steps do not depend on how many there are.
+        // The first steps do not depend on the number of steps.
         let (few, many) = (Epochs::filled(9, 4, 3, 1), Epochs::filled(9, 4, 30, 1));
         assert_eq!(in_order(&few), in_order(&many)[..12]);
         assert_eq!(Epochs::filled(0, 4, 3, 1).steps(), 0);

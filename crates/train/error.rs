@@ -1,13 +1,13 @@
-//! What can go wrong while training.
+//! The error type of this crate.
 
 use std::path::PathBuf;
 
 /// An error of a run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A number that ends a run: going on would spoil the weights.
+    /// A loss, gradient or metric that is not finite. Another step would make the weights NaN.
     #[error(
-        "{what} is {value}: lower optim.learning_rate, or look at the rewards and the data of that step"
+        "{what} is {value}: lower optim.learning_rate, or check the rewards and the data of that step"
     )]
     NotFinite {
         /// What was computed.
@@ -15,7 +15,7 @@ pub enum Error {
         /// Its value.
         value: f64,
     },
-    /// A number of the policy itself that is not finite: its weights are of no use and are not saved.
+    /// A weight, moment or output of the policy that is not finite. Such a policy is not saved.
     #[error("{what} is {value}: the policy has diverged; lower optim.learning_rate")]
     Diverged {
         /// What was computed.
@@ -23,38 +23,38 @@ pub enum Error {
         /// Its value.
         value: f64,
     },
-    /// What ended a run before its end. The last checkpoint is whole.
+    /// A step failed. The last checkpoint is complete.
     #[error("in step {step} of {total}: {source}; {left}")]
     Stopped {
-        /// The step, counted from 1.
+        /// The step that failed, counted from 1.
         step: usize,
-        /// All steps.
+        /// The number of steps of the run.
         total: usize,
-        /// What is left of the run.
+        /// From which checkpoint the run can continue.
         left: String,
-        /// What happened.
+        /// The error of the step.
         source: Box<Self>,
     },
-    /// The final model cannot be written. Every step is done, and the last checkpoint is whole.
+    /// The final model cannot be written. All steps are done, and the last checkpoint is complete.
     #[error("all steps are done, and the final model cannot be written: {source}; {left}")]
     Final {
-        /// What is left of the run.
+        /// From which checkpoint the run can continue.
         left: String,
-        /// What happened.
+        /// The error of the step.
         source: Box<Self>,
     },
-    /// A run that is resumed beyond the last step that its settings ask for now.
+    /// A resumed run has done more steps than its settings have now.
     #[error(
-        "{done} steps are done, and settings and data ask for {total} now: nothing is left to train; give it \
-         the settings and data that it was started with, or start another run"
+        "the run has done {done} steps, but its settings and data now give only {total}: resume it with the \
+        settings and data it was started with, or start another run"
     )]
     Beyond {
         /// How many steps are done.
         done: usize,
-        /// How many there are.
+        /// How many steps the settings and data give.
         total: usize,
     },
-    /// A run with nothing to do.
+    /// A run without steps or prompts.
     #[error("{0}")]
     Empty(&'static str),
     /// A checkpoint's `trainer.json` that cannot be read.
@@ -65,7 +65,7 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
-    /// A state of a method that does not fit the method.
+    /// The state of the method in a checkpoint belongs to another method.
     #[error(
         "the checkpoint holds the state of another method: {0}; resume it with the method that wrote it"
     )]
@@ -84,5 +84,5 @@ pub enum Error {
     Journal(#[from] rlhf_journal::Error),
 }
 
-/// A result of this crate.
+/// The result type of this crate.
 pub type Result<T> = std::result::Result<T, Error>;

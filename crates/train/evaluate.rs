@@ -1,14 +1,14 @@
-//! A learner's statistics on data held out.
+//! Evaluates a learner's statistics on held-out data.
 
 use crate::{Learner, Stats};
 use rlhf_objective::{Network, OutputSpec, Purpose, Result};
 
-/// The statistics of `learner` on the whole of `batch` under `network`, which is left as it is.
-/// The network reads at most `tokens` tokens at once; the result does not depend on how many, up
-/// to rounding, because a loss is a sum whose weights come with the batch.
+/// The statistics of `learner` on the whole of `batch` under `network`, whose parameters do not change.
+/// Micro-batches have at most `tokens` tokens. Up to rounding, the result does not depend on their size,
+/// because a loss is a sum whose weights come with the batch.
 ///
 /// # Errors
-/// If the network cannot read a sequence, or a tensor operation fails.
+/// If a forward pass or a tensor operation fails.
 pub fn evaluate<L: Learner>(
     network: &mut dyn Network,
     learner: &L,
@@ -41,7 +41,7 @@ mod tests {
     use rlhf_tensor::Storage;
 
     #[test]
-    fn the_whole_in_one_read_or_in_many() {
+    fn statistics_do_not_depend_on_the_micro_batches() {
         let mut network = Bigram::random(5, Storage::Frozen, 1);
         let weights = [1.0, -0.5, 2.0];
         let batch = weighted(sequences(), &weights);

@@ -1,7 +1,9 @@
-//! Runs that an error ends: what is whole in memory is saved, and a resumed run is the uninterrupted one.
+//! Runs that end with an error: the last finished step is saved, and a resumed run gives the same bytes as an
+//! uninterrupted one.
 
 use crate::test_world::{
-    Gradient, Likelihood, Seen, TABLE, Twos, Weighted, begun, optim, settings,
+    Gradient, Likelihood, RecordingObserver, ShareOfToken2, TABLE, Weighted, optim, settings,
+    start_or_resume,
 };
 use crate::test_world::{train_for, weighted};
 use crate::{Ended, Epochs, Error, Interrupt, Learner, Loss, Method, Result, Run, Source, Stats};
@@ -25,18 +27,18 @@ const ADAPTIVE: Beta = Beta::Adaptive(Adaptive {
     greatest: 100.0,
 });
 
-/// [`Twos`], but something else the so manieth time that it is asked.
-struct Faulty {
-    asked: usize,
+/// [`ShareOfToken2`], which returns an error or a given score in call number `at`.
+struct FaultyReward {
+    calls: usize,
     at: usize,
     score: Option<f32>,
 }
 
-impl Reward for Faulty {
+impl Reward for FaultyReward {
     fn score(&mut self, s: &Sequences) -> rlhf_objective::Result<PerSeq> {
-        self.asked += 1;
-        if self.asked != self.at {
-            return Twos.score(s);
+        self.calls += 1;
+        if self.calls != self.at {
+            return ShareOfToken2.score(s);
         }
         let broken = rlhf_objective::Error::Unsupported("the endpoint answered 500".into());
         let score = self.score.ok_or(broken)?;
@@ -44,14 +46,14 @@ impl Reward for Faulty {
     }
 }
 
-fn faulty(at: usize, score: Option<f32>) -> Box<Faulty> {
-    let asked = 0;
-    Box::new(Faulty { asked, at, score })
+fn faulty(at: usize, score: Option<f32>) -> Box<FaultyReward> {
+    let calls = 0;
+    Box::new(FaultyReward { calls, at, score })
 }
 
 fn run(
     folder: &Path,
-    reward: Box<Faulty>,
+    reward: Box<FaultyReward>,
     method: &mut impl Method,
     resume: bool,
 ) -> Result<Ended> {
@@ -64,14 +66,14 @@ fn steps(folder: &Path) -> Vec<usize> {
     all.iter().map(|checkpoint| checkpoint.step).collect()
 }
 
-/// The end of the error that leaves a checkpoint.
-fn whole(folder: &Path, step: usize) -> String {
+/// The end of the message of an error that leaves a checkpoint.
+fn complete(folder: &Path, step: usize) -> String {
     let path = folder.join(format!("checkpoints/step-{step}"));
-    format!("; {} is whole: continue with --resume", path.display())
+    format!("; {} is complete: continue with --resume", path.display())
 }
 
 #[test]
-fn a_reward_that_fails_leaves_the_policy_of_the_step_before() {
+fn a_reward_that_fails_leaves_a_checkpoint_of_the_step_before() {
     let uninterrupted = tempfile::tempdir().unwrap();
     run(
         uninterrupted.path(),
@@ -80,17 +82,17 @@ fn a_reward_that_fails_leaves_the_policy_of_the_step_before() {
         false,
     )
     .unwrap();
-    // Checkpoints are due after 4 and 6 steps. A score that is no number is a failure of the reward too.
+    // Checkpoints are due after 4 and 6 steps. A score of NaN is a failure of the reward too.
     for (at, score) in [(3, None), (4, Some(f32::NAN)), (5, None), (6, None)] {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
         let error = run(folder, faulty(at, score), &mut Gradient, false).unwrap_err();
-        let said = error.to_string();
+        let message = error.to_string();
         assert!(
-            said.starts_with(&format!("in step {at} of 6: the ")),
-            "{said}"
+            message.starts_with(&format!("in step {at} of 6: the ")),
+            "{message}"
         );
-        assert!(said.ends_with(&whole(folder, at - 1)), "{said}");
+        assert!(message.ends_with(&complete(folder, at - 1)), "{message}");
         let ended = run(folder, faulty(NEVER, None), &mut Gradient, true);
         assert_eq!(ended.unwrap(), Ended::Done);
         if at != 5 {
@@ -101,7 +103,7 @@ fn a_reward_that_fails_leaves_the_policy_of_the_step_before() {
 }
 
 #[test]
-fn a_reward_that_fails_at_once_leaves_nothing_to_save() {
+fn a_reward_that_fails_in_the_first_step_leaves_no_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let first = run(folder, faulty(1, None), &mut Gradient, false).unwrap_err();
@@ -112,31 +114,34 @@ fn a_reward_that_fails_at_once_leaves_nothing_to_save() {
         "{first}"
     );
     assert!(steps(folder).is_empty());
-    // And where a resumed run fails in its first step, the checkpoint that it started from is there.
+    // If a resumed run fails in its first step, the checkpoint that it resumed from is kept.
     fs::remove_dir_all(folder).unwrap();
     run(folder, faulty(3, None), &mut Gradient, false).unwrap_err();
     let before = relative(folder);
     let again = run(folder, faulty(1, None), &mut Gradient, true).unwrap_err();
-    assert!(again.to_string().ends_with(&whole(folder, 2)), "{again}");
+    assert!(again.to_string().ends_with(&complete(folder, 2)), "{again}");
     assert!(relative(folder) == before);
 }
 
-/// A loss that is too large for its numbers stops the run before anything is learned from it.
+/// An infinite loss stops the run before the optimizer step.
 #[test]
-fn a_reward_beyond_all_numbers_is_none_of_the_policys_doing() {
+fn an_infinite_loss_leaves_a_checkpoint_of_the_step_before() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let error = run(folder, faulty(3, Some(f32::MAX)), &mut Gradient, false).unwrap_err();
-    let said = error.to_string();
-    assert!(said.starts_with("in step 3 of 6: the loss is "), "{said}");
-    assert!(said.ends_with(&whole(folder, 2)), "{said}");
+    let message = error.to_string();
+    assert!(
+        message.starts_with("in step 3 of 6: the loss is "),
+        "{message}"
+    );
+    assert!(message.ends_with(&complete(folder, 2)), "{message}");
     assert_eq!(steps(folder), [2]);
 }
 
-/// [`Gradient`] in two updates an iteration, of which the second is none from some iteration on.
-struct Twice(usize);
+/// [`Gradient`] with two updates per iteration. The loss of the second is NaN in a given iteration.
+struct TwoUpdates(usize);
 
-impl Learner for Twice {
+impl Learner for TwoUpdates {
     type Batch = Weighted;
 
     fn sequences<'a>(&self, batch: &'a Weighted) -> &'a Sequences {
@@ -152,7 +157,7 @@ impl Learner for Twice {
     }
 }
 
-impl Method for Twice {
+impl Method for TwoUpdates {
     type State = ();
 
     fn batches(
@@ -182,20 +187,20 @@ impl Method for Twice {
 }
 
 #[test]
-fn a_policy_that_a_step_has_begun_to_change_is_not_saved() {
+fn a_policy_that_a_failed_step_has_changed_is_not_saved() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let error = run(folder, faulty(NEVER, None), &mut Twice(6), false).unwrap_err();
-    let said = error.to_string();
+    let error = run(folder, faulty(NEVER, None), &mut TwoUpdates(6), false).unwrap_err();
+    let message = error.to_string();
     assert!(
-        said.starts_with("in step 6 of 6: the loss is NaN: "),
-        "{said}"
+        message.starts_with("in step 6 of 6: the loss is NaN: "),
+        "{message}"
     );
     let lost = format!(
-        "what came after the last checkpoint is lost{}",
-        whole(folder, 4)
+        "the steps after the last checkpoint are lost{}",
+        complete(folder, 4)
     );
-    assert!(said.ends_with(&lost), "{said}");
+    assert!(message.ends_with(&lost), "{message}");
     assert_eq!(steps(folder), [4]);
     assert!(
         folder
@@ -204,8 +209,8 @@ fn a_policy_that_a_step_has_begun_to_change_is_not_saved() {
     );
 }
 
-/// Weights that grow without bounds after some steps: their checkpoint is not written, the one before
-/// keeps its optimizer, and the error names it.
+/// If weights diverge, their checkpoint is not written, the one before keeps its optimizer's state, and the
+/// error names it.
 #[test]
 fn a_policy_that_diverges_is_not_saved() {
     let folder = tempfile::tempdir().unwrap();
@@ -223,14 +228,14 @@ fn a_policy_that_diverges_is_not_saved() {
         NEVER,
         true,
     );
-    let said = ended.unwrap_err().to_string();
+    let message = ended.unwrap_err().to_string();
     assert!(
-        said.starts_with("in step 6 of 6: ") && said.contains("has diverged"),
-        "{said}"
+        message.starts_with("in step 6 of 6: ") && message.contains("has diverged"),
+        "{message}"
     );
     let last = folder.join("checkpoints/step-4");
     let left = format!("; the last checkpoint before it is {}", last.display());
-    assert!(said.ends_with(&left), "{said}");
+    assert!(message.ends_with(&left), "{message}");
     assert_eq!(steps(folder), [4]);
     assert!(last.join("optimizer.safetensors").exists());
 }
@@ -241,23 +246,23 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_one_before() {
     let folder = folder.path();
     run(folder, faulty(3, None), &mut Gradient, false).unwrap_err();
     let error = {
-        let (mut policy, start, mut journal) = begun(&TABLE, folder, true);
+        let (mut policy, start, mut journal) = start_or_resume(&TABLE, folder, true);
         assert_eq!(start.step, 2);
-        // Where step 4's is made there is something that is no folder.
+        // A file is in the place of the folder of step 4.
         fs::write(folder.join("checkpoints/step-4.tmp"), "in the way").unwrap();
-        let mut seen = seen();
-        let flag = seen.flag.clone();
-        let mut run = running(&mut journal, &mut seen, &flag, start);
+        let mut observer = observer();
+        let flag = observer.flag.clone();
+        let mut run = running(&mut journal, &mut observer, &flag, start);
         let mut source = Rows {
             order: Epochs::new(&[1; 3], 2, 5, 1),
             bad: NEVER,
         };
         offline(&mut policy, &Likelihood, &mut source, &optim(), &mut run).unwrap_err()
     };
-    let said = error.to_string();
-    assert!(said.starts_with("in step 4 of 8: "), "{said}");
-    assert!(said.contains("step-4.tmp: "), "{said}");
-    assert!(said.ends_with(&whole(folder, 2)), "{said}");
+    let message = error.to_string();
+    assert!(message.starts_with("in step 4 of 8: "), "{message}");
+    assert!(message.contains("step-4.tmp: "), "{message}");
+    assert!(message.ends_with(&complete(folder, 2)), "{message}");
     assert!(
         folder
             .join("checkpoints/step-2/optimizer.safetensors")
@@ -265,7 +270,7 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_one_before() {
     );
 }
 
-/// Three rows, of which the batch of step `bad` cannot be read.
+/// Batches of three rows. The batch of step `bad` is an error.
 struct Rows {
     order: Epochs,
     bad: usize,
@@ -289,8 +294,8 @@ impl Source for Rows {
     }
 }
 
-fn seen() -> Seen {
-    Seen {
+fn observer() -> RecordingObserver {
+    RecordingObserver {
         metrics: vec![],
         stop_after: NEVER,
         flag: Arc::new(Interrupt::new()),
@@ -299,13 +304,13 @@ fn seen() -> Seen {
 
 fn running<'a>(
     journal: &'a mut rlhf_journal::Journal,
-    seen: &'a mut Seen,
+    observer: &'a mut RecordingObserver,
     interrupt: &'a Interrupt,
     start: crate::State,
 ) -> Run<'a> {
     Run {
         journal,
-        observer: seen,
+        observer: observer,
         interrupt,
         start,
         save_every: Some(4),
@@ -313,10 +318,10 @@ fn running<'a>(
 }
 
 fn rows(folder: &Path, bad: usize, resume: bool) -> Result<Ended> {
-    let (mut policy, start, mut journal) = begun(&TABLE, folder, resume);
-    let mut seen = seen();
-    let flag = seen.flag.clone();
-    let mut run = running(&mut journal, &mut seen, &flag, start);
+    let (mut policy, start, mut journal) = start_or_resume(&TABLE, folder, resume);
+    let mut observer = observer();
+    let flag = observer.flag.clone();
+    let mut run = running(&mut journal, &mut observer, &flag, start);
     let order = Epochs::new(&[1; 3], 2, 5, 1);
     offline(
         &mut policy,
@@ -328,27 +333,27 @@ fn rows(folder: &Path, bad: usize, resume: bool) -> Result<Ended> {
 }
 
 #[test]
-fn a_run_that_is_longer_than_its_settings_ask_for_now_is_not_taken_for_finished() {
+fn resuming_with_fewer_steps_than_are_done_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     rows(folder, 6, false).unwrap_err();
-    let (mut policy, start, mut journal) = begun(&TABLE, folder, true);
+    let (mut policy, start, mut journal) = start_or_resume(&TABLE, folder, true);
     assert_eq!(start.step, 6);
-    let (mut seen, order) = (seen(), Epochs::new(&[1; 3], 2, 1, 1));
-    let flag = seen.flag.clone();
-    let mut run = running(&mut journal, &mut seen, &flag, start);
+    let (mut observer, order) = (observer(), Epochs::new(&[1; 3], 2, 1, 1));
+    let flag = observer.flag.clone();
+    let mut run = running(&mut journal, &mut observer, &flag, start);
     let mut source = Rows { order, bad: NEVER };
     let error = offline(&mut policy, &Likelihood, &mut source, &optim(), &mut run).unwrap_err();
-    let said = error.to_string();
+    let message = error.to_string();
     assert!(
-        said.starts_with("6 steps are done, and settings and data ask for 2 now"),
-        "{said}"
+        message.starts_with("the run has done 6 steps, but its settings and data now give only 2"),
+        "{message}"
     );
     assert!(!folder.join("final").exists());
 }
 
 #[test]
-fn a_row_that_cannot_be_read_later_leaves_what_was_learned_from_the_others() {
+fn a_row_that_cannot_be_read_leaves_a_checkpoint_of_the_step_before() {
     let uninterrupted = tempfile::tempdir().unwrap();
     rows(uninterrupted.path(), NEVER, false).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -365,7 +370,7 @@ fn a_row_that_cannot_be_read_later_leaves_what_was_learned_from_the_others() {
         ),
         "{error}"
     );
-    assert!(error.to_string().ends_with(&whole(folder, 6)), "{error}");
+    assert!(error.to_string().ends_with(&complete(folder, 6)), "{error}");
     assert_eq!(steps(folder), [4, 6]);
     assert_eq!(rows(folder, NEVER, true).unwrap(), Ended::Done);
     fs::remove_dir_all(folder.join("checkpoints/step-6")).unwrap();

@@ -1,82 +1,83 @@
-//! How a run is asked to end before its end.
+//! Interrupts a run from another thread.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
-/// Asks a run to end once the step under way is finished and saved; shared with the thread that asks.
+/// Requests that a run ends after the current step, with a checkpoint. Shared between the thread of the run
+/// and the thread that requests it.
 #[derive(Debug, Default)]
 pub struct Interrupt {
-    asked: Arc<AtomicBool>,
+    requested: Arc<AtomicBool>,
     saving: Mutex<()>,
 }
 
-/// While it lives, the run it was taken from begins no save.
+/// A guard: as long as it exists, the run does not begin to save.
 #[derive(Debug)]
-pub struct NotSaving<'a>(#[allow(dead_code)] MutexGuard<'a, ()>);
+pub struct SaveGuard<'a>(#[allow(dead_code)] MutexGuard<'a, ()>);
 
 thread_local! {
-    /// Whether the run that this thread drives was asked to end.
-    static DRIVEN: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
+    /// The request flag of the run whose steps this thread executes.
+    static CURRENT_RUN: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
 }
 
-/// A wait that was given up because the run was asked to end. A reward that waits for something outside
-/// returns it, wrapped by [`rlhf_objective::Error::other`]; the run then saves the steps before.
+/// The error of a reward whose wait for an external process was stopped because the run was interrupted.
+/// Rewards return it wrapped by [`rlhf_objective::Error::other`]; the run then saves the steps before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the run was interrupted while it waited for a reward")]
-pub struct Abandoned;
+pub struct WaitInterrupted;
 
-/// While it lives, [`Interrupt::asked_here`] on this thread speaks of one run.
-pub(crate) struct Driven(Option<Arc<AtomicBool>>);
+/// A guard: as long as it exists, [`Interrupt::requested_here`] on this thread refers to its run.
+pub(crate) struct CurrentRun(Option<Arc<AtomicBool>>);
 
-impl Drop for Driven {
+impl Drop for CurrentRun {
     fn drop(&mut self) {
-        DRIVEN.set(self.0.take());
+        CURRENT_RUN.set(self.0.take());
     }
 }
 
 impl Interrupt {
-    /// Nobody has asked yet.
+    /// Without a request.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Asks the run to end.
-    pub fn ask(&self) {
-        self.asked.store(true, Ordering::SeqCst);
+    /// Requests that the run ends.
+    pub fn request(&self) {
+        self.requested.store(true, Ordering::SeqCst);
     }
 
-    /// Whether the run was asked to end.
+    /// Whether the end of the run was requested.
     #[must_use]
-    pub fn asked(&self) -> bool {
-        self.asked.load(Ordering::SeqCst)
+    pub fn requested(&self) -> bool {
+        self.requested.load(Ordering::SeqCst)
     }
 
-    /// Whether the run whose steps this thread does was asked to end: for what waits inside a step and
-    /// knows nothing of the run. `false` on a thread that does no run's steps.
+    /// Whether the end of the run whose steps this thread executes was requested, for code inside a step
+    /// that waits and has no access to the run. `false` on a thread that executes no run.
     #[must_use]
-    pub fn asked_here() -> bool {
-        DRIVEN.with_borrow(|run| run.as_ref().is_some_and(|run| run.load(Ordering::SeqCst)))
+    pub fn requested_here() -> bool {
+        CURRENT_RUN.with_borrow(|run| run.as_ref().is_some_and(|run| run.load(Ordering::SeqCst)))
     }
 
-    /// From here on this thread does the steps of the run that this interrupts.
-    pub(crate) fn driven_here(&self) -> Driven {
-        Driven(DRIVEN.replace(Some(self.asked.clone())))
+    /// Declares that this thread executes the steps of the run, until the guard is dropped.
+    pub(crate) fn enter(&self) -> CurrentRun {
+        CurrentRun(CURRENT_RUN.replace(Some(self.requested.clone())))
     }
 
-    /// Keeps the run from saving as long as the guard lives, for a caller that is about to end the
-    /// process; `None` while a checkpoint or the final model is being written.
+    /// Prevents the run from saving as long as the guard exists, for a caller that is about to end the
+    /// process. `None` while a checkpoint or the final model is being written.
     #[must_use]
-    pub fn not_saving(&self) -> Option<NotSaving<'_>> {
+    pub fn block_saving(&self) -> Option<SaveGuard<'_>> {
         match self.saving.try_lock() {
-            Ok(guard) => Some(NotSaving(guard)),
-            Err(TryLockError::Poisoned(guard)) => Some(NotSaving(guard.into_inner())),
+            Ok(guard) => Some(SaveGuard(guard)),
+            Err(TryLockError::Poisoned(guard)) => Some(SaveGuard(guard.into_inner())),
             Err(TryLockError::WouldBlock) => None,
         }
     }
 
-    /// Does `save`, during which [`not_saving`](Self::not_saving) answers `None`.
+    /// Calls `save`, during which [`block_saving`](Self::block_saving) returns `None`.
     pub(crate) fn saving<T>(&self, save: impl FnOnce() -> T) -> T {
         let _guard = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         save()
@@ -88,32 +89,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_waits_in_a_step_hears_of_the_run_of_its_own_thread() {
+    fn requested_here_refers_to_the_run_of_the_thread() {
         let interrupt = Interrupt::new();
-        interrupt.ask();
-        assert!(!Interrupt::asked_here());
+        interrupt.request();
+        assert!(!Interrupt::requested_here());
         {
-            let _driven = interrupt.driven_here();
-            assert!(Interrupt::asked_here());
+            let _current_run = interrupt.enter();
+            assert!(Interrupt::requested_here());
             let other = Interrupt::new();
-            let inner = other.driven_here();
-            assert!(!Interrupt::asked_here());
+            let inner = other.enter();
+            assert!(!Interrupt::requested_here());
             drop(inner);
-            assert!(Interrupt::asked_here());
-            assert!(!std::thread::spawn(Interrupt::asked_here).join().unwrap());
+            assert!(Interrupt::requested_here());
+            assert!(
+                !std::thread::spawn(Interrupt::requested_here)
+                    .join()
+                    .unwrap()
+            );
         }
-        assert!(!Interrupt::asked_here());
+        assert!(!Interrupt::requested_here());
     }
 
     #[test]
-    fn nobody_ends_the_process_while_something_is_saved() {
+    fn block_saving_fails_while_a_checkpoint_is_saved() {
         let interrupt = Interrupt::new();
-        assert!(!interrupt.asked());
-        assert!(interrupt.not_saving().is_some());
+        assert!(!interrupt.requested());
+        assert!(interrupt.block_saving().is_some());
         interrupt.saving(|| {
-            interrupt.ask();
-            assert!(interrupt.not_saving().is_none());
+            interrupt.request();
+            assert!(interrupt.block_saving().is_none());
         });
-        assert!(interrupt.asked() && interrupt.not_saving().is_some());
+        assert!(interrupt.requested() && interrupt.block_saving().is_some());
     }
 }

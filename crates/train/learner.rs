@@ -1,4 +1,4 @@
-//! What a method must say.
+//! The traits of losses and methods.
 
 use crate::{Loss, Role, Stats};
 use rlhf_objective::{KlPenalty, Network, OutputSpec, Outputs, Result, Scored, Sequences};
@@ -12,32 +12,32 @@ use std::ops::ControlFlow;
 /// **A loss is a sum** over items whose weights are already normalized by the whole batch (the
 /// batch carries them), so that the losses and gradients of its parts add up to its own.
 pub trait Learner {
-    /// The roles that networks play for it, read by whoever makes the networks before the learner is
-    /// made. With a [critic](Role::Critic), a head or a network of its own, outputs have values.
+    /// The roles of the networks it needs. With a [critic](Role::Critic), which is a value head or a
+    /// separate network, outputs have values.
     const ROLES: &'static [Role] = &[Role::Policy];
 
-    /// What the loss needs besides the outputs.
+    /// The inputs of the loss besides the outputs.
     type Batch;
 
     /// The responses of a batch, in the order of the outputs.
     fn sequences<'a>(&self, batch: &'a Self::Batch) -> &'a Sequences;
 
-    /// What a training read must answer: a loss on entropies asks for them here.
+    /// What forward passes must compute: a loss on entropies requests them here.
     fn output_spec(&self) -> OutputSpec {
         OutputSpec::TRAIN
     }
 
-    /// How many consecutive responses must stay together: 1, or 2 for pairs.
+    /// How many consecutive responses must be in the same micro-batch: 1, or 2 for pairs.
     fn group(&self) -> usize {
         1
     }
 
-    /// The batch completed by what depends on all of it under the network as it stands, such as
-    /// ranks or a mean that all its items share: found before the split, by a pass of its own of at
-    /// most `tokens` tokens at once. `None` if the batch is complete as it is, as most are.
+    /// The batch with quantities that depend on all of it under the current network, such as ranks or a
+    /// mean over its items. They are computed before the batch is cut into micro-batches, by a separate
+    /// forward pass of at most `tokens` tokens at once. `None` if the batch needs nothing, the default.
     ///
     /// # Errors
-    /// If the network cannot read a sequence.
+    /// If a forward pass fails.
     fn prepare(
         &self,
         _network: &mut dyn Network,
@@ -47,13 +47,13 @@ pub trait Learner {
         Ok(None)
     }
 
-    /// The part of a batch with these responses, every weight unchanged.
+    /// The part of a batch with these responses, with unchanged weights.
     ///
     /// # Errors
     /// If the device fails.
     fn select(&self, batch: &Self::Batch, responses: &[usize]) -> Result<Self::Batch>;
 
-    /// The loss, a scalar to minimize, and its statistics.
+    /// The loss, a scalar that is minimized, and its statistics.
     ///
     /// # Errors
     /// If a tensor operation fails.
@@ -62,12 +62,12 @@ pub trait Learner {
 
 /// A learner that improves a policy from its own rollouts.
 pub trait Method: Learner {
-    /// What an iteration needs from the one before, such as a moving baseline: part of every checkpoint.
-    /// `()` where that is nothing.
+    /// The state that is kept between iterations and saved in checkpoints, such as a moving baseline. `()`
+    /// if there is none.
     type State: Serialize + DeserializeOwned + Default;
 
-    /// Cuts scored rollouts into the batches of an iteration, one optimizer step each, all epochs.
-    /// Statistics of the whole (whitening, group means) are computed here, before the split.
+    /// Cuts scored rollouts into the batches of an iteration, one per optimizer step, for all epochs.
+    /// Statistics over all rollouts (whitening, group means) are computed here.
     ///
     /// # Errors
     /// If the rollouts lack what the method needs, such as values.
@@ -78,21 +78,21 @@ pub trait Method: Learner {
         rng: Rng,
     ) -> Result<Vec<Self::Batch>>;
 
-    /// The fewest responses to a prompt that it learns from: 2 where it compares them with each other.
-    /// Prompts that are left with fewer, because the reward has no opinion of the others, are left out.
-    fn least_responses(&self) -> usize {
+    /// The minimum number of scored responses per prompt: 2 for methods that compare them with each other.
+    /// Prompts with fewer are removed.
+    fn min_responses_per_prompt(&self) -> usize {
         1
     }
 
-    /// After each optimizer step, with the statistics of its whole batch; `Break` ends the
-    /// iteration early.
+    /// Called after each optimizer step with the statistics of its batch. `Break` ends the iteration early.
     fn after_step(&mut self, _stats: &Stats) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 
-    /// What the next iteration needs from this one.
+    /// The state for the next iteration.
     fn state(&self) -> Self::State;
 
-    /// Takes back what [`state`](Self::state) gave, when a run resumes, or the default when one begins.
+    /// Restores what [`state`](Self::state) returned when a run resumes, or sets the default when one
+    /// begins.
     fn load_state(&mut self, state: Self::State);
 }

@@ -1,8 +1,8 @@
-//! The state of a method, saved with each checkpoint and given back.
+//! Tests that the state of a method is saved in checkpoints and restored.
 
 use crate::online_tests::relative;
 use crate::test_world::{
-    Gradient, Likelihood, TABLE, Twos, Weighted, settings, train_for, weighted,
+    Gradient, Likelihood, ShareOfToken2, TABLE, Weighted, settings, train_for, weighted,
 };
 use crate::{Ended, Error, Learner, Loss, Method, Result, State, Stats};
 use rlhf_objective::{Beta, KlPenalty, Outputs, Scored, Sequences};
@@ -13,18 +13,18 @@ use std::path::Path;
 
 const NEVER: usize = usize::MAX;
 
-/// The policy gradient with the mean of all returns so far as the baseline.
+/// Policy gradient with the mean of all returns so far as the baseline.
 #[derive(Default)]
-struct Remembering(Kept);
+struct RunningMean(RunningMeanState);
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-struct Kept {
+struct RunningMeanState {
     iterations: usize,
     /// The mean return of each iteration.
     means: Vec<f32>,
 }
 
-impl Learner for Remembering {
+impl Learner for RunningMean {
     type Batch = Weighted;
 
     fn sequences<'a>(&self, batch: &'a Weighted) -> &'a Sequences {
@@ -40,8 +40,8 @@ impl Learner for Remembering {
     }
 }
 
-impl Method for Remembering {
-    type State = Kept;
+impl Method for RunningMean {
+    type State = RunningMeanState;
 
     fn batches(
         &mut self,
@@ -51,7 +51,7 @@ impl Method for Remembering {
     ) -> rlhf_objective::Result<Vec<Weighted>> {
         let returns = scored.rewards.sums()?.to_vec()?;
         let n = returns.len() as f32;
-        let Kept { iterations, means } = &mut self.0;
+        let RunningMeanState { iterations, means } = &mut self.0;
         *iterations += 1;
         means.push(returns.iter().sum::<f32>() / n);
         let baseline = means.iter().sum::<f32>() / *iterations as f32;
@@ -63,11 +63,11 @@ impl Method for Remembering {
         ControlFlow::Continue(())
     }
 
-    fn state(&self) -> Kept {
+    fn state(&self) -> RunningMeanState {
         self.0.clone()
     }
 
-    fn load_state(&mut self, state: Kept) {
+    fn load_state(&mut self, state: RunningMeanState) {
         self.0 = state;
     }
 }
@@ -75,7 +75,7 @@ impl Method for Remembering {
 fn run(folder: &Path, method: &mut impl Method, stop: usize, resume: bool) -> Result<Ended> {
     let settings = (&settings(), Beta::Fixed(0.1));
     train_for(
-        Box::new(Twos),
+        Box::new(ShareOfToken2),
         method,
         &TABLE,
         folder,
@@ -87,16 +87,16 @@ fn run(folder: &Path, method: &mut impl Method, stop: usize, resume: bool) -> Re
 }
 
 #[test]
-fn a_resumed_run_has_the_state_of_its_checkpoint() {
+fn a_resumed_run_restores_the_state_of_its_checkpoint() {
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let mut method = Remembering::default();
+    let mut method = RunningMean::default();
     let ended = run(whole.path(), &mut method, NEVER, false);
     assert_eq!(ended.unwrap(), Ended::Done);
     assert_eq!((method.0.iterations, method.0.means.len()), (6, 6));
-    let ended = run(parts.path(), &mut Remembering::default(), 4, false);
+    let ended = run(parts.path(), &mut RunningMean::default(), 4, false);
     assert_eq!(ended.unwrap(), Ended::Interrupted);
-    // What the method holds before is none of the run's business.
-    let mut other = Remembering(Kept {
+    // The state of the method before the run is replaced.
+    let mut other = RunningMean(RunningMeanState {
         iterations: 9,
         means: vec![1e3],
     });
@@ -110,17 +110,17 @@ fn a_resumed_run_has_the_state_of_its_checkpoint() {
 }
 
 #[test]
-fn the_state_of_another_method_is_refused() {
+fn the_state_of_another_method_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
-    run(folder.path(), &mut Remembering::default(), 2, false).unwrap();
+    run(folder.path(), &mut RunningMean::default(), 2, false).unwrap();
     let error = run(folder.path(), &mut Gradient, NEVER, true).unwrap_err();
     assert!(matches!(error, Error::MethodState(_)), "{error}");
-    let said = error.to_string();
-    assert!(said.contains("the state of another method"), "{said}");
+    let message = error.to_string();
+    assert!(message.contains("the state of another method"), "{message}");
 }
 
-/// As `rlhf train --objective reinforce` wrote it before states had types.
-const EARLIER: &str = r#"{
+/// A `trainer.json` of `rlhf train --objective reinforce` from before states had types.
+const EARLIER_VERSION: &str = r#"{
   "step": 2,
   "beta": {
     "fixed": 0.3
@@ -129,19 +129,19 @@ const EARLIER: &str = r#"{
 }"#;
 
 #[test]
-fn an_earlier_checkpoint_is_read() {
-    let state: State = serde_json::from_str(EARLIER).unwrap();
+fn a_checkpoint_of_an_earlier_version_is_parsed() {
+    let state: State = serde_json::from_str(EARLIER_VERSION).unwrap();
     assert_eq!(state.step, 2);
     assert_eq!(state.beta, Some(Beta::Fixed(0.3)));
     assert_eq!(
-        state.of_method::<Option<f64>>().unwrap(),
+        state.method_state::<Option<f64>>().unwrap(),
         Some(0.077_701_255_771_030_65)
     );
     let now = serde_json::to_string_pretty(&state).unwrap();
-    assert_eq!(now, EARLIER.replace("\"memory\"", "\"state\""));
-    // And where the method kept nothing.
+    assert_eq!(now, EARLIER_VERSION.replace("\"memory\"", "\"state\""));
+    // A method without state.
     let none: State = serde_json::from_str(r#"{"step": 3, "beta": null, "memory": null}"#).unwrap();
-    none.of_method::<()>().unwrap();
+    none.method_state::<()>().unwrap();
     let oldest: State = serde_json::from_str(r#"{"step": 3, "beta": null}"#).unwrap();
     assert_eq!(none, oldest);
 }

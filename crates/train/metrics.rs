@@ -1,4 +1,4 @@
-//! What is measured of each rollout, under the names that TRL uses where the meaning is the same.
+//! The metrics of each rollout, with TRL's names where the meaning is the same.
 
 use crate::Result;
 use crate::run::Metrics;
@@ -7,18 +7,16 @@ use rlhf_objective::{Finish, PerToken, Response, Rollouts};
 use serde::Serialize;
 use std::sync::Arc;
 
-/// The numbers of a rollout at this β: KL in nats per sequence, exact over the vocabulary
-/// (`objective/kl`) and as the mean of log(π/p₀) (`objective/kl_k1`); entropy in nats per sequence;
-/// scores and `objective/rlhf_reward` = E\[r\] − β·KL in units of the reward. All but the scores are of
-/// all responses; those of which the reward has no opinion have none, and are counted where there are
-/// some (`objective/no_opinion`).
-///
-/// Of those with an opinion, the ones that the method has no other response to compare with are counted
-/// as `objective/uncompared` once that is known.
-pub(crate) fn measure(rollouts: &Rollouts, opinions: &[Option<f32>], beta: f64) -> Result<Metrics> {
+/// The metrics of a rollout at this β: KL in nats per sequence, exact over the vocabulary
+/// (`objective/kl`) and as the mean of log(π/p₀) (`objective/kl_k1`); entropy in nats per sequence; scores
+/// and `objective/rlhf_reward` = E\[r\] − β·KL in units of the reward. The scores are those of the responses
+/// that have one, everything else is over all responses. `objective/no_opinion` is the number of responses
+/// without a score, if there are any.
+pub(crate) fn measure(rollouts: &Rollouts, scores: &[Option<f32>], beta: f64) -> Result<Metrics> {
     let kl = moments(&sums(&rollouts.kl)?);
-    let scores: Vec<f64> = opinions.iter().flatten().map(|x| f64::from(*x)).collect();
-    let none = opinions.len() - scores.len();
+    let responses = scores.len();
+    let scores: Vec<f64> = scores.iter().flatten().map(|x| f64::from(*x)).collect();
+    let none = responses - scores.len();
     let mean = |of: &PerToken| -> Result<f64> { Ok(moments(&sums(of)?).mean) };
     let k1 = mean(&rollouts.log_probs)? - mean(&rollouts.prior_log_probs)?;
     let sequences = &rollouts.sequences;
@@ -29,7 +27,7 @@ pub(crate) fn measure(rollouts: &Rollouts, opinions: &[Option<f32>], beta: f64) 
             .filter(|r| r.finish == finish)
             .count()
     };
-    let gap = gap(&rollouts.sampled_log_probs, &rollouts.log_probs)?;
+    let gap = max_gap(&rollouts.sampled_log_probs, &rollouts.log_probs)?;
     let mut metrics = Metrics::from([
         ("objective/kl", kl.mean),
         ("objective/kl_se", kl.standard_error),
@@ -58,15 +56,14 @@ pub(crate) fn measure(rollouts: &Rollouts, opinions: &[Option<f32>], beta: f64) 
     Ok(metrics)
 }
 
-/// The share of responses that end at their greatest length.
+/// The fraction of responses that end at their maximum length.
 pub(crate) fn cut_off(rollouts: &Rollouts) -> f64 {
     let responses = rollouts.sequences.responses();
     let cut = responses.iter().filter(|r| r.finish == Finish::Length);
     cut.count() as f64 / responses.len() as f64
 }
 
-/// The share of responses that end because prompt and response fill the context, before the greatest
-/// length that was asked for.
+/// The fraction of responses that end before `max_new_tokens` because prompt and response fill the context.
 pub(crate) fn out_of_context(rollouts: &Rollouts, max_new_tokens: usize) -> f64 {
     let responses = rollouts.sequences.responses();
     let full = |r: &&Arc<Response>| r.finish == Finish::Length && r.ids.len() < max_new_tokens;
@@ -81,7 +78,7 @@ struct Sample<'a> {
     response: &'a str,
     finish: Finish,
     tokens: usize,
-    /// `null` where the reward has no opinion.
+    /// `null` if the reward has no score.
     score: Option<f32>,
     /// Nats.
     kl: f64,
@@ -91,7 +88,7 @@ struct Sample<'a> {
 pub(crate) fn log_samples(
     journal: &mut Journal,
     step: usize,
-    (rollouts, opinions): (&Rollouts, &[Option<f32>]),
+    (rollouts, scores): (&Rollouts, &[Option<f32>]),
     count: usize,
 ) -> Result<()> {
     let sequences = &rollouts.sequences;
@@ -103,7 +100,7 @@ pub(crate) fn log_samples(
             response: &response.text,
             finish: response.finish,
             tokens: response.ids.len(),
-            score: opinions[index],
+            score: scores[index],
             kl: kl[index],
         })?;
     }
@@ -112,7 +109,7 @@ pub(crate) fn log_samples(
 
 struct Moments {
     mean: f64,
-    /// Of the mean; 0 where one number cannot tell.
+    /// The standard error of the mean; 0 for a single number.
     standard_error: f64,
 }
 
@@ -138,8 +135,8 @@ fn sums(of: &PerToken) -> Result<Vec<f64>> {
     Ok((0..of.sequences()).map(sum).collect())
 }
 
-/// The greatest difference between two log-probs of one token.
-fn gap(recorded: &PerToken, read: &PerToken) -> Result<f64> {
-    let pairs = recorded.to_vec()?.into_iter().zip(read.to_vec()?);
-    Ok(pairs.fold(0.0, |most, (a, b)| f64::max(most, f64::from((a - b).abs()))))
+/// The maximum difference between the log-probs recorded during sampling and those of the forward pass.
+fn max_gap(recorded: &PerToken, scored: &PerToken) -> Result<f64> {
+    let pairs = recorded.to_vec()?.into_iter().zip(scored.to_vec()?);
+    Ok(pairs.fold(0.0, |max, (a, b)| f64::max(max, f64::from((a - b).abs()))))
 }

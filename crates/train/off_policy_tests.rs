@@ -1,5 +1,4 @@
-//! What a loop with a replay buffer and a loss for each role needs of the networks, on a tree of which
-//! every answer is known.
+//! Tests that networks support an off-policy loop with one loss per role, on a tree that is solved exactly.
 
 use crate::Role;
 use rlhf_lm::{Model, Table, TableConfig};
@@ -10,21 +9,21 @@ use rlhf_policy::{Networks, SavedNetwork, load_optimizer, save_optimizer};
 use rlhf_prior::Frozen;
 use rlhf_tensor::{AdamW, Storage};
 
-/// Three tokens, the last of which ends a response of at most three.
+/// Three tokens, of which the last is the EOS, and responses of at most three tokens.
 const TREE: TableConfig = TableConfig::prefixes(3, Some(2), 3);
 const BETA: f64 = 0.5;
 
 /// Every response.
 fn leaves() -> Sequences {
-    let mut growing: Vec<Vec<u32>> = vec![vec![]];
+    let mut prefixes: Vec<Vec<u32>> = vec![vec![]];
     let mut done = Vec::new();
-    while let Some(prefix) = growing.pop() {
+    while let Some(prefix) = prefixes.pop() {
         for token in 0..3 {
             let response = [&prefix[..], &[token]].concat();
             if token == 2 || response.len() == 3 {
                 done.push(Response::new(0, response, Finish::Length));
             } else {
-                growing.push(response);
+                prefixes.push(response);
             }
         }
     }
@@ -40,16 +39,16 @@ fn prior() -> Frozen {
     Frozen::new(Box::new(table)).unwrap()
 }
 
-/// What each response token leads to: its reward at the end, else the value of the next row.
+/// The target of Q for each response token: the reward at the end, else the value of the next row.
 fn targets(s: &Sequences, values: &[f32]) -> Vec<f32> {
-    let worth = [1.0, -0.5, 0.75];
+    let token_rewards = [1.0, -0.5, 0.75];
     let mut targets = Vec::new();
     for response in s.responses() {
         for t in 0..response.ids.len() {
             let score: f32 = response
                 .ids
                 .iter()
-                .map(|&token| worth[token as usize])
+                .map(|&token| token_rewards[token as usize])
                 .sum();
             let last = t + 1 == response.ids.len();
             targets.push(if last {
@@ -78,8 +77,8 @@ fn fresh() -> Networks {
     networks(|_, storage| Table::new(TREE, storage))
 }
 
-/// The losses of soft actor–critic with exact sums over actions, as gradients of the rows of each role.
-/// The critic's targets are of the averaged critic; no row of numbers is seen here.
+/// The gradients of the losses of soft actor–critic, with exact sums over actions, with respect to the rows
+/// of each role. The critic's targets come from the averaged critic. No row is copied to the host.
 fn losses(networks: &mut Networks, prior: &mut Frozen, s: &Sequences) -> [(Role, RowGradients); 2] {
     let tokens: Vec<u32> = s.responses().iter().flat_map(|y| y.ids.clone()).collect();
     let roles = [Role::Policy, Role::Critic, Role::AveragedCritic];
@@ -103,7 +102,7 @@ fn losses(networks: &mut Networks, prior: &mut Frozen, s: &Sequences) -> [(Role,
     [(Role::Policy, of_actor), (Role::Critic, of_critic)]
 }
 
-/// Steps each role by its own loss, then moves the average.
+/// One optimizer step of each role on its own loss, then an update of the average.
 fn step(networks: &mut Networks, prior: &mut Frozen, s: &Sequences, learning_rate: f64) {
     for (role, gradient) in losses(networks, prior, s) {
         let network = networks.network_mut(role).unwrap();
@@ -114,9 +113,10 @@ fn step(networks: &mut Networks, prior: &mut Frozen, s: &Sequences, learning_rat
     networks.update_averages().unwrap();
 }
 
-/// An actor and a critic with an averaged copy learn the optimum against a prior, stepped by role alone.
+/// An actor and a critic with an averaged copy converge to the optimum under a prior, with one optimizer step
+/// per role.
 #[test]
-fn an_actor_and_a_critic_find_the_optimum() {
+fn an_actor_and_a_critic_converge_to_the_optimum() {
     let s = leaves();
     let (mut networks, mut prior) = (fresh(), prior());
     for at in 0..1500 {
@@ -131,9 +131,9 @@ fn an_actor_and_a_critic_find_the_optimum() {
     critic.forward(&s, OutputSpec::SCORE).unwrap();
     let rows = actor.log_dist(root..root + 1).unwrap().to_rows();
     let optimum = [0.893_806_9f32, 0.024_912_36, 0.081_280_74];
-    for (log_prob, want) in rows[0].iter().zip(optimum) {
+    for (log_prob, expected) in rows[0].iter().zip(optimum) {
         let got = log_prob.exp();
-        assert!((got - want).abs() < 1e-3, "{got} {want}");
+        assert!((got - expected).abs() < 1e-3, "{got} {expected}");
     }
     let q = critic.action_values(root..root + 1).unwrap();
     let prior_row = prior.log_dist(&s, root..root + 1).unwrap();
@@ -144,9 +144,9 @@ fn an_actor_and_a_critic_find_the_optimum() {
     assert!((value - at_actor).abs() < 1e-3, "{value} {at_actor}");
 }
 
-/// A checkpoint of all of them goes on as if it had not been made.
+/// Networks restored from a checkpoint take the same steps.
 #[test]
-fn roles_and_averages_go_on_from_a_checkpoint() {
+fn roles_and_averages_continue_from_a_checkpoint() {
     let s = leaves();
     let steps = |networks: &mut Networks| {
         let mut prior = prior();

@@ -1,17 +1,17 @@
-//! The loop over a fixed data set: supervised fine-tuning, preferences, learned rewards.
+//! The offline loop, over a fixed data set: supervised fine-tuning, preferences, reward models.
 
 use crate::clock::Clock;
-use crate::run::Done;
+use crate::run::StepResult;
 use crate::update::{At, update};
 use crate::{Ended, Learner, Optim, Result, Run, Source};
 use rlhf_policy::Networks;
 use serde_json::Value;
 
-/// Trains `policy` with `learner` on every batch of `source`, one optimizer step each.
+/// Trains `policy` with `learner` on the batches of `source`, with one optimizer step per batch.
 ///
 /// # Errors
-/// If the learner needs a role that no network plays, a batch cannot be made or read, a loss or gradient is not finite, or the run folder cannot be
-/// written. The last checkpoint is then whole.
+/// If a role of the learner has no network, a batch cannot be made, a forward pass fails, a loss or gradient
+/// is not finite, or the run folder cannot be written. The last checkpoint is then complete.
 pub fn offline<L: Learner, S: Source<Batch = L::Batch>>(
     policy: &mut Networks,
     learner: &L,
@@ -21,7 +21,7 @@ pub fn offline<L: Learner, S: Source<Batch = L::Batch>>(
 ) -> Result<Ended> {
     policy.check_roles(L::ROLES)?;
     let total = source.steps();
-    run.drive(policy, total, |policy, _, step| {
+    run.execute(policy, total, |policy, _, step| {
         let mut clock = Clock::new();
         let batch = source.batch(step)?;
         let stats = update(
@@ -33,7 +33,7 @@ pub fn offline<L: Learner, S: Source<Batch = L::Batch>>(
             &mut clock,
         )?;
         let sequences = learner.sequences(&batch);
-        Ok(Done {
+        Ok(StepResult {
             metrics: stats.iter().collect(),
             seconds: clock.laps(),
             tokens: sequences.network_tokens(0..sequences.len()),
@@ -46,7 +46,9 @@ pub fn offline<L: Learner, S: Source<Batch = L::Batch>>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_world::{Likelihood, Seen, TABLE, Weighted, begun, optim, weighted};
+    use crate::test_world::{
+        Likelihood, RecordingObserver, TABLE, Weighted, optim, start_or_resume, weighted,
+    };
     use crate::{Epochs, Interrupt};
     use rlhf_policy::testing::sequences;
     use std::path::Path;
@@ -68,16 +70,16 @@ mod tests {
 
     fn train(folder: &Path, epochs: usize, stop_after: usize, resume: bool) -> Result<Ended> {
         let mut source = Three(Epochs::new(&[1; 3], 2, epochs, 1));
-        let (mut policy, start, mut journal) = begun(&TABLE, folder, resume);
+        let (mut policy, start, mut journal) = start_or_resume(&TABLE, folder, resume);
         let flag = Arc::new(Interrupt::new());
-        let mut seen = Seen {
+        let mut observer = RecordingObserver {
             metrics: vec![],
             stop_after,
             flag: flag.clone(),
         };
         let mut run = Run {
             journal: &mut journal,
-            observer: &mut seen,
+            observer: &mut observer,
             interrupt: &flag,
             start,
             save_every: None,
@@ -86,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn the_loss_falls_and_a_resumed_run_is_the_same() {
+    fn the_loss_falls_and_a_resumed_run_gives_the_same_bytes() {
         let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         assert_eq!(
             train(whole.path(), 20, usize::MAX, false).unwrap(),
@@ -107,7 +109,7 @@ mod tests {
             assert!(read(whole.path()) == read(parts.path()), "{file}");
         }
         let rows = rlhf_journal::metrics(whole.path()).unwrap();
-        // Three steps of two items are two passes.
+        // Three steps of two items are two epochs.
         let loss = |passes: usize| -> f64 {
             let steps = rows[3 * passes..3 * passes + 3].iter();
             steps.map(|row| row.values["loss"]).sum()
@@ -116,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn no_data_is_an_error() {
+    fn an_empty_data_set_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let error = train(folder.path(), 0, usize::MAX, false).unwrap_err();
         assert!(error.to_string().contains("empty"), "{error}");

@@ -1,11 +1,11 @@
-//! The loop that learns from the policy's own samples.
+//! The online loop, which learns from the policy's own samples.
 
 use crate::clock::Clock;
-use crate::judged::{judged, uncompared};
 use crate::metrics::{cut_off, log_samples, measure, out_of_context};
-use crate::run::Done;
-use crate::state::json_of;
-use crate::update::{At, finite, sound, update};
+use crate::run::StepResult;
+use crate::scored_responses::{scored_responses, uncompared};
+use crate::state::to_json;
+use crate::update::{At, check_finite, check_finite_outputs, update};
 use crate::{Ended, Epochs, Error, Method, Optim, Result, Run, Stats};
 use rlhf_objective::{Beta, Bound, Dataset, Network, Objective, Observed, finite_optional_scores};
 use rlhf_policy::{Networks, Sampling, sample, score};
@@ -15,34 +15,35 @@ use serde::Serialize;
 /// The settings of an online run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Online {
-    /// Iterations of sampling and learning.
+    /// The number of iterations, each of sampling and updates.
     pub iterations: usize,
-    /// Prompts in each, always as many: drawn in a new random order every time all have been used, and
-    /// none twice in an iteration where there are enough.
+    /// The number of prompts of each iteration. They are taken in random order, which is drawn again when all
+    /// have been used. No prompt occurs twice in an iteration if there are enough.
     pub prompts: usize,
-    /// How responses are drawn. Its seed is the run's; its step is set to the iteration.
+    /// The settings of sampling. Its seed is the run's; its step is set to the iteration.
     pub sampling: Sampling,
-    /// How parameters move; the learning rate is the same within an iteration.
+    /// The settings of the optimizer. The learning rate is constant within an iteration.
     pub optim: Optim,
     /// How many responses of each iteration go to `samples.jsonl`.
     pub log_samples: usize,
 }
 
-/// Where prompts come from, and how responses become text.
+/// The prompts of a run, and how tokens are decoded to text.
 pub struct Prompts<'a> {
-    /// All prompts; an iteration reads its own.
+    /// All prompts, of which each iteration reads its own.
     pub prompts: &'a mut dyn Dataset,
     /// The text of a response's tokens.
     pub decode: &'a dyn Fn(&[u32]) -> String,
 }
 
-/// Moves `policy` with `method` towards the maximum of `objective`. Each iteration: draw prompts,
-/// sample responses, score them in one batched pass, turn scores and KL into rewards, cut them into
-/// the method's batches, update.
+/// Trains `policy` with `method` to maximize `objective`. Each iteration: take prompts, sample responses,
+/// run the policy and the prior on them, turn scores and KL into rewards, make the method's batches, update
+/// on each.
 ///
 /// # Errors
-/// If there are no prompts, the method needs a role that no network plays, an adaptive β holds what its prior does not give, something cannot be read, a number is not finite, or the run folder
-/// cannot be written. The last checkpoint is then whole.
+/// If there are no prompts, a role of the method has no network, the target of an adaptive β does not match
+/// the prior, a forward pass or the reward fails, a number is not finite, or the run folder cannot be
+/// written. The last checkpoint is then complete.
 pub fn online<M: Method>(
     policy: &mut Networks,
     objective: &mut Objective,
@@ -57,20 +58,24 @@ pub fn online<M: Method>(
     if let Some(beta) = &run.start.beta {
         objective.penalty().resume_beta(beta);
     }
-    method.load_state(run.start.of_method()?);
+    method.load_state(run.start.method_state()?);
     let Online {
         sampling, optim, ..
     } = settings;
     let total = settings.iterations;
-    run.drive(policy, total, |policy, journal, step| {
+    run.execute(policy, total, |policy, journal, step| {
         let mut clock = Clock::new();
-        let read = prompts.prompts.read(order.items(step))?;
-        let chosen = read.prompts();
-        let of_step = Sampling {
+        let batch = prompts.prompts.read(order.items(step))?;
+        let sampling_of_step = Sampling {
             step: step as u64,
             ..sampling.clone()
         };
-        let sampled = sample(&mut *policy.decoder()?, chosen, &of_step, prompts.decode)?;
+        let sampled = sample(
+            &mut *policy.decoder()?,
+            batch.prompts(),
+            &sampling_of_step,
+            prompts.decode,
+        )?;
         clock.lap("seconds/sample");
 
         let prior = objective.penalty().prior();
@@ -81,40 +86,40 @@ pub fn online<M: Method>(
             optim.micro_batch_tokens,
             method.group(),
         )?;
-        // Before a reward is asked about what a spoiled policy drew.
+        // Checked before the reward is called on samples of a policy that has diverged.
         let values = rollouts.values.as_ref().map(|values| ("value", values));
-        let answers = [
+        let outputs = [
             ("log-prob", &rollouts.log_probs),
             ("entropy", &rollouts.entropy),
         ];
-        sound(answers.into_iter().chain(values))?;
-        let opinions = finite_optional_scores(objective.reward(), &rollouts.sequences)?;
+        check_finite_outputs(outputs.into_iter().chain(values))?;
+        let scores = finite_optional_scores(objective.reward(), &rollouts.sequences)?;
         if step + 1 == total {
             objective.reward().finish()?;
         }
         let beta = objective.penalty().beta().value();
-        let mut metrics = measure(&rollouts, &opinions, beta)?;
+        let mut metrics = measure(&rollouts, &scores, beta)?;
         if !sampling.stop.is_empty() {
-            // Where nothing ends a response but its length, none is cut off.
+            // Without stop tokens every response has the maximum length, and none is cut off.
             metrics.insert("completions/clipped_ratio", cut_off(&rollouts));
             let full = out_of_context(&rollouts, sampling.max_new_tokens);
             metrics.insert("completions/context_ratio", full);
         }
         for (name, value) in &metrics {
-            finite(name, *value)?;
+            check_finite(name, *value)?;
         }
-        log_samples(journal, step, (&rollouts, &opinions), settings.log_samples)?;
+        log_samples(journal, step, (&rollouts, &scores), settings.log_samples)?;
         let (episodes, tokens) = (rollouts.sequences.len(), rollouts.sequences.tokens());
-        let judged = judged(rollouts, &opinions, method.least_responses())?;
-        metrics.extend(uncompared(&opinions, judged.as_ref()));
+        let remaining = scored_responses(rollouts, &scores, method.min_responses_per_prompt())?;
+        metrics.extend(uncompared(&scores, remaining.as_ref()));
         let scored =
-            judged.map(|(rollouts, scores)| objective.rewards_from_scores(rollouts, scores));
+            remaining.map(|(rollouts, scores)| objective.rewards_from_scores(rollouts, scores));
         clock.lap("seconds/score");
 
         let rng = Rng::new(sampling.seed, Stream::Minibatch, step as u64, 0);
         let batches = match scored.transpose()? {
             Some(scored) => method.batches(scored, objective.penalty(), rng)?,
-            // Nothing is learned where the reward has no opinion of anything.
+            // Without any score there is no update.
             None => Vec::new(),
         };
         let mut updates = Stats::new();
@@ -146,17 +151,17 @@ pub fn online<M: Method>(
         let responses = settings.prompts * sampling.samples;
         metrics.insert("episode", ((step + 1) * responses) as f64);
         clock.lap("seconds/update");
-        Ok(Done {
+        Ok(StepResult {
             metrics,
             seconds: clock.laps().into_iter().chain(parts.laps()).collect(),
             tokens,
             beta: Some(beta),
-            method: json_of(&method.state())?,
+            method: to_json(&method.state())?,
         })
     })
 }
 
-/// −1 where β has reached its lowest value, 1 where it has reached its greatest.
+/// −1 if β has reached its lower bound, 1 if it has reached its upper bound, else 0.
 fn at_bound(beta: &Beta) -> f64 {
     match beta.bound() {
         Some(Bound::Lowest) => -1.0,
@@ -165,7 +170,7 @@ fn at_bound(beta: &Beta) -> f64 {
     }
 }
 
-/// Which prompts each iteration takes.
+/// The prompts of each iteration.
 pub(crate) fn prompt_order(prompts: usize, settings: &Online) -> Result<Epochs> {
     if prompts == 0 || settings.prompts == 0 {
         return Err(Error::Empty("there are no prompts to sample from"));

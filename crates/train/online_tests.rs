@@ -1,14 +1,14 @@
-//! The online loop, run on a table and on small GPT-2 networks.
+//! Tests of the online loop with a bigram table and with small GPT-2 networks.
 
 use crate::online::prompt_order;
-use crate::test_world::{TABLE, World, settings, train};
+use crate::test_world::{TABLE, TestSetup, settings, train};
 use crate::{Ended, Online, test_networks};
 use rlhf_objective::{Adaptive, Beta, Target};
 use std::path::Path;
 
 const NEVER: usize = usize::MAX;
 
-/// Every byte below a folder but the timing, which the seed does not determine.
+/// The contents of all files in a folder, except the timing, which is not deterministic.
 fn bytes(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -32,16 +32,16 @@ pub(crate) fn relative(folder: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn a_table_starts_at_the_prior_exactly() {
+fn a_table_has_a_kl_of_exactly_zero_in_the_first_step() {
     starts_at_the_prior(&TABLE);
 }
 
-fn starts_at_the_prior(world: &World) {
+fn starts_at_the_prior(world: &TestSetup) {
     for micro_batch_tokens in [1000, 9] {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = settings();
         settings.optim.micro_batch_tokens = micro_batch_tokens;
-        let (ended, seen) = train(
+        let (ended, observer) = train(
             world,
             folder.path(),
             &settings,
@@ -50,13 +50,13 @@ fn starts_at_the_prior(world: &World) {
             false,
         );
         assert_eq!(ended.unwrap(), Ended::Done);
-        let first = &seen.metrics[0];
+        let first = &observer.metrics[0];
         assert_eq!(first["objective/kl"], 0.0);
         assert_eq!(first["objective/kl_k1"], 0.0);
         assert_eq!(first["objective/rlhf_reward"], first["objective/scores"]);
-        assert!(seen.metrics[5]["objective/kl"] > 0.0);
-        assert_eq!(seen.metrics[5]["episode"], 96.0);
-        for metrics in &seen.metrics {
+        assert!(observer.metrics[5]["objective/kl"] > 0.0);
+        assert_eq!(observer.metrics[5]["episode"], 96.0);
+        for metrics in &observer.metrics {
             assert_eq!(metrics["log_ratio_max"], 0.0);
             assert!(metrics["sampling/log_prob_gap"] < 1e-5);
         }
@@ -70,7 +70,7 @@ fn the_reward_rises() {
         iterations: 150,
         ..settings()
     };
-    let (ended, seen) = train(
+    let (ended, observer) = train(
         &TABLE,
         folder.path(),
         &settings,
@@ -81,7 +81,7 @@ fn the_reward_rises() {
     ended.unwrap();
     let mean = |range: std::ops::Range<usize>| {
         let n = range.len() as f64;
-        seen.metrics[range]
+        observer.metrics[range]
             .iter()
             .map(|m| m["objective/rlhf_reward"])
             .sum::<f64>()
@@ -95,7 +95,7 @@ fn the_reward_rises() {
     );
 }
 
-fn resumed_is_uninterrupted(world: &World, stops: &[usize]) {
+fn resumed_is_uninterrupted(world: &TestSetup, stops: &[usize]) {
     let beta = Beta::Adaptive(Adaptive::new(0.1, Target::Kl(0.5), 100.0));
     let whole = tempfile::tempdir().unwrap();
     train(world, whole.path(), &settings(), beta, NEVER, false)
@@ -119,7 +119,7 @@ fn resumed_is_uninterrupted(world: &World, stops: &[usize]) {
     }
 }
 
-fn the_thread_count_changes_no_byte(world: &World) {
+fn the_number_of_threads_changes_no_byte(world: &TestSetup) {
     let run = |threads| {
         let folder = tempfile::tempdir().unwrap();
         let pool = rayon::ThreadPoolBuilder::new()
@@ -143,28 +143,28 @@ fn the_thread_count_changes_no_byte(world: &World) {
 }
 
 #[test]
-fn a_table_resumes_byte_for_byte_on_any_threads() {
+fn a_table_resumes_byte_for_byte_with_any_number_of_threads() {
     resumed_is_uninterrupted(&TABLE, &[1, 3, 4, 5]);
-    the_thread_count_changes_no_byte(&TABLE);
+    the_number_of_threads_changes_no_byte(&TABLE);
 }
 
 #[test]
-fn gpt2_starts_at_the_prior_exactly() {
+fn gpt2_has_a_kl_of_exactly_zero_in_the_first_step() {
     for world in [test_networks::HEAD, test_networks::SEPARATE] {
         starts_at_the_prior(&world);
     }
 }
 
 #[test]
-fn gpt2_resumes_byte_for_byte_on_any_threads() {
+fn gpt2_resumes_byte_for_byte_with_any_number_of_threads() {
     for world in [test_networks::HEAD, test_networks::SEPARATE] {
         resumed_is_uninterrupted(&world, &[3]);
-        the_thread_count_changes_no_byte(&world);
+        the_number_of_threads_changes_no_byte(&world);
     }
 }
 
 #[test]
-fn a_number_that_is_not_finite_ends_the_run_and_spoils_no_checkpoint() {
+fn a_number_that_is_not_finite_ends_the_run_without_a_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let mut settings = settings();
     // Warms up to an overflow: the first steps are harmless.
@@ -189,7 +189,7 @@ fn a_number_that_is_not_finite_ends_the_run_and_spoils_no_checkpoint() {
 }
 
 #[test]
-fn an_iteration_takes_as_many_prompts_however_many_there_are() {
+fn each_iteration_uses_the_same_number_of_prompts() {
     let settings = Online {
         prompts: 10,
         iterations: 7,
@@ -203,19 +203,19 @@ fn an_iteration_takes_as_many_prompts_however_many_there_are() {
     assert!(prompt_order(0, &settings).is_err());
 }
 
-/// Passes end inside the second and the fourth iteration; a run stopped at any of them goes on as if it
-/// had not been.
+/// Epochs of prompts end inside the second and the fourth iteration. A run that stops after any iteration
+/// continues with the same bytes.
 #[test]
-fn a_run_resumes_byte_for_byte_inside_a_pass() {
+fn a_run_resumes_byte_for_byte_inside_an_epoch() {
     let settings = Online {
         prompts: 3,
         ..settings()
     };
     let beta = Beta::Fixed(0.1);
     let whole = tempfile::tempdir().unwrap();
-    let (ended, seen) = train(&TABLE, whole.path(), &settings, beta, NEVER, false);
+    let (ended, observer) = train(&TABLE, whole.path(), &settings, beta, NEVER, false);
     assert_eq!(ended.unwrap(), Ended::Done);
-    let episodes: Vec<_> = seen.metrics.iter().map(|m| m["episode"]).collect();
+    let episodes: Vec<_> = observer.metrics.iter().map(|m| m["episode"]).collect();
     assert_eq!(episodes, [12.0, 24.0, 36.0, 48.0, 60.0, 72.0]);
     for stop in 1..6 {
         let parts = tempfile::tempdir().unwrap();

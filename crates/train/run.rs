@@ -1,8 +1,8 @@
-//! What every run does around its steps: journal, progress, checkpoints, interruption.
+//! Executes the steps of a run, with its journal, progress, checkpoints and interruption.
 
-use crate::state::{forget_optimizers, save, save_policy};
+use crate::state::{remove_old_optimizers, save, save_policy};
 use crate::warnings::Warnings;
-use crate::{Abandoned, Error, Interrupt, Result, State};
+use crate::{Error, Interrupt, Result, State, WaitInterrupted};
 use rlhf_journal::Journal;
 use rlhf_objective::{Beta, Network};
 use rlhf_policy::Networks;
@@ -10,29 +10,29 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// Numbers of a step by their names.
+/// The metrics of a step by name.
 pub(crate) type Metrics = BTreeMap<&'static str, f64>;
 
-/// How far a run is, after a step.
+/// The progress of a run after a step.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress<'a> {
-    /// Steps done.
+    /// The number of steps done.
     pub step: usize,
-    /// All steps of the run.
+    /// The number of steps of the run.
     pub total: usize,
-    /// What was written to `metrics.jsonl`.
+    /// The metrics written to `metrics.jsonl`.
     pub metrics: &'a BTreeMap<&'static str, f64>,
-    /// What a person should look at, a sentence each; most steps have none.
+    /// Warnings about the step, one sentence each; mostly empty.
     pub warnings: &'a [String],
-    /// Tokens a second in this step: response tokens drawn, or tokens read from a data set.
+    /// Tokens per second in this step: sampled response tokens, or network tokens of a batch of a data set.
     pub tokens_per_second: f64,
     /// An estimate of the time left, seconds.
     pub seconds_left: f64,
 }
 
-/// Called after each step of a run, to show how far it is.
+/// Called after each step of a run, to show its progress.
 pub trait Observer {
-    /// A step is done and its numbers are written.
+    /// Called when a step is done and its metrics are written.
     fn step(&mut self, progress: &Progress<'_>);
 }
 
@@ -41,28 +41,28 @@ pub trait Observer {
 pub enum Ended {
     /// All steps are done, and `final/` is written.
     Done,
-    /// It was interrupted; the step under way was finished, or given up where it waited for a reward, and
-    /// a checkpoint written.
+    /// The run was interrupted and a checkpoint was written. The current step was finished, or discarded if
+    /// it was waiting for a reward.
     Interrupted,
 }
 
-/// Where a run is written, what observes it, and what can stop it.
+/// The run folder, the observer, the interrupt and the start of a run.
 pub struct Run<'a> {
     /// The run folder.
     pub journal: &'a mut Journal,
     /// Called after each step.
     pub observer: &'a mut dyn Observer,
-    /// How another thread ends the run after the step under way.
+    /// Another thread can end the run with it after the current step.
     pub interrupt: &'a Interrupt,
-    /// Where it starts: [`State::default`], or what [`restore`](crate::restore) said.
+    /// The state at the start: [`State::default`], or the one that [`restore`](crate::restore) returned.
     pub start: State,
-    /// A checkpoint is written after this many steps each time, and at the end in any case.
+    /// The number of steps between checkpoints. There is always a checkpoint at the end.
     pub save_every: Option<usize>,
 }
 
-/// What a step leaves.
+/// The results of a step.
 #[derive(Debug)]
-pub(crate) struct Done {
+pub(crate) struct StepResult {
     pub(crate) metrics: Metrics,
     /// Seconds by phase.
     pub(crate) seconds: Metrics,
@@ -71,35 +71,35 @@ pub(crate) struct Done {
     pub(crate) method: Value,
 }
 
-/// Whether a step was given up because the run was asked to end.
-fn abandoned(error: &Error) -> bool {
-    matches!(error, Error::Objective(rlhf_objective::Error::Other(source)) if source.is::<Abandoned>())
+/// Whether a step was stopped while it waited for a reward, because the run was interrupted.
+fn was_interrupted(error: &Error) -> bool {
+    matches!(error, Error::Objective(rlhf_objective::Error::Other(source)) if source.is::<WaitInterrupted>())
 }
 
-/// The policy after the last step whose numbers are in the journal: what a checkpoint of it would hold.
+/// The state after the last step in the journal, as a checkpoint would contain it.
 struct Finished {
     state: State,
     /// The version of the weights in that state.
     version: u64,
-    /// Whether its checkpoint is there, or was tried.
+    /// Whether its checkpoint was written, or writing it failed.
     saved: bool,
 }
 
 impl Finished {
-    /// Whether the policy in memory still is what that step left: no optimizer step was made since.
-    fn is_whole(&self, policy: &Networks) -> bool {
+    /// Whether the policy in memory has this state: there was no optimizer step since.
+    fn is_current(&self, policy: &Networks) -> bool {
         policy.version() == self.version
     }
 }
 
 impl Run<'_> {
-    /// Does the steps from `start` to `total` with `work`. An error in a step that comes before its first
-    /// optimizer step leaves a checkpoint of the steps before it.
-    pub(crate) fn drive(
+    /// Executes the steps from `start` to `total` with `work`. If a step fails before its first optimizer
+    /// step, a checkpoint of the steps before it is written.
+    pub(crate) fn execute(
         &mut self,
         policy: &mut Networks,
         total: usize,
-        mut work: impl FnMut(&mut Networks, &mut Journal, usize) -> Result<Done>,
+        mut work: impl FnMut(&mut Networks, &mut Journal, usize) -> Result<StepResult>,
     ) -> Result<Ended> {
         if total == 0 {
             return Err(Error::Empty("the run has no steps: its data set is empty"));
@@ -108,22 +108,22 @@ impl Run<'_> {
             let done = self.start.step;
             return Err(Error::Beyond { done, total });
         }
-        let mut warnings = self.warnings_so_far()?;
-        forget_optimizers(self.journal, self.start.step)?;
+        let mut warnings = self.restore_warnings()?;
+        remove_old_optimizers(self.journal, self.start.step)?;
         let began = Instant::now();
-        let _driven = self.interrupt.driven_here();
+        let _current_run = self.interrupt.enter();
         let mut finished = Finished {
             state: self.start.clone(),
             version: policy.version(),
-            // The checkpoint it was started from, or a start that needs none.
+            // The checkpoint that the run resumed from, or a start that needs none.
             saved: true,
         };
         for step in self.start.step..total {
             let at = (step, total);
             let done = self.step(policy, at, began, &mut warnings, &mut finished, &mut work);
             let done = match done {
-                Err(source) if abandoned(&source) && finished.is_whole(policy) => {
-                    self.give_up_step(policy, &mut finished)
+                Err(source) if was_interrupted(&source) && finished.is_current(policy) => {
+                    self.discard_step(policy, &mut finished)
                 }
                 done => done,
             };
@@ -143,12 +143,12 @@ impl Run<'_> {
                 .final_model(|folder| save_policy(policy, folder))
         };
         self.interrupt.saving(write).map_err(|source| Error::Final {
-            left: self.last_whole(),
+            left: self.describe_last_checkpoint(),
             source: Box::new(source),
         })
     }
 
-    /// One step, what is written about it, and its checkpoint where one is due.
+    /// One step with its entries in the journal, and a checkpoint if one is due.
     fn step(
         &mut self,
         policy: &mut Networks,
@@ -156,13 +156,13 @@ impl Run<'_> {
         began: Instant,
         warnings: &mut Warnings,
         finished: &mut Finished,
-        work: &mut impl FnMut(&mut Networks, &mut Journal, usize) -> Result<Done>,
+        work: &mut impl FnMut(&mut Networks, &mut Journal, usize) -> Result<StepResult>,
     ) -> Result<Ended> {
         let step_began = Instant::now();
         let done = work(policy, self.journal, step)?;
         let seconds = step_began.elapsed().as_secs_f64();
         let rate = done.tokens as f64 / seconds;
-        let warnings = warnings.see(&done.metrics);
+        let warnings = warnings.check(&done.metrics);
         self.write(step, &done, (seconds, rate), &warnings)?;
         let state = State {
             step: step + 1,
@@ -184,15 +184,15 @@ impl Run<'_> {
             seconds_left: each * (total - step - 1) as f64,
         });
         let last = step + 1 == total;
-        let mut interrupted = self.interrupt.asked();
+        let mut interrupted = self.interrupt.requested();
         let due = self
             .save_every
             .is_some_and(|every| (step + 1).is_multiple_of(every));
         if last || interrupted || due {
             finished.saved = true;
             self.checkpoint(policy, &finished.state)?;
-            // Nobody waits for another step who asked while this one was saved.
-            interrupted = self.interrupt.asked();
+            // The interrupt may have been requested while the checkpoint was written.
+            interrupted = self.interrupt.requested();
         }
         Ok(if interrupted && !last {
             Ended::Interrupted
@@ -201,9 +201,9 @@ impl Run<'_> {
         })
     }
 
-    /// Ends as an interrupt does after the last finished step. The step under way changed nothing, so a
-    /// resumed run does it as if nothing had been.
-    fn give_up_step(&self, policy: &Networks, finished: &mut Finished) -> Result<Ended> {
+    /// Ends the run after the last finished step. The current step has changed nothing, so a resumed run
+    /// repeats it with the same result.
+    fn discard_step(&self, policy: &Networks, finished: &mut Finished) -> Result<Ended> {
         if !finished.saved {
             finished.saved = true;
             self.checkpoint(policy, &finished.state)?;
@@ -211,20 +211,20 @@ impl Run<'_> {
         Ok(Ended::Interrupted)
     }
 
-    /// Saves the state, and only then removes the optimizer's state of older checkpoints, which nothing
-    /// resumes from any more.
+    /// Saves the state, and then removes the optimizer's state from older checkpoints, which are no longer
+    /// needed to resume.
     fn checkpoint(&self, policy: &Networks, state: &State) -> Result<()> {
         self.interrupt.saving(|| {
             save(policy, self.journal, state)?;
-            forget_optimizers(self.journal, state.step)
+            remove_old_optimizers(self.journal, state.step)
         })
     }
 
-    /// Appends a finished step to the journal.
+    /// Appends the metrics, times and warnings of a finished step to the journal.
     fn write(
         &mut self,
         step: usize,
-        done: &Done,
+        done: &StepResult,
         (seconds, rate): (f64, f64),
         warnings: &[String],
     ) -> Result<()> {
@@ -239,8 +239,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The state of the warnings after the steps that are done already.
-    fn warnings_so_far(&self) -> Result<Warnings> {
+    /// The state of the warnings after the steps in the journal.
+    fn restore_warnings(&self) -> Result<Warnings> {
         let mut warnings = Warnings::default();
         if self.start.step > 0 {
             for row in rlhf_journal::metrics(self.journal.folder())? {
@@ -248,13 +248,13 @@ impl Run<'_> {
                     .values
                     .iter()
                     .map(|(name, value)| (name.as_str(), *value));
-                warnings.see(&numbers.collect());
+                warnings.check(&numbers.collect());
             }
         }
         Ok(warnings)
     }
 
-    /// Says where an error stopped the run and what is left of it, once everything is saved that is whole.
+    /// The error of a run that fails in a step, after the last finished step is saved if possible.
     fn stopped(
         &self,
         policy: &Networks,
@@ -265,56 +265,60 @@ impl Run<'_> {
         Error::Stopped {
             step: step + 1,
             total,
-            left: self.left(policy, finished, &source),
+            left: self.save_and_describe(policy, finished, &source),
             source: Box::new(source),
         }
     }
 
-    fn left(&self, policy: &Networks, finished: &Finished, source: &Error) -> String {
+    /// Saves the last finished step if possible, and describes from which checkpoint the run can continue.
+    fn save_and_describe(&self, policy: &Networks, finished: &Finished, source: &Error) -> String {
         let step = finished.state.step;
         if matches!(source, Error::Diverged { .. }) {
-            // The weights that the step began with, or those that it has made of them.
-            let diverged = step + usize::from(!finished.is_whole(policy));
-            return self.before(diverged);
+            // Either the weights before the step have diverged, or those it computed.
+            let diverged = step + usize::from(!finished.is_current(policy));
+            return self.describe_checkpoint_before(diverged);
         }
         if finished.saved {
-            return self.last_whole();
+            return self.describe_last_checkpoint();
         }
-        if !finished.is_whole(policy) {
+        if !finished.is_current(policy) {
             return format!(
-                "the step had begun to change the policy, so what came after the last checkpoint is \
-                 lost; {}",
-                self.last_whole()
+                "the step had already changed the policy, so the steps after the last checkpoint are \
+                lost; {}",
+                self.describe_last_checkpoint()
             );
         }
-        // The older optimizer's state stays: the same error may come again from this one.
+        // The optimizer's state of the checkpoint before is kept, because the same error may occur again.
         let saved = self
             .interrupt
             .saving(|| save(policy, self.journal, &finished.state));
         match saved {
-            Ok(()) => self.last_whole(),
+            Ok(()) => self.describe_last_checkpoint(),
             Err(error) => format!(
                 "the policy after step {step} cannot be saved ({error}); {}",
-                self.last_whole()
+                self.describe_last_checkpoint()
             ),
         }
     }
 
-    /// What there is from before the policy of a step, which is of no use. A run that goes on from there
-    /// with the same settings comes to the same end.
-    fn before(&self, step: usize) -> String {
+    /// Names the last checkpoint before a step whose policy has diverged. It does not suggest to resume: with
+    /// the same settings the run would diverge again.
+    fn describe_checkpoint_before(&self, step: usize) -> String {
         let all = rlhf_journal::checkpoints(self.journal.folder()).unwrap_or_default();
         match all.iter().rfind(|checkpoint| checkpoint.step < step) {
             Some(last) => format!("the last checkpoint before it is {}", last.path.display()),
-            None if all.is_empty() => self.last_whole(),
-            None => "there is no checkpoint from before".into(),
+            None if all.is_empty() => self.describe_last_checkpoint(),
+            None => "there is no earlier checkpoint".into(),
         }
     }
 
-    /// What the run can be continued from.
-    fn last_whole(&self) -> String {
+    /// Names the checkpoint from which the run can continue.
+    fn describe_last_checkpoint(&self) -> String {
         match rlhf_journal::last_checkpoint(self.journal.folder()) {
-            Ok(last) => format!("{} is whole: continue with --resume", last.path.display()),
+            Ok(last) => format!(
+                "{} is complete: continue with --resume",
+                last.path.display()
+            ),
             Err(_) => "no checkpoint was written yet".into(),
         }
     }

@@ -1,27 +1,27 @@
-//! The learning rate of each step.
+//! The learning rate schedule.
 
 use serde::{Deserialize, Serialize};
 
-/// How the learning rate moves after the warm-up.
+/// The learning rate schedule after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LrSchedule {
-    /// It stays.
+    /// Constant.
     Constant,
-    /// Straight down to 0 at the end of the run.
+    /// Linear decay to 0 at the end of the run.
     #[default]
     Linear,
-    /// Half a cosine down to 0 at the end of the run (Loshchilov & Hutter 2016, eq. 5, no restart).
+    /// Cosine decay to 0 at the end of the run (Loshchilov & Hutter 2016, eq. 5, without restarts).
     Cosine,
 }
 
-/// How long the learning rate rises before it decays.
+/// The length of the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WarmUp {
     /// This many steps.
     Steps(usize),
-    /// This part of all steps, rounded up, in 0..1.
+    /// This fraction of all steps, in [0, 1), rounded up.
     Fraction(f64),
 }
 
@@ -31,11 +31,10 @@ impl Default for WarmUp {
     }
 }
 
-/// The factor on the learning rate at each step: up in a straight line during the warm-up, down
-/// with the decay after it. No step has a factor of 0.
+/// The factor of the learning rate at each step: linear warm-up, then decay. No step has a factor of 0.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Schedule {
-    /// What follows the warm-up.
+    /// The schedule after the warm-up.
     pub decay: LrSchedule,
     /// The warm-up.
     pub warm_up: WarmUp,
@@ -79,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn rises_then_falls() {
+    fn factors_of_each_schedule() {
         assert_eq!(
             factors(LrSchedule::Linear, WarmUp::Steps(0), 4),
             [1.0, 0.75, 0.5, 0.25]

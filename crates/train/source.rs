@@ -1,14 +1,14 @@
-//! Where an offline run takes its batches from.
+//! The interface of the batches of an offline run.
 
 use rlhf_objective::Result;
 
-/// The batches of an offline run. A batch depends on its step, the settings and the seed alone, so
-/// a run can resume at any step.
+/// The batches of an offline run. A batch depends only on its step, the settings and the seed, so a run can
+/// resume at any step.
 pub trait Source {
-    /// What a [`Learner`](crate::Learner) takes.
+    /// The batch type of the [`Learner`](crate::Learner).
     type Batch;
 
-    /// How many batches the run has.
+    /// The number of batches of the run.
     fn steps(&self) -> usize;
 
     /// The batch of a step, counted from 0.

@@ -1,5 +1,5 @@
-//! What the folder of a method says about it. A registry lists these; nobody else knows a method by its
-//! name.
+//! The declaration of a method: its name, settings, data and defaults. A registry lists the declarations;
+//! no other code refers to methods by name.
 
 use crate::{Learner, Method, Source};
 use rlhf_objective::{Adaptive, BatchSize, Beta, Error, Result, Target};
@@ -10,66 +10,66 @@ use std::fmt::Debug;
 /// What a method learns from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LearnsFrom {
-    /// Responses that the policy draws to prompts, and their rewards.
+    /// Responses sampled from the policy, and their rewards.
     Samples,
     /// Preference pairs.
     Pairs,
-    /// Single answers, each preferred or not.
+    /// Single responses, each labelled as preferred or not.
     UnpairedPreferences,
     /// Demonstrations.
     Demonstrations,
 }
 
-/// A field of a data row, beside its texts, that a loss may use.
+/// A field of a data row, besides its texts, that a loss may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowField {
-    /// What a pair weighs.
+    /// The weight of a pair.
     Weight,
-    /// By how much the chosen response should win.
+    /// The margin by which the score of the chosen response should exceed the other.
     Margin,
-    /// Which response is better, or whether it is good.
+    /// The probability that a response is preferred.
     Label,
 }
 
-/// What the prior is asked for.
+/// What a method uses the prior for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PriorUse {
     /// Nothing.
     Nothing,
-    /// The KL to it is what β prices.
+    /// The KL penalty.
     Penalty,
-    /// Responses that a finished reward model is scaled on.
+    /// Responses on which the scores of a finished reward model are normalized.
     Scale,
 }
 
-/// A name for a method with a prior, as in `--objective ppo-kl`.
+/// The name of a method with a prior, as in `--objective ppo-kl`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Preset {
     /// The name of the objective.
     pub name: &'static str,
-    /// What it is, in a line of the help.
+    /// Its description, one line of the help.
     pub about: &'static str,
-    /// The kind of its prior, which `[prior]` overrides.
+    /// The kind of its prior, unless `[prior]` sets one.
     pub prior: &'static str,
 }
 
 /// The default values that depend on the method.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Defaults {
-    /// β, in units of the reward a nat.
+    /// β, in units of the reward per nat.
     pub beta: f64,
-    /// The greatest learning rate.
+    /// The peak learning rate.
     pub learning_rate: f64,
-    /// The share of the steps over which the learning rate rises.
+    /// The fraction of steps that are warm-up.
     pub warmup: f64,
-    /// Responses to each prompt; what learns from data draws none.
+    /// Responses per prompt, for methods that learn from samples.
     pub samples_per_prompt: usize,
-    /// Passes over the data; what learns from samples has iterations.
+    /// Epochs over the data, for methods that learn from a data set.
     pub epochs: usize,
 }
 
 impl Default for Defaults {
-    /// Of a method that learns from samples.
+    /// The defaults of a method that learns from samples.
     fn default() -> Self {
         Self {
             beta: 0.05,
@@ -81,19 +81,20 @@ impl Default for Defaults {
     }
 }
 
-/// What the settings of a method must fit.
+/// The sizes of a run, against which the settings of a method are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunShape {
-    /// Responses drawn in an iteration.
+    /// Responses per iteration.
     pub responses: usize,
-    /// Prompts of an iteration.
+    /// Prompts per iteration.
     pub prompts: usize,
-    /// Whether log p₀ is 0 of every response: there is no reference to compare with.
+    /// Whether log p₀ is 0 for every response, so that there is no reference to compare with.
     pub constant_prior: bool,
 }
 
 impl RunShape {
-    /// Whether each optimizer step sees as much of an iteration's `items`, called `what`, as every other.
+    /// Checks that all optimizer steps of an iteration use the same number of its `items`, whose name is
+    /// `what`.
     ///
     /// # Errors
     /// If `minibatches` does not divide them.
@@ -102,33 +103,33 @@ impl RunShape {
             return Ok(());
         }
         Err(Error::Unsupported(format!(
-            "method.minibatches = {minibatches} does not divide the {items} {what} of an iteration: the \
-             steps would not be of one size; change it, or sampling.rollouts"
+            "method.minibatches = {minibatches} does not divide the {items} {what} of an iteration, so the \
+            mini-batches would differ in size: change it, or sampling.rollouts"
         )))
     }
 }
 
-/// What `train.batch_size` counts.
+/// The unit of `train.batch_size`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchUnit {
-    /// Items of this name, in the singular.
+    /// Items of this name (singular).
     Items(&'static str),
-    /// Items of this name, or tokens.
+    /// Items of this name (singular), or tokens.
     ItemsOrTokens(&'static str),
 }
 
 impl BatchUnit {
-    /// The name of an item, in the singular.
+    /// The name of an item, singular.
     #[must_use]
     pub fn item(self) -> &'static str {
         let (Self::Items(item) | Self::ItemsOrTokens(item)) = self;
         item
     }
 
-    /// Refuses a size that cannot be.
+    /// Checks a batch size.
     ///
     /// # Errors
-    /// If it is 0, or a number of tokens where items are counted; the message names the setting.
+    /// If it is 0, or a number of tokens for a method that counts items; the message names the setting.
     pub fn check(self, size: BatchSize) -> Result<()> {
         let wrong = match (self, size) {
             (_, BatchSize::Items(0) | BatchSize::Tokens(0)) => "must be at least 1".into(),
@@ -147,12 +148,12 @@ impl BatchUnit {
     }
 }
 
-/// How the responses of an iteration are gone over.
+/// The optimizer steps of an iteration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Updates {
-    /// Passes over them.
+    /// Epochs over the responses.
     pub epochs: usize,
-    /// Optimizer steps of a pass.
+    /// Optimizer steps per epoch.
     pub minibatches: usize,
     /// Whether an iteration may end before its last step.
     pub may_stop_early: bool,
@@ -167,26 +168,26 @@ impl Updates {
     };
 }
 
-/// What a run optimizes over, for sentences about it.
+/// The objective's name, β and prior, from which a method describes what it optimizes.
 #[derive(Debug, Clone, Copy)]
-pub struct Aim<'a> {
+pub struct ObjectiveTerms<'a> {
     /// The name of the objective.
     pub objective: &'a str,
     /// β.
     pub beta: &'a Beta,
-    /// The prior in formulas; none where log p₀ is 0 of every response.
+    /// The symbol of the prior in formulas; `None` if log p₀ is 0 for every response.
     pub prior: Option<&'a str>,
 }
 
-impl Aim<'_> {
-    /// "prior(y|x)·", or nothing where the prior is constant.
+impl ObjectiveTerms<'_> {
+    /// "prior(y|x)·", or nothing if the prior is constant.
     #[must_use]
     pub fn weight(&self) -> String {
         self.prior
             .map_or_else(String::new, |prior| format!("{prior}(y|x)·"))
     }
 
-    /// "maximize E\[r\] − β·KL(π ‖ prior)", which is β·H(π) where the prior is constant.
+    /// "maximize E\[r\] − β·KL(π ‖ prior)", or "+ β·H(π)" if the prior is constant.
     #[must_use]
     pub fn maximizes(&self) -> String {
         let penalty = match self.prior {
@@ -203,18 +204,18 @@ impl Aim<'_> {
         let weight = self.weight();
         match self.beta {
             Beta::Fixed(beta) if *beta == 0.0 => {
-                "π* gives each prompt only its responses of greatest reward".into()
+                "π* gives each prompt only the responses with the greatest reward".into()
             }
             Beta::Fixed(beta) => format!("π*(y|x) ∝ {weight}exp(r/{beta})"),
-            Beta::Adaptive(_) => format!("π*(y|x) ∝ {weight}exp(r/β), which moves with β"),
+            Beta::Adaptive(_) => format!("π*(y|x) ∝ {weight}exp(r/β), which changes with β"),
         }
     }
 
-    /// β in words.
+    /// The value of β, or how it is adapted.
     #[must_use]
-    pub fn price(&self) -> String {
+    pub fn describe_beta(&self) -> String {
         match self.beta {
-            Beta::Fixed(beta) => format!("{beta} units of the reward a nat"),
+            Beta::Fixed(beta) => format!("{beta} units of the reward per nat"),
             Beta::Adaptive(Adaptive {
                 beta: start,
                 target,
@@ -227,19 +228,19 @@ impl Aim<'_> {
                     Target::Entropy(nats) => format!("the entropy at {nats}"),
                 };
                 format!(
-                    "from {start}, moved to hold {held} nats a sequence, between {lowest} and \
-                     {greatest}"
+                    "starts at {start}, adapted to keep {held} nats per sequence, between {lowest} \
+                    and {greatest}"
                 )
             }
         }
     }
 }
 
-/// A method as its folder declares it: its name, its settings, what it needs, and where it rests.
+/// The declaration of a method: its name, settings, requirements and optimum.
 ///
-/// It is also an [`OnlineSpec`] or an [`OfflineSpec`], by the loop that runs it.
+/// A method also implements [`OnlineSpec`] or [`OfflineSpec`], depending on its loop.
 pub trait MethodSpec: 'static {
-    /// `[method]`: typed, with defaults.
+    /// The settings in `[method]`, with defaults.
     type Settings: Clone
         + Debug
         + Default
@@ -252,54 +253,54 @@ pub trait MethodSpec: 'static {
 
     /// The name of the method.
     const NAME: &'static str;
-    /// What it is, in a line of the help.
+    /// Its description, one line of the help.
     const ABOUT: &'static str;
-    /// Its objectives: itself with one prior or another.
+    /// Its objectives: the method combined with a prior.
     const PRESETS: &'static [Preset] = &[Preset {
         name: Self::NAME,
         about: Self::ABOUT,
         prior: "reference",
     }];
-    /// What it learns from.
+    /// The kind of data it learns from.
     const LEARNS_FROM: LearnsFrom = LearnsFrom::Samples;
-    /// What it asks the prior for.
+    /// What it uses the prior for.
     const PRIOR: PriorUse = PriorUse::Penalty;
-    /// The fields of data rows that its loss uses, beside the texts.
+    /// The fields of data rows that its loss uses, besides the texts.
     const ROW_FIELDS: &'static [RowField] = &[];
     /// Whether it has an optimum at β = 0.
     const ALLOWS_ZERO_BETA: bool = true;
-    /// The fewest responses to a prompt that it learns from: 2 where it compares them.
-    const LEAST_RESPONSES: usize = 1;
+    /// The minimum number of responses per prompt: 2 for methods that compare them.
+    const MIN_RESPONSES_PER_PROMPT: usize = 1;
 
-    /// The defaults of what belongs to no method alone.
+    /// The method's defaults of settings outside `[method]`.
     fn defaults() -> Defaults {
         Defaults::default()
     }
 
-    /// Refuses settings that make no sense, or do not fit the run.
+    /// Checks the settings, alone and against the sizes of the run.
     ///
     /// # Errors
-    /// If one is out of its range; the message names it.
+    /// If a setting is invalid; the message names it.
     fn check(_settings: &Self::Settings, _run: &RunShape) -> Result<()> {
         Ok(())
     }
 
-    /// What is maximized or minimized, in a line.
-    fn summary(_settings: &Self::Settings, aim: &Aim<'_>) -> String {
-        aim.maximizes()
+    /// What is maximized or minimized, in one line.
+    fn summary(_settings: &Self::Settings, terms: &ObjectiveTerms<'_>) -> String {
+        terms.maximizes()
     }
 
-    /// Where it rests, in a line: π*, or what instead.
-    fn optimum(_settings: &Self::Settings, aim: &Aim<'_>) -> String {
-        aim.optimum()
+    /// Its fixed point, in one line: π*, or another policy.
+    fn optimum(_settings: &Self::Settings, terms: &ObjectiveTerms<'_>) -> String {
+        terms.optimum()
     }
 
-    /// What β is to it, in a line.
-    fn price(_settings: &Self::Settings, aim: &Aim<'_>) -> String {
-        aim.price()
+    /// The role and the value of β, in one line.
+    fn describe_beta(_settings: &Self::Settings, terms: &ObjectiveTerms<'_>) -> String {
+        terms.describe_beta()
     }
 
-    /// What `--help` says of its settings, below the options; most say nothing.
+    /// Text about its settings for `--help`, below the options; mostly empty.
     #[must_use]
     fn help() -> String {
         String::new()
@@ -311,31 +312,31 @@ pub trait OnlineSpec: MethodSpec {
     /// The method.
     type Method: Method;
 
-    /// The method with these settings.
+    /// Makes the method from its settings.
     ///
     /// # Errors
     /// If a setting is out of its range.
     fn method(settings: &Self::Settings) -> Result<Self::Method>;
 
-    /// How the responses of an iteration are gone over.
+    /// The optimizer steps of an iteration.
     fn updates(_settings: &Self::Settings) -> Updates {
         Updates::ONE
     }
 }
 
-/// How often an offline run goes over its data.
+/// The epochs, the batch size and the order of an offline run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DataPasses {
-    /// Passes.
+    /// The number of epochs.
     pub epochs: usize,
-    /// `train.batch_size`: how much an optimizer step takes.
+    /// `train.batch_size`, the size of the batch of an optimizer step.
     pub batch_size: BatchSize,
     /// The seed of the order.
     pub seed: u64,
 }
 
 impl DataPasses {
-    /// The number of items of a batch, of a method whose batches are counted in items.
+    /// The number of items of a batch, for a method that counts items.
     ///
     /// # Errors
     /// If it is 0, or a number of tokens; the message names the setting.
@@ -347,35 +348,35 @@ impl DataPasses {
 
 /// A method that learns from a fixed data set, run by [`offline`](crate::offline).
 pub trait OfflineSpec: MethodSpec {
-    /// What its batches are counted in.
+    /// The unit of its batch size.
     const BATCH_UNIT: BatchUnit = BatchUnit::Items("pair");
 
-    /// What all its batches are made of.
+    /// The training data.
     type Data;
-    /// What it is measured on at the end.
+    /// The held-out data for the evaluation at the end.
     type HeldOut;
-    /// Its loss.
+    /// The loss.
     type Learner: Learner;
-    /// Its batches.
+    /// The batches.
     type Source: Source<Batch = <Self::Learner as Learner>::Batch>;
 
-    /// The loss with these settings.
+    /// Makes the loss from the settings.
     ///
     /// # Errors
     /// If a setting is out of its range.
     fn learner(settings: &Self::Settings) -> Result<Self::Learner>;
 
-    /// All batches of a run.
+    /// Makes the batches of a run.
     ///
     /// # Errors
-    /// If the data are none, or not what the method learns from.
+    /// If the data are empty, or not of the kind the method learns from.
     fn source(
         settings: &Self::Settings,
         data: Self::Data,
         passes: &DataPasses,
     ) -> Result<Self::Source>;
 
-    /// What was held out, as one batch.
+    /// The held-out data as one batch.
     ///
     /// # Errors
     /// As [`source`](Self::source).

@@ -1,4 +1,4 @@
-//! Checkpoints: everything a run needs to go on as if it had not stopped.
+//! Checkpoints, from which a run continues exactly as if it had not stopped.
 
 use crate::{Error, Result};
 use rlhf_journal::{Journal, write_atomic};
@@ -12,23 +12,23 @@ use std::path::Path;
 const OPTIMIZER: &str = "optimizer.safetensors";
 const TRAINER: &str = "trainer.json";
 
-/// What a run knows beside its weights and its optimizer. Batches and random numbers follow from
-/// the step and the seed.
+/// The state of a run besides its weights and its optimizer's state. Batches and random numbers depend only
+/// on the step and the seed.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct State {
     /// How many steps are done.
     pub step: usize,
-    /// β, which moves where it is adaptive; none in a run without an objective.
+    /// β, which changes if it is adaptive; `None` in an offline run.
     pub beta: Option<Beta>,
-    /// The [state of the method](crate::Method::State); null of a run without a method, and of one that
-    /// keeps nothing. Called `memory` by earlier versions.
+    /// The [state of the method](crate::Method::State); null if there is none. Earlier versions called it
+    /// `memory`.
     #[serde(default, rename = "state", alias = "memory")]
     pub method: Value,
 }
 
 impl State {
-    /// The state of the method, its default where there is none.
-    pub(crate) fn of_method<T: DeserializeOwned + Default>(&self) -> Result<T> {
+    /// The state of the method, or its default if there is none.
+    pub(crate) fn method_state<T: DeserializeOwned + Default>(&self) -> Result<T> {
         if self.method.is_null() {
             return Ok(T::default());
         }
@@ -36,15 +36,15 @@ impl State {
     }
 }
 
-/// The state of a method as `trainer.json` holds it.
-pub(crate) fn json_of(state: &impl Serialize) -> Result<Value> {
+/// The state of a method as JSON for `trainer.json`.
+pub(crate) fn to_json(state: &impl Serialize) -> Result<Value> {
     serde_json::to_value(state).map_err(unreadable(Path::new(TRAINER)))
 }
 
-/// Writes the checkpoint of `state`: the policy in Hugging Face layout, the optimizer's state and
-/// `trainer.json`, all or nothing. Weights that are not finite are not written.
+/// Writes the checkpoint of `state` atomically: the policy in Hugging Face layout, the optimizer's state and
+/// `trainer.json`. Weights that are not finite are an error.
 pub(crate) fn save(policy: &Networks, journal: &Journal, state: &State) -> Result<()> {
-    finite(policy)?;
+    check_finite_parameters(policy)?;
     journal.checkpoint(state.step, |folder| {
         save_policy(policy, folder)?;
         save_optimizer(policy, &folder.join(OPTIMIZER))?;
@@ -54,19 +54,19 @@ pub(crate) fn save(policy: &Networks, journal: &Journal, state: &State) -> Resul
     })
 }
 
-/// Refuses weights and moments that are not finite: such a checkpoint could not be loaded, and the one
-/// before it could not be resumed from once this one is written. A weight of −∞ that never had a gradient is
-/// meant to be so: a table's token that is never said.
-fn finite(policy: &Networks) -> Result<()> {
+/// Checks that weights and moments are finite. A checkpoint with others could not be loaded, and writing it
+/// removes the optimizer's state of the one before. A weight of −∞ whose moments are 0 is allowed: it is a
+/// token of probability 0 in a table.
+fn check_finite_parameters(policy: &Networks) -> Result<()> {
     for set in policy.parameter_sets() {
         for info in set.describe().iter().filter(|info| info.trained) {
             let weights = set.weights(info.name)?;
             let [first, second] = set.moments(info.name)?;
             let values = weights.iter().zip(&*first).zip(&*second);
             for ((&weight, &first), &second) in values {
-                let meant = weight == f32::NEG_INFINITY && first == 0.0 && second == 0.0;
+                let allowed = weight == f32::NEG_INFINITY && first == 0.0 && second == 0.0;
                 let named = [
-                    ("weight", if meant { 0.0 } else { weight }),
+                    ("weight", if allowed { 0.0 } else { weight }),
                     ("first moment", first),
                     ("second moment", second),
                 ];
@@ -82,8 +82,8 @@ fn finite(policy: &Networks) -> Result<()> {
     Ok(())
 }
 
-/// Removes the optimizer's state, twice the size of the weights, from the checkpoints before `step`.
-pub(crate) fn forget_optimizers(journal: &Journal, step: usize) -> Result<()> {
+/// Removes the optimizer's state, which is twice the size of the weights, from the checkpoints before `step`.
+pub(crate) fn remove_old_optimizers(journal: &Journal, step: usize) -> Result<()> {
     for checkpoint in rlhf_journal::checkpoints(journal.folder())? {
         let path = checkpoint.path.join(OPTIMIZER);
         if checkpoint.step < step && path.exists() {
@@ -97,11 +97,11 @@ pub(crate) fn save_policy(policy: &Networks, folder: &Path) -> Result<()> {
     policy.save(folder).map_err(Error::Save)
 }
 
-/// Restores the optimizer of `policy`, whose weights were loaded from the same checkpoint folder
-/// (and its critic's from `critic` inside), and says where the run was.
+/// Restores the optimizer's state of `policy`, whose weights were loaded from the same checkpoint folder
+/// (those of its critic from the subfolder `critic`), and returns the state of the run.
 ///
 /// # Errors
-/// If a file is missing, damaged, or of another network.
+/// If a file is missing, damaged, or belongs to another network.
 pub fn restore(checkpoint: &Path, policy: &mut Networks) -> Result<State> {
     let path = checkpoint.join(TRAINER);
     let text = std::fs::read_to_string(&path).map_err(unreadable(&path))?;

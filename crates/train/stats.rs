@@ -1,4 +1,4 @@
-//! A loss and the statistics it returns; the loop only forwards them.
+//! A loss with its statistics, which the loops write to the metrics.
 
 use rlhf_tensor::Tensor;
 use std::collections::BTreeMap;
@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 /// The loss of a batch or of a part of one.
 #[derive(Debug)]
 pub struct Loss {
-    /// The scalar to minimize, in candle's graph down to the outputs.
+    /// The scalar to minimize, in candle's graph with the outputs as leaves.
     pub value: Tensor,
-    /// Numbers to log.
+    /// The statistics to log.
     pub stats: Stats,
 }
 
-/// Named numbers, added up over the parts of a batch: means as weighted sums, extremes as maxima.
+/// Named statistics that are accumulated over the micro-batches of a batch: sums, weighted means and maxima.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Stats(BTreeMap<&'static str, Entry>);
 
@@ -24,50 +24,50 @@ enum Entry {
 }
 
 impl Stats {
-    /// Nothing yet.
+    /// Empty statistics.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A quantity that adds up over parts, such as the loss.
+    /// Adds a sum over micro-batches, such as the loss.
     pub fn sum(&mut self, name: &'static str, value: f64) {
         self.merge(name, Entry::Sum(value));
     }
 
-    /// A mean over items, given their sum and their number (or total weight) in this part.
+    /// Adds a mean over items, given their sum and their number (or total weight) in this micro-batch.
     pub fn mean(&mut self, name: &'static str, sum: f64, weight: f64) {
         self.merge(name, Entry::Mean { sum, weight });
     }
 
-    /// A maximum.
+    /// Adds a maximum.
     pub fn max(&mut self, name: &'static str, value: f64) {
         self.merge(name, Entry::Max(value));
     }
 
-    /// Adds the statistics of another part.
+    /// Adds the statistics of another micro-batch.
     ///
     /// # Panics
-    /// If a name is a sum here and a mean there: a method's code is wrong.
+    /// If a name is of different kinds in the two, which is an error in a method's code.
     pub fn absorb(&mut self, other: &Self) {
         for (name, entry) in &other.0 {
             self.merge(name, *entry);
         }
     }
 
-    /// A number by its name.
+    /// The value of a statistic.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<f64> {
         self.0.get(name).map(Entry::value)
     }
 
-    /// All names and numbers, by name.
+    /// All names and values, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, f64)> + '_ {
         self.0.iter().map(|(name, entry)| (*name, entry.value()))
     }
 
-    /// The same numbers as one item of many: sums and means become means of weight 1, so that
-    /// absorbing several batches averages over them. Extremes stay.
+    /// The same values with sums and means as means of weight 1, so that absorbing several batches averages
+    /// over them. Maxima stay maxima.
     #[must_use]
     pub fn as_item(&self) -> Self {
         let item = |entry: &Entry| match *entry {
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_add_up_to_the_whole() {
+    fn statistics_of_micro_batches_add_up() {
         let mut whole = Stats::new();
         for (sum, weight) in [(3.0, 2.0), (5.0, 6.0)] {
             let mut part = Stats::new();

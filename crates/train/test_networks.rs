@@ -1,14 +1,16 @@
 //! Small random GPT-2 networks for the tests of the loops.
 
-use crate::test_world::World;
-use rlhf_lm::{ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, init, load};
+use crate::test_world::TestSetup;
+use rlhf_lm::{
+    ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, OutputVocabulary, init, load,
+};
 use rlhf_objective::Network;
 use rlhf_policy::{Networks, Role, SavedNetwork};
 use rlhf_tensor::Storage;
 use std::path::Path;
 
-/// The value head on the policy's own hidden states.
-pub(crate) const HEAD: World = World {
+/// A value head on the policy's hidden states.
+pub(crate) const HEAD: TestSetup = TestSetup {
     policy: |checkpoint| {
         let heads = OutputHeads::LanguageAndValue;
         let policy = model(checkpoint, Storage::Trainable, heads);
@@ -18,7 +20,7 @@ pub(crate) const HEAD: World = World {
 };
 
 /// A separate critic.
-pub(crate) const SEPARATE: World = World {
+pub(crate) const SEPARATE: TestSetup = TestSetup {
     policy: |checkpoint| {
         let policy = model(checkpoint, Storage::Trainable, OutputHeads::Language);
         let critic = checkpoint.map(|folder| Role::Critic.folder(folder));
@@ -37,12 +39,13 @@ fn frozen() -> Box<dyn Network> {
     model(None, Storage::Frozen, OutputHeads::Language)
 }
 
-/// The network of a folder, or always the same random one.
+/// The network of a folder, or a random one with a fixed seed.
 fn model(folder: Option<&Path>, storage: Storage, heads: OutputHeads) -> Box<dyn Model> {
     let options = LoadOptions {
         storage,
         activation_checkpointing: ActivationCheckpointing::None,
         heads,
+        vocabulary: OutputVocabulary::Whole,
         temperature: 1.5,
         backend: Backend::F32,
     };

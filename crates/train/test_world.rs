@@ -1,4 +1,4 @@
-//! A learner, a method and a world for the tests of the loops.
+//! A learner, a method and small runs for the tests of the loops.
 
 use crate::*;
 use rlhf_journal::{Existing, Journal};
@@ -14,13 +14,13 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-/// −Σ weight·log π over responses, normalized by whoever makes the batch.
+/// −Σ weight·log π over response tokens; the weights are part of the batch.
 pub(crate) struct Likelihood;
 
 pub(crate) struct Weighted {
     pub(crate) sequences: Sequences,
     pub(crate) weights: PerToken,
-    /// log π_old, to watch the ratio.
+    /// log π_old, to measure the importance ratio.
     old: PerToken,
 }
 
@@ -67,7 +67,7 @@ impl Learner for Likelihood {
     }
 }
 
-/// Policy gradient with the mean return as the baseline, one step an iteration.
+/// Policy gradient with the mean return as the baseline, one step per iteration.
 pub(crate) struct Gradient;
 
 impl Learner for Gradient {
@@ -81,7 +81,7 @@ impl Learner for Gradient {
         Likelihood.select(batch, responses)
     }
 
-    /// With a pull of the values towards 1, so that a critic moves too.
+    /// Adds a term that pulls the values towards 1, so that a critic is trained too.
     fn loss(&self, outputs: &Outputs, batch: &Weighted) -> Result<Loss> {
         let Loss { mut value, stats } = Likelihood.loss(outputs, batch)?;
         if let Some(values) = &outputs.values {
@@ -115,10 +115,10 @@ impl Method for Gradient {
     fn load_state(&mut self, (): ()) {}
 }
 
-/// The share of token 2 in a response.
-pub(crate) struct Twos;
+/// The fraction of token 2 in a response, as its reward.
+pub(crate) struct ShareOfToken2;
 
-impl Reward for Twos {
+impl Reward for ShareOfToken2 {
     fn score(&mut self, s: &Sequences) -> Result<PerSeq> {
         let share =
             |ids: &[u32]| ids.iter().filter(|id| **id == 2).count() as f32 / ids.len() as f32;
@@ -126,16 +126,16 @@ impl Reward for Twos {
     }
 }
 
-/// Where a run's networks come from.
-pub(crate) struct World {
+/// Makes the networks of a run.
+pub(crate) struct TestSetup {
     /// The policy to start from, or that of a checkpoint.
     pub(crate) policy: fn(Option<&Path>) -> Networks,
     /// The prior, frozen.
     pub(crate) prior: fn() -> Box<dyn Network>,
 }
 
-/// A table, from its prior.
-pub(crate) const TABLE: World = World {
+/// A bigram table that starts at its prior.
+pub(crate) const TABLE: TestSetup = TestSetup {
     policy: |checkpoint| {
         let table = match checkpoint {
             Some(folder) => Bigram::load(folder, Storage::Trainable).unwrap(),
@@ -175,33 +175,33 @@ pub(crate) fn settings() -> Online {
     }
 }
 
-/// Keeps the metrics it sees, and interrupts after `stop_after` steps.
-pub(crate) struct Seen {
+/// Records the metrics of each step, and interrupts the run after `stop_after` steps.
+pub(crate) struct RecordingObserver {
     pub(crate) metrics: Vec<std::collections::BTreeMap<&'static str, f64>>,
     pub(crate) stop_after: usize,
     pub(crate) flag: Arc<Interrupt>,
 }
 
-impl Observer for Seen {
+impl Observer for RecordingObserver {
     fn step(&mut self, progress: &Progress<'_>) {
         self.metrics.push(progress.metrics.clone());
         if progress.step == self.stop_after {
-            self.flag.ask();
+            self.flag.request();
         }
     }
 }
 
-/// A run of [`Gradient`] for [`Twos`] in a folder, from its start or its last checkpoint. Whatever
-/// happens, the prior says the same afterwards.
+/// A run of [`Gradient`] on [`ShareOfToken2`] in a folder, from the start or from its last checkpoint. It
+/// checks that the log-probs of the prior do not change.
 pub(crate) fn train(
-    world: &World,
+    world: &TestSetup,
     folder: &Path,
     settings: &Online,
     beta: Beta,
     stop_after: usize,
     resume: bool,
-) -> (crate::Result<Ended>, Seen) {
-    let (reward, method) = (Box::new(Twos), &mut Gradient);
+) -> (crate::Result<Ended>, RecordingObserver) {
+    let (reward, method) = (Box::new(ShareOfToken2), &mut Gradient);
     let settings = (settings, beta);
     train_for(reward, method, world, folder, settings, stop_after, resume)
 }
@@ -210,28 +210,28 @@ pub(crate) fn train(
 pub(crate) fn train_for<M: Method>(
     reward: Box<dyn Reward>,
     method: &mut M,
-    world: &World,
+    world: &TestSetup,
     folder: &Path,
     (settings, beta): (&Online, Beta),
     stop_after: usize,
     resume: bool,
-) -> (crate::Result<Ended>, Seen) {
+) -> (crate::Result<Ended>, RecordingObserver) {
     let mut prompts: Vec<_> = (1..5)
         .map(|id| Arc::new(Prompt::from_ids(vec![id])))
         .collect();
     let prior = Box::new(Frozen::new((world.prior)()).unwrap());
     let mut objective = Objective::new(reward, KlPenalty::new(prior, beta));
-    let before = of_prior(&mut objective);
-    let (mut policy, start, mut journal) = begun(world, folder, resume);
+    let before = prior_log_probs(&mut objective);
+    let (mut policy, start, mut journal) = start_or_resume(world, folder, resume);
     let flag = Arc::new(Interrupt::new());
-    let mut seen = Seen {
+    let mut observer = RecordingObserver {
         metrics: vec![],
         stop_after,
         flag: flag.clone(),
     };
     let mut run = Run {
         journal: &mut journal,
-        observer: &mut seen,
+        observer: &mut observer,
         interrupt: &flag,
         start,
         save_every: Some(4),
@@ -248,17 +248,21 @@ pub(crate) fn train_for<M: Method>(
         settings,
         &mut run,
     );
-    assert_eq!(of_prior(&mut objective), before);
-    (ended, seen)
+    assert_eq!(prior_log_probs(&mut objective), before);
+    (ended, observer)
 }
 
-fn of_prior(objective: &mut Objective) -> Vec<f32> {
+fn prior_log_probs(objective: &mut Objective) -> Vec<f32> {
     let prior = objective.penalty().prior();
     prior.log_probs(&sequences()).unwrap().to_vec().unwrap()
 }
 
-/// A policy, where it is, and its journal in `folder`: new, or as the last checkpoint there has it.
-pub(crate) fn begun(world: &World, folder: &Path, resume: bool) -> (Networks, State, Journal) {
+/// The policy, the state and the journal of a run in `folder`: new, or from its last checkpoint.
+pub(crate) fn start_or_resume(
+    world: &TestSetup,
+    folder: &Path,
+    resume: bool,
+) -> (Networks, State, Journal) {
     if !resume {
         let journal = Journal::create(folder, Existing::Refuse).unwrap();
         return ((world.policy)(None), State::default(), journal);

@@ -1,4 +1,4 @@
-//! One optimizer step: the part that both loops share.
+//! One optimizer step, which both loops use.
 
 use crate::clock::Clock;
 use crate::{Error, Learner, Result, Schedule, Stats};
@@ -6,32 +6,32 @@ use rlhf_objective::{Network, PerToken};
 use rlhf_tensor::AdamW;
 use serde::Serialize;
 
-/// How parameters move.
+/// The settings of the optimizer.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Optim {
-    /// The optimizer's constants.
+    /// The constants of AdamW.
     pub adamw: AdamW,
-    /// The greatest learning rate.
+    /// The peak learning rate.
     pub learning_rate: f64,
-    /// What becomes of it over the run.
+    /// The learning rate schedule.
     pub schedule: Schedule,
-    /// Gradients are scaled down to this Euclidean norm, taken over all parameters together
-    /// (Pascanu et al. 2013), where they exceed it.
+    /// Gradient clipping: if the Euclidean norm of the gradient over all parameters exceeds this, the
+    /// gradient is scaled down to it (Pascanu et al. 2013).
     pub clip: Option<f64>,
-    /// The most tokens a network reads at once, training or scoring: memory, not mathematics.
+    /// The maximum number of network tokens of a micro-batch, in training and scoring. It changes memory,
+    /// not results.
     pub micro_batch_tokens: usize,
 }
 
-/// Where a step is in its run.
+/// The position of a step in its run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct At {
     pub(crate) step: usize,
     pub(crate) total: usize,
 }
 
-/// One optimizer step on the whole of `batch`, read in micro-batches, sorted by length, whose losses
-/// and gradients add up; returns the batch's statistics, with `grad_norm` before clipping. The clock
-/// gets the seconds of each part of it.
+/// One optimizer step on `batch`, cut into micro-batches by length, whose losses and gradients add up.
+/// Returns the batch's statistics, with `grad_norm` before clipping. `clock` measures the phases.
 pub(crate) fn update<L: Learner>(
     policy: &mut dyn Network,
     learner: &L,
@@ -57,9 +57,9 @@ pub(crate) fn update<L: Learner>(
             .map_err(rlhf_objective::Error::from)?;
         if !value.is_finite() {
             let values = outputs.values.as_ref().map(|values| ("value", values));
-            sound([("log-prob", &outputs.log_probs)].into_iter().chain(values))?;
+            check_finite_outputs([("log-prob", &outputs.log_probs)].into_iter().chain(values))?;
         }
-        finite("the loss", f64::from(value))?;
+        check_finite("the loss", f64::from(value))?;
         let gradients = outputs.gradients(&loss.value)?;
         clock.lap("seconds/loss");
         policy.backward(&gradients)?;
@@ -67,11 +67,11 @@ pub(crate) fn update<L: Learner>(
         stats.absorb(&loss.stats);
     }
     for (name, value) in stats.iter() {
-        finite(name, value)?;
+        check_finite(name, value)?;
     }
     let norm = policy.gradient_norm();
-    finite("the norm of the gradient", norm)?;
-    let scale = optim.clip.map_or(1.0, |most| (most / norm).min(1.0));
+    check_finite("the norm of the gradient", norm)?;
+    let scale = optim.clip.map_or(1.0, |max| (max / norm).min(1.0));
     let learning_rate = optim.learning_rate * optim.schedule.factor(at.step, at.total);
     policy.optimizer_step(&optim.adamw, learning_rate, scale);
     clock.lap("seconds/optimizer");
@@ -80,18 +80,19 @@ pub(crate) fn update<L: Learner>(
     Ok(stats)
 }
 
-pub(crate) fn finite(what: &'static str, value: f64) -> Result<()> {
-    match value.is_finite() {
-        true => Ok(()),
-        false => Err(Error::NotFinite { what, value }),
+pub(crate) fn check_finite(what: &'static str, value: f64) -> Result<()> {
+    if value.is_finite() {
+        Ok(())
+    } else {
+        Err(Error::NotFinite { what, value })
     }
 }
 
-/// Refuses answers of the policy, called so, that are not finite.
-pub(crate) fn sound<'a>(
-    answers: impl IntoIterator<Item = (&'static str, &'a PerToken)>,
+/// Checks that the named outputs of the policy are finite.
+pub(crate) fn check_finite_outputs<'a>(
+    outputs: impl IntoIterator<Item = (&'static str, &'a PerToken)>,
 ) -> Result<()> {
-    for (what, numbers) in answers {
+    for (what, numbers) in outputs {
         if let Some(value) = numbers.to_vec()?.iter().find(|number| !number.is_finite()) {
             return Err(Error::Diverged {
                 what: format!("the {what} of a response token"),
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn micro_batches_add_up_to_the_batch() {
+    fn micro_batches_give_the_same_step_as_the_batch() {
         let (whole, stats) = after(&optim(), 5);
         let small = Optim {
             micro_batch_tokens: 1,
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_norm_is_reported_before_clipping() {
+    fn the_gradient_norm_is_reported_before_clipping() {
         let free = Optim {
             clip: None,
             ..optim()
@@ -157,12 +158,12 @@ mod tests {
             ..optim()
         };
         assert_eq!(after(&loose, 3).0, after(&free, 3).0);
-        // Adam's first step forgets the scale; later ones do not forget a change of it.
+        // Adam's first step does not depend on the scale of the gradient; later ones do, through the moments.
         assert_ne!(after(&clipped, 3).0, after(&free, 3).0);
     }
 
     #[test]
-    fn a_loss_that_is_not_finite_stops_before_the_weights_move() {
+    fn a_loss_that_is_not_finite_leaves_the_weights_unchanged() {
         let mut network = Bigram::random(5, Storage::Trainable, 1);
         let before = network.checksums();
         let batch = weighted(sequences(), &[1.0, f32::NAN, 1.0]);

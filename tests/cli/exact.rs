@@ -56,7 +56,7 @@ fn an_exact_measure_knows_the_optimum_and_a_moving_beta_has_none() {
     .concat();
     let output = rlhf(folder.path(), &adaptive);
     let said = text(&output.stderr);
-    assert!(said.contains("which moves with β"), "{said}");
+    assert!(said.contains("which changes with β"), "{said}");
     for row in rows(&["eval", "run", "--exact", "--json"]) {
         assert_ne!(row["of"], "optimum");
         assert!(

@@ -172,7 +172,7 @@ const MESSAGES: &[(&str, i32, &str)] = &[
         "none is not the name of a repository: expected owner/name[@revision]",
     ),
     ("model init config.json model", 2, "model is not empty"),
-    ("eval none", 1, "none holds no run: there is no config.toml"),
+    ("eval none", 1, "none holds no run: config.toml is missing"),
     (
         "bench --suite trees",
         2,

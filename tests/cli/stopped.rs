@@ -215,8 +215,7 @@ fn a_number_that_is_none_is_named_with_its_step() {
     let begun = "no checkpoint was written yet";
     let diverged =
         "the policy has diverged; lower optim.learning_rate; no checkpoint was written yet";
-    let only =
-        "the policy has diverged; lower optim.learning_rate; there is no checkpoint from before";
+    let only = "the policy has diverged; lower optim.learning_rate; there is no earlier checkpoint";
     let rate = "--reward token-share:3 --set optim.warmup=0.0 --set optim.learning_rate";
     for (name, more, expected, left) in [
         (

@@ -344,7 +344,9 @@ fn an_entropy_held_with_the_counting_prior() {
         "{ start = 0.2, target_entropy = 0.01, horizon = 1000 }",
     );
     assert!(
-        said.contains("moved to hold the entropy at 0.01 nats a sequence, between 0.0002 and 200"),
+        said.contains(
+            "adapted to keep the entropy at 0.01 nats per sequence, between 0.0002 and 200"
+        ),
         "{said}"
     );
     for (step, beta) in falls.iter().enumerate() {
@@ -395,7 +397,7 @@ fn a_kl_held_with_the_counting_prior() {
 fn a_learning_rate_at_which_the_policy_gets_worse() {
     let folder = folder();
     data(folder.path(), 40);
-    let words = "E[r] − β·KL fell below what it was at the start of the run";
+    let words = "E[r] − β·KL fell below its value at the start of the run";
     for (rate, told) in [
         ("optim.learning_rate=0.3", 1),
         ("optim.learning_rate=1e-4", 0),

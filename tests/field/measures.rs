@@ -318,7 +318,10 @@ fn a_judge_that_has_no_opinion_of_anything() {
     let output = judged(folder.path(), "rloo", &[]);
     let said = text(&output.stderr);
     assert!(output.status.success(), "{said}");
-    assert!(said.contains("no opinion of any response"), "{said}");
+    assert!(
+        said.contains("no score for any of the 32 responses"),
+        "{said}"
+    );
     let metrics = fs::read_to_string(folder.path().join("run/metrics.jsonl")).unwrap();
     for row in rows(&metrics) {
         assert_eq!(row["objective/no_opinion"], 32.0);
@@ -357,8 +360,8 @@ fn a_judge_that_has_an_opinion_of_one_answer_to_each_prompt() {
         let output = judged(folder.path(), objective, &[]);
         let said = text(&output.stderr);
         assert!(output.status.success(), "{objective}\n{said}");
-        let warning = "the reward has an opinion of 8 of the 32 responses of this step, but of no two to \
-                       one prompt";
+        let warning = "the reward has a score for 8 of the 32 responses of this step, but for no two to \
+        the same prompt";
         assert!(said.contains(warning), "{objective}\n{said}");
         assert!(!said.contains("the same reward"), "{objective}\n{said}");
         let metrics = fs::read_to_string(folder.path().join("run/metrics.jsonl")).unwrap();

@@ -8,7 +8,7 @@ use rlhf_experiment::{
     BackendName, Config, DtypeName, Missing, Session, Usage, Vocabulary, backend, check_reward,
     model_path, reward as make_reward, reward_needs, reward_rule, rows,
 };
-use rlhf_lm::{ActivationCheckpointing, LoadOptions, OutputHeads, load};
+use rlhf_lm::{ActivationCheckpointing, LoadOptions, OutputHeads, OutputVocabulary, load};
 use rlhf_objective::{OutputSpec, Sequences, finite_optional_scores};
 use rlhf_reward::Rule;
 use rlhf_tensor::Storage;
@@ -91,6 +91,7 @@ fn log_probs(session: &Session, args: &ScoreArgs, folder: &Path) -> Result<()> {
         storage: Storage::Frozen,
         activation_checkpointing: ActivationCheckpointing::None,
         heads: OutputHeads::Language,
+        vocabulary: OutputVocabulary::Whole,
         temperature: args.temperature,
         backend: backend(args.backend, args.dtype),
     };

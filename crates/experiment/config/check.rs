@@ -224,10 +224,10 @@ impl Config {
             "sampling.rollouts = {rollouts} is not a multiple of samples_per_prompt = {samples}"
         );
         ensure!(
-            samples >= self.method.facts().least_responses,
+            samples >= self.method.facts().min_responses_per_prompt,
             "sampling.samples_per_prompt = {samples}: {} compares the responses to a prompt; give at least {}",
             self.objective,
-            self.method.facts().least_responses
+            self.method.facts().min_responses_per_prompt
         );
         Ok(())
     }

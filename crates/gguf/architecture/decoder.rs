@@ -43,6 +43,7 @@ pub(super) static LLAMA: Architecture = Architecture {
     model_type: "llama",
     class: "LlamaForCausalLM",
     prefix: "model.",
+    aliases: &[],
     tensors: tensors!(
         QueryPairs,
         KeyPairs,
@@ -73,9 +74,7 @@ pub(super) static LLAMA: Architecture = Architecture {
     },
     metadata: |config| {
         config.refuse_unless(&[("hidden_act", &[json!("silu")])])?;
-        let mut writer = decoder(config, "llama", Head::Divided)?;
-        writer.count("vocab_size", config.count("vocab_size")?);
-        Ok(writer.metadata)
+        Ok(decoder(config, "llama", Head::Divided)?.metadata)
     },
     untied_by_default: true,
     ignored: IGNORED,
@@ -86,6 +85,7 @@ pub(super) static QWEN2: Architecture = Architecture {
     model_type: "qwen2",
     class: "Qwen2ForCausalLM",
     prefix: "model.",
+    aliases: &[],
     tensors: tensors!(
         Same,
         Same,
@@ -128,6 +128,7 @@ pub(super) static QWEN3: Architecture = Architecture {
     model_type: "qwen3",
     class: "Qwen3ForCausalLM",
     prefix: "model.",
+    aliases: &[],
     tensors: tensors!(
         Same,
         Same,
@@ -171,6 +172,7 @@ pub(super) static OLMO2: Architecture = Architecture {
     model_type: "olmo2",
     class: "Olmo2ForCausalLM",
     prefix: "model.",
+    aliases: &[],
     tensors: tensors!(
         Same,
         Same,
@@ -210,6 +212,7 @@ pub(super) static GEMMA3: Architecture = Architecture {
     model_type: "gemma3_text",
     class: "Gemma3ForCausalLM",
     prefix: "model.",
+    aliases: &[],
     tensors: tensors!(
         Same,
         Same,

@@ -7,10 +7,13 @@ use crate::config::Config;
 use crate::{GgufFile, Result, Value};
 use serde_json::{Map, Value as Json, json};
 
-/// Every sixth layer attends to the whole text.
+/// Every sixth layer attends to the whole text, where a file does not say.
 const PATTERN: u32 = 6;
-/// The base of rotary positions of layers with a window, which older llama.cpp has in its code.
+/// The base of rotary positions of layers with a window, where a file does not say. Older versions of
+/// llama.cpp know no other, and no other pattern.
 const LOCAL_BASE: f64 = 10000.0;
+const PATTERN_KEY: &str = "attention.sliding_window_pattern";
+const BASE_KEY: &str = "rope.freq_base_swa";
 /// The 27B model scales attention by its width over its heads, which llama.cpp knows by its layers.
 const LAYERS_OF_27B: u32 = 62;
 
@@ -22,23 +25,7 @@ pub(super) fn config(file: &GgufFile) -> Result<Map<String, Json>> {
     keys.refuse(&["attn_logit_softcapping", "final_logit_softcapping"])?;
     let mut config = common(&keys)?;
     let layers = keys.count("block_count")?;
-    let pattern = match file
-        .metadata()
-        .get("gemma3.attention.sliding_window_pattern")
-    {
-        Some(Value::Array(_)) => {
-            let message = "`gemma3.attention.sliding_window_pattern` is a list, which is not read";
-            return Err(file.invalid(message));
-        }
-        _ => keys
-            .uint("attention.sliding_window_pattern")?
-            .unwrap_or(PATTERN)
-            .max(1),
-    };
-    let kinds = (1..=layers).map(|layer| match layer % pattern {
-        0 => "full_attention",
-        _ => "sliding_attention",
-    });
+    let kinds: Vec<&str> = windows(&keys, layers)?.into_iter().map(kind).collect();
     let scale = match layers {
         LAYERS_OF_27B => keys.count("embedding_length")? / keys.count("attention.head_count")?,
         _ => config["head_dim"].as_u64().unwrap_or(256) as u32,
@@ -48,9 +35,8 @@ pub(super) fn config(file: &GgufFile) -> Result<Map<String, Json>> {
         "hidden_activation": "gelu_pytorch_tanh",
         "query_pre_attn_scalar": scale,
         "sliding_window": keys.count("attention.sliding_window")?,
-        "sliding_window_pattern": pattern,
-        "layer_types": kinds.collect::<Vec<_>>(),
-        "rope_local_base_freq": keys.float("rope.freq_base_swa")?.unwrap_or(LOCAL_BASE),
+        "layer_types": kinds,
+        "rope_local_base_freq": keys.float(BASE_KEY)?.unwrap_or(LOCAL_BASE),
         "attention_bias": false,
         "attn_logit_softcapping": null,
         "final_logit_softcapping": null,
@@ -63,6 +49,37 @@ pub(super) fn config(file: &GgufFile) -> Result<Map<String, Json>> {
     Ok(config)
 }
 
+/// What `layer_types` calls a layer with a window, or one without.
+fn kind(window: bool) -> &'static str {
+    match window {
+        true => "sliding_attention",
+        false => "full_attention",
+    }
+}
+
+/// Which layers have a window, if each `pattern`-th has none.
+fn periodic(layers: u32, pattern: u32) -> Vec<bool> {
+    (1..=layers)
+        .map(|layer| pattern == 0 || layer % pattern != 0)
+        .collect()
+}
+
+/// Which layers of a file have a window.
+fn windows(keys: &Keys<'_>, layers: u32) -> Result<Vec<bool>> {
+    let key = keys.key(PATTERN_KEY);
+    if let Some(Value::Array(_)) = keys.file.metadata().get(&key) {
+        let windows = keys.file.numbers(&key)?.unwrap_or_default();
+        if windows.len() != layers as usize {
+            return Err(keys.file.invalid(format!(
+                "`{key}` has {} values for {layers} layers: convert the model to GGUF again",
+                windows.len()
+            )));
+        }
+        return Ok(windows.into_iter().map(|window| window != 0.0).collect());
+    }
+    Ok(periodic(layers, keys.uint(PATTERN_KEY)?.unwrap_or(PATTERN)))
+}
+
 pub(super) fn metadata(config: &Config) -> Result<Metadata> {
     config.refuse_unless(&[
         ("hidden_activation", &[json!("gelu_pytorch_tanh")]),
@@ -72,24 +89,19 @@ pub(super) fn metadata(config: &Config) -> Result<Metadata> {
         ("use_bidirectional_attention", &[json!(false)]),
     ])?;
     let (rope, local) = ropes(config)?;
-    if local != LOCAL_BASE {
-        return Err(config.invalid(format!(
-            "the rope base of layers with a window is {local}, where llama.cpp has {LOCAL_BASE}: this \
-             model cannot be exported"
-        )));
-    }
     let layers = config.count("num_hidden_layers")?;
-    if let Some(kinds) = config.get("layer_types").and_then(Json::as_array) {
-        let full = |layer: usize| (layer as u32 + 1).is_multiple_of(PATTERN);
-        let usual = |(layer, kind): (usize, &Json)| (kind == "full_attention") == full(layer);
-        if !kinds.iter().enumerate().all(usual) {
-            return Err(config.invalid(
-                "`layer_types` is not five layers with a window before each without, as llama.cpp has \
-                 them: this model cannot be exported",
-            ));
+    let windows: Vec<bool> = match config.get("layer_types") {
+        None => periodic(
+            layers,
+            config.uint("sliding_window_pattern")?.unwrap_or(PATTERN),
+        ),
+        Some(kinds) => {
+            let kinds = kinds.as_array().map_or(&[][..], Vec::as_slice);
+            kinds.iter().map(|layer| layer == kind(true)).collect()
         }
-    } else {
-        config.refuse_unless(&[("sliding_window_pattern", &[json!(PATTERN)])])?;
+    };
+    if windows.len() != layers as usize {
+        return Err(config.invalid(format!("`layer_types` does not list {layers} layers")));
     }
     let mut writer = decoder_with(config, "gemma3", Head::Fixed(256), &rope)?;
     let head = config.uint("head_dim")?.unwrap_or(256);
@@ -105,6 +117,20 @@ pub(super) fn metadata(config: &Config) -> Result<Metadata> {
         )));
     }
     writer.count("attention.sliding_window", config.count("sliding_window")?);
+    let mut unusual = Vec::new();
+    if windows != periodic(layers, PATTERN) {
+        writer.put(PATTERN_KEY, Value::bools(&windows));
+        unusual.push("which of its layers have a window");
+    }
+    if local != LOCAL_BASE {
+        writer.float(BASE_KEY, local);
+        unusual.push("the rope base of layers with a window");
+    }
+    for what in unusual {
+        let note =
+            format!("llama.cpp reads {what} since 2026; older versions compute something else");
+        writer.metadata.notes.push(note);
+    }
     Ok(writer.metadata)
 }
 

@@ -11,6 +11,7 @@ pub(super) static GPT2: Architecture = Architecture {
     model_type: "gpt2",
     class: "GPT2LMHeadModel",
     prefix: "transformer.",
+    aliases: &[],
     tensors: &TENSORS,
     config,
     metadata,

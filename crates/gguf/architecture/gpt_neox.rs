@@ -12,6 +12,8 @@ pub(super) static GPT_NEOX: Architecture = Architecture {
     model_type: "gpt_neox",
     class: "GPTNeoXForCausalLM",
     prefix: "gpt_neox.",
+    // The name of transformers 5.
+    aliases: &[("lm_head.weight", "embed_out.weight")],
     tensors: &TENSORS,
     config,
     metadata,
@@ -25,7 +27,7 @@ pub(super) static GPT_NEOX: Architecture = Architecture {
 };
 
 const NAME: &str = "gptneox";
-/// Wide enough for `attention.query_key_value`.
+
 static TENSORS: [Tensor; 16] = [
     tensor("token_embd.weight", "gpt_neox.embed_in.weight"),
     tensor("output_norm.weight", "gpt_neox.final_layer_norm.weight"),
@@ -147,5 +149,9 @@ fn metadata(config: &Config) -> Result<Metadata> {
     writer.count("attention.head_count", heads);
     writer.put("use_parallel_residual", Value::Bool(parallel));
     writer.float("attention.layer_norm_epsilon", epsilon.unwrap_or(1e-5));
+    if config.get("hidden_act").is_none_or(|act| act == "gelu") {
+        let note = "llama.cpp approximates GELU by tanh: log-probs differ by some 1e-3";
+        writer.metadata.notes.push(note.into());
+    }
     Ok(writer.metadata)
 }

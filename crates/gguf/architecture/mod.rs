@@ -22,6 +22,8 @@ pub(crate) struct Architecture {
     pub(crate) class: &'static str,
     /// What folders put before the names of tensors, and some leave out.
     pub(crate) prefix: &'static str,
+    /// Other names that folders have for a tensor, beside the name in `tensors`.
+    pub(crate) aliases: &'static [(&'static str, &'static str)],
     /// Its tensors.
     pub(crate) tensors: &'static [Tensor],
     /// The settings of `config.json` out of a file, besides those that all architectures have.
@@ -120,8 +122,10 @@ impl Architecture {
             })
     }
 
-    /// A tensor's name in a folder with what folders put before it.
-    pub(crate) fn with_prefix(&self, name: &str) -> String {
+    /// The name that `tensors` has for a folder's tensor.
+    pub(crate) fn canonical(&self, name: &str) -> String {
+        let alias = self.aliases.iter().find(|(other, _)| *other == name);
+        let name = alias.map_or(name, |(_, canonical)| canonical);
         let own = self.tensors.iter().any(|tensor| tensor.folder == name);
         match own || name.starts_with(self.prefix) {
             true => name.into(),

@@ -7,9 +7,10 @@ const KEYS: [&str; 3] = ["eos", "eot", "eom"];
 
 /// Texts of tokens that llama.cpp takes for the end of a response wherever they stand in a vocabulary
 /// (`llama-vocab.cpp`, where it collects `special_eog_ids`).
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 15] = [
     "<|eot_id|>",
     "<|eom_id|>",
+    "<turn|>",
     "<|im_end|>",
     "<|end|>",
     "<|return|>",

@@ -19,6 +19,11 @@ pub(crate) struct Vocabulary {
 }
 
 impl Vocabulary {
+    fn end(&mut self, ends: Vec<(String, u32)>) {
+        let ends = ends.into_iter().map(|(key, id)| (key, Value::u32(id)));
+        self.keys.extend(ends);
+    }
+
     fn put(&mut self, name: &str, value: Value) {
         self.keys.push((format!("{KEY}.{name}"), value));
     }
@@ -38,6 +43,17 @@ pub(crate) fn export(folder: &Path, config: &Config, rows: usize) -> Result<Voca
         let note = "the folder has no tokenizer that is read (tokenizer.json, or vocab.json with \
                     merges.txt): llama.cpp takes and gives ids only";
         vocabulary.notes.push(note.into());
+        for (_, key, setting) in NAMED {
+            let ids = of_settings(folder, config, setting, rows)?;
+            let (ends, _) = end_tokens::keys(&ids, |_| None);
+            match setting {
+                "eos_token_id" => vocabulary.end(ends),
+                _ => ids
+                    .first()
+                    .into_iter()
+                    .for_each(|id| vocabulary.put(key, Value::u32(*id))),
+            }
+        }
         return Ok(vocabulary);
     };
     let model = &files.tokenizer["model"];
@@ -257,32 +273,18 @@ fn named(
     tokens: &Tokens,
     vocabulary: &mut Vocabulary,
 ) -> Result<()> {
-    let generation = object(&folder.join("generation_config.json"))?.unwrap_or_default();
-    let known = |id: &u32| (*id as usize) < tokens.texts.len();
     let mut ids = HashMap::new();
     for (name, key, setting) in NAMED {
-        let of_files = files.named(name).and_then(|text| tokens.id(text));
-        let mut all: Vec<u32> = of_files.into_iter().collect();
-        for map in [config.map(), &generation] {
-            let listed = listed(map, setting).ok_or_else(|| {
-                let path = folder.join(crate::config::FILE);
-                Error::invalid(&path, format!("`{setting}` is no token's id"))
-            })?;
-            all.extend(listed.into_iter().filter(known));
+        let mut all = of_settings(folder, config, setting, tokens.texts.len())?;
+        // What the tokenizer's files name comes first.
+        if let Some(id) = files.named(name).and_then(|text| tokens.id(text)) {
+            all.retain(|other| *other != id);
+            all.insert(0, id);
         }
-        let mut once = Vec::new();
-        all.retain(|id| {
-            !once.contains(id) && {
-                once.push(*id);
-                true
-            }
-        });
         if name == "eos_token" {
             let text = |id: u32| tokens.texts.get(id as usize).map(String::as_str);
             let (keys, left) = end_tokens::keys(&all, text);
-            vocabulary
-                .keys
-                .extend(keys.into_iter().map(|(key, id)| (key, Value::u32(id))));
+            vocabulary.end(keys);
             for id in left {
                 vocabulary.notes.push(format!(
                     "llama.cpp will not stop at {id} {}: it has keys for three tokens",
@@ -312,6 +314,24 @@ fn named(
     vocabulary.put("add_bos_token", Value::Bool(bos));
     vocabulary.put("add_eos_token", Value::Bool(eos));
     Ok(())
+}
+
+/// The ids that `config.json` and `generation_config.json` give a setting, each once, without those
+/// that the network has no row for.
+fn of_settings(folder: &Path, config: &Config, setting: &str, rows: usize) -> Result<Vec<u32>> {
+    let generation = folder.join("generation_config.json");
+    let later = object(&generation)?.unwrap_or_default();
+    let mut all = Vec::new();
+    for (path, map) in [(&config.path, config.map()), (&generation, &later)] {
+        let listed = listed(map, setting)
+            .ok_or_else(|| Error::invalid(path, format!("`{setting}` is no token's id")))?;
+        for id in listed {
+            if (id as usize) < rows && !all.contains(&id) {
+                all.push(id);
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// The ids of a setting: one, a list, or none; the error is one that is no id.

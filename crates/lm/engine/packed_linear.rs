@@ -1,0 +1,33 @@
+//! Linear layers whose weights are packed for products of few rows: what decoding multiplies with.
+
+use super::modules::Linear;
+use rlhf_device::{Device, Epilogue, Slice, SliceMut, Write};
+use rlhf_tensor::Weights;
+
+/// The packed weights of a linear layer.
+#[derive(Debug)]
+pub(super) struct PackedLinear<D: Device>(D::Packed);
+
+impl<D: Device> PackedLinear<D> {
+    pub(super) fn new(linear: &Linear, weights: Weights<'_, D>) -> Self {
+        let (device, memory) = (weights.device(), D::Buffer::default());
+        Self(device.pack(memory, linear.precision, linear.weight(weights)))
+    }
+
+    /// `y` ← (`y` +) x·W + b.
+    pub(super) fn forward(
+        &self,
+        (linear, weights): (&Linear, Weights<'_, D>),
+        x: Slice<'_, D>,
+        (y, write): (SliceMut<'_, D>, Write),
+        scratch: &mut D::Buffer,
+    ) {
+        let epilogue = Epilogue {
+            bias: linear.bias(weights),
+            scale: 1.0,
+            write,
+        };
+        let device = weights.device();
+        device.multiply_packed(x, &self.0, epilogue, scratch, y);
+    }
+}
