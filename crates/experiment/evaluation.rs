@@ -362,7 +362,7 @@ fn measurable(run: &Path, config: &Config) -> Result<()> {
 /// The prior of a run in words. A run of demonstrations has none; it is measured against the model it
 /// started from.
 fn prior_of(config: &Config) -> Result<String> {
-    Ok(prior(config)?.words)
+    Ok(prior(config)?.description)
 }
 
 fn trial<'a>(

@@ -23,7 +23,7 @@ pub(crate) fn describe(config: &Config) -> Result<Vec<(&'static str, String)>> {
     let terms = terms(prior.symbol);
     let mut lines = vec![
         ("objective", method.summary(&terms)),
-        ("prior", prior.words),
+        ("prior", prior.description),
     ];
     if let Some(rule) = &config.reward {
         let rule = toml::Value::try_from(rule)?;

@@ -139,18 +139,25 @@ mod tests {
         let tilts = tilts.to_vec1::<f32>().unwrap();
         let terms = pi.iter().zip(&tilts).zip(&q);
         let expected: f32 = terms.map(|((pi, tilt), q)| pi.exp() * (tilt - q)).sum();
-        let of = |x: &[f32; 3]| LogDist::of_log_probs(x.to_vec(), 3).unwrap();
+        let log_dist = |x: &[f32; 3]| LogDist::of_log_probs(x.to_vec(), 3).unwrap();
         let values = ActionValues::new(&q[..], 3).unwrap();
-        let found = values.expected_tilt(&of(&pi), &of(&prior), 0.5).unwrap();
+        let found = values
+            .expected_tilt(&log_dist(&pi), &log_dist(&prior), 0.5)
+            .unwrap();
         assert!((found.values[0] - expected).abs() < 1e-6);
         assert!((found.values[0] + 0.462_556_4).abs() < 1e-6);
         // Its minimum is minus the soft value.
         let best = log([0.471_097_8, 0.095_634_23, 0.433_268]);
-        let least = values.expected_tilt(&of(&best), &of(&prior), 0.5).unwrap();
-        let soft = values.soft_value(&of(&prior), 0.5).unwrap();
+        let least = values
+            .expected_tilt(&log_dist(&best), &log_dist(&prior), 0.5)
+            .unwrap();
+        let soft = values.soft_value(&log_dist(&prior), 0.5).unwrap();
         assert!((least.values[0] + soft.values[0]).abs() < 1e-6);
-        let flat = least.gradient(&[1.0]).unwrap();
-        assert!(flat.to_vec().iter().all(|x| x.abs() < 1e-6), "{flat:?}");
+        let gradient = least.gradient(&[1.0]).unwrap();
+        assert!(
+            gradient.to_vec().iter().all(|x| x.abs() < 1e-6),
+            "{gradient:?}"
+        );
     }
 
     #[test]

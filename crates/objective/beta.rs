@@ -139,8 +139,8 @@ impl Beta {
     #[must_use]
     pub fn bound(&self) -> Option<Bound> {
         match self {
-            Self::Adaptive(of) if of.beta <= of.lowest => Some(Bound::Lowest),
-            Self::Adaptive(of) if of.beta >= of.greatest => Some(Bound::Greatest),
+            Self::Adaptive(adaptive) if adaptive.beta <= adaptive.lowest => Some(Bound::Lowest),
+            Self::Adaptive(adaptive) if adaptive.beta >= adaptive.greatest => Some(Bound::Greatest),
             _ => None,
         }
     }
@@ -158,7 +158,7 @@ mod tests {
         }
     }
 
-    fn after(beta: &mut Beta, seen: Observed) -> f64 {
+    fn observe(beta: &mut Beta, seen: Observed) -> f64 {
         beta.observe(seen);
         beta.value()
     }
@@ -166,23 +166,23 @@ mod tests {
     #[test]
     fn adaptive_beta_follows_the_reference_value() {
         let mut beta = Beta::Adaptive(Adaptive::new(0.2, Target::Kl(6.0), 1e4));
-        assert!((after(&mut beta, seen(9.0, 0.0)) - 0.200_256).abs() < 1e-12);
-        assert!(after(&mut beta, seen(0.0, 0.0)) < 0.200_256);
+        assert!((observe(&mut beta, seen(9.0, 0.0)) - 0.200_256).abs() < 1e-12);
+        assert!(observe(&mut beta, seen(0.0, 0.0)) < 0.200_256);
         let mut fixed = Beta::Fixed(0.2);
-        assert_eq!(after(&mut fixed, seen(9.0, 0.0)), 0.2);
+        assert_eq!(observe(&mut fixed, seen(9.0, 0.0)), 0.2);
         assert_eq!((fixed.target(), fixed.bound()), (None, None));
     }
 
     #[test]
     fn an_entropy_above_the_target_decreases_beta() {
-        let held = || Beta::Adaptive(Adaptive::new(0.2, Target::Entropy(40.0), 1e4));
+        let adaptive = || Beta::Adaptive(Adaptive::new(0.2, Target::Entropy(40.0), 1e4));
         // The KL to the counting prior is minus the entropy; it is not used.
-        let of = |entropy: f64| after(&mut held(), seen(-entropy, entropy));
+        let value_after = |entropy: f64| observe(&mut adaptive(), seen(-entropy, entropy));
         // 1 − 44/40 = −0.1; larger errors are clipped: 0.2·(1 ± 0.2·64/10⁴).
-        assert!((of(44.0) - 0.2 * (1.0 - 0.1 * 64e-4)).abs() < 1e-15);
-        assert!((of(60.0) - 0.199_744).abs() < 1e-12);
-        assert!((of(20.0) - 0.200_256).abs() < 1e-12);
-        assert_eq!(of(40.0), 0.2);
+        assert!((value_after(44.0) - 0.2 * (1.0 - 0.1 * 64e-4)).abs() < 1e-15);
+        assert!((value_after(60.0) - 0.199_744).abs() < 1e-12);
+        assert!((value_after(20.0) - 0.200_256).abs() < 1e-12);
+        assert_eq!(value_after(40.0), 0.2);
     }
 
     #[test]
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!((beta.value(), beta.bound()), (200.0, Some(Bound::Greatest)));
         // One step that would make β negative.
         let mut quick = Beta::Adaptive(Adaptive::new(0.2, Target::Kl(6.0), 5.0));
-        assert_eq!(after(&mut quick, seen(0.0, 0.0)), 0.0002);
+        assert_eq!(observe(&mut quick, seen(0.0, 0.0)), 0.0002);
     }
 
     #[test]

@@ -57,10 +57,10 @@ pub fn batch(vocab: u32) -> Sequences {
         (0..count).map(|i| (start + 5 * i) % vocab).collect()
     };
     let prompts = [(1, 2), (3, 1)].map(|(start, count)| Prompt::from_ids(tokens(start, count)));
-    let answers = [(0, 3, 3), (1, 2, 1), (0, 4, 4), (1, 0, 2)];
-    let answers = answers
+    let responses = [(0, 3, 3), (1, 2, 1), (0, 4, 4), (1, 0, 2)];
+    let responses = responses
         .map(|(prompt, start, count)| Response::new(prompt, tokens(start, count), Finish::Length));
-    Sequences::new(prompts.to_vec(), answers.to_vec()).expect("prompts and responses have tokens")
+    Sequences::new(prompts.to_vec(), responses.to_vec()).expect("prompts and responses have tokens")
 }
 
 /// Checks that a prior has one finite log-prob per response token, equal to its rows at the tokens taken;
@@ -111,7 +111,7 @@ pub fn prior(prior: &mut dyn Prior, s: &Sequences, measure: Measure) -> Result<(
     let with_rows =
         prior.log_probs_with_rows(s, &mut |rows, log_dist| recorder.record(rows, &log_dist))?;
     check_close(
-        "log_probs_with_rows and forward_with_rows return the same log-probs",
+        "log_probs_with_rows returns the same log-probs as log_probs",
         &with_rows.to_vec()?,
         &numbers,
     )?;
@@ -186,7 +186,7 @@ pub fn network(network: &mut dyn Network, s: &Sequences) -> Result<()> {
     let with_rows =
         network.forward_with_rows(s, &mut |rows, log_dist| recorder.record(rows, &log_dist))?;
     check_close(
-        "log_probs_with_rows and forward_with_rows return the same log-probs",
+        "forward_with_rows returns the same log-probs as forward",
         &with_rows.log_probs.to_vec()?,
         &log_probs,
     )?;
@@ -223,9 +223,11 @@ pub fn objective(mut make: impl FnMut(f64, f64) -> Objective, rollouts: &Rollout
     let shifted = make(1.0, shift).rewards(rollouts.clone())?;
     let scaled = make(scale, 0.0).rewards(rollouts.clone())?;
     let totals = |scored: &Scored| -> Result<Vec<f32>> { scored.rewards.sums()?.to_vec() };
-    let expected = |by: f64, times: f64| -> Result<Vec<f32>> {
+    let expected = |shift: f64, scale: f64| -> Result<Vec<f32>> {
         let plain = totals(&plain)?.into_iter();
-        Ok(plain.map(|x| (f64::from(x) * times + by) as f32).collect())
+        Ok(plain
+            .map(|x| (f64::from(x) * scale + shift) as f32)
+            .collect())
     };
     check_close(
         "r + c adds c to the total reward of each response",
@@ -344,8 +346,8 @@ mod tests {
             let (from, extra) = self.row_error;
             let rows = from..s.tokens();
             let row: Vec<f32> = self.row.iter().map(|x| x + extra).collect();
-            let recorder = LogDist::of_log_probs(row.repeat(rows.len()), row.len())?;
-            each(rows, recorder)?;
+            let log_dist = LogDist::of_log_probs(row.repeat(rows.len()), row.len())?;
+            each(rows, log_dist)?;
             self.log_probs(s)
         }
 
@@ -406,7 +408,7 @@ mod tests {
 
     #[test]
     fn each_error_of_a_reward_is_reported() {
-        let check = |of| match reward(&mut FnReward(of), &batch(11)) {
+        let check = |score| match reward(&mut FnReward(score), &batch(11)) {
             Ok(()) => String::new(),
             Err(error) => error.to_string(),
         };

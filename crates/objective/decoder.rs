@@ -74,7 +74,7 @@ pub fn check_gather(rows: &[usize], live: usize) -> Result<()> {
 
 /// The listed rows of `numbers`, [rows, V]: [`Decoder::gather`] for numbers on the host.
 #[must_use]
-pub fn gathered(numbers: &[f32], vocab: usize, rows: &[usize]) -> Vec<f32> {
+pub fn gather_rows(numbers: &[f32], vocab: usize, rows: &[usize]) -> Vec<f32> {
     let row = |&row: &usize| &numbers[row * vocab..][..vocab];
     rows.iter().flat_map(row).copied().collect()
 }

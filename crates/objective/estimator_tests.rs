@@ -15,8 +15,8 @@ fn logs(probabilities: &[f64]) -> Tensor {
     tensor(probabilities).log().unwrap()
 }
 
-fn numbers(of: &Tensor) -> Vec<f64> {
-    of.to_vec1().unwrap()
+fn numbers(tensor: &Tensor) -> Vec<f64> {
+    tensor.to_vec1().unwrap()
 }
 
 fn close(ours: &[f64], expected: &[f64], tolerance: f64) {
@@ -28,9 +28,9 @@ fn close(ours: &[f64], expected: &[f64], tolerance: f64) {
 
 /// The mean and standard deviation of numbers that have these probabilities.
 fn moments(numbers: &[f64], probabilities: &[f64]) -> [f64; 2] {
-    let mean = |of: &dyn Fn(f64) -> f64| -> f64 {
+    let mean = |f: &dyn Fn(f64) -> f64| -> f64 {
         let pairs = numbers.iter().zip(probabilities);
-        pairs.map(|(x, p)| p * of(*x)).sum()
+        pairs.map(|(x, p)| p * f(*x)).sum()
     };
     let first = mean(&|x| x);
     [first, mean(&|x| (x - first).powi(2)).sqrt()]
@@ -43,7 +43,7 @@ const FORWARD: [f64; 3] = [0.4, -0.3, -0.1];
 
 #[test]
 fn estimators_have_the_expected_mean_and_deviation() {
-    let of = |estimator: Estimator, pi: &[f64], prior: &[f64]| {
+    let moments_of = |estimator: Estimator, pi: &[f64], prior: &[f64]| {
         moments(&numbers(&estimator(&logs(pi), &logs(prior)).unwrap()), pi)
     };
     for (estimator, expected) in [
@@ -51,15 +51,15 @@ fn estimators_have_the_expected_mean_and_deviation() {
         (k2, [0.736_080_75, 0.561_738_11]),
         (k3, [0.515_681_78, 0.302_823_60]),
     ] {
-        close(&of(estimator, &PI, &PRIOR), &expected, 1e-7);
+        close(&moments_of(estimator, &PI, &PRIOR), &expected, 1e-7);
     }
-    // The exact KL does not depend on the token drawn, and differs from the KL of the arguments swapped.
+    // The exact KL does not depend on the sampled token, and differs from the KL of the arguments swapped.
     let row = |p: &[f64]| logs(p).unsqueeze(0).unwrap();
     let exact = |p: &[f64], q: &[f64]| numbers(&kl_of_rows(&row(p), &row(q)).unwrap())[0];
     close(&[exact(&PI, &PRIOR)], &[0.515_681_78], 1e-8);
     close(&[exact(&PRIOR, &PI)], &[0.376_584_05], 1e-7);
     // k3 has more variance than k1 far from the prior, and much less near it.
-    let deviation = |estimator: Estimator, pi: &[f64]| of(estimator, pi, &[0.5, 0.5])[1];
+    let deviation = |estimator: Estimator, pi: &[f64]| moments_of(estimator, pi, &[0.5, 0.5])[1];
     close(&[deviation(k1, &[0.01, 0.99])], &[0.457], 1e-3);
     close(&[deviation(k3, &[0.01, 0.99])], &[4.467], 1e-3);
     close(&[deviation(k1, &[0.52, 0.48])], &[0.0400], 1e-4);
@@ -71,7 +71,7 @@ fn estimators_have_the_expected_mean_and_deviation() {
 enum Placement {
     /// As a term of the loss, differentiated.
     Loss,
-    /// In the reward, detached: it multiplies the log-prob of the token drawn.
+    /// In the reward, detached: it multiplies the log-prob of the sampled token.
     Reward,
 }
 
@@ -90,8 +90,8 @@ fn expected_gradient(estimator: Estimator, placement: Placement) -> Vec<f64> {
 fn expected_gradient_of(of_token: &dyn Fn(&Tensor) -> Result<Tensor>) -> Vec<f64> {
     let logits = Var::from_tensor(&logs(&PI)).unwrap();
     let log_pi = log_softmax(&logits.unsqueeze(0).unwrap());
-    let weighed = (of_token(&log_pi.flatten_all().unwrap()).unwrap() * tensor(&PI)).unwrap();
-    let gradients = weighed.sum_all().unwrap().backward().unwrap();
+    let weighted = (of_token(&log_pi.flatten_all().unwrap()).unwrap() * tensor(&PI)).unwrap();
+    let gradients = weighted.sum_all().unwrap().backward().unwrap();
     gradients.get(&logits).map_or(vec![0.0; 3], numbers)
 }
 
@@ -174,9 +174,9 @@ impl Responses {
 
     /// The log-probs of the tokens taken and the rows they come from, for log-distributions [prefixes, V].
     fn gather(&self, log_dist: &Tensor) -> (PerToken, Tensor) {
-        let index = |of: fn(&(u32, u32)) -> u32| {
+        let index = |component: fn(&(u32, u32)) -> u32| {
             Tensor::new(
-                self.taken.iter().map(of).collect::<Vec<u32>>(),
+                self.taken.iter().map(component).collect::<Vec<u32>>(),
                 &Device::Cpu,
             )
             .unwrap()
@@ -193,10 +193,10 @@ impl Responses {
     }
 
     /// The sum over each response of an estimator of each token.
-    fn sums(&self, policy: &Policy, of: Estimator) -> Vec<f64> {
+    fn sums(&self, policy: &Policy, estimator: Estimator) -> Vec<f64> {
         let (log_probs, _) = self.gather(&self.matrix(policy));
         let (prior, _) = self.gather(&self.matrix(self.problem.prior()));
-        let values = of(log_probs.values(), prior.values()).unwrap();
+        let values = estimator(log_probs.values(), prior.values()).unwrap();
         numbers(self.per_token(values).sums().unwrap().values())
     }
 }
@@ -212,7 +212,7 @@ fn sums_over_a_response_estimate_the_sequence_kl() {
         .iter()
         .map(|y| y.len() as f64)
         .collect();
-    let of = |values: &[f64]| moments(values, &weights);
+    let moments_of = |values: &[f64]| moments(values, &weights);
     let exact = |log_dist: &Tensor| {
         let prior = all.gather(&all.matrix(all.problem.prior())).1;
         let rows = kl_of_rows(&all.gather(log_dist).1, &prior).unwrap();
@@ -220,19 +220,27 @@ fn sums_over_a_response_estimate_the_sequence_kl() {
     };
     let kl = 1.546_759_39;
     let k1_sums = all.sums(&optimum, k1);
-    close(&of(&k1_sums), &[kl, 1.516_178_19], 1e-7);
-    close(&of(&all.sums(&optimum, k3)), &[kl, 1.744_154_92], 1e-7);
+    close(&moments_of(&k1_sums), &[kl, 1.516_178_19], 1e-7);
     close(
-        &of(&exact(&all.matrix(&optimum))),
+        &moments_of(&all.sums(&optimum, k3)),
+        &[kl, 1.744_154_92],
+        1e-7,
+    );
+    close(
+        &moments_of(&exact(&all.matrix(&optimum))),
         &[kl, 0.307_297_89],
         1e-7,
     );
     let whole: Vec<f64> = k1_sums.iter().map(|l| (-l).exp() - 1.0 + l).collect();
-    close(&of(&whole), &[kl, 3.110_941_13], 1e-7);
+    close(&moments_of(&whole), &[kl, 3.110_941_13], 1e-7);
     // A sum of k2 and a mean over tokens do not estimate the KL.
-    close(&of(&all.sums(&optimum, k2))[..1], &[1.441_638_20], 1e-7);
+    close(
+        &moments_of(&all.sums(&optimum, k2))[..1],
+        &[1.441_638_20],
+        1e-7,
+    );
     let means: Vec<f64> = k1_sums.iter().zip(&lengths).map(|(l, n)| l / n).collect();
-    close(&of(&means)[..1], &[0.419_677_87], 1e-7);
+    close(&moments_of(&means)[..1], &[0.419_677_87], 1e-7);
 }
 
 /// Which terms of the gradient of the sequence KL are computed.
@@ -260,13 +268,13 @@ fn gradient(all: &Responses, policy: &Policy, term: Term) -> Vec<Vec<f64>> {
         Term::Both => rao_blackwell(&log_probs, &kl),
         Term::ScoreFunction => {
             let ratio = k1(log_probs.values(), prior.values()).unwrap();
-            let of_response = all.per_token(ratio.detach()).sums().unwrap();
+            let response_ratios = all.per_token(ratio.detach()).sums().unwrap();
             let sums = log_probs.sums().unwrap();
-            crate::PerSeq::new((sums.values() * of_response.values()).unwrap())
+            crate::PerSeq::new((sums.values() * response_ratios.values()).unwrap())
         }
     };
-    let weighed = (values.unwrap().values() * tensor(&all.weights(policy))).unwrap();
-    let gradients = weighed.sum_all().unwrap().backward().unwrap();
+    let weighted = (values.unwrap().values() * tensor(&all.weights(policy))).unwrap();
+    let gradients = weighted.sum_all().unwrap().backward().unwrap();
     gradients.get(&logits).unwrap().to_vec2().unwrap()
 }
 
@@ -274,9 +282,9 @@ fn gradient(all: &Responses, policy: &Policy, term: Term) -> Vec<Vec<f64>> {
 fn the_gradient_of_the_sequence_kl_needs_both_terms() {
     let all = Responses::new();
     let optimum = all.problem.solve().policy;
-    let mid = all.problem.prior().mix(&reference_demonstrations(), 0.5);
+    let mixed = all.problem.prior().mix(&reference_demonstrations(), 0.5);
     for (policy, full) in [
-        (&mid, [0.033_683_79, 0.018_994_35, -0.052_678_14]),
+        (&mixed, [0.033_683_79, 0.018_994_35, -0.052_678_14]),
         (&optimum, [0.332_209_66, -0.058_825_28, -0.273_384_38]),
     ] {
         let (score, both) = (
@@ -293,8 +301,8 @@ fn the_gradient_of_the_sequence_kl_needs_both_terms() {
             gradient(&all, policy, Term::LaterTokens),
         );
         for term in [&own, &later] {
-            let off = term[0].iter().zip(&full).map(|(a, b)| (a - b).abs());
-            assert!(off.fold(0.0, f64::max) > 1e-2, "{term:?}");
+            let differences = term[0].iter().zip(&full).map(|(a, b)| (a - b).abs());
+            assert!(differences.fold(0.0, f64::max) > 1e-2, "{term:?}");
         }
         let sum: Vec<f64> = own[0].iter().zip(&later[0]).map(|(a, b)| a + b).collect();
         close(&sum, &both[0], 1e-12);
@@ -310,8 +318,8 @@ fn the_gradient_of_the_sequence_kl_needs_both_terms() {
     let logits = Var::from_tensor(&all.matrix(&optimum)).unwrap();
     let (log_probs, _) = all.gather(&log_softmax(&logits));
     let scored = (log_probs.sums().unwrap().values() * rewards).unwrap();
-    let weighed = (scored * tensor(&all.weights(&optimum))).unwrap();
-    let gradients = weighed.sum_all().unwrap().backward().unwrap();
+    let weighted = (scored * tensor(&all.weights(&optimum))).unwrap();
+    let gradients = weighted.sum_all().unwrap().backward().unwrap();
     let reward_gradient: Vec<Vec<f64>> = gradients.get(&logits).unwrap().to_vec2().unwrap();
     let over_beta: Vec<f64> = reward_gradient[0].iter().map(|x| x / 0.5).collect();
     close(&over_beta, &gradient(&all, &optimum, Term::Both)[0], 1e-12);

@@ -3,7 +3,7 @@
 use crate::{PerSeq, PerToken, Result};
 use rlhf_tensor::{DType, Tensor};
 
-/// k1 = log π − log p₀ of the token drawn, nats: unbiased, of either sign, noisy (Schulman 2020).
+/// k1 = log π − log p₀ of the sampled token, nats: unbiased, of either sign, noisy (Schulman 2020).
 ///
 /// Its placement decides what is optimized (Tang & Munos 2025, §3):
 ///
@@ -18,12 +18,12 @@ pub fn k1(log_probs: &Tensor, prior_log_probs: &Tensor) -> Result<Tensor> {
     Ok((log_probs - prior_log_probs)?)
 }
 
-/// k2 = ½·(log π − log p₀)² of the token drawn, nats: biased as an estimate of the KL (Schulman 2020).
+/// k2 = ½·(log π − log p₀)² of the sampled token, nats: biased as an estimate of the KL (Schulman 2020).
 ///
 /// | placement | expected gradient |
 /// |---|---|
-/// | in the loss, of a whole response drawn from π | ∇KL(π ‖ p₀) |
-/// | in the loss, token by token | that of each token's KL alone: another optimum |
+/// | in the loss, of a whole response sampled from π | ∇KL(π ‖ p₀) |
+/// | in the loss, per token | that of each token's own KL: another optimum |
 /// | in the reward | not the gradient of a divergence |
 ///
 /// Between a policy and its earlier version it measures the size of an update.
@@ -34,7 +34,7 @@ pub fn k2(log_probs: &Tensor, prior_log_probs: &Tensor) -> Result<Tensor> {
     Ok((k1(log_probs, prior_log_probs)?.sqr()? * 0.5)?)
 }
 
-/// k3 = p₀/π − 1 − log(p₀/π) of the token drawn, nats: unbiased and never negative, with less variance
+/// k3 = p₀/π − 1 − log(p₀/π) of the sampled token, nats: unbiased and never negative, with less variance
 /// than k1 where π is near p₀ and more where it is far (Schulman 2020).
 ///
 /// | placement | expected gradient |
@@ -62,7 +62,7 @@ pub fn kl_of_rows(log_dist: &Tensor, prior_log_dist: &Tensor) -> Result<Tensor> 
 }
 
 /// A value for each response whose gradient is an unbiased estimate of that of the sequence KL, for
-/// responses drawn from π, given the exact KL at each of their tokens ([`kl_of_rows`], carrying its
+/// responses sampled from π, given the exact KL at each of their tokens ([`kl_of_rows`], carrying its
 /// gradient) and their log-probs:
 ///
 /// ```text

@@ -22,8 +22,8 @@
 //! use rlhf_objective::{Finish, PerToken, Prompt, Response, Sequences};
 //!
 //! let prompts = vec![Prompt::from_ids(vec![1, 2])];
-//! let answer = |ids: &[u32]| Response::new(0, ids.to_vec(), Finish::Length);
-//! let sequences = Sequences::new(prompts, vec![answer(&[3, 4]), answer(&[5])]).unwrap();
+//! let response = |ids: &[u32]| Response::new(0, ids.to_vec(), Finish::Length);
+//! let sequences = Sequences::new(prompts, vec![response(&[3, 4]), response(&[5])]).unwrap();
 //! let log_probs = PerToken::from_vec(vec![-1.0, -2.0, -0.5], sequences.offsets()).unwrap();
 //! assert_eq!(log_probs.sums().unwrap().to_vec().unwrap(), [-3.0, -0.5]);
 //! ```
@@ -62,7 +62,7 @@ pub use action_values::{ActionValues, RowValues};
 pub use batch_size::BatchSize;
 pub use beta::{Adaptive, Beta, Bound, Observed, Target};
 pub use dataset::{Dataset, NoSettings};
-pub use decoder::{Decoder, Start, check_gather, gathered};
+pub use decoder::{Decoder, Start, check_gather, gather_rows};
 pub use error::{Error, Result};
 pub use estimators::{k1, k2, k3, kl_of_rows, rao_blackwell};
 pub use kl::{PriorComparison, exact_kl};

@@ -109,10 +109,10 @@ impl Outputs {
                 got: scores.len(),
             });
         }
-        let none = Self::new(sequences, vec![0.0; sequences.tokens()], None, None)?;
+        let outputs = Self::new(sequences, vec![0.0; sequences.tokens()], None, None)?;
         Ok(Self {
             scores: Some(PerSeq::new(leaf(scores)?)?),
-            ..none
+            ..outputs
         })
     }
 
@@ -125,13 +125,18 @@ impl Outputs {
         let numbers = |output: &Tensor| -> Result<Option<Vec<f32>>> {
             Ok(gradients.get(output).map(Tensor::to_vec1).transpose()?)
         };
-        let of = |output: &PerToken| numbers(output.values());
-        let of_scores = |output: &PerSeq| numbers(output.values());
+        let per_token = |output: &PerToken| numbers(output.values());
+        let per_sequence = |output: &PerSeq| numbers(output.values());
         Ok(OutputGrads {
-            log_probs: of(&self.log_probs)?,
-            entropy: self.entropy.as_ref().map(of).transpose()?.flatten(),
-            values: self.values.as_ref().map(of).transpose()?.flatten(),
-            scores: self.scores.as_ref().map(of_scores).transpose()?.flatten(),
+            log_probs: per_token(&self.log_probs)?,
+            entropy: self.entropy.as_ref().map(per_token).transpose()?.flatten(),
+            values: self.values.as_ref().map(per_token).transpose()?.flatten(),
+            scores: self
+                .scores
+                .as_ref()
+                .map(per_sequence)
+                .transpose()?
+                .flatten(),
         })
     }
 }

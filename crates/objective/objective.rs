@@ -103,8 +103,8 @@ pub fn finite_optional_scores(
             got: scores.len(),
         });
     }
-    let bad = |score: &Option<f32>| score.is_some_and(|score| !score.is_finite());
-    if let Some(sequence) = scores.iter().position(bad) {
+    let invalid = |score: &Option<f32>| score.is_some_and(|score| !score.is_finite());
+    if let Some(sequence) = scores.iter().position(invalid) {
         let value = f64::from(scores[sequence].unwrap_or(f32::NAN));
         let fix = "check the reward of that response";
         return Err(Error::NotFinite {
@@ -216,7 +216,7 @@ impl KlPenalty {
     /// called after every further micro-batch, and can stop with an error.
     ///
     /// # Errors
-    /// If the prior cannot read a response, or `each` fails.
+    /// If the prior cannot process a response, or `each` fails.
     pub fn continue_prior_log_probs<E: From<Error>>(
         &mut self,
         sequences: &Sequences,

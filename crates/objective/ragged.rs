@@ -80,14 +80,14 @@ impl PerToken {
     /// If a tensor operation fails.
     pub fn sums(&self) -> Result<PerSeq> {
         let lengths = self.offsets.windows(2).map(|w| w[1] - w[0]);
-        let owner: Vec<u32> = lengths
+        let sequence_index: Vec<u32> = lengths
             .enumerate()
             .flat_map(|(i, n)| std::iter::repeat_n(i as u32, n))
             .collect();
         let device = self.values.device();
-        let owner = Tensor::from_vec(owner, self.values.dims1()?, device)?;
+        let sequence_index = Tensor::from_vec(sequence_index, self.values.dims1()?, device)?;
         let zeros = Tensor::zeros(self.sequences(), self.values.dtype(), device)?;
-        Ok(PerSeq(zeros.index_add(&owner, &self.values, 0)?))
+        Ok(PerSeq(zeros.index_add(&sequence_index, &self.values, 0)?))
     }
 
     /// The values of these responses, in this order, detached.

@@ -175,16 +175,16 @@ impl Sequences {
     /// If an index is out of range.
     #[must_use]
     pub fn select(&self, indices: &[usize]) -> Self {
-        let mut renamed = vec![usize::MAX; self.prompts.len()];
+        let mut new_index = vec![usize::MAX; self.prompts.len()];
         let mut prompts = Vec::new();
         let mut responses = Vec::with_capacity(indices.len());
         for &index in indices {
             let response = &self.responses[index];
-            if renamed[response.prompt] == usize::MAX {
-                renamed[response.prompt] = prompts.len();
+            if new_index[response.prompt] == usize::MAX {
+                new_index[response.prompt] = prompts.len();
                 prompts.push(self.prompts[response.prompt].clone());
             }
-            let prompt = renamed[response.prompt];
+            let prompt = new_index[response.prompt];
             responses.push(if prompt == response.prompt {
                 response.clone()
             } else {
@@ -289,13 +289,13 @@ impl Sequences {
 mod tests {
     use super::*;
 
-    fn sequences(prompts: &[usize], answers: &[(usize, usize)]) -> Sequences {
+    fn sequences(prompts: &[usize], responses: &[(usize, usize)]) -> Sequences {
         let prompts = prompts
             .iter()
             .map(|&n| Prompt::from_ids(vec![0; n]))
             .collect();
-        let answer = |&(p, n): &(usize, usize)| Response::new(p, vec![1; n], Finish::Length);
-        Sequences::new(prompts, answers.iter().map(answer).collect()).unwrap()
+        let response = |&(p, n): &(usize, usize)| Response::new(p, vec![1; n], Finish::Length);
+        Sequences::new(prompts, responses.iter().map(response).collect()).unwrap()
     }
 
     #[test]
@@ -305,8 +305,8 @@ mod tests {
         assert!(no_prompt.to_string().contains("prompt 0"), "{no_prompt}");
         let empty = Response::new(0, vec![], Finish::Eos);
         assert!(Sequences::new(vec![prompt.clone()], vec![empty]).is_err());
-        let lost = Response::new(1, vec![1], Finish::Eos);
-        assert!(Sequences::new(vec![prompt], vec![lost]).is_err());
+        let unknown_prompt = Response::new(1, vec![1], Finish::Eos);
+        assert!(Sequences::new(vec![prompt], vec![unknown_prompt]).is_err());
     }
 
     #[test]
@@ -330,18 +330,18 @@ mod tests {
         // A pair costs 10 + 4 + 4.
         assert_eq!(s.micro_batches(36, 2), [0..4, 4..6]);
         assert_eq!(s.micro_batches(1, 1), [0..2, 2..4, 4..6]);
-        let apart = sequences(&[1, 1, 1, 1], &[(0, 1), (1, 1), (2, 1), (3, 1)]);
-        assert_eq!(apart.micro_batches(1, 2), [0..2, 2..4]);
-        assert_eq!(apart.micro_batches(3, 1), [0..3, 3..4]);
-        assert_eq!(apart.network_tokens(0..4), 4);
+        let distinct_prompts = sequences(&[1, 1, 1, 1], &[(0, 1), (1, 1), (2, 1), (3, 1)]);
+        assert_eq!(distinct_prompts.micro_batches(1, 2), [0..2, 2..4]);
+        assert_eq!(distinct_prompts.micro_batches(3, 1), [0..3, 3..4]);
+        assert_eq!(distinct_prompts.network_tokens(0..4), 4);
     }
 
     #[test]
     fn sorted_micro_batches_use_first_fit_decreasing() {
         // With a prompt of one token, a response of n tokens costs 1 + (n − 1) = n tokens.
         let lengths = [3, 8, 5, 2, 7, 4];
-        let answers: Vec<_> = lengths.iter().enumerate().map(|(p, &n)| (p, n)).collect();
-        let s = sequences(&[1; 6], &answers);
+        let responses: Vec<_> = lengths.iter().enumerate().map(|(p, &n)| (p, n)).collect();
+        let s = sequences(&[1; 6], &responses);
         assert_eq!(s.sorted_micro_batches(10, 1), [[1, 3], [0, 4], [2, 5]]);
         assert_eq!(s.micro_batches(10, 1).len(), 5);
         assert_eq!(s.sorted_micro_batches(29, 1), [[0, 1, 2, 3, 4, 5]]);

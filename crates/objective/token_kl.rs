@@ -10,20 +10,20 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LocalKl {
-    /// KL(π(·|s) ‖ p₀(·|s)), with the exact entropy and the cross-entropy of the token drawn. The fixed
+    /// KL(π(·|s) ‖ p₀(·|s)), with the exact entropy and the cross-entropy of the sampled token. The fixed
     /// point is π(a|s) ∝ p₀(a|s)·exp(Q(s,a)/β), where Q is the future reward under π without later KL.
     LocalKl,
-    /// ½·(log π − log p₀)² of the token drawn. Its expected gradient and its fixed point are those of
+    /// ½·(log π − log p₀)² of the sampled token. Its expected gradient and its fixed point are those of
     /// [`LocalKl`](Self::LocalKl).
     LocalK2,
-    /// p₀/π − 1 − log(p₀/π) of the token drawn, as in GRPO (Shao et al. 2024, eq. 4). Its expected
+    /// p₀/π − 1 − log(p₀/π) of the sampled token, as in GRPO (Shao et al. 2024, eq. 4). Its expected
     /// gradient is that of the *forward* KL(p₀ ‖ π); the fixed point is
     /// π(a|s) = β·p₀(a|s)/(μ(s) − Q(s,a)).
     LocalK3,
 }
 
 impl LocalKl {
-    /// The penalty of each token drawn from π: \[N\], nats. (The value of [`LocalKl`](Self::LocalKl) is
+    /// The penalty of each token sampled from π: \[N\], nats. (The value of [`LocalKl`](Self::LocalKl) is
     /// not the KL; its expected gradient is that of the KL.)
     ///
     /// # Errors
@@ -57,8 +57,8 @@ mod tests {
     #[test]
     fn expected_gradients_are_those_of_the_reverse_and_forward_kl() {
         let (pi, p) = ([0.5f64, 0.3, 0.2], [0.1f64, 0.6, 0.3]);
-        let answers = (0..3).map(|a| Response::new(0, vec![a], Finish::Length));
-        let s = Sequences::new(vec![Prompt::from_ids(vec![0])], answers.collect()).unwrap();
+        let responses = (0..3).map(|a| Response::new(0, vec![a], Finish::Length));
+        let s = Sequences::new(vec![Prompt::from_ids(vec![0])], responses.collect()).unwrap();
         let logs = |x: [f64; 3]| x.iter().map(|x| x.ln() as f32).collect::<Vec<f32>>();
         let prior = PerToken::from_vec(logs(p), s.offsets()).unwrap();
         let entropy: f64 = pi.iter().map(|x| -x * x.ln()).sum();

@@ -2,7 +2,7 @@
 
 use rlhf_objective::{
     Decoder, Error, Finish, LogDist, Network, OutputGrads, OutputSpec, Outputs, ParameterSet,
-    Prompt, Purpose, Response, Result, Sequences, Start, check_gather, gathered,
+    Prompt, Purpose, Response, Result, Sequences, Start, check_gather, gather_rows,
 };
 use rlhf_tensor::{Init, ParameterSpec, Parameters, Rng, Storage, Stream};
 use std::io;
@@ -241,7 +241,7 @@ impl Decoder for BigramDecoder<'_> {
 
     fn gather(&mut self, rows: &[usize]) -> Result<()> {
         check_gather(rows, self.rows)?;
-        self.scores = gathered(&self.scores, self.network.vocab, rows);
+        self.scores = gather_rows(&self.scores, self.network.vocab, rows);
         self.rows = rows.len();
         Ok(())
     }

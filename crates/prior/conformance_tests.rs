@@ -70,11 +70,11 @@ fn the_target_of_beta_must_match_the_prior() {
         check(prior, Target::Kl(6.0)).unwrap();
     }
     check(counting(), Target::Entropy(6.0)).unwrap();
-    let refused = |prior, target| check(prior, target).unwrap_err().to_string();
-    let words = refused(counting(), Target::Kl(6.0));
-    assert!(words.contains("Set beta.target_entropy"), "{words}");
-    let words = refused(uniform(), Target::Entropy(6.0));
-    assert!(words.contains("Set beta.target_kl"), "{words}");
+    let error = |prior, target| check(prior, target).unwrap_err().to_string();
+    let message = error(counting(), Target::Kl(6.0));
+    assert!(message.contains("Set beta.target_entropy"), "{message}");
+    let message = error(uniform(), Target::Entropy(6.0));
+    assert!(message.contains("Set beta.target_kl"), "{message}");
     KlPenalty::new(counting(), Beta::Fixed(0.1))
         .check()
         .unwrap();

@@ -64,8 +64,8 @@ impl PriorKind for CountingKind {
         let plan = PriorPlan::over_vocabulary(Self::NAME, context.model()?, Counting::new);
         Ok(PriorPlan {
             symbol: None,
-            words: "counting: every response has weight 1, so −KL is the entropy of the policy"
-                .into(),
+            description:
+                "counting: every response has weight 1, so −KL is the entropy of the policy".into(),
             normalized: false,
             ..plan
         })

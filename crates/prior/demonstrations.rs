@@ -85,22 +85,25 @@ impl PriorKind for DemonstrationsKind {
 /// The plan of a copy of the model that is fitted to demonstrations before the run. Until then
 /// `folders` names the model itself, whose `config.json` is the same.
 fn fitted(data: &Path, context: &dyn PriorContext) -> Result<PriorPlan> {
-    let (model, place) = (context.model()?, context.fitted());
-    let words = format!(
+    let (model, fitted_folder) = (context.model()?, context.fitted());
+    let description = format!(
         "demonstrations: a copy of {}, fitted to {} before the run, frozen",
         model.display(),
         data.display()
     );
-    if let Some(folder) = place.clone().filter(|folder| folder.exists()) {
+    if let Some(folder) = fitted_folder.clone().filter(|folder| folder.exists()) {
         let plan = frozen(DemonstrationsKind::NAME, folder);
-        return Ok(PriorPlan { words, ..plan });
+        return Ok(PriorPlan {
+            description,
+            ..plan
+        });
     }
     Ok(PriorPlan {
         symbol: Some(DemonstrationsKind::NAME),
-        words,
+        description,
         normalized: true,
         folders: vec![model],
-        load: Box::new(move |_| match place {
+        load: Box::new(move |_| match fitted_folder {
             Some(folder) => invalid(format!(
                 "the prior is not fitted yet: {} does not exist",
                 folder.display()
@@ -122,9 +125,9 @@ fn smoothed(plan: PriorPlan, weight: f64, context: &dyn PriorContext) -> Result<
     }
     let (model, inner) = (context.model()?, plan.load);
     Ok(PriorPlan {
-        words: format!(
+        description: format!(
             "{}; at each token {} × (this) + {weight} × (uniform), so that every token is possible",
-            plan.words,
+            plan.description,
             1.0 - weight
         ),
         load: Box::new(move |networks| {

@@ -23,10 +23,10 @@ impl TablePrior {
 
 /// The prefix before each token.
 fn prefixes(sequences: &Sequences) -> Vec<Vec<u32>> {
-    let of = |y: &std::sync::Arc<Response>| -> Vec<Vec<u32>> {
+    let prefixes = |y: &std::sync::Arc<Response>| -> Vec<Vec<u32>> {
         (0..y.ids.len()).map(|t| y.ids[..t].to_vec()).collect()
     };
-    sequences.responses().iter().flat_map(of).collect()
+    sequences.responses().iter().flat_map(prefixes).collect()
 }
 
 impl Prior for TablePrior {
@@ -73,8 +73,8 @@ fn demonstrations() -> Box<dyn Prior> {
 /// The 15 responses to one prompt.
 fn every_response() -> Sequences {
     let tree = reference_tree(BETA).tree().clone();
-    let answer = |y: &Vec<u32>| Response::new(0, y.clone(), Finish::Length);
-    let responses = tree.responses().iter().map(answer).collect();
+    let response = |y: &Vec<u32>| Response::new(0, y.clone(), Finish::Length);
+    let responses = tree.responses().iter().map(response).collect();
     Sequences::new(vec![Prompt::from_ids(vec![0])], responses).unwrap()
 }
 

@@ -175,7 +175,7 @@ mod tests {
             let (mut penalty, passes) = penalty();
             let whole = batches.iter().filter(|batch| batch.end <= known).count();
             let mut computed = Vec::new();
-            let read = penalty
+            let log_probs = penalty
                 .continue_prior_log_probs::<Error>(
                     &s,
                     tokens,
@@ -187,17 +187,17 @@ mod tests {
                     },
                 )
                 .unwrap();
-            assert_eq!(read.to_vec().unwrap(), all);
+            assert_eq!(log_probs.to_vec().unwrap(), all);
             assert_eq!(
                 (computed, passes.get()),
                 (batches[whole..].to_vec(), batches.len() - whole)
             );
         }
-        let stop = &mut |_, _: &[f32]| Err(Error::Empty("enough".into()));
+        let stop = &mut |_, _: &[f32]| Err(Error::Empty("interrupted".into()));
         let stopped = penalty()
             .0
             .continue_prior_log_probs(&s, tokens, vec![], stop);
-        assert!(stopped.unwrap_err().to_string().contains("enough"));
+        assert!(stopped.unwrap_err().to_string().contains("interrupted"));
     }
 
     #[test]

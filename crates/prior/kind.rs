@@ -125,7 +125,7 @@ pub struct PriorPlan {
     /// Its symbol in formulas; `None` for a constant prior.
     pub symbol: Option<&'static str>,
     /// Its description, for users.
-    pub words: String,
+    pub description: String,
     /// Whether it is a distribution, so that an adaptive β can have a target KL.
     pub normalized: bool,
     /// The checkpoint folders it is loaded from.
@@ -147,7 +147,7 @@ impl PriorPlan {
     ) -> Self {
         Self {
             symbol: Some(symbol),
-            words: symbol.into(),
+            description: symbol.into(),
             normalized: true,
             folders: Vec::new(),
             load: Box::new(move |networks| Ok((Box::new(make(networks.vocab(&model)?)), vec![]))),

@@ -122,14 +122,17 @@ mod tests {
         assert!((log_weights[0].exp() + second - 1.0).abs() < 1e-12);
         assert!((log_weights[1].exp() - second).abs() < 1e-12);
         assert_eq!(mean.after(f64::NEG_INFINITY, f64::NEG_INFINITY), mean);
-        let sure = mean.after(f64::NEG_INFINITY, -1.0);
+        let certain = mean.after(f64::NEG_INFINITY, -1.0);
         assert_eq!(
-            sure,
+            certain,
             Mean::Arithmetic {
                 log_weights: [f64::NEG_INFINITY, 0.0]
             }
         );
-        close(row(sure, [0.2, 0.8, 0.0], [0.5, 0.2, 0.3]), [0.5, 0.2, 0.3]);
+        close(
+            row(certain, [0.2, 0.8, 0.0], [0.5, 0.2, 0.3]),
+            [0.5, 0.2, 0.3],
+        );
         let geometric = Mean::Geometric { weight: 0.3 };
         assert_eq!(geometric.after(-1.0, -2.0), geometric);
     }

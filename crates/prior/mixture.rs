@@ -150,7 +150,7 @@ impl Prior for Mixture {
         PerToken::from_vec(log_probs, sequences.offsets())
     }
 
-    /// Both means are normalized at every token, matching if the priors are not.
+    /// Both means are normalized at every token, even if the priors are not.
     fn is_normalized(&self) -> bool {
         true
     }

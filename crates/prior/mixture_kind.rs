@@ -58,11 +58,11 @@ impl PriorKind for MixtureKind {
         };
         Ok(PriorPlan {
             symbol: Some(Self::NAME),
-            words: format!(
+            description: format!(
                 "mixture, {what}, of {} × ({}) and {weight} × ({})",
                 1.0 - weight,
-                first.words,
-                second.words
+                first.description,
+                second.description
             ),
             normalized: true,
             folders: [first.folders.clone(), second.folders.clone()].concat(),

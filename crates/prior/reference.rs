@@ -39,7 +39,7 @@ impl PriorKind for ReferenceKind {
 pub(crate) fn frozen(symbol: &'static str, folder: PathBuf) -> PriorPlan {
     PriorPlan {
         symbol: Some(symbol),
-        words: format!("{symbol}: {}, frozen", folder.display()),
+        description: format!("{symbol}: {}, frozen", folder.display()),
         normalized: true,
         folders: vec![folder.clone()],
         load: Box::new(move |networks| {

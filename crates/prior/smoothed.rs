@@ -10,7 +10,7 @@ use std::ops::Range;
 /// given distribution.
 ///
 /// A model fitted to demonstrations gives tokens that it never saw a probability of almost 0. As a prior it
-/// then forbids them, because their KL has no bound. With smoothing no token costs more than log(V/ε) nats.
+/// then excludes them, because the KL of a policy that samples them is unbounded. With smoothing no token costs more than log(V/ε) nats.
 /// The mixture is per token: in a mixture of whole responses, after one such token the posterior weight of
 /// the model would be almost 0.
 pub struct Smoothed {

@@ -38,20 +38,20 @@ impl Prior for Uniform {
     }
 
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
-        Ok(Box::new(FlatDecoder {
+        Ok(Box::new(UniformDecoder {
             vocab: self.0.vocab,
             scores: Vec::new(),
         }))
     }
 }
 
-/// A decoder whose rows are constant.
-struct FlatDecoder {
+/// A decoder whose rows are uniform.
+struct UniformDecoder {
     vocab: usize,
     scores: Vec<f32>,
 }
 
-impl FlatDecoder {
+impl UniformDecoder {
     fn check_rows(&self, what: &'static str, got: usize) -> Result<()> {
         let expected = self.rows();
         if expected == got {
@@ -65,7 +65,7 @@ impl FlatDecoder {
     }
 }
 
-impl Decoder for FlatDecoder {
+impl Decoder for UniformDecoder {
     fn vocab(&self) -> usize {
         self.vocab
     }
@@ -116,7 +116,7 @@ impl PriorKind for UniformKind {
     fn plan(_: &NoSettings, context: &dyn PriorContext) -> Result<PriorPlan> {
         let plan = PriorPlan::over_vocabulary(Self::NAME, context.model()?, Uniform::new);
         Ok(PriorPlan {
-            words: format!("{}: {}", Self::NAME, Self::ABOUT),
+            description: format!("{}: {}", Self::NAME, Self::ABOUT),
             ..plan
         })
     }

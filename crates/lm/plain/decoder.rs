@@ -3,7 +3,7 @@
 use super::Plain;
 use crate::Packed;
 use crate::preconditions::{check_rows, check_start};
-use rlhf_objective::{Decoder, LogDist, Result, Start, check_gather, gathered};
+use rlhf_objective::{Decoder, LogDist, Result, Start, check_gather, gather_rows};
 use rlhf_tensor::{Device, Tensor};
 
 /// Decoding without a cache: every step reads every row from its start.
@@ -70,7 +70,7 @@ impl Decoder for PlainDecoder<'_> {
 
     fn gather(&mut self, rows: &[usize]) -> Result<()> {
         check_gather(rows, self.rows.len())?;
-        self.scores = gathered(&self.scores, self.vocab(), rows);
+        self.scores = gather_rows(&self.scores, self.vocab(), rows);
         self.rows = rows.iter().map(|&row| self.rows[row].clone()).collect();
         Ok(())
     }
