@@ -17,6 +17,7 @@ conversations, and at every position of these and of what transformers answers g
 the log-prob of the token that is there, and the token of highest logit. What must hold depends on the type of the matrices:
 
     f32           the same token of highest logit wherever the first two are more than 0.01 nats apart, and mean |Δ| < 1e-3
+                  (ggml takes GELU from a table in f16, which alone makes 2e-4 of a small GPT-2)
     f16, bf16     mean |Δ log-prob| < 5e-3
     q8_0          mean |Δ log-prob| < 5e-2
 
@@ -92,7 +93,8 @@ def compare_words(report, reader, llama, folder, tokenizer):
     """Chat template, ends of text, BOS, and the tokens of texts."""
     report.equal("chat template", value(reader, "tokenizer.chat_template"), tokenizer.chat_template)
     report.equal("eos_token_id", value(reader, "tokenizer.ggml.eos_token_id"), tokenizer.eos_token_id)
-    report.equal("bos_token_id", value(reader, "tokenizer.ggml.bos_token_id"), tokenizer.bos_token_id)
+    if tokenizer.bos_token_id is not None or llama.adds_bos():
+        report.equal("bos_token_id", value(reader, "tokenizer.ggml.bos_token_id"), tokenizer.bos_token_id)
     stops = {i for i in range(llama.size) if llama.ends_text(i)}
     report.measured["ends"] = sorted(stops)
     missing = ends(folder) - stops
