@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Rows a second and peak memory of `rlhf data check` on a JSONL of 1,000,000 rows of 200 bytes.
-# Required: 50,000 rows a second under 300 MB. Usage: scripts/check_a_million_rows.sh [target/release/rlhf]
+# Measures rows per second and peak memory of `rlhf data check` on a JSONL of 1,000,000 rows of 200 bytes.
+# Required: at least 50,000 rows per second with less than 300 MB. Usage: scripts/check_a_million_rows.sh [target/release/rlhf]
 set -euo pipefail
 rlhf=${1:-target/release/rlhf}
 folder=$(mktemp -d)

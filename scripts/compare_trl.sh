@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Whole programs beside TRL's, and parts of them beside torch and transformers, on this machine, taking
-# turns: ours, theirs, ours, theirs.
+# Compares the speed of rlhf with TRL, torch and transformers on this machine, alternating between them.
 #
 #   scripts/compare_trl.sh OUT SIZE [WORKLOAD…]     generate, train, dpo, ppo (critic as head and separate)
 #                                                   train-lora, dpo-lora: the same with adapters
@@ -42,14 +41,14 @@ print(json.dumps(json.load(sys.stdin) | names))' "$who" "$workload" "$name" >> "
     }
 }
 
-# In f32, and in bf16 throughout: products, and what prior and reward models are held in.
+# Measures rlhf in f32, and in bf16 for both products and frozen weights.
 ours() {
     local bench=("$rlhf" bench --size "$size" --threads "$THREADS" --repeats "$repeats" --json "${@:2}")
     line "$1" "${bench[@]}"
     line "$1, bf16" "${bench[@]}" --dtype bf16 --frozen-dtype bf16
 }
 
-# glibc's malloc gives memory back after each tensor; torch is faster where it is told to keep it.
+# glibc's malloc returns memory after each tensor by default; torch is faster if it keeps the memory.
 theirs() {
     local python=$2 script=$here/peer/$3
     local keep=(MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=99999999999 MALLOC_TOP_PAD_=268435456)

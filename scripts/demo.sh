@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Makes the world of crates/demo from its grammar, with the program's own commands: texts, a model fitted
-# to them, pairs of its samples labelled by the gold score, a reward model fitted to the pairs.
+# Makes the files of crates/demo from its grammar, with the program's own commands: texts, a model trained on
+# them, pairs of its samples labelled by the true score, and a reward model trained on the pairs.
 #
-#   scripts/demo.sh [FOLDER]    writes the world to FOLDER, crates/demo/world if none is named
+#   scripts/demo.sh [FOLDER]    writes the files to FOLDER [default: crates/demo/world]
 #
-# The same program on the same kind of processor writes the same bytes; on another the weights differ in
-# their last digits, and what follows from them may.
+# The same program on the same kind of processor writes the same bytes. On another processor the weights differ
+# in their last digits, so samples may differ.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-crates/demo/world}
@@ -24,13 +24,13 @@ model=$work/sft/final
 
 samples() { "$rlhf" generate --model "$model" --prompts "$work/$1" --max-new-tokens 24 --json "${@:2}"; }
 samples held_out_pair_prompts.jsonl -n 2 --seed 1 | world pairs 0 >"$work/held_out_pairs.jsonl"
-# Seven pairs to a prompt: the first are shipped, the reward model is fitted to all.
+# Seven pairs per prompt: the first are part of the demo, and the reward model is trained on all.
 for part in 1 2 3 4 5 6 7; do
   samples pair_prompts.jsonl -n 2 --seed "$part" | world pairs "$part" >"$work/pairs-$part.jsonl"
 done
 cat "$work"/pairs-?.jsonl >"$work/all_pairs.jsonl"
 mv "$work/pairs-1.jsonl" "$work/pairs.jsonl"
-# The last prompts of the pairs, so that nobody is shown the answer to a prompt of its own.
+# The last prompts of the pairs, so that no demonstration answers a prompt of prompts.jsonl.
 tail -n 600 "$work/pair_prompts.jsonl" >"$work/shown.jsonl"
 samples shown.jsonl -n 16 --seed 8 | world demonstrations >"$work/demonstrations.jsonl"
 

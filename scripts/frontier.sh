@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the picture in README.md: PPO-KL and DPO on the small world, on the same axes, judged by the gold
-# score that neither has seen, beside best-of-n and the best that any policy can do.
+# Makes the plot in README.md: PPO-KL and DPO on the demo, measured with the true score, which neither was
+# trained on, with best-of-n and the optimal frontier.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=$(mktemp -d)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# How tokens a second and memory grow, drawn into scripts/growth.svg: two minutes on a machine that does nothing else.
+# Plots how tokens per second and memory grow, to scripts/growth.svg; takes two minutes on an idle machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo run --release --bin rlhf -- bench --growth scripts/growth.svg --repeats 2 --json

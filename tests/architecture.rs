@@ -1,4 +1,4 @@
-//! The map in crates/README.md against the tree, and the rules about who may know whom.
+//! Checks crates/README.md against the source tree, and the rules about dependencies between crates.
 
 #[path = "architecture/imports.rs"]
 mod imports;
@@ -23,24 +23,24 @@ fn crates() -> PathBuf {
     root().join("crates")
 }
 
-/// What cargo says of the packages of the workspace.
+/// A package of the workspace, from `cargo metadata`.
 struct Package {
-    /// Normal and build dependencies of ours, by the names of their folders.
+    /// Normal and build dependencies within the workspace, by the names of their folders.
     ours: BTreeSet<String>,
-    /// Everybody else's, those of tests too.
+    /// External dependencies, including those of tests.
     others: BTreeSet<String>,
     /// The root file of the library, and of each program and example.
     targets: Vec<(String, PathBuf)>,
 }
 
 impl Package {
-    /// The root files of what is shipped.
+    /// The root files of the library and the programs.
     fn roots(&self) -> impl Iterator<Item = &Path> {
         let shipped = self.targets.iter().filter(|(kind, _)| kind != "example");
         shipped.map(|(_, root)| root.as_path())
     }
 
-    /// The code of every file that is shipped, without its tests.
+    /// The code of every file of the package, without its tests.
     fn files(&self) -> BTreeMap<PathBuf, String> {
         self.roots()
             .flat_map(|root| imports::modules(root).into_values())
@@ -98,7 +98,7 @@ fn read(package: &Value) -> Package {
     }
 }
 
-/// Everything of ours that a crate reaches, directly or through others.
+/// The crates of the workspace that a crate depends on, directly or indirectly.
 fn reached(start: &str, packages: &BTreeMap<String, Package>) -> BTreeSet<String> {
     let (mut seen, mut waiting) = (BTreeSet::new(), vec![start.to_string()]);
     while let Some(next) = waiting.pop() {
@@ -134,7 +134,7 @@ fn map() -> BTreeMap<String, BTreeSet<String>> {
 }
 
 #[test]
-fn the_map_names_every_crate_and_every_edge() {
+fn the_map_lists_every_crate_and_dependency() {
     let packages = packages();
     let real: BTreeMap<String, BTreeSet<String>> = packages
         .iter()
@@ -144,7 +144,7 @@ fn the_map_names_every_crate_and_every_edge() {
 }
 
 #[test]
-fn methods_reach_no_prior_and_no_reward() {
+fn methods_do_not_depend_on_priors_or_rewards() {
     let packages = packages();
     let never = |crates: &[&str], unknown: &[&str]| {
         for name in crates {
@@ -188,11 +188,11 @@ fn unsafe_code_is_forbidden_outside_the_engine() {
 }
 
 #[test]
-fn candle_is_handed_on_by_name() {
+fn candle_is_reexported_by_name() {
     for (name, package) in packages() {
         for other in package.others {
             let owner = match other.as_str() {
-                // The library of products.
+                // The library of matrix products.
                 "gemm" => UNSAFE,
                 other if other.starts_with("candle") => CANDLE,
                 _ => continue,
@@ -200,7 +200,7 @@ fn candle_is_handed_on_by_name() {
             assert_eq!(name, owner, "{name} depends on {other}");
         }
     }
-    // What it hands on, by name.
+    // The re-exported names.
     let code = imports::code(&crates().join("tensor/lib.rs"));
     let (trees, _) = imports::imports(&code);
     let paths = trees.iter().flat_map(|tree| imports::expand(tree));
@@ -220,9 +220,9 @@ fn candle_is_handed_on_by_name() {
     assert_eq!(handed, expected);
 }
 
-/// The engine and what it lends are generic over the device: one file of `lm` picks it, besides tests.
+/// The engine is generic over the device. Outside tests, one file of `lm` chooses the device.
 #[test]
-fn devices_are_named_in_one_place() {
+fn devices_are_named_in_one_file() {
     let packages = packages();
     let files = ["lm", "objective"].map(|name| packages[name].files());
     let naming = files.iter().flatten().filter(|(_, code)| {
@@ -236,11 +236,11 @@ fn devices_are_named_in_one_place() {
     let naming: Vec<_> = naming
         .map(|(file, _)| file.strip_prefix(crates()).unwrap().display().to_string())
         .collect();
-    assert_eq!(naming, ["lm/model.rs"]);
+    assert_eq!(naming, ["lm/loading.rs"]);
 }
 
-/// Whoever reads arguments or signals is the command line. (That nobody else reads the environment or
-/// ends the process is a lint, in clippy.toml.)
+/// Only the command line reads arguments or handles signals. (A lint in clippy.toml checks that no other
+/// crate reads the environment or ends the process.)
 #[test]
 fn arguments_and_signals_belong_to_the_command_line() {
     for (name, package) in packages() {
@@ -252,9 +252,9 @@ fn arguments_and_signals_belong_to_the_command_line() {
     }
 }
 
-/// A method is named where it declares itself; elsewhere, nobody decides by a name.
+/// The name of a method occurs in its own crate only; no other code branches on it.
 #[test]
-fn nobody_matches_on_the_names_of_methods_and_priors() {
+fn no_code_branches_on_names_of_methods_and_priors() {
     let names = [
         "ppo",
         "ppo-kl",
@@ -288,17 +288,17 @@ fn nobody_matches_on_the_names_of_methods_and_priors() {
             }
         }
     }
-    // What the small world has beside its model is demonstrations; and so are items called.
+    // "demonstrations" is also a file of the demo, and a noun for items.
     let spoken = ["small_world.rs", "LearnsFrom::Demonstrations => "];
     found.retain(|line| !spoken.iter().any(|spoken| line.contains(spoken)));
     assert!(found.is_empty(), "{found:#?}");
 }
 
-/// Lines of a crate without its tests, at most.
+/// The greatest number of lines of a crate, without tests.
 const LINES: usize = 8000;
 
 #[test]
-fn no_files_use_each_other_in_a_circle() {
+fn files_have_no_cyclic_imports() {
     let circles = packages().into_iter().map(|(name, package)| {
         let found: BTreeSet<_> = package.roots().flat_map(imports::circles).collect();
         (name, found)
@@ -308,7 +308,7 @@ fn no_files_use_each_other_in_a_circle() {
 }
 
 #[test]
-fn no_crate_is_too_long_to_know() {
+fn no_crate_exceeds_the_line_limit() {
     let lines = packages().into_iter().map(|(name, package)| {
         let files = package.files();
         let lines: usize = files.values().map(|code| code.lines().count()).sum();
@@ -318,9 +318,9 @@ fn no_crate_is_too_long_to_know() {
     assert!(found.is_empty(), "{found:?}");
 }
 
-/// Every page that is written by hand, and where its links lead.
+/// Checks that the links of every handwritten page point to existing files.
 #[test]
-fn links_lead_somewhere() {
+fn links_point_to_existing_files() {
     let root = crates().parent().unwrap().to_path_buf();
     let mut count = 0;
     for page in [

@@ -1,4 +1,4 @@
-//! What a user sees: the built program, its messages and its exit codes.
+//! Tests of the built program: its output, messages and exit codes.
 
 #[path = "cli/adapters.rs"]
 mod adapters;

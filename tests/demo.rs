@@ -1,4 +1,4 @@
-//! The small world inside the program: its gold score is worth learning, and a first run learns it.
+//! Tests of the built-in demo: its true score is not trivial, and a short run improves it.
 
 mod program;
 
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// A word and its value a line.
+/// Reads a lexicon: a word and its value per line.
 fn lexicon(path: &Path) -> BTreeMap<String, f64> {
     let text = fs::read_to_string(path).unwrap();
     let entry = |line: &str| {
@@ -22,9 +22,9 @@ fn mean(numbers: &[f64]) -> f64 {
     numbers.iter().sum::<f64>() / numbers.len() as f64
 }
 
-/// A short run leaves the world beside it; then its prior is sampled, and its end looked at.
+/// Trains briefly on the demo, then samples the prior and the trained policy.
 #[test]
-fn the_gold_score_is_worth_learning_and_a_run_learns_it() {
+fn a_short_run_improves_the_true_score() {
     let folder = tempfile::tempdir().unwrap();
     let short = [
         "--set",
@@ -68,11 +68,11 @@ fn the_gold_score_is_worth_learning_and_a_run_learns_it() {
         .iter()
         .map(|row| score(&text(row)))
         .collect();
-    // A tenth of the way would already be 0.3.
+    // A tenth of the possible gain would be 0.3.
     assert!(mean(&after) > mean(&scores) + 1.0, "{}", mean(&after));
 }
 
-/// Many values, none of them common, not a matter of length, and with room above.
+/// The scores have many values, none of them common, do not depend on length, and can be improved.
 fn worth_learning(scores: &[f64], samples: &[Value]) {
     let mut counts: BTreeMap<i64, usize> = BTreeMap::new();
     for score in scores {

@@ -1,5 +1,5 @@
-//! What users did, one short case a kind, each named by it: the whole program on input of the sort that
-//! people bring, with the right number or the right words as the expected result.
+//! Cases that users reported, one test each, named by the case: the whole program on realistic input, with
+//! the right number or message as the expected result.
 
 #[path = "field/batches.rs"]
 mod batches;

@@ -1,4 +1,4 @@
-//! What must stay true of every run, of each method under each prior: crates/README.md lists it.
+//! The invariants of every run, for each method with each prior, as listed in crates/README.md.
 
 use rlhf_dpo::{Dpo, PairSource};
 use rlhf_journal::{Existing, Journal};
@@ -96,7 +96,7 @@ fn objective(kind: &str, folder: &Path) -> Objective {
     Objective::new(Box::new(Twos), penalty)
 }
 
-/// The share of token 2.
+/// The reward is the fraction of token 2.
 struct Twos;
 
 impl Reward for Twos {
@@ -145,7 +145,7 @@ fn pairs() -> Pairs {
     Pairs::new(Sequences::new(prompts, responses.collect()).unwrap()).unwrap()
 }
 
-/// A run of a method in a folder, to the end.
+/// Trains a method in a folder, to the end.
 fn train(method: &str, objective: &mut Objective, policy: &mut Networks, folder: &Path) {
     let mut journal = Journal::create(folder, Existing::Refuse).unwrap();
     let mut run = Run {
@@ -223,7 +223,7 @@ fn by<M: Method>(
     online(policy, objective, &mut method, prompts, &settings, run).unwrap();
 }
 
-/// What a prior says of every row of the probe, to the last bit.
+/// The log-distribution of a prior for every row of the probe, as bits.
 fn said(objective: &mut Objective) -> Vec<u32> {
     let (probe, prior) = (probe(), objective.penalty().prior());
     let log_probs = prior.log_probs(&probe).unwrap().to_vec().unwrap();
@@ -231,7 +231,7 @@ fn said(objective: &mut Objective) -> Vec<u32> {
     log_probs.iter().chain(&rows).map(|x| x.to_bits()).collect()
 }
 
-/// Policy and prior are read from the same file, and only one of them moves.
+/// Policy and prior are loaded from the same file, and only the policy changes.
 #[test]
 fn a_prior_is_the_same_after_every_method() {
     let start = checkpoint();
@@ -255,12 +255,12 @@ fn a_prior_is_the_same_after_every_method() {
     assert!(file() == at_start, "the file of the prior");
 }
 
-/// β meets a log-ratio in `objective::tilt` alone, which at a β of 0 forgets the prior: every prior gives
+/// Only `objective::tilt` multiplies β with a log-ratio, so at β = 0 the prior has no effect: every prior gives
 /// the same run, to the last byte of the policy.
 #[test]
-fn where_nothing_is_paid_the_prior_does_not_matter() {
+fn at_beta_zero_the_prior_has_no_effect() {
     let start = checkpoint();
-    // Without a price dpo has no implicit reward, and vargrad nothing that depends on the policy.
+    // At β = 0 dpo has no implicit reward, and vargrad's loss does not depend on the policy.
     for method in ["ppo", "rloo", "reinforce", "grpo", "local-k3"] {
         let end = |kind| {
             let penalty = KlPenalty::new(prior(kind, start.path()), Beta::Fixed(0.0));
@@ -279,7 +279,7 @@ fn where_nothing_is_paid_the_prior_does_not_matter() {
     }
 }
 
-/// Every file below a folder but the timing, which the seed does not determine.
+/// Every file below a folder except the timing, which the seed does not determine.
 fn bytes(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -295,7 +295,7 @@ fn bytes(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// Batches large enough that their work is cut into pieces.
+/// Batches large enough to be split over threads.
 #[test]
 fn one_two_and_three_threads_write_the_same_bytes() {
     let start = checkpoint();
@@ -320,10 +320,10 @@ fn one_two_and_three_threads_write_the_same_bytes() {
     }
 }
 
-/// Rows of V numbers stay where they are computed, the exact KL of each row included, unless a prior draws
+/// Rows of V numbers stay on the device, also for the exact KL of each row, unless a prior samples
 /// or mixes on the host.
 #[test]
-fn no_row_is_copied_where_nobody_asks_for_it() {
+fn rows_are_not_copied_to_the_host_unnecessarily() {
     let start = checkpoint();
     let copied = |method: &str, kind: &str| {
         let mut policy = policy(start.path());

@@ -1,4 +1,4 @@
-//! The README's commands, run as written, one after the other, in an empty folder, with a hub on
+//! Runs the README's commands as written, one after the other, in an empty folder, with a hub on
 //! loopback.
 
 use rlhf_loopback::Hub;
@@ -22,7 +22,7 @@ fn commands(readme: &str) -> Vec<String> {
         .collect()
 }
 
-/// A hub with what the README names, tiny.
+/// A hub with tiny versions of the repositories that the README names.
 fn hub() -> Hub {
     let hub = Hub::start();
     let model = rlhf_demo::FILES.iter().filter_map(|(path, bytes)| {
@@ -37,12 +37,12 @@ fn hub() -> Hub {
 }
 
 #[test]
-fn the_readme_does_what_it_says() {
+fn the_commands_of_the_readme_work() {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let commands = commands(&fs::read_to_string(readme).unwrap());
     assert!(commands.len() >= 6, "{commands:?}");
     let folder = tempfile::tempdir().unwrap();
-    // The configurations are shown with their path from the root of the project.
+    // The README names configs by their path from the root of the project.
     let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
     fs::create_dir(folder.path().join("configs")).unwrap();
     for file in fs::read_dir(configs)
@@ -87,7 +87,7 @@ fn the_readme_does_what_it_says() {
     trained_on_whole_prompts(&folder.path().join("third"));
 }
 
-/// The run on a model and prompts of one's own learned from responses to the prompts as they are.
+/// The run on the user's own model and prompts used the prompts unchanged.
 fn trained_on_whole_prompts(run: &Path) {
     let samples = fs::read_to_string(run.join("samples.jsonl")).unwrap();
     let samples = samples.lines().map(|line| {

@@ -1,5 +1,5 @@
-//! Whole runs on real checkpoints and data, as a user makes them. Those that read the folder that
-//! `RLHF_TEST_DATA` names are ignored unless they are asked for, and fail where it has not what they need.
+//! Whole runs on real checkpoints and data. Tests that read the folder in
+//! `RLHF_TEST_DATA` are ignored by default, and fail if files that they need are missing.
 
 mod program;
 
@@ -24,8 +24,8 @@ fn data(needed: &[&str]) -> PathBuf {
     data
 }
 
-/// A trained GPT-2 that sorts six letters of three learns to favour the third letter, and pays for
-/// it as much KL as it should. The exact optimum at this β has a reward of about .58 at 1.3 nats.
+/// A GPT-2 trained to sort six letters of three is trained to prefer the third letter, at the expected
+/// KL. The exact optimum at this β has a reward of about .58 at 1.3 nats.
 #[test]
 #[ignore = "needs RLHF_TEST_DATA: ckpt-gpt-nano-sort"]
 fn ppo_kl_moves_a_sorting_model_towards_its_optimum() {
@@ -78,14 +78,14 @@ fn ppo_kl_moves_a_sorting_model_towards_its_optimum() {
     assert!((value(first, "reward") - 0.34).abs() < 0.03, "{first}");
     assert!(value(last, "reward") >= 0.55, "{last}");
     assert!(value(last, "kl") <= 2.0, "{last}");
-    // Never above what any policy can do.
+    // Never above the optimal frontier.
     assert!(
         value(last, "reward") - 0.1 * value(last, "kl") < 0.4475 + 0.02,
         "{last}"
     );
 }
 
-/// Trains on some prompts, and the share of the gap between prior and optimum that is closed on them,
+/// Trains on some prompts; returns the closed fraction of the gap between prior and optimum on them,
 /// exactly.
 fn closed(folder: &Path, run: &[&str], settings: &[&str]) -> f64 {
     let own = [
@@ -121,7 +121,7 @@ fn closed(folder: &Path, run: &[&str], settings: &[&str]) -> f64 {
 /// optimum. `rlhf-acceptance optimum` has every method and three seeds.
 #[test]
 #[ignore = "needs RLHF_TEST_DATA: ckpt-gpt-nano-sort"]
-fn vargrad_brings_a_sorting_model_to_its_exact_optimum() {
+fn vargrad_converges_to_the_optimum_of_a_sorting_model() {
     let data = data(&["ckpt-gpt-nano-sort"]);
     let folder = tempfile::tempdir().unwrap();
     let mut prompts = String::new();
@@ -143,9 +143,9 @@ fn vargrad_brings_a_sorting_model_to_its_exact_optimum() {
     assert!(closed >= 0.98, "{closed}");
 }
 
-/// The model inside the program, left with six of its words: a real network in every environment.
+/// The built-in model, restricted to six of its words: a trained network that is always available.
 #[test]
-fn methods_bring_the_small_world_to_its_exact_optimum() {
+fn methods_converge_to_the_optimum_of_the_demo() {
     let folder = tempfile::tempdir().unwrap();
     let world = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/demo/world");
     let held_out = fs::read_to_string(world.join("held_out.jsonl")).unwrap();
@@ -170,7 +170,7 @@ fn methods_bring_the_small_world_to_its_exact_optimum() {
     }
 }
 
-/// A small GPT-2 fitted to polite and rude answers alike learns from pairs which ones to prefer.
+/// A small GPT-2 trained on polite and rude responses alike learns from pairs to prefer the polite ones.
 #[test]
 #[ignore = "needs RLHF_TEST_DATA: pref-polite-synthetic, gpt2-bpe"]
 fn dpo_learns_politeness_from_pairs() {
@@ -212,7 +212,7 @@ fn dpo_learns_politeness_from_pairs() {
         "train.checkpoints=1",
     ];
     done(folder.path(), &with(fit, &settings));
-    // Three splits into pairs to learn from and pairs held out.
+    // Three splits into training and held-out pairs.
     let accuracies = ["1", "2", "3"].map(|seed| {
         let learn = [
             &["train", "--objective", "dpo", "--model", "sft/final"][..],
@@ -242,7 +242,7 @@ fn with<'a>(mut arguments: Vec<&'a str>, settings: &[&'a str]) -> Vec<&'a str> {
     arguments
 }
 
-/// What `rlhf data check` says of a set, without showing a row of it, and whether it is content.
+/// The report of `rlhf data check` on a data set, without sample rows, and whether it succeeded.
 fn check(data: &Path, set: &str, settings: &[&str]) -> (Value, bool) {
     let path = data.join(set);
     let path = path.to_str().unwrap();
@@ -258,10 +258,10 @@ fn check(data: &Path, set: &str, settings: &[&str]) -> (Value, bool) {
     (report, output.status.success())
 }
 
-/// `data check` finds what each set is known to hold, and nothing else.
+/// `data check` finds exactly the known problems of each data set.
 #[test]
 #[ignore = "needs RLHF_TEST_DATA: gsm8k, pref-hh-harmless-test, pref-polite-synthetic, sentiment-vader-human, text-names, text-tinyshakespeare"]
-fn the_traps_of_every_data_set_are_found() {
+fn known_problems_of_data_sets_are_found() {
     let data = data(&[
         "gsm8k",
         "pref-hh-harmless-test",
@@ -332,7 +332,7 @@ fn the_traps_of_every_data_set_are_found() {
         content,
         "rows that cannot be used are left out where the user says so"
     );
-    // What the names of files do not say is said by what is in them.
+    // Formats that file names do not tell are detected from the content.
     let (report, _) = check(&data, snippets, &[]);
     let remarks = report["remarks"].to_string();
     for said in [

@@ -2,8 +2,8 @@
 
 use crate::suite::{Outcome, Required, Suite, SuiteContext, Verdict, read_json};
 use anyhow::{Context, Result, bail};
-use rlhf_demo::gold;
-use rlhf_experiment::{Instead, Judge, small_world};
+use rlhf_demo::true_score;
+use rlhf_experiment::{EvalOverrides, Evaluator, small_world};
 use rlhf_journal::{Estimate, FrontierPoint, Interval};
 use serde_json::{Value, json};
 use std::fs;
@@ -58,15 +58,15 @@ fn ppo(context: &SuiteContext<'_>, world: &Path, seed: u32, outcome: &mut Outcom
         });
     };
     for (reward, judged) in rewards.into_iter().zip(["training reward", "gold score"]) {
-        let instead = Instead {
+        let overrides = EvalOverrides {
             reward,
-            ..Instead::default()
+            ..EvalOverrides::default()
         };
-        let mut judge = Judge::new(context.session, &runs, &instead)?;
-        let config = judge.comparable(run)?;
-        let prior_rewards = judge.prior_rewards(SAMPLES)?;
+        let mut evaluator = Evaluator::new(context.session, &runs, &overrides)?;
+        let config = evaluator.comparable(run)?;
+        let prior_rewards = evaluator.prior_rewards(SAMPLES)?;
         let rewards = &prior_rewards.rewards;
-        let points = judge.of_run(run, &config)?;
+        let points = evaluator.run_points(run, &config)?;
         let last = points.last().context("the run has no checkpoint")?;
         let prior = mean(rewards.iter().map(|rewards| mean(rewards.iter().copied())));
         let relative_gain =
@@ -85,7 +85,7 @@ fn ppo(context: &SuiteContext<'_>, world: &Path, seed: u32, outcome: &mut Outcom
             verdict("KL, nats", Required::AtLeast(1.0), last.kl);
             verdict("KL, nats", Required::AtMost(6.0), last.kl);
         } else {
-            let optimum = interpolate(&judge.optimum(&prior_rewards), last.kl.value)?;
+            let optimum = interpolate(&evaluator.optimum(&prior_rewards), last.kl.value)?;
             row["optimum"] = json!(optimum);
             let share = relative_gain(last.reward, optimum.value - prior);
             let name = "gain in training reward, as a share of the optimum at its KL";
@@ -126,7 +126,7 @@ fn gold_accuracy(pairs: &Path) -> Result<f64> {
     let text = fs::read_to_string(pairs).with_context(|| pairs.display().to_string())?;
     let correct = |line: &str| -> Result<f64> {
         let row: Value = serde_json::from_str(line)?;
-        let score = |key: &str| gold(row[key].as_str().unwrap_or_default());
+        let score = |key: &str| true_score(row[key].as_str().unwrap_or_default());
         let margin = score("chosen") - score("rejected");
         Ok(margin
             .partial_cmp(&0.0)

@@ -3,7 +3,7 @@
 use crate::network_world::World;
 use crate::suite::{Outcome, Required, Suite, SuiteContext, Verdict};
 use anyhow::{Context, Result};
-use rlhf_experiment::{Instead, Judge, Row, Session, exact};
+use rlhf_experiment::{EvalOverrides, Evaluator, ExactRow, Session, exact};
 use rlhf_journal::Estimate;
 use serde_json::json;
 
@@ -143,8 +143,8 @@ fn run(context: &SuiteContext<'_>) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Trains one run, and evaluates its last policy.
-fn fit(session: &Session, world: &World, case: &Case, seed: u64) -> Result<Row> {
+/// One run, and where its last policy stands.
+fn fit(session: &Session, world: &World, case: &Case, seed: u64) -> Result<ExactRow> {
     let folder = tempfile::tempdir_in(&world.folder)?;
     let mut settings = world.settings();
     settings.push(format!("objective={}", case.objective));
@@ -162,13 +162,13 @@ fn fit(session: &Session, world: &World, case: &Case, seed: u64) -> Result<Row> 
     }
     let run = folder.path().join("run");
     session.fit_with(&settings, &run)?;
-    let instead = Instead {
+    let overrides = EvalOverrides {
         prompts: Some(world.prompts()),
-        ..Instead::default()
+        ..EvalOverrides::default()
     };
     let runs = [run];
-    let mut judge = Judge::new(session, &runs, &instead)?;
-    let rows = exact(&mut judge, &runs[0])?;
+    let mut evaluator = Evaluator::new(session, &runs, &overrides)?;
+    let rows = exact(&mut evaluator, &runs[0])?;
     let mut policies = rows.into_iter().filter(|row| row.step.is_some());
     policies.next_back().context("the run has no policy")
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use rlhf_experiment::tabular::{
-    Reached, Recipe, Runner, TabularMethod, World, frozen, networks, shape, train,
+    Recipe, Runner, TabularMethod, TabularRun, World, frozen, networks, shape, train,
 };
 use rlhf_objective::{PerToken, Prior, Result as ObjectiveResult};
 use rlhf_oracle::{Policy, Problem, Tree, reference_demonstrations, reference_tree};
@@ -69,7 +69,7 @@ impl TreeMethod {
         }
     }
 
-    fn train(self, world: &World, seed: u64) -> Result<Reached> {
+    fn train(self, world: &World, seed: u64) -> Result<TabularRun> {
         let recipe = Recipe::of;
         match self {
             Self::Sampled(method) => train(world, method, recipe(method), seed),
@@ -220,8 +220,8 @@ impl<B: Clone> Source for RepeatedBatch<B> {
     }
 }
 
-/// VarGrad on one group of all responses of positive prior probability.
-fn vargrad_exact(world: &World, seed: u64) -> Result<Reached> {
+/// VarGrad on one group of every response that the prior allows.
+fn vargrad_exact(world: &World, seed: u64) -> Result<TabularRun> {
     let runner = Runner {
         world,
         recipe: Recipe {

@@ -1,8 +1,8 @@
-//! How fast sampling, scoring and training are, here and now: what `rlhf bench` measures.
+//! Measures the speed of sampling, scoring and training, for `rlhf bench`.
 //!
-//! A [`Workload`] is done on a network of a [`Size`] with random weights, or on a checkpoint, and
-//! [`measure`] says seconds, tokens a second, and the share of what the machine's matrix products
-//! reach in the same process.
+//! [`measure`] runs a [`Workload`] on a network of a [`Size`] with random weights, or on a checkpoint. It
+//! returns seconds, tokens per second, and the fraction of the machine's peak, which is the speed of large
+//! matrix products in the same process.
 
 #![forbid(unsafe_code)]
 
@@ -23,10 +23,10 @@ pub use workloads::tokens;
 
 use anyhow::{Context, Result};
 
-/// Sets how many threads there are, once a process; 0 takes as many as there are cores.
+/// Starts the thread pool, once per process; 0 threads uses as many as there are cores.
 ///
 /// # Errors
-/// If they cannot be started.
+/// If the threads cannot be started.
 pub fn start_threads(threads: usize) -> Result<()> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
     pool.build_global().context("cannot start the threads")

@@ -1,4 +1,4 @@
-//! Where and of what something was measured.
+//! Describes the program and the machine of a measurement.
 
 use serde::Serialize;
 use std::process::Command;
@@ -7,7 +7,7 @@ use std::process::Command;
 #[derive(Debug, Serialize)]
 pub struct Machine {
     rlhf: &'static str,
-    /// The commit of the sources this program was built from, `+` behind it if they were changed.
+    /// The commit of the sources, followed by `+` if the working tree has changes.
     commit: String,
     date: String,
     cpu: String,
@@ -17,7 +17,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// This one, now.
+    /// This program on this machine, now.
     #[must_use]
     pub fn here() -> Self {
         Self {
@@ -64,7 +64,7 @@ fn cpu() -> String {
     }
 }
 
-/// The instruction sets that our kernels ask for and this processor has.
+/// The instruction sets that our kernels use and this processor has.
 fn features() -> Vec<&'static str> {
     #[cfg(target_arch = "x86_64")]
     let found = [
@@ -82,7 +82,7 @@ fn features() -> Vec<&'static str> {
         .collect()
 }
 
-/// The most memory this process ever held, in MB of 2²⁰ bytes; `None` where the system does not say.
+/// The peak resident memory of this process, in MB of 2²⁰ bytes; `None` if the system does not report it.
 pub(crate) fn peak_memory() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status

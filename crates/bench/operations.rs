@@ -1,5 +1,5 @@
-//! How many additions and multiplications a workload needs, counted from shapes: matrix products
-//! alone, each multiplication and each addition as one.
+//! Counts the floating-point operations of a workload from shapes. Only matrix products are counted; a
+//! multiplication and an addition are one operation each.
 
 use rlhf_lm::{BlockSpec, Summary};
 
@@ -13,14 +13,15 @@ pub(crate) struct Batch {
     pub(crate) response: usize,
 }
 
-/// What is read of a batch.
+/// The kind of forward pass over a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reads {
-    /// The vocabulary head on each row that predicts; the last token of a response is not read.
+pub(crate) enum Forward {
+    /// A language model: a vocabulary head on each row that predicts a token. The last token of a response
+    /// is not an input.
     Language,
-    /// As much, and no head: a separate critic.
+    /// A separate critic: the same inputs, and no head of a size that counts.
     Values,
-    /// Everything, and no head: a reward model.
+    /// A reward model: all tokens are inputs, and no head of a size that counts.
     Score,
 }
 
@@ -30,48 +31,49 @@ impl Batch {
         self.count * self.responses * self.response
     }
 
-    /// One forward pass, a prompt read once for all of its responses; behind the attention of the last
-    /// block, the rows that are asked about alone.
-    pub(crate) fn forward(&self, shape: &Summary, reads: Reads) -> f64 {
+    /// Operations of one forward pass. A prompt is computed once for all of its responses. After the
+    /// attention of the last block, only the rows with an output are computed.
+    pub(crate) fn forward(&self, shape: &Summary, kind: Forward) -> f64 {
         let width = shape.width as f64;
-        let read = match reads {
-            Reads::Score => self.response,
-            Reads::Language | Reads::Values => self.response - 1,
+        let inputs = match kind {
+            Forward::Score => self.response,
+            Forward::Language | Forward::Values => self.response - 1,
         };
         let prompts = self.count as f64;
         let responses = prompts * self.responses as f64;
-        let tokens = prompts * self.prompt as f64 + responses * read as f64;
-        let asked = match reads {
-            Reads::Language | Reads::Values => self.tokens() as f64,
-            Reads::Score => responses,
+        let tokens = prompts * self.prompt as f64 + responses * inputs as f64;
+        let outputs = match kind {
+            Forward::Language | Forward::Values => self.tokens() as f64,
+            Forward::Score => responses,
         };
         let blocks = &shape.spec.blocks;
         let of_block = |(layer, block): (usize, &BlockSpec)| {
             let (attention, mlp) = (&block.attention.shape, &block.mlp);
             let attended = |first, tokens| attended(first, tokens, attention.window);
             let pairs =
-                prompts * attended(0, self.prompt) + responses * attended(self.prompt, read);
+                prompts * attended(0, self.prompt) + responses * attended(self.prompt, inputs);
             let queries = attention.query_width() as f64;
             let of_all =
                 2.0 * tokens * attention.qkv_width() as f64 * width + 4.0 * pairs * queries;
             let behind = queries + (mlp.expanded() + mlp.inner) as f64;
             let rows = if layer + 1 == blocks.len() {
-                asked
+                outputs
             } else {
                 tokens
             };
             of_all + 2.0 * rows * behind * width
         };
-        let head = match reads {
-            Reads::Language => 2.0 * self.tokens() as f64 * width * shape.vocab as f64,
-            Reads::Values | Reads::Score => 0.0,
+        let head = match kind {
+            Forward::Language => 2.0 * self.tokens() as f64 * width * shape.vocab as f64,
+            Forward::Values | Forward::Score => 0.0,
         };
         blocks.iter().enumerate().map(of_block).sum::<f64>() + head
     }
 
-    /// A forward pass and the two products of each of its products' gradients.
-    pub(crate) fn training(&self, shape: &Summary, reads: Reads) -> f64 {
-        3.0 * self.forward(shape, reads)
+    /// Operations of a forward and a backward pass. The backward pass has two products for each of the
+    /// forward pass.
+    pub(crate) fn training(&self, shape: &Summary, kind: Forward) -> f64 {
+        3.0 * self.forward(shape, kind)
     }
 }
 
@@ -90,7 +92,7 @@ mod tests {
     use rlhf_experiment::DtypeName;
 
     #[test]
-    fn one_token_by_hand() {
+    fn operations_match_a_count_by_hand() {
         let folder = tempfile::tempdir().unwrap();
         let size = crate::size::Size::open(("tiny", None), [DtypeName::F32; 2], folder.path());
         let size = size.unwrap();
@@ -102,12 +104,13 @@ mod tests {
         };
         // Width 128, inner 512, 4 layers: 4 × (2·12·128² + 4·128), and a head of 2·128·4096.
         let (trunk, head) = (1_574_912.0, 1_048_576.0);
-        assert_eq!(one.forward(&size.shape, Reads::Language), trunk + head);
-        assert_eq!(one.forward(&size.shape, Reads::Values), trunk);
-        // The second token attends to two; the last block ends, 2·9·128², with it alone.
+        assert_eq!(one.forward(&size.shape, Forward::Language), trunk + head);
+        assert_eq!(one.forward(&size.shape, Forward::Values), trunk);
+        // The second token attends to two tokens. After the attention of the last block, 2·9·128² is counted
+        // for the last token only.
         let end = 294_912.0;
         assert_eq!(
-            one.forward(&size.shape, Reads::Score),
+            one.forward(&size.shape, Forward::Score),
             2.0 * trunk + 4.0 * 4.0 * 128.0 - end
         );
         let shared = Batch {
@@ -115,9 +118,9 @@ mod tests {
             ..one
         };
         assert_eq!(
-            shared.forward(&size.shape, Reads::Language),
+            shared.forward(&size.shape, Forward::Language),
             trunk + 2.0 * end + 3.0 * head
         );
-        assert_eq!(one.training(&size.shape, Reads::Values), 3.0 * trunk);
+        assert_eq!(one.training(&size.shape, Forward::Values), 3.0 * trunk);
     }
 }

@@ -1,12 +1,12 @@
-//! What a machine's matrix products reach.
+//! Measures the peak speed of matrix products on this machine.
 
 use rlhf_device::{Cpu, Matrix, Memory, Precision, Products, Slice, SliceMut, Write};
 use std::time::Instant;
 
-/// A cube, and a layer of GPT-2's: which of them is faster depends on caches.
+/// The shapes `[m, k, n]` of the products: a cube and a layer of GPT-2. Which is faster depends on caches.
 const SHAPES: [[usize; 3]; 2] = [[1024, 1024, 1024], [2048, 768, 3072]];
 
-/// The most floating-point operations a second, in 10⁹, of a large matrix product.
+/// The best speed of a large matrix product, in 10⁹ floating-point operations per second.
 pub(crate) fn matrix_peak(precision: Precision) -> f64 {
     let mut best: f64 = 0.0;
     for [m, k, n] in SHAPES {

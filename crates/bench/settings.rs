@@ -1,15 +1,15 @@
-//! What is asked for: a workload, its shape, and the numbers it is computed in.
+//! The settings of a measurement: the workload, its shape and its precision.
 
 use rlhf_experiment::{Critic, DtypeName};
 use serde::{Serialize, Serializer};
 use std::num::NonZeroUsize;
 
-/// What is timed.
+/// The work that is timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Workload {
     /// Sampling.
     Generate,
-    /// The log-probs of responses that are there.
+    /// Computing the log-probs of given responses.
     Score,
     /// A step of supervised fine-tuning.
     Train,
@@ -22,7 +22,7 @@ pub enum Workload {
 }
 
 impl Workload {
-    /// All of them, with their names and what they are.
+    /// All variants: name, value and description.
     pub const ALL: [(&'static str, Self, &'static str); 6] = [
         (
             "generate",
@@ -38,7 +38,7 @@ impl Workload {
         (
             "dpo",
             Self::Dpo,
-            "A step of direct preference optimization on 8 pairs, 32 + 64 tokens, the prior's share included",
+            "A step of direct preference optimization on 8 pairs, 32 + 64 tokens, with its prior log-probs",
         ),
         (
             "ppo",
@@ -66,18 +66,18 @@ impl Serialize for Workload {
     }
 }
 
-/// Another shape than a workload's own.
+/// Overrides of a workload's default shape.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Shape {
-    /// Sequences at a time.
+    /// Sequences per batch.
     pub batch: Option<NonZeroUsize>,
     /// Tokens of a prompt.
     pub prompt: Option<NonZeroUsize>,
     /// Tokens of a response.
     pub response: Option<NonZeroUsize>,
-    /// Vocabulary entries of a network with random weights.
+    /// Vocabulary size of a network with random weights.
     pub vocab: Option<NonZeroUsize>,
-    /// What training keeps for the backward pass, as `train.activation_checkpointing` names it.
+    /// `train.activation_checkpointing`: which activations training keeps for the backward pass.
     pub activation_checkpointing: Option<String>,
 }
 
@@ -88,19 +88,19 @@ impl Shape {
     }
 }
 
-/// How a workload is measured.
+/// The settings of a measurement.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// The network: tiny, small or gpt2, with random weights, or a checkpoint folder.
     pub size: String,
-    /// Where it differs from the workload's own.
+    /// Overrides of the workload's shape.
     pub shape: Shape,
-    /// Where PPO has its values from.
+    /// Where PPO's values come from.
     pub critic: Critic,
-    /// How often it is timed, after a first time that does not count; 0 counts the first.
+    /// Timed repetitions, after one that is not counted; with 0 only the first is timed.
     pub repeats: usize,
-    /// What products are computed in.
+    /// The precision of matrix products.
     pub dtype: DtypeName,
-    /// What prior and reward models are held in.
+    /// The precision in which prior and reward models are stored.
     pub frozen_dtype: DtypeName,
 }

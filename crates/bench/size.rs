@@ -1,4 +1,4 @@
-//! The networks that speed is measured on.
+//! The networks that are measured.
 
 use anyhow::{Result, bail};
 use rlhf_experiment::{BackendName, DtypeName, backend, frozen};
@@ -11,30 +11,30 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-/// Names, layers, width, heads, vocabulary.
+/// Name, layers, width, heads and vocabulary size.
 const SIZES: [(&str, usize, usize, usize, usize); 3] = [
     ("tiny", 4, 128, 4, 4096),
     ("small", 6, 384, 6, 50257),
     ("gpt2", 12, 768, 12, 50257),
 ];
 
-/// A checkpoint folder, and its shape.
+/// A checkpoint folder and its shape.
 #[derive(Debug)]
 pub struct Size {
     dtype: DtypeName,
     frozen_dtype: DtypeName,
     pub(crate) folder: PathBuf,
-    /// Layers, width and vocabulary.
+    /// The summary of the checkpoint: layers, width, vocabulary size and more.
     pub shape: Summary,
 }
 
 impl Size {
-    /// The checkpoint of a size, with random weights, made in `scratch`; or a folder of the user's.
-    /// Where it is made here it has no EOS, so every response grows to its greatest length.
-    /// `vocab` is another vocabulary than the size's.
+    /// Opens a checkpoint folder, or writes a checkpoint of the named size with random weights to
+    /// `scratch`. The latter has no EOS, so every response has the greatest length. `vocab` overrides its
+    /// vocabulary size.
     ///
     /// # Errors
-    /// If there is no such size and no such folder, or a file cannot be read or written.
+    /// If `name` is neither a size nor a folder, or a file cannot be read or written.
     pub fn open(
         (name, vocab): (&str, Option<NonZeroUsize>),
         [dtype, frozen_dtype]: [DtypeName; 2],
@@ -43,18 +43,18 @@ impl Size {
         let folder = match SIZES.iter().find(|size| size.0 == name) {
             None if Path::new(name).is_dir() => match vocab {
                 None => PathBuf::from(name),
-                Some(_) => bail!("--vocab: a checkpoint has its own; remove it"),
+                Some(_) => bail!("--vocab is not used with a checkpoint folder: remove it"),
             },
-            None => bail!("--size {name}: there is no such folder; sizes are tiny, small and gpt2"),
-            Some(&(_, layers, width, heads, own)) => {
-                let vocab = vocab.map_or(own, NonZeroUsize::get);
+            None => bail!("--size {name}: no such folder: give a folder, or tiny, small or gpt2"),
+            Some(&(_, layers, width, heads, default_vocab)) => {
+                let vocab = vocab.map_or(default_vocab, NonZeroUsize::get);
                 let config = json!({"model_type": "gpt2", "n_layer": layers, "n_embd": width,
                     "n_head": heads, "vocab_size": vocab, "n_positions": 1024,
                     "bos_token_id": null, "eos_token_id": null});
-                let given = scratch.join("config.json");
-                fs::write(&given, config.to_string())?;
+                let config_path = scratch.join("config.json");
+                fs::write(&config_path, config.to_string())?;
                 let folder = scratch.join("model");
-                rlhf_lm::init(&given, 1, &folder)?;
+                rlhf_lm::init(&config_path, 1, &folder)?;
                 folder
             }
         };
@@ -67,7 +67,7 @@ impl Size {
         })
     }
 
-    /// The network.
+    /// Loads the network.
     ///
     /// # Errors
     /// If a file cannot be read.
@@ -83,12 +83,12 @@ impl Size {
         Ok(rlhf_lm::load(&self.folder, &options)?)
     }
 
-    /// The network as a prior.
+    /// Loads the network as a prior, with frozen weights.
     pub(crate) fn prior(&self) -> Result<Box<dyn Model>> {
         self.load(frozen(self.frozen_dtype), OutputHeads::Language)
     }
 
-    /// What a run is told to compute in, and to hold its frozen networks in.
+    /// The precision settings of a run.
     pub(crate) fn settings(&self) -> [String; 2] {
         [
             format!("model.dtype={}", self.dtype.name()),
@@ -96,7 +96,7 @@ impl Size {
         ]
     }
 
-    /// A reward model of the same size with a random head, in `folder`.
+    /// Writes a reward model of the same size with a random head to `folder`.
     pub(crate) fn reward_model(&self, folder: &Path) -> Result<()> {
         let mut model = self.load(Storage::Trainable, OutputHeads::Score)?;
         for parameters in model.parameter_sets_mut() {

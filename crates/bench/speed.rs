@@ -1,5 +1,4 @@
-//! How fast: sampling, scoring, and whole training steps, as a share of what the machine's matrix
-//! products reach in the same run.
+//! Measures the speed of a workload, also as a fraction of the machine's peak in the same process.
 
 use crate::machine::{Machine, peak_memory};
 use crate::peak::matrix_peak;
@@ -12,78 +11,79 @@ use rlhf_lm::{Backend, Precision, Summary};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// What was measured of a workload, in the form in which it is kept as JSON.
+/// The measurement of a workload; serialized as JSON.
 #[derive(Debug, Serialize)]
 pub struct Speed {
-    /// What was timed.
+    /// The workload.
     pub workload: Workload,
     /// The name of a size, or a checkpoint folder.
     pub size: String,
-    /// What products were computed in.
+    /// The precision of matrix products.
     pub dtype: DtypeName,
-    /// Where values came from, of PPO.
+    /// Where PPO's values came from; `None` for other workloads.
     pub critic: Option<Critic>,
-    /// What prior and reward models were held in.
+    /// The precision in which prior and reward models were stored.
     pub frozen_dtype: DtypeName,
-    /// Vocabulary entries.
+    /// The vocabulary size.
     pub vocab: usize,
-    /// Numbers that the network has.
+    /// The number of parameters.
     pub parameters: u64,
-    /// What training kept for the backward pass, as `train.activation_checkpointing` names it.
+    /// `train.activation_checkpointing`.
     pub activation_checkpointing: String,
-    /// Prompts at a time.
+    /// Prompts per batch.
     pub prompts: usize,
-    /// Responses to each.
+    /// Responses per prompt.
     pub responses: usize,
-    /// Tokens of a prompt.
+    /// Tokens per prompt.
     pub prompt: usize,
-    /// Tokens of a response.
+    /// Tokens per response.
     pub response: usize,
-    /// How often it was timed.
+    /// Timed repetitions.
     pub repeats: usize,
-    /// What it took.
+    /// Seconds per repetition.
     pub seconds: Spread,
-    /// Tokens a second: of responses where they are sampled, else all that are read.
+    /// Tokens per second: response tokens if they are sampled, else all input tokens.
     pub tokens_per_second: f64,
-    /// The additions and multiplications of matrix products that it needs, in 10⁹.
+    /// The floating-point operations of its matrix products, in 10⁹.
     pub gflop: f64,
-    /// The same a second.
+    /// The same per second.
     pub gflops: f64,
-    /// What a large matrix product reached in this process, in 10⁹ a second.
+    /// The peak of a large matrix product in this process, in 10⁹ per second.
     pub peak_gflops: f64,
-    /// The share of that.
+    /// `gflops` as a fraction of the peak.
     pub share_of_peak: f64,
-    /// Its parts, by name.
+    /// Its phases, by name.
     pub phases: BTreeMap<String, Phase>,
-    /// The most memory that this process held, in MB of 2²⁰ bytes; none where the system does not say.
+    /// The peak resident memory of this process, in MB of 2²⁰ bytes; `None` if the system does not report
+    /// it.
     pub peak_memory_mb: Option<f64>,
-    /// Where.
+    /// The program and the machine.
     pub machine: Machine,
 }
 
-/// A part of a workload.
+/// A phase of a workload.
 #[derive(Debug, Serialize)]
 pub struct Phase {
-    /// The median of its repetitions.
+    /// The median over repetitions.
     pub seconds: f64,
-    /// What it computes, where that is known.
+    /// Its operations, if they are counted.
     #[serde(flatten)]
     pub computed: Option<Computed>,
 }
 
-/// The operations of a part.
+/// The floating-point operations of a phase.
 #[derive(Debug, Serialize)]
 pub struct Computed {
     /// In 10⁹.
     pub gflop: f64,
-    /// In 10⁹ a second.
+    /// In 10⁹ per second.
     pub gflops: f64,
 }
 
-/// Repetitions in three numbers, seconds.
+/// The spread of the times of repetitions, seconds.
 #[derive(Debug, Serialize)]
 pub struct Spread {
-    /// The middle one, or the mean of the two in the middle.
+    /// The median.
     pub median: f64,
     /// The fastest.
     pub least: f64,
@@ -91,10 +91,10 @@ pub struct Spread {
     pub most: f64,
 }
 
-/// Times one workload in this process, whose memory is reported as the workload's.
+/// Times one workload in this process. The reported memory is the peak of the process.
 ///
 /// # Errors
-/// If the network cannot be made or loaded, or a run fails.
+/// If the network cannot be initialized or loaded, or a run fails.
 pub fn measure(workload: Workload, settings: &Settings) -> Result<Speed> {
     let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
     let size = Size::open(
@@ -108,7 +108,7 @@ pub fn measure(workload: Workload, settings: &Settings) -> Result<Speed> {
     };
     let before = matrix_peak(precision);
     let found = workloads::measure(workload, &size, settings, scratch.path())?;
-    // A machine that others use is at its best only now and then.
+    // Measured twice, because other processes may slow the machine down.
     let peak = before.max(matrix_peak(precision));
     Ok(report(settings, (workload, &size.shape), &found, peak))
 }
@@ -123,7 +123,7 @@ fn report(
     let rate = |operations: f64, seconds: f64| operations / seconds / 1e9;
     let phase = |(name, times): (&String, &Vec<f64>)| {
         let seconds = Spread::of(times).median;
-        let operations = found.of_phase.get(name.as_str());
+        let operations = found.phase_operations.get(name.as_str());
         let computed = operations.map(|&operations| Computed {
             gflop: operations / 1e9,
             gflops: rate(operations, seconds),
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn medians_of_even_and_odd_numbers() {
+    fn median_of_even_and_odd_counts() {
         let spread = |times: &[f64]| Spread::of(times).median;
         assert_eq!(spread(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(spread(&[4.0, 1.0, 2.0, 3.0]), 2.5);

@@ -1,13 +1,14 @@
-//! A decoder that says where its time goes.
+//! A decoder that measures its own time.
 
 use rlhf_objective::{Decoder, Draw, LogDist, Result, Start};
 use std::time::Instant;
 
-/// Another decoder, with a clock.
+/// Wraps a decoder and measures the time of its calls.
 pub(crate) struct Timed<'a> {
     decoder: Box<dyn Decoder + 'a>,
-    /// Seconds spent reading prompts, and single tokens.
+    /// Seconds of prompt processing.
     pub(crate) starts: f64,
+    /// Seconds of decoding single tokens.
     pub(crate) steps: f64,
 }
 

@@ -1,6 +1,6 @@
-//! What is timed: the shapes, and the work on them.
+//! The workloads: their shapes, and the work that is timed.
 
-use crate::operations::{Batch, Reads};
+use crate::operations::{Batch, Forward};
 use crate::settings::{Settings, Shape, Workload};
 use crate::size::Size;
 use crate::timed::Timed;
@@ -20,41 +20,43 @@ use std::time::Instant;
 
 /// Tokens of a prompt and of a response.
 const LENGTHS: (usize, usize) = (32, 64);
-/// Responses sampled, scored or learned from at a time; pairs of a step.
+/// Responses per batch.
 const ROWS: usize = 16;
+/// Pairs per step of DPO.
 const PAIRS: usize = 8;
-/// Responses to each prompt, where they are compared with each other.
+/// Responses per prompt of RLOO.
 const GROUP: usize = 4;
-/// How often PPO goes through a rollout.
+/// Passes of PPO over a rollout.
 const EPOCHS: usize = 4;
 
-/// What was measured of one workload.
+/// The measurement of one workload.
 pub(crate) struct Measured {
     pub(crate) batch: Batch,
-    /// Tokens that a second's rate counts: responses' where they are sampled, else all that are read.
+    /// The tokens that tokens per second counts: response tokens if they are sampled, else all inputs.
     pub(crate) tokens: usize,
     pub(crate) operations: f64,
-    /// Seconds of each repetition, whole and by phase.
+    /// Seconds of each repetition.
     pub(crate) seconds: Vec<f64>,
+    /// Seconds of each repetition, by phase.
     pub(crate) phases: BTreeMap<String, Vec<f64>>,
-    /// The operations of phases that have a name for them.
-    pub(crate) of_phase: BTreeMap<&'static str, f64>,
+    /// The operations of the phases for which they are counted.
+    pub(crate) phase_operations: BTreeMap<&'static str, f64>,
 }
 
-/// Times one workload; runs leave their folders in `scratch`.
+/// Times one workload. Run folders are written to `scratch`.
 pub(crate) fn measure(
     workload: Workload,
     size: &Size,
-    asked: &Settings,
+    settings: &Settings,
     scratch: &Path,
 ) -> Result<Measured> {
     match workload {
-        Workload::Generate => generate(size, asked),
-        Workload::Score => score(size, asked),
-        Workload::Train => language(size, asked, scratch),
-        Workload::Dpo => dpo(size, asked, scratch),
-        Workload::Ppo => ppo(size, asked, scratch),
-        Workload::Rloo => rloo(size, asked, scratch),
+        Workload::Generate => generate(size, settings),
+        Workload::Score => score(size, settings),
+        Workload::Train => sft(size, settings, scratch),
+        Workload::Dpo => dpo(size, settings, scratch),
+        Workload::Ppo => ppo(size, settings, scratch),
+        Workload::Rloo => rloo(size, settings, scratch),
     }
 }
 
@@ -64,9 +66,9 @@ pub fn tokens(rng: &mut Rng, vocab: usize, count: usize) -> Vec<u32> {
     (0..count).map(|_| rng.below(vocab) as u32).collect()
 }
 
-/// `sequences` of them, `responses` to each prompt, where nothing else is asked for.
+/// A batch of `sequences` sequences, `responses` per prompt, with the overrides of `shape`.
 fn batch(sequences: usize, responses: usize, shape: &Shape) -> Batch {
-    let or = |asked: Option<NonZeroUsize>, own| asked.map_or(own, NonZeroUsize::get);
+    let or = |given: Option<NonZeroUsize>, default| given.map_or(default, NonZeroUsize::get);
     Batch {
         count: or(shape.batch, sequences).div_ceil(responses),
         responses,
@@ -75,6 +77,7 @@ fn batch(sequences: usize, responses: usize, shape: &Shape) -> Batch {
     }
 }
 
+/// Sequences of random tokens in the shape of a batch.
 fn random(batch: &Batch, vocab: usize) -> Result<Sequences> {
     let mut rng = Rng::new(1, Stream::Data, 0, 0);
     let prompts = (0..batch.count).map(|_| Prompt::from_ids(tokens(&mut rng, vocab, batch.prompt)));
@@ -86,8 +89,8 @@ fn random(batch: &Batch, vocab: usize) -> Result<Sequences> {
     Ok(Sequences::new(prompts, responses.collect())?)
 }
 
-/// Repeats some work, once more than it counts, because the first time memory is new; with no
-/// repeats the first counts.
+/// Times `repeats` repetitions of some work, after one that is not counted because it allocates memory.
+/// With 0 repeats the first is counted. `work` returns seconds by phase.
 fn repeat(
     repeats: usize,
     mut work: impl FnMut() -> Result<BTreeMap<String, f64>>,
@@ -112,8 +115,8 @@ struct Times {
     phases: BTreeMap<String, Vec<f64>>,
 }
 
-fn generate(size: &Size, asked: &Settings) -> Result<Measured> {
-    let batch = batch(ROWS, 1, &asked.shape);
+fn generate(size: &Size, settings: &Settings) -> Result<Measured> {
+    let batch = batch(ROWS, 1, &settings.shape);
     let mut model = size.load(Storage::Frozen, OutputHeads::Language)?;
     let prompts: Vec<Arc<Prompt>> = random(&batch, size.shape.vocab)?.prompts().to_vec();
     let sampling = Sampling {
@@ -127,7 +130,7 @@ fn generate(size: &Size, asked: &Settings) -> Result<Measured> {
         step: 0,
     };
     let mut drawn = 0;
-    let times = repeat(asked.repeats, || {
+    let times = repeat(settings.repeats, || {
         let since = Instant::now();
         let mut decoder = Timed::new(model.decoder()?);
         let packing = since.elapsed().as_secs_f64();
@@ -142,70 +145,75 @@ fn generate(size: &Size, asked: &Settings) -> Result<Measured> {
             .map(|(name, seconds)| (name.to_string(), seconds))
             .into())
     })?;
-    let operations = batch.forward(&size.shape, Reads::Language);
-    let of_prompts = Batch {
+    let operations = batch.forward(&size.shape, Forward::Language);
+    let prompt_operations = Batch {
         response: 1,
         ..batch
     }
-    .forward(&size.shape, Reads::Language);
+    .forward(&size.shape, Forward::Language);
     Ok(Measured {
         batch,
         tokens: drawn,
         operations,
         seconds: times.seconds,
         phases: times.phases,
-        of_phase: [("prompts", of_prompts), ("tokens", operations - of_prompts)].into(),
+        phase_operations: [
+            ("prompts", prompt_operations),
+            ("tokens", operations - prompt_operations),
+        ]
+        .into(),
     })
 }
 
-fn score(size: &Size, asked: &Settings) -> Result<Measured> {
-    let batch = batch(ROWS, 1, &asked.shape);
+fn score(size: &Size, settings: &Settings) -> Result<Measured> {
+    let batch = batch(ROWS, 1, &settings.shape);
     let mut model = size.load(Storage::Frozen, OutputHeads::Language)?;
     let sequences = random(&batch, size.shape.vocab)?;
-    let times = repeat(asked.repeats, || {
+    let times = repeat(settings.repeats, || {
         model.forward(&sequences, OutputSpec::SCORE)?;
         Ok(BTreeMap::new())
     })?;
     Ok(Measured {
         batch,
         tokens: sequences.network_tokens(0..sequences.len()),
-        operations: batch.forward(&size.shape, Reads::Language),
+        operations: batch.forward(&size.shape, Forward::Language),
         seconds: times.seconds,
         phases: times.phases,
-        of_phase: BTreeMap::new(),
+        phase_operations: BTreeMap::new(),
     })
 }
 
-/// The steps of a run of `rlhf train` in `scratch`, counted as in [`repeat`].
+/// The times of the steps of a training run in `scratch`, counted as in [`repeat`]. `run_settings` are
+/// settings of the run as `--set` takes them.
 fn steps(
     scratch: &Path,
     size: &Size,
-    (asked, batch): (&Settings, &Batch),
-    settings: &[&str],
+    (settings, batch): (&Settings, &Batch),
+    run_settings: &[&str],
 ) -> Result<Times> {
     let folder = scratch.join("run");
     let sequences = batch.count * batch.responses;
-    let read = sequences * (batch.prompt + batch.response);
-    let fixed = [
+    let tokens = sequences * (batch.prompt + batch.response);
+    let shared = [
         format!("model.path={}", size.folder.display()),
         "train.checkpoints=1".into(),
         "train.samples=0".into(),
-        format!("train.micro_batch_tokens={}", read.max(4096)),
+        format!("train.micro_batch_tokens={}", tokens.max(4096)),
         format!(
             "train.activation_checkpointing={}",
-            asked.shape.activation_checkpointing()
+            settings.shape.activation_checkpointing()
         ),
     ];
-    let settings: Vec<_> = settings
+    let run_settings: Vec<_> = run_settings
         .iter()
         .map(ToString::to_string)
-        .chain(fixed)
+        .chain(shared)
         .chain(size.settings())
         .collect();
-    Session::default().fit_with(&settings, &folder)?;
+    Session::default().fit_with(&run_settings, &folder)?;
     let mut times = Times::default();
     let rows = rlhf_journal::timing(&folder)?;
-    for row in rows.into_iter().skip(asked.repeats.min(1)) {
+    for row in rows.into_iter().skip(settings.repeats.min(1)) {
         for (name, seconds) in row.values {
             match name.strip_prefix("seconds/") {
                 Some(phase) => times.phases.entry(phase.into()).or_default().push(seconds),
@@ -217,7 +225,7 @@ fn steps(
     Ok(times)
 }
 
-/// Writes rows of random ids and answers the setting that reads them.
+/// Writes rows of random token ids; returns the setting that names the file.
 fn data(scratch: &Path, size: &Size, rows: usize, fields: &[(&str, usize)]) -> Result<String> {
     let mut rng = Rng::new(1, Stream::Data, 0, 0);
     let mut row = || -> serde_json::Map<_, _> {
@@ -237,38 +245,38 @@ fn data(scratch: &Path, size: &Size, rows: usize, fields: &[(&str, usize)]) -> R
     Ok(format!("data.train={}", path.display()))
 }
 
-/// Documents of 96 tokens, of 128 at GPT-2's size: the first token is given.
-fn language(size: &Size, asked: &Settings, scratch: &Path) -> Result<Measured> {
+/// Supervised fine-tuning on documents of 96 tokens, or 128 at GPT-2's size. The first token is the prompt.
+fn sft(size: &Size, settings: &Settings, scratch: &Path) -> Result<Measured> {
     let (count, length) = if size.shape.width >= 768 {
         (8, 128)
     } else {
         (16, 96)
     };
     let shape = Shape {
-        prompt: asked.shape.prompt.or(NonZeroUsize::new(1)),
-        response: asked.shape.response.or(NonZeroUsize::new(length - 1)),
-        ..asked.shape.clone()
+        prompt: settings.shape.prompt.or(NonZeroUsize::new(1)),
+        response: settings.shape.response.or(NonZeroUsize::new(length - 1)),
+        ..settings.shape.clone()
     };
     let batch = batch(count, 1, &shape);
     let fields = [("prompt", batch.prompt), ("completion", batch.response)];
-    let data = data(scratch, size, batch.count * (asked.repeats + 1), &fields)?;
-    let per_step = format!("train.batch_size={}", batch.count);
-    let settings = [
+    let data = data(scratch, size, batch.count * (settings.repeats + 1), &fields)?;
+    let batch_size = format!("train.batch_size={}", batch.count);
+    let run_settings = [
         "objective=sft",
         &data,
         "data.held_out_fraction=0.0",
         "train.epochs=1",
-        &per_step,
+        &batch_size,
     ];
-    let times = steps(scratch, size, (asked, &batch), &settings)?;
-    let operations = batch.training(&size.shape, Reads::Language);
+    let times = steps(scratch, size, (settings, &batch), &run_settings)?;
+    let operations = batch.training(&size.shape, Forward::Language);
     Ok(Measured {
         batch,
         tokens: batch.count * (batch.prompt + batch.response),
         operations,
         seconds: times.seconds,
         phases: times.phases,
-        of_phase: [
+        phase_operations: [
             ("forward", operations / 3.0),
             ("backward", operations / 1.5),
         ]
@@ -276,43 +284,43 @@ fn language(size: &Size, asked: &Settings, scratch: &Path) -> Result<Measured> {
     })
 }
 
-/// A step on pairs, and what the prior says of them, which is asked once before the first pass.
-fn dpo(size: &Size, asked: &Settings, scratch: &Path) -> Result<Measured> {
-    let batch = batch(2 * PAIRS, 2, &asked.shape);
+/// A step of DPO, with the prior log-probs of its pairs, which a run computes once before the first epoch.
+fn dpo(size: &Size, settings: &Settings, scratch: &Path) -> Result<Measured> {
+    let batch = batch(2 * PAIRS, 2, &settings.shape);
     let fields = [
         ("prompt", batch.prompt),
         ("chosen", batch.response),
         ("rejected", batch.response),
     ];
-    let data = data(scratch, size, batch.count * (asked.repeats + 1), &fields)?;
+    let data = data(scratch, size, batch.count * (settings.repeats + 1), &fields)?;
     let pairs = format!("train.batch_size={}", batch.count);
-    let settings = [
+    let run_settings = [
         "objective=dpo",
         &data,
         "data.held_out_fraction=0.0",
         "train.epochs=1",
         &pairs,
     ];
-    let mut times = steps(scratch, size, (asked, &batch), &settings)?;
+    let mut times = steps(scratch, size, (settings, &batch), &run_settings)?;
     let prior = Box::new(rlhf_prior::Frozen::new(size.prior()?)?);
     let mut penalty = KlPenalty::new(prior, Beta::Fixed(0.1));
     let sequences = random(&batch, size.shape.vocab)?;
-    let of_prior = repeat(asked.repeats, || {
+    let prior_times = repeat(settings.repeats, || {
         penalty.with_prior(Pairs::new(sequences.clone())?, usize::MAX)?;
         Ok(BTreeMap::new())
     })?;
-    for (whole, prior) in times.seconds.iter_mut().zip(&of_prior.seconds) {
-        *whole += prior;
+    for (step, prior) in times.seconds.iter_mut().zip(&prior_times.seconds) {
+        *step += prior;
     }
-    times.phases.insert("prior".into(), of_prior.seconds);
-    let forward = batch.forward(&size.shape, Reads::Language);
+    times.phases.insert("prior".into(), prior_times.seconds);
+    let forward = batch.forward(&size.shape, Forward::Language);
     Ok(Measured {
         batch,
         tokens: batch.count * 2 * (batch.prompt + batch.response),
         operations: 4.0 * forward,
         seconds: times.seconds,
         phases: times.phases,
-        of_phase: [
+        phase_operations: [
             ("forward", forward),
             ("backward", 2.0 * forward),
             ("prior", forward),
@@ -321,44 +329,45 @@ fn dpo(size: &Size, asked: &Settings, scratch: &Path) -> Result<Measured> {
     })
 }
 
-fn ppo(size: &Size, asked: &Settings, scratch: &Path) -> Result<Measured> {
-    let batch = batch(ROWS, 1, &asked.shape);
+fn ppo(size: &Size, settings: &Settings, scratch: &Path) -> Result<Measured> {
+    let batch = batch(ROWS, 1, &settings.shape);
     let epochs = format!("method.epochs={EPOCHS}");
-    let critic = format!("model.critic={}", asked.critic.name());
-    let own = [
+    let critic = format!("model.critic={}", settings.critic.name());
+    let method = [
         "objective=ppo-kl",
         &critic,
         &epochs,
         "sampling.samples_per_prompt=1",
     ];
-    let times = online(size, &batch, asked, scratch, &own)?;
-    let forward = batch.forward(&size.shape, Reads::Language);
-    let of_critic = match asked.critic {
+    let times = online(size, &batch, settings, scratch, &method)?;
+    let forward = batch.forward(&size.shape, Forward::Language);
+    let critic_forward = match settings.critic {
         Critic::Head => 0.0,
-        Critic::Separate => batch.forward(&size.shape, Reads::Values),
+        Critic::Separate => batch.forward(&size.shape, Forward::Values),
     };
-    let scoring = 2.0 * forward + of_critic + batch.forward(&size.shape, Reads::Score);
-    // The first forward pass is the scoring's.
-    let update = (EPOCHS as f64 * 3.0 - 1.0) * (forward + of_critic);
+    let scoring = 2.0 * forward + critic_forward + batch.forward(&size.shape, Forward::Score);
+    // The first forward pass of the update is part of scoring.
+    let update = (EPOCHS as f64 * 3.0 - 1.0) * (forward + critic_forward);
     Ok(sampled(batch, times, [forward, scoring, update]))
 }
 
-fn rloo(size: &Size, asked: &Settings, scratch: &Path) -> Result<Measured> {
-    let batch = batch(ROWS, GROUP, &asked.shape);
+fn rloo(size: &Size, settings: &Settings, scratch: &Path) -> Result<Measured> {
+    let batch = batch(ROWS, GROUP, &settings.shape);
     let group = format!("sampling.samples_per_prompt={GROUP}");
-    let times = online(size, &batch, asked, scratch, &["objective=rloo", &group])?;
-    let forward = batch.forward(&size.shape, Reads::Language);
-    let scoring = 2.0 * forward + batch.forward(&size.shape, Reads::Score);
+    let method = ["objective=rloo", &group];
+    let times = online(size, &batch, settings, scratch, &method)?;
+    let forward = batch.forward(&size.shape, Forward::Language);
+    let scoring = 2.0 * forward + batch.forward(&size.shape, Forward::Score);
     Ok(sampled(batch, times, [forward, scoring, 2.0 * forward]))
 }
 
-/// Iterations against a reward model of the same size.
+/// Times online iterations with a reward model of the same size. `method` selects the method.
 fn online(
     size: &Size,
     batch: &Batch,
-    asked: &Settings,
+    settings: &Settings,
     scratch: &Path,
-    own: &[&str],
+    method: &[&str],
 ) -> Result<Times> {
     let rows = batch.count * batch.responses;
     let reward = scratch.join("reward");
@@ -366,7 +375,7 @@ fn online(
     let data = data(
         scratch,
         size,
-        batch.count * (asked.repeats + 1),
+        batch.count * (settings.repeats + 1),
         &[("prompt", batch.prompt)],
     )?;
     let shared = [
@@ -377,17 +386,17 @@ fn online(
         format!("sampling.max_new_tokens={}", batch.response),
         format!("sampling.rollouts={rows}"),
         format!("sampling.rows={rows}"),
-        format!("train.iterations={}", asked.repeats + 1),
+        format!("train.iterations={}", settings.repeats + 1),
     ];
-    let settings: Vec<&str> = own
+    let run_settings: Vec<&str> = method
         .iter()
         .copied()
         .chain(shared.iter().map(String::as_str))
         .collect();
-    steps(scratch, size, (asked, batch), &settings)
+    steps(scratch, size, (settings, batch), &run_settings)
 }
 
-/// Operations of sampling, scoring and updating.
+/// The measurement of an online method. `operations` are those of sampling, scoring and updating.
 fn sampled(batch: Batch, times: Times, operations: [f64; 3]) -> Measured {
     Measured {
         batch,
@@ -395,7 +404,7 @@ fn sampled(batch: Batch, times: Times, operations: [f64; 3]) -> Measured {
         operations: operations.iter().sum(),
         seconds: times.seconds,
         phases: times.phases,
-        of_phase: ["sample", "score", "update"]
+        phase_operations: ["sample", "score", "update"]
             .into_iter()
             .zip(operations)
             .collect(),

@@ -1,4 +1,4 @@
-//! What was typed.
+//! The command line: global options and commands.
 
 mod bench;
 mod data;
@@ -31,22 +31,22 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
     #[command(flatten)]
-    pub(crate) loudness: Loudness,
+    pub(crate) verbosity: Verbosity,
 }
 
-/// How much is said on stderr.
+/// How much is printed on stderr.
 #[derive(Debug, Args)]
-pub(crate) struct Loudness {
-    /// Say less: warnings and errors alone.
+pub(crate) struct Verbosity {
+    /// Print warnings and errors only.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
-    /// Say more: what is loaded and read, and how long it took.
+    /// Also print what is loaded and read, and how long it took.
     #[arg(short, long, global = true)]
     verbose: bool,
 }
 
-impl Loudness {
-    /// The least important level that is shown.
+impl Verbosity {
+    /// The least important level that is printed.
     pub(crate) fn level(&self) -> tracing::Level {
         if self.quiet {
             tracing::Level::WARN
@@ -58,12 +58,12 @@ impl Loudness {
     }
 }
 
-const HELP: &str = "Example: a first look, in less than a minute, with nothing to download
+const HELP: &str = "Example: a demo that takes less than a minute and downloads nothing
   rlhf train --out first
   rlhf generate --model first/final --prompt 'the film was' -n 3
   rlhf eval first
 
-rlhf COMMAND --help says more, with an example. A model is a folder in Hugging Face layout.
+See rlhf COMMAND --help for each command, with an example. A model is a folder in Hugging Face format.
 Exit codes: 0 done, 1 failed, 2 bad usage or settings, 130 interrupted after saving.";
 
 #[derive(Debug, Subcommand)]
@@ -73,11 +73,11 @@ pub(crate) enum Command {
     Generate(GenerateArgs),
     Score(ScoreArgs),
     Oracle(OracleArgs),
-    /// Looks at a checkpoint, fetches one, or makes a random one.
+    /// Inspects a checkpoint, downloads one, or writes one with random weights.
     #[command(subcommand)]
     Model(ModelCommand),
     Bench(BenchArgs),
-    /// Looks at a data set.
+    /// Checks a data set.
     #[command(subcommand)]
     Data(DataCommand),
 }

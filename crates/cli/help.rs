@@ -1,15 +1,15 @@
-//! What `rlhf train --help` says below its options.
+//! The text of `rlhf train --help` below its options.
 
 use rlhf_experiment::Registry;
 use rlhf_reward::RULE_FORMS;
 
-/// An example, and what a name may be where the options leave it open.
+/// An example, the forms of `--reward`, and the settings of each method.
 pub(crate) fn train() -> String {
     let mut text = format!("{EXAMPLE}\n\nRewards (--reward, or a [reward] section):\n");
     for (form, what) in RULE_FORMS {
         text += &format!("  {form:<27}{what}\n");
     }
-    text += "Sums, and a penalty for responses that do not end, are written in [reward]; see\n\
+    text += "For sums of rewards, and a penalty for responses without EOS, write a [reward] section; see\n\
              configs/ppo-kl.toml.\n\n";
     let registry = Registry::default();
     let methods: Vec<&str> = registry
@@ -22,6 +22,6 @@ pub(crate) fn train() -> String {
     text + &methods.join("\n\n")
 }
 
-/// The example alone.
+/// The example.
 pub(crate) const EXAMPLE: &str = "Example:\n  rlhf train --objective ppo-kl --model gpt2/ --reward \
     lexicon:words.txt \\\n    --data prompts.jsonl --beta 0.05 --set train.iterations=50";

@@ -1,14 +1,14 @@
-//! Signals that ask a training run to end.
+//! Handles signals that interrupt a training run.
 //!
-//! While a loop runs, the first signal lets it finish and save the step under way, or give that step up
-//! and save the one before where it waits for a reward. Before and after, it
-//! ends the program at once: nothing is in memory that is not saved.
+//! While a loop runs, the first signal makes it save and end: after the current step, or, if it waits for a
+//! reward, after the previous one. Outside a loop, a signal ends the program at once, because everything is
+//! saved.
 
 use anyhow::Result;
 use rlhf_experiment::Interrupts;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What a signal does at this moment.
+/// The state that determines what a signal does.
 static STATE: Mutex<State> = Mutex::new(State {
     interrupts: None,
     resumable: false,
@@ -17,11 +17,11 @@ static STATE: Mutex<State> = Mutex::new(State {
 });
 
 struct State {
-    /// The loop that is asked to end, if one runs.
+    /// Interrupts the running loop, if there is one.
     interrupts: Option<Interrupts>,
     /// Whether there is a run folder that can be resumed.
     resumable: bool,
-    /// When the signal came that the program is ending for.
+    /// When the first signal arrived.
     #[cfg(unix)]
     first: Option<std::time::Instant>,
 }
@@ -30,20 +30,21 @@ fn state() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From here on there is a run folder that `--resume` continues.
+/// Records that there is a run folder from which `--resume` can continue.
 pub(crate) fn resumable() {
     state().resumable = true;
 }
 
-/// Listens to Ctrl-C, to SIGTERM, and to SIGHUP where the program was not started to ignore it. Once a
-/// process.
+/// Starts handling SIGINT (Ctrl-C), SIGTERM, and SIGHUP unless the program was started to ignore it. Once
+/// per process.
 #[cfg(unix)]
 pub(crate) fn listen(interrupts: &Interrupts) -> Result<()> {
     state().interrupts = Some(interrupts.clone());
     unix::listen()
 }
 
-/// Elsewhere Ctrl-C ends the program at once: checkpoints are whole, and a run continues from the last.
+/// On other systems Ctrl-C ends the program at once. Checkpoints are complete, so a run can be resumed from
+/// the last.
 #[cfg(not(unix))]
 pub(crate) fn listen(interrupts: &Interrupts) -> Result<()> {
     state().interrupts = Some(interrupts.clone());
@@ -62,25 +63,25 @@ mod unix {
     use std::fmt::Display;
     use std::time::{Duration, Instant};
 
-    /// A signal that follows the first one this soon is the same: `timeout` and shells send it to a
+    /// A signal this soon after the first is taken for the same one: `timeout` and shells send it to a
     /// process and again to its group.
-    const SAME: Duration = Duration::from_secs(2);
+    const REPEATED: Duration = Duration::from_secs(2);
 
     pub(super) fn listen() -> Result<()> {
-        let mut wanted = vec![SIGINT, SIGTERM];
+        let mut handled = vec![SIGINT, SIGTERM];
         if !is_ignored(SIGHUP) {
-            wanted.push(SIGHUP);
+            handled.push(SIGHUP);
         }
-        let mut signals = Signals::new(wanted).context("cannot listen to signals")?;
+        let mut signals = Signals::new(handled).context("cannot handle signals")?;
         std::thread::Builder::new()
             .name("signals".into())
-            .spawn(move || signals.forever().for_each(|_| came(&mut state())))
-            .context("cannot listen to signals")?;
+            .spawn(move || signals.forever().for_each(|_| handle_signal(&mut state())))
+            .context("cannot handle signals")?;
         Ok(())
     }
 
-    /// Whether the program was started to ignore a signal, as `nohup` does. Where the system does not
-    /// say, the signal is left as it is.
+    /// Whether the program was started with the signal ignored, as by `nohup`. True if the system does not
+    /// report it.
     fn is_ignored(signal: c_int) -> bool {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -88,8 +89,8 @@ mod unix {
         mask.is_none_or(|mask| mask >> (signal - 1) & 1 == 1)
     }
 
-    /// Does what a signal asks for. The state is held meanwhile, so that no loop begins or ends.
-    fn came(state: &mut State) {
+    /// Handles a signal. The state stays locked, so that no loop begins or ends meanwhile.
+    fn handle_signal(state: &mut State) {
         let now = Instant::now();
         let first = *state.first.get_or_insert(now);
         let resumable = state.resumable;
@@ -98,16 +99,16 @@ mod unix {
             Some(run) if !run.requested() => {
                 run.request();
                 log(
-                    "interrupted: what is under way is finished and saved first; a second signal, two \
-                     seconds from now or later, ends the run at once",
+                    "interrupted: the current step is finished and saved first; a second signal, after two \
+                     seconds or more, ends the run at once",
                 );
             }
-            _ if now > first && now - first < SAME => {}
+            _ if now > first && now - first < REPEATED => {}
             Some(run) => match run.block_saving() {
                 Some(_guard) => {
-                    end("ended at once, without what was under way: continue with --resume")
+                    end("ended at once, without the current step: continue with --resume")
                 }
-                None => log("the run ends as soon as it is saved"),
+                None => log("the run ends when its state is saved"),
             },
             None if resumable => end(Interrupted),
             None => end("interrupted before anything was written"),

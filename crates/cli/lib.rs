@@ -1,20 +1,20 @@
-//! The crates of `rlhf` under one name, for programs of one's own: a reward, a prior, a method.
+//! Re-exports the crates of `rlhf`, for programs that add a reward, a prior or a method.
 //!
-//! One equation, maximize J(π) = E\[r\] − β·KL(π ‖ p₀), and a module a symbol: [`objective`] holds
-//! them all, [`policy`] is π, [`prior`] is p₀, [`reward`] is r; [`train`] has the loops, [`ppo`],
-//! [`reinforce`], [`dpo`] and [`sft`] the methods. [`experiment`] makes runs of them from settings, as the program
-//! `rlhf` does; only commands, and what is drawn on a terminal, belong to the program alone.
+//! All methods maximize J(π) = E\[r\] − β·KL(π ‖ p₀). [`objective`] defines its symbols, [`policy`] is π,
+//! [`prior`] is p₀, [`reward`] is r. [`train`] has the training loops; [`ppo`], [`reinforce`], [`dpo`] and
+//! [`sft`] have the methods. [`experiment`] runs them from settings, as the program `rlhf` does. The program
+//! itself adds only the command line and the terminal output.
 //!
 //! | to | start at |
 //! |---|---|
-//! | run what `rlhf train` runs, from a program | [`experiment::Session`] |
+//! | run from a program what `rlhf train` runs | [`experiment::Session`] |
 //! | add a reward, a prior or a method that settings can name | [`experiment::Registry`], and the examples `own_reward`, `own_prior`, `own_method` |
 //! | write a loss | [`train::Learner`], [`train::Method`] |
-//! | load, read and sample a model | [`lm::load`], [`objective::Network`], [`policy::sample`] |
-//! | know the exact answer to a small problem | [`oracle::Problem`] |
-//! | measure reward against KL | [`experiment::Judge`], [`eval::measure`] |
+//! | load, evaluate and sample a model | [`lm::load`], [`objective::Network`], [`policy::sample`] |
+//! | solve a small problem exactly | [`oracle::Problem`] |
+//! | measure reward against KL | [`experiment::Evaluator`], [`eval::measure`] |
 //!
-//! A run in a folder, and where its checkpoints are on the reward–KL plane:
+//! Trains in a folder and measures the reward and KL of its checkpoints:
 //!
 //! ```no_run
 //! use rlhf::experiment::Session;
@@ -30,7 +30,7 @@
 //! # }
 //! ```
 //!
-//! A reward and a prior of one's own, held to the [laws](objective::conformance) that both must keep:
+//! A custom reward and a custom prior, checked with the [conformance tests](objective::conformance):
 //!
 //! ```
 //! use rlhf::objective::conformance::{self, Measure};
@@ -63,7 +63,7 @@
 //!         true
 //!     }
 //!     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
-//!         Err(Error::Unsupported("nobody draws from this prior".into()))
+//!         Err(Error::Unsupported("this prior cannot be sampled".into()))
 //!     }
 //! }
 //!

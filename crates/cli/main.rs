@@ -17,7 +17,7 @@ use rlhf_experiment::{Display, Interrupts, Locator, Quiet, Registry, Session};
 use std::process::ExitCode;
 use tracing::Level;
 
-/// Raised by a file that may not grow further; nobody looks at it.
+/// Set by SIGXFSZ, and not read.
 #[cfg(unix)]
 static FULL: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 
@@ -29,12 +29,12 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<ExitCode> {
-    // A file that may not grow further then is an error of its writer, not the end of the program.
+    // With SIGXFSZ handled, exceeding the file size limit is a write error and does not kill the program.
     #[cfg(unix)]
     signal_hook::flag::register(signal_hook::consts::SIGXFSZ, &FULL)?;
     match args::Cli::try_parse() {
         Ok(cli) => {
-            let level = cli.loudness.level();
+            let level = cli.verbosity.level();
             telemetry::listen(level);
             commands::run(&session(level), &cli).map(|()| ExitCode::SUCCESS)
         }
@@ -48,8 +48,8 @@ fn run() -> anyhow::Result<ExitCode> {
     }
 }
 
-/// What the commands share: what is built in, the hub as environment variables say, and bars on stderr where
-/// more than warnings is shown.
+/// The session of the program: the built-in registry, the hub configured by environment variables, and
+/// progress bars on stderr unless `--quiet` is given.
 #[expect(clippy::disallowed_methods, reason = "this is the command line")]
 fn session(level: Level) -> Session {
     let display: Box<dyn Display> = if level < Level::INFO {

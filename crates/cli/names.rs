@@ -1,11 +1,11 @@
-//! Names that clap offers, taken from the tables that own them.
+//! The possible values of options, from the tables that define them.
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use rlhf_bench::Workload;
 use rlhf_experiment::tabular::TabularMethod;
 use rlhf_experiment::{BackendName, Critic, DtypeName, Registry};
 
-/// The objectives that are built in.
+/// The built-in objectives.
 pub(crate) fn objectives() -> PossibleValuesParser {
     let objectives = Registry::default()
         .catalog()
@@ -16,7 +16,7 @@ pub(crate) fn objectives() -> PossibleValuesParser {
     PossibleValuesParser::new(objectives.map(|objective| value(objective.preset)))
 }
 
-/// Types of numbers.
+/// Number formats.
 pub(crate) fn dtypes() -> impl TypedValueParser<Value = DtypeName> {
     table(&DtypeName::ALL)
 }
@@ -26,22 +26,22 @@ pub(crate) fn backends() -> impl TypedValueParser<Value = BackendName> {
     table(&BackendName::ALL)
 }
 
-/// Where values come from.
+/// Where the critic's values come from.
 pub(crate) fn critics() -> impl TypedValueParser<Value = Critic> {
     table(&Critic::ALL)
 }
 
-/// What the speed of is measured.
+/// Workloads of `bench`.
 pub(crate) fn workloads() -> impl TypedValueParser<Value = Workload> {
     table(&Workload::ALL)
 }
 
-/// Methods that are trained on problems that can be enumerated.
+/// Methods that can be trained on tabular problems.
 pub(crate) fn tabular_methods() -> impl TypedValueParser<Value = TabularMethod> {
     table(&TabularMethod::ALL)
 }
 
-/// The values of a table of names, values and help.
+/// A parser for a table of names, values and descriptions.
 fn table<T: Copy + Send + Sync + 'static>(
     all: &'static [(&'static str, T, &'static str)],
 ) -> impl TypedValueParser<Value = T> {

@@ -1,4 +1,4 @@
-//! Results to stdout, everything else to stderr, and how an error ends the program.
+//! Prints results to stdout and everything else to stderr, and maps errors to exit codes.
 
 use rlhf_experiment::{Interrupted, Usage, one_line};
 use std::fmt;
@@ -16,17 +16,17 @@ impl fmt::Display for Stdout {
 
 impl std::error::Error for Stdout {}
 
-/// One line to stderr. Where that is closed or full there is nobody to tell.
+/// Prints a line to stderr. Write errors are ignored.
 pub(crate) fn log(line: impl fmt::Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// A sentence for the user, as one of those that runs say.
+/// Emits a note for the user, as runs do.
 pub(crate) fn note(line: impl fmt::Display) {
     tracing::info!("{line}");
 }
 
-/// One line to stdout.
+/// Prints a line to stdout.
 ///
 /// # Errors
 /// If it cannot be written.
@@ -34,7 +34,7 @@ pub(crate) fn print(line: impl fmt::Display) -> anyhow::Result<()> {
     printed(|| writeln!(io::stdout().lock(), "{line}"))
 }
 
-/// Writes to stdout, to the last byte.
+/// Writes to stdout and flushes it.
 ///
 /// # Errors
 /// If it cannot be written.
@@ -43,11 +43,11 @@ pub(crate) fn printed(write: impl FnOnce() -> io::Result<()>) -> anyhow::Result<
     Ok(done.map_err(Stdout)?)
 }
 
-/// The exit code that an error means; the error is logged where there is something to say.
+/// The exit code of an error. Prints the error, unless stdout was closed by its reader.
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     let full = error.downcast_ref::<Stdout>();
     if full.is_some_and(|full| full.0.kind() == io::ErrorKind::BrokenPipe) {
-        // The reader of our output has seen enough.
+        // The reader of the output closed the pipe, as `head` does.
         return 0;
     }
     if error.is::<Interrupted>() {

@@ -1,4 +1,4 @@
-//! How far a run or a download is: a bar on a terminal, plain lines elsewhere.
+//! Displays progress: a bar on a terminal, plain lines elsewhere.
 
 use crate::output::log;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
@@ -10,8 +10,8 @@ use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// The metrics that are shown, and what they are called.
-const SHOWN: [(&str, &str); 6] = [
+/// The metrics that are displayed, and their labels.
+const METRICS: [(&str, &str); 6] = [
     ("objective/scores", "reward"),
     ("objective/kl", "KL"),
     ("rewards/accuracies", "accuracy"),
@@ -19,14 +19,14 @@ const SHOWN: [(&str, &str); 6] = [
     ("loss/nll", "nll"),
     ("loss/dpo", "loss"),
 ];
-/// At most so many plain lines a run, about.
+/// The approximate number of plain lines per run.
 const LINES: usize = 50;
-/// A plain line about a download or another phase comes so often.
+/// The time between plain lines of a download or another phase.
 const PAUSE: Duration = Duration::from_secs(10);
-/// The same of a phase whose length is not known, after a while.
+/// The longest time between plain lines of a phase of unknown length.
 const LONG_PAUSE: Duration = Duration::from_secs(60);
 
-/// Shows the steps of runs on stderr.
+/// Displays the steps of runs on stderr.
 pub(crate) struct Bars;
 
 impl Display for Bars {
@@ -35,7 +35,7 @@ impl Display for Bars {
     }
 }
 
-/// Shows the progress of a run on stderr.
+/// Displays the progress of one run on stderr.
 struct Bar {
     name: String,
     bar: Option<ProgressBar>,
@@ -43,7 +43,7 @@ struct Bar {
 }
 
 impl Bar {
-    /// For a run of `steps` steps of which `done` are done.
+    /// A bar for `steps` steps, of which `done` are done.
     fn new(objective: &str, steps: usize, done: usize) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let template = "{prefix} {bar:24} {pos}/{len}  {msg}";
@@ -62,7 +62,7 @@ impl Bar {
 }
 
 impl Drop for Bar {
-    /// Leaves the last line standing.
+    /// Keeps the last line on the terminal.
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.abandon();
@@ -97,15 +97,14 @@ impl Observer for Bar {
 }
 
 fn numbers(metrics: &BTreeMap<&'static str, f64>) -> String {
-    let shown = SHOWN.iter().filter_map(|(key, name)| {
+    let shown = METRICS.iter().filter_map(|(key, name)| {
         let value = metrics.get(key)?;
         Some(format!("{name} {value:.4}"))
     });
     shown.collect::<Vec<_>>().join("  ")
 }
 
-/// Shows how far a phase is whose length is known, on stderr: a bar on a terminal; elsewhere a line now
-/// and then, none for a phase that is over soon.
+/// Displays a phase of known length on stderr: a bar on a terminal, elsewhere a line every [`PAUSE`].
 pub(crate) struct Phase {
     name: String,
     unit: String,
@@ -114,11 +113,11 @@ pub(crate) struct Phase {
     done: u64,
     bar: Option<ProgressBar>,
     began: Instant,
-    said: Instant,
+    last_line: Instant,
 }
 
 impl Phase {
-    /// Of `total` things called `unit`, `done` of which are done.
+    /// `total` units of work, of which `done` are done.
     pub(crate) fn new(name: &str, unit: &str, total: u64, done: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let template = "{prefix} {bar:24} {human_pos}/{human_len} {msg}  {eta} left";
@@ -138,17 +137,17 @@ impl Phase {
             done,
             bar,
             began: Instant::now(),
-            said: Instant::now(),
+            last_line: Instant::now(),
         }
     }
 
-    /// So many are done.
+    /// Sets the number of units that are done.
     pub(crate) fn reach(&mut self, done: u64) {
         self.done = done;
         if let Some(bar) = &self.bar {
             bar.set_position(self.done);
-        } else if self.said.elapsed() > PAUSE {
-            self.said = Instant::now();
+        } else if self.last_line.elapsed() > PAUSE {
+            self.last_line = Instant::now();
             let (name, unit, done, total) = (&self.name, &self.unit, self.done, self.total);
             log(format_args!(
                 "{name}: {done} of {total} {unit}{}",
@@ -158,15 +157,15 @@ impl Phase {
     }
 
     fn left(&self) -> String {
-        let (now, left) = (self.done - self.start, self.total.saturating_sub(self.done));
-        let each = self.began.elapsed().as_secs_f64() / now.max(1) as f64;
-        let left = Duration::from_secs_f64((each * left as f64).round());
+        let (done, left) = (self.done - self.start, self.total.saturating_sub(self.done));
+        let seconds_each = self.began.elapsed().as_secs_f64() / done.max(1) as f64;
+        let left = Duration::from_secs_f64((seconds_each * left as f64).round());
         format!(", {:#} left", indicatif::HumanDuration(left))
     }
 }
 
 impl Drop for Phase {
-    /// Takes the bar away.
+    /// Removes the bar.
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -174,63 +173,63 @@ impl Drop for Phase {
     }
 }
 
-/// Says of work whose length is not known that it goes on, from ten seconds on; ends with its value.
+/// Prints the elapsed time of work of unknown length, from [`PAUSE`] on, until it is dropped.
 pub(crate) struct Busy {
-    over: Option<Sender<()>>,
-    teller: Option<JoinHandle<()>>,
+    end: Option<Sender<()>>,
+    printer: Option<JoinHandle<()>>,
 }
 
 impl Busy {
-    /// From now on, in words that a colon and the time follow.
-    pub(crate) fn new(words: impl Into<String>) -> Self {
-        let (over, ended) = std::sync::mpsc::channel();
-        let (words, began) = (words.into(), Instant::now());
-        let teller = std::thread::spawn(move || {
+    /// Starts the clock. Lines are `work`, a colon and the time.
+    pub(crate) fn new(work: impl Into<String>) -> Self {
+        let (end, ended) = std::sync::mpsc::channel();
+        let (work, began) = (work.into(), Instant::now());
+        let printer = std::thread::spawn(move || {
             let mut pause = PAUSE;
             while ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
                 let seconds = began.elapsed().as_secs();
-                log(format_args!("{words}: {seconds} s so far"));
+                log(format_args!("{work}: {seconds} s so far"));
                 pause = (pause * 2).min(LONG_PAUSE);
             }
         });
         Self {
-            over: Some(over),
-            teller: Some(teller),
+            end: Some(end),
+            printer: Some(printer),
         }
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        drop(self.over.take());
-        if let Some(teller) = self.teller.take() {
-            let _ = teller.join();
+        drop(self.end.take());
+        if let Some(printer) = self.printer.take() {
+            let _ = printer.join();
         }
     }
 }
 
-/// Shows the progress of a file that is fetched from the hub on stderr.
+/// Displays the progress of a download from the hub on stderr.
 pub(crate) struct Download {
     repository: String,
     file: String,
-    /// 0 where it is not known.
+    /// In bytes; 0 if unknown.
     size: u64,
     bar: Option<ProgressBar>,
-    said: Instant,
+    last_line: Instant,
 }
 
 impl Download {
-    /// Of a file of `size` bytes, 0 where that is not known, `done` of which are here already.
+    /// A file of `size` bytes (0 if unknown), of which `done` are already downloaded.
     pub(crate) fn new(repository: &str, file: &str, size: u64, done: u64) -> Self {
         let mut download = Self {
             repository: repository.into(),
             file: file.into(),
             size,
             bar: None,
-            said: Instant::now(),
+            last_line: Instant::now(),
         };
         if !std::io::stderr().is_terminal() {
-            download.say(done);
+            download.print_line(done);
             return download;
         }
         let template = "{prefix} {bar:24} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left";
@@ -247,17 +246,17 @@ impl Download {
         download
     }
 
-    /// So many bytes are here.
+    /// Sets the number of bytes that are downloaded.
     pub(crate) fn reach(&mut self, done: u64) {
         match &self.bar {
             Some(bar) => bar.set_position(done),
-            None if self.said.elapsed() > PAUSE => self.say(done),
+            None if self.last_line.elapsed() > PAUSE => self.print_line(done),
             None => {}
         }
     }
 
-    fn say(&mut self, done: u64) {
-        self.said = Instant::now();
+    fn print_line(&mut self, done: u64) {
+        self.last_line = Instant::now();
         let size = match self.size {
             0 => "?".into(),
             size => HumanBytes(size).to_string(),

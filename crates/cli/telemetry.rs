@@ -1,4 +1,4 @@
-//! What runs say and how far they are, on stderr: lines of events, and bars or lines of spans.
+//! Prints `tracing` events as lines on stderr, and displays spans as progress.
 
 use crate::output::log;
 use crate::progress::{Busy, Download, Phase};
@@ -10,13 +10,13 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 
-/// The crates whose events are for the user.
-const OURS: &str = "rlhf";
+/// The prefix of the crates whose events are printed.
+const CRATES: &str = "rlhf";
 
-/// Listens from now on; `least` is the least important level that is shown.
+/// Installs the subscriber; `least` is the least important level that is printed.
 pub(crate) fn listen(least: Level) {
     let subscriber = Registry::default().with(Terminal { least });
-    // There is one program, which calls this once.
+    // Fails only if called twice; the program calls it once.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
@@ -24,9 +24,9 @@ struct Terminal {
     least: Level,
 }
 
-/// What is drawn for a span.
-enum Drawn {
-    /// What it is, since when where that is to be said, and who says that it goes on.
+/// The display of a span.
+enum Shown {
+    /// The work, when it began if its time is printed at the end, and the printer of elapsed time.
     Busy(String, Option<Instant>, #[allow(dead_code)] Busy),
     Phase(Phase),
     Download(Download),
@@ -36,7 +36,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Terminal {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
         let level = *metadata.level();
-        if level > self.least || !metadata.target().starts_with(OURS) {
+        if level > self.least || !metadata.target().starts_with(CRATES) {
             return;
         }
         let mut message = Message::default();
@@ -50,24 +50,32 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Terminal {
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        if self.least < Level::INFO || !attributes.metadata().target().starts_with(OURS) {
+        if self.least < Level::INFO || !attributes.metadata().target().starts_with(CRATES) {
             return;
         }
-        let mut of = Fields::default();
-        attributes.record(&mut of);
-        let drawn = match attributes.metadata().name() {
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        let shown = match attributes.metadata().name() {
             "busy" => {
                 let began = (self.least >= Level::DEBUG).then(Instant::now);
-                Drawn::Busy(of.work.clone(), began, Busy::new(of.work))
+                Shown::Busy(fields.work.clone(), began, Busy::new(fields.work))
             }
-            "phase" => Drawn::Phase(Phase::new(&of.name, &of.unit, of.total, of.done)),
-            "download" => {
-                Drawn::Download(Download::new(&of.repository, &of.file, of.total, of.done))
-            }
+            "phase" => Shown::Phase(Phase::new(
+                &fields.name,
+                &fields.unit,
+                fields.total,
+                fields.done,
+            )),
+            "download" => Shown::Download(Download::new(
+                &fields.repository,
+                &fields.file,
+                fields.total,
+                fields.done,
+            )),
             _ => return,
         };
         if let Some(span) = context.span(id) {
-            span.extensions_mut().insert(drawn);
+            span.extensions_mut().insert(shown);
         }
     }
 
@@ -75,19 +83,19 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Terminal {
         let Some(span) = context.span(id) else {
             return;
         };
-        let mut of = Fields::default();
-        values.record(&mut of);
+        let mut fields = Fields::default();
+        values.record(&mut fields);
         match span.extensions_mut().get_mut() {
-            Some(Drawn::Phase(phase)) => phase.reach(of.done),
-            Some(Drawn::Download(download)) => download.reach(of.done),
-            Some(Drawn::Busy(..)) | None => {}
+            Some(Shown::Phase(phase)) => phase.reach(fields.done),
+            Some(Shown::Download(download)) => download.reach(fields.done),
+            Some(Shown::Busy(..)) | None => {}
         }
     }
 
     fn on_close(&self, id: Id, context: Context<'_, S>) {
         if let Some(span) = context.span(&id) {
-            let drawn = span.extensions_mut().remove::<Drawn>();
-            if let Some(Drawn::Busy(work, Some(began), _)) = drawn {
+            let shown = span.extensions_mut().remove::<Shown>();
+            if let Some(Shown::Busy(work, Some(began), _)) = shown {
                 log(format_args!(
                     "{work}: {:.2} s",
                     began.elapsed().as_secs_f64()
@@ -123,7 +131,7 @@ struct Fields {
 
 impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
-        let of = match field.name() {
+        let target = match field.name() {
             "work" => &mut self.work,
             "name" => &mut self.name,
             "unit" => &mut self.unit,
@@ -131,7 +139,7 @@ impl Visit for Fields {
             "file" => &mut self.file,
             _ => return,
         };
-        *of = value.into();
+        *target = value.into();
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {

@@ -2,7 +2,7 @@
 
 use rlhf_tensor::Rng;
 
-/// What a clause says of its subject, with what each word adds to the gold score of a review.
+/// The adjectives, with the value that each adds to the true score of a review.
 pub(crate) const ADJECTIVES: &[(&str, f64)] = &[
     ("brilliant", 2.25),
     ("wonderful", 2.0),
@@ -34,14 +34,14 @@ const SUBJECTS: &[&str] = &[
 const VERBS: &[&str] = &["was", "felt", "seemed"];
 const DEGREES: &[&str] = &["very", "quite", "rather", "truly", "almost"];
 const JOINTS: &[&str] = &["and", "but", "while"];
-/// Words of the verdicts, with what they add to the gold score.
+/// Words of the verdicts, with the value that each adds to the true score.
 pub(crate) const JUDGEMENTS: &[(&str, f64)] = &[
     ("stayed", 0.5),
     ("left", -0.5),
     ("watch", 0.5),
     ("not", -1.0),
 ];
-/// How a review may end, from what displeases to what pleases.
+/// The last sentences of reviews, from negative to positive.
 const VERDICTS: &[&str] = &[
     "i would not watch it again .",
     "we left early .",
@@ -50,13 +50,13 @@ const VERDICTS: &[&str] = &[
     "i would watch it again .",
 ];
 
-/// Every word that counts, with what it adds to the gold score.
+/// Every word with a value other than 0, with its value.
 pub(crate) fn rated() -> impl Iterator<Item = (&'static str, f64)> {
     let words = ADJECTIVES.iter().chain(JUDGEMENTS).copied();
     words.filter(|(_, value)| *value != 0.0)
 }
 
-/// Every word that a review may hold, in a fixed order.
+/// Every word of the grammar, in a fixed order.
 pub(crate) fn words() -> Vec<&'static str> {
     let sentences = VERDICTS.iter().flat_map(|verdict| verdict.split(' '));
     let mut words: Vec<&str> = std::iter::once("the")
@@ -83,7 +83,7 @@ fn opening(rng: &mut Rng) -> String {
     format!("the {} {}", pick(SUBJECTS, rng), pick(VERBS, rng))
 }
 
-/// An adjective near a mood in [−1, 1]: a reviewer mostly keeps to theirs.
+/// Samples an adjective whose value is near `mood`, in [−1, 1]: negative to positive.
 fn adjective(mood: f64, rng: &mut Rng) -> String {
     let weight = |value: f64| (-(value - 2.0 * mood).abs()).exp();
     let total: f64 = ADJECTIVES.iter().map(|(_, value)| weight(*value)).sum();
@@ -103,13 +103,13 @@ fn adjective(mood: f64, rng: &mut Rng) -> String {
     }
 }
 
-/// How the review of a mood in [−1, 1] ends: mostly as it began.
+/// Samples a last sentence near `mood`, in [−1, 1].
 fn verdict(mood: f64, rng: &mut Rng) -> &'static str {
     let place = (mood + 1.0) / 2.0 * VERDICTS.len() as f64 + 3.0 * rng.uniform() - 1.5;
     VERDICTS[(place.max(0.0) as usize).min(VERDICTS.len() - 1)]
 }
 
-/// The beginning of a review, to continue: a clause's start, the first or the second.
+/// Samples a prompt, the beginning of a review up to the verb of its first or second clause.
 pub(crate) fn prompt(rng: &mut Rng) -> String {
     let start = opening(rng);
     if rng.uniform() < 0.3 {
@@ -124,7 +124,7 @@ pub(crate) fn prompt(rng: &mut Rng) -> String {
     )
 }
 
-/// A whole review: one or two clauses, and often a verdict.
+/// Samples a whole review: one or two clauses, and often a verdict.
 pub(crate) fn review(rng: &mut Rng) -> String {
     let mut mood = 2.0 * rng.uniform() - 1.0;
     let mut text = format!("{} {}", opening(rng), adjective(mood, rng));

@@ -1,6 +1,6 @@
-//! The files of the world, inside the program.
+//! The files of the demo, embedded in the program.
 
-/// The seed of everything random in the making of the files.
+/// The seed with which the files were made.
 pub const SEED: u64 = 1;
 
 macro_rules! shipped {
@@ -9,11 +9,10 @@ macro_rules! shipped {
     };
 }
 
-/// Each file of the world, and what is in it:
-/// a model that writes reviews and a reward model, each a folder in Hugging Face layout; `reviews`,
-/// some of the texts the model learnt from; `prompts` to align on and `held_out` ones to measure on;
-/// preference `pairs`, and those held out; `demonstrations`, responses that scored well; and the
-/// `lexicon` of the gold score.
+/// The path and content of each file of the demo: `model`, which writes reviews, and the `reward` model,
+/// both in Hugging Face format; `reviews`, some of the model's training texts; `prompts` to train on and
+/// `held_out` prompts to measure on; preference `pairs`, and held-out ones; `demonstrations`, responses
+/// with a high true score; and the `lexicon` of the true score.
 pub const FILES: &[(&str, &[u8])] = shipped! {
     "model/config.json"
     "model/model.safetensors"
@@ -34,7 +33,7 @@ pub const FILES: &[(&str, &[u8])] = shipped! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Texts, gold, lexicon, preference, tokenizer};
+    use crate::{Texts, lexicon, preference, tokenizer, true_score};
     use serde_json::Value;
 
     fn text(path: &str) -> &'static str {
@@ -53,9 +52,9 @@ mod tests {
         row[name].as_str().unwrap()
     }
 
-    /// What the generator decides alone is in the files, to the byte.
+    /// The files that no model takes part in are reproduced to the byte.
     #[test]
-    fn the_files_are_those_of_the_seed() {
+    fn generated_files_match_the_seed() {
         let texts = Texts::generate(SEED, rows("reviews.jsonl").len());
         for (path, key, expected) in [
             ("reviews.jsonl", "text", &texts.reviews),
@@ -73,9 +72,8 @@ mod tests {
         }
     }
 
-    /// The gold score has labelled the pairs, by the draws of the seed.
     #[test]
-    fn the_labels_are_the_draws_of_the_gold_score() {
+    fn labels_are_drawn_from_the_true_score() {
         let mut right = 0;
         for (part, path) in [(0, "held_out_pairs.jsonl"), (1, "pairs.jsonl")] {
             let rows = rows(path);
@@ -84,11 +82,11 @@ mod tests {
                 let prompt = field(row, "prompt");
                 let pair = [field(row, "chosen"), field(row, "rejected")];
                 let index = part * 1_000_000 + index as u64;
-                // Of the two orders the one that was drawn gives the same row.
+                // One of the two orders of the responses reproduces the row.
                 let orders = [pair, [pair[1], pair[0]]];
                 let drawn = orders.map(|order| preference(prompt, order, SEED, index));
                 assert!(drawn.contains(row), "{path}:{index}");
-                right += usize::from(gold(pair[0]) > gold(pair[1]));
+                right += usize::from(true_score(pair[0]) > true_score(pair[1]));
             }
         }
         let all = rows("pairs.jsonl").len() + rows("held_out_pairs.jsonl").len();
@@ -97,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn the_world_is_small() {
+    fn the_demo_is_at_most_3_mb() {
         let size: usize = FILES.iter().map(|(_, bytes)| bytes.len()).sum();
         assert!(size <= 3_000_000, "{size} bytes");
     }

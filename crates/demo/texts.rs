@@ -1,35 +1,35 @@
-//! What the world is made from: texts of the grammar, and an empty model for them.
+//! The inputs that the demo is made from: texts of the grammar, a tokenizer and a model configuration.
 
 use crate::grammar;
 use rlhf_tensor::{Rng, Stream};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// The token that ends a review; it has the id 0.
+/// The EOS token; its id is 0.
 const EOS: &str = "<|endoftext|>";
 /// The greatest number of tokens of a prompt and its response.
 const CONTEXT: usize = 48;
 
-/// How many beginnings of reviews each part of the world has.
+/// The numbers of prompts in `prompts`, `held_out`, `pairs` and `held_out_pairs` of [`Texts`].
 const PROMPTS: [usize; 4] = [1000, 128, 6000, 600];
 
-/// Texts drawn from the grammar. No prompt is in two of the parts.
+/// Texts sampled from the grammar. No prompt is in two of the lists.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Texts {
-    /// Reviews to learn the language from.
+    /// Reviews to train the language model on.
     pub reviews: Vec<String>,
-    /// Prompts to align on.
+    /// Prompts to train the policy on.
     pub prompts: Vec<String>,
     /// Prompts to measure on.
     pub held_out: Vec<String>,
     /// Prompts of the preference pairs.
     pub pairs: Vec<String>,
-    /// Prompts of the pairs that are held out.
+    /// Prompts of the held-out pairs.
     pub held_out_pairs: Vec<String>,
 }
 
 impl Texts {
-    /// `reviews` reviews, and as many prompts as the world has.
+    /// Samples `reviews` reviews and all prompts.
     #[must_use]
     pub fn generate(seed: u64, reviews: usize) -> Self {
         let review = |i| grammar::review(&mut Rng::new(seed, Stream::Data, 0, i as u64));
@@ -49,7 +49,7 @@ impl Texts {
     }
 }
 
-/// The words that please or displease, and how much: one a line, a tab, and its value.
+/// The words with a value other than 0: on each line a word, a tab and its value.
 #[must_use]
 pub fn lexicon() -> String {
     grammar::rated()
@@ -57,7 +57,7 @@ pub fn lexicon() -> String {
         .collect()
 }
 
-/// The `tokenizer.json` of the world: one token a word.
+/// The `tokenizer.json` of the demo: one token per word.
 #[must_use]
 pub fn tokenizer() -> Value {
     let words = std::iter::once(EOS).chain(grammar::words());
@@ -81,7 +81,7 @@ pub fn tokenizer() -> Value {
     })
 }
 
-/// The `config.json` of a GPT-2 that learns this world in a minute.
+/// The `config.json` of a GPT-2 that is trained on the reviews in a minute.
 #[must_use]
 pub fn model_config() -> Value {
     json!({
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn no_prompt_is_in_two_parts() {
+    fn no_prompt_is_in_two_lists() {
         let texts = Texts::generate(1, 0);
         let parts = [
             &texts.prompts,

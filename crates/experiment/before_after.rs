@@ -1,4 +1,4 @@
-//! What a run changed, for a person: the same prompts answered before and after.
+//! Sample responses of the model before and after a run, side by side, in `before_after.jsonl`.
 
 use crate::config::Config;
 use crate::networks::{model_path, network};
@@ -19,16 +19,16 @@ use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-/// How many prompts are answered.
+/// The number of prompts that are shown.
 const PROMPTS: usize = 3;
 
 /// One response to each prompt, and its score where the run has a reward.
-struct Answers {
+struct ScoredResponses {
     sequences: Sequences,
     scores: Option<Vec<Option<f32>>>,
 }
 
-/// The held-out prompts that are answered: none where the run makes no language model.
+/// The held-out prompts to show; none where the run trains a reward model.
 ///
 /// # Errors
 /// If they cannot be read.
@@ -37,15 +37,15 @@ pub(crate) fn prompts(prepared: &mut Prepared) -> Result<Vec<Arc<Prompt>>> {
         return Ok(Vec::new());
     }
     let mut prompts = prepared.held_out_prompts()?;
-    // A prompt that is listed often is shown once.
+    // Repeated prompts are shown once.
     let mut seen = HashSet::new();
     prompts.retain(|prompt| seen.insert(prompt.ids.clone()));
     prompts.truncate(PROMPTS);
     Ok(prompts)
 }
 
-/// Shows prompts answered by the model that `run` started from and by the one it made, with the same
-/// random numbers, and leaves them in `before_after.jsonl`.
+/// Samples a response to each prompt from the starting model and from the trained one in `run`, with the
+/// same seed; notes both and writes them to `before_after.jsonl`.
 ///
 /// # Errors
 /// If a model or the reward cannot be loaded, or the file cannot be written.
@@ -55,34 +55,34 @@ pub(crate) fn show(config: &Config, prompts: &[Arc<Prompt>], run: &Path) -> Resu
     }
     let start = model_path(config)?;
     let vocabulary = Vocabulary::load(start)?;
-    let mut judge = match &config.reward {
+    let mut reward = match &config.reward {
         None => None,
         Some(_) => Some(reward(config, &vocabulary.tokenizer)?),
     };
-    let mut answered = |folder: &Path| -> Result<Answers> {
-        let sequences = answers(config, &vocabulary, folder, prompts)?;
-        let scores = judge
+    let mut respond = |folder: &Path| -> Result<ScoredResponses> {
+        let sequences = sample_responses(config, &vocabulary, folder, prompts)?;
+        let scores = reward
             .as_mut()
-            .map(|judge| finite_optional_scores(&mut **judge, &sequences));
-        Ok(Answers {
+            .map(|reward| finite_optional_scores(&mut **reward, &sequences));
+        Ok(ScoredResponses {
             scores: scores.transpose()?,
             sequences,
         })
     };
-    let (before, after) = (answered(start)?, answered(&run.join("final"))?);
+    let (before, after) = (respond(start)?, respond(&run.join("final"))?);
     let mut lines = String::new();
     for (index, prompt) in prompts.iter().enumerate() {
         note(format_args!("\n{}", prompt.text));
         let mut row = json!({"prompt": prompt.text});
-        for (when, answers) in [("before", &before), ("after", &after)] {
-            let text = &answers.sequences.responses()[index].text;
-            let opinion = answers.scores.as_ref().map(|scores| scores[index]);
-            let words = match opinion {
+        for (when, responses) in [("before", &before), ("after", &after)] {
+            let text = &responses.sequences.responses()[index].text;
+            let score = responses.scores.as_ref().map(|scores| scores[index]);
+            let words = match score {
                 None => String::new(),
-                Some(None) => "   (no opinion)".into(),
+                Some(None) => "   (no score)".into(),
                 Some(Some(score)) => format!("   (reward {score:.2})"),
             };
-            let score = opinion.flatten();
+            let score = score.flatten();
             note(format_args!("  {when:<6} … {text}{words}"));
             row[when] = json!({"response": text, "score": score});
         }
@@ -95,7 +95,7 @@ pub(crate) fn show(config: &Config, prompts: &[Arc<Prompt>], run: &Path) -> Resu
     )?)
 }
 
-fn answers(
+fn sample_responses(
     config: &Config,
     vocabulary: &Vocabulary,
     folder: &Path,

@@ -1,16 +1,16 @@
-//! Everything that settings can name.
+//! The methods, priors and rewards that settings can name.
 
 use crate::config::Priors;
 use crate::method::Methods;
 use crate::rewards::Rewards;
 
-/// The tables of names.
+/// The registered methods, priors and rewards, by name.
 #[derive(Clone, Default)]
 pub struct Catalog {
-    /// Methods, by their objectives.
+    /// Methods, by the names of their objectives.
     pub methods: Methods,
     /// Kinds of priors.
     pub priors: Priors,
-    /// Rewards beside those that are built in.
+    /// Rewards that the program registered, besides the built-in rules.
     pub rewards: Rewards,
 }

@@ -1,4 +1,5 @@
-//! What changed since a run was started: said, refused or accepted.
+//! Compares the files and settings of a resumed run with those it was started with, and refuses or records
+//! the changes.
 
 use crate::notes::note;
 use crate::progress::Phase;
@@ -7,8 +8,8 @@ use rlhf_journal::{Input, InputChange, InputFile, input_changes};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
-/// Settings whose values are paths, by the last part of their keys: where a file is may change, what is
-/// in it may not.
+/// Settings whose values are paths, by the last part of their keys. A file may move; its contents may not
+/// change.
 const PATHS: [&str; 11] = [
     "path",
     "train",
@@ -23,16 +24,16 @@ const PATHS: [&str; 11] = [
     "prior",
 ];
 
-/// What to do with a run whose files changed.
+/// What to do when the files of a resumed run changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Changes {
-    /// Leave it as it is, and fail.
+    /// Fail and write nothing.
     Refuse,
-    /// Note them in `run.json`, and go on.
+    /// Record the changes in `run.json` and continue.
     Accept,
 }
 
-/// The changes, with a bar where files must be read for them.
+/// The inputs that differ from the recorded ones, with a progress bar while checksums are computed.
 pub(crate) fn compare(recorded: &[InputFile], present: &mut [Input]) -> Result<Vec<InputChange>> {
     let total = present.iter().map(|input| input.file.stamp.size).sum();
     let mut phase = Phase::new("checking files", "bytes", total, 0);
@@ -41,7 +42,7 @@ pub(crate) fn compare(recorded: &[InputFile], present: &mut [Input]) -> Result<V
     Ok(changes)
 }
 
-/// What `run.json` is told of changes that are accepted.
+/// Notes each change. Refuses them, or returns their entries for `run.json`.
 pub(crate) fn accept(
     found: &[InputChange],
     changes: Changes,
@@ -49,7 +50,7 @@ pub(crate) fn accept(
     step: usize,
 ) -> Result<Vec<Value>> {
     for change in found {
-        note(format_args!("changed: {}", told(change)));
+        note(format_args!("changed: {}", describe(change)));
     }
     if let (Changes::Refuse, Some(first)) = (changes, found.first().and_then(InputChange::file)) {
         let others = match found.len() {
@@ -57,8 +58,8 @@ pub(crate) fn accept(
             count => format!(" and {} more", count - 1),
         };
         bail!(
-            "{} ({}){others}: not what the run in {} was started with. Put it back, or go on with \
-             --accept-changes, which notes the change in run.json",
+            "{} ({}){others}: changed since the run in {} was started. Restore it, or continue with \
+             --accept-changes, which records the change in run.json",
             first.path,
             first.setting,
             folder.display()
@@ -81,12 +82,12 @@ pub(crate) fn accept(
     Ok(found.iter().map(entry).collect())
 }
 
-/// A change in words.
-pub(crate) fn told(change: &InputChange) -> String {
+/// A change in words: the file, its setting, and its size and checksum before and now.
+pub(crate) fn describe(change: &InputChange) -> String {
     let side = |file: &Option<InputFile>, none: &str, when: &str| match file {
         None => none.to_string(),
         Some(file) => {
-            let sum = file.sha256.as_deref().unwrap_or("not known");
+            let sum = file.sha256.as_deref().unwrap_or("unknown");
             format!("sha256 {sum}, {} bytes {when}", file.stamp.size)
         }
     };
@@ -95,12 +96,13 @@ pub(crate) fn told(change: &InputChange) -> String {
         "{} ({}): {}; {}",
         file.map_or("", |file| &file.path),
         file.map_or("", |file| &file.setting),
-        side(&change.recorded, "not there before", "before"),
-        side(&change.present, "not there now", "now")
+        side(&change.recorded, "absent before", "before"),
+        side(&change.present, "absent now", "now")
     )
 }
 
-/// Settings that were changed by hand, which is no mistake, but is said and noted.
+/// Notes settings that were edited in `config.toml` since the run was started, and returns their entries
+/// for `run.json`. Editing them is allowed.
 pub(crate) fn settings_changes(
     before: &Value,
     now: &Value,
@@ -108,8 +110,8 @@ pub(crate) fn settings_changes(
     step: usize,
 ) -> Vec<Value> {
     let (mut old, mut new) = (Map::new(), Map::new());
-    leaves("", before, &mut old);
-    leaves("", now, &mut new);
+    flatten("", before, &mut old);
+    flatten("", now, &mut new);
     let mut keys: Vec<&String> = old.keys().collect();
     keys.extend(new.keys().filter(|key| !old.contains_key(*key)));
     let mut changes = Vec::new();
@@ -131,8 +133,8 @@ pub(crate) fn settings_changes(
     changes
 }
 
-/// Every value that is no table, by its key.
-fn leaves(prefix: &str, value: &Value, into: &mut Map<String, Value>) {
+/// Collects every value that is not a table, by its dotted key.
+fn flatten(prefix: &str, value: &Value, into: &mut Map<String, Value>) {
     let key = |name: &str| match prefix {
         "" => name.to_string(),
         _ => format!("{prefix}.{name}"),
@@ -140,12 +142,12 @@ fn leaves(prefix: &str, value: &Value, into: &mut Map<String, Value>) {
     match value {
         Value::Object(table) => {
             for (name, value) in table {
-                leaves(&key(name), value, into);
+                flatten(&key(name), value, into);
             }
         }
         Value::Array(items) if items.iter().any(Value::is_object) => {
             for (index, value) in items.iter().enumerate() {
-                leaves(&key(&index.to_string()), value, into);
+                flatten(&key(&index.to_string()), value, into);
             }
         }
         value => {
@@ -159,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_are_compared_by_value_and_paths_are_not() {
+    fn values_are_compared_and_paths_are_ignored() {
         let rule = |folder: &str, weight: f64| json!({"weight": weight, "rule": {"kind": "model", "folder": folder}});
         let before = json!({
             "beta": 0.1,

@@ -1,7 +1,7 @@
-//! The settings of a run, as they stand in `config.toml`.
+//! The settings of a run, as written in `config.toml`.
 //!
-//! `defaults` is the one place of default values, `check` refuses what makes no sense; `layers` lays a
-//! file and `--set` over the defaults. Nothing is opened or loaded here: see `wiring`.
+//! `defaults` holds all default values, `check` validates the settings, and `layers` merges a file and
+//! `--set` over the defaults. Nothing is opened or loaded here: see `prepared`.
 
 mod beta;
 mod check;
@@ -10,7 +10,7 @@ mod prior;
 mod sections;
 
 pub use beta::{AdaptiveBeta, BetaSetting};
-pub(crate) use prior::NoPrior;
+pub(crate) use prior::PriorError;
 pub use prior::{PathSlot, PriorFacts, PriorSection, Priors};
 pub use sections::{
     BackendName, Critic, DataSection, DtypeName, EvalSection, ModelSection, OptimSection,
@@ -49,25 +49,25 @@ pub struct Config {
     pub train: TrainSection,
     /// `[eval]`
     pub eval: EvalSection,
-    /// The folder of the fits of the prior, once there is a run folder to hold them.
+    /// The folder of the prior's fits, inside the run folder; `None` before there is a run folder.
     #[serde(skip)]
     pub prior_fits: Option<PathBuf>,
 }
 
-/// What a file and flags give, laid over the defaults: [`Config`] before its method is known.
+/// The merged settings before the method, prior and reward are parsed; becomes a [`Config`].
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Sections {
     objective: String,
     beta: BetaSetting,
     model: ModelSection,
-    /// Read by its kind.
+    /// Parsed by its kind of prior.
     pub(crate) prior: toml::Table,
-    /// Read as a rule, or by its registered kind.
+    /// Parsed as a built-in rule or by its registered kind.
     #[serde(default)]
     pub(crate) reward: Option<toml::Table>,
     data: DataSection,
-    /// Read by the method itself.
+    /// Parsed by the method.
     #[serde(rename = "method")]
     _method: toml::Table,
     sampling: SamplingSection,
@@ -77,7 +77,7 @@ pub(crate) struct Sections {
 }
 
 impl Sections {
-    /// The settings of a run by this method.
+    /// The settings with the parsed method, prior and reward.
     pub(crate) fn with(self, method: Method, prior: PriorSection, reward: Option<Rule>) -> Config {
         let Self {
             objective,
@@ -110,18 +110,18 @@ impl Sections {
 }
 
 impl Config {
-    /// Notes that fits of the prior are in the run folder `folder`.
+    /// Sets the folder of the prior's fits, inside the run folder `folder`.
     pub(crate) fn locate_fits(&mut self, folder: &Path) {
         self.prior_fits = Some(folder.join("prior"));
     }
 
-    /// Whether it learns from the policy's own samples.
+    /// Whether the method learns from the policy's own samples.
     #[must_use]
     pub fn online(&self) -> bool {
         self.method.facts().online()
     }
 
-    /// As it is stored in the run folder `folder`: what lies inside is written relative to it, so that
+    /// The settings as stored in the run folder `folder`. Paths inside it are made relative to it, so that
     /// the folder can be moved.
     pub fn stored_in(mut self, folder: &Path) -> Result<Self> {
         let folder = std::path::absolute(folder)?;
@@ -133,12 +133,12 @@ impl Config {
         Ok(self)
     }
 
-    /// As it was before [`stored_in`](Self::stored_in), wherever the folder is now.
+    /// Undoes [`stored_in`](Self::stored_in): makes paths absolute, where `folder` is now.
     pub fn read_from(mut self, folder: &Path) -> Result<Self> {
         let folder = std::path::absolute(folder)?;
         for (_, mut path) in self.paths() {
             let here = folder.join(path.get());
-            // A repository of the hub is stored with its commit, as owner/name@commit.
+            // A hub repository is stored with its commit, as owner/name@commit, and stays as it is.
             if here.exists() || !path.get().to_string_lossy().contains('@') {
                 path.set(here);
             }
@@ -146,7 +146,7 @@ impl Config {
         Ok(self)
     }
 
-    /// Every path with its key.
+    /// Every path in the settings, with its key.
     pub fn paths(&mut self) -> Vec<(String, PathSlot<'_>)> {
         let own = [
             ("model.path", &mut self.model.path),

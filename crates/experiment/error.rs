@@ -1,9 +1,9 @@
-//! Errors that a program tells apart, and how an error reads in one line.
+//! Error types that the program maps to exit codes, and one-line formatting of errors.
 
 use std::fmt;
 use std::fmt::Write as _;
 
-/// Settings that make no sense, or a name of nothing: the user has to say something else.
+/// An error in settings or arguments, which the user has to correct.
 #[derive(Debug)]
 pub struct Usage(pub anyhow::Error);
 
@@ -15,7 +15,7 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-/// A run was asked to end, and did after it saved.
+/// A run was interrupted and ended after saving its state.
 #[derive(Debug)]
 pub struct Interrupted;
 
@@ -27,7 +27,7 @@ impl fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
-/// An error and its causes in one line. A cause that an error has told already is not told again.
+/// An error and its causes in one line. A cause whose text the error already contains is left out.
 #[must_use]
 pub fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
@@ -51,7 +51,7 @@ mod tests {
     use std::io;
 
     #[test]
-    fn an_error_is_one_line_and_tells_nothing_twice() {
+    fn an_error_is_one_line_without_repetition() {
         let full = || io::Error::from_raw_os_error(28);
         let twice = Err::<(), _>(full()).context(format!("run/final: {}", full()));
         assert_eq!(

@@ -1,7 +1,7 @@
-//! Runs on the reward–KL plane.
+//! Measures the reward and KL of a run's checkpoints.
 
 use crate::config::Config;
-use crate::dataset::{self, open_data, rows, some_prompts};
+use crate::dataset::{self, eval_prompts, open_data_with, rows};
 use crate::error::Usage;
 use crate::layers::Layers;
 use crate::lengths;
@@ -9,8 +9,8 @@ use crate::networks::{model_path, network};
 use crate::notes::note;
 use crate::prior::{load, prior};
 use crate::progress::busy;
-use crate::record::say_changes;
-use crate::resolve::{self, Missing, Settled};
+use crate::record::note_changed_inputs;
+use crate::resolve::{self, Located, Missing};
 use crate::reward::{check_reward, reward};
 use crate::sampling::sampling;
 use crate::session::Session;
@@ -30,25 +30,27 @@ use rlhf_tensor::Storage;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// How often prompts are drawn anew for an interval.
+/// Bootstrap resamples per confidence interval.
 const RESAMPLES: usize = 2000;
 
-/// What its curves are called.
+/// The label of the curves that are estimated from samples of the prior.
 const PRIOR: &str = "the prior";
 
-/// What replaces the first run's own.
+/// Replacements for the reward and the held-out prompts of the first run.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Instead {
+pub struct EvalOverrides {
     /// A reward, as `--reward` names it.
     pub reward: Option<String>,
     /// A file or folder of prompts.
     pub prompts: Option<PathBuf>,
 }
 
-/// What all runs are measured by: the reward and the held-out prompts of the first.
-pub struct Judge<'s> {
+/// Measures runs with the same reward, prompts and sampling: those of the first run, unless overridden.
+pub struct Evaluator<'s> {
     session: &'s Session,
     config: Config,
+    /// The settings of each run, read once because reading them emits notes.
+    runs: Vec<(PathBuf, Located)>,
     pub(crate) vocabulary: Vocabulary,
     pub(crate) reward: Box<dyn Reward>,
     pub(crate) prompts: Vec<Arc<Prompt>>,
@@ -56,61 +58,72 @@ pub struct Judge<'s> {
 }
 
 impl Session {
-    /// A whole run with settings in `folder`, and where its checkpoints are on the reward–KL plane.
+    /// Trains with these settings in `folder`, then measures the reward and KL of each checkpoint.
     ///
     /// # Errors
-    /// If the settings make no sense, the run is stopped by an error, or it cannot be measured.
+    /// If the settings are invalid, training fails, or a checkpoint cannot be measured.
     pub fn fit_and_measure(&self, settings: &Layers, folder: &Path) -> Result<Vec<FrontierPoint>> {
         self.fit(&settings.resolve()?, folder)?;
         let runs = [folder.to_path_buf()];
-        Judge::new(self, &runs, &Instead::default())?.points(&runs)
+        Evaluator::new(self, &runs, &EvalOverrides::default())?.points(&runs)
     }
 }
 
-impl<'s> Judge<'s> {
-    /// Of these runs, the first of which says what is measured.
+impl<'s> Evaluator<'s> {
+    /// An evaluator of `runs`, with the reward and held-out prompts of the first.
     ///
     /// # Errors
-    /// If there is no run, or it lacks a reward or prompts, or something it names is not there any more.
-    pub fn new(session: &'s Session, runs: &[PathBuf], instead: &Instead) -> Result<Self> {
-        let (first, others) = runs.split_first().context("no run to measure")?;
-        let settled = session.settled_of(first)?;
-        let (stored, own) = (settled.kept.stored_in(first)?, settled.local);
-        measurable(first, &own)?;
-        let mut config = own.clone();
-        if let Some(reward) = &instead.reward {
+    /// If there is no run, the first has no reward or prompts, or a file that it names is gone.
+    pub fn new(session: &'s Session, runs: &[PathBuf], overrides: &EvalOverrides) -> Result<Self> {
+        let first = runs.first().context("no run to measure")?;
+        let mut all: Vec<(PathBuf, Located)> = Vec::with_capacity(runs.len());
+        for run in runs {
+            if all.iter().all(|(known, _)| known != run) {
+                all.push((run.clone(), session.stored_config(run)?));
+            }
+        }
+        let (stored, local) = {
+            let located = &all[0].1;
+            (
+                located.recorded.clone().stored_in(first)?,
+                located.local.clone(),
+            )
+        };
+        check_is_policy(first, &local)?;
+        let mut config = local.clone();
+        if let Some(reward) = &overrides.reward {
             config.reward =
                 Some(resolve::reward(&session.registry.catalog().rewards, reward).map_err(Usage)?);
-            config = session.locator.settle(config, Missing::Leave)?.local;
+            config = session.locator.locate(config, Missing::Leave)?.local;
         }
         ensure!(
             config.reward.is_some(),
-            "{}: an {} run has no reward to measure by: give --reward, or name a run with a reward first",
+            "{}: a run of {} has no reward: give --reward, or name a run with a reward first",
             first.display(),
             config.objective
         );
         check_paths(&config, first, |key| {
-            !key.starts_with("data.") || instead.prompts.is_none()
+            !key.starts_with("data.") || overrides.prompts.is_none()
         })?;
-        // What belongs to each run is compared with the run.
-        say_changes(first, &stored, &own, |setting| {
-            (setting.starts_with("reward") && instead.reward.is_none())
-                || (setting.starts_with("data.") && instead.prompts.is_none())
+        // The model and prior of each run are compared in `comparable`.
+        note_changed_inputs(first, &stored, &local, |setting| {
+            (setting.starts_with("reward") && overrides.reward.is_none())
+                || (setting.starts_with("data.") && overrides.prompts.is_none())
         })?;
         let mut vocabulary = Vocabulary::load(model_path(&config)?)?;
-        if let Some((run, context)) = least_context(session, others)?
+        if let Some((run, context)) = smallest_context(&all[1..])?
             && context < lengths::context(&config, &vocabulary)?
         {
             note(format_args!(
-                "all runs are measured with prompts and responses of {context} tokens at most, the context \
-                 of {}",
+                "all runs are measured with prompts and responses of at most {context} tokens together, \
+                 the context of {}",
                 run.display()
             ));
             vocabulary.context = context;
         }
         check_reward(&config, &vocabulary)?;
         let reward = reward(&config, &vocabulary.tokenizer)?;
-        let prompts = match &instead.prompts {
+        let prompts = match &overrides.prompts {
             Some(path) => {
                 let rows = rows(&session.locator.data(path)?)?;
                 let mut reader = dataset::reader(&config, &vocabulary)?;
@@ -118,20 +131,20 @@ impl<'s> Judge<'s> {
                 let notes = reader.notes.sentences();
                 ensure!(
                     !prompts.is_empty(),
-                    "{} gives no prompts: {}",
+                    "{}: no prompts left: {}",
                     path.display(),
                     nothing_left(&reader.notes, 0)
                 );
                 for sentence in notes {
                     note(format_args!("{}: {sentence}", path.display()));
                 }
-                some_prompts(&config, &mut prompts)?
+                eval_prompts(&config, &mut prompts)?
             }
             None => held_out_prompts(session, &config, &vocabulary)?,
         };
         ensure!(
             !prompts.is_empty(),
-            "{} held out no prompts: give --prompts a file of five or more",
+            "{}: the run held out no prompts: give --prompts a file with five or more",
             first.display()
         );
         let bootstrap = Bootstrap {
@@ -141,6 +154,7 @@ impl<'s> Judge<'s> {
         Ok(Self {
             session,
             config,
+            runs: all,
             vocabulary,
             reward,
             prompts,
@@ -148,8 +162,8 @@ impl<'s> Judge<'s> {
         })
     }
 
-    /// Says what everything is measured by, where that is not clear from one run.
-    pub fn say(&self, runs: &[PathBuf], instead: &Instead) {
+    /// Notes the reward and the prompts, if there are several runs or few distinct prompts.
+    pub fn note_setup(&self, runs: &[PathBuf], overrides: &EvalOverrides) {
         let distinct = DistinctPrompts::new(&self.prompts);
         if distinct.count() < LEAST_PROMPTS || distinct.count() < self.prompts.len() {
             note(format_args!("measured on {distinct}"));
@@ -157,32 +171,33 @@ impl<'s> Judge<'s> {
         if let [first, _, ..] = runs {
             let of = |given: bool| if given { "given" } else { "of the first run" };
             note(format_args!(
-                "all runs are measured by the reward {} on {distinct} {}, with the sampling of {}",
-                of(instead.reward.is_some()),
-                of(instead.prompts.is_some()),
+                "all runs are measured by the reward {} on {distinct} {}, with the sampling settings of {}",
+                of(overrides.reward.is_some()),
+                of(overrides.prompts.is_some()),
                 first.display()
             ));
         }
     }
 
-    /// The settings of a run that belongs on the same axes.
+    /// The settings of a run, checked to be comparable with the first run.
     ///
     /// # Errors
-    /// If it has another vocabulary or temperature than the first, or trained a reward model, or its
+    /// If its vocabulary or temperature differs from the first run's, it trained a reward model, or its
     /// settings cannot be read.
     pub fn comparable(&self, run: &Path) -> Result<Config> {
-        let Settled {
-            kept,
-            local: config,
-            ..
-        } = self.session.settled_of(run)?;
-        measurable(run, &config)?;
-        check_paths(&config, run, of_own)?;
-        say_changes(run, &kept.stored_in(run)?, &config, of_own)?;
+        let known = self.runs.iter().find(|(known, _)| known == run);
+        let located = match known {
+            Some((_, located)) => located.clone(),
+            None => self.session.stored_config(run)?,
+        };
+        let (recorded, config) = (located.recorded, located.local);
+        check_is_policy(run, &config)?;
+        check_paths(&config, run, is_policy_or_prior)?;
+        note_changed_inputs(run, &recorded.stored_in(run)?, &config, is_policy_or_prior)?;
         let own = Vocabulary::load(model_path(&config)?)?;
         ensure!(
             own.size == self.vocabulary.size,
-            "{} has another vocabulary than the first run: measure it alone",
+            "{}: its vocabulary differs from the first run's: measure it alone",
             run.display()
         );
         let (own, ours) = (
@@ -191,21 +206,21 @@ impl<'s> Judge<'s> {
         );
         ensure!(
             own == ours,
-            "{} samples at temperature {own} and the first run at {ours}: their KL is not the same \
-             quantity; measure it alone",
+            "{}: it samples at temperature {own} and the first run at {ours}, so their KLs are not \
+             comparable: measure it alone",
             run.display()
         );
-        let (own, ours) = (prior_of(&config)?, prior_of(&self.config)?);
+        let (own, ours) = (prior_words(&config)?, prior_words(&self.config)?);
         if own != ours {
             note(format_args!(
-                "{}: its KL is to its own prior ({own}), the first run's to another ({ours})",
+                "{}: its KL is to its own prior ({own}), that of the first run to another ({ours})",
                 run.display()
             ));
         }
         Ok(config)
     }
 
-    /// Every checkpoint of every run, and what the first run's prior could give at best.
+    /// Every checkpoint of every run, and the optimal frontier and best-of-n of the first run's prior.
     ///
     /// # Errors
     /// If a run cannot be compared with the first, or something cannot be loaded.
@@ -216,23 +231,23 @@ impl<'s> Judge<'s> {
             .collect::<Result<_>>()?;
         let mut points = Vec::new();
         for (run, config) in runs.iter().zip(&configs) {
-            points.extend(self.of_run(run, config)?);
+            points.extend(self.run_points(run, config)?);
         }
-        points.extend(self.of_prior()?);
+        points.extend(self.prior_points()?);
         self.reward.finish()?;
         Ok(points)
     }
 
-    /// Every checkpoint of one run, and the model it started from.
+    /// The model that one run started from, and each of its checkpoints.
     ///
     /// # Errors
     /// If something cannot be loaded, or the reward fails.
-    pub fn of_run(&mut self, run: &Path, config: &Config) -> Result<Vec<FrontierPoint>> {
+    pub fn run_points(&mut self, run: &Path, config: &Config) -> Result<Vec<FrontierPoint>> {
         let (mut prior, _) = load(prior(config)?, config)?;
         let name = name_of(run);
         let sampling = self.sampling(self.config.eval.samples_per_prompt)?;
         let mut points = Vec::new();
-        for Checkpoint { step, path } in stages(run, config)? {
+        for Checkpoint { step, path } in start_and_checkpoints(run, config)? {
             let (storage, heads) = (Storage::Frozen, OutputHeads::Language);
             let mut policy = network(&path, config, storage, heads)?;
             let decode = |ids: &[u32]| self.vocabulary.tokenizer.decode(ids);
@@ -255,14 +270,14 @@ impl<'s> Judge<'s> {
         Ok(points)
     }
 
-    fn of_prior(&mut self) -> Result<Vec<FrontierPoint>> {
+    fn prior_points(&mut self) -> Result<Vec<FrontierPoint>> {
         let samples = self.config.eval.prior_samples;
         if samples == 0 {
             return Ok(Vec::new());
         }
         let (mut prior, _) = load(prior(&self.config)?, &self.config)?;
         if let Err(why) = prior.decoder() {
-            note(format_args!("the best possible policy is not drawn: {why}"));
+            note(format_args!("the optimal frontier is not estimated: {why}"));
             return Ok(Vec::new());
         }
         let draws = self.prior_rewards(samples)?;
@@ -280,18 +295,18 @@ impl<'s> Judge<'s> {
         let sampling = self.sampling(samples)?;
         let decode = |ids: &[u32]| self.vocabulary.tokenizer.decode(ids);
         let trial = trial(&self.prompts, &sampling, &decode, &self.config);
-        let _busy = busy("drawing from the prior and scoring that");
+        let _busy = busy("sampling from the prior and scoring the samples");
         Ok(prior_rewards(&mut *prior, &mut *self.reward, &trial)?)
     }
 
-    /// The most reward that any policy has at its KL in nats, as far as these rewards of the prior show
-    /// it: the curve of π* over all β, in order of KL.
+    /// The optimal frontier, estimated from these rewards of samples of the prior: reward and KL of π* over
+    /// all β, in order of KL.
     #[must_use]
     pub fn optimum(&self, draws: &PriorRewards) -> Vec<FrontierPoint> {
         optimal_points(PRIOR, draws, &self.bootstrap)
     }
 
-    /// The same random numbers for every checkpoint, so that differences are not noise.
+    /// Sampling with the same seed for every checkpoint, which reduces the noise of differences.
     fn sampling(&self, samples: usize) -> Result<Sampling> {
         Ok(Sampling {
             samples,
@@ -301,8 +316,8 @@ impl<'s> Judge<'s> {
     }
 }
 
-/// The policies of a run: where it started, and every checkpoint.
-pub(crate) fn stages(run: &Path, config: &Config) -> Result<Vec<Checkpoint>> {
+/// The policies of a run: the model it started from as step 0, and every checkpoint.
+pub(crate) fn start_and_checkpoints(run: &Path, config: &Config) -> Result<Vec<Checkpoint>> {
     let start = Checkpoint {
         step: 0,
         path: model_path(config)?.into(),
@@ -310,29 +325,32 @@ pub(crate) fn stages(run: &Path, config: &Config) -> Result<Vec<Checkpoint>> {
     Ok(std::iter::once(start).chain(checkpoints(run)?).collect())
 }
 
-/// What a run is called: its folder.
+/// The name of a run: that of its folder.
 pub(crate) fn name_of(run: &Path) -> String {
     let name = run.file_name().unwrap_or(run.as_os_str());
     name.to_string_lossy().into_owned()
 }
 
-/// The prompts that no step of a run saw, at most as many as `[eval] prompts` says.
+/// The held-out prompts of a run, at most `eval.prompts`.
 fn held_out_prompts(
     session: &Session,
     config: &Config,
     vocabulary: &Vocabulary,
 ) -> Result<Vec<Arc<Prompt>>> {
-    let mut held_out = open_data(config, vocabulary, &session.registry.catalog().methods)?.held_out;
-    some_prompts(config, &mut held_out)
+    let methods = &session.registry.catalog().methods;
+    // Remarks about the data were noted when the run was trained.
+    let splits = open_data_with(config, vocabulary, methods, &mut |_| {})?;
+    let mut held_out = splits.held_out;
+    eval_prompts(config, &mut held_out)
 }
 
-/// The run whose networks read the fewest tokens, and how many.
-fn least_context<'a>(session: &Session, runs: &'a [PathBuf]) -> Result<Option<(&'a Path, usize)>> {
+/// The run with the smallest context, and that context in tokens.
+fn smallest_context(runs: &[(PathBuf, Located)]) -> Result<Option<(&Path, usize)>> {
     let mut least: Option<(&Path, usize)> = None;
-    for run in runs {
-        let mut config = session.settled_of(run)?.local;
-        check_paths(&config, run, of_own)?;
-        // It is judged by another.
+    for (run, located) in runs {
+        let mut config = located.local.clone();
+        check_paths(&config, run, is_policy_or_prior)?;
+        // Its own reward is not used.
         config.reward = None;
         let vocabulary = Vocabulary::load(model_path(&config)?)?;
         let context = lengths::context(&config, &vocabulary)?;
@@ -343,13 +361,13 @@ fn least_context<'a>(session: &Session, runs: &'a [PathBuf]) -> Result<Option<(&
     Ok(least)
 }
 
-/// Whether a path of the settings is of the policy and its prior, not of what all runs are measured by.
-fn of_own(key: &str) -> bool {
+/// Whether a setting names the policy or its prior, which are each run's own.
+fn is_policy_or_prior(key: &str) -> bool {
     key == "model.path" || key.starts_with("prior.")
 }
 
-/// Refuses what has no place on the reward–KL plane.
-fn measurable(run: &Path, config: &Config) -> Result<()> {
+/// Refuses runs that trained a reward model.
+fn check_is_policy(run: &Path, config: &Config) -> Result<()> {
     ensure!(
         !config.method.facts().is_reward_model(),
         "{} is a reward model, not a policy: use it to measure others, as in --reward {}",
@@ -359,9 +377,8 @@ fn measurable(run: &Path, config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// The prior of a run in words. A run of demonstrations has none; it is measured against the model it
-/// started from.
-fn prior_of(config: &Config) -> Result<String> {
+/// The prior of a run in words.
+fn prior_words(config: &Config) -> Result<String> {
     Ok(prior(config)?.description)
 }
 

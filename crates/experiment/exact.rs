@@ -1,11 +1,12 @@
-//! How far runs are from the optimum, where all responses can be listed.
+//! Measures the distance of runs from the optimum exactly, by listing all responses.
 
 use crate::config::{BetaSetting, Config};
-use crate::evaluation::{Judge, name_of, stages};
+use crate::evaluation::{Evaluator, name_of, start_and_checkpoints};
 use crate::lengths;
 use crate::networks::network;
 use crate::prior::{load, prior};
 use crate::progress::busy;
+use crate::words::counted;
 use anyhow::{Result, bail, ensure};
 use rlhf_eval::{Exact, ExactEvaluation, Listing};
 use rlhf_lm::OutputHeads;
@@ -14,48 +15,48 @@ use serde::Serialize;
 use std::path::Path;
 
 /// The most responses that are listed, over all prompts.
-const MOST: usize = 1_000_000;
+const MAX_RESPONSES: usize = 1_000_000;
 
-/// A policy of a run, measured.
+/// One policy: its exact reward, KL and gap to the optimum.
 #[derive(Debug, Serialize)]
-pub struct Row {
+pub struct ExactRow {
     /// The name of the run.
     pub run: String,
     /// "prior", "optimum" or "policy".
     pub of: &'static str,
-    /// Steps done; of a policy.
+    /// The step of the checkpoint, for a policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<usize>,
-    /// How far it is.
+    /// Its reward, KL, J and gap.
     #[serde(flatten)]
     pub evaluation: ExactEvaluation,
 }
 
-/// The prior of a run, all its checkpoints, and the optimum at its β.
-pub fn of_run(judge: &mut Judge<'_>, run: &Path) -> Result<Vec<Row>> {
-    let config = judge.comparable(run)?;
+/// Measures the prior of a run, all its checkpoints, and the optimum at its β.
+pub fn exact(evaluator: &mut Evaluator<'_>, run: &Path) -> Result<Vec<ExactRow>> {
+    let config = evaluator.comparable(run)?;
     let (mut prior, _) = load(prior(&config)?, &config)?;
-    let exact = judge.exact(&mut *prior, &config)?;
+    let exact = evaluator.exact(&mut *prior, &config)?;
     let mut policies = Vec::new();
-    for stage in stages(run, &config)? {
+    for stage in start_and_checkpoints(run, &config)? {
         let mut policy = network(&stage.path, &config, Storage::Frozen, OutputHeads::Language)?;
         let _busy = busy(format!("measuring {}, step {}", name_of(run), stage.step));
         policies.push((stage.step, exact.measure(&mut *policy)?));
     }
-    // A β that moved has no optimum to be far from: such a run is a curve on the plane.
+    // There is no single optimum for an adaptive β, or for β = 0.
     let beta = match config.beta {
         BetaSetting::Fixed(beta) if beta > 0.0 => Some(beta),
         _ => None,
     };
     let prior = exact.prior();
     let start = prior.unwrap_or(policies[0].1);
-    let row = |of, step, outcome| Row {
+    let row = |of, step, outcome| ExactRow {
         run: name_of(run),
         of,
         step,
         evaluation: exact.compare(outcome, start, beta),
     };
-    let mut rows: Vec<Row> = prior
+    let mut rows: Vec<ExactRow> = prior
         .map(|prior| row("prior", None, prior))
         .into_iter()
         .collect();
@@ -68,8 +69,8 @@ pub fn of_run(judge: &mut Judge<'_>, run: &Path) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-impl Judge<'_> {
-    /// Every response to the judge's prompts, under a prior.
+impl Evaluator<'_> {
+    /// Every response to the evaluator's prompts, with its reward and prior probability.
     fn exact(&mut self, prior: &mut dyn rlhf_objective::Prior, config: &Config) -> Result<Exact> {
         let all = || (0..self.vocabulary.size as u32).collect();
         let tokens: Vec<u32> = config.sampling.tokens.clone().unwrap_or_else(all);
@@ -81,8 +82,8 @@ impl Judge<'_> {
         let context = lengths::context(config, &self.vocabulary)?;
         ensure!(
             longest + length <= context + 1,
-            "the longest prompt has {longest} tokens and leaves {} of the context to a response, fewer than \
-             the {length} that are listed: train with fewer sampling.max_new_tokens, or leave out --exact",
+            "--exact: the longest prompt has {longest} tokens, which leaves {} of the context, but responses \
+             have up to {length}: train with a smaller sampling.max_new_tokens, or omit --exact",
             (context + 1).saturating_sub(longest)
         );
         let listing = Listing {
@@ -94,12 +95,14 @@ impl Judge<'_> {
         let prompts = self.prompts.len();
         let count = listing.count().and_then(|each| each.checked_mul(prompts));
         match count {
-            Some(count) if count <= MOST => {}
+            Some(count) if count <= MAX_RESPONSES => {}
             _ => bail!(
-                "{} tokens and {length} of them a response: the responses to {prompts} prompts are \
-                 too many to list, {MOST} at most; train with fewer sampling.tokens or \
-                 sampling.max_new_tokens, give fewer prompts, or leave out --exact",
-                tokens.len()
+                "--exact: too many responses to list, at most {MAX_RESPONSES}: responses of up to {} from a \
+                 vocabulary of {}, to {}. Train with fewer sampling.tokens or a smaller \
+                 sampling.max_new_tokens, give fewer prompts, or omit --exact",
+                counted(length, "tokens"),
+                tokens.len(),
+                counted(prompts, "prompts")
             ),
         }
         let batch = (config.train.micro_batch_tokens / (longest + length)).max(1);

@@ -1,4 +1,4 @@
-//! What is said and written of held-out data at the end of a run.
+//! The results on held-out data at the end of a run: notes, and JSON for the run folder.
 
 use crate::notes::note;
 use crate::words::counted;
@@ -10,8 +10,8 @@ use rlhf_train::Stats;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// What is written about held-out data, an interval around an accuracy included; the log says it
-/// in a line. `prompts` are those of the items.
+/// The held-out results as JSON, with an interval around the accuracy; also noted in one line. `prompts`
+/// are those of the items.
 pub(crate) fn numbers(stats: &Stats, items: usize, prompts: &[Arc<Prompt>]) -> Value {
     let mut numbers: serde_json::Map<_, _> = stats
         .iter()
@@ -39,17 +39,18 @@ pub(crate) fn numbers(stats: &Stats, items: usize, prompts: &[Arc<Prompt>]) -> V
     written
 }
 
-/// A share of items that are right, with the interval of as many trials as there are distinct prompts.
-/// Items of one prompt are not independent of each other; that they count as one here makes the interval
-/// too wide rather than too narrow. No interval of fewer than [`LEAST_PROMPTS`].
+/// The fraction of items that are right, with a Wilson interval in which each distinct prompt counts as
+/// one trial. Items that share a prompt are not independent; counting them as one makes the interval
+/// conservative. No interval if there are fewer than [`LEAST_PROMPTS`] distinct prompts.
 pub(crate) fn accuracy(share: f64, prompts: &[Arc<Prompt>]) -> Estimate {
     let prompts = DistinctPrompts::new(prompts).count();
-    match prompts < LEAST_PROMPTS {
-        true => Estimate {
+    if prompts < LEAST_PROMPTS {
+        Estimate {
             value: share,
             interval: None,
-        },
-        false => rlhf_eval::wilson(share, prompts),
+        }
+    } else {
+        rlhf_eval::wilson(share, prompts)
     }
 }
 
@@ -65,7 +66,7 @@ fn words(accuracy: &Estimate, prompts: usize) -> String {
     }
 }
 
-/// How sure a reward model is on held-out pairs, and how right; the log says it in a line.
+/// The calibration of a reward model on held-out pairs; also noted in one line.
 pub(crate) fn calibration(margins: &[f32], labels: &[f32]) -> Calibration {
     let found = Calibration::labelled(margins, labels);
     let points = found.bins.iter();

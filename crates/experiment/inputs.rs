@@ -1,4 +1,4 @@
-//! The files that a run reads, by the settings that name them.
+//! Lists the files that a run reads, by the settings that name them.
 
 use crate::config::Config;
 use crate::prior_fit::fit_folders;
@@ -8,13 +8,12 @@ use rlhf_journal::{Input, InputFile, Stamp};
 use rlhf_policy::Role;
 use std::path::{Path, PathBuf};
 
-/// What the files of programs that score are called: the second is `reward.program[1]`.
+/// The setting name of files of reward programs; the second file is `reward.program[1]`.
 const PROGRAM: &str = "reward.program";
 
-/// Every file that a run of these settings reads, before it does: `stored` are the settings as the run
-/// folder has them, `local` the same with all paths on this machine. A checkpoint is its weights, its
-/// settings and its tokenizer; a folder of data is the files of the split that is read; of a program
-/// that scores, it is the file of the program and its script.
+/// Every file that a run of these settings reads. `stored` are the settings as recorded in the run folder,
+/// `local` the same with all paths on this machine. A checkpoint contributes its weights, configuration and
+/// tokenizer; a folder of data the files of the split; a reward program its executable and its script.
 pub(crate) fn inputs(stored: &Config, local: &Config) -> Result<Vec<Input>> {
     let mut found = Vec::new();
     let (mut paths, mut places) = (stored.clone(), local.clone());
@@ -22,7 +21,7 @@ pub(crate) fn inputs(stored: &Config, local: &Config) -> Result<Vec<Input>> {
     for ((key, stored), (_, at)) in paths.paths().into_iter().zip(places.paths()) {
         let (stored, at) = (&stored.get(), &at.get());
         let count = seen.iter().filter(|seen| **seen == key).count();
-        // A sum of rewards names several files by one key.
+        // A sum of rewards names several files under the same key.
         let setting = match count {
             0 => key.clone(),
             _ => format!("{key}[{count}]"),
@@ -49,7 +48,7 @@ pub(crate) fn inputs(stored: &Config, local: &Config) -> Result<Vec<Input>> {
     Ok(found)
 }
 
-/// The checkpoints that were fitted inside the run folder `folder`, as far as they are there.
+/// The files of prior checkpoints that were fitted inside the run folder `folder`, if they exist.
 pub(crate) fn fitted(local: &Config, folder: &Path) -> Result<Vec<Input>> {
     let folder = std::path::absolute(folder)?;
     let mut found = Vec::new();
@@ -67,11 +66,11 @@ pub(crate) fn fitted(local: &Config, folder: &Path) -> Result<Vec<Input>> {
     Ok(found)
 }
 
-/// Whether what the programs that score read when the run in `folder` was started is found from here:
-/// their paths count from the folder that the command is given in.
+/// Checks that the files of reward programs are found from the current directory: relative paths in a
+/// reward program's arguments depend on it.
 ///
 /// # Errors
-/// If a file of one was there then, as `recorded` says, and is none here.
+/// If a file in `recorded` is not found from here.
 pub(crate) fn find_programs(recorded: &[InputFile], local: &Config, folder: &Path) -> Result<()> {
     let programs = local.reward.iter().flat_map(|rule| rule.programs());
     let arguments: Vec<&Path> = programs.flatten().map(Path::new).collect();
@@ -85,8 +84,8 @@ pub(crate) fn find_programs(recorded: &[InputFile], local: &Config, folder: &Pat
         };
         if let Some(argument) = arguments.iter().find(names).filter(|path| !path.is_file()) {
             bail!(
-                "{} ({}): is not found from this folder; the run in {} was started with {}. Resume it \
-                 where it was started, or name the whole path in its config.toml",
+                "{} ({}): not found from this folder; the run in {} was started with {}. Resume it in the \
+                 folder where it was started, or write the absolute path in its config.toml",
                 argument.display(),
                 file.setting,
                 folder.display(),
@@ -97,7 +96,8 @@ pub(crate) fn find_programs(recorded: &[InputFile], local: &Config, folder: &Pat
     Ok(())
 }
 
-/// The files that a setting means, by their names in the folder that it names; none is the file itself.
+/// The files that a setting refers to, by their names in the folder that it names; `None` if the setting
+/// names a file itself.
 fn names(config: &Config, key: &str, at: &Path) -> Vec<Option<String>> {
     if at.is_file() {
         return vec![None];
@@ -124,7 +124,7 @@ fn names(config: &Config, key: &str, at: &Path) -> Vec<Option<String>> {
     }
 }
 
-/// The same of a folder of data. One without them is an error of whoever reads it.
+/// The data files of a folder. A folder without any is reported when the data are opened.
 fn data_names(at: &Path, split: Option<&str>) -> Vec<Option<String>> {
     let files = rlhf_data::files(at, split).unwrap_or_default();
     let name = |file: PathBuf| {
@@ -149,15 +149,15 @@ fn input(setting: &str, stored: &Path, at: &Path, name: Option<String>) -> Resul
     Ok(Input { file, at })
 }
 
-/// Of each program that scores, the file it is in where a path names it, and the first argument that
-/// names a file: the script of an interpreter. What else it reads and writes, it may change as it runs.
+/// For each reward program, its executable if a path names it, and the first argument that is a file (the
+/// script of an interpreter). Other files it reads are not listed, because it may change them as it runs.
 fn programs(config: &Config) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for program in config.reward.iter().flat_map(|rule| rule.programs()) {
         let (name, arguments) = program
             .split_first()
             .map_or(("", &[][..]), |(name, rest)| (name.as_str(), rest));
-        // Without a slash it is looked for in PATH, where the system puts what it likes.
+        // Without a slash it is found in PATH, which system updates change.
         let own = Some(name).filter(|name| name.contains('/'));
         let script = arguments.iter().map(String::as_str);
         let mut script = script.filter(|argument| Path::new(argument).is_file());

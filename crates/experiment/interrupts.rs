@@ -1,37 +1,37 @@
-//! How a signal, or another thread, ends what a run is doing.
+//! Interrupts the running training loop from a signal handler or another thread.
 
 use rlhf_train::Interrupt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A handle on the loop that is under way, if one is. Clones share it.
+/// A handle on the running loop, if there is one. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupts(Arc<Mutex<Option<Arc<Interrupt>>>>);
 
-/// A loop under way, until the value is dropped.
+/// A registered loop; dropping it unregisters the loop.
 pub(crate) struct Running {
     interrupts: Interrupts,
-    own: Arc<Interrupt>,
+    interrupt: Arc<Interrupt>,
 }
 
 impl Interrupts {
-    /// Of a program in which no loop runs yet.
+    /// A handle without a running loop.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Calls `with` with the loop under way; none begins or ends meanwhile.
+    /// Calls `with` with the running loop. No loop begins or ends during the call.
     pub fn with_running<T>(&self, with: impl FnOnce(Option<&Interrupt>) -> T) -> T {
         with(self.lock().as_deref())
     }
 
-    /// Begins a loop.
+    /// Registers a loop.
     pub(crate) fn begin(&self) -> Running {
-        let own = Arc::new(Interrupt::new());
-        *self.lock() = Some(own.clone());
+        let interrupt = Arc::new(Interrupt::new());
+        *self.lock() = Some(interrupt.clone());
         Running {
             interrupts: self.clone(),
-            own,
+            interrupt,
         }
     }
 
@@ -41,15 +41,15 @@ impl Interrupts {
 }
 
 impl Running {
-    /// What the loop looks at.
+    /// The flag that the loop checks.
     pub(crate) fn interrupt(&self) -> &Interrupt {
-        &self.own
+        &self.interrupt
     }
 
-    /// Ends the loop, and says whether it was asked to end.
+    /// Unregisters the loop; returns whether an interrupt was requested.
     pub(crate) fn end(self) -> bool {
         *self.interrupts.lock() = None;
-        self.own.requested()
+        self.interrupt.requested()
     }
 }
 

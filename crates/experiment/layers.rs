@@ -1,16 +1,17 @@
-//! Defaults, then a file, then `--set`: how a [`Config`] comes about, and errors that say where.
+//! Merges defaults, a config file and `--set` into a [`Config`]; errors name the file and line, or the
+//! flag, of the wrong setting.
 
 mod explain;
 mod merge;
 mod renamed;
 
 use crate::catalog::Catalog;
-use crate::config::{Config, NoPrior, Sections};
+use crate::config::{Config, PriorError, Sections};
 use crate::method::{Objective, SettingsError, key_of};
 
 use crate::notes::warn;
 use anyhow::{Context, Result, anyhow, bail};
-use explain::broken;
+use explain::syntax_error;
 use merge::merge;
 use renamed::{OldName, rename};
 use rlhf_reward::Rule;
@@ -18,13 +19,13 @@ use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
-/// Names of objectives that are planned.
-const NOT_YET: [&str; 2] = ["sac", "softq"];
+/// Objectives that are planned and not implemented.
+const PLANNED: [&str; 2] = ["sac", "softq"];
 
-/// The objective where nothing names one.
+/// The default objective.
 const OBJECTIVE: &str = "ppo-kl";
 
-/// What the user gave, later entries winning.
+/// The settings that the user gave; later ones override earlier ones.
 pub struct Layers {
     catalog: Catalog,
     file: Option<File>,
@@ -40,7 +41,7 @@ struct File {
 
 #[derive(Debug)]
 struct Set {
-    /// What was typed, to name it in an error.
+    /// The flag as typed, for error messages.
     typed: String,
     path: Vec<String>,
     value: Value,
@@ -55,7 +56,9 @@ impl Layers {
         let read = |path: &Path| -> Result<File> {
             let text = std::fs::read_to_string(path)
                 .with_context(|| format!("cannot read the config file {}", path.display()))?;
-            let table = text.parse().map_err(|error| broken(path, &text, &error))?;
+            let table = text
+                .parse()
+                .map_err(|error| syntax_error(path, &text, &error))?;
             Ok(File {
                 path: path.into(),
                 text,
@@ -87,7 +90,7 @@ impl Layers {
         Ok(())
     }
 
-    /// Adds a value; `typed` is what the user wrote to give it.
+    /// Sets the value at `path`. `typed` is the flag as the user typed it, for error messages.
     pub fn put(&mut self, typed: &str, path: &str, value: impl Into<Value>) {
         self.sets.push(Set {
             typed: typed.into(),
@@ -96,16 +99,16 @@ impl Layers {
         });
     }
 
-    /// Whether the file gives this key of a section.
-    pub fn says(&self, section: &str, key: &str) -> bool {
+    /// Whether the file has this key in a section.
+    pub fn has_key(&self, section: &str, key: &str) -> bool {
         let table = self.file.as_ref().and_then(|file| file.table.get(section));
         table.is_some_and(|section| section.get(key).is_some())
     }
 
-    /// The kind of prior, as far as the file or the objective says it.
+    /// The kind of prior that the file names, or else the objective's default.
     ///
     /// # Errors
-    /// If there is no objective of the name that is given.
+    /// If the objective is unknown.
     pub fn prior_kind(&self) -> Result<String> {
         let of_file = self.file.as_ref().and_then(|file| file.table.get("prior"));
         match of_file.and_then(|prior| prior.get("kind")) {
@@ -119,7 +122,7 @@ impl Layers {
         let mut table =
             Table::try_from(Config::defaults(&self.objective()?, &self.catalog.priors)?)?;
         let mut given = Table::new();
-        for layer in self.renamed()? {
+        for layer in self.layers_with_new_names()? {
             merge(&mut table, &layer);
             merge(&mut given, &layer);
         }
@@ -127,12 +130,12 @@ impl Layers {
         let method = method.unwrap_or_else(|| Value::Table(Table::new()));
         let sections: Sections = self.typed(Value::Table(table), "")?;
         let method = self.objective()?.entry().with_settings(method);
-        let method = method.map_err(|error| self.explained(&error, "method"))?;
+        let method = method.map_err(|error| self.explain_at(&error, "method"))?;
         let prior = self.catalog.priors.section(sections.prior.clone());
-        let prior = prior.map_err(|NoPrior { key, message }| match key.as_str() {
-            // It names its key itself.
+        let prior = prior.map_err(|PriorError { key, message }| match key.as_str() {
+            // The message contains the key.
             _ if message.starts_with("prior.") => {
-                anyhow!("{}{message}", self.place("prior"))
+                anyhow!("{}{message}", self.location("prior"))
             }
             "" => self.explain("prior", &message),
             key => self.explain(&format!("prior.{key}"), &message),
@@ -151,8 +154,9 @@ impl Layers {
         Ok(config)
     }
 
-    /// What each layer gives, by today's names; the others are warned of.
-    fn renamed(&self) -> Result<Vec<Table>> {
+    /// The file and each `--set` as a table, with renamed settings under their new names. Warns of each old
+    /// name.
+    fn layers_with_new_names(&self) -> Result<Vec<Table>> {
         let objective = self.objective_name();
         let mut layers = Vec::with_capacity(1 + self.sets.len());
         layers.extend(self.file.iter().map(|file| file.table.clone()));
@@ -168,21 +172,21 @@ impl Layers {
         for layer in &mut layers {
             let both = |OldName { old, new }| {
                 anyhow!(
-                    "{}`{old}` is the old name of `{new}`, which is given too: remove `{old}`",
-                    self.place(old)
+                    "{}`{old}` is the old name of `{new}`, which is also given: remove `{old}`",
+                    self.location(old)
                 )
             };
             for OldName { old, new } in rename(layer, objective).map_err(both)? {
                 warn(format_args!(
-                    "{}`{old}` is called `{new}` now, and is still read: rename it",
-                    self.place(old)
+                    "{}`{old}` was renamed to `{new}`; the old name still works: rename it",
+                    self.location(old)
                 ));
             }
         }
         Ok(layers)
     }
 
-    /// The name of the objective, as far as the layers say it.
+    /// The name of the objective, or the default's.
     fn objective_name(&self) -> &str {
         let set = self.sets.iter().rev().find(|set| set.path == ["objective"]);
         let value = match (set, &self.file) {
@@ -193,21 +197,21 @@ impl Layers {
         value.and_then(Value::as_str).unwrap_or(OBJECTIVE)
     }
 
-    /// A value as a type; an error names the key below `prefix`, and where it was given.
+    /// Deserializes a value. An error names the key below `prefix` and where it was given.
     pub fn typed<T: DeserializeOwned>(&self, value: Value, prefix: &str) -> Result<T> {
         serde_path_to_error::deserialize(value)
-            .map_err(|error: SettingsError| self.explained(&error, prefix))
+            .map_err(|error: SettingsError| self.explain_at(&error, prefix))
     }
 
-    /// `[reward]` as a rule.
+    /// Parses `[reward]`.
     fn reward(&self, section: &Table) -> Result<Rule> {
         match self.catalog.rewards.rule(section) {
-            Some(rule) => rule.map_err(|error| self.explained(&error, "reward")),
+            Some(rule) => rule.map_err(|error| self.explain_at(&error, "reward")),
             None => self.typed(Value::Table(section.clone()), "reward"),
         }
     }
 
-    fn explained(&self, error: &SettingsError, prefix: &str) -> anyhow::Error {
+    fn explain_at(&self, error: &SettingsError, prefix: &str) -> anyhow::Error {
         let path = key_of(error);
         let separator = if prefix.is_empty() || path.is_empty() {
             ""
@@ -220,10 +224,10 @@ impl Layers {
         )
     }
 
-    /// The objective, as far as the layers say it.
+    /// The objective that the layers name, or the default.
     ///
     /// # Errors
-    /// If there is no objective of that name.
+    /// If the objective is unknown.
     pub fn objective(&self) -> Result<Objective> {
         let set = self.sets.iter().rev().find(|set| set.path == ["objective"]);
         let value = match (set, &self.file) {
@@ -237,12 +241,15 @@ impl Layers {
             None => OBJECTIVE,
             Some(Value::String(name)) => name,
             Some(other) => {
-                bail!(self.explain("objective", &format!("{other} is no name of an objective")))
+                bail!(self.explain(
+                    "objective",
+                    &format!("{other} is not the name of an objective")
+                ))
             }
         };
-        if NOT_YET.contains(&name) {
-            let built = names.join(", ");
-            bail!("objective `{name}` is not built in yet; these are: {built}");
+        if PLANNED.contains(&name) {
+            let names = names.join(", ");
+            bail!("objective `{name}` is not implemented yet: choose one of {names}");
         }
         self.catalog.methods.objective(name).ok_or_else(|| {
             let known: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
@@ -273,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn later_layers_win() {
+    fn later_layers_override_earlier_ones() {
         let file = "objective = \"dpo\"\nbeta = 0.2\n[optim]\nclip = 2.0\n";
         let config = resolve(file, &["optim.clip=3", "model.path=my/model"]).unwrap();
         assert_eq!(config.objective, "dpo");
@@ -299,10 +306,10 @@ mod tests {
         );
     }
 
-    /// The `config.toml` that each objective left in its run before settings were renamed, with values that
-    /// are not the defaults.
+    /// Reads the `config.toml` that each objective wrote before settings were renamed. Its values are not
+    /// the defaults.
     #[test]
-    fn settings_by_their_old_names_mean_the_same() {
+    fn old_names_of_settings_are_read() {
         let stored = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/settings");
         let registry = Registry::default();
         let objectives = registry.catalog().methods.objectives();
@@ -313,8 +320,8 @@ mod tests {
             let config = layers.resolve().unwrap();
             assert_eq!(config.objective, name);
             let train = &config.train;
-            let kept = (train.micro_batch_tokens, train.activation_checkpointing);
-            assert_eq!(kept, (2048, ActivationCheckpointing::Blocks), "{name}");
+            let renamed = (train.micro_batch_tokens, train.activation_checkpointing);
+            assert_eq!(renamed, (2048, ActivationCheckpointing::Blocks), "{name}");
             let batch_size = match name {
                 "dpo" | "reward" | "kto" => Some(BatchSize::Items(8)),
                 "sft" => Some(BatchSize::Tokens(256)),
@@ -339,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_where_and_what_else() {
+    fn errors_name_the_place_and_suggest_a_fix() {
         for (file, sets, expected) in [
             (
                 "\n[optim]\nlearning_rat = 1",
@@ -359,8 +366,8 @@ mod tests {
             (
                 "[train]\nbatch_pairs = 9\nbatch_size = 9",
                 vec![],
-                "run.toml:2: `train.batch_pairs` is the old name of `train.batch_size`, which is given \
-                 too: remove `train.batch_pairs`",
+                "run.toml:2: `train.batch_pairs` is the old name of `train.batch_size`, which is also \
+                 given: remove `train.batch_pairs`",
             ),
             (
                 "[train]\n\nrecompute = \"block\"",
@@ -371,7 +378,7 @@ mod tests {
             (
                 "[train]\nactivation_checkpointing = \"blocks\"\n[model]\nbackend = \"plain\"",
                 vec![],
-                "train.activation_checkpointing = \"blocks\": the plain network keeps everything",
+                "train.activation_checkpointing = \"blocks\": the plain network does not support it",
             ),
             ("", vec!["train"], "--set train: expected KEY=VALUE"),
             (
@@ -387,7 +394,7 @@ mod tests {
             (
                 "objective = \"softq\"",
                 vec![],
-                "objective `softq` is not built in yet",
+                "objective `softq` is not implemented yet",
             ),
             (
                 "[reward]\nkind = \"regex\"\npatern = \"x\"",
@@ -399,8 +406,8 @@ mod tests {
                 vec![],
                 "run.toml:2: `prior.kind`: unknown variant `referense`",
             ),
-            ("", vec!["beta=nan"], "beta = NaN: β is the price"),
-            ("", vec!["beta=-1"], "beta = -1: β is the price"),
+            ("", vec!["beta=nan"], "beta = NaN: must be a number from 0"),
+            ("", vec!["beta=-1"], "beta = -1: must be a number from 0"),
             (
                 "objective = \"dpo\"\nbeta = 0",
                 vec![],
@@ -454,7 +461,7 @@ mod tests {
             (
                 "",
                 vec!["beta={ start = 0.2, target_kl = 6, horizon = 12 }"],
-                "beta.horizon = 12: a step of 64 responses would take more from beta than there is",
+                "beta.horizon = 12: a step of 64 responses could make beta negative",
             ),
             (
                 "objective = \"rloo\"",
@@ -484,7 +491,7 @@ mod tests {
             (
                 "",
                 vec!["train.epochs=3"],
-                "train.epochs means nothing to ppo-kl",
+                "train.epochs is not used by ppo-kl",
             ),
             (
                 "objective = \"rloo\"",
@@ -504,7 +511,7 @@ mod tests {
             (
                 "objective = \"sft\"",
                 vec!["model.critic=head"],
-                "model.critic means nothing to sft",
+                "model.critic is not used by sft",
             ),
             (
                 "",
@@ -522,7 +529,11 @@ mod tests {
                 vec![],
                 "run.toml:2: `train.batch_size",
             ),
-            ("[optim\n", vec![], "run.toml:1: not TOML: unclosed table"),
+            (
+                "[optim\n",
+                vec![],
+                "run.toml:1: not valid TOML: unclosed table",
+            ),
         ] {
             let error = format!("{:#}", resolve(file, &sets).unwrap_err());
             assert!(error.contains(expected), "{error}\nshould hold: {expected}");

@@ -1,4 +1,4 @@
-//! How long prompts and responses may be: what the context leaves, and what the settings say.
+//! The greatest lengths of prompts and responses, from the context of each network and the settings.
 
 use crate::config::Config;
 use crate::error::Usage;
@@ -11,22 +11,21 @@ use rlhf_reward::RewardModel;
 use rlhf_train::PriorUse;
 use std::path::{Path, PathBuf};
 
-/// The greatest length of a response where nothing is said.
+/// The default of `sampling.max_new_tokens`.
 const MAX_NEW_TOKENS: usize = 64;
 
-/// How much of a prompt and its response is read, at most, by every network of the run. A language
-/// model never reads the last token; a reward model does, and takes one from the room there is.
+/// The most tokens of a prompt and its response that every network of the run can read. A language model
+/// does not read the last token of a response; a reward model does, which takes one token of its context.
 pub fn context(config: &Config, vocabulary: &Vocabulary) -> Result<usize> {
-    Ok(least(config, vocabulary)?.0)
+    Ok(smallest(config, vocabulary)?.0)
 }
 
-/// The network that reads less than the model does, in words; none where the model itself reads least.
-pub fn least_of(config: &Config, vocabulary: &Vocabulary) -> Result<Option<String>> {
-    let (context, folder) = least(config, vocabulary)?;
+/// A note that names the network with the smallest context; `None` if that is the model itself.
+pub fn context_note(config: &Config, vocabulary: &Vocabulary) -> Result<Option<String>> {
+    let (context, folder) = smallest(config, vocabulary)?;
     Ok(folder.map(|folder| {
         format!(
-            "{context} tokens of a prompt and its response are read at most, because of {}; {} has a \
-             context of {}",
+            "a prompt and its response have at most {context} tokens, the limit of {}; {} has a context of {}",
             folder.display(),
             vocabulary.folder.display(),
             vocabulary.context
@@ -34,12 +33,12 @@ pub fn least_of(config: &Config, vocabulary: &Vocabulary) -> Result<Option<Strin
     }))
 }
 
-/// The least context, and the network that it is of, where that is not the model.
-fn least(config: &Config, vocabulary: &Vocabulary) -> Result<(usize, Option<PathBuf>)> {
-    let mut whose = None;
-    let mut lower = |context: &mut usize, its: usize, folder: &Path| {
-        if its < *context {
-            (*context, whose) = (its, Some(folder.to_path_buf()));
+/// The smallest context, and the folder of the network that it belongs to if that is not the model.
+fn smallest(config: &Config, vocabulary: &Vocabulary) -> Result<(usize, Option<PathBuf>)> {
+    let mut limited_by = None;
+    let mut lower = |context: &mut usize, limit: usize, folder: &Path| {
+        if limit < *context {
+            (*context, limited_by) = (limit, Some(folder.to_path_buf()));
         }
     };
     let facts = config.method.facts();
@@ -47,12 +46,12 @@ fn least(config: &Config, vocabulary: &Vocabulary) -> Result<(usize, Option<Path
     let mut context = vocabulary.context - usize::from(facts.is_reward_model());
     if let Some(rule) = &config.reward {
         for folder in rule.models().into_iter().filter(|folder| folder.exists()) {
-            let its = inspect(folder)?.context;
-            // One with a tokenizer of its own cuts the text itself.
-            if its >= vocabulary.context
+            let limit = inspect(folder)?.context;
+            // A reward model with its own tokenizer truncates the text itself.
+            if limit >= vocabulary.context
                 || !RewardModel::retokenizes(folder, &vocabulary.tokenizer)?
             {
-                lower(&mut context, its.min(vocabulary.context) - 1, folder);
+                lower(&mut context, limit.min(vocabulary.context) - 1, folder);
             }
         }
         for folder in rule
@@ -63,7 +62,7 @@ fn least(config: &Config, vocabulary: &Vocabulary) -> Result<(usize, Option<Path
             lower(&mut context, inspect(folder)?.context, folder);
         }
     }
-    // A prior that is not complete is refused where it is needed.
+    // An incomplete prior is reported when the prior is planned.
     if facts.prior != PriorUse::Nothing
         && let Ok(prior) = prior(config)
     {
@@ -71,14 +70,14 @@ fn least(config: &Config, vocabulary: &Vocabulary) -> Result<(usize, Option<Path
             lower(&mut context, inspect(folder)?.context, folder);
         }
     }
-    Ok((context.max(1), whose))
+    Ok((context.max(1), limited_by))
 }
 
-/// The greatest lengths of prompts, completions and responses. Prompts that are to be continued stay
-/// whole where at least a token fits behind them, unless `data.max_prompt_tokens` cuts them.
+/// The greatest lengths of prompts, completions and responses. A prompt to sample from stays whole if at
+/// least one response token fits after it, unless `data.max_prompt_tokens` cuts it.
 ///
 /// # Errors
-/// If prompts and responses of the lengths that the settings ask for do not fit together.
+/// If prompts and responses of the lengths in the settings do not fit into the context.
 pub fn limits(config: &Config, vocabulary: &Vocabulary) -> Result<Limits> {
     let context = context(config, vocabulary)?;
     let lengths = &config.data;
@@ -86,43 +85,49 @@ pub fn limits(config: &Config, vocabulary: &Vocabulary) -> Result<Limits> {
         context,
         prompt: lengths.max_prompt_tokens.unwrap_or(usize::MAX),
         completion: lengths.max_completion_tokens.unwrap_or(usize::MAX),
-        response: of_settings(config, context)?,
+        response: max_response(config, context)?,
     })
 }
 
-/// The greatest length of a response of these settings, where its prompt leaves that much.
+/// The greatest length of a response, if its prompt leaves that much of the context.
 ///
 /// # Errors
 /// As [`limits`].
 pub fn max_new_tokens(config: &Config, vocabulary: &Vocabulary) -> Result<usize> {
-    of_settings(config, context(config, vocabulary)?)
+    max_response(config, context(config, vocabulary)?)
 }
 
-fn of_settings(config: &Config, context: usize) -> Result<usize> {
+fn max_response(config: &Config, context: usize) -> Result<usize> {
     let given = config.sampling.max_new_tokens;
-    match config.online() {
-        true => Ok(response(given, config.data.max_prompt_tokens, context).map_err(Usage)?),
-        // Pairs and demonstrations are cut to fit with their answers, whatever is drawn to measure.
-        false => Ok(given.unwrap_or(MAX_NEW_TOKENS)),
+    if config.online() {
+        let prompt = config.data.max_prompt_tokens;
+        Ok(max_response_after(prompt, given, context).map_err(Usage)?)
+    } else {
+        // Offline methods sample for evaluation only; their data are cut to the context elsewhere.
+        Ok(given.unwrap_or(MAX_NEW_TOKENS))
     }
 }
 
-/// The greatest length of a response: what was asked for, or else 64, or less where a limit of the
-/// prompts leaves less.
-fn response(given: Option<usize>, prompt: Option<usize>, context: usize) -> Result<usize> {
+/// The greatest length of a response: the one given, or else 64, or less if the limit of prompts leaves
+/// less.
+fn max_response_after(
+    prompt: Option<usize>,
+    given: Option<usize>,
+    context: usize,
+) -> Result<usize> {
     let Some(prompt) = prompt else {
         return Ok(given.unwrap_or(MAX_NEW_TOKENS));
     };
-    // The last token of a response is never read.
+    // The last token of a response is not read.
     let left = (context + 1).saturating_sub(prompt);
     match given {
         _ if left == 0 => Err(anyhow!(
-            "data.max_prompt_tokens = {prompt} leaves no room for a response: {context} tokens are read \
-             at most; lower it"
+            "data.max_prompt_tokens = {prompt} leaves no room for a response: the context is {context} \
+             tokens. Lower it"
         )),
         Some(given) if given > left => Err(anyhow!(
             "data.max_prompt_tokens = {prompt} and sampling.max_new_tokens = {given} do not fit together: \
-             {context} tokens are read at most, which leaves responses of {left}; lower one of the two"
+             the context is {context} tokens, which leaves {left} for a response. Lower one of the two"
         )),
         Some(given) => Ok(given),
         None => Ok(left.min(MAX_NEW_TOKENS)),
@@ -134,21 +139,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_asked_for_holds_or_is_refused() {
+    fn a_given_length_is_kept_or_refused() {
         for (given, prompt, expected) in [
             (None, None, Ok(64)),
             (Some(100), None, Ok(100)),
             (None, Some(10), Ok(39)),
             (Some(39), Some(10), Ok(39)),
             (None, Some(48), Ok(1)),
-            (Some(40), Some(10), Err("which leaves responses of 39")),
+            (Some(40), Some(10), Err("which leaves 39 for a response")),
             (
                 None,
                 Some(49),
-                Err("leaves no room for a response: 48 tokens"),
+                Err("leaves no room for a response: the context is 48 tokens"),
             ),
         ] {
-            let found = response(given, prompt, 48).map_err(|error| error.to_string());
+            let found = max_response_after(prompt, given, 48).map_err(|error| error.to_string());
             match (&found, expected) {
                 (Ok(found), Ok(expected)) => assert_eq!(*found, expected),
                 (Err(error), Err(expected)) => assert!(error.contains(expected), "{error}"),

@@ -1,12 +1,14 @@
-//! Runs from their settings: what `rlhf train` and `rlhf eval` do, for programs of one's own.
+//! Runs training and evaluation from settings: what `rlhf train` and `rlhf eval` do, as a library.
 //!
 //! ```text
-//! Layers → Config → Settled → Prepared → run → Judge
-//! settings, checked   found here or on the hub   opened and tokenized once   trained   measured
+//! Layers → Config                merges and validates the settings
+//!        → Located               finds files, locally or on the hub
+//!        → Prepared              opens the data and tokenizes it
+//!        → run → Evaluator       trains, then measures reward and KL
 //! ```
 //!
-//! A [`Session`] holds what all runs of a program share. Its [`Registry`] lists the methods by name; what
-//! a program adds to it can be named in settings as any other.
+//! A [`Session`] holds what all runs of a program share. Its [`Registry`] lists methods, priors and rewards
+//! by name; settings can name those that a program adds like the built-in ones.
 
 #![forbid(unsafe_code)]
 
@@ -61,23 +63,23 @@ pub use config::{
     TrainSection,
 };
 pub use dataset::{
-    Parts, Size, Taught, open_data, rows, settings as row_settings, source as data_source,
+    LabelSignal, Size, Splits, open_data, rows, settings as row_settings, source as data_source,
 };
 pub use error::{Interrupted, Usage, one_line};
-pub use evaluation::{Instead, Judge};
-pub use exact::{Row, of_run as exact};
+pub use evaluation::{EvalOverrides, Evaluator};
+pub use exact::{ExactRow, exact};
 pub use interrupts::Interrupts;
 pub use layers::Layers;
-pub use lengths::{context, least_of, limits, max_new_tokens};
+pub use lengths::{context, context_note, limits, max_new_tokens};
 pub use method::{Facts, Method, Methods, Objective};
 pub use needs::{of_reward as reward_needs, readers};
 pub use networks::{backend, frozen, model_path, network};
-pub use plan::{Lines, json, plan, say};
+pub use plan::{Lines, note_plan, plan, plan_json};
 pub use prepared::Prepared;
 pub use prior::check_beta;
 pub use progress::{Display, Quiet};
 pub use registry::Registry;
-pub use resolve::{Locator, Missing, Settled, reward as reward_rule};
+pub use resolve::{Located, Locator, Missing, reward as reward_rule};
 pub use reward::{check_reward, reward};
 pub use rewards::Rewards;
 pub use run::{OfflineData, OpenData, RunContext};

@@ -1,4 +1,4 @@
-//! How much memory a run will take at its peak, from headers and the lengths of its data.
+//! Estimates the peak memory of a run from checkpoint headers and the lengths of its data.
 
 use crate::config::{Config, Critic, DtypeName};
 use crate::method::Step;
@@ -9,17 +9,17 @@ use rlhf_lm::{ActivationCheckpointing, AdapterSummary, Summary, inspect, plan_ad
 use rlhf_objective::BatchSize;
 use rlhf_objective::Purpose;
 
-/// What a network reads for one item of a data set, on average: a prompt, a pair, a demonstration.
+/// The mean size of one item of a data set: a prompt with its responses, a pair, a demonstration.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PerItem {
-    /// Tokens it reads.
+    /// Input tokens of a forward pass.
     tokens: f64,
-    /// Response tokens it predicts.
+    /// Response tokens whose log-probs are computed.
     rows: f64,
 }
 
 impl PerItem {
-    /// Of so many items, which have `tokens` tokens to read and `rows` to predict together.
+    /// The mean over `items` items with `tokens` input tokens and `rows` response tokens in all.
     pub(crate) fn of(tokens: u64, rows: u64, items: usize) -> Self {
         let each = |count: u64| count as f64 / items.max(1) as f64;
         Self {
@@ -28,7 +28,7 @@ impl PerItem {
         }
     }
 
-    /// Of prompts with so many tokens each, and the longest responses there may be.
+    /// A prompt of `prompt` tokens with its samples, each of the greatest length `length`.
     pub(crate) fn sampled(prompt: f64, length: f64, config: &Config) -> Self {
         let samples = config.sampling.samples_per_prompt as f64;
         Self {
@@ -47,11 +47,11 @@ pub(crate) fn adapter(config: &Config) -> Result<Option<AdapterSummary>> {
     })
 }
 
-/// The peak in words, with its greatest parts.
+/// The estimated peak in words, with its largest parts.
 pub(crate) fn estimate(config: &Config, item: PerItem) -> Result<String> {
     let model = inspect(model_path(config)?)?;
     let online = config.online();
-    let (tokens, rows) = one_read(config, item);
+    let (tokens, rows) = largest_micro_batch(config, item);
     let networks = match config.model.critic {
         Some(Critic::Separate) => 2,
         _ => 1,
@@ -94,12 +94,13 @@ pub(crate) fn estimate(config: &Config, item: PerItem) -> Result<String> {
             );
         }
     }
-    let sampling = match online {
-        true => sampling(config, &model, item),
-        false => 0,
+    let sampling = if online {
+        sampling(config, &model, item)
+    } else {
+        0
     };
     let parts = [
-        ("weights, gradients and moments", trained),
+        ("weights, gradients and optimizer moments", trained),
         ("frozen networks", frozen),
         ("sampling", sampling),
         ("activations", activations),
@@ -120,8 +121,8 @@ pub(crate) fn estimate(config: &Config, item: PerItem) -> Result<String> {
     ))
 }
 
-/// Tokens and rows of the largest read of an update.
-fn one_read(config: &Config, item: PerItem) -> (u64, u64) {
+/// Input tokens and response tokens of the largest forward pass of an optimizer step.
+fn largest_micro_batch(config: &Config, item: PerItem) -> (u64, u64) {
     let most = config.train.micro_batch_tokens as f64;
     let items = match config.method.configured().step() {
         Step::OfIteration(_) => {
@@ -132,7 +133,7 @@ fn one_read(config: &Config, item: PerItem) -> (u64, u64) {
             BatchSize::Tokens(number) => number as f64 / item.tokens,
         },
     };
-    // A single item is never cut.
+    // A single item is never split.
     let tokens = (items * item.tokens).min(most).max(item.tokens);
     let rows = tokens * item.rows / item.tokens.max(1.0);
     (tokens.ceil() as u64, rows.ceil() as u64)

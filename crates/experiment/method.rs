@@ -1,4 +1,6 @@
-//! Methods whose types are forgotten: what a registry lists and a configuration holds.
+//! Type-erased methods: the entries of a registry, and the method with its settings in a [`Config`].
+//!
+//! [`Config`]: crate::Config
 
 use rlhf_policy::Role;
 use rlhf_train::{
@@ -12,14 +14,13 @@ use std::sync::Arc;
 /// An error of settings, with the path of its key.
 pub(crate) type SettingsError = serde_path_to_error::Error<toml::de::Error>;
 
-/// The key that an error of settings is about; empty where it is about the whole table.
+/// The key that an error is about; empty if it is about the whole table.
 pub(crate) fn key_of(error: &SettingsError) -> String {
     let path = error.path().to_string();
     if path == "." { String::new() } else { path }
 }
 
-/// What a method says about itself whatever its settings are: the constants of
-/// [`MethodSpec`](rlhf_train::MethodSpec).
+/// The constants of a method's [`MethodSpec`](rlhf_train::MethodSpec).
 #[derive(Debug, Clone)]
 pub struct Facts {
     /// Its name.
@@ -30,19 +31,19 @@ pub struct Facts {
     pub learns_from: LearnsFrom,
     /// The roles of the networks that it trains.
     pub roles: &'static [Role],
-    /// What it asks the prior for.
+    /// How it uses the prior.
     pub prior: PriorUse,
     /// The fields of data rows that its loss uses.
     pub row_fields: &'static [RowField],
     /// Whether it has an optimum at β = 0.
     pub allows_zero_beta: bool,
-    /// The fewest responses to a prompt that it learns from.
+    /// The fewest responses per prompt that it learns from.
     pub min_responses_per_prompt: usize,
-    /// The defaults that depend on it.
+    /// Default settings that depend on the method.
     pub defaults: Defaults,
-    /// What the help says of its settings.
+    /// The help text of its settings.
     pub help: String,
-    /// What `train.batch_size` counts, of a method that learns from data.
+    /// What `train.batch_size` counts, for a method that learns from data.
     pub batch_unit: Option<BatchUnit>,
 }
 
@@ -63,13 +64,13 @@ impl Facts {
         }
     }
 
-    /// Whether it has a critic beside its policy.
+    /// Whether it trains a critic.
     #[must_use]
     pub fn has_critic(&self) -> bool {
         self.roles.contains(&Role::Critic)
     }
 
-    /// Whether it fits a reward model, and no policy.
+    /// Whether it trains a reward model instead of a policy.
     #[must_use]
     pub fn is_reward_model(&self) -> bool {
         self.roles.contains(&Role::Scorer)
@@ -94,29 +95,29 @@ pub(crate) fn objectives<'a>(methods: impl Iterator<Item = &'a Facts>) -> String
     }
 }
 
-/// What an optimizer step learns from.
+/// What one optimizer step is computed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// A part of the responses of an iteration.
+    /// A minibatch of an iteration's responses.
     OfIteration(Updates),
-    /// As much of a data set as `train.batch_size` says, counted in this.
+    /// `train.batch_size` items of a data set, counted in this unit.
     OfData(BatchUnit),
 }
 
-/// A method of a registry.
+/// A registered method with its type erased.
 pub(crate) trait Entry: Send + Sync {
     fn facts(&self) -> &Facts;
 
     fn default_method(&self) -> Method;
 
-    /// The method with the settings of `[method]`.
+    /// The method with the settings in `table`, the `[method]` section.
     fn with_settings(&self, table: toml::Value) -> Result<Method, SettingsError>;
 }
 
-/// An objective by its name: a method with a prior.
+/// A named objective: a method with a prior.
 #[derive(Clone)]
 pub struct Objective {
-    /// Its name, help and prior.
+    /// Its name, description and prior.
     pub preset: Preset,
     entry: Arc<dyn Entry>,
 }
@@ -163,13 +164,13 @@ impl Methods {
             .find(|objective| objective.preset.name == name)
     }
 
-    /// What the methods say about themselves, in the order in which they were added.
+    /// The constants of each method, in the order in which the methods were added.
     pub fn facts(&self) -> impl Iterator<Item = &Facts> {
         self.0.iter().map(|entry| entry.facts())
     }
 }
 
-/// A method with its settings.
+/// A method with its settings, with both types erased.
 pub(crate) trait Configured: Send + Sync {
     fn facts(&self) -> &Facts;
 
@@ -185,26 +186,26 @@ pub(crate) trait Configured: Send + Sync {
 
     fn step(&self) -> Step;
 
-    /// The settings as the type that they are of.
+    /// The settings, to downcast to their type.
     fn typed(&self) -> &dyn Any;
 }
 
-/// A method with its settings, of whatever type they are.
+/// A method with its settings.
 #[derive(Clone)]
 pub struct Method(Arc<dyn Configured>);
 
 impl Method {
-    /// What the method says about itself.
+    /// The constants of the method.
     #[must_use]
     pub fn facts(&self) -> &Facts {
         self.0.facts()
     }
 
-    /// Its settings, if it is this method.
+    /// Its settings, if the method is `S`.
     #[must_use]
     pub fn settings<S: MethodSpec>(&self) -> Option<&S::Settings> {
-        let own = self.facts().name == S::NAME;
-        self.0.typed().downcast_ref().filter(|_| own)
+        let same = self.facts().name == S::NAME;
+        self.0.typed().downcast_ref().filter(|_| same)
     }
 
     pub(crate) fn configured(&self) -> &dyn Configured {
@@ -226,14 +227,14 @@ impl PartialEq for Method {
 }
 
 impl serde::Serialize for Method {
-    /// As `[method]`.
+    /// Serializes the settings, as in `[method]`.
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let table = self.0.settings().map_err(serde::ser::Error::custom)?;
         table.serialize(to)
     }
 }
 
-/// A method, and the loop that runs it.
+/// The registry entry of the method `S`.
 pub(crate) struct Listed<S: MethodSpec> {
     facts: Facts,
     step: fn(&S::Settings) -> Step,

@@ -1,4 +1,4 @@
-//! What a reward needs of a data row, as the data are read.
+//! The fields of data rows that the reward reads.
 
 use crate::config::Config;
 use anyhow::Result;
@@ -21,7 +21,7 @@ impl RowRequirement for OfReward {
     }
 }
 
-/// What the reward of the settings needs of every row, if there is one.
+/// The fields that every row must have for the reward; none without a reward.
 pub fn of_reward(config: &Config) -> Result<Vec<Arc<dyn RowRequirement>>> {
     let Some(rule) = &config.reward else {
         return Ok(Vec::new());
@@ -30,7 +30,7 @@ pub fn of_reward(config: &Config) -> Result<Vec<Arc<dyn RowRequirement>>> {
     Ok(rule.fields()?.into_iter().map(need).collect())
 }
 
-/// Who reads the fields of rows that no text is made of: a reward, where there is one.
+/// What reads the fields of rows that are not text: the reward, if there is one.
 pub fn readers(config: &Config) -> UnusedFieldReader {
     match config.reward {
         Some(_) => UnusedFieldReader::Reward,

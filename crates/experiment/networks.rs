@@ -1,4 +1,4 @@
-//! The networks of a run, loaded as its settings say.
+//! Loads the networks of a run.
 
 use crate::config::{BackendName, Config, Critic, DtypeName};
 use crate::progress::busy;
@@ -11,8 +11,8 @@ use rlhf_policy::{Networks, Role, SavedNetwork};
 use rlhf_tensor::Storage;
 use std::path::Path;
 
-/// A frozen or trainable network of the settings' temperature and implementation; one that is trained has the
-/// settings' adapter, if there is one.
+/// Loads a network with the temperature, backend and allowed tokens of the settings; one to be trained has the
+/// adapter of the settings, if there is one.
 pub fn network(
     folder: &Path,
     config: &Config,
@@ -32,14 +32,14 @@ pub fn network(
     let model = model.with_context(|| format!("cannot load {}", folder.display()))?;
     Ok(match &config.sampling.tokens {
         Some(tokens) if heads.has_vocabulary() => {
-            let few = Restricted::new(model, tokens.clone());
-            Box::new(few.context("sampling.tokens")?)
+            let restricted = Restricted::new(model, tokens.clone());
+            Box::new(restricted.context("sampling.tokens")?)
         }
         _ => model,
     })
 }
 
-/// How the networks of a run are loaded.
+/// The options with which the networks of a run are loaded.
 pub(crate) fn options(config: &Config, storage: Storage, heads: OutputHeads) -> LoadOptions {
     LoadOptions {
         storage,
@@ -51,7 +51,7 @@ pub(crate) fn options(config: &Config, storage: Storage, heads: OutputHeads) -> 
     }
 }
 
-/// The implementation of a name, which computes in `dtype` where it can.
+/// The backend of a name. The engine computes in `dtype`; the plain network always in f32.
 pub fn backend(name: BackendName, dtype: DtypeName) -> Backend {
     match name {
         BackendName::Engine => Backend::Engine(match dtype {
@@ -62,7 +62,7 @@ pub fn backend(name: BackendName, dtype: DtypeName) -> Backend {
     }
 }
 
-/// How prior and reward models that are held in this type of number are stored.
+/// The storage of frozen weights in `dtype`.
 pub fn frozen(dtype: DtypeName) -> Storage {
     match dtype {
         DtypeName::F32 => Storage::Frozen,
@@ -70,13 +70,16 @@ pub fn frozen(dtype: DtypeName) -> Storage {
     }
 }
 
-/// `[model] path`.
+/// `model.path`.
+///
+/// # Errors
+/// If it is not set.
 pub fn model_path(config: &Config) -> Result<&Path> {
     config.model.path.as_deref().context("no model")
 }
 
-/// The networks in `folder`, to train, for the roles that a method needs; the critic is the one of the
-/// settings.
+/// Loads the trainable networks of the method from the checkpoint in `folder`: a policy, with a critic if
+/// the method has one, or a reward model.
 pub(crate) fn networks(folder: &Path, config: &Config) -> Result<Networks> {
     let storage = match config.model.frozen_dtype {
         DtypeName::F32 => Storage::Trainable,
@@ -99,7 +102,8 @@ pub(crate) fn networks(folder: &Path, config: &Config) -> Result<Networks> {
             Ok(Networks::policy(policy).with_value_head()?)
         }
         Critic::Separate => {
-            // A checkpoint of ours has the critic beside it; a first one lends its weights.
+            // A checkpoint of a run has the critic in a subfolder. At the start of a run the critic is
+            // initialized from the policy's weights.
             let own = Role::Critic.folder(folder);
             let critic = if own.exists() { own } else { folder.into() };
             let policy = Networks::policy(load(folder, OutputHeads::Language)?);

@@ -1,4 +1,4 @@
-//! The truth about what a run aims at, said before it starts.
+//! Describes what a run maximizes, its prior and its optimum, for the plan.
 
 use crate::config::Config;
 use crate::prior::prior;
@@ -7,7 +7,7 @@ use rlhf_reward::{Normalization, Rule};
 use rlhf_train::{ObjectiveTerms, PriorUse};
 use std::path::PathBuf;
 
-/// What is maximized, over which prior, and where the maximum is: one line each.
+/// The lines of the plan about the objective: what is maximized, the prior, the reward, β and the optimum.
 pub(crate) fn describe(config: &Config) -> Result<Vec<(&'static str, String)>> {
     let method = config.method.configured();
     let beta = config.beta.beta();
@@ -27,18 +27,20 @@ pub(crate) fn describe(config: &Config) -> Result<Vec<(&'static str, String)>> {
     ];
     if let Some(rule) = &config.reward {
         let rule = toml::Value::try_from(rule)?;
-        // What learns from data maximizes no reward of this run.
-        lines.push(match config.online() {
-            true => ("reward", rule.to_string()),
-            false => ("measured", format!("by {rule}")),
-        });
+        // A method that learns from data does not maximize this reward; `rlhf eval` measures by it.
+        let line = if config.online() {
+            ("reward", rule.to_string())
+        } else {
+            ("measured", format!("by {rule}"))
+        };
+        lines.push(line);
     }
     lines.push(("beta", price(config, method.describe_beta(&terms))?));
     lines.push(("target", method.optimum(&terms)));
     Ok(lines)
 }
 
-/// β, and what it is once the scale of a reward model is taken out: π* depends on r/β alone.
+/// β in words; for a scaled reward model, also β in units of its own scores, since π* depends on r/β only.
 fn price(config: &Config, mut words: String) -> Result<String> {
     let beta = config.beta.beta().value();
     let maximized = config.reward.iter().filter(|_| config.online());
@@ -50,7 +52,7 @@ fn price(config: &Config, mut words: String) -> Result<String> {
         if scale != 1.0 {
             let folder = folder.display();
             words += &format!(
-                "; the scores of {folder} count {scale:.4} times, so for them β is {:.4}",
+                "; the scores of {folder} are multiplied by {scale:.4}, so β is {:.4} in their units",
                 beta / scale
             );
         }
@@ -58,7 +60,7 @@ fn price(config: &Config, mut words: String) -> Result<String> {
     Ok(words)
 }
 
-/// The reward models of a rule, and what their own scores are multiplied by.
+/// The reward models of a rule, and the factor that multiplies the scores of each.
 fn scales(rule: &Rule, weight: f64) -> Result<Vec<(PathBuf, f64)>> {
     Ok(match rule {
         Rule::Model { folder } => {
@@ -88,7 +90,7 @@ mod tests {
         Config::defaults(&objective, &catalog.priors).unwrap()
     }
 
-    /// `[prior]` of these settings, or why it is none.
+    /// Parses a `[prior]` section.
     fn section(text: &str) -> std::result::Result<PriorSection, String> {
         let priors = &Registry::default().catalog().priors.clone();
         let section = priors.section(text.parse().unwrap());
@@ -104,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn the_optimum_is_named() {
+    fn the_target_names_the_optimum() {
         let fixed = BetaSetting::Fixed(0.05);
         assert_eq!(
             target("ppo-kl", fixed),
@@ -138,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn every_prior_says_what_it_makes_of_the_objective() {
+    fn the_summary_describes_each_kind_of_prior() {
         let lines = with("ppo-kl", "kind = 'counting'").unwrap();
         assert!(lines[0].contains("maximize E[r] + β·H(π)"), "{lines:?}");
         assert_eq!(lines[3], "π*(y|x) ∝ exp(r/0.05)");
@@ -160,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn priors_that_make_no_sense_are_refused() {
+    fn invalid_priors_are_refused() {
         let mixture = "kind = 'mixture'\nmean = 'geometric'\nfirst = { kind = 'reference' }\n";
         for (prior, expected) in [
             ("kind = 'demonstrations'", "has no source"),
@@ -187,15 +189,15 @@ mod tests {
             ),
             (
                 "kind = 'uniform'\nsmoothing = 0.1",
-                "prior.smoothing means nothing to a prior of kind \"uniform\"",
+                "prior.smoothing is not used by a prior of kind \"uniform\"",
             ),
             (
                 "kind = 'counting'\nmodel = 'gpt2'",
-                "prior.model means nothing to a prior of kind \"counting\"",
+                "prior.model is not used by a prior of kind \"counting\"",
             ),
             (
                 "kind = 'reference'\nsecond = { kind = 'uniform' }",
-                "prior.second means nothing to a prior of kind \"reference\"",
+                "prior.second is not used by a prior of kind \"reference\"",
             ),
             (
                 "kind = 'referense'",
@@ -207,9 +209,8 @@ mod tests {
         }
     }
 
-    /// π* depends on r/β alone: a scale of the reward is a scale of β, and is said.
     #[test]
-    fn beta_is_said_in_units_of_a_reward_model_too() {
+    fn beta_is_also_given_in_units_of_a_reward_model() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(
             Normalization::path(folder.path()),
@@ -229,7 +230,7 @@ mod tests {
         };
         let line = beta_with(model.clone(), &mut config);
         assert!(
-            line.ends_with("count 0.2500 times, so for them β is 0.2000"),
+            line.ends_with("are multiplied by 0.2500, so β is 0.2000 in their units"),
             "{line}"
         );
         let length = Rule::Length { per_token: 1.0 };
@@ -237,7 +238,7 @@ mod tests {
         let rules = vec![part(2.0, model), part(1.0, length.clone())];
         let line = beta_with(Rule::Sum { rules }, &mut config);
         assert!(
-            line.ends_with("count 0.5000 times, so for them β is 0.1000"),
+            line.ends_with("are multiplied by 0.5000, so β is 0.1000 in their units"),
             "{line}"
         );
         assert_eq!(

@@ -1,8 +1,8 @@
-//! Data that are gone through once: where their rows are, and what is to be said of them.
+//! Makes the first pass over a data set: indexes its rows and groups them by prompt.
 
 use crate::config::{Config, DataSection};
 use crate::method::{Methods, objectives};
-use crate::notes::note;
+use crate::notes::Remarks;
 use anyhow::Result;
 use rlhf_data::{
     ItemKind, NamedColumns, OnBadRow, PromptKeys, Reader, Row, RowStore, SharedRowStore, Source,
@@ -11,7 +11,7 @@ use rlhf_train::RowField;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-/// The rows of a source, which of them share a prompt, and the kind of item that they hold.
+/// The indexed rows of a source, their prompt keys, and the shape that they are read as.
 pub(crate) struct Opened {
     pub(crate) store: SharedRowStore,
     pub(crate) keys: PromptKeys,
@@ -19,12 +19,12 @@ pub(crate) struct Opened {
     first: Option<Row>,
 }
 
-/// Goes through the rows of `path` once. The first row decides the kind of all.
+/// Reads the rows of `path` once. The first row determines the shape of all.
 pub(crate) fn open(
     source: &Source,
     path: &Path,
     (data, kind_of): (&DataSection, &dyn Fn(&Row) -> ItemKind),
-    reader: &mut Reader,
+    (reader, remarks): (&mut Reader, Remarks<'_>),
 ) -> Result<Opened> {
     let mut keys = PromptKeys::default();
     let mut first: Option<(Row, ItemKind, NamedColumns)> = None;
@@ -45,9 +45,7 @@ pub(crate) fn open(
         columns.visit(row);
     };
     let store = RowStore::open(source, &mut bad, &mut visit)?;
-    for remark in store.remarks(&data.fields) {
-        note(remark);
-    }
+    store.remarks(&data.fields).into_iter().for_each(remarks);
     if let Some((.., columns)) = &first {
         columns.check(path)?;
     }
@@ -63,10 +61,16 @@ pub(crate) fn open(
 }
 
 impl Opened {
-    /// Says which fields of the rows mean something to another objective and nothing to this one.
-    pub(crate) fn say_unused(&self, config: &Config, methods: &Methods, path: &Path) {
+    /// Remarks on fields of the rows that other objectives use and this one does not.
+    pub(crate) fn remark_unused_fields(
+        &self,
+        config: &Config,
+        methods: &Methods,
+        path: &Path,
+        remarks: Remarks<'_>,
+    ) {
         let facts = config.method.facts();
-        // What a reward of samples reads is its own affair.
+        // The reward of an online method may read any field.
         if facts.online() {
             return;
         }
@@ -76,16 +80,16 @@ impl Opened {
             ("margin", RowField::Margin),
             (label, RowField::Label),
         ] {
-            let here = self
+            let present = self
                 .first
                 .as_ref()
                 .is_some_and(|row| row.get(name).is_some());
-            if here && !facts.row_fields.contains(&field) {
+            if present && !facts.row_fields.contains(&field) {
                 let users = methods
                     .facts()
                     .filter(|facts| facts.row_fields.contains(&field));
-                note(format_args!(
-                    "{}: the field `{name}` is not used by {}: it means something to {} alone",
+                remarks(format!(
+                    "{}: the field `{name}` is not used by {}, only by {}",
                     path.display(),
                     config.objective,
                     objectives(users)

@@ -1,12 +1,12 @@
-//! What a run is going to do, from its settings, its data and the headers of its checkpoints.
+//! The plan of a run, from its settings, its data and the headers of its checkpoints.
 
 use crate::config::{BackendName, Config, DtypeName};
-use crate::dataset::{self, Parts, Size};
+use crate::dataset::{self, Size, Splits};
 use crate::memory::{self, PerItem};
 use crate::notes::note;
 use crate::prepared::Prepared;
 use crate::prior::{frozen_folders, prior};
-use crate::reward::rereading;
+use crate::reward::retokenizing_models;
 use crate::vocabulary::Vocabulary;
 use crate::words::counted;
 use crate::{lengths, objective_summary, steps};
@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 /// Named lines, in order.
 pub type Lines = Vec<(&'static str, String)>;
 
-/// What would be done with what was opened.
+/// The plan of a prepared run.
 ///
 /// # Errors
 /// If a header cannot be read.
@@ -27,16 +27,17 @@ pub fn plan(prepared: &Prepared) -> Result<Lines> {
     let Prepared {
         config,
         vocabulary,
-        parts,
+        splits,
         fits,
     } = prepared;
     let mut lines = objective_summary::describe(config)?;
-    lines.extend(rereading(config, &vocabulary.tokenizer)?.map(|words| ("judges", words)));
+    let retokenized = retokenizing_models(config, &vocabulary.tokenizer)?;
+    lines.extend(retokenized.map(|words| ("judges", words)));
     lines.extend(fits.iter().map(|words| ("fit", words.clone())));
     lines.extend(tokens(config, vocabulary)?);
     let item = data(prepared, &mut lines)?;
-    lines.extend(prior_reads(config, parts)?.map(|words| ("prior reads", words)));
-    lines.push(("steps", steps::describe(config, &parts.train)?));
+    lines.extend(prior_reads(config, splits)?.map(|words| ("prior reads", words)));
+    lines.push(("steps", steps::describe(config, &splits.train)?));
     lines.extend(adapter(config)?.map(|words| ("adapter", words)));
     lines.push(("products", products(config)));
     lines.extend(frozen(config)?.map(|words| ("frozen", words)));
@@ -44,7 +45,7 @@ pub fn plan(prepared: &Prepared) -> Result<Lines> {
     Ok(lines)
 }
 
-/// What is to be said of tokens: which end a response, how the files were read, which are learned.
+/// The lines about tokens: which end a response, notes about the tokenizer files, and the loss mask.
 fn tokens(config: &Config, vocabulary: &Vocabulary) -> Result<Lines> {
     let mut lines = vec![("ends", vocabulary.stops.clone())];
     if !vocabulary.notes.is_empty() {
@@ -56,7 +57,7 @@ fn tokens(config: &Config, vocabulary: &Vocabulary) -> Result<Lines> {
     Ok(lines)
 }
 
-/// Which tokens of a conversation are learned.
+/// Which tokens of a conversation the loss covers.
 fn loss_on(config: &Config, vocabulary: &Vocabulary) -> Result<String> {
     let chat = dataset::settings(&config.data, vocabulary, Limits::context(1))?.chat;
     let marked = match &chat {
@@ -65,15 +66,15 @@ fn loss_on(config: &Config, vocabulary: &Vocabulary) -> Result<String> {
     };
     Ok(match (config.data.loss_on, marked) {
         (LossOn::All, _) => {
-            "completions; of documents and conversations every token (data.loss_on = \"assistant\" or \
-             \"last\" for what the assistant says)"
+            "completions, and every token of documents and conversations (set data.loss_on = \"assistant\" \
+             or \"last\" for assistant turns only)"
         }
         (LossOn::Assistant, true) => {
-            "what the assistant says: the chat template's {% generation %} blocks (data.loss_on)"
+            "assistant turns: the {% generation %} blocks of the chat template (data.loss_on)"
         }
         (LossOn::Assistant, false) => {
-            "what the assistant says: each turn of its role, by the chat template, which has no \
-             {% generation %} blocks (data.loss_on)"
+            "assistant turns, found by their role, because the chat template has no {% generation %} \
+             blocks (data.loss_on)"
         }
         (LossOn::Last, _) => "the assistant's last turn (data.loss_on)",
     }
@@ -99,7 +100,7 @@ fn adapter(config: &Config) -> Result<Option<String>> {
     }))
 }
 
-/// What the networks compute with.
+/// The precision of matrix products.
 fn products(config: &Config) -> String {
     match (config.model.backend, config.model.dtype) {
         (BackendName::Plain, _) => "in f32, by the plain network".into(),
@@ -110,7 +111,7 @@ fn products(config: &Config) -> String {
     }
 }
 
-/// What is to be said of the weights that do not move, where they are not held in f32.
+/// How frozen weights are stored, if not in f32.
 fn frozen(config: &Config) -> Result<Option<String>> {
     if config.model.frozen_dtype == DtypeName::F32 {
         return Ok(None);
@@ -123,41 +124,41 @@ fn frozen(config: &Config) -> Result<Option<String>> {
         }
     }
     Ok(Some(match (folders.is_empty(), rounded.is_empty()) {
-        (true, _) => "no network: neither the prior nor the reward is one".into(),
-        (false, true) => "weights held in bf16, as they are in the files".into(),
+        (true, _) => "no frozen networks: neither the prior nor the reward has one".into(),
+        (false, true) => "weights stored in bf16, as in the files".into(),
         (false, false) => format!(
-            "weights held in bf16, those of {} rounded to it: KL is not exactly 0 at the start",
+            "weights stored in bf16, those of {} rounded to it: KL is not exactly 0 at the start",
             rounded.join(", ")
         ),
     }))
 }
 
-/// Says lines to a person.
-pub fn say(lines: &Lines) {
+/// Notes the lines of a plan.
+pub fn note_plan(lines: &Lines) {
     for (name, line) in lines {
         note(format_args!("{name:<10} {line}"));
     }
 }
 
-/// The same as JSON.
-pub fn json(lines: &Lines) -> Value {
+/// The lines of a plan as JSON.
+pub fn plan_json(lines: &Lines) -> Value {
     let fields = lines
         .iter()
         .map(|(name, line)| ((*name).to_string(), line.as_str().into()));
     Value::Object(Map::from_iter(fields))
 }
 
-/// What there is to learn from, in lines, and what a network reads for one item of it.
+/// Adds the lines about the data; returns the mean size of an item.
 fn data(prepared: &Prepared, lines: &mut Lines) -> Result<PerItem> {
     let Prepared {
         config,
         vocabulary,
-        parts,
+        splits,
         ..
     } = prepared;
     let [train, held_out] = prepared.counts();
-    let (tokens, rows) = parts.train.tokens();
-    let rooms = parts.train.prompt_lengths().filter(|_| config.online());
+    let (tokens, rows) = splits.train.tokens();
+    let rooms = splits.train.prompt_lengths().filter(|_| config.online());
     let item = match rooms {
         Some(rooms) => {
             let prompt = tokens as f64 / train.max(1) as f64;
@@ -166,7 +167,7 @@ fn data(prepared: &Prepared, lines: &mut Lines) -> Result<PerItem> {
         }
         None => PerItem::of(tokens, rows, train),
     };
-    let [of_train, of_held_out] = parts.sizes.map(|size| repeated(config, size));
+    let [of_train, of_held_out] = splits.sizes.map(|size| distinct_prompts(config, size));
     lines.push((
         "data",
         format!(
@@ -174,58 +175,56 @@ fn data(prepared: &Prepared, lines: &mut Lines) -> Result<PerItem> {
             counted(train, prepared.items())
         ),
     ));
-    let responses = rooms.map(|rooms| responses(&rooms, parts.train.sampled()));
+    let responses = rooms.map(|rooms| responses(&rooms, splits.train.sampled()));
     lines.extend(responses.map(|words| ("responses", words)));
-    // Which network reads the least is of interest where something is shorter for it.
+    // The network with the smallest context matters only if it shortens something.
     let binds = rooms.is_none_or(|rooms| rooms.short_of_room > 0);
-    let least = lengths::least_of(config, vocabulary)?.filter(|_| binds);
-    lines.extend(least.map(|words| ("context", words)));
+    let limit = lengths::context_note(config, vocabulary)?.filter(|_| binds);
+    lines.extend(limit.map(|words| ("context", words)));
     Ok(item)
 }
 
-/// The greatest response length in force.
+/// The greatest response length that applies.
 fn responses(rooms: &PromptLengths, sampled: Option<(usize, usize)>) -> String {
     let of = match sampled {
-        Some((1, _)) => ", as 1 prompt that was looked at shows".into(),
-        Some((seen, _)) => format!(", as {seen} prompts that were looked at show"),
+        Some((seen, _)) => format!(", by a sample of {}", counted(seen, "prompts")),
         None => String::new(),
     };
     format!("{}{of}", rooms.sentence())
 }
 
-fn prior_reads(config: &Config, parts: &Parts<StreamingDataset>) -> Result<Option<String>> {
+/// The tokens whose prior log-probs are computed before the first step.
+fn prior_reads(config: &Config, splits: &Splits<StreamingDataset>) -> Result<Option<String>> {
     let facts = config.method.facts();
     let times = match facts.learns_from {
         _ if facts.prior != PriorUse::Penalty => return Ok(None),
         LearnsFrom::Samples | LearnsFrom::Demonstrations => return Ok(None),
         LearnsFrom::Pairs => 1,
-        // The prior reads the answers of other rows too, which are as many and about as long.
+        // KTO also scores mismatched responses, which are as many and about as long.
         LearnsFrom::UnpairedPreferences => 2,
     };
     if prior(config)?.folders.is_empty() {
         return Ok(None);
     }
-    let both = [&parts.train, &parts.held_out];
+    let both = [&splits.train, &splits.held_out];
     let tokens: u64 = both.iter().map(|part| times * part.tokens().0).sum();
     let responses: u64 = both
         .iter()
         .map(|part| times * part.responses() as u64)
         .sum();
     Ok(Some(format!(
-        "{tokens} tokens of {} before the first step; what it says is kept in the run folder",
+        "{tokens} tokens of {} before the first step; the log-probs are saved in the run folder",
         counted(responses as usize, "responses")
     )))
 }
 
-/// How many distinct prompts there are, where rows repeat them. A document has no prompt.
-fn repeated(config: &Config, Size { rows, prompts }: Size) -> String {
-    let what = match config.online() {
-        true => "distinct",
-        false if prompts == 1 => "distinct prompt",
-        false => "distinct prompts",
-    };
-    match prompts < rows {
-        true => format!(" ({prompts} {what})"),
-        false => String::new(),
+/// The number of distinct prompts in parentheses, if rows repeat prompts.
+fn distinct_prompts(config: &Config, Size { rows, prompts }: Size) -> String {
+    if prompts >= rows {
+        String::new()
+    } else if config.online() {
+        format!(" ({prompts} distinct)")
+    } else {
+        format!(" ({})", counted(prompts, "distinct prompts"))
     }
 }

@@ -1,9 +1,10 @@
-//! Everything that a run needs, opened and checked once: its plan shows it, the run consumes it.
+//! Opens and validates everything that a run needs, once. The plan describes it; the run consumes it.
 
 use crate::catalog::Catalog;
 use crate::config::Config;
-use crate::dataset::{Parts, open_data, some_prompts};
+use crate::dataset::{Splits, eval_prompts, open_data_with};
 use crate::networks::model_path;
+use crate::notes::Remarks;
 use crate::prior::{check_folders, prior};
 use crate::reward::check_reward;
 use crate::vocabulary::Vocabulary;
@@ -15,35 +16,36 @@ use rlhf_objective::Prompt;
 use rlhf_train::{LearnsFrom, PriorUse};
 use std::sync::Arc;
 
-/// A run that can begin: its settings, its vocabulary and its data, checked against each other. Weights
-/// are not loaded yet.
+/// A run that is ready to start: its settings, tokenizer and data, checked against each other. Weights are
+/// not loaded yet.
 pub struct Prepared {
     pub(crate) config: Config,
     pub(crate) vocabulary: Vocabulary,
-    pub(crate) parts: Parts<StreamingDataset>,
-    /// The fits that come before it, in words.
+    pub(crate) splits: Splits<StreamingDataset>,
+    /// Descriptions of the prior fits that precede the run.
     pub(crate) fits: Vec<String>,
 }
 
 impl Prepared {
-    /// Opens what the settings name, all of it on this machine.
+    /// Opens what the settings name, and passes remarks about the data to `remarks`. All paths must be
+    /// local.
     ///
     /// # Errors
-    /// If something is missing, is malformed, or does not fit the rest.
-    pub fn open(config: Config, catalog: &Catalog) -> Result<Self> {
+    /// If a file is missing or malformed, or does not match the others.
+    pub(crate) fn open(config: Config, catalog: &Catalog, remarks: Remarks<'_>) -> Result<Self> {
         let vocabulary = Vocabulary::load(model_path(&config)?)?;
         if config.method.facts().prior != PriorUse::Nothing {
             check_folders(&prior(&config)?, vocabulary.size)?;
         }
-        let fits = prior_fit::check(catalog, &config, &vocabulary)?;
+        let fits = prior_fit::check(catalog, &config, &vocabulary, remarks)?;
         if config.reward.is_some() {
             check_reward(&config, &vocabulary)?;
         }
-        let parts = open_data(&config, &vocabulary, &catalog.methods)?;
+        let splits = open_data_with(&config, &vocabulary, &catalog.methods, remarks)?;
         let prepared = Self {
             config,
             vocabulary,
-            parts,
+            splits,
             fits,
         };
         prepared.check_data()?;
@@ -56,20 +58,20 @@ impl Prepared {
         &self.config
     }
 
-    /// What items are called.
+    /// The plural noun for items of the data.
     pub(crate) fn items(&self) -> &'static str {
         match self.config.method.facts().learns_from {
             LearnsFrom::Samples => "prompts",
             LearnsFrom::Pairs => "pairs",
-            LearnsFrom::UnpairedPreferences => "answers",
+            LearnsFrom::UnpairedPreferences => "responses",
             LearnsFrom::Demonstrations => "demonstrations",
         }
     }
 
-    /// How many there are to train on, and held out.
+    /// The number of items to train on, and held out.
     pub(crate) fn counts(&self) -> [usize; 2] {
-        let parts = [&self.parts.train, &self.parts.held_out];
-        parts.map(|corpus| steps::items(&self.config, corpus))
+        let both = [&self.splits.train, &self.splits.held_out];
+        both.map(|dataset| steps::items(&self.config, dataset))
     }
 
     fn check_data(&self) -> Result<()> {
@@ -78,25 +80,24 @@ impl Prepared {
         let path = path.unwrap_or("data".as_ref()).display();
         ensure!(
             train > 0,
-            "{path} leaves no {} to train on: {}",
+            "{path}: no {} left to train on: {}",
             self.items(),
-            nothing_left(&self.parts.notes, held_out)
+            nothing_left(&self.splits.notes, held_out)
         );
         let unpaired = LearnsFrom::UnpairedPreferences;
         ensure!(
             self.config.method.facts().learns_from != unpaired || train > 1,
-            "the data file leaves fewer than 2 answers to train on: {} compares each with another's \
-             prompt",
+            "{path}: fewer than 2 responses left to train on: {} pairs each with the prompt of another",
             self.config.objective
         );
         Ok(())
     }
 
-    /// The prompts that no step of the run sees, at most as many as `[eval] prompts` says.
+    /// The held-out prompts, at most `eval.prompts`.
     ///
     /// # Errors
     /// If they cannot be read.
     pub fn held_out_prompts(&mut self) -> Result<Vec<Arc<Prompt>>> {
-        some_prompts(&self.config, &mut self.parts.held_out)
+        eval_prompts(&self.config, &mut self.splits.held_out)
     }
 }

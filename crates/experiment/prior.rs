@@ -1,4 +1,4 @@
-//! The prior of a run: what is known of it before it is loaded, and its networks.
+//! Plans and loads the prior of a run.
 
 use crate::config::{BetaSetting, Config, PriorSection};
 use crate::networks::{frozen, model_path, network};
@@ -9,7 +9,7 @@ use rlhf_prior::{FrozenNetworks, Loaded, PriorContext, PriorPlan};
 use rlhf_train::PriorUse;
 use std::path::{Path, PathBuf};
 
-/// The prior of the settings, not loaded yet.
+/// The prior of the settings, before its networks are loaded.
 pub(crate) fn prior(config: &Config) -> Result<PriorPlan> {
     let context = Context {
         config,
@@ -19,12 +19,12 @@ pub(crate) fn prior(config: &Config) -> Result<PriorPlan> {
     Ok(config.prior.plan(&context)?)
 }
 
-/// The prior of the settings, with the checksums of its networks.
+/// Loads a planned prior; returns it with the checksums of its networks.
 pub(crate) fn load(plan: PriorPlan, config: &Config) -> Result<Loaded> {
     Ok(plan.load(&Networks(config))?)
 }
 
-/// A section of `[prior]`, and where its fit is.
+/// The context in which a `[prior]` section is planned: the run's settings and the folder of its fit.
 struct Context<'a> {
     config: &'a Config,
     section: &'a PriorSection,
@@ -56,7 +56,7 @@ impl PriorContext for Context<'_> {
     }
 }
 
-/// Networks that do not move, loaded as the settings say.
+/// Loads frozen networks as the settings say.
 struct Networks<'a>(&'a Config);
 
 impl FrozenNetworks for Networks<'_> {
@@ -73,38 +73,39 @@ impl FrozenNetworks for Networks<'_> {
     }
 }
 
-/// Refuses a β that would hold what its prior does not give.
+/// Checks that the target of an adaptive β fits the prior: KL for a distribution, entropy for the counting
+/// prior.
 ///
 /// # Errors
-/// If it would; the message says which target to give.
+/// If it does not; the message says which target to give.
 pub fn check_beta(config: &Config) -> Result<()> {
-    let BetaSetting::Adaptive(of) = config.beta else {
+    let BetaSetting::Adaptive(setting) = config.beta else {
         return Ok(());
     };
     let normalized = prior(config)?.normalized;
-    match of.target() {
+    match setting.target() {
         Target::Kl(target) => ensure!(
             normalized,
             "beta.target_kl = {target}: the counting prior is not a distribution, and the KL to it is \
-             minus the entropy of the policy; give beta.target_entropy, the entropy to hold in nats \
-             a sequence, in its place"
+             minus the entropy of the policy: give beta.target_entropy instead, the entropy to hold in nats \
+             per sequence"
         ),
         Target::Entropy(target) => ensure!(
             !normalized,
-            "beta.target_entropy = {target}: this prior is a distribution, so beta prices the KL to \
-             it; give beta.target_kl, the KL to hold in nats a sequence, in its place"
+            "beta.target_entropy = {target}: this prior is a distribution, so beta weighs the KL to it: \
+             give beta.target_kl instead, the KL to hold in nats per sequence"
         ),
     }
     Ok(())
 }
 
-/// Whether the folders of a prior are there and have the model's vocabulary, from their headers.
+/// Checks that the folders of a prior exist and have the model's vocabulary size, from their headers.
 pub(crate) fn check_folders(plan: &PriorPlan, vocab: usize) -> Result<()> {
     for folder in &plan.folders {
-        let its = inspect(folder)?.ids_with_text;
+        let prior_vocab = inspect(folder)?.ids_with_text;
         ensure!(
-            vocab == its,
-            "the prior {} has {its} vocabulary entries and the model {vocab}: they must share a \
+            vocab == prior_vocab,
+            "the prior {} has {prior_vocab} vocabulary entries and the model {vocab}: they must share a \
              tokenizer",
             folder.display()
         );
@@ -112,7 +113,7 @@ pub(crate) fn check_folders(plan: &PriorPlan, vocab: usize) -> Result<()> {
     Ok(())
 }
 
-/// The folders of all networks that do not move: the prior's, if the objective has one, and the reward's.
+/// The folders of all frozen networks: those of the prior, if the objective uses one, and of the reward.
 pub(crate) fn frozen_folders(config: &Config) -> Result<Vec<PathBuf>> {
     let mut folders = match config.method.facts().prior {
         PriorUse::Nothing => Vec::new(),

@@ -1,10 +1,10 @@
-//! Priors that are fitted before a run: a copy of the model learns the demonstrations.
+//! Fits priors before a run: supervised fine-tuning of a copy of the model on demonstrations.
 
 use crate::catalog::Catalog;
 use crate::config::Config;
-use crate::dataset::open_data;
+use crate::dataset::open_data_with;
 use crate::method::Listed;
-use crate::notes::note;
+use crate::notes::{Remarks, note};
 use crate::steps;
 use crate::vocabulary::Vocabulary;
 use crate::words::nothing_left;
@@ -15,7 +15,7 @@ use rlhf_sft::SftSpec;
 use rlhf_train::PriorUse;
 use std::path::{Path, PathBuf};
 
-/// The folder of each fit, once there is a run folder to hold them.
+/// The folder of each fit; empty before there is a run folder.
 pub(crate) fn fit_folders(config: &Config) -> Vec<PathBuf> {
     let Some(base) = &config.prior_fits else {
         return Vec::new();
@@ -24,8 +24,8 @@ pub(crate) fn fit_folders(config: &Config) -> Vec<PathBuf> {
     fits.map(|(folder, _)| base.join(folder)).collect()
 }
 
-/// The supervised run that fits a copy of the model: at the temperature of the run, because the
-/// prior is read at that.
+/// The settings of the supervised run that fits a copy of the model. It uses the temperature of the main
+/// run, because the prior is evaluated at that temperature.
 fn settings(catalog: &Catalog, fit: &Fit, config: &Config) -> Result<Config> {
     let supervised = Listed::<SftSpec>::offline();
     let mut settings = Config::defaults(&supervised.objective(), &catalog.priors)?;
@@ -50,11 +50,12 @@ fn settings(catalog: &Catalog, fit: &Fit, config: &Config) -> Result<Config> {
     Ok(settings)
 }
 
-/// The steps of each fit: all of its demonstrations are read, and nothing fitted.
+/// Opens the demonstrations of each fit and describes its steps, without training.
 pub(crate) fn check(
     catalog: &Catalog,
     config: &Config,
     vocabulary: &Vocabulary,
+    remarks: Remarks<'_>,
 ) -> Result<Vec<String>> {
     if config.method.facts().prior == PriorUse::Nothing {
         return Ok(Vec::new());
@@ -62,10 +63,10 @@ pub(crate) fn check(
     let mut fits = Vec::new();
     for (_, fit) in config.prior.fits() {
         let settings = settings(catalog, &fit, config)?;
-        let found = open_data(&settings, vocabulary, &catalog.methods)?;
+        let found = open_data_with(&settings, vocabulary, &catalog.methods, remarks)?;
         anyhow::ensure!(
             found.train.count() > 0,
-            "prior.data leaves no demonstrations to fit to: {}",
+            "prior.data: no demonstrations left to fit the prior to: {}",
             nothing_left(&found.notes, found.held_out.count())
         );
         let steps = steps::describe(&settings, &found.train)?;
@@ -75,7 +76,7 @@ pub(crate) fn check(
     Ok(fits)
 }
 
-/// Fits what is not fitted yet; a fit that was interrupted goes on where it was.
+/// Runs the fits that are not done yet; an interrupted fit is resumed.
 pub(crate) fn fit(
     catalog: &Catalog,
     config: &Config,
@@ -90,7 +91,7 @@ pub(crate) fn fit(
             continue;
         }
         note(format_args!(
-            "the prior is fitted to {} first, in {}",
+            "fitting the prior to {} first, in {}",
             fit.data.display(),
             folder.display()
         ));

@@ -1,5 +1,5 @@
-//! What methods without samples ask the prior before the first step, once: a phase of its own, whose
-//! numbers are kept in the run folder.
+//! Precomputes the prior log-probs of offline data before the first step, and saves them in the run
+//! folder.
 
 use crate::config::Config;
 use crate::error::Interrupted;
@@ -13,14 +13,14 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
-/// Where the numbers are in a run folder.
+/// The folder of the saved log-probs inside a run folder.
 const FOLDER: &str = "prior_log_probs";
 
-/// The prior of a run, about to be asked.
+/// Computes and saves the prior log-probs of a run.
 pub(crate) struct PriorPass {
     pub(crate) penalty: KlPenalty,
-    /// What its numbers depend on beside the sequences; none where the prior reads nothing, for then
-    /// nothing is worth keeping.
+    /// Identifies the prior and its settings, to match saved log-probs. `None` for a prior without
+    /// networks, whose log-probs are not saved.
     prior: Option<String>,
     folder: PathBuf,
     tokens: usize,
@@ -40,14 +40,14 @@ impl PriorPass {
             .is_some_and(|models| !models.is_empty());
         Ok(Self {
             penalty,
-            prior: networks.then(|| described(checksums, config)),
+            prior: networks.then(|| prior_identity(checksums, config)),
             folder: folder.join(FOLDER),
             tokens: config.train.micro_batch_tokens,
             interrupts: interrupts.clone(),
         })
     }
 
-    /// Pairs with what the prior says of them; `part` names them.
+    /// Pairs with their prior log-probs; `part` names the file in which they are saved.
     pub(crate) fn pairs(&mut self, part: &str, pairs: Pairs) -> Result<PairsWithPrior> {
         Ok(PairsWithPrior {
             prior_log_probs: self.log_probs(part, pairs.sequences())?,
@@ -56,15 +56,15 @@ impl PriorPass {
         })
     }
 
-    /// log p₀(y|x) of each response, nats: \[B\]. What an earlier run in the folder has read of them is
-    /// not read again. A signal ends it between two batches, with what was read kept.
+    /// log p₀(y|x) of each response, nats: \[B\]. Log-probs that an earlier process saved are reused. A
+    /// signal ends it between two batches, with the computed ones saved.
     pub(crate) fn log_probs(&mut self, part: &str, sequences: &Sequences) -> Result<PerSeq> {
         let Some(prior) = &self.prior else {
             return Ok(self.penalty.prior_log_probs(sequences, self.tokens)?);
         };
         let path = self.folder.join(format!("{part}.jsonl"));
         let (mut file, kept) = NumberFile::open(&path, &identity(prior, sequences))?;
-        let known = say_kept(&path, kept, sequences.len());
+        let known = saved_log_probs(&path, kept, sequences.len());
         let done = sequences.network_tokens(0..known.len());
         let total = sequences.network_tokens(0..sequences.len());
         let name = format!("prior reads {part}");
@@ -75,7 +75,7 @@ impl PriorPass {
             self.tokens,
             known,
             &mut |range, numbers| {
-                possible(range.start, numbers)?;
+                check_finite(range.start, numbers)?;
                 file.append(numbers)?;
                 phase.advance(sequences.network_tokens(range) as u64);
                 if running.interrupt().requested() {
@@ -85,7 +85,7 @@ impl PriorPass {
             },
         );
         drop(phase);
-        // A signal behind the last batch ends the run too.
+        // A signal after the last batch also ends the run.
         if running.end() && read.is_ok() {
             return Err(Interrupted.into());
         }
@@ -93,8 +93,8 @@ impl PriorPass {
     }
 }
 
-/// What is known already, with a word about what is not.
-fn say_kept(path: &Path, kept: StoredNumbers, all: usize) -> Vec<f32> {
+/// The log-probs that were saved by an earlier process; notes how many are reused.
+fn saved_log_probs(path: &Path, kept: StoredNumbers, all: usize) -> Vec<f32> {
     let StoredNumbers {
         mut numbers,
         dropped,
@@ -103,38 +103,39 @@ fn say_kept(path: &Path, kept: StoredNumbers, all: usize) -> Vec<f32> {
     let (shown, known) = (path.display(), numbers.len());
     match dropped {
         Some(Dropped::OtherIdentity) => note(format_args!(
-            "{shown} is of another prior, other data or other settings: the prior reads all again"
+            "{shown}: belongs to another prior, other data or other settings; all prior log-probs are \
+             computed again"
         )),
         Some(Dropped::Damaged) => note(format_args!(
-            "{shown} is damaged or was cut: the prior reads all after the first {known} of {all} \
-             responses again"
+            "{shown}: damaged or truncated; prior log-probs after the first {known} of {all} responses \
+             are computed again"
         )),
         None if known > 0 => note(format_args!(
-            "{shown}: what the prior says of {known} of {all} responses is known"
+            "{shown}: reusing the prior log-probs of {known} of {all} responses"
         )),
         None => {}
     }
     numbers
 }
 
-/// A response that the prior cannot give ends the run when it is read, not when all are.
-fn possible(first: usize, numbers: &[f32]) -> Result<()> {
+/// Fails at the first response with probability 0 under the prior, instead of after all are computed.
+fn check_finite(first: usize, numbers: &[f32]) -> Result<()> {
     match numbers.iter().position(|number| !number.is_finite()) {
         None => Ok(()),
         Some(at) => Err(Error::NotFinite {
             what: "the prior's log-probability",
             sequence: first + at,
             value: f64::from(numbers[at]),
-            fix: "drop its row, or take a prior that can say it",
+            fix: "remove its row, or use a prior with support on it",
         }
         .into()),
     }
 }
 
-/// Everything of a run that the numbers depend on but the sequences, to the last bit.
-fn described(checksums: &Value, config: &Config) -> String {
+/// Everything that the log-probs depend on, to the last bit, except the sequences.
+fn prior_identity(checksums: &Value, config: &Config) -> String {
     let mut section = config.clone();
-    // What is in the files is told by the checksums of the networks; where they are is no matter.
+    // Files are identified by checksums, so their paths are left out.
     for (_, mut path) in section.paths() {
         path.set(PathBuf::new());
     }
@@ -156,7 +157,7 @@ fn described(checksums: &Value, config: &Config) -> String {
     .to_string()
 }
 
-/// The checksum of that and of all tokens.
+/// The checksum of the prior's identity and of all tokens.
 fn identity(prior: &str, sequences: &Sequences) -> String {
     let mut digest = Sha256::new_with_prefix(prior);
     let mut bytes = Vec::new();
@@ -168,12 +169,12 @@ fn identity(prior: &str, sequences: &Sequences) -> String {
     };
     let mut last = None;
     for response in sequences.responses() {
-        // Responses that share a prompt are read together.
+        // Responses that share a prompt are computed in one forward pass.
         if last != Some(response.prompt) {
             ids(&sequences.prompts()[response.prompt].ids);
             last = Some(response.prompt);
         }
-        // No response is empty: this ends the prompt or the response before.
+        // Responses are never empty, so an empty list marks the end of the one before.
         ids(&[]);
         ids(&response.ids);
     }

@@ -1,10 +1,10 @@
-//! How far work is: spans of `tracing`, for whoever draws them, and the steps of a run.
+//! Reports progress as `tracing` spans, and the steps of a run to an observer.
 //!
 //! | span | fields | meaning |
 //! |---|---|---|
 //! | `busy` | `work` | work of unknown length, until the span closes |
 //! | `phase` | `name`, `unit`, `total`, `done` | counted work; `done` is recorded as it grows |
-//! | `download` | `repository`, `file`, `total`, `done` | a file of the hub, in bytes; `total` is 0 where it is not known |
+//! | `download` | `repository`, `file`, `total`, `done` | a file from the hub, in bytes; `total` is 0 if unknown |
 
 use rlhf_hub::Repository;
 use rlhf_train::{Observer, Progress};
@@ -23,7 +23,7 @@ pub(crate) struct Phase {
 }
 
 impl Phase {
-    /// Of `total` things called `unit`, `done` of which are done.
+    /// `total` units of work, of which `done` are done.
     pub(crate) fn new(name: &str, unit: &str, total: u64, done: u64) -> Self {
         Self {
             span: info_span!("phase", name, unit, total, done),
@@ -31,14 +31,14 @@ impl Phase {
         }
     }
 
-    /// So many more are done.
+    /// Adds `count` to the work done.
     pub(crate) fn advance(&mut self, count: u64) {
         self.done += count;
         self.span.record("done", self.done);
     }
 }
 
-/// A file that is fetched from the hub.
+/// The download of a file from the hub.
 pub(crate) struct Download {
     repository: String,
     span: Span,
@@ -73,9 +73,9 @@ impl rlhf_hub::Progress for Download {
     }
 }
 
-/// Who is shown the steps of runs.
+/// Displays the steps of runs.
 pub trait Display {
-    /// Called when the steps of a run begin: `steps` of them, `done` of which an earlier process made.
+    /// Called when a run of `steps` steps begins; `done` of them were made by an earlier process.
     fn begin(&self, objective: &str, steps: usize, done: usize) -> Box<dyn Observer>;
 }
 

@@ -1,9 +1,9 @@
-//! `run.json`: what a run is, with the checksums of every file that it reads.
+//! `run.json`: the settings of a run and the checksums of every file that it reads.
 //!
-//! Checksums are taken in a thread of their own while the run does its work. Until they are known, the
-//! sizes and times of the files stand for them.
+//! Checksums are computed in a separate thread while the run proceeds. Until they are known, a file is
+//! identified by its size and modification time.
 
-use crate::changes::{Changes, accept, compare, settings_changes, told};
+use crate::changes::{Changes, accept, compare, describe, settings_changes};
 use crate::config::Config;
 use crate::inputs::{find_programs, fitted, inputs};
 use crate::notes::{note, warn};
@@ -20,10 +20,10 @@ const FILES: &str = "files";
 const SETTINGS: &str = "settings";
 const ACCEPTED: &str = "accepted_changes";
 
-/// How long the end of a run waits for checksums before it says so.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the end of a run waits for checksums before it notes that it waits.
+const WAIT_BEFORE_NOTE: Duration = Duration::from_secs(1);
 
-/// `run.json` of a run that is under way.
+/// `run.json` of a running run.
 pub(crate) struct Record {
     shared: Arc<Shared>,
     hashing: Vec<JoinHandle<()>>,
@@ -36,7 +36,7 @@ struct Shared {
     content: Mutex<Content>,
 }
 
-/// What is in the file.
+/// The content of the file.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct Content {
     /// Everything but the files, in order.
@@ -44,7 +44,7 @@ struct Content {
     files: Vec<InputFile>,
 }
 
-/// What a run that goes on finds in its `run.json`.
+/// The `run.json` of a resumed run, compared with the present files.
 pub(crate) struct Checked {
     content: Content,
     present: Vec<Input>,
@@ -53,8 +53,8 @@ pub(crate) struct Checked {
 }
 
 impl Record {
-    /// Of a new run in `folder`: `stored` are its settings as the folder has them, `local` the same on
-    /// this machine, `repositories` what it has from the hub.
+    /// The record of a new run in `folder`. `stored` are its settings as recorded in the folder, `local`
+    /// the same with local paths, `repositories` the hub repositories it uses.
     pub(crate) fn start(
         folder: &Path,
         stored: &Config,
@@ -82,10 +82,10 @@ impl Record {
             accepted: Vec::new(),
             changes: Changes::Refuse,
         };
-        checked.go_on(folder, 0)
+        checked.resume(folder, 0)
     }
 
-    /// Notes one thing more, under a name that is there already or comes last.
+    /// Sets a field, keeping its position if it exists, and writes the file.
     pub(crate) fn set(&self, name: &str, value: Value) -> Result<()> {
         let mut content = self.shared.lock();
         if content.about.get(name) == Some(&value) {
@@ -95,10 +95,10 @@ impl Record {
         self.shared.write(&content)
     }
 
-    /// Adds the checkpoints that were fitted inside the run folder, once they are.
+    /// Adds the prior checkpoints that were fitted inside the run folder.
     ///
     /// # Errors
-    /// If one is another than the run had before, and changes are refused.
+    /// If one differs from the recorded one, and changes are refused.
     pub(crate) fn add_fitted(&mut self, local: &Config, folder: &Path) -> Result<()> {
         let mut present = fitted(local, folder)?;
         if present.is_empty() {
@@ -116,11 +116,11 @@ impl Record {
 }
 
 impl Drop for Record {
-    /// Waits until the checksums are written, however the run ended.
+    /// Waits until the checksums are written, also after an error.
     fn drop(&mut self) {
         let began = Instant::now();
         let unfinished = |hashing: &[JoinHandle<()>]| hashing.iter().any(|one| !one.is_finished());
-        while unfinished(&self.hashing) && began.elapsed() < PATIENCE {
+        while unfinished(&self.hashing) && began.elapsed() < WAIT_BEFORE_NOTE {
             std::thread::sleep(Duration::from_millis(1));
         }
         if unfinished(&self.hashing) {
@@ -130,7 +130,7 @@ impl Drop for Record {
             ));
         }
         for hashing in self.hashing.drain(..) {
-            // It says itself what it could not do.
+            // The thread warns about its own errors.
             let _ = hashing.join();
         }
     }
@@ -150,7 +150,7 @@ impl Shared {
         Ok(rlhf_journal::write_atomic(&self.path, text.as_bytes())?)
     }
 
-    /// Notes these files, and begins to take the checksums that are not known.
+    /// Records these files, and starts a thread for the checksums that are unknown.
     fn put(self: &Arc<Self>, content: &mut Content, present: Vec<Input>) -> Option<JoinHandle<()>> {
         let mut unknown = Vec::new();
         for input in present {
@@ -176,7 +176,7 @@ impl Shared {
                     self.lock().put(file);
                     continue;
                 }
-                Ok(_) => format!("{}: was changed since the run started", input.at.display()),
+                Ok(_) => format!("{}: changed since the run started", input.at.display()),
                 Err(error) => error.to_string(),
             };
             warn(format_args!("no checksum in {FILE}: {why}"));
@@ -189,7 +189,7 @@ impl Shared {
 }
 
 impl Content {
-    /// In the place of what is recorded of the same file, or last.
+    /// Replaces the record of the same file, or appends it.
     fn put(&mut self, file: InputFile) {
         let same = |old: &&mut InputFile| old.setting == file.setting && old.name == file.name;
         match self.files.iter_mut().find(same) {
@@ -208,7 +208,7 @@ impl Content {
         }
     }
 
-    /// Does not ask again for what is gone by the user's leave.
+    /// Removes files whose absence the user accepted, so that it is not reported again.
     fn forget(&mut self, accepted: &[InputChange]) {
         let gone = |file: &InputFile| {
             let mut gone = accepted.iter().filter(|change| change.present.is_none());
@@ -217,14 +217,19 @@ impl Content {
         self.files.retain(|file| !gone(file));
     }
 
-    /// What a run folder has; nothing where it has no such file.
+    /// Reads `run.json` of a run folder; `None` if there is none.
     fn read(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join(FILE);
         let text = match std::fs::read_to_string(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             text => text.with_context(|| path.display().to_string())?,
         };
-        let damaged = || format!("{}: damaged: remove it to go on unchecked", path.display());
+        let damaged = || {
+            format!(
+                "{}: damaged: remove it to continue without checking files",
+                path.display()
+            )
+        };
         let mut about: Map<String, Value> = serde_json::from_str(&text).with_context(damaged)?;
         let files = about.shift_remove(FILES).unwrap_or_else(|| json!([]));
         let files = serde_json::from_value(files).with_context(damaged)?;
@@ -232,11 +237,11 @@ impl Content {
     }
 }
 
-/// Compares a run in `folder` that goes on after `step` steps with what it was started with; nothing is
-/// written.
+/// Compares the files and settings of the run in `folder`, resumed after `step` steps, with those it was
+/// started with. Writes nothing.
 ///
 /// # Errors
-/// If a file that it reads is another now, and `changes` refuses that.
+/// If a file changed, and `changes` refuses that.
 pub(crate) fn check(
     folder: &Path,
     stored: &Config,
@@ -251,8 +256,8 @@ pub(crate) fn check(
             .is_none_or(|content| content.files.is_empty())
     {
         note(format_args!(
-            "{} has no checksums of files: whether they changed since the run started is not known; \
-             from now on they are recorded",
+            "{}: holds no checksums, so changes of files since the run started cannot be detected; they \
+             are recorded from now on",
             folder.join(FILE).display()
         ));
     }
@@ -282,8 +287,8 @@ pub(crate) fn check(
 }
 
 impl Checked {
-    /// Goes on writing `run.json`.
-    pub(crate) fn go_on(self, folder: &Path, step: usize) -> Result<Record> {
+    /// Continues the record.
+    pub(crate) fn resume(self, folder: &Path, step: usize) -> Result<Record> {
         let shared = Arc::new(Shared {
             path: folder.join(FILE),
             content: Mutex::new(self.content),
@@ -304,9 +309,9 @@ impl Checked {
     }
 }
 
-/// Says in a line each which files of the run in `folder` are others now than when it was started, of
-/// the settings that `needed` picks. A run that has no checksums says nothing.
-pub(crate) fn say_changes(
+/// Notes each file of the run in `folder` that changed since it was started, among the settings that
+/// `needed` selects. Notes nothing if the run has no checksums.
+pub(crate) fn note_changed_inputs(
     folder: &Path,
     stored: &Config,
     local: &Config,
@@ -322,9 +327,9 @@ pub(crate) fn say_changes(
     recorded.retain(|file| needed(&file.setting));
     for change in compare(&recorded, &mut present)? {
         note(format_args!(
-            "note: not what {} was trained with: {}",
+            "changed since {} was trained: {}",
             folder.display(),
-            told(&change)
+            describe(&change)
         ));
     }
     Ok(())

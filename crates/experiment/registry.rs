@@ -1,9 +1,9 @@
-//! What a run can name, and what runs it: methods, priors and rewards.
+//! The registry of methods, priors and rewards that settings can name.
 //!
-//! Each method is listed once, here; what a program of one's own adds joins the same tables.
+//! The built-in methods are listed here and nowhere else. Other programs add to the same tables.
 
 use crate::catalog::Catalog;
-use crate::dataset::Parts;
+use crate::dataset::Splits;
 use crate::method::{Listed, Method};
 use crate::run::{OfflineData, OpenData, RunContext};
 use anyhow::{Context, Result};
@@ -19,14 +19,14 @@ use rlhf_train::{Ended, MethodSpec, OfflineSpec, OnlineSpec};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Runs a method whose type it knows.
+/// Runs a method of a known type.
 type Runner = Arc<
-    dyn Fn(&Method, Parts<StreamingDataset>, RunContext<'_>, &mut Networks) -> Result<Ended>
+    dyn Fn(&Method, Splits<StreamingDataset>, RunContext<'_>, &mut Networks) -> Result<Ended>
         + Send
         + Sync,
 >;
 
-/// The methods and priors there are.
+/// The registered methods, priors and rewards.
 #[derive(Clone)]
 pub struct Registry {
     catalog: Catalog,
@@ -34,7 +34,7 @@ pub struct Registry {
 }
 
 impl Default for Registry {
-    /// All that are built in.
+    /// All built-in methods and priors.
     fn default() -> Self {
         let mut empty = Self::empty();
         rlhf_prior::add_all(&mut empty.catalog.priors);
@@ -63,8 +63,8 @@ impl Registry {
     #[must_use]
     pub fn online<S: OnlineSpec>(mut self) -> Self {
         self.catalog.methods.add(Listed::<S>::online());
-        let runner: Runner = Arc::new(|method, parts, context, networks| {
-            context.online(parts, networks, S::method(settings::<S>(method)?)?)
+        let runner: Runner = Arc::new(|method, splits, context, networks| {
+            context.online(splits, networks, S::method(settings::<S>(method)?)?)
         });
         self.runners.insert(S::NAME, runner);
         self
@@ -77,8 +77,8 @@ impl Registry {
         OfflineData<S::Data, S::HeldOut>: OpenData,
     {
         self.catalog.methods.add(Listed::<S>::offline());
-        let runner: Runner = Arc::new(|method, parts, context, networks| {
-            context.offline::<S>(parts, networks, settings::<S>(method)?)
+        let runner: Runner = Arc::new(|method, splits, context, networks| {
+            context.offline::<S>(splits, networks, settings::<S>(method)?)
         });
         self.runners.insert(S::NAME, runner);
         self
@@ -107,7 +107,7 @@ impl Registry {
     /// Runs the method of the settings.
     pub(crate) fn run(
         &self,
-        parts: Parts<StreamingDataset>,
+        splits: Splits<StreamingDataset>,
         context: RunContext<'_>,
         networks: &mut Networks,
     ) -> Result<Ended> {
@@ -115,11 +115,11 @@ impl Registry {
         let name = method.facts().name;
         let runner = self.runners.get(name);
         let runner = runner.with_context(|| format!("the method {name} is not registered"))?;
-        runner(&method, parts, context, networks)
+        runner(&method, splits, context, networks)
     }
 }
 
 fn settings<S: MethodSpec>(method: &Method) -> Result<&S::Settings> {
-    let other = || format!("{} is registered twice, with different settings", S::NAME);
-    method.settings::<S>().with_context(other)
+    let mismatch = || format!("{} is registered twice, with different settings", S::NAME);
+    method.settings::<S>().with_context(mismatch)
 }

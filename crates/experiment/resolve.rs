@@ -1,4 +1,4 @@
-//! What is named → where it is: the one place where a name may be a path or a repository of the hub.
+//! Locates the files that settings name: local paths or repositories of the hub.
 
 use crate::config::Config;
 use crate::error::Usage;
@@ -11,105 +11,105 @@ use rlhf_reward::Rule;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-/// Settings as a run keeps them and as it uses them.
-pub struct Settled {
-    /// A repository is named with its commit, a path is absolute: reads back anywhere.
-    pub kept: Config,
+/// Settings whose files were located, in the form that is recorded and in the form that is used.
+#[derive(Debug, Clone)]
+pub struct Located {
+    /// Repositories are named with their commits, and paths are absolute.
+    pub recorded: Config,
     /// Everything is a path on this machine.
     pub local: Config,
-    /// What `run.json` says of each repository.
+    /// The entries of `run.json` about repositories.
     pub repositories: Vec<Value>,
 }
 
-impl Settled {
-    /// The same with both settings changed.
+impl Located {
+    /// Applies `change` to both forms of the settings.
     pub fn try_map(self, change: impl Fn(Config) -> Result<Config>) -> Result<Self> {
         Ok(Self {
-            kept: change(self.kept)?,
+            recorded: change(self.recorded)?,
             local: change(self.local)?,
             repositories: self.repositories,
         })
     }
 }
 
-/// What to do with a name that is neither here nor the name of a repository.
+/// What to do with a name that is neither an existing path nor the name of a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
-    /// Say so now.
+    /// Fail.
     Refuse,
-    /// Leave it: it is going to be made, or nobody is going to ask for it.
+    /// Keep it as a path: it may be created later, or not be used.
     Leave,
 }
 
-/// A repository that was asked for.
+/// A repository and its local snapshot.
 struct Fetched {
     repository: Repository,
     snapshot: Snapshot,
 }
 
-/// What is at a path.
+/// What a setting names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Holds {
+enum Target {
     Model,
     Data,
-    /// What a rule reads: never a repository.
-    Words,
+    /// A lexicon of a reward rule, which is never a repository.
+    Lexicon,
 }
 
 enum Found {
-    Here(PathBuf),
+    Path(PathBuf),
     Fetched(Fetched),
 }
 
-/// Finds what is named: a path that is here, or else a repository of the hub.
+/// Locates models and data: an existing path, or else a repository of the hub.
 #[derive(Clone, Copy)]
 pub struct Locator {
     variables: fn(&str) -> Option<String>,
 }
 
 impl Locator {
-    /// `variables` looks up an environment variable: those of the hub say where its cache is and whom to
-    /// ask.
+    /// `variables` looks up an environment variable, such as `HF_HOME` and `HF_ENDPOINT` of the hub.
     #[must_use]
     pub fn new(variables: fn(&str) -> Option<String>) -> Self {
         Self { variables }
     }
 
-    /// Finds everything that the settings name.
+    /// Locates every file that the settings name.
     ///
     /// # Errors
-    /// If something is not here, nor on the hub.
-    pub fn settle(&self, config: Config, missing: Missing) -> Result<Settled> {
-        let (mut kept, mut local) = (config.clone(), config);
+    /// If one is neither an existing path nor on the hub.
+    pub fn locate(&self, config: Config, missing: Missing) -> Result<Located> {
+        let (mut recorded, mut local) = (config.clone(), config);
         let mut fetched: Vec<Fetched> = Vec::new();
-        let words: Vec<PathBuf> = local.reward.iter().flat_map(words).collect();
-        for ((key, mut stored), (_, mut here)) in kept.paths().into_iter().zip(local.paths()) {
-            let named = stored.get();
-            let holds = match key.as_str() {
-                _ if words.contains(&named) => Holds::Words,
-                key if key.starts_with("data.") || key.ends_with(".data") => Holds::Data,
-                _ => Holds::Model,
+        let lexicons: Vec<PathBuf> = local.reward.iter().flat_map(lexicons).collect();
+        for ((key, mut stored), (_, mut used)) in recorded.paths().into_iter().zip(local.paths()) {
+            let name = stored.get();
+            let target = match key.as_str() {
+                _ if lexicons.contains(&name) => Target::Lexicon,
+                key if key.starts_with("data.") || key.ends_with(".data") => Target::Data,
+                _ => Target::Model,
             };
-            let known = repository(holds, &named).filter(|_| !named.exists());
-            let known = known.and_then(|known| fetched.iter().find(|one| one.repository == known));
-            let known = known.map(|one| (one.kept(), one.local()));
-            let (to_keep, to_use) = match known {
-                Some(both) => both,
-                None => match self.find(holds, &named, missing)? {
-                    Found::Here(path) => (path.clone(), path),
+            let wanted = repository(target, &name).filter(|_| !name.exists());
+            let known =
+                wanted.and_then(|wanted| fetched.iter().find(|one| one.repository == wanted));
+            let (to_record, to_use) = match known {
+                Some(one) => (one.recorded(), one.local()),
+                None => match self.find(target, &name, missing)? {
+                    Found::Path(path) => (path.clone(), path),
                     Found::Fetched(one) => {
-                        let both = (one.kept(), one.local());
+                        let both = (one.recorded(), one.local());
                         fetched.push(one);
                         both
                     }
                 },
             };
-            stored.set(to_keep);
-            here.set(to_use);
+            stored.set(to_record);
+            used.set(to_use);
         }
         let repositories = fetched.iter().map(Fetched::record).collect();
-        Ok(Settled {
-            kept,
+        Ok(Located {
+            recorded,
             local,
             repositories,
         })
@@ -118,50 +118,48 @@ impl Locator {
     /// The folder of a checkpoint.
     ///
     /// # Errors
-    /// If it is not here, nor on the hub.
+    /// If it is neither an existing path nor on the hub.
     pub fn model(&self, name: &Path) -> Result<PathBuf> {
-        self.path(Holds::Model, name)
+        self.path(Target::Model, name)
     }
 
     /// A file or folder of rows.
     ///
     /// # Errors
-    /// If it is not here, nor on the hub.
+    /// If it is neither an existing path nor on the hub.
     pub fn data(&self, name: &Path) -> Result<PathBuf> {
-        self.path(Holds::Data, name)
+        self.path(Target::Data, name)
     }
 
-    /// The folder and commit of a model repository, fetched if need be.
+    /// The folder and commit of a model repository, downloaded if necessary.
     ///
     /// # Errors
-    /// If it is no name of a repository, or cannot be fetched.
+    /// If `text` is not the name of a repository, or it cannot be downloaded.
     pub fn fetch(&self, text: &str) -> Result<Snapshot> {
-        let odd =
+        let invalid =
             || anyhow!("{text} is not the name of a repository: expected owner/name[@revision]");
-        let named = Repository::parse(Kind::Model, text).ok_or_else(|| Usage(odd()))?;
-        Ok(self.ask(&named)?)
+        let repository = Repository::parse(Kind::Model, text).ok_or_else(|| Usage(invalid()))?;
+        Ok(self.snapshot(&repository)?)
     }
 
-    fn path(&self, holds: Holds, name: &Path) -> Result<PathBuf> {
-        Ok(match self.find(holds, name, Missing::Refuse)? {
-            Found::Here(path) => path,
+    fn path(&self, target: Target, name: &Path) -> Result<PathBuf> {
+        Ok(match self.find(target, name, Missing::Refuse)? {
+            Found::Path(path) => path,
             Found::Fetched(one) => one.local(),
         })
     }
 
-    /// A path that is here wins over a repository of the same name.
-    fn find(&self, holds: Holds, name: &Path, missing: Missing) -> Result<Found> {
-        let here = || Ok(Found::Here(std::path::absolute(name)?));
-        if name.exists() || holds == Holds::Words {
-            return here();
+    /// An existing path takes precedence over a repository of the same name.
+    fn find(&self, target: Target, name: &Path, missing: Missing) -> Result<Found> {
+        let path = || Ok(Found::Path(std::path::absolute(name)?));
+        if name.exists() || target == Target::Lexicon {
+            return path();
         }
         let shown = name.display();
-        match repository(holds, name) {
+        match repository(target, name) {
             Some(repository) => {
-                let snapshot = self.ask(&repository).map_err(|error| {
-                    anyhow!(
-                        "{shown}: there is no such file or folder, and as a repository: {error}"
-                    )
+                let snapshot = self.snapshot(&repository).map_err(|error| {
+                    anyhow!("{shown}: no such file or folder, and as a hub repository: {error}")
                 })?;
                 note(format_args!(
                     "{repository} is commit {}, in {}",
@@ -173,25 +171,26 @@ impl Locator {
                     snapshot,
                 }))
             }
-            None if missing == Missing::Leave => here(),
-            None if holds == Holds::Model => bail!(
-                "{shown}: no such folder: give one with config.json and model.safetensors, or the name of \
-                 a hub repository, owner/name[@revision], which this is not"
+            None if missing == Missing::Leave => path(),
+            None if target == Target::Model => bail!(
+                "{shown}: no such folder: give a folder with config.json and model.safetensors, or the \
+                 name of a hub repository, owner/name[@revision]"
             ),
             None => bail!(
-                "{shown}: No such file or folder, nor the name of a hub repository, owner/name[@revision]"
+                "{shown}: no such file or folder: give a path, or the name of a hub repository, \
+                 owner/name[@revision]"
             ),
         }
     }
 
-    fn ask(&self, repository: &Repository) -> rlhf_hub::Result<Snapshot> {
+    fn snapshot(&self, repository: &Repository) -> rlhf_hub::Result<Snapshot> {
         let settings = Settings::from_variables(self.variables)?;
         rlhf_hub::open(settings).resolve(repository, &mut Download::new(repository))
     }
 }
 
-/// A reward as it is typed: a registered kind, a rule, the folder of a reward model, or a repository that
-/// is one.
+/// Parses a `--reward` argument: a registered kind, a rule, the folder of a reward model, or the name of a
+/// repository.
 ///
 /// # Errors
 /// If it is none of them.
@@ -208,17 +207,17 @@ pub fn reward(rewards: &Rewards, text: &str) -> Result<Rule> {
     }
 }
 
-fn repository(holds: Holds, name: &Path) -> Option<Repository> {
-    let kind = match holds {
-        Holds::Model => Kind::Model,
-        Holds::Data => Kind::Dataset,
-        Holds::Words => return None,
+fn repository(target: Target, name: &Path) -> Option<Repository> {
+    let kind = match target {
+        Target::Model => Kind::Model,
+        Target::Data => Kind::Dataset,
+        Target::Lexicon => return None,
     };
     Repository::parse(kind, name.to_str()?)
 }
 
-/// The files of rules.
-fn words(rule: &Rule) -> Vec<PathBuf> {
+/// The lexicon files of a reward rule.
+fn lexicons(rule: &Rule) -> Vec<PathBuf> {
     let file = |leaf: &Rule| match leaf {
         Rule::Lexicon { file, .. } => file.clone(),
         _ => None,
@@ -231,7 +230,7 @@ impl Fetched {
         self.snapshot.folder.clone()
     }
 
-    fn kept(&self) -> PathBuf {
+    fn recorded(&self) -> PathBuf {
         self.repository.at(&self.snapshot.commit).to_string().into()
     }
 
@@ -254,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rules_win_over_repositories() {
+    fn rules_take_precedence_over_repositories() {
         let rewards = Rewards::default();
         let text = |text: &str| reward(&rewards, text).unwrap();
         let model = |folder: &str| Rule::Model {

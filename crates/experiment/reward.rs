@@ -1,4 +1,4 @@
-//! The reward of a run: made, and checked before it is.
+//! Builds the reward of a run, and checks it before any weights are loaded.
 
 use crate::config::Config;
 use crate::networks::{frozen, options};
@@ -9,7 +9,7 @@ use rlhf_lm::{OutputHeads, Tokenizer, inspect};
 use rlhf_objective::Reward;
 use rlhf_reward::{RewardModel, Rules};
 
-/// r.
+/// The reward of the settings.
 pub fn reward(config: &Config, tokenizer: &Tokenizer) -> Result<Box<dyn Reward>> {
     let rule = config.reward.as_ref().context("no reward: give --reward")?;
     let _busy = busy("loading the reward");
@@ -21,13 +21,13 @@ pub fn reward(config: &Config, tokenizer: &Tokenizer) -> Result<Box<dyn Reward>>
     Ok(Box::new(Rules::with(rule, tokenizer, &networks)?))
 }
 
-/// Whether the reward can be made for the policy's tokens; of its models, only headers are read.
+/// Checks that the reward can be built for the policy's tokenizer. Only the headers of its models are read.
 pub fn check_reward(config: &Config, vocabulary: &Vocabulary) -> Result<()> {
     let rule = config.reward.as_ref().context("no reward: give --reward")?;
     for folder in rule.models() {
         ensure!(
             inspect(folder)?.reward_model,
-            "{} is a language model, not a reward model: train one from it first (rlhf train \
+            "{} is a language model, not a reward model: train a reward model from it first (rlhf train \
              --objective reward)",
             folder.display()
         );
@@ -37,14 +37,17 @@ pub fn check_reward(config: &Config, vocabulary: &Vocabulary) -> Result<()> {
     Ok(())
 }
 
-/// What is to be said of how the reward's models read the policy, from their headers.
-pub(crate) fn rereading(config: &Config, tokenizer: &Tokenizer) -> Result<Option<String>> {
+/// A note that names the reward models with another tokenizer than the policy's.
+pub(crate) fn retokenizing_models(
+    config: &Config,
+    tokenizer: &Tokenizer,
+) -> Result<Option<String>> {
     let mut folders = Vec::new();
     for folder in config.reward.iter().flat_map(|rule| rule.models()) {
         if RewardModel::retokenizes(folder, tokenizer)? {
             folders.push(folder.display().to_string());
         }
     }
-    let words = "read texts and not the model's tokens: their tokenizer is another";
-    Ok((!folders.is_empty()).then(|| format!("{} {words}", folders.join(", "))))
+    let words = "responses are decoded and tokenized again, because the tokenizer differs";
+    Ok((!folders.is_empty()).then(|| format!("{}: {words}", folders.join(", "))))
 }

@@ -1,13 +1,13 @@
-//! The rewards that a program of one's own registers.
+//! The rewards that a program registers in addition to the built-in rules.
 
 use crate::method::SettingsError;
 use rlhf_reward::{Registered, RewardKind, Rule};
 use toml::{Table, Value};
 
-/// Makes a reward of its settings.
+/// Builds a reward from its settings.
 type Make = fn(Value) -> Result<Registered, SettingsError>;
 
-/// Kinds of rewards beside those that are built in, which [`Rule`] lists.
+/// Registered kinds of rewards. The built-in ones are the variants of [`Rule`].
 #[derive(Clone, Default)]
 pub struct Rewards(Vec<(&'static str, &'static str, Make)>);
 
@@ -23,12 +23,12 @@ impl Rewards {
         }));
     }
 
-    /// Their names, and what they reward.
+    /// The name and description of each kind.
     pub fn names(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         self.0.iter().map(|(name, about, _)| (*name, *about))
     }
 
-    /// `[reward]` as one of them; `None` where its kind is none of them.
+    /// Parses `[reward]` by its registered kind; `None` if its kind is not registered.
     pub(crate) fn rule(&self, section: &Table) -> Option<Result<Rule, SettingsError>> {
         let kind = section.get("kind")?.as_str()?;
         let (.., make) = self.0.iter().find(|(name, ..)| *name == kind)?;
@@ -37,7 +37,7 @@ impl Rewards {
         Some(make(Value::Table(settings)).map(Rule::Registered))
     }
 
-    /// A reward as it is typed, if it is the name of one of them.
+    /// The registered reward named `text`, with default settings; `None` if there is none.
     pub(crate) fn named(&self, text: &str) -> Option<Result<Rule, SettingsError>> {
         self.rule(&Table::from_iter([("kind".to_string(), text.into())]))
     }

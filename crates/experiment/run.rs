@@ -1,7 +1,7 @@
-//! The objects of a run, put together and handed to a loop.
+//! Builds the objects of a run and passes them to a training loop.
 
 use crate::config::Config;
-use crate::dataset::{Parts, Taught, say_later};
+use crate::dataset::{LabelSignal, Splits, note_streamed_rows};
 use crate::held_out;
 use crate::interrupts::Interrupts;
 use crate::notes::warn;
@@ -30,12 +30,12 @@ mod data;
 
 pub use data::{OfflineData, OpenData};
 
-/// What a run is made of, but for its networks.
+/// The parts of a run other than its networks and data.
 pub struct RunContext<'a> {
     pub(crate) config: Config,
     pub(crate) vocabulary: Vocabulary,
     pub(crate) record: &'a Record,
-    pub(crate) around: Around<'a>,
+    pub(crate) loop_context: LoopContext<'a>,
 }
 
 impl RunContext<'_> {
@@ -48,13 +48,13 @@ impl RunContext<'_> {
     /// Runs a method that learns from the policy's own samples.
     pub(crate) fn online<M: Method>(
         mut self,
-        mut parts: Parts<StreamingDataset>,
+        mut splits: Splits<StreamingDataset>,
         policy: &mut Networks,
         mut method: M,
     ) -> Result<Ended> {
         let penalty = self.penalty()?;
         let (config, vocabulary) = (&self.config, &self.vocabulary);
-        let later = parts.train.step_notes();
+        let later = splits.train.step_notes();
         let reward = reward(config, &vocabulary.tokenizer)?;
         let mut objective = Objective::new(reward, penalty);
         let iterations = config.train.iterations.context("no train.iterations")?;
@@ -67,10 +67,10 @@ impl RunContext<'_> {
         };
         let decode = |ids: &[u32]| vocabulary.tokenizer.decode(ids);
         let prompts = Prompts {
-            prompts: &mut parts.train,
+            prompts: &mut splits.train,
             decode: &decode,
         };
-        let ended = self.around.run(config, iterations, |run| {
+        let ended = self.loop_context.run(config, iterations, |run| {
             Ok(online(
                 policy,
                 &mut objective,
@@ -80,14 +80,14 @@ impl RunContext<'_> {
                 run,
             )?)
         });
-        say_later(config, &later);
+        note_streamed_rows(config, &later);
         ended
     }
 
     /// Runs a method that learns from a data set.
     pub(crate) fn offline<S: OfflineSpec>(
         mut self,
-        mut parts: Parts<StreamingDataset>,
+        mut splits: Splits<StreamingDataset>,
         networks: &mut Networks,
         settings: &S::Settings,
     ) -> Result<Ended>
@@ -96,17 +96,18 @@ impl RunContext<'_> {
     {
         let learner = S::learner(settings)?;
         let scorer = S::Learner::ROLES.contains(&Role::Scorer);
-        let examples = match scorer {
-            true => first_prompts(&self.config, &mut parts.train)?,
-            false => Vec::new(),
+        let examples = if scorer {
+            first_prompts(&self.config, &mut splits.train)?
+        } else {
+            Vec::new()
         };
-        let labels = parts.labels;
+        let labels = splits.labels;
         let OfflineData {
             train,
             held_out,
             later,
             pairs,
-        } = OfflineData::<S::Data, S::HeldOut>::open(parts, &self)?;
+        } = OfflineData::<S::Data, S::HeldOut>::open(splits, &self)?;
         let config = &self.config;
         let passes = DataPasses {
             epochs: config.train.epochs.context("no train.epochs")?,
@@ -117,7 +118,7 @@ impl RunContext<'_> {
         let steps = source.steps();
         let held_out = held_out.map(|data| S::held_out(settings, data));
         let ended = self.learn(networks, &learner, source, held_out.transpose()?);
-        say_later(&self.config, &later);
+        note_streamed_rows(&self.config, &later);
         let ended = ended?;
         if scorer && ended == Ended::Done {
             self.finish_reward_model(networks, pairs, &examples, (steps, labels))?;
@@ -125,31 +126,31 @@ impl RunContext<'_> {
         Ok(ended)
     }
 
-    /// What there is to know of a reward model that is fitted: its calibration, its scale, and whether it
-    /// tells anything apart.
+    /// Calibrates a trained reward model on held-out pairs, normalizes its scores, and warns about
+    /// problems.
     fn finish_reward_model(
         &mut self,
         model: &mut Networks,
         held_out: Option<Pairs>,
         prompts: &[Arc<Prompt>],
-        (steps, labels): (usize, Taught),
+        (steps, labels): (usize, LabelSignal),
     ) -> Result<()> {
         let mut accuracy = None;
         if let Some(pairs) = held_out {
             let batch = PairBatch::new(pairs, &BradleyTerryConfig::default())?;
-            let _busy = busy("measuring the margins of what was held out");
+            let _busy = busy("measuring the margins of held-out pairs");
             let margins = batch.margins(model, self.config.train.micro_batch_tokens)?;
             let found = held_out::calibration(&margins, batch.labels());
-            self.around.journal.calibration(&found)?;
+            self.loop_context.journal.calibration(&found)?;
             let right = found.accuracy();
             accuracy = Some(held_out::accuracy(right, batch.sequences().prompts()));
         }
-        let folder = self.around.journal.folder().join("final");
+        let folder = self.loop_context.journal.folder().join("final");
         let gain =
             reward_model::normalize(&self.config, &self.vocabulary, prompts, (&folder, labels))?;
-        for doubt in reward_model::doubts(accuracy.as_ref(), gain, labels) {
-            warn(&doubt);
-            self.around.journal.warning(steps, &doubt)?;
+        for warning in reward_model::warnings(accuracy.as_ref(), gain, labels) {
+            warn(&warning);
+            self.loop_context.journal.warning(steps, &warning)?;
         }
         Ok(())
     }
@@ -162,7 +163,7 @@ impl RunContext<'_> {
         held_out: Option<L::Batch>,
     ) -> Result<Ended> {
         let config = &self.config;
-        let ended = self.around.run(config, source.steps(), |run| {
+        let ended = self.loop_context.run(config, source.steps(), |run| {
             Ok(offline(
                 networks,
                 learner,
@@ -172,30 +173,33 @@ impl RunContext<'_> {
             )?)
         })?;
         if let (Ended::Done, Some(batch)) = (ended, held_out) {
-            let _busy = busy("measuring what was held out");
+            let _busy = busy("evaluating held-out data");
             let sequences = learner.sequences(&batch);
             let (items, prompts) = (sequences.len() / learner.group(), sequences.prompts());
             let stats = evaluate(networks, learner, &batch, config.train.micro_batch_tokens)?;
-            self.around
+            self.loop_context
                 .journal
                 .held_out(&held_out::numbers(&stats, items, prompts))?;
         }
         Ok(ended)
     }
 
-    /// The prior and β, once `run.json` says what they are.
+    /// The KL penalty: prior and β. Records the prior's networks in `run.json`.
     fn penalty(&self) -> Result<KlPenalty> {
         Ok(self.penalty_and_models()?.0)
     }
 
-    /// The same for a method that asks the prior before its first step.
+    /// The pass that precomputes prior log-probs, for offline methods.
     fn prior_pass(&self) -> Result<PriorPass> {
         let (penalty, models) = self.penalty_and_models()?;
         PriorPass::new(
             penalty,
             &models,
             self.config(),
-            (self.around.journal.folder(), self.around.interrupts),
+            (
+                self.loop_context.journal.folder(),
+                self.loop_context.interrupts,
+            ),
         )
     }
 
@@ -217,16 +221,16 @@ impl RunContext<'_> {
     }
 }
 
-/// What is around a loop: progress, checkpoints, and how it is interrupted.
-pub(crate) struct Around<'a> {
+/// What a training loop needs besides the method: the journal, its state, interrupts and the display.
+pub(crate) struct LoopContext<'a> {
     pub(crate) journal: &'a mut Journal,
     pub(crate) state: State,
     pub(crate) interrupts: &'a Interrupts,
     pub(crate) display: &'a dyn Display,
 }
 
-impl Around<'_> {
-    /// Hands a loop of so many steps what is around it.
+impl LoopContext<'_> {
+    /// Runs `work`, a loop of `steps` steps.
     fn run(
         &mut self,
         config: &Config,
@@ -245,15 +249,15 @@ impl Around<'_> {
         });
         drop(observer);
         match (running.end(), ended) {
-            // Nobody waits for what comes after the steps who asked for the end in the last of them.
+            // An interrupt during the last step also skips the evaluation after it.
             (true, Ok(Ended::Done)) => Ok(Ended::Interrupted),
             (_, ended) => ended,
         }
     }
 }
 
-/// The first prompts of the data, as many as are measured on.
-fn first_prompts(config: &Config, corpus: &mut StreamingDataset) -> Result<Vec<Arc<Prompt>>> {
-    let first: Vec<usize> = (0..corpus.count().min(config.eval.prompts)).collect();
-    Ok(corpus.read(&first)?.prompts().to_vec())
+/// The first prompts of the data, at most `eval.prompts`.
+fn first_prompts(config: &Config, dataset: &mut StreamingDataset) -> Result<Vec<Arc<Prompt>>> {
+    let first: Vec<usize> = (0..dataset.count().min(config.eval.prompts)).collect();
+    Ok(dataset.read(&first)?.prompts().to_vec())
 }

@@ -1,4 +1,4 @@
-//! How a run draws responses and moves parameters, by its settings.
+//! The sampling and optimizer settings of a run, as the libraries take them.
 
 use crate::config::Config;
 use crate::lengths::{context, max_new_tokens};
@@ -8,10 +8,10 @@ use rlhf_policy::{Draw, Sampling};
 use rlhf_tensor::AdamW;
 use rlhf_train::{Optim, Schedule, WarmUp};
 
-/// How the run's responses are drawn.
+/// The sampling settings of the run.
 ///
 /// # Errors
-/// If prompts and responses of the lengths that the settings ask for do not fit together.
+/// If prompts and responses of the lengths in the settings do not fit into the context.
 pub fn sampling(config: &Config, vocabulary: &Vocabulary) -> Result<Sampling> {
     Ok(Sampling {
         samples: config.sampling.samples_per_prompt,
@@ -25,7 +25,7 @@ pub fn sampling(config: &Config, vocabulary: &Vocabulary) -> Result<Sampling> {
     })
 }
 
-/// How parameters move.
+/// The optimizer settings of the run.
 pub(crate) fn optim(config: &Config) -> Optim {
     let optim = &config.optim;
     Optim {

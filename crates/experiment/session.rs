@@ -1,4 +1,4 @@
-//! Runs from their settings to their end: what `rlhf train` does, for programs of one's own.
+//! Runs training from settings to the end: what `rlhf train` does, as a library.
 
 use crate::before_after;
 use crate::changes::Changes;
@@ -8,53 +8,54 @@ use crate::interrupts::Interrupts;
 use crate::layers::Layers;
 use crate::lengths::max_new_tokens;
 use crate::networks::{model_path, networks};
-use crate::plan::{plan, say};
+use crate::notes::{Remarks, note};
+use crate::plan::{note_plan, plan};
 use crate::prepared::Prepared;
 use crate::prior_fit;
 use crate::progress::{Display, Quiet};
 use crate::record::{Record, check};
 use crate::registry::Registry;
-use crate::resolve::{Locator, Settled};
-use crate::run::{Around, RunContext};
+use crate::resolve::{Located, Locator};
+use crate::run::{LoopContext, RunContext};
 use crate::small_world;
-use crate::stored::{check_paths, settled_of, stored_in};
-use crate::without_text::say_removed;
+use crate::stored::{check_paths, stored_config, stored_in};
+use crate::without_text::note_removed_probability;
 use anyhow::{Context, Result};
 use rlhf_journal::{Claim, Existing, Journal, checkpoints, last_checkpoint};
 use rlhf_train::{Ended, State, restore};
 use std::path::{Path, PathBuf};
 
-/// The head of a run's `config.toml`.
-const STORED: &str =
+/// The first lines of a run's `config.toml`.
+const CONFIG_HEADER: &str =
     "# What this run used. A path that does not start with / is inside this folder.\n\n";
 
-/// What all runs of a program share.
+/// The state that all runs of a program share.
 pub struct Session {
-    /// What settings can name.
+    /// The methods, priors and rewards that settings can name.
     pub registry: Registry,
-    /// Where models and data are.
+    /// Locates models and data.
     pub locator: Locator,
-    /// How runs are interrupted.
+    /// Interrupts the running loop.
     pub interrupts: Interrupts,
-    /// Who is shown the steps of runs.
+    /// Displays the steps of runs.
     pub display: Box<dyn Display>,
 }
 
 impl Default for Session {
-    /// With what is built in, as [`new`](Self::new).
+    /// A session with the built-in methods, as [`new`](Self::new).
     fn default() -> Self {
         Self::new(Registry::default())
     }
 }
 
-/// Where a run starts.
+/// The weights that a run starts from.
 struct Start {
     folder: PathBuf,
     checkpoint: bool,
 }
 
 impl Start {
-    /// At the model of the settings.
+    /// From the model of the settings.
     fn fresh(config: &Config) -> Result<Self> {
         Ok(Self {
             folder: model_path(config)?.into(),
@@ -62,7 +63,7 @@ impl Start {
         })
     }
 
-    /// At a checkpoint of the run.
+    /// From a checkpoint of the run.
     fn at(checkpoint: &Path) -> Self {
         Self {
             folder: checkpoint.into(),
@@ -71,10 +72,10 @@ impl Start {
     }
 }
 
-/// Sets how many threads there are, once a process.
+/// Starts the thread pool with `train.threads` threads; once per process.
 ///
 /// # Errors
-/// If they cannot be started.
+/// If the threads cannot be started.
 pub fn start_threads(config: &Config) -> Result<()> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(config.train.threads);
     pool.build_global()
@@ -82,8 +83,7 @@ pub fn start_threads(config: &Config) -> Result<()> {
 }
 
 impl Session {
-    /// With what is registered; nothing is shown, and the hub is asked as no environment variable says
-    /// otherwise.
+    /// A session that displays nothing and ignores environment variables of the hub.
     #[must_use]
     pub fn new(registry: Registry) -> Self {
         Self {
@@ -94,7 +94,7 @@ impl Session {
         }
     }
 
-    /// Settings over the defaults: those of `file`, if there is one, and what is added.
+    /// Layers of settings over the defaults, beginning with those of `file` if there is one.
     ///
     /// # Errors
     /// If the file cannot be read, or is not TOML.
@@ -102,11 +102,11 @@ impl Session {
         Layers::new(self.registry.catalog(), file)
     }
 
-    /// Writes the small world that is inside the program to `folder`: film reviews, a model that writes
-    /// them, and a reward model. Answers the settings of an objective on it, to add to.
+    /// Writes the built-in demo to `folder`: film reviews, a model that writes them, and a reward model.
+    /// Returns the settings of an objective on it, to add to.
     ///
     /// # Errors
-    /// If there is no such objective, or the folder cannot be written.
+    /// If the objective is unknown, or the folder cannot be written.
     pub fn small_world(&self, folder: &Path, objective: &str) -> Result<Layers> {
         let catalog = self.registry.catalog();
         let named = catalog.methods.objective(objective);
@@ -115,101 +115,117 @@ impl Session {
         small_world::layers(catalog, folder, &named)
     }
 
-    /// The settings that the run in `folder` was started with.
+    /// The settings of the run in `folder`, with its files located.
     ///
     /// # Errors
     /// If there is no run, or its settings cannot be read.
-    pub fn settled_of(&self, folder: &Path) -> Result<Settled> {
-        settled_of(self.registry.catalog(), self.locator, folder)
+    pub fn stored_config(&self, folder: &Path) -> Result<Located> {
+        stored_config(self.registry.catalog(), self.locator, folder)
     }
 
-    /// Opens and checks everything that a run needs.
+    /// Opens and validates everything that a run needs, and notes remarks about its data.
     ///
     /// # Errors
-    /// If something is missing, is malformed, or does not fit the rest.
+    /// If a file is missing or malformed, or does not match the others.
     pub fn prepare(&self, config: Config) -> Result<Prepared> {
-        Prepared::open(config, self.registry.catalog())
+        self.prepare_with(config, &mut |remark| note(remark))
     }
 
-    /// Runs what was prepared in a claimed folder; `kept` are its settings as the folder keeps them.
+    /// Prepares a run as [`prepare`](Self::prepare) does, and passes remarks about its data to `remarks`.
     ///
     /// # Errors
-    /// If the run is stopped by an error, or the folder cannot be written.
+    /// As [`prepare`](Self::prepare).
+    pub fn prepare_with(
+        &self,
+        config: Config,
+        remarks: &mut dyn FnMut(String),
+    ) -> Result<Prepared> {
+        Prepared::open(config, self.registry.catalog(), remarks)
+    }
+
+    /// Runs a prepared run in a claimed folder. `recorded` are its settings with hub commits instead of
+    /// local paths.
+    ///
+    /// # Errors
+    /// If training fails, or the folder cannot be written.
     pub fn start(
         &self,
         mut prepared: Prepared,
         journal: &mut Journal,
-        (kept, repositories): (Config, Vec<serde_json::Value>),
+        (recorded, repositories): (Config, Vec<serde_json::Value>),
     ) -> Result<(Config, Ended)> {
         let folder = journal.folder().to_path_buf();
         let local = &prepared.config;
-        let mut stored = kept.stored_in(&folder)?;
-        // What a default came to is a setting of the run.
+        let mut stored = recorded.stored_in(&folder)?;
+        // The default depends on the model, so its value is recorded.
         stored.sampling.max_new_tokens = Some(max_new_tokens(local, &prepared.vocabulary)?);
-        journal.config(&format!("{STORED}{}", toml::to_string(&stored)?))?;
+        journal.config(&format!("{CONFIG_HEADER}{}", toml::to_string(&stored)?))?;
         let record = Record::start(&folder, &stored, local, repositories)?;
         let start = Start::fresh(local)?;
-        say_removed(&mut prepared)?;
+        note_removed_probability(&mut prepared)?;
         prepared.config.locate_fits(&std::path::absolute(&folder)?);
-        self.go_and_show(prepared, journal, record, &start)
+        self.run_and_compare(prepared, journal, record, &start)
     }
 
-    /// Claims the folder of a run, to continue it.
+    /// Claims the folder of a run, to resume it.
     ///
     /// # Errors
-    /// If there is no run, or another process has it.
-    pub fn claim_again(&self, folder: &Path) -> Result<Claim> {
+    /// If there is no run, or another process holds it.
+    pub fn claim_existing(&self, folder: &Path) -> Result<Claim> {
         stored_in(folder)?;
         Ok(Claim::existing(folder)?)
     }
 
-    /// Continues the run in a claimed folder from its last checkpoint.
+    /// Resumes the run in a claimed folder from its last checkpoint.
     ///
     /// # Errors
-    /// If there is no run, a file that it was started with changed and `changes` refuses that, or it is
-    /// stopped by an error.
+    /// If there is no run, one of its files changed and `changes` refuses that, or training fails.
     pub fn resume(&self, claim: Claim, changes: Changes) -> Result<(Config, Ended)> {
         let folder = claim.folder().to_path_buf();
-        let Settled {
-            kept,
+        let Located {
+            recorded,
             local: config,
             repositories,
-        } = self.settled_of(&folder)?;
+        } = self.stored_config(&folder)?;
         check_paths(&config, &folder, |_| true)?;
-        // A run that was stopped before its first checkpoint starts again from the beginning.
+        // A run that was stopped before its first checkpoint starts over.
         let (step, start) = match checkpoints(&folder)?.pop() {
             Some(last) => (last.step, Start::at(&last.path)),
             None => (0, Start::fresh(&config)?),
         };
-        let stored = kept.stored_in(&folder)?;
+        let stored = recorded.stored_in(&folder)?;
         let checked = check(&folder, &stored, &config, step, changes)?;
-        crate::notes::note(format_args!(
+        note(format_args!(
             "run folder {}, from step {step}",
             folder.display()
         ));
         start_threads(&config)?;
         let prepared = self.prepare(config)?;
-        say(&plan(&prepared)?);
+        note_plan(&plan(&prepared)?);
         let mut journal = claim.resume(step)?;
         let record = match checked {
-            Some(checked) => checked.go_on(&folder, step)?,
+            Some(checked) => checked.resume(&folder, step)?,
             None => Record::start(&folder, &stored, &prepared.config, repositories)?,
         };
-        self.go_and_show(prepared, &mut journal, record, &start)
+        self.run_and_compare(prepared, &mut journal, record, &start)
     }
 
-    /// A whole run in `folder`, which is the caller's own; one that was interrupted goes on.
+    /// Trains to the end in `folder`, which no other process uses. Resumes a run that was interrupted.
     ///
     /// # Errors
-    /// If the run is stopped by an error, or was interrupted.
+    /// If training fails or is interrupted.
     pub fn fit(&self, config: &Config, folder: &Path) -> Result<()> {
+        self.fit_with_remarks(config, folder, &mut |remark| note(remark))
+    }
+
+    fn fit_with_remarks(&self, config: &Config, folder: &Path, remarks: Remarks<'_>) -> Result<()> {
         let (mut journal, record, start) = match last_checkpoint(folder) {
             Ok(last) => {
-                // What its run is made of was compared when that was resumed.
+                // The files were compared when the enclosing run was resumed.
                 let checked = check(folder, config, config, last.step, Changes::Accept)?;
                 let journal = Journal::resume(folder, last.step)?;
                 let record = match checked {
-                    Some(checked) => checked.go_on(folder, last.step)?,
+                    Some(checked) => checked.resume(folder, last.step)?,
                     None => Record::start(folder, config, config, Vec::new())?,
                 };
                 (journal, record, Start::at(&last.path))
@@ -223,17 +239,17 @@ impl Session {
         };
         let mut config = config.clone();
         config.locate_fits(&std::path::absolute(folder)?);
-        let prepared = self.prepare(config)?;
-        match self.go(prepared, &mut journal, record, &start)? {
+        let prepared = self.prepare_with(config, remarks)?;
+        match self.run(prepared, &mut journal, record, &start)? {
             (_, Ended::Done) => Ok(()),
             (_, Ended::Interrupted) => Err(Interrupted.into()),
         }
     }
 
-    /// The same with settings as `--set` takes them, in a folder.
+    /// Trains with settings in the form that `--set` takes, in `folder`.
     ///
     /// # Errors
-    /// If the settings make no sense, and as [`fit`](Self::fit).
+    /// If the settings are invalid, and as [`fit`](Self::fit).
     pub fn fit_with(&self, settings: &[String], folder: &Path) -> Result<()> {
         let mut layers = self.layers(None)?;
         for setting in settings {
@@ -242,8 +258,8 @@ impl Session {
         self.fit(&layers.resolve()?, folder)
     }
 
-    /// Runs what has a folder: first what the prior is fitted to, if it is.
-    fn go(
+    /// Fits the prior if it needs to be, then trains.
+    fn run(
         &self,
         prepared: Prepared,
         journal: &mut Journal,
@@ -253,34 +269,37 @@ impl Session {
         let Prepared {
             config,
             vocabulary,
-            parts,
+            splits,
             ..
         } = prepared;
-        let mut run = |config: &Config, folder: &Path| self.fit(config, folder);
+        // Remarks about the demonstrations were noted when the run was prepared.
+        let mut run =
+            |config: &Config, folder: &Path| self.fit_with_remarks(config, folder, &mut |_| {});
         prior_fit::fit(self.registry.catalog(), &config, &mut run)?;
         record.add_fitted(&config, journal.folder())?;
         let mut networks = networks(&start.folder, &config)?;
-        let state = match start.checkpoint {
-            true => restore(&start.folder, &mut networks)?,
-            false => State::default(),
+        let state = if start.checkpoint {
+            restore(&start.folder, &mut networks)?
+        } else {
+            State::default()
         };
         let context = RunContext {
             config: config.clone(),
             vocabulary,
             record: &record,
-            around: Around {
+            loop_context: LoopContext {
                 journal,
                 state,
                 interrupts: &self.interrupts,
                 display: &*self.display,
             },
         };
-        let ended = self.registry.run(parts, context, &mut networks)?;
+        let ended = self.registry.run(splits, context, &mut networks)?;
         Ok((config, ended))
     }
 
-    /// The same, and then what the run changed, for a person.
-    fn go_and_show(
+    /// Trains, then notes sample responses from before and after.
+    fn run_and_compare(
         &self,
         mut prepared: Prepared,
         journal: &mut Journal,
@@ -288,14 +307,15 @@ impl Session {
         start: &Start,
     ) -> Result<(Config, Ended)> {
         let prompts = before_after::prompts(&mut prepared)?;
-        let (config, ended) = self.go(prepared, journal, record, start)?;
+        let (config, ended) = self.run(prepared, journal, record, start)?;
         if ended == Ended::Done {
             let folder = journal.folder();
             before_after::show(&config, &prompts, folder).with_context(|| {
                 let model = folder.join("final");
                 let model = model.display();
                 format!(
-                    "all steps are done and {model} is whole, but it cannot be shown beside the start"
+                    "training is done and {model} is complete, but sampling from it and the starting model \
+                     failed"
                 )
             })?;
         }

@@ -1,4 +1,4 @@
-//! The small world that is trained on when nothing says what to train.
+//! The built-in demo that `rlhf train` uses if no model and no data are given.
 
 use crate::catalog::Catalog;
 use crate::layers::Layers;
@@ -9,13 +9,13 @@ use rlhf_train::{LearnsFrom, PriorUse};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Who set these, for a message about a setting that makes no sense.
-const WHO: &str = "the small world";
+/// The source of these settings in error messages.
+const SOURCE: &str = "the built-in demo";
 
-/// The folder that holds the world.
+/// The folder of the demo's files.
 const WORLD: &str = "world";
 
-/// What fits every method that samples.
+/// Settings for online methods.
 const ONLINE: &[&str] = &[
     "beta=0.3",
     "sampling.max_new_tokens=24",
@@ -26,7 +26,7 @@ const ONLINE: &[&str] = &[
     "train.checkpoints=10",
 ];
 
-/// What fits preference pairs.
+/// Settings for preference pairs with a prior.
 const DPO: &[&str] = &[
     "beta=1.0",
     "sampling.max_new_tokens=24",
@@ -34,13 +34,13 @@ const DPO: &[&str] = &[
     "train.epochs=2",
 ];
 
-/// What fits the other preparations.
+/// Settings for supervised fine-tuning and reward models.
 const FIT: &[&str] = &["optim.learning_rate=1e-3", "train.epochs=4"];
 
-/// How a run is measured.
+/// Settings of the evaluation.
 const EVAL: &[&str] = &["eval.prompts=64", "eval.prior_samples=1024"];
 
-/// What fits a method that learns from this, with or without a prior.
+/// The settings for a method that learns from this and uses the prior like this.
 fn settings(learns_from: LearnsFrom, prior: PriorUse) -> &'static [&'static str] {
     match (learns_from, prior) {
         (LearnsFrom::Samples, _) => ONLINE,
@@ -49,10 +49,10 @@ fn settings(learns_from: LearnsFrom, prior: PriorUse) -> &'static [&'static str]
     }
 }
 
-/// The settings of a run on the world that is written to `folder`.
+/// The settings of an objective on the demo in `folder`.
 ///
 /// # Errors
-/// If a setting cannot be given.
+/// If a setting is malformed.
 pub fn layers(catalog: &Catalog, folder: &Path, objective: &Objective) -> Result<Layers> {
     let method = objective.method();
     let facts = method.facts();
@@ -69,24 +69,30 @@ pub fn layers(catalog: &Catalog, folder: &Path, objective: &Objective) -> Result
     };
     let world = folder.join(WORLD);
     let path = |name: &str| world.join(name).display().to_string();
-    layers.put(WHO, "objective", objective.preset.name);
-    layers.put(WHO, "model.path", path("model"));
-    layers.put(WHO, "data.train", path(train));
+    layers.put(SOURCE, "objective", objective.preset.name);
+    layers.put(SOURCE, "model.path", path("model"));
+    layers.put(SOURCE, "data.train", path(train));
     if let Some(held_out) = held_out {
-        layers.put(WHO, "data.held_out", path(held_out));
+        layers.put(SOURCE, "data.held_out", path(held_out));
     }
     if !facts.is_reward_model() {
-        layers.put(WHO, "reward.kind", "model");
-        layers.put(WHO, "reward.folder", path("reward"));
+        layers.put(SOURCE, "reward.kind", "model");
+        layers.put(SOURCE, "reward.folder", path("reward"));
     }
     if objective.preset.prior == "demonstrations" {
-        layers.put(WHO, "prior.kind", "demonstrations");
-        layers.put(WHO, "prior.data", path("demonstrations.jsonl"));
+        layers.put(SOURCE, "prior.kind", "demonstrations");
+        layers.put(SOURCE, "prior.data", path("demonstrations.jsonl"));
     }
     Ok(layers)
 }
 
-/// Writes the world into `folder`, and says where it is.
+/// The folder of the demo's files inside `folder`.
+#[must_use]
+pub fn path(folder: &Path) -> PathBuf {
+    folder.join(WORLD)
+}
+
+/// Writes the demo's files into `folder`; returns the folder that holds them.
 ///
 /// # Errors
 /// If a file cannot be written.

@@ -1,13 +1,14 @@
-//! How many optimizer steps a run makes, and what each learns from, for its plan.
+//! Describes the optimizer steps of a run, for its plan.
 
 use crate::config::Config;
 use crate::method::Step;
+use crate::words::counted;
 use anyhow::Result;
 use rlhf_data::StreamingDataset;
 use rlhf_objective::{BatchSize, Dataset};
 use rlhf_train::{BatchUnit, Epochs, LearnsFrom, Updates};
 
-/// The steps of a run on this data.
+/// The optimizer steps of a run on these data, in words.
 pub(crate) fn describe(config: &Config, train: &StreamingDataset) -> Result<String> {
     let count = items(config, train);
     match config.method.configured().step() {
@@ -16,11 +17,12 @@ pub(crate) fn describe(config: &Config, train: &StreamingDataset) -> Result<Stri
     }
 }
 
-/// How many items a method takes its batches from: a pair is one, but two answers.
-pub(crate) fn items(config: &Config, corpus: &StreamingDataset) -> usize {
+/// The number of items that batches are drawn from. For unpaired preferences that is the number of
+/// responses, of which a pair has two.
+pub(crate) fn items(config: &Config, dataset: &StreamingDataset) -> usize {
     match config.method.facts().learns_from {
-        LearnsFrom::UnpairedPreferences => corpus.responses(),
-        LearnsFrom::Samples | LearnsFrom::Pairs | LearnsFrom::Demonstrations => corpus.count(),
+        LearnsFrom::UnpairedPreferences => dataset.responses(),
+        LearnsFrom::Samples | LearnsFrom::Pairs | LearnsFrom::Demonstrations => dataset.count(),
     }
 }
 
@@ -36,30 +38,30 @@ fn online(config: &Config, updates: Updates, prompts: usize) -> String {
     let updates = epochs * minibatches;
     let mut words = format!(
         "{}, each of {rollouts} responses and {most}{} on {}: {most}{}",
-        some(iterations, "iteration"),
-        some(updates, "update"),
+        counted(iterations, "iterations"),
+        counted(updates, "updates"),
         rollouts / minibatches,
-        some(iterations * updates, "step"),
+        counted(iterations * updates, "steps"),
     );
     if prompts < config.prompts() {
-        let these = some(prompts, "prompt");
-        words += &format!("; with {these}, an iteration takes a prompt more than once");
+        let prompts = counted(prompts, "prompts");
+        words += &format!("; with {prompts}, an iteration uses a prompt more than once");
     }
     words
 }
 
 fn offline(config: &Config, train: &StreamingDataset, (unit, count): (BatchUnit, usize)) -> String {
     let epochs = config.train.epochs.unwrap_or(1);
-    let item = unit.item();
+    let items = format!("{}s", unit.item());
     let size = match config.train.batch_size.unwrap_or_default() {
         BatchSize::Items(size) => size,
         BatchSize::Tokens(most) => {
             let steps = Epochs::by_tokens(train, most, epochs, config.train.seed).steps();
-            let (epochs, steps) = (some(epochs, "epoch"), some(steps, "step"));
+            let (epochs, steps) = (counted(epochs, "epochs"), counted(steps, "steps"));
             return format!("{epochs} in batches of at most {most} tokens: {steps}");
         }
     };
-    // Of a file that is too large to be looked at, it is known about how many there are.
+    // The number of items of a file that is only sampled is an estimate.
     let about = if train.sampled().is_some() {
         "about "
     } else {
@@ -69,23 +71,16 @@ fn offline(config: &Config, train: &StreamingDataset, (unit, count): (BatchUnit,
     let last = (count * epochs) % size.min(count.max(1));
     format!(
         "{} in batches of {}: {about}{}{}",
-        some(epochs, "epoch"),
-        match count < size {
-            true => format!("all {}, fewer than {size}", some(count, item)),
-            false => some(size, item),
+        counted(epochs, "epochs"),
+        if count < size {
+            format!("all {}, fewer than {size}", counted(count, &items))
+        } else {
+            counted(size, &items)
         },
-        some(steps, "step"),
+        counted(steps, "steps"),
         match last {
             0 => String::new(),
             last => format!(", {about}{last} in the last"),
         }
     )
-}
-
-/// So many of something.
-fn some(count: usize, what: &str) -> String {
-    match count {
-        1 => format!("1 {what}"),
-        _ => format!("{count} {what}s"),
-    }
 }

@@ -1,13 +1,13 @@
-//! The settings of a run, as its folder keeps them.
+//! Reads the settings that a run folder holds.
 
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::layers::Layers;
-use crate::resolve::{Locator, Missing, Settled};
+use crate::resolve::{Located, Locator, Missing};
 use anyhow::{Result, ensure};
 use std::path::{Path, PathBuf};
 
-/// Where the run in `folder` keeps its settings.
+/// The path of the `config.toml` of the run in `folder`.
 ///
 /// # Errors
 /// If there is no run.
@@ -19,28 +19,28 @@ pub(crate) fn stored_in(folder: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The settings that the run in `folder` was started with.
+/// The settings of the run in `folder`, with its files located.
 ///
 /// # Errors
 /// If there is no run, or its settings cannot be read.
-pub(crate) fn settled_of(catalog: &Catalog, locator: Locator, folder: &Path) -> Result<Settled> {
+pub(crate) fn stored_config(catalog: &Catalog, locator: Locator, folder: &Path) -> Result<Located> {
     let path = stored_in(folder)?;
     let mut layers = Layers::new(catalog, Some(&path))?;
-    if !layers.says("data", "held_out_at_least") {
-        // Its rows were cut by a version that held out one prompt at least.
+    if !layers.has_key("data", "held_out_at_least") {
+        // Runs of versions without this setting were split with 1.
         layers.set("data.held_out_at_least=1")?;
     }
     let config = layers.resolve()?.read_from(folder)?;
-    let mut settled = locator.settle(config, Missing::Leave)?;
-    settled.local.locate_fits(&std::path::absolute(folder)?);
-    Ok(settled)
+    let mut located = locator.locate(config, Missing::Leave)?;
+    located.local.locate_fits(&std::path::absolute(folder)?);
+    Ok(located)
 }
 
-/// Refuses settings of the run in `folder` that name what is not there any more. `needed` says which
-/// keys matter.
+/// Checks that the paths in the settings of the run in `folder` still exist. `needed` selects the keys to
+/// check.
 ///
 /// # Errors
-/// If one does; the message names the key.
+/// If one does not; the message names the key.
 pub(crate) fn check_paths(
     config: &Config,
     folder: &Path,
@@ -50,7 +50,7 @@ pub(crate) fn check_paths(
         let path = path.get();
         ensure!(
             !needed(&key) || path.exists(),
-            "{} is not there any more: say where it is now under {key} in {}",
+            "{}: no longer exists. Write its new path to {key} in {}",
             path.display(),
             folder.join("config.toml").display()
         );

@@ -1,4 +1,4 @@
-//! What turns text into tokens of one checkpoint.
+//! The tokenizer, special tokens and chat template of a checkpoint.
 
 use anyhow::Result;
 use rlhf_data::{AppendEos, Chat, Fields, Limits, Reader, Settings, Template};
@@ -6,34 +6,34 @@ use rlhf_lm::{EndToken, Tokenizer, inspect};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What turns text into tokens of one checkpoint.
+/// The tokenizer, special tokens and chat template of a checkpoint.
 pub struct Vocabulary {
     /// The tokenizer.
     pub tokenizer: Tokenizer,
     /// V, the number of ids: those up to the last that has text.
     pub size: usize,
-    /// The rows of the embedding, some of which may have no text.
+    /// The number of rows of the embedding, some of which may have no text.
     pub rows: usize,
-    /// The tokens that end a response, the one that completions are trained to end with first.
+    /// The ids of the tokens that end a response. The first is the EOS that training completions end with.
     pub ends: Vec<u32>,
-    /// Which completions that one is appended to.
+    /// Which completions the EOS is appended to.
     pub append: AppendEos,
-    /// The token that begins a text, if there is one.
+    /// The id of the BOS token, if there is one.
     pub bos: Option<u32>,
-    /// The longest prompt and response together, tokens.
+    /// The context length: the most tokens of a prompt and its response.
     pub context: usize,
-    /// What ends a response and which file says so, in words.
+    /// The tokens that end a response and the files that define them, in words.
     pub stops: String,
-    /// What is worth knowing of how its files were read.
+    /// Notes about how the files were read.
     pub notes: Vec<String>,
-    /// How it writes conversations, if it does.
+    /// The chat template, if there is one.
     pub template: Option<Arc<Template>>,
     /// The folder of the checkpoint.
     pub folder: PathBuf,
 }
 
 impl Vocabulary {
-    /// The vocabulary of the checkpoint in `folder`, from its headers.
+    /// Loads the tokenizer files and headers of the checkpoint in `folder`.
     pub fn load(folder: &Path) -> Result<Self> {
         let summary = inspect(folder)?;
         let mut vocabulary = Self {
@@ -54,15 +54,15 @@ impl Vocabulary {
             template.and_then(|template| vocabulary.tokens().suffix_without_eos(template))
         {
             vocabulary.notes.push(format!(
-                "the chat template ends an answer with {end:?}, in which no token ends a response: \
-                 sampling goes on behind it; name its token as eos_token in tokenizer_config.json, or \
-                 in eos_token_id of generation_config.json"
+                "the chat template ends an assistant turn with {end:?}, which contains no EOS token, so \
+                 sampling continues after it: name its token as eos_token in tokenizer_config.json, or in \
+                 eos_token_id of generation_config.json"
             ));
         }
         Ok(vocabulary)
     }
 
-    /// The part of it that turns rows into tokens.
+    /// The tokenizer and special tokens, as the data crate takes them.
     pub fn tokens(&self) -> rlhf_data::Vocabulary {
         rlhf_data::Vocabulary {
             tokenizer: self.tokenizer.clone(),
@@ -73,12 +73,12 @@ impl Vocabulary {
         }
     }
 
-    /// The text of the EOS, where it is a special token: it parts the documents of plain text.
+    /// The text of the EOS if it is a special token. It can separate documents of plain text.
     pub fn eos_text(&self) -> Option<String> {
         self.tokenizer.special(*self.ends.first()?)
     }
 
-    /// How rows become tokens of this checkpoint, with the checkpoint's own chat template.
+    /// The settings of a reader of rows, with the checkpoint's chat template.
     pub fn settings(&self, limits: Limits) -> Settings {
         let mut settings = Settings::new(self.tokens(), limits);
         if let Some(template) = &self.template {
@@ -87,7 +87,7 @@ impl Vocabulary {
         settings
     }
 
-    /// A reader of rows in memory; completions end with the EOS.
+    /// A reader of rows; it appends the EOS to completions.
     pub fn reader(&self, limits: Limits, fields: Fields) -> Reader {
         Reader::new(Settings {
             fields,
@@ -96,12 +96,13 @@ impl Vocabulary {
     }
 }
 
-/// What ends a response, in words.
+/// The tokens that end a response, in words.
 #[must_use]
 pub fn stops(ends: &[EndToken]) -> String {
     let ends: Vec<String> = ends.iter().map(EndToken::words).collect();
-    match ends.is_empty() {
-        true => "no token ends a response: all have the greatest length".into(),
-        false => ends.join(", "),
+    if ends.is_empty() {
+        "no EOS token: every response has the greatest length".into()
+    } else {
+        ends.join(", ")
     }
 }

@@ -1,10 +1,10 @@
-//! Counts and reasons in words.
+//! Formats counts, and the reasons why a file has nothing to train on.
 
 use rlhf_data::Notes;
 
-/// Why a file leaves nothing to train on, and what can be done.
+/// Why a file has no rows left to train on, and what to do.
 pub(crate) fn nothing_left(notes: &Notes, held_out: usize) -> String {
-    // Of all notes, those of rows that give nothing.
+    // Only the notes about rows that were left out.
     let left_out = Notes {
         identical_pairs: notes.identical_pairs,
         tied_scores: notes.tied_scores,
@@ -15,15 +15,15 @@ pub(crate) fn nothing_left(notes: &Notes, held_out: usize) -> String {
     };
     let mut why = left_out.sentences();
     if !why.is_empty() {
-        why.push("`rlhf data check` shows what is in it".into());
+        why.push("`rlhf data check` describes the file".into());
     }
     if held_out > 0 {
         why.push(format!(
-            "{held_out} held out, which a lower data.held_out_fraction makes fewer"
+            "{held_out} held out; lower data.held_out_fraction to hold out fewer"
         ));
     }
     if why.is_empty() {
-        return "its rows give none; `rlhf data check` shows what is in it".into();
+        return "its rows hold none; `rlhf data check` describes the file".into();
     }
     why.join("; ")
 }
@@ -39,14 +39,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_is_singular() {
+    fn a_count_of_one_is_singular() {
         assert_eq!(counted(1, "pairs"), "1 pair");
         assert_eq!(counted(0, "prompts"), "0 prompts");
         assert_eq!(counted(2, "distinct prompts"), "2 distinct prompts");
     }
 
     #[test]
-    fn what_leaves_nothing_is_named() {
+    fn the_reasons_for_no_rows_are_listed() {
         let notes = Notes {
             identical_pairs: 12,
             skipped_rows: 3,
@@ -62,7 +62,7 @@ mod tests {
             "{said}"
         );
         assert!(!said.contains("held_out_fraction"), "{said}");
-        assert!(said.ends_with("; `rlhf data check` shows what is in it"));
+        assert!(said.ends_with("; `rlhf data check` describes the file"));
         let said = nothing_left(&Notes::default(), 4);
         assert!(said.starts_with("4 held out"), "{said}");
         assert!(said.contains("data.held_out_fraction"), "{said}");

@@ -74,6 +74,15 @@ impl Claim {
         &self.folder
     }
 
+    /// Gives the claim up before anything is written: removes the lock file, and the folder if it is empty.
+    pub fn abandon(self) {
+        let Self { folder, lock } = self;
+        // Failures are ignored: the caller reports why it gives up, and an empty folder does no harm.
+        let _ = fs::remove_file(folder.join(LOCK));
+        drop(lock);
+        let _ = fs::remove_dir(&folder);
+    }
+
     /// Starts a new run: removes the files of an older run, and nothing else.
     ///
     /// # Errors

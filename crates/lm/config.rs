@@ -1,8 +1,8 @@
 //! `config.json` of a checkpoint in Hugging Face layout: what is the same for every architecture.
 
-use crate::adapter::AdapterSpec;
 use crate::adapter::layers::{AdaptedLayer, adapted};
 use crate::adapter::peft::{self, PeftFolder, is_adapter};
+use crate::adapter::spec::AdapterSpec;
 use crate::error::{Error, Result};
 use rlhf_models::Architecture;
 use rlhf_models::Fields;
@@ -150,7 +150,7 @@ impl ModelConfig {
         base: &Path,
     ) -> std::result::Result<Self, String> {
         spec.check()?;
-        let layers = adapted(&self, &spec.targets)?;
+        let layers = adapted(self.architecture, &self.spec, &spec.targets)?;
         let base = base.to_path_buf();
         let adapter = Some(Adapter { spec, layers, base });
         Ok(Self { adapter, ..self })

@@ -1,8 +1,8 @@
 //! What a checkpoint folder holds, from its headers alone.
 
-use crate::adapter::AdapterSpec;
 use crate::adapter::layers::parameter_specs;
-use crate::adapter::peft::PeftFolder;
+use crate::adapter::spec::AdapterSpec;
+use crate::adapter::weights;
 use crate::checkpoint::Tensors;
 use crate::config::{Adapter, ModelConfig};
 use crate::ends::{self, EndToken};
@@ -166,11 +166,11 @@ pub fn inspect(folder: &Path) -> Result<Summary> {
             rows - used
         ));
     }
-    let weights = config.weights_folder(folder);
-    let model = Tensors::open_model(weights, config.architecture.canonical)?;
-    check_labels(weights, &model)?;
+    let weights_folder = config.weights_folder(folder);
+    let model = Tensors::open_model(weights_folder, config.architecture.canonical)?;
+    check_labels(weights_folder, &model)?;
     let adapter = config.adapter.as_ref();
-    let of_adapter = adapter.map(|_| PeftFolder::tensors(folder)).transpose()?;
+    let of_adapter = adapter.map(|_| weights::tensors(folder)).transpose()?;
     let saved_score = of_adapter.as_ref();
     let saved_score = saved_score.is_some_and(|tensors| tensors.contains(SCORE_WEIGHT));
     let reward_model = model.contains(SCORE_WEIGHT) || saved_score;

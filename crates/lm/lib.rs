@@ -48,7 +48,7 @@ mod tokenizer_config;
 mod tokenizer_rules;
 mod without_text;
 
-pub use adapter::{AdapterSpec, Scaling, Targets};
+pub use adapter::spec::{AdapterSpec, Scaling, Targets};
 pub use config::{ModelClass, ModelConfig};
 pub use ends::EndToken;
 pub use error::{Error, Result};

@@ -1,8 +1,9 @@
 //! Loading the network of a checkpoint's folder: its own weights, or an adapter over those of its base.
 
 use crate::adapter::layers::{initialize, parameter_specs};
-use crate::adapter::peft::{PeftFolder, is_adapter};
-use crate::adapter::{AdapterSpec, base};
+use crate::adapter::peft::is_adapter;
+use crate::adapter::spec::AdapterSpec;
+use crate::adapter::{base, weights};
 use crate::checkpoint::Tensors;
 use crate::config::{Adapter, ModelConfig};
 use crate::error::{Error, Result};
@@ -125,9 +126,8 @@ pub fn merge(folder: &Path, out: &Path) -> Result<()> {
     };
     let (config, ..) = ends::settle(folder, config)?;
     let companions = Companions::of_checkpoint(folder, &config)?;
-    let weights = Tensors::open_model(&adapter.base, config.architecture.canonical)?;
-    let score =
-        weights.contains(SCORE_WEIGHT) || PeftFolder::tensors(folder)?.contains(SCORE_WEIGHT);
+    let model = Tensors::open_model(&adapter.base, config.architecture.canonical)?;
+    let score = model.contains(SCORE_WEIGHT) || weights::tensors(folder)?.contains(SCORE_WEIGHT);
     let heads = if score {
         OutputHeads::Score
     } else if folder.join(crate::checkpoint::CRITIC).exists() {
@@ -178,7 +178,7 @@ fn read_parameters<D: Device>(
     let model = Tensors::open_model(config.weights_folder(folder), config.architecture.canonical)?;
     check_labels(folder, &model)?;
     let adapter = match (&config.adapter, seed) {
-        (Some(_), None) => Some(PeftFolder::tensors(folder)?),
+        (Some(_), None) => Some(weights::tensors(folder)?),
         _ => None,
     };
     let from_adapter = |name: &str| {

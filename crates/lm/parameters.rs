@@ -61,7 +61,7 @@ impl ModelConfig {
 
     /// The number of outputs of each linear layer of the blocks.
     fn outputs(&self) -> HashMap<Part, usize> {
-        let layers = linear_layers(self).into_iter();
+        let layers = linear_layers(self.architecture, &self.spec).into_iter();
         layers.map(|layer| (layer.part, layer.outputs)).collect()
     }
 

@@ -1,4 +1,4 @@
-//! An axis: the range it shows, and ticks at round numbers.
+//! A plot axis: its range, and ticks at round numbers.
 
 /// A linear map from values to pixels.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,15 +11,14 @@ pub(crate) struct Axis {
 }
 
 impl Axis {
-    /// An axis that shows all of `values`, widened to round numbers, between two pixels. Values
-    /// that are not finite are passed over.
+    /// An axis between two pixels whose range covers all finite `values`, widened to round numbers.
     pub(crate) fn new(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Self {
         let finite = values.filter(|value| value.is_finite());
         let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), x| {
             (l.min(x), h.max(x))
         });
         let (low, high) = if low > high { (0.0, 1.0) } else { (low, high) };
-        // A single value still needs a range around it.
+        // A single value gets a range of width 1.
         let width = if high - low > 1e-9 * high.abs().max(1.0) {
             high - low
         } else {
@@ -37,7 +36,7 @@ impl Axis {
         }
     }
 
-    /// Where a value lies, in pixels.
+    /// The position of a value, in pixels.
     pub(crate) fn at(&self, value: f64) -> f64 {
         self.from + (value - self.low) / (self.high - self.low) * (self.to - self.from)
     }
@@ -48,7 +47,7 @@ impl Axis {
         let decimals = (-self.step.log10().floor()).max(0.0) as usize;
         let tick = |i| {
             let value = self.low + i as f64 * self.step;
-            // Negative zero would be written with its sign.
+            // Negative zero would be printed with its sign.
             let value = if value.abs() < self.step * 1e-6 {
                 0.0
             } else {
@@ -60,7 +59,7 @@ impl Axis {
     }
 }
 
-/// The round number (1, 2, 2.5 or 5 times a power of ten) next above.
+/// The next larger round number: 1, 2 or 5 times a power of ten.
 fn round_step(rough: f64) -> f64 {
     let power = 10f64.powf(rough.log10().floor());
     let factor = [1.0, 2.0, 5.0, 10.0]
@@ -95,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn pixels_may_run_backwards() {
+    fn the_first_pixel_may_be_the_larger() {
         let axis = Axis::new([0.0, 1.0].into_iter(), 300.0, 100.0);
         assert_eq!((axis.at(0.0), axis.at(1.0)), (300.0, 100.0));
     }

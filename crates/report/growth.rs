@@ -1,34 +1,34 @@
-//! The picture of how cost grows: tokens a second and memory against what makes a workload larger.
+//! Plots tokens per second and memory against the parameters of a workload.
 
 use crate::axis::Axis;
 use crate::kl_reward::STYLE;
 use crate::svg::Svg;
 
-/// A workload of one size, and what it cost.
+/// A workload of one size, and its cost.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GrowthPoint {
-    /// What is varied, in words: one row of the picture each.
+    /// The name of the varied parameter; each has its own row of panels.
     pub against: String,
-    /// Its value, greater than 0.
+    /// The value of that parameter, greater than 0.
     pub value: f64,
-    /// Which workload: one curve each.
+    /// The name of the workload; each has its own curve.
     pub workload: String,
-    /// Tokens a second.
+    /// Tokens per second.
     pub tokens_per_second: f64,
-    /// The peak of resident memory, MB of 2²⁰ bytes.
+    /// The peak resident memory, MB of 2²⁰ bytes.
     pub peak_memory_mb: f64,
 }
 
 const WIDTH: f64 = 560.0;
 const TOP: f64 = 92.0;
-/// A panel's height, and what it takes with its labels.
+/// The height of a panel without and with its labels.
 const PANEL: f64 = 120.0;
 const ROW: f64 = 196.0;
 /// The left and right edges of the two columns.
 const COLUMNS: [(f64, f64); 2] = [(62.0, 266.0), (344.0, 548.0)];
 
-/// Rows of two panels, tokens a second and memory, with a curve a workload; what is varied doubles
-/// along the axis, and the others start at 0.
+/// An SVG with two panels per row, tokens per second and memory, and a curve per workload. The horizontal
+/// axis is logarithmic; the vertical axes start at 0.
 #[must_use]
 pub fn growth_svg(points: &[GrowthPoint]) -> String {
     let rows = distinct(points.iter().map(|point| point.against.as_str()));
@@ -66,7 +66,7 @@ pub fn growth_svg(points: &[GrowthPoint]) -> String {
     svg.finish((WIDTH, height), "How cost grows", &about, STYLE)
 }
 
-/// Where a panel is.
+/// The position of a panel.
 struct Panel<'a> {
     column: (f64, f64),
     top: f64,
@@ -100,7 +100,7 @@ fn panel(
         let share = (value.log2() - low) / (high - low).max(1e-9);
         left + inset + share * (right - left - 2.0 * inset)
     };
-    // Labels that would touch are left out, but never the last.
+    // Labels that would overlap are left out; the last is always drawn.
     let mut free = f64::INFINITY;
     for value in values.iter().rev() {
         svg.line("grid", (x(*value), top), (x(*value), bottom));
@@ -115,11 +115,11 @@ fn panel(
     svg.text("", (middle, bottom + 40.0), "middle", place.against);
     for (index, workload) in workloads.iter().enumerate() {
         let class = format!("s{}", index % 5);
-        let of: Vec<_> = points.iter().filter(|p| p.workload == *workload).collect();
+        let curve: Vec<_> = points.iter().filter(|p| p.workload == *workload).collect();
         let at = |point: &GrowthPoint| (x(point.value), y.at(measure(point)));
-        let path: Vec<_> = of.iter().map(|point| at(point)).collect();
+        let path: Vec<_> = curve.iter().map(|point| at(point)).collect();
         svg.path(&format!("line {class}"), &path);
-        for point in of {
+        for point in curve {
             let (value, number) = (point.value, measure(point));
             let title = format!("{workload}, {} {value}: {number:.0} {name}", place.against);
             svg.dot(&class, at(point), 4.0, &title);
@@ -127,7 +127,7 @@ fn panel(
     }
 }
 
-/// Thousands as k.
+/// Abbreviates thousands with k.
 fn short(value: f64, label: &str) -> String {
     match value.abs() {
         1000.0.. if value % 1000.0 == 0.0 => format!("{}k", value / 1000.0),
@@ -136,7 +136,7 @@ fn short(value: f64, label: &str) -> String {
     }
 }
 
-/// Each once, in the order in which they first come.
+/// The distinct names, in order of first appearance.
 fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut seen = Vec::new();
     for name in names {
@@ -169,7 +169,7 @@ mod tests {
         let svg = growth_svg(&points);
         // Two keys, and each point twice.
         assert_eq!(svg.matches("<circle").count(), 2 + 2 * points.len());
-        // Both curves of both panels of the first row; one point is no line.
+        // Two legend lines, and two curves in both panels of the first row. A single point has no line.
         assert_eq!(svg.matches("<polyline").count(), 2 + 4);
         assert!(svg.contains("train, batch 4: 225 tokens a second"), "{svg}");
         assert!(!svg.contains("NaN") && !svg.contains("inf"));
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn thousands_are_short() {
+    fn thousands_are_abbreviated() {
         assert_eq!(short(65536.0, "65536"), "65.5k");
         assert_eq!(short(1024.0, "1024"), "1024");
         assert_eq!(short(50_000.0, "50000"), "50k");

@@ -1,10 +1,10 @@
-//! The picture of a run: how much reward was bought with how much KL.
+//! Plots reward against KL for the checkpoints of runs.
 
 use crate::axis::Axis;
 use crate::svg::Svg;
 use rlhf_journal::{Estimate, FrontierPoint, Interval, Point};
 
-/// Narrow, so that the text is still read where the picture is scaled to a telephone.
+/// Narrow, so that the text stays readable when scaled to a phone.
 const WIDTH: f64 = 560.0;
 /// Plot area: left, right, top, bottom.
 const PLOT: [f64; 4] = [78.0, 536.0, 50.0, 370.0];
@@ -12,8 +12,7 @@ const ROW: f64 = 26.0;
 /// The longest label of the legend, in characters.
 const LABEL: usize = 48;
 
-/// Colours that people who see red and green alike can tell apart (Okabe & Ito 2008), light ground
-/// and dark.
+/// Colours for red–green colour blindness (Okabe & Ito 2008), for light and dark backgrounds.
 pub(crate) const STYLE: &str = "
 text{font-family:system-ui,sans-serif;font-size:16px;fill:#222}
 .title{font-size:19px;font-weight:600}
@@ -38,8 +37,8 @@ struct Series<'a> {
     points: Vec<&'a FrontierPoint>,
 }
 
-/// The reward–KL plane as SVG: each run's checkpoints joined in the order of their steps with 95 %
-/// intervals, the optimal curve and best-of-n where there are such points.
+/// The plot as SVG: the checkpoints of each run, joined in the order of their steps, with 95 % intervals;
+/// and the optimal curve and best-of-n if there are such points.
 #[must_use]
 pub fn kl_reward_svg(points: &[FrontierPoint]) -> String {
     let series = series(points);
@@ -52,7 +51,7 @@ pub fn kl_reward_svg(points: &[FrontierPoint]) -> String {
     let (x, y) = (Axis::new(kl, left, right), Axis::new(reward, bottom, top));
     let mut svg = Svg::default();
     frame(&mut svg, &x, &y);
-    // Runs are drawn over the references.
+    // The runs are drawn last, over the reference curves.
     for series in series.iter().rev() {
         draw(&mut svg, series, &x, &y);
     }
@@ -79,14 +78,14 @@ pub fn kl_reward_svg(points: &[FrontierPoint]) -> String {
     svg.finish((WIDTH, height), "Reward and KL", &about, STYLE)
 }
 
-/// The curves in the order of their first points, the references (optimum, best-of-n) last.
+/// The curves in the order of their first points, with the reference curves (optimum, best-of-n) last.
 fn series(points: &[FrontierPoint]) -> Vec<Series<'_>> {
     let mut all: Vec<Series<'_>> = Vec::new();
     let mut runs = 0;
     for point in points {
         let label = match point.point {
             Point::Checkpoint { .. } => point.label.clone(),
-            // What took no samples is exact, and says itself what it is.
+            // A point without samples is exact, and its label describes it.
             Point::Optimal { .. } if point.samples == 0 => point.label.clone(),
             Point::Optimal { .. } => format!("best possible, from samples of {}", point.label),
             Point::BestOfN { .. } => format!("best of n samples of {}", point.label),
@@ -114,7 +113,7 @@ fn series(points: &[FrontierPoint]) -> Vec<Series<'_>> {
     all
 }
 
-/// Where a point stands on its curve.
+/// The sort key of a point on its curve.
 fn order(point: &FrontierPoint) -> f64 {
     match point.point {
         Point::Checkpoint { step } => step as f64,
@@ -127,7 +126,7 @@ fn is_run(point: &FrontierPoint) -> bool {
     matches!(point.point, Point::Checkpoint { .. })
 }
 
-/// The radius of a point's dot; the optimal curve has none.
+/// The radius of a point's dot; points of the optimal curve have none.
 fn radius(point: &FrontierPoint) -> Option<f64> {
     match point.point {
         Point::Checkpoint { .. } => Some(5.0),
@@ -136,7 +135,7 @@ fn radius(point: &FrontierPoint) -> Option<f64> {
     }
 }
 
-/// What an axis must show of a point: intervals are drawn for runs alone.
+/// The values that an axis must cover: the estimate, and for runs the ends of its interval.
 fn drawn(point: &FrontierPoint, estimate: &Estimate) -> Vec<f64> {
     let interval = estimate.interval.filter(|_| is_run(point));
     let ends = interval.map(|Interval { low, high }| [low, high]);
@@ -145,8 +144,8 @@ fn drawn(point: &FrontierPoint, estimate: &Estimate) -> Vec<f64> {
         .collect()
 }
 
-/// The least KL that a point's interval is drawn to: 0, but to a prior that is not a distribution,
-/// of which minus the entropy is reported.
+/// The least KL to which an interval is drawn: 0, except for a prior that is not a distribution, whose
+/// "KL" is minus the entropy.
 fn floor(point: &FrontierPoint) -> f64 {
     if point.kl.value < 0.0 {
         f64::NEG_INFINITY
@@ -155,7 +154,7 @@ fn floor(point: &FrontierPoint) -> f64 {
     }
 }
 
-/// The end of a long label, which tells runs apart better than its start.
+/// Shortens a long label to its end, which distinguishes runs better than its start.
 fn shortened(label: &str) -> String {
     let length = label.chars().count();
     if length <= LABEL {
@@ -190,7 +189,7 @@ fn frame(svg: &mut Svg, x: &Axis, y: &Axis) {
         "middle",
         "KL(π‖p₀), nats per sequence",
     );
-    svg.upright("", (24.0, (top + bottom) / 2.0), "expected reward");
+    svg.vertical_text("", (24.0, (top + bottom) / 2.0), "expected reward");
 }
 
 fn draw(svg: &mut Svg, series: &Series<'_>, x: &Axis, y: &Axis) {
@@ -298,9 +297,9 @@ mod tests {
         );
     }
 
-    /// Minus an entropy, to a prior that is not a distribution.
+    /// For a prior that is not a distribution, the KL is minus the entropy.
     #[test]
-    fn a_negative_kl_is_inside_the_frame() {
+    fn a_negative_kl_is_inside_the_plot() {
         let at = |step, kl| point("maxent", Point::Checkpoint { step }, kl, 0.3);
         let svg = kl_reward_svg(&[at(0, -10.5), at(9, -48.1)]);
         let of_circles = svg.split("<circle").skip(1);
@@ -329,9 +328,8 @@ mod tests {
         );
     }
 
-    /// A bar is an interval: there is none of no width where there is no interval.
     #[test]
-    fn no_interval_is_no_bar() {
+    fn a_missing_interval_has_no_bar() {
         let mut one = point("run", Point::Checkpoint { step: 0 }, 0.5, 0.37);
         let bars = |point: &FrontierPoint| {
             let svg = kl_reward_svg(std::slice::from_ref(point));
@@ -342,10 +340,10 @@ mod tests {
         assert_eq!(bars(&one), 1);
         one.reward.interval = None;
         assert_eq!(bars(&one), 0);
-        let said = kl_reward_svg(&[one]);
+        let svg = kl_reward_svg(&[one]);
         assert!(
-            said.contains("KL 0.500 nats, on 90 responses to 9 prompts"),
-            "{said}"
+            svg.contains("KL 0.500 nats, on 90 responses to 9 prompts"),
+            "{svg}"
         );
     }
 

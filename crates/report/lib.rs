@@ -1,4 +1,4 @@
-//! Pictures and tables of what a journal holds. Nothing is trained or measured here.
+//! Plots and tables of the measurements of runs. Nothing is trained or measured here.
 //!
 //! ```
 //! use rlhf_journal::{Estimate, FrontierPoint, Intervals, Point};

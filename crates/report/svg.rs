@@ -1,4 +1,4 @@
-//! Writing SVG.
+//! Writes SVG.
 
 use std::fmt::{Display, Write};
 
@@ -6,21 +6,21 @@ use std::fmt::{Display, Write};
 #[derive(Debug, Default)]
 pub(crate) struct Svg(String);
 
-/// Makes text safe inside an element or a quoted attribute.
+/// Escapes text for an element or a quoted attribute.
 pub(crate) fn escape(text: &str) -> String {
     let safe = |c: char| match c {
         '&' => "&amp;".to_string(),
         '<' => "&lt;".to_string(),
         '>' => "&gt;".to_string(),
         '"' => "&quot;".to_string(),
-        // XML 1.0 has no other control characters.
+        // XML 1.0 allows no other control characters.
         c if c.is_control() && c != '\n' && c != '\t' => String::new(),
         c => c.to_string(),
     };
     text.chars().map(safe).collect()
 }
 
-/// A coordinate with a tenth of a pixel.
+/// A coordinate rounded to a tenth of a pixel.
 fn coordinate(x: f64) -> impl Display {
     (x * 10.0).round() / 10.0
 }
@@ -34,7 +34,7 @@ impl Svg {
         ));
     }
 
-    /// A line through points.
+    /// A polyline through points; nothing for fewer than two.
     pub(crate) fn path(&mut self, class: &str, points: &[(f64, f64)]) {
         if points.len() < 2 {
             return;
@@ -49,7 +49,7 @@ impl Svg {
         ));
     }
 
-    /// A dot with a text that appears when it is pointed at.
+    /// A dot with a tooltip.
     pub(crate) fn dot(&mut self, class: &str, at: (f64, f64), radius: f64, title: &str) {
         let (x, y) = (coordinate(at.0), coordinate(at.1));
         let title = escape(title);
@@ -67,8 +67,8 @@ impl Svg {
         ));
     }
 
-    /// Text that reads upwards.
-    pub(crate) fn upright(&mut self, class: &str, at: (f64, f64), text: &str) {
+    /// Text rotated to read upwards.
+    pub(crate) fn vertical_text(&mut self, class: &str, at: (f64, f64), text: &str) {
         let (x, y) = (coordinate(at.0), coordinate(at.1));
         let text = escape(text);
         self.push(format_args!(
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_cannot_break_out() {
+    fn text_is_escaped() {
         let mut svg = Svg::default();
         svg.text("a", (1.04, 2.0), "start", "<b>&\"\u{7}");
         let all = svg.finish((10.0, 10.0), "t", "d", "");

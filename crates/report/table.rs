@@ -1,13 +1,12 @@
-//! The points of the reward–KL plane as text.
+//! Formats measurements of reward and KL as a text table.
 
 use rlhf_journal::{Estimate, FrontierPoint, Intervals, LEAST_PROMPTS, Point};
 
 const COLUMNS: usize = 6;
 
-/// One line a point, in aligned columns: what it is, reward and KL (nats per sequence) with their
-/// 95 % intervals, and on how many distinct prompts and responses it was measured. The many points of
-/// the optimal curve are left to the picture. Under the lines stands what is to be known of an interval
-/// that is not there or not about all prompts.
+/// One line per point, in aligned columns: reward and KL (nats per sequence) with their 95 % intervals, and
+/// the numbers of distinct prompts and responses. Points of the optimal curve are left out. Below the lines
+/// are notes about intervals that are missing or do not apply to other prompts.
 #[must_use]
 pub fn table(points: &[FrontierPoint]) -> String {
     let head = ["run", "point", "reward", "KL, nats", "prompts", "responses"];
@@ -26,7 +25,7 @@ pub fn table(points: &[FrontierPoint]) -> String {
     for row in &rows {
         for (column, cell) in row.iter().enumerate() {
             let gap = " ".repeat(widths[column] - cell.chars().count());
-            // Text to the left, numbers to the right.
+            // Text is aligned left, numbers right.
             text += &if column < 2 {
                 format!("{cell}{gap}")
             } else {
@@ -59,7 +58,7 @@ fn row(point: &FrontierPoint) -> [String; COLUMNS] {
     }
     let mut responses = point.samples.to_string();
     if point.no_opinion > 0 {
-        responses += &format!(", {} without opinion", point.no_opinion);
+        responses += &format!(", {} without a score", point.no_opinion);
     }
     [
         point.label.clone(),
@@ -81,7 +80,7 @@ fn number(estimate: &Estimate) -> String {
     }
 }
 
-/// What the columns leave out.
+/// The notes below the table.
 fn notes(points: &[&FrontierPoint]) -> Vec<String> {
     let about = |intervals| {
         points
@@ -91,40 +90,45 @@ fn notes(points: &[&FrontierPoint]) -> Vec<String> {
     let mut notes = Vec::new();
     if about(Intervals::ThisPromptOnly).next().is_some() {
         notes.push(
-            "this prompt only: the intervals are for more responses to that prompt, and say nothing of \
+            "this prompt only: the intervals are for more responses to that prompt and do not apply to \
              other prompts; measure on 5 or more"
                 .into(),
         );
     }
     if let Some(point) = about(Intervals::TooFewPrompts).next() {
         notes.push(format!(
-            "no intervals: {} distinct prompts say too little about others; measure on 5 or more",
-            point.prompts
+            "no intervals: {} {}, too few to generalize; measure on 5 or more",
+            point.prompts,
+            if point.prompts == 1 {
+                "distinct prompt"
+            } else {
+                "distinct prompts"
+            }
         ));
     }
-    let unjudged = |point: &FrontierPoint| {
+    let scored_prompts = |point: &FrontierPoint| {
         let count = point.reward_prompts.filter(|&count| count < LEAST_PROMPTS);
         count.filter(|_| point.reward.interval.is_none())
     };
-    let few = about(Intervals::AllPrompts).filter_map(|point| unjudged(point));
+    let few = about(Intervals::AllPrompts).filter_map(|point| scored_prompts(point));
     let few = few.min();
     if let Some(count) = few {
         let s = if count == 1 { "" } else { "s" };
         notes.push(format!(
-            "a reward without an interval rests on {count} prompt{s}: the reward has no opinion of any \
-             response to the others, and fewer than {LEAST_PROMPTS} prompts say too little about others"
+            "a reward without an interval is from {count} prompt{s}: no response to the others has a \
+             score, and fewer than {LEAST_PROMPTS} prompts are too few to generalize"
         ));
     }
-    // A KL of exactly 0 is that of the prior itself.
+    // A KL of exactly 0 is the prior's own and needs no note.
     let same = |point: &&&FrontierPoint| {
-        let reward = point.reward.interval.is_none() && unjudged(point).is_none();
+        let reward = point.reward.interval.is_none() && scored_prompts(point).is_none();
         reward || (point.kl.interval.is_none() && point.kl.value != 0.0)
     };
     if about(Intervals::AllPrompts).any(|point| same(&point)) {
         let which = if few.is_some() { "any other" } else { "a" };
         notes.push(format!(
-            "{which} number without an interval is the same on every prompt: nothing shows how far \
-             others are from it"
+            "{which} number without an interval is the same on every prompt, so its spread over other \
+             prompts is unknown"
         ));
     }
     notes
@@ -172,7 +176,7 @@ prior  best of 16  1.000 [0.500, 1.500]  12.250 [11.750, 12.750]        8       
     }
 
     #[test]
-    fn what_an_interval_is_not_is_said() {
+    fn notes_explain_missing_intervals() {
         let start = Point::Checkpoint { step: 0 };
         let none = |value| Estimate {
             value,
@@ -196,20 +200,20 @@ prior  best of 16  1.000 [0.500, 1.500]  12.250 [11.750, 12.750]        8       
             ..point("a", start, none(0.5))
         };
         let text = table(&[few]);
-        let line = "a    step 0   0.750     0.500  4 in 32 rows  32, 3 without opinion\n";
+        let line = "a    step 0   0.750     0.500  4 in 32 rows  32, 3 without a score\n";
         assert!(text.contains(line), "{text}");
         assert!(text.ends_with(
-            "no intervals: 4 distinct prompts say too little about others; measure on 5 or more\n"
+            "no intervals: 4 distinct prompts, too few to generalize; measure on 5 or more\n"
         ));
         let text = table(&[point("a", start, none(0.5))]);
         assert!(text.contains("\na number without an interval is the same on every prompt"));
-        // The policy is its prior.
+        // The policy equals the prior.
         let text = table(&[point("a", start, none(0.0))]);
         assert_eq!(text.lines().count(), 2, "{text}");
     }
 
     #[test]
-    fn a_reward_that_rests_on_few_prompts_says_on_how_many() {
+    fn a_reward_from_few_prompts_has_a_note() {
         let start = Point::Checkpoint { step: 0 };
         let judged = |count, reward| FrontierPoint {
             reward_prompts: Some(count),
@@ -223,11 +227,11 @@ prior  best of 16  1.000 [0.500, 1.500]  12.250 [11.750, 12.750]        8       
         };
         let text = table(&[judged(3, none)]);
         assert!(text.contains("  8, 3 with a reward  "), "{text}");
-        assert!(text.contains("\na reward without an interval rests on 3 prompts: "));
+        assert!(text.contains("\na reward without an interval is from 3 prompts: "));
         assert!(!text.contains("the same on every prompt"), "{text}");
         let text = table(&[judged(1, none)]);
-        assert!(text.contains("rests on 1 prompt: "), "{text}");
-        // Enough of them, which all have the same reward.
+        assert!(text.contains("is from 1 prompt: "), "{text}");
+        // Enough prompts, all with the same reward.
         let text = table(&[judged(6, none)]);
         assert!(text.contains("\na number without an interval is the same"));
         let text = table(&[
@@ -235,7 +239,7 @@ prior  best of 16  1.000 [0.500, 1.500]  12.250 [11.750, 12.750]        8       
             point("b", start, Estimate { value: 0.5, ..none }),
         ]);
         assert!(text.contains("\nany other number without an interval is the same"));
-        // Enough to make one.
+        // Enough prompts for an interval.
         let text = table(&[judged(6, at(0.5))]);
         assert_eq!(text.lines().count(), 2, "{text}");
     }

@@ -303,7 +303,7 @@ def golden():
     values.append(BETA * optimum(probabilities(GEOMETRIC_ROWS))[1])
     # The response of the greatest reward, and nothing else.
     greedy = 3 + BETA * log(P0[(0, 0, 0)])
-    yield "crates/cli/tabular/optimum.rs", [*values, *local, VALUE - objective(discounted, P0), (greedy, 3)]
+    yield "crates/experiment/tabular/optimum_tests.rs", [*values, *local, VALUE - objective(discounted, P0), (greedy, 3)]
 
 
 def known():

@@ -1,4 +1,4 @@
-//! Which file of a crate uses which other, from its imports and its paths, with test code left out.
+//! Finds which files of a crate use which others, from imports and paths. Test code is left out.
 //!
 //! An import leads to the file that defines the item: re-exports are followed. A file uses the modules it
 //! declares. What a module takes from a file that contains it (its parent, its parent's parent) does not
@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 struct Module {
     /// Every path that its code names, from the crate's root.
     paths: Vec<Vec<String>>,
-    /// What its imports call these paths: the way that a re-export is followed.
+    /// The names under which its imports bind these paths, to follow re-exports.
     names: BTreeMap<String, Vec<String>>,
 }
 
-/// The code of a file without comments, and without what is compiled for tests alone.
+/// The code of a file without comments and without `#[cfg(test)]` items.
 pub(crate) fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     let mut kept = String::new();
@@ -27,7 +27,7 @@ pub(crate) fn code(path: &Path) -> String {
             continue;
         }
         if let Some(indent) = line.find("#[cfg(").filter(|_| is_for_tests(line)) {
-            // Attributes, then an item of one line, or one that ends with a brace as far left as it began.
+            // Attributes, then an item of one line, or an item that ends with a brace at its indentation.
             let close = format!("{}}}", " ".repeat(indent));
             let first = lines
                 .by_ref()
@@ -76,7 +76,7 @@ fn add(
     found.insert(name, (file.to_path_buf(), code));
 }
 
-/// The modules that a file declares and does not hold itself.
+/// The modules that a file declares without a body.
 fn declared(code: &str) -> Vec<String> {
     let lines = code.lines().filter_map(|line| {
         let line = line.strip_suffix(';')?;
@@ -170,7 +170,7 @@ fn absolute(path: &[String], here: &[String], children: &[String]) -> Option<Vec
     Some([&base[..], &rest[1..]].concat())
 }
 
-/// `crate::a::b` and `super::a` in code that is no import.
+/// The paths `crate::a::b` and `super::a` in code other than imports.
 fn paths_in(code: &str) -> Vec<Vec<String>> {
     let starts = ["crate::", "super::", "self::"]
         .iter()

@@ -1,10 +1,10 @@
-//! Checkpoints that are none: each is refused in one line that names the culprit, and leaves nothing behind.
+//! Invalid checkpoints are refused with one line that names the problem, and no files are left behind.
 
 use crate::bad_input::check;
 use crate::folder;
 use std::fs;
 
-/// A safetensors file cut into its header and its numbers.
+/// Splits a safetensors file into its header and its data.
 fn parts(bytes: &[u8]) -> (serde_json::Value, Vec<u8>) {
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let header = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
@@ -19,17 +19,17 @@ fn joined(header: &serde_json::Value, numbers: &[u8]) -> Vec<u8> {
 
 const BIAS: &str = "transformer.h.0.attn.c_attn.bias";
 
-/// The weights of a checkpoint, spoiled.
+/// Corrupts the weights of a checkpoint.
 type Spoil = fn(&[u8]) -> Vec<u8>;
 
-/// The same file with another header entry for one tensor.
+/// Replaces the header entry of one tensor.
 fn with(bytes: &[u8], key: &str, value: serde_json::Value) -> Vec<u8> {
     let (mut header, numbers) = parts(bytes);
     header[BIAS][key] = value;
     joined(&header, &numbers)
 }
 
-/// The same file with another first number of one tensor.
+/// Replaces the first number of one tensor.
 fn number(bytes: &[u8], number: f32) -> Vec<u8> {
     let (header, mut numbers) = parts(bytes);
     let start = header[BIAS]["data_offsets"][0].as_u64().unwrap() as usize;
@@ -100,7 +100,7 @@ const WEIGHTS: &[(&str, Spoil, &str)] = &[
     ),
 ];
 
-/// Values are read when a model is loaded, not when it is looked at.
+/// Weights are read when a model is loaded, not when it is inspected.
 const VALUES: &[(&str, Spoil, &str)] = &[
     (
         "nan",
@@ -116,10 +116,10 @@ const VALUES: &[(&str, Spoil, &str)] = &[
 
 const CONFIGS: &[(&str, &str, &str, &str)] = &[
     (
-        "llama",
+        "mamba",
         "\"gpt2\"",
-        "\"llama\"",
-        "model_type = \"llama\": only gpt2 is supported",
+        "\"mamba\"",
+        "model_type = \"mamba\" is not supported; gpt2, llama,",
     ),
     (
         "heads",
@@ -155,7 +155,7 @@ const CONFIGS: &[(&str, &str, &str, &str)] = &[
 ];
 
 #[test]
-fn checkpoints_that_are_not() {
+fn invalid_checkpoints_are_refused() {
     let folder = folder();
     let folder = folder.path();
     let copy = |name: &str| {

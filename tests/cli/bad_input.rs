@@ -1,5 +1,5 @@
-//! Bad data, settings and places: each is refused in one line that names the culprit and the fix, with the
-//! right exit code, and leaves nothing behind.
+//! Invalid data, settings and paths are refused with one line that names the problem and the fix, with the
+//! right exit code, and no files are left behind.
 
 use crate::folder;
 use crate::program::{rlhf, text};
@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// What every refusal has in common.
+/// Checks what every refusal has in common.
 fn refused(arguments: &str, output: &Output, code: i32, expected: &str) {
     let said = text(&output.stderr);
     assert!(
@@ -16,7 +16,7 @@ fn refused(arguments: &str, output: &Output, code: i32, expected: &str) {
     );
     assert_eq!(output.status.code(), Some(code), "{arguments}\n{said}");
     assert!(!said.contains("panicked"), "{arguments}\n{said}");
-    // What clap says of usage has lines of its own.
+    // Usage errors of clap have several lines.
     let ours = !said.contains("For more information");
     let errors = said.lines().skip_while(|line| !line.starts_with("error: "));
     assert!(
@@ -33,7 +33,7 @@ pub(crate) fn check(folder: &Path, arguments: &str, code: i32, expected: &str) {
 }
 
 #[test]
-fn data_that_is_not() {
+fn invalid_data_are_refused() {
     let folder = folder();
     let folder = folder.path();
     let long = format!(
@@ -95,7 +95,7 @@ fn data_that_is_not() {
         folder,
         score,
         1,
-        "long.jsonl:1: 20 tokens, but the checkpoint reads at most 12",
+        "long.jsonl:1: 20 tokens, but the context of the checkpoint is 12",
     );
     fs::write(
         folder.join("none.jsonl"),
@@ -104,7 +104,7 @@ fn data_that_is_not() {
     .unwrap();
     let score = "score --model model --input none.jsonl";
     check(folder, score, 1, "none.jsonl:1: `completion` has no tokens");
-    // A prompt that is too long, or empty, is used as well as it can be, and that is said.
+    // A prompt that is too long, or empty, is used with a note.
     for (prompt, note) in [
         (
             "1 ".repeat(20),
@@ -121,7 +121,7 @@ fn data_that_is_not() {
 }
 
 #[test]
-fn settings_that_make_no_sense() {
+fn invalid_settings_are_refused() {
     let folder = folder();
     let folder = folder.path();
     let train = "train --model model --reward length:1 --data good.jsonl --out run";
@@ -137,7 +137,7 @@ fn settings_that_make_no_sense() {
                 folder,
                 &format!("{train} {given}"),
                 2,
-                "β is the price of a nat of KL",
+                "must be a number from 0, the price of a nat of KL",
             );
         }
     }
@@ -194,7 +194,7 @@ fn settings_that_make_no_sense() {
 }
 
 #[test]
-fn places_that_cannot_be_written() {
+fn unwritable_folders_are_refused() {
     let folder = folder();
     let folder = folder.path();
     let train = "train --model model --reward length:1 --data good.jsonl \
@@ -285,9 +285,9 @@ fn places_that_cannot_be_written() {
     );
 }
 
-/// Every command that prints, into a device that is full.
+/// Runs every command that prints, with stdout on a full device.
 #[test]
-fn a_full_device_is_an_error_and_a_closed_pipe_is_none() {
+fn a_full_device_is_an_error_and_a_closed_pipe_is_not() {
     let folder = folder();
     let folder = folder.path();
     let shell = |line: &str| {

@@ -1,9 +1,9 @@
-//! `rlhf bench` as a user sees it.
+//! Tests of `rlhf bench`.
 
 use crate::program::{rlhf, text};
 use std::fs;
 
-/// What `bench` prints is what a table of speeds needs, and its parts agree.
+/// The JSON of `bench` has the expected fields, and its numbers are consistent.
 #[test]
 fn bench_measures_a_step_by_phase() {
     let folder = tempfile::tempdir().unwrap();

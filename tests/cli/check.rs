@@ -1,10 +1,10 @@
-//! `rlhf data check` as a user sees it.
+//! Tests of `rlhf data check`.
 
 use crate::folder;
 use crate::program::{rlhf, text};
 use std::fs;
 
-/// A file is looked at, and its bad rows are named, before anything is trained on it.
+/// Bad rows are reported before training.
 #[test]
 fn data_check_reports_and_training_agrees() {
     let folder = folder();

@@ -1,13 +1,13 @@
-//! The configurations that are shipped.
+//! Tests of the files in configs/.
 
 use crate::folder;
 use crate::program::{rlhf, text};
 use std::fs;
 use std::path::Path;
 
-/// The configurations that are shipped say what they do, and are accepted as they are.
+/// The files in configs/ are accepted without changes, and their comments describe them.
 #[test]
-fn shipped_configurations_are_read() {
+fn shipped_configs_are_valid() {
     let folder = folder();
     let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
     fs::write(
@@ -51,9 +51,9 @@ fn shipped_configurations_are_read() {
     );
 }
 
-/// A setting by its old name is read, with one warning that says where it is and what it is called now.
+/// A setting under its old name is read, with one warning that names its place and its new name.
 #[test]
-fn an_old_name_of_a_setting_is_warned_of() {
+fn an_old_name_of_a_setting_warns_once() {
     let folder = folder();
     let row = "{\"prompt\": \"1\", \"chosen\": \"2\", \"rejected\": \"3\"}\n";
     fs::write(folder.path().join("data.jsonl"), row.repeat(9)).unwrap();
@@ -83,9 +83,9 @@ fn an_old_name_of_a_setting_is_warned_of() {
     }
 }
 
-/// Maximum-entropy RL, RLHF and imitation-bootstrapped RL differ in their prior and in nothing else.
+/// Maximum-entropy RL, RLHF and imitation-bootstrapped RL differ only in their prior.
 #[test]
-fn only_the_prior_differs() {
+fn three_configs_differ_only_in_the_prior() {
     let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
     let read = |name: &str| -> (toml::Value, toml::Table) {
         let text = fs::read_to_string(configs.join(name)).unwrap();

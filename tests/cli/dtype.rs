@@ -1,13 +1,13 @@
-//! Products of bf16, asked for by setting and by flag.
+//! Tests of bf16, chosen by setting or by option.
 
 use crate::program::{rlhf, text};
 use crate::{folder, metrics, small_run};
 use std::fs;
 
-/// A run says what it computes in, and computes in it: its numbers are near those of f32 and not the
-/// same; π is still p₀ at the start, to the last bit, whatever it is computed in.
+/// A run uses the precision that its plan names: its numbers are close to those of f32 and not
+/// equal; π equals p₀ at the start, to the last bit, in either precision.
 #[test]
-fn a_run_computes_in_what_it_says() {
+fn a_run_computes_in_the_dtype_of_its_plan() {
     let folder = folder();
     let path = folder.path();
     fs::write(path.join("bf16.toml"), "[model]\ndtype = \"bf16\"\n").unwrap();
@@ -44,10 +44,10 @@ fn a_run_computes_in_what_it_says() {
     assert!((entropy(&exact) / entropy(&by_config) - 1.0).abs() < 0.2);
 }
 
-/// A prior held in bf16 is another prior by a little, the same each time, and both the plan and the
-/// run's record say so.
+/// A prior stored in bf16 differs slightly and deterministically from f32, and both the plan and the
+/// run's record name the precision.
 #[test]
-fn a_prior_is_held_in_what_the_run_says() {
+fn a_prior_is_stored_in_the_frozen_dtype() {
     let folder = folder();
     let path = folder.path();
     let run = |more: &[&str]| {
@@ -63,7 +63,7 @@ fn a_prior_is_held_in_what_the_run_says() {
     assert_eq!(exact_about["frozen_dtype"], "f32");
     let flag = ["--frozen-dtype", "bf16"];
     let (said, about, halves) = run(&flag);
-    assert!(said.contains("frozen     weights held in bf16"), "{said}");
+    assert!(said.contains("frozen     weights stored in bf16"), "{said}");
     assert!(
         said.contains("rounded to it: KL is not exactly 0"),
         "{said}"
@@ -82,5 +82,8 @@ fn a_prior_is_held_in_what_the_run_says() {
         kl(&halves)
     );
     let (said, ..) = run(&[&flag[..], &["--prior", "counting"]].concat());
-    assert!(said.contains("no network: neither the prior nor"), "{said}");
+    assert!(
+        said.contains("no frozen networks: neither the prior nor"),
+        "{said}"
+    );
 }

@@ -1,14 +1,14 @@
-//! `rlhf eval --exact` as a user sees it.
+//! Tests of `rlhf eval --exact`.
 
 use crate::program::{done, rlhf, rows, text};
 use crate::{folder, small_run};
 use serde_json::Value;
 use std::fs;
 
-/// Where all responses can be listed, a run is measured exactly: against the optimum, or, where β
-/// moved, against the frontier alone.
+/// A run whose responses can be listed is measured exactly, against the optimum, or, if β
+/// was adaptive, against the frontier only.
 #[test]
-fn an_exact_measure_knows_the_optimum_and_a_moving_beta_has_none() {
+fn exact_evaluation_has_an_optimum_for_a_fixed_beta_only() {
     let folder = folder();
     let few = ["--set", "sampling.tokens=[3, 5, 10]", "--beta", "0.2"];
     let held_out = ["--set", "data.held_out=good.jsonl"];
@@ -42,7 +42,7 @@ fn an_exact_measure_knows_the_optimum_and_a_moving_beta_has_none() {
     }
     let last = &found[found.len() - 2];
     assert!(number(last, "closed") > 0.1, "{last}");
-    // What is sampled agrees with what is listed.
+    // Sampled estimates agree with the exact numbers.
     let sampled = rows(&["eval", "run", "--json"]);
     let kl = |row: &Value| row["kl"]["value"].as_f64().unwrap();
     assert!((kl(sampled.last().unwrap()) - number(last, "kl")).abs() < 0.2);
@@ -80,5 +80,5 @@ fn an_exact_measure_knows_the_optimum_and_a_moving_beta_has_none() {
     let wide = [&wide[..], &held_out].concat();
     assert!(rlhf(folder.path(), &wide).status.success());
     let output = rlhf(folder.path(), &["eval", "run", "--exact"]);
-    assert!(text(&output.stderr).contains("too many to list"));
+    assert!(text(&output.stderr).contains("too many responses to list"));
 }

@@ -20,7 +20,7 @@ fn a_checkpoint_comes_back_from_gguf() {
     );
     done(folder, &["model", "import", "model.gguf", "again"]);
     let score = |model: &str| {
-        let arguments = ["score", "--model", model, "--data", "good.jsonl"];
+        let arguments = ["score", "--model", model, "--input", "good.jsonl"];
         done(folder, &arguments)
     };
     assert_eq!(score("model"), score("again"));

@@ -1,11 +1,11 @@
-//! The examples of every help text, run one after the other.
+//! Runs the examples of every help text, one after the other.
 
 use crate::program::{rlhf, text};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// What makes a training run of an example a matter of seconds.
+/// Settings that make the training run of an example take seconds.
 const SHORT: &str = " --set train.iterations=1 --set sampling.rollouts=8 --set eval.prompts=4 \
     --set eval.prior_samples=8";
 
@@ -66,7 +66,7 @@ fn subcommands(help: &str) -> Vec<String> {
         .collect()
 }
 
-/// Every command and the help it shows, the program itself first.
+/// Every command with its help text, the program itself first.
 fn helps(folder: &Path) -> Vec<(String, String)> {
     let mut waiting = vec![String::new()];
     let mut all = Vec::new();
@@ -88,7 +88,7 @@ fn every_example_works() {
     let folder = folder.path();
     for objective in [
         "ppo-kl --data prompts.jsonl --reward lexicon:words.txt",
-        "dpo --data pairs.jsonl --set train.epochs=1 --set train.batch_size=8",
+        "dpo --lora 2 --data pairs.jsonl --set train.epochs=1 --set train.batch_size=8",
         "sft --data completions.jsonl --set train.epochs=1",
     ] {
         let short = if objective.starts_with("ppo") {
@@ -118,7 +118,7 @@ fn every_example_works() {
         let group = help.contains("\nCommands:\n") && !command.is_empty();
         assert!(group || !examples.is_empty(), "no example: {help}");
         for example in examples {
-            // One takes minutes and data, the other a network.
+            // One takes minutes and data, the other needs the network.
             if example.contains("rlhf bench") || example.contains("model fetch") {
                 continue;
             }
@@ -133,7 +133,7 @@ fn every_example_works() {
 }
 
 #[test]
-fn a_help_fits_a_terminal() {
+fn help_texts_fit_a_terminal() {
     let folder = tempfile::tempdir().unwrap();
     for (command, help) in helps(folder.path()) {
         for line in help.lines() {

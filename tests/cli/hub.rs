@@ -1,4 +1,4 @@
-//! The program and a hub on loopback: everything named `owner/name`.
+//! Tests of the program with a hub on loopback.
 
 use crate::program::text;
 use rlhf_demo::FILES;
@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 const TOKEN: &str = "hf_5ecret";
 
-/// The files of the small world below a folder of it.
+/// The files of the demo in one of its folders.
 fn files(folder: &str) -> Vec<(&'static str, &'static [u8])> {
     let files = FILES.iter().filter_map(|(path, bytes)| {
         let name = path.strip_prefix(folder)?.strip_prefix('/')?;
@@ -18,7 +18,7 @@ fn files(folder: &str) -> Vec<(&'static str, &'static [u8])> {
     files.collect()
 }
 
-/// The first lines of a file of it.
+/// The first lines of a file of the demo.
 fn lines(name: &str, count: usize) -> Vec<u8> {
     let (_, bytes) = FILES.iter().find(|(path, _)| *path == name).unwrap();
     let lines = bytes.split_inclusive(|byte| *byte == b'\n').take(count);
@@ -84,7 +84,7 @@ const PPO: &str = "train --objective ppo-kl --model small/world@v1 --reward smal
     --set data.held_out_at_least=1 --out";
 
 #[test]
-fn what_is_named_by_its_repository_trains_and_trains_again_offline() {
+fn repositories_are_trained_on_and_reused_offline() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let server = hub();
@@ -113,7 +113,7 @@ fn what_is_named_by_its_repository_trains_and_trains_again_offline() {
         assert!(kept.contains(name), "{kept}");
     }
 
-    // The second time the hub is gone, for the program and for good.
+    // The second time the server is stopped and the program is offline.
     drop(server);
     let offline = [("HF_ENDPOINT", endpoint.as_str()), ("HF_HUB_OFFLINE", "1")];
     for (command, run) in [(DPO, "dpo"), (PPO, "ppo")] {
@@ -141,10 +141,10 @@ fn what_is_named_by_its_repository_trains_and_trains_again_offline() {
     assert_eq!(text(&written.unwrap().stdout), "");
 }
 
-/// A data set of the hub is looked at by its name, one part of it or one folder, with a model of the
-/// hub; and what is looked at is what is trained on.
+/// `data check` accepts the name of a data set, with a split or a subfolder, and a model of the
+/// hub; training reads the same rows.
 #[test]
-fn a_data_set_is_a_folder_with_parts_and_columns() {
+fn splits_and_columns_of_a_hub_data_set_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let server = hub();
@@ -180,7 +180,7 @@ fn a_data_set_is_a_folder_with_parts_and_columns() {
     let said = text(&plan.stdout) + &text(&plan.stderr);
     assert!(said.contains("7 pairs to train on, 5 held out"), "{said}");
     let output = rlhf(folder, &hub, &["data", "check", "small/none"]);
-    let expected = "small/none: there is no such file or folder, and as a repository: the hub has no \
+    let expected = "small/none: no such file or folder, and as a hub repository: the hub has no \
         data set small/none";
     assert!(
         text(&output.stderr).contains(expected),
@@ -190,7 +190,7 @@ fn a_data_set_is_a_folder_with_parts_and_columns() {
 }
 
 #[test]
-fn what_is_nowhere_is_looked_for_twice_and_said_once() {
+fn a_missing_repository_is_one_error() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let server = hub();
@@ -200,7 +200,7 @@ fn what_is_nowhere_is_looked_for_twice_and_said_once() {
         (
             "model inspect small/none",
             vec![hub],
-            "small/none: there is no such file or folder, and as a repository: the hub has no model \
+            "small/none: no such file or folder, and as a hub repository: the hub has no model \
              small/none",
         ),
         (
@@ -233,7 +233,7 @@ fn what_is_nowhere_is_looked_for_twice_and_said_once() {
         assert!(said.contains(expected), "{arguments}\n{said}");
         assert_eq!(output.status.code(), Some(1), "{arguments}\n{said}");
     }
-    // What is here wins, and nobody is asked.
+    // A local path takes precedence, and the hub is not contacted.
     server.take_requests();
     fs::create_dir_all(folder.join("small/world")).unwrap();
     let output = rlhf(folder, &[hub], &["model", "inspect", "small/world"]);

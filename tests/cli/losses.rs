@@ -1,4 +1,4 @@
-//! Every loss of direct preference optimization in a run.
+//! Runs with every loss of direct preference optimization.
 
 use crate::program::{done, rows};
 use crate::{folder, metrics};
@@ -6,11 +6,11 @@ use std::f64::consts::LN_2;
 use std::fs;
 use std::path::Path;
 
-/// Eight prompts, each with a better answer of three tokens and a worse one of four.
+/// Eight prompts, each with a chosen response of three tokens and a rejected one of four.
 const PROMPTS: std::ops::Range<usize> = 1..9;
 const LABEL: f64 = 0.9;
 
-/// What a run does to the margin log π(better) − log π(worse).
+/// How a run changes the margin log π(chosen) − log π(rejected).
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Margin {
     Grows,
@@ -18,7 +18,7 @@ enum Margin {
 }
 use Margin::{Grows, Shrinks};
 
-/// log π(y|x) of every better and every worse answer, nats.
+/// log π(y|x) of every chosen and every rejected response, nats.
 fn log_probs(folder: &Path, model: &str) -> [Vec<f64>; 2] {
     let scored = done(
         folder,
@@ -64,7 +64,7 @@ fn labelled(start: &[Vec<f64>; 2], loss: impl Fn(f64, f64) -> f64) -> f64 {
 
 /// The loss of the first step, whose policy is the prior, in closed form, and where five steps lead.
 #[test]
-fn every_loss_starts_at_its_value_and_moves_the_margin_its_way() {
+fn every_loss_has_its_initial_value_and_moves_the_margin() {
     let folder = folder();
     write_data(folder.path());
     let start = log_probs(folder.path(), "model");
@@ -136,9 +136,10 @@ fn every_loss_starts_at_its_value_and_moves_the_margin_its_way() {
     );
 }
 
-/// 1 − σ(0) = ½ of each, by weights of 2 and 1; liked answers gain on the others.
+/// The initial loss is 1 − σ(0) = ½ for each, with weights 2 and 1. Desirable responses gain log-prob over
+/// the others.
 #[test]
-fn kto_starts_at_a_half_and_moves_towards_what_is_liked() {
+fn kto_starts_at_one_half_and_favors_desirable_responses() {
     let folder = folder();
     write_data(folder.path());
     let start = log_probs(folder.path(), "model");
@@ -153,7 +154,7 @@ fn kto_starts_at_a_half_and_moves_towards_what_is_liked() {
         let pairs = better.iter().zip(&start[0]).skip(from).step_by(2);
         pairs.map(|(after, before)| after - before).sum::<f64>() / 4.0
     };
-    // The second prompt is 2, which is liked.
+    // The response 2 to the second prompt is desirable.
     assert!(gain(1) > gain(0) + 0.01, "{} {}", gain(1), gain(0));
 }
 

@@ -1,9 +1,9 @@
-//! What is said of a bad argument, setting or file, and the exit code.
+//! Error messages about invalid arguments, settings and files, with exit codes.
 
 use crate::folder;
 use crate::program::{rlhf, text};
 
-/// Arguments, the exit code, and a part of what is said.
+/// Arguments, the exit code, and a part of the message.
 const MESSAGES: &[(&str, i32, &str)] = &[
     (
         "train --config typo.toml",
@@ -58,7 +58,7 @@ const MESSAGES: &[(&str, i32, &str)] = &[
     (
         "train --model model --frozen-dtype bf16 --set model.backend=plain",
         2,
-        "model.frozen_dtype = \"bf16\": only model.backend = \"engine\" holds weights in it",
+        "model.frozen_dtype = \"bf16\": only model.backend = \"engine\" stores weights in it",
     ),
     (
         "score --model model --input good.jsonl --backend plain --dtype bf16",
@@ -143,7 +143,7 @@ const MESSAGES: &[(&str, i32, &str)] = &[
         "train --dry-run --model model --reward length:1 --data good.jsonl --prior model \
          --set prior.smoothing=0.1",
         2,
-        "prior.smoothing means nothing to a prior of kind \"reference\"",
+        "prior.smoothing is not used by a prior of kind \"reference\"",
     ),
     (
         "score --model model --input broken.jsonl",
@@ -181,12 +181,12 @@ const MESSAGES: &[(&str, i32, &str)] = &[
     (
         "bench --workload score --size nowhere",
         1,
-        "--size nowhere: there is no such folder",
+        "--size nowhere: no such folder",
     ),
 ];
 
 #[test]
-fn errors_say_what_is_wrong_and_where() {
+fn errors_name_the_problem_and_its_place() {
     let folder = folder();
     for (arguments, code, expected) in MESSAGES {
         let output = rlhf(folder.path(), &arguments.split(' ').collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! `rlhf oracle` as a user sees it.
+//! Tests of `rlhf oracle`.
 
 use crate::program::{rlhf, text};
 use serde_json::{Value, json};
@@ -31,9 +31,9 @@ fn problem() -> Value {
         "reward": {"1": 0.0, "0 0": 1.0, "0 1": -1.0}})
 }
 
-/// The problem in the help is pasted and solved.
+/// The problem in the help text is solved as printed.
 #[test]
-fn the_help_has_control_as_inference_with_two_actions() {
+fn the_example_of_the_help_is_solved() {
     let folder = tempfile::tempdir().unwrap();
     let help = text(&rlhf(folder.path(), &["oracle", "--help"]).stdout);
     let pasted = &help[help.find("{\"vocab\": 2").unwrap()..];
@@ -55,7 +55,7 @@ fn the_help_has_control_as_inference_with_two_actions() {
 }
 
 #[test]
-fn a_token_problem_has_the_keys_it_is_said_to_have() {
+fn json_of_a_token_problem_has_the_documented_keys() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), "p.json", &problem());
     let solved = answer(folder.path(), &["p.json"]);
@@ -81,7 +81,7 @@ fn a_token_problem_has_the_keys_it_is_said_to_have() {
     close(&solved["policy"][""][1], 0.75 / z);
     let points = solved["frontier"].as_array().unwrap();
     let own = points.iter().find(|point| point["beta"] == 0.5).unwrap();
-    // The frontier has it from the responses, the solution from the prefixes: only the order of the
+    // The frontier is computed from responses, the solution from prefixes: only the order of the
     // additions differs.
     for (point, whole) in [("kl", "kl"), ("reward", "expected_reward")] {
         let (point, whole) = (
@@ -112,7 +112,7 @@ fn a_token_problem_has_the_keys_it_is_said_to_have() {
 }
 
 #[test]
-fn a_discount_is_said_to_be_another_problem() {
+fn a_discount_has_a_note_about_its_optimum() {
     let folder = tempfile::tempdir().unwrap();
     let mut discounted = problem();
     discounted["gamma"] = json!(0.9);
@@ -130,7 +130,7 @@ fn a_discount_is_said_to_be_another_problem() {
 }
 
 #[test]
-fn a_gamble_is_solved_in_both_forms() {
+fn random_transitions_are_solved_in_both_forms() {
     let folder = tempfile::tempdir().unwrap();
     let gamble = json!({"states": 4, "terminal": [3], "alpha": 1.0, "gamma": 1.0, "actions": [
         {"state": 0, "action": 0, "reward": 0.2, "next": [[3, 1.0]]},
@@ -149,7 +149,7 @@ fn a_gamble_is_solved_in_both_forms() {
     let table = text(&rlhf(folder.path(), &["oracle", "gamble.json"]).stdout);
     assert!(table.contains("0.605887"), "{table}");
 
-    // For ever, with a discount: the naive form has none, and so no solution.
+    // An episode that never ends, with a discount: the naive form has no discount and so no solution.
     let mut circle = gamble;
     circle["actions"][0] = json!({"state": 0, "action": 0, "reward": 0.2, "next": [[0, 1.0]]});
     circle["gamma"] = json!(0.9);
@@ -159,9 +159,9 @@ fn a_gamble_is_solved_in_both_forms() {
     assert_eq!(solved["naive_exact"], Value::Null);
 }
 
-/// Changes to the problem, and what is said of them.
+/// Changes that make the problem invalid, and the message for each.
 #[test]
-fn a_malformed_problem_is_refused_by_name() {
+fn a_malformed_problem_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let check = |change: &dyn Fn(&mut Value), expected: &str| {
         let mut bad = problem();
@@ -219,9 +219,9 @@ fn a_malformed_problem_is_refused_by_name() {
 }
 
 /// r + c moves the value alone, (k·r, k·β) nothing but the scale, and another prior the optimum: for
-/// the exact answer, and for every method that looks for it.
+/// the exact solution and for every method.
 #[test]
-fn methods_look_for_what_depends_on_the_reward_over_beta_and_the_prior() {
+fn the_optimum_depends_on_reward_over_beta_and_the_prior() {
     let folder = tempfile::tempdir().unwrap();
     let solve = |prior: &str, beta: f64, reward: &dyn Fn(f64) -> f64, method: &[&str]| {
         let numbers = [1.0, -0.5, 0.25, 0.75].map(reward);

@@ -1,4 +1,4 @@
-//! Every method under every prior.
+//! Runs every method with every prior.
 
 use crate::program::{done, rlhf, rows, text};
 use crate::{folder, metrics, small_run};
@@ -69,7 +69,7 @@ fn first_step(objective: &str, prior: &[&str], line: &serde_json::Value) {
         let is_right = match prior[1] {
             "counting" | "uniform" => off > 1e-3,
             _ if own => off < 1e-6,
-            // Fitted a little, or a mean with such a one.
+            // A briefly fitted prior, or a mixture with one.
             _ => off < 1e-3,
         };
         assert!(is_right, "{prior:?}, {line}");
@@ -95,7 +95,7 @@ fn first_step(objective: &str, prior: &[&str], line: &serde_json::Value) {
     );
 }
 
-/// DPO with the counting prior is CPO: its implicit reward is β·log π, and no model is asked.
+/// DPO with the counting prior is CPO: its implicit reward is β·log π, and no reference model is loaded.
 #[test]
 fn dpo_with_the_counting_prior_compares_log_probs() {
     let folder = folder();
@@ -122,7 +122,7 @@ fn dpo_with_the_counting_prior_compares_log_probs() {
     assert!((first - std::f64::consts::LN_2).abs() > 1e-3);
 }
 
-/// A prior that is fitted on the spot lies in the run folder: an interrupted fit goes on, and a run
+/// A fitted prior is saved in the run folder: an interrupted fit is resumed, and a run
 /// that has lost its own checkpoints starts over, both with the same result.
 #[test]
 fn a_fitted_prior_survives_an_interruption() {
@@ -160,7 +160,7 @@ fn a_fitted_prior_survives_an_interruption() {
         );
         assert_eq!(metrics(&run).len(), 2);
     }
-    // A moved run folder still finds its prior, and a lost prior is not replaced by another.
+    // A moved run folder still has its prior, and a lost prior is not replaced.
     let away = folder.path().join("away");
     fs::rename(&run, &away).unwrap();
     let eval = ["eval", "away", "--exact", "--prompts", "good.jsonl"];

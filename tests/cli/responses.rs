@@ -1,4 +1,4 @@
-//! What is drawn and what is scored.
+//! Tests of `rlhf generate` and `rlhf score`.
 
 use crate::folder;
 use crate::program::{done, rows};
@@ -25,9 +25,9 @@ fn scores_come_in_order_and_add_up() {
     }
 }
 
-/// A response drawn has the log-prob that `score` gives it.
+/// `score` gives a generated response the log-prob that `generate` printed.
 #[test]
-fn what_is_generated_scores_the_same() {
+fn generate_and_score_agree_on_log_probs() {
     let folder = folder();
     let arguments = [
         "generate",

@@ -1,4 +1,4 @@
-//! Every kind of reward in a run.
+//! Runs with every kind of reward.
 
 use crate::folder;
 use crate::program::{done, rlhf, rows, text};
@@ -25,7 +25,7 @@ const SHORT: [&str; 12] = [
     "run",
 ];
 
-/// A short run with a reward, whatever comes of it.
+/// The output of a short run with a reward; it may fail.
 fn trained(folder: &Path, model: &str, reward: &str) -> Output {
     let mut arguments = vec![
         "train",
@@ -41,7 +41,7 @@ fn trained(folder: &Path, model: &str, reward: &str) -> Output {
     rlhf(folder, &arguments)
 }
 
-/// What the program says of a run with a reward, once it has succeeded.
+/// The stderr of a run with a reward, which must succeed.
 #[track_caller]
 fn rewarded(folder: &Path, model: &str, reward: &str) -> String {
     let output = trained(folder, model, reward);
@@ -65,7 +65,7 @@ fn refused(folder: &Path, model: &str, reward: &str, expected: &str) {
     assert!(!said.contains("panicked"), "{said}");
 }
 
-/// The tiny checkpoint, two reward models, a policy of dpo, and questions with answers.
+/// A folder with the tiny checkpoint, two reward models, a policy of dpo, and prompts with answers.
 fn world() -> tempfile::TempDir {
     let folder = folder();
     let write = |name: &str, content: &str| fs::write(folder.path().join(name), content).unwrap();
@@ -135,7 +135,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// What an endpoint says that counts the words of each completion.
+/// The reply of an endpoint that counts the words of each completion.
 fn words(body: &Value) -> Option<(u16, String)> {
     let responses = body["responses"].as_array()?.iter();
     let count = |response: &Value| Some(response["completion"].as_str()?.split(' ').count());
@@ -143,8 +143,8 @@ fn words(body: &Value) -> Option<(u16, String)> {
     Some((200, serde_json::json!(counts?).to_string()))
 }
 
-/// The responses of the last run that were cut, as rows with the fields of their questions, and their
-/// scores. (The text of one that ended does not say so.)
+/// The responses of the last run that reached the greatest length, as rows with the fields of their prompts,
+/// and their scores. (The text of a response does not show its EOS.)
 fn scored_samples(folder: &Path) -> Vec<f64> {
     let samples = rows(&fs::read_to_string(folder.join("run/samples.jsonl")).unwrap());
     let cut: Vec<&Value> = samples
@@ -162,7 +162,7 @@ fn scored_samples(folder: &Path) -> Vec<f64> {
         format!("{row}\n")
     });
     fs::write(folder.join("said.jsonl"), answers.collect::<String>()).unwrap();
-    // Of text that is given, the end is read too; a response that was cut has none.
+    // An EOS is appended to given text; a response of the greatest length has none.
     let ids = |text: &Value| -> Vec<u32> {
         let ids = text.as_str().unwrap().split_whitespace();
         ids.map(|id| id.parse().unwrap()).collect()
@@ -179,7 +179,7 @@ fn scored_samples(folder: &Path) -> Vec<f64> {
         .collect()
 }
 
-/// A number of each of these responses, as `rlhf score` has it.
+/// The field `name` that `rlhf score` prints for each response.
 fn said(folder: &Path, input: &str, name: &str, arguments: &[&str]) -> Vec<f64> {
     let arguments = [&["score", "--input", input], arguments].concat();
     let lines = rows(&done(folder, &arguments));
@@ -189,7 +189,7 @@ fn said(folder: &Path, input: &str, name: &str, arguments: &[&str]) -> Vec<f64> 
         .collect()
 }
 
-/// The scores that a run learned from are what the reward is worth, found another way.
+/// The logged scores of a run equal the reward computed independently.
 #[test]
 fn every_kind_of_reward_trains() {
     let world = world();
@@ -215,7 +215,7 @@ fn every_kind_of_reward_trains() {
         ("one/final", &|| by("one/final")),
         ("mean:one/final,two/final", &|| both(|a, b| (a + b) / 2.0)),
         ("min:one/final,two/final", &|| both(f64::min)),
-        // The deviation of two numbers is half their distance.
+        // The standard deviation of two numbers is half their difference.
         ("mean-std:one/final,two/final", &|| both(f64::min)),
         ("implicit:dpo/final,model,0.1", &|| {
             let pairs = log_probs("dpo/final").into_iter().zip(log_probs("model"));
@@ -223,7 +223,7 @@ fn every_kind_of_reward_trains() {
                 .map(|(policy, prior)| 0.1 * (policy - prior))
                 .collect()
         }),
-        // The number behind the last 3, if it is the question's answer.
+        // The number after the last 3, if it is the answer.
         ("answer:3", &|| {
             said(
                 folder,
@@ -257,9 +257,9 @@ fn every_kind_of_reward_trains() {
     }
 }
 
-/// Any reward can be asked about responses that are there already.
+/// `score` accepts any reward.
 #[test]
-fn responses_are_scored_by_any_reward() {
+fn score_accepts_any_reward() {
     let world = world();
     let folder = world.path();
     fs::write(
@@ -290,11 +290,11 @@ fn responses_are_scored_by_any_reward() {
         &["score", "--input", "answers.jsonl", "--reward", "length:1"],
     );
     let error = text(&output.stderr);
-    assert!(error.contains("needs --model too"), "{error}");
+    assert!(error.contains("needs a tokenizer: give --model"), "{error}");
 }
 
 #[test]
-fn a_reward_that_fails_is_named() {
+fn the_error_of_a_failing_reward_names_it() {
     let world = world();
     let folder = world.path();
     fs::write(folder.join("judge.sh"), "read -r line; echo well").unwrap();
@@ -327,9 +327,9 @@ fn a_reward_that_fails_is_named() {
     }
 }
 
-/// The reward model reads the policy's words by its own tokenizer, and the plan says so.
+/// A reward model with another tokenizer retokenizes responses, and the plan says so.
 #[test]
-fn another_tokenizer_reads_the_text() {
+fn a_reward_model_with_another_tokenizer_retokenizes() {
     let world = world();
     let folder = world.path();
     let words = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "0", "."];
@@ -343,13 +343,13 @@ fn another_tokenizer_reads_the_text() {
         copy(&folder.join(from), &folder.join(to));
         tokenizer(&folder.join(to), &words);
     }
-    assert!(!rewarded(folder, "policy", "same").contains("their tokenizer is another"));
+    assert!(!rewarded(folder, "policy", "same").contains("because the tokenizer differs"));
     let said = rewarded(folder, "policy", "other");
     assert!(
-        said.contains("other read texts and not the model's tokens"),
+        said.contains("other: responses are decoded and tokenized again"),
         "{said}"
     );
-    // Ids alone are no text.
+    // Token ids without text are refused.
     fs::write(
         folder.join("config.json"),
         fs::read_to_string(folder.join("config.json"))

@@ -1,5 +1,5 @@
-//! Runs that end before their end: by a signal, a full disk, a number that is none. What is left is whole,
-//! and a resumed run is byte for byte the one that was never stopped.
+//! Runs that are stopped by a signal, a full disk or a number that is not finite. Their files are complete,
+//! and a resumed run gives the same bytes as an uninterrupted one.
 
 use crate::folder;
 use crate::program::{rlhf, text};
@@ -26,7 +26,7 @@ fn train(folder: &Path, more: &str) -> Output {
     )
 }
 
-/// Starts a run and waits until it has written so many lines of metrics.
+/// Starts a run and waits until it has written `lines` lines of metrics.
 fn start(folder: &Path, more: &str, run: &Path, lines: usize) -> Child {
     let mut child = Command::new(env!("CARGO_BIN_EXE_rlhf"))
         .args(arguments(more))
@@ -71,8 +71,8 @@ fn world() -> tempfile::TempDir {
     folder
 }
 
-/// Every file below a folder but the timing, which the seed does not determine, and the checkpoints on
-/// the way, which depend on where a run was stopped.
+/// Every file below a folder except the timing, which the seed does not determine, and the intermediate
+/// checkpoints, which depend on where a run was stopped.
 fn bytes(run: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut waiting = vec![run.to_path_buf()];
@@ -138,7 +138,7 @@ fn check_killed(flags: &str, stops: &[usize]) {
         signal(&child, "-KILL");
         child.wait().unwrap();
         if !run.join("config.toml").exists() {
-            // It had not begun: it is started anew.
+            // It had not begun, so it starts over.
             let again = train(folder, &format!("{more} {name} --overwrite"));
             assert!(again.status.success(), "{}", text(&again.stderr));
         }
@@ -220,7 +220,7 @@ fn a_full_disk_leaves_whole_checkpoints() {
 }
 
 #[test]
-fn a_number_that_is_none_is_named_with_its_step() {
+fn a_non_finite_number_is_reported_with_its_step() {
     let folder = world();
     let folder = folder.path();
     let begun = "no checkpoint was written yet";
@@ -235,7 +235,7 @@ fn a_number_that_is_none_is_named_with_its_step() {
             "in step 1 of 9: the score of sequence ",
             begun,
         ),
-        // The second update of the step, the weights that one update leaves, and what they answer.
+        // The second update of the step, the weights after one update, and their outputs.
         (
             "loss",
             format!("{rate}=1e20"),
@@ -268,7 +268,7 @@ fn a_number_that_is_none_is_named_with_its_step() {
 }
 
 #[test]
-fn a_moved_run_finds_what_moved_with_it() {
+fn a_moved_run_finds_files_inside_its_folder() {
     let folder = world();
     let folder = folder.path();
     let tiny = "--set train.iterations=1 --set sampling.rollouts=4 --set eval.prompts=2 \
@@ -291,12 +291,11 @@ fn a_moved_run_finds_what_moved_with_it() {
         let (code, said) = run(line);
         assert_eq!(code, Some(0), "{said}");
     }
-    // Here they are not.
+    // Here they are outside.
     let (code, said) = run(&format!("{TRAIN} {REWARD} {tiny} --out second"));
     assert_eq!(code, Some(0), "{said}");
     fs::rename(folder.join("model"), folder.join("renamed")).unwrap();
-    let fix =
-        "model is not there any more: say where it is now under model.path in second/config.toml";
+    let fix = "model: no longer exists. Write its new path to model.path in second/config.toml";
     for line in ["eval second", "train --resume --out second"] {
         let (code, said) = run(line);
         assert!(code == Some(1) && said.contains(fix), "{said}");

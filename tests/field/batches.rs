@@ -1,4 +1,4 @@
-//! How much a step learns from, and what β does: what plan, metrics and samples say of the same run.
+//! Batch sizes and adaptive β: the plan, metrics and samples of a run agree.
 
 use crate::program::{done, rlhf, rows, text};
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ fn write(folder: &Path, name: &str, rows: &[Value]) {
     fs::write(folder.join(name), lines.join("\n")).unwrap();
 }
 
-/// Prompts of three tokens, all different, and an answer, a pair and an opinion with each.
+/// Prompts of three tokens, all different, each with a completion, a pair and a label.
 fn data(folder: &Path, count: usize) {
     let row = |i: usize| {
         json!({
@@ -111,7 +111,7 @@ fn two_hundred_prompts_at_64_rollouts() {
     assert!(taken.values().all(|times| (2..=3).contains(times)));
 }
 
-/// Seven prompts at three an iteration: a pass ends inside the third iteration and the fifth.
+/// Seven prompts at three per iteration: a pass ends inside the third iteration and the fifth.
 #[test]
 fn seven_prompts_at_three_an_iteration_with_every_method_that_samples() {
     let folder = folder();
@@ -203,8 +203,7 @@ fn five_prompts_at_eight_rollouts() {
     ];
     let arguments = sample("ppo-kl", &eight);
     let steps = plan(folder.path(), &arguments)["steps"].clone();
-    let expected = "5 iterations, each of 8 responses and 4 updates on 8: 20 steps; with 5 prompts, an \
-                    iteration takes a prompt more than once";
+    let expected = "5 iterations, each of 8 responses and 4 updates on 8: 20 steps; with 5 prompts, an iteration uses a prompt more than once";
     assert_eq!(steps, expected);
     done(folder.path(), &arguments);
     let mut taken: BTreeMap<(u64, String), usize> = BTreeMap::new();
@@ -216,7 +215,7 @@ fn five_prompts_at_eight_rollouts() {
     assert!(taken.values().all(|times| (1..=2).contains(times)));
 }
 
-/// How many steps ten items at four a step make, in one pass and in two, and what the plan says.
+/// The steps of ten items at four per step, in one pass and in two, and the plan's line.
 #[test]
 fn ten_items_at_four_a_step_with_every_method_that_learns_from_data() {
     let folder = folder();
@@ -232,7 +231,7 @@ fn ten_items_at_four_a_step_with_every_method_that_learns_from_data() {
             "at most 20 tokens",
         ),
     ] {
-        // The rows of each objective are told apart by their fields.
+        // The fields of a row determine its shape for each objective.
         let keep: &[&str] = match objective {
             "kto" => &["prompt", "completion", "label"],
             "sft" => &["prompt", "completion"],
@@ -322,7 +321,7 @@ fn minibatches_that_do_not_divide_the_rollout() {
     );
 }
 
-/// β of each step of a run of maximum entropy that holds this entropy, and what was said.
+/// β of each step of a maximum-entropy run with this setting of beta, and its stderr.
 fn held(folder: &Path, beta: &str) -> (Vec<f64>, String) {
     let beta = format!("beta={beta}");
     let settings = ["sampling.rollouts=8", "train.iterations=6", &beta];
@@ -338,7 +337,7 @@ fn held(folder: &Path, beta: &str) -> (Vec<f64>, String) {
 fn an_entropy_held_with_the_counting_prior() {
     let folder = folder();
     data(folder.path(), 10);
-    // Far below what three tokens of eleven have: entropy is too high, so it becomes cheaper.
+    // Far below the entropy of three tokens of eleven: the entropy is too high, so β decreases.
     let (falls, said) = held(
         folder.path(),
         "{ start = 0.2, target_entropy = 0.01, horizon = 1000 }",

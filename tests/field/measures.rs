@@ -1,4 +1,4 @@
-//! What is measured, and how sure it is.
+//! Measurements and their confidence intervals.
 
 use crate::program::{done, rlhf, rows, text};
 use serde_json::Value;
@@ -16,7 +16,7 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
-/// Prompts of two tokens, `distinct` different ones, each listed so often.
+/// Prompts of two tokens, `distinct` different ones, each listed `times` times.
 fn prompts(folder: &Path, name: &str, distinct: usize, times: usize) {
     let mut lines = String::new();
     for index in (0..distinct * times).map(|row| row % distinct) {
@@ -37,8 +37,8 @@ fn train<'a>(objective: &'a str, data: &'a str, settings: &[&'a str]) -> Vec<&'a
     all
 }
 
-/// A run of ppo of two iterations that holds out the prompts of a file, and what `rlhf eval` says of it:
-/// its rows and its log.
+/// Runs ppo for two iterations with the held-out prompts of a file, then `rlhf eval`; returns
+/// its rows and its stderr.
 fn measured(folder: &Path, held_out: &str) -> (Vec<Value>, String) {
     prompts(folder, "train.jsonl", 8, 1);
     let held_out = format!("data.held_out={held_out}");
@@ -69,12 +69,12 @@ fn one_prompt_held_out() {
             assert!(width.is_none_or(|width| width > 0.0), "{point}");
         }
     }
-    // The policy is its prior: its KL is 0 on every response.
+    // The policy equals the prior: its KL is 0 on every response.
     let start = &points[0];
     assert_eq!(start["kl"], serde_json::json!({"value": 0.0}));
     let table = done(folder.path(), &["eval", "run"]);
     assert!(table.contains("1, this prompt only"), "{table}");
-    assert!(table.contains("say nothing of other prompts"), "{table}");
+    assert!(table.contains("do not apply to other prompts"), "{table}");
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn four_prompts_listed_eight_times() {
     let table = done(folder.path(), &["eval", "run"]);
     assert!(table.contains("4 in 32 rows"), "{table}");
     assert!(
-        table.contains("no intervals: 4 distinct prompts say too little"),
+        table.contains("no intervals: 4 distinct prompts, too few to generalize"),
         "{table}"
     );
 }
@@ -180,9 +180,9 @@ fn a_table_of_1200_rows_with_100_contexts() {
     assert!(said.contains(plan), "{said}");
 }
 
-/// Pairs whose better answer is decided by a coin, and a step that hardly moves anything.
+/// Pairs with random labels, and steps that hardly change the weights.
 #[test]
-fn a_reward_model_that_has_learnt_nothing() {
+fn an_untrained_reward_model_warns() {
     let folder = folder();
     let mut pairs = String::new();
     for row in 0..200 {
@@ -209,7 +209,7 @@ fn a_reward_model_that_has_learnt_nothing() {
     assert!(output.status.success(), "{said}");
     assert!(said.contains("warning: the reward model gets 0."), "{said}");
     assert!(
-        said.contains("holds one half, so it may be guessing"),
+        said.contains("contains one half, so it may be guessing"),
         "{said}"
     );
     assert!(said.contains(" of 30 distinct prompts"), "{said}");
@@ -228,7 +228,7 @@ fn a_reward_model_that_has_learnt_nothing() {
     );
 }
 
-/// A program that has no opinion of answers which start with an odd number, and pays for those with a 2.
+/// A reward program that returns no score for responses that start with an odd number, and counts 2s.
 const JUDGE: &str = r#"while read -r line; do
   case "$line" in
     *'"completion":"'[13579]*) echo null ;;
@@ -238,7 +238,7 @@ const JUDGE: &str = r#"while read -r line; do
 done
 "#;
 
-/// A run of two iterations with such a program as its reward, whatever comes of it.
+/// The output of a run of two iterations with such a program as its reward; it may fail.
 fn judged(folder: &Path, objective: &str, settings: &[&str]) -> std::process::Output {
     prompts(folder, "train.jsonl", 8, 1);
     prompts(folder, "held.jsonl", 6, 1);
@@ -255,7 +255,7 @@ fn judged(folder: &Path, objective: &str, settings: &[&str]) -> std::process::Ou
 }
 
 #[test]
-fn a_judge_that_has_no_opinion_of_half_the_answers() {
+fn a_reward_without_scores_for_half_of_the_responses() {
     let folder = folder();
     fs::write(folder.path().join("judge.sh"), JUDGE).unwrap();
     let lines = |name: &str| rows(&fs::read_to_string(folder.path().join(name)).unwrap());
@@ -295,7 +295,7 @@ fn a_judge_that_has_no_opinion_of_half_the_answers() {
         assert!(point["no_opinion"].as_u64().unwrap() > 0, "{point}");
     }
     let table = done(folder.path(), &["eval", "run"]);
-    assert!(table.contains(" without opinion"), "{table}");
+    assert!(table.contains(" without a score"), "{table}");
     let answers = "{\"prompt\": \"1\", \"completion\": \"2 4\"}\n{\"prompt\": \"1\", \"completion\": \"3\"}\n";
     fs::write(folder.path().join("answers.jsonl"), answers).unwrap();
     let score = [
@@ -311,7 +311,7 @@ fn a_judge_that_has_no_opinion_of_half_the_answers() {
 }
 
 #[test]
-fn a_judge_that_has_no_opinion_of_anything() {
+fn a_reward_without_any_score() {
     let folder = folder();
     let never = "while read -r line; do echo null; done\n";
     fs::write(folder.path().join("judge.sh"), never).unwrap();
@@ -337,7 +337,7 @@ fn a_judge_that_has_no_opinion_of_anything() {
 }
 
 #[test]
-fn a_judge_that_must_have_an_opinion() {
+fn a_reward_that_must_return_a_score() {
     let folder = folder();
     fs::write(folder.path().join("judge.sh"), JUDGE).unwrap();
     let output = judged(folder.path(), "ppo-kl", &["reward.on_null=error"]);
@@ -349,9 +349,9 @@ fn a_judge_that_must_have_an_opinion() {
     );
 }
 
-/// Of four responses to a prompt the reward has an opinion of the first.
+/// The reward scores the first of four responses to each prompt.
 #[test]
-fn a_judge_that_has_an_opinion_of_one_answer_to_each_prompt() {
+fn a_reward_that_scores_one_response_per_prompt() {
     let folder = folder();
     let judge = "i=0\nwhile read -r line; do\n  if [ $((i % 4)) = 0 ]; then echo 1; else echo null; fi\n  \
                  i=$((i + 1))\ndone\n";
@@ -371,13 +371,13 @@ fn a_judge_that_has_an_opinion_of_one_answer_to_each_prompt() {
         let read = |path: &str| fs::read(folder.path().join(path).join("model.safetensors"));
         assert!(read("model").unwrap() == read("run/final").unwrap());
     }
-    // One response is enough where none is compared with another.
+    // One scored response suffices for a method that does not compare responses.
     let output = judged(folder.path(), "reinforce", &[]);
     assert!(!text(&output.stderr).contains("of no two to one prompt"));
 }
 
 #[test]
-fn a_judge_that_has_an_opinion_of_three_prompts() {
+fn a_reward_that_scores_three_prompts() {
     let folder = folder();
     let judge = r#"while read -r line; do
   case "$line" in
@@ -400,14 +400,13 @@ done
     let table = done(folder.path(), &["eval", "run"]);
     assert!(table.contains("  6, 3 with a reward  "), "{table}");
     assert!(
-        table
-            .contains("a reward without an interval rests on 3 prompts: the reward has no opinion"),
+        table.contains("a reward without an interval is from 3 prompts: no response to the others"),
         "{table}"
     );
     assert!(!table.contains("the same on every prompt"), "{table}");
 }
 
-/// What `rlhf train` says of pairs that leave nothing to train on.
+/// The error of `rlhf train` for pairs of which none is left to train on.
 fn refused(folder: &Path, pairs: &str, settings: &[&str]) -> String {
     fs::write(folder.join("pairs.jsonl"), pairs).unwrap();
     let output = rlhf(folder, &train("dpo", "pairs.jsonl", settings));
@@ -418,7 +417,7 @@ fn refused(folder: &Path, pairs: &str, settings: &[&str]) -> String {
 }
 
 #[test]
-fn pairs_that_are_all_left_out() {
+fn pairs_of_which_none_is_left() {
     let folder = folder();
     let same = "{\"prompt\": \"1\", \"chosen\": \"2\", \"rejected\": \"2\"}\n".repeat(12);
     let said = refused(folder.path(), &same, &[]);
@@ -431,7 +430,7 @@ fn pairs_that_are_all_left_out() {
 }
 
 #[test]
-fn prompts_to_measure_on_that_are_all_skipped() {
+fn evaluation_prompts_that_are_all_skipped() {
     let folder = folder();
     prompts(folder.path(), "train.jsonl", 20, 1);
     let settings = [
@@ -451,14 +450,14 @@ fn prompts_to_measure_on_that_are_all_skipped() {
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(
-        said.contains("bad.jsonl gives no prompts: 6 rows skipped"),
+        said.contains("bad.jsonl: no prompts left: 6 rows skipped"),
         "{said}"
     );
 }
 
-/// The second run's model reads four tokens: all are measured with what both can read.
+/// The second run's model has a context of four tokens: both are measured with that.
 #[test]
-fn two_runs_of_models_with_other_contexts() {
+fn two_runs_with_different_contexts() {
     let folder = folder();
     let config = fs::read_to_string(folder.path().join("config.json")).unwrap();
     let small = config.replace("\"n_positions\": 12", "\"n_positions\": 4");
@@ -480,7 +479,8 @@ fn two_runs_of_models_with_other_contexts() {
     let output = rlhf(folder.path(), &["eval", "a", "b", "--json"]);
     let said = text(&output.stderr);
     assert!(output.status.success(), "{said}");
-    let least = "measured with prompts and responses of 4 tokens at most, the context of b";
+    let least =
+        "measured with prompts and responses of at most 4 tokens together, the context of b";
     assert!(said.contains(least), "{said}");
     let points = rows(&text(&output.stdout));
     for run in ["a", "b"] {
@@ -491,6 +491,6 @@ fn two_runs_of_models_with_other_contexts() {
         let output = rlhf(folder.path(), &[&["eval"][..], runs].concat());
         let said = text(&output.stderr);
         assert!(output.status.success(), "{said}");
-        assert!(!said.contains("tokens at most, the context of"), "{said}");
+        assert!(!said.contains("tokens together, the context of"), "{said}");
     }
 }

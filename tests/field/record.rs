@@ -1,4 +1,4 @@
-//! Runs whose files changed between start and resume, and priors that are read once.
+//! Runs whose files changed between start and resume, and saved prior log-probs.
 
 use crate::program::{rlhf, rows, text};
 use serde_json::Value;
@@ -54,19 +54,19 @@ fn record(run: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(run.join("run.json")).unwrap()).unwrap()
 }
 
-/// Leaves of a run what it has before its first checkpoint.
+/// Reverts a run to its state before the first checkpoint.
 fn rewind(run: &Path) {
     for part in ["checkpoints", "final"] {
         fs::remove_dir_all(run.join(part)).unwrap();
     }
 }
 
-/// Leaves of a finished run what it has after its last checkpoint.
+/// Reverts a finished run to its state after the last checkpoint.
 fn unfinish(run: &Path) {
     fs::remove_dir_all(run.join("final")).unwrap();
 }
 
-/// Every file of a run but those that time determines.
+/// Every file of a run except those that depend on time.
 fn bytes(run: &Path) -> Vec<(String, Vec<u8>)> {
     let names = [
         "metrics.jsonl",
@@ -159,13 +159,13 @@ fn resumed_with_other_files_than_it_was_started_with() {
             setting,
             &old,
             &new,
-            "not what the run in run was started with",
+            "changed since the run in run was started",
             "--accept-changes",
         ] {
             assert!(said.contains(part), "{part}: {said}");
         }
         assert_eq!(bytes(&out), before, "nothing is touched");
-        // Put back, if under other times, it is the run that it was.
+        // A restored file with another modification time is not a change.
         fs::write(folder.join(path), kept).unwrap();
         done(folder, RESUME);
         assert_eq!(bytes(&out), whole, "{path}");
@@ -173,7 +173,7 @@ fn resumed_with_other_files_than_it_was_started_with() {
 }
 
 #[test]
-fn a_change_that_is_accepted_is_written_down_and_not_asked_about_again() {
+fn an_accepted_change_is_recorded_and_not_reported_again() {
     let folder = world();
     let folder = folder.path();
     let out = folder.join("run");
@@ -220,10 +220,7 @@ fn a_tokenizer_or_eos_file_that_appears_is_a_change() {
     let added = folder.join("model/generation_config.json");
     fs::write(&added, r#"{"eos_token_id": 10}"#).unwrap();
     let (code, said) = run(folder, RESUME);
-    assert!(
-        code == Some(1) && said.contains("not there before"),
-        "{said}"
-    );
+    assert!(code == Some(1) && said.contains("absent before"), "{said}");
     fs::rename(&added, folder.join("model/notes.json")).unwrap();
     done(folder, RESUME);
 }
@@ -251,7 +248,7 @@ fn a_file_was_added_to_a_folder_of_data() {
         unfinish(&out);
         fs::write(data.join(name), "{\"prompt\": \"2\"}\n").unwrap();
         let (code, said) = run(folder, RESUME);
-        let expected = format!("{name} ({setting}): not what the run in run was started with");
+        let expected = format!("{name} ({setting}): changed since the run in run was started");
         assert!(code == Some(1) && said.contains(&expected), "{said}");
         fs::remove_file(data.join(name)).unwrap();
         done(folder, RESUME);
@@ -289,7 +286,7 @@ fn files_and_folders_that_were_moved_are_the_same() {
 }
 
 #[test]
-fn settings_changed_by_hand_are_said_and_written_down() {
+fn edited_settings_are_noted_and_recorded() {
     let folder = world();
     let folder = folder.path();
     let out = folder.join("run");
@@ -330,7 +327,7 @@ fn a_run_of_an_earlier_version_resumes_with_a_note() {
     }
     fs::write(out.join("run.json"), about.to_string()).unwrap();
     let said = done(folder, RESUME);
-    assert!(said.contains("has no checksums of files"), "{said}");
+    assert!(said.contains("holds no checksums"), "{said}");
     assert_eq!(record(&out)["files"].as_array().unwrap().len(), 6);
     unfinish(&out);
     assert!(!done(folder, RESUME).contains("no checksums"));
@@ -366,7 +363,7 @@ fn the_script_of_a_reward_was_edited() {
 }
 
 #[test]
-fn a_run_is_measured_by_another_prior_than_it_was_trained_with() {
+fn evaluation_notes_a_changed_prior() {
     let folder = world();
     let folder = folder.path();
     done(
@@ -375,7 +372,7 @@ fn a_run_is_measured_by_another_prior_than_it_was_trained_with() {
     );
     let eval = "eval run --prompts prompts.jsonl";
     let said = done(folder, eval);
-    assert!(!said.contains("not what run was trained with"), "{said}");
+    assert!(!said.contains("changed since run was trained"), "{said}");
     fs::copy(
         folder.join("model/model.safetensors"),
         folder.join("other/model.safetensors"),
@@ -383,7 +380,7 @@ fn a_run_is_measured_by_another_prior_than_it_was_trained_with() {
     .unwrap();
     let said = done(folder, eval);
     assert_eq!(
-        said.matches("note: not what run was trained with").count(),
+        said.matches("changed since run was trained").count(),
         1,
         "{said}"
     );
@@ -395,11 +392,11 @@ const DPO: &str = "train --objective dpo --model model --prior other --data pair
 const KTO: &str = "train --objective kto --model model --prior other --data pairs.jsonl \
     --set train.epochs=1 --set train.batch_size=100";
 
-/// Most of the pairs are held out and a batch is a pair, so that the prior's pass is most of the run and
-/// there are many batches to be stopped between.
+/// Most of the pairs are held out and a batch is one pair, so that the prior pass takes most of the run and
+/// has many batches between which it can be stopped.
 const SLOW: &str = "--set data.held_out_fraction=0.95 --set train.micro_batch_tokens=8";
 
-/// Signals a run as soon as the prior has read some batches of what is held out, so many bytes of them.
+/// Signals a run when the file of held-out prior log-probs has reached a number of bytes.
 fn stopped_in_the_pass(
     folder: &Path,
     line: &str,
@@ -428,7 +425,7 @@ fn stopped_in_the_pass(
 fn two_thousand_pairs_whose_prior_pass_is_interrupted() {
     let folder = world();
     let folder = folder.path();
-    // A slower network and many pairs that no step trains on: the pass is most of the run.
+    // A slower network and many held-out pairs: the prior pass takes most of the run.
     let config = fs::read_to_string(folder.join("config.json")).unwrap();
     let wide = config.replace("\"n_embd\": 8", "\"n_embd\": 64");
     fs::write(folder.join("config.json"), wide).unwrap();
@@ -467,7 +464,7 @@ fn two_thousand_pairs_whose_prior_pass_is_interrupted() {
 }
 
 #[test]
-fn numbers_of_the_prior_that_are_damaged_or_of_another_prior_are_read_again() {
+fn damaged_or_foreign_prior_log_probs_are_recomputed() {
     let folder = world();
     let folder = folder.path();
     let out = folder.join("run");
@@ -486,11 +483,11 @@ fn numbers_of_the_prior_that_are_damaged_or_of_another_prior_are_read_again() {
     let damaged = text.replace(line, &format!("{before}.{digit}{}", &after[1..]));
     let all_again = text.replacen("identity\":\"", "identity\":\"0", 1);
     for (content, expected) in [
-        (&text, "responses is known"),
-        (&damaged, "is damaged or was cut"),
+        (&text, "reusing the prior log-probs of"),
+        (&damaged, "damaged or truncated"),
         (
             &all_again,
-            "is of another prior, other data or other settings",
+            "belongs to another prior, other data or other settings",
         ),
     ] {
         rewind(&out);
@@ -499,7 +496,7 @@ fn numbers_of_the_prior_that_are_damaged_or_of_another_prior_are_read_again() {
         assert!(said.contains(expected), "{said}");
         assert!(bytes(&out) == whole, "{expected}");
     }
-    // Another prior, by the user's leave.
+    // A changed prior, with --accept-changes.
     rewind(&out);
     fs::copy(
         folder.join("model/model.safetensors"),
@@ -507,7 +504,7 @@ fn numbers_of_the_prior_that_are_damaged_or_of_another_prior_are_read_again() {
     )
     .unwrap();
     let said = done(folder, &format!("{RESUME} --accept-changes"));
-    assert!(said.contains("is of another prior"), "{said}");
+    assert!(said.contains("belongs to another prior"), "{said}");
     let done = rows(&fs::read_to_string(out.join("metrics.jsonl")).unwrap());
     let first = done[0]["rewards/margins"].as_f64().unwrap();
     assert_eq!(first, 0.0, "the prior is the model now");

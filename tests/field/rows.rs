@@ -1,11 +1,11 @@
-//! What becomes of the rows that users bring: which of them are used, how much of each, and what their
+//! How rows are read: which are used, how they are truncated, and what their
 //! fields mean.
 
 use crate::program::{done, rlhf, rows, text};
 use std::fs;
 use std::path::Path;
 
-/// A folder with the small world's model, `model`: words, a context of 48 tokens, `<|endoftext|>`.
+/// A folder with the demo's model, `model`: word tokens, a context of 48 tokens, EOS `<|endoftext|>`.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("model")).unwrap();
@@ -41,7 +41,7 @@ fn small<'a>(data: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     arguments
 }
 
-/// The prompts that responses were drawn to, each once.
+/// The distinct prompts of the logged samples.
 fn trained_on(folder: &Path) -> Vec<String> {
     let samples = fs::read_to_string(folder.join("run/samples.jsonl")).unwrap();
     let mut prompts: Vec<String> = rows(&samples)
@@ -53,7 +53,7 @@ fn trained_on(folder: &Path) -> Vec<String> {
     prompts
 }
 
-/// Refused in words, with this exit code, and nothing is left behind.
+/// Checks that the command fails with this exit code and message, and leaves no files.
 #[track_caller]
 fn refused(folder: &Path, arguments: &[&str], code: i32, expected: &[&str]) {
     let output = rlhf(folder, arguments);
@@ -132,7 +132,7 @@ fn prompts_and_responses_that_do_not_fit_together() {
         2,
         &["data.max_prompt_tokens = 60 leaves no room"],
     );
-    // What nobody asked for gives way.
+    // A default is lowered to fit.
     let alone = ["--set", "data.max_prompt_tokens=2", "--dry-run"];
     let output = rlhf(
         folder,
@@ -147,7 +147,7 @@ fn prompts_and_responses_that_do_not_fit_together() {
 }
 
 #[test]
-fn a_look_at_prompts_says_what_is_cut_and_what_is_left() {
+fn data_check_reports_truncated_prompts() {
     let folder = folder();
     let folder = folder.path();
     let long = format!("{{\"prompt\": \"{}\"}}", "the film was ".repeat(20));
@@ -207,7 +207,7 @@ fn a_column_named_input_is_the_prompt() {
         2,
         &["data.fields.prompt and data.fields.input are both `input`"],
     );
-    // A run's own settings are read back as they were.
+    // The stored settings of a run are read back unchanged.
     done(folder, &small("x.csv", &[&reward[..], &named].concat()));
     done(folder, &["eval", "run", "--prompts", "x.csv", "--json"]);
 }
@@ -255,10 +255,10 @@ fn small_pairs<'a>(objective: &'a str, data: &'a str, more: &[&'a str]) -> Vec<&
     arguments
 }
 
-/// The number of the better answer is taken for a probability by nobody, and means the same to both
+/// A label that is the number of the better response is not read as a probability, and means the same to both
 /// objectives: pairs that say 2 train as the same pairs the other way round.
 #[test]
-fn labels_that_say_which_answer_is_better() {
+fn labels_that_number_the_better_response() {
     let folder = folder();
     let folder = folder.path();
     let answers = [
@@ -317,8 +317,8 @@ fn labels_that_say_which_answer_is_better() {
     }
 }
 
-/// Three annotators of whom one disagrees: a probability to the losses that take one, and to kto what
-/// most of them say.
+/// Three annotators of whom one disagrees: a probability for losses that take one, and for kto the label of
+/// the majority.
 #[test]
 fn labels_of_several_annotators() {
     let folder = folder();
@@ -376,7 +376,7 @@ fn labels_of_several_annotators() {
         said.contains("1 row left out: its label is a tie"),
         "{said}"
     );
-    assert!(said.contains("2 answers to train on"), "{said}");
+    assert!(said.contains("2 responses left to train on"), "{said}");
 }
 
 #[test]
@@ -424,7 +424,7 @@ fn a_reward_that_needs_a_column() {
         "{said}"
     );
     assert_eq!(trained_on(folder), ["the cast felt", "the film was"]);
-    // A program says what it reads.
+    // A program declares the fields that it reads.
     fs::remove_dir_all(folder.join("run")).unwrap();
     let program = "reward = { kind = \"command\", program = [\"cat\"], fields = [\"topic\"] }\n";
     fs::write(folder.join("program.toml"), program).unwrap();
@@ -437,7 +437,7 @@ fn a_reward_that_needs_a_column() {
 }
 
 #[test]
-fn a_table_without_a_heading() {
+fn a_table_without_a_header() {
     let folder = folder();
     let folder = folder.path();
     write(
@@ -464,7 +464,7 @@ fn a_table_without_a_heading() {
 }
 
 #[test]
-fn documents_parted_by_the_eos_text() {
+fn documents_separated_by_the_eos_text() {
     let folder = folder();
     let folder = folder.path();
     let stories = "the film was good .\n\nit was long .<|endoftext|>the cast felt fine .\n<|endoftext|>\n\
@@ -519,11 +519,11 @@ fn documents_parted_by_the_eos_text() {
             "--no-preview",
         ],
         1,
-        &["data.documents = \"eos\": there is no checkpoint"],
+        &["data.documents = \"eos\": no checkpoint with a special EOS"],
     );
 }
 
-/// What one objective reads and another does not is said by the one that does not.
+/// An objective notes fields that only other objectives use.
 #[test]
 fn fields_that_the_objective_does_not_use() {
     let folder = folder();
@@ -546,9 +546,9 @@ fn fields_that_the_objective_does_not_use() {
     }
 }
 
-/// A table of one's own says what the values of a label mean, and a run keeps it.
+/// A custom table defines the values of labels, and a run records it.
 #[test]
-fn labels_in_words_of_ones_own() {
+fn labels_with_custom_values() {
     let folder = folder();
     let folder = folder.path();
     write(
@@ -588,9 +588,9 @@ fn labels_in_words_of_ones_own() {
     );
 }
 
-/// Half of a prompt that is no text is not left out unsaid: it is an error, as a prompt that is none.
+/// A second part of a prompt that is not text is an error, like a prompt that is not text.
 #[test]
-fn an_input_that_is_no_text() {
+fn an_input_that_is_not_text() {
     let folder = folder();
     let folder = folder.path();
     for (input, found) in [
@@ -607,14 +607,14 @@ fn an_input_that_is_no_text() {
         assert_eq!(output.status.code(), Some(1));
         assert!(text(&output.stdout).contains(&place));
     }
-    // In a table everything is text.
+    // In a table every value is text.
     write(folder, "x.csv", &["prompt,input", "the film was,5"]);
     done(folder, &small("x.csv", &["--reward", "contains:great"]));
     assert_eq!(trained_on(folder), ["the film was\n5"]);
 }
 
-/// Where a label says which answer is better, a row without one says nothing: it does not mean that the
-/// first is.
+/// If labels tell which response is better, a row without one is undecided; it does not mean that the
+/// first is better.
 #[test]
 fn a_row_without_the_label_that_others_have() {
     let folder = folder();
@@ -666,7 +666,7 @@ fn a_row_without_the_label_that_others_have() {
         1,
         &["x.csv:3: field `label` is empty"],
     );
-    // A probability is a doubt, which a row may not have.
+    // A missing probability means certainty.
     write(folder, "x.jsonl", &rows(["0.75", "", "null", "1"]));
     let words =
         "2 rows have no label, but others have one: their chosen answer counts as the better one";
@@ -680,9 +680,9 @@ fn a_row_without_the_label_that_others_have() {
     assert!(!said.contains("no label"), "{said}");
 }
 
-/// A look at the data says of ties what training does, and fails where nothing would be left of them.
+/// `data check` reports ties as training treats them, and fails if no row would be left.
 #[test]
-fn ties_are_the_same_to_a_look_and_to_training() {
+fn data_check_and_training_agree_on_ties() {
     let folder = folder();
     let folder = folder.path();
     let row = |label: &str| {
@@ -734,9 +734,9 @@ fn ties_are_the_same_to_a_look_and_to_training() {
     }
 }
 
-/// What is said of held-out rows names the file they are in.
+/// Notes about held-out rows name their file.
 #[test]
-fn notes_name_the_file_that_they_are_of() {
+fn notes_name_their_file() {
     let folder = folder();
     let folder = folder.path();
     write(folder, "trn.jsonl", &TWO);
@@ -757,15 +757,15 @@ fn notes_name_the_file_that_they_are_of() {
     let words = "2 prompts are too long: only their end is kept";
     assert!(said.contains(&format!("long.jsonl: {words}")), "{said}");
     assert!(!said.contains(&format!("trn.jsonl: {words}")), "{said}");
-    // What is held out of one file is noted together with the rest of it.
+    // Rows held out of the training file share its notes.
     let said = text(&rlhf(folder, &small("long.jsonl", &apart[..3])).stderr);
     assert_eq!(said.matches(words).count(), 1, "{said}");
 }
 
-/// Fields that a reward reads are used, and nobody speaks of a reward where there is none; of two fields
+/// Fields that a reward reads count as used, and notes do not mention a reward if there is none; of two fields
 /// with one role, the one that is not read is named.
 #[test]
-fn fields_that_nobody_reads() {
+fn unused_fields_are_noted() {
     let folder = folder();
     let folder = folder.path();
     let row = r#"{"prompt": "the film was", "answer": 4, "topic": 1}"#;
@@ -803,9 +803,9 @@ fn fields_that_nobody_reads() {
     assert!(report.contains("`completion` is ignored"), "{report}");
 }
 
-/// Advice fits what is wrong.
+/// The advice in messages fits the problem.
 #[test]
-fn advice_that_helps() {
+fn advice_fits_the_problem() {
     let folder = folder();
     let folder = folder.path();
     let table = [
@@ -842,18 +842,18 @@ fn advice_that_helps() {
             "data.fields.prompt = \"chosen\" takes the column of data.fields.chosen: a column can have only one role",
         ],
     );
-    // A model that could learn nothing is told so before it starts and when it is done.
+    // Tied labels are noted before training and warned about after it.
     let output = rlhf(folder, &small_pairs("reward", "x.jsonl", &[]));
     let said = text(&output.stderr);
     for words in [
         "x.jsonl: 4 labels, all of them, are ties: they do not say which answer is better",
-        "every label is one half, so they say of no pair",
+        "every label is one half, so the reward model had nothing to learn",
     ] {
         assert!(said.contains(words), "{said}");
     }
     assert!(!said.contains("train it longer"), "{said}");
     fs::remove_dir_all(folder.join("run")).unwrap();
-    // The network that reads the least says so: a reward model takes one token for its score.
+    // The network with the smallest context is named: a reward model uses one token for its score.
     write(
         folder,
         "pairs.jsonl",
@@ -868,7 +868,7 @@ fn advice_that_helps() {
     );
     let said = text(&output.stderr);
     assert!(
-        said.contains("47 tokens of a prompt and its response are read at most, because of"),
+        said.contains("a prompt and its response have at most 47 tokens, the limit of"),
         "{said}"
     );
     assert!(said.contains("judge; "), "{said}");

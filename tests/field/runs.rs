@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const TRAIN: &str = "train --model model --data prompts.jsonl --seed 7 --set sampling.rollouts=8 \
     --set sampling.max_new_tokens=6 --set optim.learning_rate=1e-3 --set data.held_out_fraction=0.0";
 const REWARD: &str = "--reward token-share:3";
-/// So many steps that no test sees the last.
+/// More steps than any test waits for.
 const ENDLESS: &str = "--set train.iterations=1000000";
 
 fn arguments(more: &str) -> Vec<String> {
@@ -32,7 +32,7 @@ fn resume(folder: &Path, run: &str) -> Output {
     rlhf(folder, &["train", "--resume", "--out", run])
 }
 
-/// A small random model of this width and so many layers, and some prompts.
+/// A folder with a small random model of this width and number of layers, and some prompts.
 fn world(width: usize, layers: usize) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let config = json!({"model_type": "gpt2", "vocab_size": 11, "n_positions": 12, "n_embd": width,
@@ -66,7 +66,7 @@ fn start(folder: &Path, more: &str) -> Child {
     spawn(folder, env!("CARGO_BIN_EXE_rlhf"), &arguments(more))
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 #[track_caller]
 fn until(what: &str, mut so: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(120);
@@ -101,7 +101,7 @@ fn id(child: &Child) -> i64 {
     child.id().into()
 }
 
-/// The words of a process that a signal ended after it saved, and the step it saved.
+/// The stderr of a process that a signal ended after it saved, and the step it saved.
 #[track_caller]
 fn saved(mut child: Child, run: &Path) -> (String, usize) {
     let end = Instant::now() + Duration::from_secs(120);
@@ -127,7 +127,7 @@ fn saved(mut child: Child, run: &Path) -> (String, usize) {
     (said, steps)
 }
 
-/// Every file below a run folder but the timing, which the seed does not determine, and one checkpoint.
+/// Every file below a run folder except the timing, which the seed does not determine, and one checkpoint.
 fn bytes(run: &Path, but: &str) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut waiting = vec![run.to_path_buf()];
@@ -172,7 +172,7 @@ done
 ";
 
 #[test]
-fn the_reward_answers_none_once_in_step_seven() {
+fn a_reward_program_that_returns_no_number_in_step_seven() {
     let folder = tiny();
     let folder = folder.path();
     let judge = folder.join("judge");
@@ -205,9 +205,9 @@ fn the_reward_answers_none_once_in_step_seven() {
     }
 }
 
-/// Scores, and after two steps of eight responses each nothing but 500.
+/// An endpoint that scores two steps of eight responses and then returns status 500.
 #[test]
-fn the_endpoint_answers_500_five_times() {
+fn an_endpoint_that_returns_500_five_times() {
     let folder = tiny();
     let folder = folder.path();
     let scores: Responder = |body| {
@@ -280,14 +280,14 @@ fn ctrl_c_while_the_reward_hangs_in_step_five() {
 }
 
 #[test]
-fn ctrl_c_while_the_endpoint_does_not_answer() {
+fn ctrl_c_while_the_endpoint_does_not_reply() {
     let folder = tiny();
     let folder = folder.path();
     let scores: Responder = |body| {
         let responses = body["responses"].as_array().unwrap().len();
         Some((200, json!(vec![0.5; responses]).to_string()))
     };
-    // It takes the question, and a minute later it hangs up.
+    // It accepts the request and closes the connection a minute later.
     let silent: Responder = |_| {
         std::thread::sleep(Duration::from_secs(60));
         None
@@ -307,9 +307,9 @@ fn ctrl_c_while_the_endpoint_does_not_answer() {
     assert!(began.elapsed() < Duration::from_secs(30));
 }
 
-/// In the last step it answers one response twice, and the second time too late to be noticed at once.
+/// In the last step it prints one score too many, too late to be noticed in that step.
 #[test]
-fn the_reward_answers_once_too_often_in_the_last_step() {
+fn a_reward_program_that_prints_one_score_too_many() {
     let folder = tiny();
     let folder = folder.path();
     let judge = "#!/bin/sh\nn=0\nwhile read -r line; do n=$((n+1)); echo $n
@@ -327,7 +327,7 @@ if [ $n -eq 16 ]; then sleep 0.1; echo 5; fi; done\necho that is all\n";
     ] {
         assert!(last.contains(part), "{said}");
     }
-    // What it says at its end is no answer.
+    // Its output at exit is not a score.
     let output = train(folder, &format!("{more} short --set train.iterations=1"));
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
@@ -339,7 +339,7 @@ fn a_run_with_a_script_as_reward_is_resumed_from_another_folder() {
     program(&folder.join("judge"), HANGS);
     fs::write(folder.join("mended"), "").unwrap();
     fs::write(folder.join("words"), "").unwrap();
-    // Two files of one program: itself and what it is given.
+    // The program has two files: its executable and its argument.
     let more = "--set train.iterations=4 --set train.checkpoints=4 --out run";
     let mut all = arguments(more);
     all.extend(["--reward", "command:./judge words"].map(str::to_string));
@@ -375,7 +375,7 @@ fn a_run_with_a_script_as_reward_is_resumed_from_another_folder() {
     );
 }
 
-/// Nothing is there to be saved yet, and nothing is lost.
+/// Nothing has been computed yet, so nothing is saved.
 #[test]
 fn ctrl_c_while_the_reward_hangs_in_the_first_step() {
     let folder = tiny();
@@ -456,7 +456,7 @@ fn the_terminal_closed_and_the_run_was_started_with_nohup() {
     saved(child, &run);
 }
 
-/// The second signal comes while the process stands still in the middle of its save, two seconds after
+/// The second signal arrives while the process is paused in the middle of saving, two seconds after
 /// the first one.
 #[test]
 fn a_second_ctrl_c_while_the_policy_is_saved() {
@@ -499,7 +499,7 @@ fn ctrl_c_while_the_trained_model_is_shown() {
     let folder = tiny();
     let folder = folder.path();
     let run = folder.join("run");
-    // A second process of the reward is started for the table; it never answers.
+    // A second process of the reward is started to score the samples; it never replies.
     let program = "#!/bin/sh\nif [ -e started ]; then touch again; while read -r line; do :; done; exit; fi\n\
                    touch started\nwhile read -r line; do echo 1; done\n";
     let path = folder.join("judge");
@@ -507,29 +507,33 @@ fn ctrl_c_while_the_trained_model_is_shown() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     let more = "--reward command:./judge --set data.held_out=prompts.jsonl --set train.iterations=3 --out run";
     let child = start(folder, more);
-    until("there is no table", || folder.join("again").exists());
+    until("the second process of the reward has started", || {
+        folder.join("again").exists()
+    });
     signal("-TERM", &[id(&child)]);
     let (_, steps) = saved(child, &run);
     assert!(steps == 3 && run.join("final/model.safetensors").exists());
     fs::remove_file(folder.join("started")).unwrap();
     let done = resume(folder, "run");
-    // The resumed run makes no step, so the table's is the first process.
+    // The resumed run makes no step, so the first process scores the samples.
     assert!(done.status.success(), "{}", text(&done.stderr));
     assert!(run.join("before_after.jsonl").exists());
 }
 
-/// The program of the reward and what it has started end with a run that a signal ends at once.
+/// The reward program and its child processes end with a run that a signal ends at once.
 #[test]
 fn ctrl_c_while_the_reward_hangs_after_the_last_step() {
     let folder = tiny();
     let folder = folder.path();
-    // A second process of the reward is started for the table.
+    // A second process of the reward is started to score the samples.
     let judge = "#!/bin/sh\nif [ -e started ]; then sleep 300 & echo $! > child; echo $$ > pid; touch again; \
                  wait; fi\ntouch started\nwhile read -r line; do echo 1; done\n";
     program(&folder.join("judge"), judge);
     let more = "--reward command:./judge --set data.held_out=prompts.jsonl --set train.iterations=3 --out run";
     let child = start(folder, more);
-    until("there is no table", || folder.join("again").exists());
+    until("the second process of the reward has started", || {
+        folder.join("again").exists()
+    });
     signal("-INT", &[id(&child)]);
     let (_, steps) = saved(child, &folder.join("run"));
     assert_eq!(steps, 3);
@@ -539,7 +543,7 @@ fn ctrl_c_while_the_reward_hangs_after_the_last_step() {
     }
 }
 
-/// Whether a process is there and no zombie.
+/// Whether a process exists and is not a zombie.
 fn runs(pid: &str) -> bool {
     let ps = Command::new("ps")
         .args(["-o", "stat=", "-p", pid])
@@ -569,7 +573,7 @@ fn two_processes_on_one_run_folder() {
         assert_eq!(other.status.code(), Some(1), "{said}");
         assert!(said.contains(&holder), "{said}");
     }
-    // Those who only read are not held up.
+    // Commands that only read are not blocked.
     done(
         folder,
         &[

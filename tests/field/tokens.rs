@@ -1,4 +1,4 @@
-//! Which tokens a text becomes.
+//! Tokenization of texts and conversations.
 
 use crate::program::{done, rlhf, rows, text};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
 
-/// What transformers made of texts and chats, by scripts/golden_tokens.py.
+/// Tokens of texts and chats from transformers, written by scripts/golden_tokens.py.
 fn golden() -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tokens/tokens.json");
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
@@ -46,7 +46,24 @@ fn model(network: Value, tokenizer: &Value) -> TempDir {
     }
     write(folder.path(), "tokenizer_config.json", tokenizer);
     done(folder.path(), &["model", "init", "config.json", "model"]);
+    let rows = config["vocab_size"].as_u64().unwrap();
+    config["vocab_size"] = (rows - without_text(folder.path())).into();
+    write(folder.path(), "config.json", &config);
+    fs::remove_dir_all(folder.path().join("model")).unwrap();
+    done(folder.path(), &["model", "init", "config.json", "model"]);
     folder
+}
+
+/// How many of the last ids of a model have no text, which `score` keeps and training leaves out.
+fn without_text(folder: &Path) -> u64 {
+    let summary = done(folder, &["model", "inspect", "model", "--json"]);
+    let summary: Value = serde_json::from_str(&summary).unwrap();
+    let notes = summary["notes"].as_array().unwrap().iter();
+    let mut counts = notes.filter_map(|note| {
+        let (_, rest) = note.as_str()?.split_once("entries the last ")?;
+        rest.split_once(" have no text")?.0.parse().ok()
+    });
+    counts.next().unwrap_or(0)
 }
 
 fn messages(case: &Value) -> Value {
@@ -59,7 +76,7 @@ fn numbers(value: &Value) -> Vec<u32> {
     serde_json::from_value(value.clone()).unwrap()
 }
 
-/// The loss of the first step of sft on `data.jsonl`, nats a token.
+/// The loss of the first step of sft on `data.jsonl`, nats per token.
 fn first_loss(folder: &Path, more: &[&str]) -> f64 {
     let train = [
         "train",
@@ -82,7 +99,7 @@ fn first_loss(folder: &Path, more: &[&str]) -> f64 {
     metrics[0]["loss/nll"].as_f64().unwrap()
 }
 
-/// The log-prob of each token but the first, each after all those before it.
+/// The log-prob of each token except the first, given the tokens before it.
 fn log_probs(folder: &Path, ids: &[u32]) -> Vec<f64> {
     let line = json!({"prompt_ids": ids[..1], "completion_ids": ids[1..]});
     write(folder, "ids.jsonl", &line);
@@ -93,7 +110,7 @@ fn log_probs(folder: &Path, ids: &[u32]) -> Vec<f64> {
     serde_json::from_value(rows(&scored)[0]["log_probs"].clone()).unwrap()
 }
 
-/// The tokens up to the last end; behind it is only a line break, which sampling does not reach.
+/// The tokens up to the last EOS. Only a line break follows, which sampling does not reach.
 fn to_the_end(case: &Value, end: u32) -> Vec<u32> {
     let mut ids = numbers(&case["ids"]);
     ids.truncate(ids.iter().rposition(|id| *id == end).unwrap() + 1);
@@ -105,14 +122,14 @@ fn end(case: &Value) -> u32 {
 }
 
 #[test]
-fn a_chat_is_learned_as_its_template_writes_it() {
+fn a_chat_is_tokenized_by_its_template() {
     let case = chat("one turn");
     let folder = model(json!({}), &case["config"]);
     let folder = folder.path();
     let ids = to_the_end(&case, end(&case));
     let expected = log_probs(folder, &ids);
     let mean = |numbers: &[f64]| -numbers.iter().sum::<f64>() / numbers.len() as f64;
-    // As messages every token but the first, which has nothing before it: no bos token is there.
+    // As messages, every token except the first is learned, because there is no BOS before it.
     write(folder, "data.jsonl", &json!({"messages": messages(&case)}));
     assert!((first_loss(folder, &[]) - mean(&expected)).abs() < 1e-5);
     let pair = json!({"prompt": case["prompt"], "completion": case["completion"]});
@@ -122,7 +139,7 @@ fn a_chat_is_learned_as_its_template_writes_it() {
 }
 
 #[test]
-fn several_turns_are_learned_on_the_assistants_alone() {
+fn loss_on_assistant_covers_assistant_turns_only() {
     let case = chat("marked turns");
     let folder = model(json!({}), &case["config"]);
     let folder = folder.path();
@@ -153,7 +170,9 @@ fn several_turns_are_learned_on_the_assistants_alone() {
     );
     let said = text(&rlhf(folder, &dry).stderr);
     assert!(
-        said.contains("every token (data.loss_on = \"assistant\""),
+        said.contains(
+            "every token of documents and conversations (set data.loss_on = \"assistant\""
+        ),
         "{said}"
     );
     let said = rlhf(
@@ -213,7 +232,7 @@ fn tools_and_an_unfinished_answer_reach_the_template() {
 }
 
 #[test]
-fn a_blank_before_texts_is_read_beside_vocab_and_merges() {
+fn a_prefix_space_is_read_beside_vocab_and_merges() {
     let folder = model(json!({}), &json!({"add_prefix_space": true}));
     let prompt = ["--prompt", "Hello there", "--max-new-tokens", "1", "--json"];
     let drawn = done(
@@ -292,9 +311,9 @@ fn a_system_column_beside_the_question_is_named() {
     );
 }
 
-/// A network that may say three tokens only, two of which end a response.
+/// A network restricted to three tokens, two of which end a response.
 #[test]
-fn each_of_several_ends_stops_a_response() {
+fn each_of_several_eos_tokens_ends_a_response() {
     let folder = model(json!({"eos_token_id": [3, 5]}), &json!({}));
     let folder = folder.path();
     write(
@@ -358,7 +377,7 @@ fn each_of_several_ends_stops_a_response() {
 }
 
 #[test]
-fn a_tokenizer_that_disagrees_with_its_network_is_told_of() {
+fn a_tokenizer_that_disagrees_with_its_network_is_noted() {
     let golden = golden();
     let end = golden["base"]["vocab.json"]["vocab.json"]["<|endoftext|>"]
         .as_u64()
@@ -397,7 +416,7 @@ fn a_tokenizer_that_disagrees_with_its_network_is_told_of() {
         said.contains(&ends) && said.contains("do not name"),
         "{said}"
     );
-    // Where only the template knows how an answer ends, nothing stops it.
+    // If only the template defines the end of a turn, sampling does not stop there.
     write(
         folder,
         "model/tokenizer_config.json",
@@ -405,7 +424,7 @@ fn a_tokenizer_that_disagrees_with_its_network_is_told_of() {
     );
     let said = text(&rlhf(folder, &train).stderr);
     assert!(
-        said.contains("ends an answer with \"<|im_end|>\\n\""),
+        said.contains("ends an assistant turn with \"<|im_end|>\\n\""),
         "{said}"
     );
 }

@@ -1,11 +1,11 @@
-//! The built program, as tests run it.
+//! Runs the built program in tests.
 #![allow(dead_code)] // Each test binary has a part of it.
 
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Runs the program in `folder`, whatever comes of it.
+/// Runs the program in `folder`; it may fail.
 pub(crate) fn rlhf(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_rlhf"))
         .args(arguments)
@@ -14,7 +14,7 @@ pub(crate) fn rlhf(folder: &Path, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// What the program prints where it must succeed.
+/// The stdout of the program, which must succeed.
 #[track_caller]
 pub(crate) fn done(folder: &Path, arguments: &[&str]) -> String {
     let output = rlhf(folder, arguments);
@@ -27,7 +27,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// JSON, one value a line.
+/// Parses JSON lines.
 pub(crate) fn rows(text: &str) -> Vec<Value> {
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())

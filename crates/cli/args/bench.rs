@@ -1,4 +1,4 @@
-//! What `bench` is given.
+//! The arguments of `bench`.
 
 use crate::names::{critics, dtypes, workloads};
 use clap::Args;
@@ -8,16 +8,16 @@ use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-/// Measures how fast this program is on this machine.
+/// Measures the speed of sampling, scoring and training on this machine.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  rlhf bench --size small --workload train --json\n\nOperations are counted: one for each \
-    multiplication and each addition of a matrix product that the\nworkload needs. The peak is the better \
-    of two products, 1024³ and 2048 × 768 × 3072, measured before and after."
+    after_help = "Example:\n  rlhf bench --size small --workload train --json\n\nOperations are the \
+    multiplications and additions of matrix products that the workload needs. The peak is the\nbetter \
+    of two products, 1024³ and 2048 × 768 × 3072, measured before and after the workload."
 )]
 pub(crate) struct BenchArgs {
-    /// Draw how tokens/s and memory grow with batch, length, vocabulary, model and threads, into this
-    /// SVG file.
+    /// Plot how tokens/s and memory grow with batch, length, vocabulary, model and threads, to this SVG
+    /// file.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["workload", "size"])]
     pub(crate) growth: Option<PathBuf>,
     #[command(flatten)]
@@ -25,36 +25,36 @@ pub(crate) struct BenchArgs {
     /// The network: tiny, small or gpt2, with random weights, or a checkpoint folder.
     #[arg(long, default_value = "tiny")]
     pub(crate) size: String,
-    /// What to time [default: everything, each in a process of its own].
+    /// What to time [default: all workloads, each in its own process].
     #[arg(long, value_parser = workloads())]
     pub(crate) workload: Option<Workload>,
-    /// Where PPO has its values from.
+    /// Where PPO's values come from.
     #[arg(long, value_parser = critics(), default_value = Critic::Head.name())]
     pub(crate) critic: Critic,
-    /// How often each workload is timed, after a first time that does not count; 0 counts the first.
+    /// Timed repetitions of each workload, after one that is not counted; 0 times only the first.
     #[arg(long, default_value_t = 3)]
     pub(crate) repeats: usize,
-    /// What products are computed in, and the peak they are compared with.
+    /// The precision of matrix products, and of the peak.
     #[arg(long, value_parser = dtypes(), default_value = "f32")]
     pub(crate) dtype: DtypeName,
-    /// What prior and reward models are held in.
+    /// The precision in which prior and reward models are stored.
     #[arg(long, value_parser = dtypes(), default_value = "f32")]
     pub(crate) frozen_dtype: DtypeName,
-    /// Threads; 0 takes as many as there are cores.
+    /// Threads; 0 uses as many as there are cores.
     #[arg(long, default_value_t = 0)]
     pub(crate) threads: usize,
     /// Print the result as JSON.
     #[arg(long)]
     pub(crate) json: bool,
-    /// What moved to a program of its own.
-    #[arg(long = "suite", value_name = "SUITE", value_parser = moved, hide = true)]
+    /// An option of earlier versions; explains where the suites are now.
+    #[arg(long = "suite", value_name = "SUITE", value_parser = suites_moved, hide = true)]
     _suite: Option<Infallible>,
 }
 
-/// Another shape than the workload's own.
+/// Overrides of the workload's shape.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct ShapeArgs {
-    /// Sequences at a time, instead of the workload's number.
+    /// Sequences per batch, instead of the workload's number.
     #[arg(long)]
     pub(crate) batch: Option<NonZeroUsize>,
     /// Tokens of a prompt.
@@ -63,23 +63,23 @@ pub(crate) struct ShapeArgs {
     /// Tokens of a response.
     #[arg(long)]
     pub(crate) response: Option<NonZeroUsize>,
-    /// Vocabulary of a network with random weights.
+    /// Vocabulary size of a network with random weights.
     #[arg(long)]
     pub(crate) vocab: Option<NonZeroUsize>,
-    /// What training keeps for the backward pass, as train.activation_checkpointing: none or blocks.
+    /// Activation checkpointing, as train.activation_checkpointing: none or blocks.
     #[arg(long, alias = "recompute", value_parser = ["none", "blocks"])]
     pub(crate) activation_checkpointing: Option<String>,
 }
 
-/// Says where suites are now.
-fn moved(suite: &str) -> Result<Infallible, String> {
+/// Refuses `--suite` and names the program that runs the suites.
+fn suites_moved(suite: &str) -> Result<Infallible, String> {
     Err(format!(
-        "the suites are a program of their own, for a checkout: cargo run --release -p rlhf-acceptance -- {suite}"
+        "--suite moved to a separate program: in a checkout, run cargo run --release -p rlhf-acceptance -- {suite}"
     ))
 }
 
 impl BenchArgs {
-    /// How each workload is measured.
+    /// The settings of a measurement.
     pub(crate) fn settings(&self) -> Settings {
         Settings {
             size: self.size.clone(),
@@ -103,8 +103,8 @@ impl ShapeArgs {
         }
     }
 
-    /// The same on a command line.
-    pub(crate) fn typed(&self) -> Vec<String> {
+    /// These options as command-line arguments, for a child process.
+    pub(crate) fn to_arguments(&self) -> Vec<String> {
         let numbers = [
             ("--batch", self.batch),
             ("--prompt", self.prompt),

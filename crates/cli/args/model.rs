@@ -1,4 +1,4 @@
-//! What `model` is given.
+//! The arguments of `model`.
 
 use clap::Subcommand;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -12,15 +12,15 @@ pub(crate) enum ModelCommand {
     Inspect {
         /// The checkpoint, a folder or a repository of the hub, owner/name[@revision].
         folder: PathBuf,
-        /// Print it as JSON.
+        /// Print the description as JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Fetches a checkpoint from the hub and prints its folder.
+    /// Downloads a checkpoint from the hub and prints its folder.
     #[command(
         after_help = "Example:\n  rlhf model fetch openai-community/gpt2\n\nHF_ENDPOINT, HF_HOME, \
-        HF_HUB_CACHE, HF_TOKEN, HF_TOKEN_PATH and HF_HUB_OFFLINE mean what they mean\nto Python's \
-        huggingface_hub, and the cache is the same."
+        HF_HUB_CACHE, HF_TOKEN, HF_TOKEN_PATH and HF_HUB_OFFLINE work as in Python's\nhuggingface_hub, \
+        and the cache is shared with it."
     )]
     Fetch {
         /// The repository, owner/name[@revision]; a revision is a branch, a tag or a commit.
@@ -37,19 +37,19 @@ pub(crate) enum ModelCommand {
         /// The folder to write.
         out: PathBuf,
     },
-    /// Writes a checkpoint of random weights.
+    /// Writes a checkpoint with random weights.
     #[command(
         after_help = "Examples:\n  rlhf model init config.json fresh/ --seed 3\n  rlhf model init --architecture \
         qwen3 --width 256 --layers 6 fresh/",
         allow_missing_positional = true
     )]
     Init {
-        /// A config.json in Hugging Face layout, or a folder with one, whose tokenizer is copied.
+        /// A config.json in Hugging Face format, or a folder with one, whose tokenizer is copied.
         #[arg(required_unless_present = "architecture")]
         config: Option<PathBuf>,
-        /// The folder to write; must not exist or be empty.
+        /// The folder to write; it must not exist, or be empty.
         out: PathBuf,
-        /// An architecture instead of a config.json, in the sizes below and without a tokenizer.
+        /// An architecture instead of a config.json, with the sizes below and without a tokenizer.
         #[arg(long, conflicts_with = "config", value_parser = architecture())]
         architecture: Option<String>,
         #[command(flatten)]

@@ -1,10 +1,11 @@
-//! Numbers in a range.
+//! Parses numbers in a range.
 
 pub(super) fn from_zero(text: &str) -> Result<f64, String> {
     let number: f64 = text.parse().map_err(|_| "not a number".to_string())?;
-    match number.is_finite() && number >= 0.0 {
-        true => Ok(number),
-        false => Err("must be a number from 0".into()),
+    if number.is_finite() && number >= 0.0 {
+        Ok(number)
+    } else {
+        Err("must be a number from 0".into())
     }
 }
 

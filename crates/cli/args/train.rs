@@ -1,4 +1,4 @@
-//! What `train` is given, and the settings it makes.
+//! The arguments of `train`, and the settings that they give.
 
 use crate::help;
 use crate::names::{dtypes, objectives};
@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 
 /// Trains a policy.
 ///
-/// Without a model and data of yours, it is the small world inside the program that is trained on: film
-/// reviews, a model that writes them, and a reward model.
+/// Without --model, --data and --config, trains on a built-in demo: film reviews, a model that writes them,
+/// and a reward model.
 #[derive(Debug, Default, Args)]
 #[command(after_help = help::EXAMPLE, after_long_help = help::train())]
 pub(crate) struct TrainArgs {
-    /// What to run: a method with its prior [default: ppo-kl].
+    /// The objective: a method with its prior [default: ppo-kl].
     #[arg(long, value_parser = objectives())]
     pub(crate) objective: Option<String>,
     /// A TOML file of settings; see configs/.
@@ -24,19 +24,19 @@ pub(crate) struct TrainArgs {
     /// (model.path).
     #[arg(long)]
     pub(crate) model: Option<String>,
-    /// The prior: counting, uniform, reference (the model itself), a checkpoint as for --model, or a file of
-    /// demonstrations, to which a copy of the model is fitted before the run
+    /// The prior: counting, uniform, reference (the starting model), a checkpoint as for --model, or a file
+    /// of demonstrations, to which a copy of the model is fitted before the run
     /// [default: the objective's].
     ///
-    /// A checkpoint is the model of a reference, or of demonstrations where the objective or the
-    /// config file has such a prior. A file is a path that ends in .jsonl, .json or .txt, or names a
-    /// file. Write demonstrations:PATH to have either as demonstrations in any case. It sets
-    /// prior.kind with prior.model or prior.data, and keeps the other settings of [prior] where the
-    /// kind stays. Mixtures are written in a config file.
+    /// A checkpoint becomes a reference prior, or a demonstrations prior if the objective or the config
+    /// file has one. A path is read as a file of demonstrations if it is a file or ends in .jsonl, .json or
+    /// .txt. Write demonstrations:PATH for a demonstrations prior in any case. The option sets prior.kind
+    /// with prior.model or prior.data, and keeps the other settings of [prior] if the kind does not
+    /// change. A mixture needs a config file.
     #[arg(long)]
     pub(crate) prior: Option<String>,
-    /// The reward: a rule as lexicon:FILE, a reward model as for --model, command:PROGRAM,
-    /// http://…, and more: see below with --help.
+    /// The reward: a rule such as lexicon:FILE, a reward model as for --model, command:PROGRAM,
+    /// http://…; --help lists all.
     #[arg(long)]
     pub(crate) reward: Option<String>,
     /// The data: a file (JSONL, a JSON array, CSV, TSV, text, Parquet; also .gz, .zst), a folder of
@@ -46,28 +46,28 @@ pub(crate) struct TrainArgs {
     /// The price of a nat of KL, in units of the reward.
     #[arg(long)]
     pub(crate) beta: Option<f64>,
-    /// What products are computed in: f32, or bf16, which is faster where the processor has
-    /// avx512_bf16 (model.dtype).
+    /// The precision of matrix products: f32, or bf16, which is faster if the processor has avx512_bf16
+    /// (model.dtype).
     #[arg(long, value_parser = dtypes())]
     pub(crate) dtype: Option<DtypeName>,
-    /// What the weights of prior and reward models are held in: f32, or bf16, which halves their
-    /// memory and rounds what is not bf16 in the checkpoint (model.frozen_dtype).
+    /// The precision in which the weights of prior and reward models are stored: f32, or bf16, which
+    /// halves their memory and rounds weights that are not bf16 (model.frozen_dtype).
     #[arg(long, value_parser = dtypes())]
     pub(crate) frozen_dtype: Option<DtypeName>,
     /// Train a LoRA adapter of this rank on all linear layers in place of the weights (model.adapter.rank); it
     /// wants a learning rate about ten times as high.
     #[arg(long, value_name = "RANK")]
     pub(crate) lora: Option<u32>,
-    /// The seed of everything random (train.seed).
+    /// The seed of all random numbers (train.seed).
     #[arg(long)]
     pub(crate) seed: Option<u32>,
-    /// Any setting, as in --set optim.learning_rate=1e-4; wins over the file. May be repeated.
+    /// Any setting, as in --set optim.learning_rate=1e-4; overrides the file. May be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
     /// The run folder [default: runs/OBJECTIVE-NNN, the next free number].
     #[arg(long)]
     pub(crate) out: Option<PathBuf>,
-    /// Continue an interrupted run in the run folder --out, with the settings it was started with.
+    /// Resume the interrupted run in the folder --out, with the settings it was started with.
     #[arg(
         long,
         requires = "out",
@@ -75,14 +75,13 @@ pub(crate) struct TrainArgs {
             "data", "beta", "dtype", "frozen_dtype", "lora", "seed", "set"]
     )]
     pub(crate) resume: bool,
-    /// With --resume: continue although files that the run was started with changed, and note that in
-    /// run.json.
+    /// With --resume: continue although files of the run changed, and record the changes in run.json.
     #[arg(long)]
     pub(crate) accept_changes: bool,
-    /// Replace what is in the run folder.
+    /// Replace the run in the run folder.
     #[arg(long)]
     pub(crate) overwrite: bool,
-    /// Check everything, print the target, the plan and the memory it takes, and train nothing.
+    /// Check everything, print the plan with the target and an estimate of memory, and train nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Print the result as JSON.
@@ -91,14 +90,14 @@ pub(crate) struct TrainArgs {
 }
 
 impl TrainArgs {
-    /// The settings given, as layers over the defaults.
+    /// The given settings, as layers over the defaults.
     pub(crate) fn layers(&self, session: &Session) -> Result<Layers> {
         let mut layers = session.layers(self.config.as_deref())?;
         self.add_to(session, &mut layers)?;
         Ok(layers)
     }
 
-    /// Lays what was typed over other layers.
+    /// Adds the given settings to layers.
     pub(crate) fn add_to(&self, session: &Session, layers: &mut Layers) -> Result<()> {
         if let Some(objective) = &self.objective {
             layers.put("--objective", "objective", objective.clone());
@@ -145,7 +144,7 @@ impl TrainArgs {
         Ok(())
     }
 
-    /// Whether nothing says what to train on: then it is the small world.
+    /// Whether no model and no data are given; then the run uses the built-in demo.
     pub(crate) fn is_bare(&self) -> bool {
         let sets = |key: &str| {
             self.set
@@ -157,7 +156,7 @@ impl TrainArgs {
     }
 }
 
-/// `[prior]` as `--prior` names it, where it would else be of this kind.
+/// The `[prior]` table for a `--prior` argument; `kind` is the kind of prior without the argument.
 fn named_prior(typed: &str, kind: &str) -> toml::Table {
     let is_data = |path: &str| {
         let extension = Path::new(path).extension();
@@ -166,11 +165,11 @@ fn named_prior(typed: &str, kind: &str) -> toml::Table {
     };
     let demonstrations = typed.strip_prefix("demonstrations:");
     let path = demonstrations.unwrap_or(typed);
-    let demonstrated = demonstrations.is_some() || kind == "demonstrations";
+    let of_demonstrations = demonstrations.is_some() || kind == "demonstrations";
     let (kind, source) = match typed {
         "counting" | "uniform" | "reference" => (typed, None),
         _ if is_data(path) => ("demonstrations", Some("data")),
-        _ if demonstrated => ("demonstrations", Some("model")),
+        _ if of_demonstrations => ("demonstrations", Some("model")),
         _ => ("reference", Some("model")),
     };
     let mut table = toml::Table::from_iter([("kind".into(), kind.into())]);

@@ -1,4 +1,4 @@
-//! `rlhf data`: look at a data set.
+//! `rlhf data check`: reports the contents and problems of a data set.
 
 use crate::args::CheckArgs;
 use crate::output::print;
@@ -8,7 +8,7 @@ use rlhf_data::{
     UnusedFieldReader,
 };
 use rlhf_experiment::{
-    Config, Session, Usage, Vocabulary, data_source, least_of, max_new_tokens, readers,
+    Config, Session, Usage, Vocabulary, context_note, data_source, max_new_tokens, readers,
     reward_needs, row_settings,
 };
 use rlhf_tensor::{Rng, Stream};
@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub(crate) fn check(session: &Session, args: &CheckArgs) -> Result<()> {
     let mut config = settings(session, args).map_err(Usage)?;
     let model = model(session, args, &config)?;
-    let mut check = checked(args, &config)?;
+    let mut check = check_of(args, &config)?;
     let vocabulary = model.as_deref().map(Vocabulary::load).transpose()?;
     if let (Some(model), Some(vocabulary)) = (model, &vocabulary) {
         config.model.path = Some(model);
@@ -37,7 +37,7 @@ pub(crate) fn check(session: &Session, args: &CheckArgs) -> Result<()> {
     let mut rng = Rng::new(config.train.seed, Stream::Data, 0, 0);
     let mut report = check.run(&source, &mut |below| rng.below(below))?;
     if let (Some(vocabulary), true) = (&vocabulary, args.config.is_some()) {
-        report.remarks.extend(least_of(&config, vocabulary)?);
+        report.remarks.extend(context_note(&config, vocabulary)?);
     }
     if args.no_preview {
         report.preview.clear();
@@ -45,26 +45,25 @@ pub(crate) fn check(session: &Session, args: &CheckArgs) -> Result<()> {
     show(args, &report)?;
     ensure!(
         report.shape.is_some(),
-        "no row has a shape to train on: name its fields with --set data.fields.prompt=… and so on"
+        "no row has the fields of a known shape: name the fields, as in --set data.fields.prompt=…"
     );
     let unusable = report.unusable();
     ensure!(
         unusable == 0 || data.on_bad_row == OnBadRow::Skip,
-        "{unusable} of {} rows cannot be used: mend them, or leave them out with \
-         --set data.on_bad_row=skip",
+        "{unusable} of {} rows cannot be used: fix them, or skip them with --set data.on_bad_row=skip",
         report.rows
     );
     let (left, least) = report.usable_and_required();
     ensure!(
         left >= least,
-        "{left} of {} rows are left to train on, and it takes {least} at least: what the others lack is \
-         said above",
+        "{left} of {} rows are left to train on, at least {least} needed: the report above says what the \
+         others lack",
         report.rows
     );
     Ok(())
 }
 
-/// The checkpoint that was given, or that of the config file where it is on this machine.
+/// The checkpoint of `--model`, or that of the config file if it is a local folder.
 fn model(session: &Session, args: &CheckArgs, config: &Config) -> Result<Option<PathBuf>> {
     let of_config = config.model.path.as_ref().filter(|path| path.exists());
     match args.model.as_ref().or(of_config) {
@@ -73,9 +72,8 @@ fn model(session: &Session, args: &CheckArgs, config: &Config) -> Result<Option<
     }
 }
 
-/// What rows must be like, whatever the checkpoint: by what they hold, or, with a config file, by what its
-/// objective wants of them.
-fn checked(args: &CheckArgs, config: &Config) -> Result<Check> {
+/// The check of rows without a checkpoint: for any shape, or, with a config file, for its objective.
+fn check_of(args: &CheckArgs, config: &Config) -> Result<Check> {
     let (data, facts) = (&config.data, config.method.facts());
     let of_config = args.config.is_some();
     Ok(Check {
@@ -95,25 +93,27 @@ fn checked(args: &CheckArgs, config: &Config) -> Result<Check> {
         },
         pairs_of: (data.pairs, data.min_margin),
         requirements: reward_needs(config)?,
-        // Without a config file nobody knows whether there will be a reward.
-        readers: match of_config {
-            true => readers(config),
-            false => UnusedFieldReader::Reward,
+        // Without a config file it is unknown whether there will be a reward, so assume one.
+        readers: if of_config {
+            readers(config)
+        } else {
+            UnusedFieldReader::Reward
         },
     })
 }
 
-/// The greatest lengths: those of a run with these settings, or, where there is no config file, what the
-/// checkpoint reads.
+/// The greatest lengths: those of a run with these settings, or, without a config file, the context of the
+/// checkpoint.
 fn limits(args: &CheckArgs, config: &Config, vocabulary: &Vocabulary) -> Result<Limits> {
-    match args.config.is_some() || config.sampling.max_new_tokens.is_some() {
-        true => rlhf_experiment::limits(config, vocabulary),
-        false => Ok(Limits {
+    if args.config.is_some() || config.sampling.max_new_tokens.is_some() {
+        rlhf_experiment::limits(config, vocabulary)
+    } else {
+        Ok(Limits {
             prompt: config.data.max_prompt_tokens.unwrap_or(usize::MAX),
             completion: config.data.max_completion_tokens.unwrap_or(usize::MAX),
             response: max_new_tokens(config, vocabulary)?,
             ..Limits::context(vocabulary.context)
-        }),
+        })
     }
 }
 

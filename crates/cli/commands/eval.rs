@@ -1,29 +1,29 @@
-//! `rlhf eval`: runs on the reward–KL plane.
+//! `rlhf eval`: measures the reward and KL of runs.
 
 use crate::args::EvalArgs;
 use crate::commands::exact;
 use crate::output::{note, print};
 use anyhow::{Context, Result};
-use rlhf_experiment::{Instead, Judge, Session};
+use rlhf_experiment::{EvalOverrides, Evaluator, Session};
 use rlhf_journal::{FrontierPoint, write_atomic};
 use std::fs;
 use std::path::Path;
 
 pub(crate) fn run(session: &Session, args: &EvalArgs) -> Result<()> {
-    let instead = Instead {
+    let overrides = EvalOverrides {
         reward: args.reward.clone(),
         prompts: args.prompts.clone(),
     };
-    let mut judge = Judge::new(session, &args.runs, &instead)?;
+    let mut evaluator = Evaluator::new(session, &args.runs, &overrides)?;
     if args.exact {
-        return exact::run(&mut judge, &args.runs, args.json);
+        return exact::run(&mut evaluator, &args.runs, args.json);
     }
-    judge.say(&args.runs, &instead);
+    evaluator.note_setup(&args.runs, &overrides);
     let folder = args.out.as_deref().unwrap_or(&args.runs[0]);
-    // Before the work, not after it.
+    // Created first, so that an unwritable folder is reported before the measurement.
     fs::create_dir_all(folder)
         .with_context(|| format!("cannot write to {}: choose another --out", folder.display()))?;
-    let points = judge.points(&args.runs)?;
+    let points = evaluator.points(&args.runs)?;
     write(folder, &points)?;
     if args.json {
         for point in &points {
@@ -34,10 +34,10 @@ pub(crate) fn run(session: &Session, args: &EvalArgs) -> Result<()> {
     print(rlhf_report::table(&points).trim_end())
 }
 
-/// Measures one run as it is and leaves its picture in its folder.
+/// Measures one run and writes its plot to its folder.
 pub(crate) fn picture(session: &Session, run: &Path) -> Result<()> {
     let runs = [run.to_path_buf()];
-    let points = Judge::new(session, &runs, &Instead::default())?.points(&runs)?;
+    let points = Evaluator::new(session, &runs, &EvalOverrides::default())?.points(&runs)?;
     write(run, &points)?;
     note(rlhf_report::table(&points).trim_end());
     Ok(())

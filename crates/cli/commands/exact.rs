@@ -1,17 +1,17 @@
-//! `rlhf eval --exact`: how far runs are from the optimum, where all responses can be listed.
+//! `rlhf eval --exact`: the exact distance of runs from the optimum.
 
 use crate::output::print;
 use anyhow::Result;
 use rlhf_eval::ExactEvaluation;
-use rlhf_experiment::{Judge, Row, exact};
+use rlhf_experiment::{Evaluator, ExactRow, exact};
 use std::fmt::Write;
 use std::path::PathBuf;
 
-/// Measures runs and prints where they stand.
-pub(crate) fn run(judge: &mut Judge<'_>, runs: &[PathBuf], json: bool) -> Result<()> {
+/// Measures runs and prints their reward, KL and gap.
+pub(crate) fn run(evaluator: &mut Evaluator<'_>, runs: &[PathBuf], json: bool) -> Result<()> {
     let mut rows = Vec::new();
     for run in runs {
-        rows.extend(exact(judge, run)?);
+        rows.extend(exact(evaluator, run)?);
     }
     if json {
         for row in &rows {
@@ -22,8 +22,8 @@ pub(crate) fn run(judge: &mut Judge<'_>, runs: &[PathBuf], json: bool) -> Result
     print(table(&rows).trim_end())
 }
 
-/// One line a policy; `closed` is the share of the gap between prior and optimum.
-fn table(rows: &[Row]) -> String {
+/// One line per policy. `closed` is the closed fraction of the gap between prior and optimum.
+fn table(rows: &[ExactRow]) -> String {
     let width = rows.iter().map(|row| row.run.chars().count()).max();
     let width = width.unwrap_or(0).max(3);
     let mut text = format!(

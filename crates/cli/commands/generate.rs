@@ -1,4 +1,4 @@
-//! `rlhf generate`: draw responses.
+//! `rlhf generate`: samples responses.
 
 use crate::args::GenerateArgs;
 use crate::output::{note, print};
@@ -13,7 +13,7 @@ use serde_json::{Map, json};
 use std::path::Path;
 use std::sync::Arc;
 
-/// How many responses grow at once.
+/// Responses that are sampled at a time.
 const ROWS: usize = 64;
 
 pub(crate) fn run(session: &Session, args: &GenerateArgs) -> Result<()> {
@@ -45,7 +45,7 @@ pub(crate) fn run(session: &Session, args: &GenerateArgs) -> Result<()> {
     show(&sampled, args.json)
 }
 
-/// The EOS, and the tokens that were asked for.
+/// The EOS tokens, and those of `--stop`.
 fn stop(args: &GenerateArgs, vocabulary: &Vocabulary) -> Result<Vec<u32>> {
     let mut ids = vocabulary.ends.clone();
     for token in &args.stop {
@@ -55,7 +55,7 @@ fn stop(args: &GenerateArgs, vocabulary: &Vocabulary) -> Result<Vec<u32>> {
         let id = id.or_else(|| token.parse().ok());
         let id = id.filter(|id| (*id as usize) < vocabulary.size);
         ids.push(id.ok_or_else(|| {
-            let fix = "give the text of one token (a leading blank is part of it), or its id";
+            let fix = "give the text of one token (with its leading space, if any), or its id";
             Usage(anyhow!("--stop {token:?} is not one token: {fix}"))
         })?);
     }
@@ -76,7 +76,7 @@ fn prompts(
         Some(path) => rows(&session.locator.data(path)?)?,
         None => args.prompt.iter().enumerate().map(typed).collect(),
     };
-    // A prompt is kept whole where it can be; then the response stops at the end of the context.
+    // Prompts are kept whole if possible; a response then ends at the end of the context.
     let limits = Limits {
         response: args.max_new_tokens.get(),
         ..Limits::context(vocabulary.context)

@@ -1,4 +1,4 @@
-//! The commands.
+//! The commands of the program.
 
 mod bench;
 mod data;
@@ -14,7 +14,7 @@ use crate::args::{Cli, Command, DataCommand};
 use anyhow::Result;
 use rlhf_experiment::Session;
 
-/// Runs the command that was typed.
+/// Runs a command.
 pub(crate) fn run(session: &Session, cli: &Cli) -> Result<()> {
     match &cli.command {
         Command::Train(args) => train::run(session, args),

@@ -1,4 +1,4 @@
-//! `rlhf model`: look at a checkpoint, fetch one, make one, or translate one to or from GGUF.
+//! `rlhf model`: inspects, downloads, initializes, merges or converts checkpoints.
 
 use crate::args::{ModelCommand, SizeArgs};
 use crate::output::{note, print};
@@ -14,7 +14,7 @@ pub(crate) fn run(session: &Session, command: &ModelCommand) -> Result<()> {
         ModelCommand::Inspect { folder, json } => {
             let folder = &session.locator.model(folder)?;
             let mut summary = rlhf_lm::inspect(folder)?;
-            // The chat template's too.
+            // These include notes about the chat template.
             match Vocabulary::load(folder) {
                 Ok(vocabulary) => summary.notes = vocabulary.notes,
                 Err(error) => summary.notes.push(format!("{error:#}")),
@@ -26,9 +26,10 @@ pub(crate) fn run(session: &Session, command: &ModelCommand) -> Result<()> {
         }
         ModelCommand::Fetch { repository, json } => {
             let found = session.locator.fetch(repository)?;
-            match json {
-                true => print(json!({"folder": found.folder, "commit": found.commit})),
-                false => print(found.folder.display()),
+            if *json {
+                print(json!({"folder": found.folder, "commit": found.commit}))
+            } else {
+                print(found.folder.display())
             }
         }
         ModelCommand::Merge { adapter, out } => {
@@ -110,7 +111,7 @@ fn sizes_of(sizes: &SizeArgs) -> Sizes {
 
 fn describe(folder: &Path, summary: &Summary) -> Result<()> {
     let id = |id: Option<u32>| id.map_or("none".to_string(), |id| id.to_string());
-    let says = |present, yes: &str, no: &str| if present { yes } else { no }.to_string();
+    let choose = |present, yes: &str, no: &str| if present { yes } else { no }.to_string();
     let gib = |bytes: u64| format!("{:.3} GiB", bytes as f64 / f64::from(1 << 30));
     let (layers, width) = (summary.layers, summary.width);
     let (heads, kv_heads) = (summary.heads, summary.kv_heads);
@@ -136,9 +137,9 @@ fn describe(folder: &Path, summary: &Summary) -> Result<()> {
         ("vocabulary", format!("{} entries", summary.vocab)),
         (
             "head",
-            says(summary.tied, "tied to the embedding", "of its own"),
+            choose(summary.tied, "tied to the embedding", "separate"),
         ),
-        ("value head", says(summary.value_head, "yes", "none")),
+        ("value head", choose(summary.value_head, "yes", "none")),
         (
             "eos, bos",
             format!("{}, {}", id(summary.eos), id(summary.bos)),
@@ -146,24 +147,24 @@ fn describe(folder: &Path, summary: &Summary) -> Result<()> {
         ("a response ends", rlhf_experiment::stops(&summary.ends)),
         (
             "tokenizer",
-            says(
+            choose(
                 summary.tokenizer,
                 "yes",
-                "none: text is ids separated by blanks",
+                "none: text is token ids separated by spaces",
             ),
         ),
         ("stored as", summary.dtypes.join(", ")),
         (
             "memory, frozen",
             format!(
-                "{}; held in bf16 {}",
+                "{}; stored in bf16 {}",
                 gib(summary.memory.frozen),
                 gib(summary.memory.frozen_bf16)
             ),
         ),
         (
             "memory, training",
-            format!("{}, activations apart", gib(summary.memory.trainable)),
+            format!("{} without activations", gib(summary.memory.trainable)),
         ),
     ];
     for (name, value) in rows {

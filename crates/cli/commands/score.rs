@@ -1,4 +1,4 @@
-//! `rlhf score`: the log-probs of completions, or what a reward says of them.
+//! `rlhf score`: the log-probs of completions, or their rewards.
 
 use crate::args::ScoreArgs;
 use crate::output::print;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
 
-/// How many tokens are read at once.
+/// Tokens per micro-batch.
 const TOKENS: usize = 4096;
 
 pub(crate) fn run(session: &Session, args: &ScoreArgs) -> Result<()> {
@@ -31,7 +31,7 @@ pub(crate) fn run(session: &Session, args: &ScoreArgs) -> Result<()> {
     }
 }
 
-/// A reward model reads with its own tokenizer; any other rule needs that of a model.
+/// Prints rewards. A reward model has its own tokenizer; any other reward needs that of `model`.
 fn rewards(session: &Session, args: &ScoreArgs, model: Option<&Path>, reward: &str) -> Result<()> {
     let rule = reward_rule(&session.registry.catalog().rewards, reward).map_err(Usage)?;
     let objective = session.registry.catalog().methods.objective("sft");
@@ -41,13 +41,13 @@ fn rewards(session: &Session, args: &ScoreArgs, model: Option<&Path>, reward: &s
         (Some(path), _) => Some(path.into()),
         (None, Rule::Model { folder }) => Some(folder.clone()),
         (None, _) => {
-            let message = format!("--reward {reward} needs --model too, for its tokenizer");
+            let message = format!("--reward {reward} needs a tokenizer: give --model");
             return Err(Usage(anyhow!(message)).into());
         }
     };
     (config.model.backend, config.model.dtype) = (args.backend, args.dtype);
     config.reward = Some(rule);
-    let config = session.locator.settle(config, Missing::Refuse)?.local;
+    let config = session.locator.locate(config, Missing::Refuse)?.local;
     let mut vocabulary = Vocabulary::load(model_path(&config)?)?;
     vocabulary.append = AppendEos::ToText;
     check_reward(&config, &vocabulary)?;
@@ -55,7 +55,7 @@ fn rewards(session: &Session, args: &ScoreArgs, model: Option<&Path>, reward: &s
     let (rows, sequences) = read(session, args, &vocabulary, reward_needs(&config)?)?;
     if model.is_none() {
         for (index, row) in rows.iter().enumerate() {
-            // A language model does not read the last token; a reward model does.
+            // A reward model also reads the last token, which a language model does not.
             let length = sequences.network_tokens(index..index + 1) + 1;
             check_length(row, length, vocabulary.context)?;
         }
@@ -70,7 +70,7 @@ fn rewards(session: &Session, args: &ScoreArgs, model: Option<&Path>, reward: &s
     Ok(())
 }
 
-/// The rows of the input and their completions; each must have what those who judge it need.
+/// The rows of the input and their completions; each row must have the fields that the reward needs.
 fn read(
     session: &Session,
     args: &ScoreArgs,
@@ -97,7 +97,7 @@ fn log_probs(session: &Session, args: &ScoreArgs, folder: &Path) -> Result<()> {
     };
     let mut model = load(folder, &options)?;
     let mut vocabulary = Vocabulary::load(folder)?;
-    // What is scored is what was given.
+    // Completions are scored as given, without an EOS.
     vocabulary.append = AppendEos::Never;
     let (rows, sequences) = read(session, args, &vocabulary, Vec::new())?;
     for (index, row) in rows.iter().enumerate() {
@@ -117,7 +117,7 @@ fn log_probs(session: &Session, args: &ScoreArgs, folder: &Path) -> Result<()> {
 
 fn check_length(row: &Row, length: usize, context: usize) -> Result<()> {
     if length > context {
-        let message = format!("{length} tokens, but the checkpoint reads at most {context}");
+        let message = format!("{length} tokens, but the context of the checkpoint is {context}");
         return Err(row.error(message).into());
     }
     Ok(())
@@ -128,10 +128,10 @@ fn line(log_probs: &[f32]) -> Result<Value> {
     let sum: f64 = numbers.iter().sum();
     ensure!(
         sum.is_finite(),
-        "a log-prob is not finite: the checkpoint holds bad numbers"
+        "a log-prob is not finite: check the weights of the checkpoint"
     );
     serde_json::to_value(json!({"log_probs": numbers, "log_prob": sum, "tokens": numbers.len()}))
-        .context("a line of output")
+        .context("cannot write a line of output")
 }
 
 #[cfg(test)]
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_keep_all_their_digits() {
+    fn numbers_are_printed_with_all_digits() {
         let third = 1.0f32 / 3.0;
         let text = line(&[-third, -2.0]).unwrap().to_string();
         assert_eq!(

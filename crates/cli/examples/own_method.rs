@@ -1,4 +1,4 @@
-//! A method of one's own, trained and evaluated: `cargo run --release --example own_method`.
+//! Trains and evaluates a custom method: `cargo run --release --example own_method`.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout)]
 
@@ -7,7 +7,8 @@ use rlhf::objective::{KlPenalty, NoSettings, Outputs, PerSeq, Result, Scored, Se
 use rlhf::tensor::Rng;
 use rlhf::train::{Learner, Loss, Method, MethodSpec, OnlineSpec, Stats};
 
-/// The policy gradient without a baseline: minus the mean over responses of f(y)·log π(y|x).
+/// The policy gradient without a baseline. Its loss is minus the mean over responses of f(y)·log π(y|x),
+/// where f is the reward minus the KL penalty.
 struct Plain;
 
 impl Learner for Plain {

@@ -1,4 +1,4 @@
-//! A prior of one's own, trained with: `cargo run --release --example own_prior`.
+//! Trains with a custom prior: `cargo run --release --example own_prior`.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout)]
 
@@ -6,7 +6,7 @@ use rlhf::experiment::{Registry, Session};
 use rlhf::objective::{LogDist, NoSettings, PerToken, Prior, Result, Sequences};
 use rlhf::prior::{PriorContext, PriorKind, PriorPlan};
 
-/// Token 0 with probability 1/2, the others with equal shares of the rest.
+/// Token 0 has probability 1/2; the other tokens share the rest equally.
 struct Half(Vec<f32>);
 
 impl Prior for Half {

@@ -1,4 +1,4 @@
-//! A reward of one's own, trained for and measured by: `cargo run --release --example own_reward`.
+//! Trains and evaluates with a custom reward: `cargo run --release --example own_reward`.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout)]
 
@@ -7,7 +7,7 @@ use rlhf::lm::Tokenizer;
 use rlhf::objective::{NoSettings, PerSeq, Result, Reward, Sequences};
 use rlhf::reward::RewardKind;
 
-/// −1 for each token of a response.
+/// The reward is −1 for each token of a response.
 struct Short;
 
 impl Reward for Short {

@@ -1,23 +1,23 @@
-//! The steps of `scripts/demo.sh` that are not commands of the program: texts, and the labels of pairs.
+//! The steps of `scripts/demo.sh` that are not commands of the program: it writes texts and labels pairs.
 //!
-//! `world texts FOLDER` writes reviews, prompts, the lexicon, an empty model's configuration and its
-//! tokenizer. `world pairs PART < SAMPLES` reads what `rlhf generate -n 2 --json` prints and labels the
-//! pairs by the gold score; part 0 is what is held out, 1 what is shipped to train on. `world demonstrations < SAMPLES`
-//! keeps of the responses to each prompt the one of the highest gold score.
+//! `world texts FOLDER` writes reviews, prompts, the lexicon, a model configuration and a tokenizer.
+//! `world pairs PART < SAMPLES` labels pairs of the output of `rlhf generate -n 2 --json` by the true score;
+//! part 0 is held out, and part 1 is embedded as training data. `world demonstrations < SAMPLES` keeps the
+//! response with the highest true score for each prompt.
 
 #![forbid(unsafe_code)]
 
-use rlhf_demo::{SEED, Texts, gold, lexicon, model_config, preference, tokenizer};
+use rlhf_demo::{SEED, Texts, lexicon, model_config, preference, tokenizer, true_score};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::{env, error, fs, path};
 
-/// Reviews to learn the language from.
+/// The number of reviews that the language model is trained on.
 const REVIEWS: usize = 12_000;
 
 type Result<T> = std::result::Result<T, Box<dyn error::Error>>;
 
-#[expect(clippy::disallowed_methods, reason = "a program of its own")]
+#[expect(clippy::disallowed_methods, reason = "this is a command-line program")]
 fn main() -> Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -54,8 +54,8 @@ fn texts(folder: &path::Path) -> Result<()> {
     )?)
 }
 
-/// The prompt and response of each sample. A response goes on where the prompt ends, so its first word
-/// has a blank before it.
+/// The prompt and response of each sample. A space is added before the first word of a response, because it
+/// follows the prompt.
 fn samples() -> Result<Vec<(String, String)>> {
     let text = io::read_to_string(io::stdin())?;
     let field = |row: &Value, name: &str| -> Result<String> {
@@ -65,7 +65,7 @@ fn samples() -> Result<Vec<(String, String)>> {
     let sample = |line: &str| -> Result<_> {
         let row = serde_json::from_str(line)?;
         let completion = match field(&row, "completion")? {
-            none if none.is_empty() => none,
+            empty if empty.is_empty() => empty,
             words => format!(" {words}"),
         };
         Ok((field(&row, "prompt")?, completion))
@@ -73,7 +73,7 @@ fn samples() -> Result<Vec<(String, String)>> {
     text.lines().map(sample).collect()
 }
 
-/// Responses to the same prompt stand together.
+/// Groups consecutive responses to the same prompt.
 fn groups(samples: &[(String, String)]) -> impl Iterator<Item = &[(String, String)]> {
     samples.chunk_by(|a, b| a.0 == b.0)
 }
@@ -82,9 +82,9 @@ fn pairs(part: u64) -> Result<()> {
     let mut written = 0;
     for group in groups(&samples()?) {
         let [(prompt, first), (_, second)] = group else {
-            return Err("two responses to each prompt, please".into());
+            return Err("expected two responses to each prompt".into());
         };
-        // Equal responses cannot be compared, and an empty one is no review.
+        // Equal responses cannot be compared, and an empty one is not a review.
         if first != second && ![first, second].iter().any(|words| words.is_empty()) {
             let index = part * 1_000_000 + written;
             let row = preference(prompt, [first, second], SEED, index);
@@ -99,7 +99,7 @@ fn demonstrations() -> Result<()> {
     for group in groups(&samples()?) {
         let best = group
             .iter()
-            .max_by(|a, b| gold(&a.1).total_cmp(&gold(&b.1)))
+            .max_by(|a, b| true_score(&a.1).total_cmp(&true_score(&b.1)))
             .ok_or("no responses")?;
         let row = json!({"prompt": best.0, "completion": best.1});
         writeln!(io::stdout(), "{row}")?;

@@ -1,21 +1,21 @@
-//! β as it stands in settings.
+//! The `beta` setting: fixed or adaptive.
 
 use rlhf_objective::{Adaptive, Beta, Target};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// β: a number, or a start and what to hold.
+/// β: a fixed number, or an adaptive β with a target.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum BetaSetting {
-    /// A number.
+    /// A fixed β.
     Fixed(f64),
-    /// A start and a target.
+    /// A β that is adjusted to hold the KL or the entropy at a target.
     Adaptive(AdaptiveBeta),
 }
 
 impl<'de> Deserialize<'de> for BetaSetting {
-    /// An error in a table names its key, which an untagged enum does not.
+    /// Written by hand because serde's error of an untagged enum does not name the wrong key.
     fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
         match toml::Value::deserialize(from)? {
             toml::Value::Float(beta) => Ok(Self::Fixed(beta)),
@@ -31,21 +31,21 @@ impl<'de> Deserialize<'de> for BetaSetting {
     }
 }
 
-/// A β that moves; one of the targets is given.
+/// An adaptive β. Exactly one of the targets is given.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdaptiveBeta {
-    /// Where it starts.
+    /// Its first value.
     pub start: f64,
-    /// Nats a sequence, where the prior is a distribution.
+    /// The KL to hold, in nats per sequence. For a prior that is a distribution.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_kl: Option<f64>,
-    /// Nats a sequence, where it is not.
+    /// The entropy to hold, in nats per sequence. For the counting prior.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_entropy: Option<f64>,
-    /// How many episodes a full correction takes.
+    /// The number of episodes over which an error is corrected fully.
     pub horizon: f64,
-    /// Its bounds.
+    /// Its least value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min: Option<f64>,
     /// Its greatest value.
@@ -54,7 +54,7 @@ pub struct AdaptiveBeta {
 }
 
 impl AdaptiveBeta {
-    /// What is held, once `check` has seen that there is one thing.
+    /// The target. `check` has verified that there is exactly one.
     pub fn target(&self) -> Target {
         match (self.target_kl, self.target_entropy) {
             (_, Some(entropy)) => Target::Entropy(entropy),
@@ -62,23 +62,23 @@ impl AdaptiveBeta {
         }
     }
 
-    /// The β that moves, with the bounds that were given.
+    /// The controller of β, with the bounds that were given.
     pub fn adaptive(&self) -> Adaptive {
-        let usual = Adaptive::new(self.start, self.target(), self.horizon);
+        let default = Adaptive::new(self.start, self.target(), self.horizon);
         Adaptive {
-            lowest: self.min.unwrap_or(usual.lowest),
-            greatest: self.max.unwrap_or(usual.greatest),
-            ..usual
+            lowest: self.min.unwrap_or(default.lowest),
+            greatest: self.max.unwrap_or(default.greatest),
+            ..default
         }
     }
 }
 
 impl BetaSetting {
-    /// β as an objective takes it.
+    /// β as [`KlPenalty`](rlhf_objective::KlPenalty) takes it.
     pub fn beta(self) -> Beta {
         match self {
             Self::Fixed(beta) => Beta::Fixed(beta),
-            Self::Adaptive(of) => Beta::Adaptive(of.adaptive()),
+            Self::Adaptive(setting) => Beta::Adaptive(setting.adaptive()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What no run can do, or lacks.
+//! Validates settings before anything is opened.
 
 use super::{AdaptiveBeta, BackendName, BetaSetting, Config, DtypeName};
 use crate::catalog::Catalog;
@@ -9,14 +9,14 @@ use rlhf_lm::ActivationCheckpointing;
 use rlhf_objective::Adaptive;
 use rlhf_train::{LearnsFrom, RunShape};
 
-/// More threads than any machine has use for.
+/// The most threads that are accepted.
 const MOST_THREADS: usize = 1024;
 
 impl Config {
-    /// Refuses what no run can do.
+    /// Validates the settings.
     ///
     /// # Errors
-    /// If a setting makes no sense, or means nothing to the objective; the message names it.
+    /// If a setting is out of range or is not used by the objective; the message names it.
     pub fn check(&self, catalog: &Catalog) -> Result<()> {
         self.check_beta()?;
         self.check_numbers()?;
@@ -31,7 +31,7 @@ impl Config {
         );
         ensure!(
             (self.model.backend, self.model.frozen_dtype) != (BackendName::Plain, DtypeName::Bf16),
-            "model.frozen_dtype = \"bf16\": only model.backend = \"engine\" holds weights in it"
+            "model.frozen_dtype = \"bf16\": only model.backend = \"engine\" stores weights in it"
         );
         if let Some(adapter) = &self.model.adapter {
             let checked = adapter.spec().check();
@@ -40,14 +40,14 @@ impl Config {
         ensure!(
             self.train.activation_checkpointing == ActivationCheckpointing::None
                 || self.model.backend == BackendName::Engine,
-            "train.activation_checkpointing = \"blocks\": the plain network keeps everything; remove it, or \
-             model.backend = \"plain\""
+            "train.activation_checkpointing = \"blocks\": the plain network does not support it; remove it, \
+             or model.backend = \"plain\""
         );
         self.check_foreign(catalog)?;
         Ok(self.method.configured().check(&self.shape())?)
     }
 
-    /// What the settings of the method must fit.
+    /// What the method's settings are checked against.
     fn shape(&self) -> RunShape {
         RunShape {
             responses: self.sampling.rollouts,
@@ -56,10 +56,10 @@ impl Config {
         }
     }
 
-    /// Refuses a run that lacks what has no default.
+    /// Checks that the settings without a default are given.
     ///
     /// # Errors
-    /// If it does; the message says how to give it.
+    /// If one is missing; the message says how to give it.
     pub fn require(&self) -> Result<()> {
         let online = self.online();
         for (present, message) in [
@@ -85,7 +85,7 @@ impl Config {
         let beta = self.beta.beta().value();
         ensure!(
             beta.is_finite() && beta >= 0.0,
-            "beta = {beta}: β is the price of a nat of KL, a number from 0"
+            "beta = {beta}: must be a number from 0, the price of a nat of KL"
         );
         ensure!(
             beta > 0.0 || self.method.facts().allows_zero_beta,
@@ -93,24 +93,24 @@ impl Config {
             self.objective
         );
         match self.beta {
-            BetaSetting::Adaptive(of) => self.check_adaptive(&of),
+            BetaSetting::Adaptive(setting) => self.check_adaptive(&setting),
             BetaSetting::Fixed(_) => Ok(()),
         }
     }
 
-    fn check_adaptive(&self, of: &AdaptiveBeta) -> Result<()> {
-        let (key, target) = match (of.target_kl, of.target_entropy) {
+    fn check_adaptive(&self, setting: &AdaptiveBeta) -> Result<()> {
+        let (key, target) = match (setting.target_kl, setting.target_entropy) {
             (Some(target), None) => ("beta.target_kl", target),
             (None, Some(target)) => ("beta.target_entropy", target),
             (None, None) => bail!(
                 "beta has no target: give target_kl, or target_entropy where the prior is counting, in \
-                 nats a sequence"
+                 nats per sequence"
             ),
             (Some(_), Some(_)) => bail!("beta has two targets: give target_kl or target_entropy"),
         };
         ensure!(
             self.online(),
-            "{key} means nothing to {}: only objectives that sample see what there is to hold",
+            "{key} is not used by {}: an adaptive beta needs an objective that samples from the policy",
             self.objective
         );
         let Adaptive {
@@ -119,7 +119,7 @@ impl Config {
             lowest,
             greatest,
             ..
-        } = of.adaptive();
+        } = setting.adaptive();
         for (key, number) in [
             ("beta.start", start),
             (key, target),
@@ -137,17 +137,17 @@ impl Config {
             start <= greatest,
             "beta.max = {greatest}: beta starts at {start}, above it"
         );
-        // The least factor of a step is 1 − 0.2·rollouts/horizon.
+        // The smallest factor of a step, 1 − 0.2·rollouts/horizon, must stay positive.
         let rollouts = self.sampling.rollouts;
         ensure!(
             0.2 * (rollouts as f64) < horizon,
-            "beta.horizon = {horizon}: a step of {rollouts} responses would take more from beta than \
-             there is; give at least {rollouts}"
+            "beta.horizon = {horizon}: a step of {rollouts} responses could make beta negative; give at \
+             least {rollouts}"
         );
         Ok(())
     }
 
-    /// How many prompts an iteration takes.
+    /// Prompts per iteration.
     pub(crate) fn prompts(&self) -> usize {
         self.sampling.rollouts / self.sampling.samples_per_prompt
     }
@@ -174,12 +174,12 @@ impl Config {
         let margin = self.data.min_margin;
         ensure!(
             margin.is_finite() && margin >= 0.0,
-            "data.min_margin = {margin}: from 0"
+            "data.min_margin = {margin}: must be a number from 0"
         );
         let decay = self.optim.weight_decay;
         ensure!(
             decay.is_finite() && decay >= 0.0,
-            "optim.weight_decay = {decay}: from 0"
+            "optim.weight_decay = {decay}: must be a number from 0"
         );
         for (key, number) in [
             (
@@ -216,7 +216,7 @@ impl Config {
         let threads = self.train.threads;
         ensure!(
             threads <= MOST_THREADS,
-            "train.threads = {threads}: at most {MOST_THREADS}; 0 takes as many as the machine has"
+            "train.threads = {threads}: at most {MOST_THREADS}; 0 uses as many as the machine has"
         );
         let (rollouts, samples) = (self.sampling.rollouts, self.sampling.samples_per_prompt);
         ensure!(
@@ -232,16 +232,16 @@ impl Config {
         Ok(())
     }
 
-    /// A setting of another objective would be ignored: that is worse than an error.
+    /// Refuses settings that only other objectives use. Ignoring them silently would mislead the user.
     fn check_foreign(&self, catalog: &Catalog) -> Result<()> {
         let (objective, facts) = (&self.objective, self.method.facts());
-        let owners = |means: &dyn Fn(&Facts) -> bool| {
-            objectives(catalog.methods.facts().filter(|facts| means(facts)))
+        let owners = |uses: &dyn Fn(&Facts) -> bool| {
+            objectives(catalog.methods.facts().filter(|facts| uses(facts)))
         };
         let critic = |facts: &Facts| facts.has_critic();
         let documents = |facts: &Facts| facts.learns_from == LearnsFrom::Demonstrations;
         let data = |facts: &Facts| facts.batch_unit.is_some();
-        for (key, given, means) in [
+        for (key, given, uses) in [
             (
                 "model.critic",
                 self.model.critic.is_some(),
@@ -250,21 +250,21 @@ impl Config {
             ("train.batch_size", self.train.batch_size.is_some(), &data),
             ("data.loss_on", self.data.loss_on != LossOn::All, &documents),
         ] {
-            if given && !means(facts) {
-                let owner = owners(means);
-                bail!("{key} means nothing to {objective}: it belongs to {owner}; remove it");
+            if given && !uses(facts) {
+                let owners = owners(uses);
+                bail!("{key} is not used by {objective}, only by {owners}: remove it");
             }
         }
         if self.train.iterations.is_some() && !facts.online() {
             bail!(
-                "train.iterations means nothing to {objective}: it belongs to objectives that sample; \
-                 remove it"
+                "train.iterations is not used by {objective}, only by objectives that sample: remove it, \
+                 or use train.epochs"
             );
         }
         if self.train.epochs.is_some() && facts.online() {
             bail!(
-                "train.epochs means nothing to {objective}: use train.iterations, and method.epochs \
-                 for passes over the rollouts where it has them"
+                "train.epochs is not used by {objective}: use train.iterations, or method.epochs for \
+                 passes over the rollouts if the method has it"
             );
         }
         Ok(())

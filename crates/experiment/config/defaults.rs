@@ -1,8 +1,8 @@
-//! The one place of default values.
+//! The default values of all settings.
 
 use super::{
     BackendName, BetaSetting, Config, Critic, DataSection, DtypeName, EvalSection, ModelSection,
-    NoPrior, OptimSection, PriorSection, Priors, SamplingSection, TrainSection,
+    OptimSection, PriorError, PriorSection, Priors, SamplingSection, TrainSection,
 };
 use crate::method::Objective;
 use anyhow::{Result, anyhow};
@@ -12,10 +12,10 @@ use rlhf_objective::BatchSize;
 use rlhf_train::LrSchedule;
 
 impl Config {
-    /// The defaults of an objective. What has none (the model, the data, the reward) is absent.
+    /// The defaults of an objective. The model, the data and the reward have none and are absent.
     ///
     /// # Errors
-    /// If there is no such kind of prior.
+    /// If the objective's kind of prior is not registered.
     pub fn defaults(objective: &Objective, priors: &Priors) -> Result<Self> {
         let method = objective.method();
         let facts = method.facts();
@@ -31,7 +31,7 @@ impl Config {
                 frozen_dtype: DtypeName::F32,
                 adapter: None,
             },
-            prior: of_kind(priors, objective.preset.prior)?,
+            prior: default_prior(priors, objective.preset.prior)?,
             reward: None,
             data: DataSection {
                 train: None,
@@ -96,21 +96,21 @@ impl Config {
     }
 }
 
-/// A prior of a kind, and nothing else said.
-fn of_kind(priors: &Priors, kind: &str) -> Result<PriorSection> {
+/// A prior of a kind, with default settings.
+fn default_prior(priors: &Priors, kind: &str) -> Result<PriorSection> {
     let section = toml::Table::from_iter([("kind".to_string(), kind.into())]);
     priors
         .section(section)
-        .map_err(|NoPrior { message, .. }| anyhow!("prior.kind: {message}"))
+        .map_err(|PriorError { message, .. }| anyhow!("prior.kind: {message}"))
 }
 
 impl BetaSetting {
-    /// Says within which bounds it moves.
+    /// Fills in the default bounds of an adaptive β.
     pub fn complete(&mut self) {
-        if let Self::Adaptive(of) = self {
-            let adaptive = of.adaptive();
-            of.min = Some(adaptive.lowest);
-            of.max = Some(adaptive.greatest);
+        if let Self::Adaptive(setting) = self {
+            let adaptive = setting.adaptive();
+            setting.min = Some(adaptive.lowest);
+            setting.max = Some(adaptive.greatest);
         }
     }
 }

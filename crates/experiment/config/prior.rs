@@ -1,4 +1,4 @@
-//! The prior as it stands in settings, and the table of its kinds.
+//! The `[prior]` section, and the table of registered kinds of priors.
 
 use crate::method::{SettingsError, key_of};
 use rlhf_prior::{Fit, PathTo, PriorContext, PriorKind, PriorKinds, PriorPlan};
@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use toml::{Table, Value};
 
-/// What settings say of a kind, whatever they are.
+/// A registered [`PriorKind`] with its type erased.
 trait Entry: Send + Sync {
     fn facts(&self) -> PriorFacts;
 
-    /// The same settings with what was left to defaults.
+    /// The settings with their defaults filled in.
     fn completed(&self, settings: Table) -> Result<Table, SettingsError>;
 
     fn fit(&self, settings: &Table) -> Option<Fit>;
@@ -26,14 +26,14 @@ trait Entry: Send + Sync {
     ) -> rlhf_objective::Result<PriorPlan>;
 }
 
-/// What a kind says about itself: the constants of [`PriorKind`].
+/// The constants of a [`PriorKind`].
 #[derive(Debug, Clone, Copy)]
 pub struct PriorFacts {
     /// Its name.
     pub name: &'static str,
-    /// What it is, in a line.
+    /// A one-line description.
     pub about: &'static str,
-    /// Whether log p₀ is 0 of every response.
+    /// Whether log p₀ is 0 for every response.
     pub constant: bool,
     paths: &'static [(&'static str, PathTo)],
     parts: &'static [&'static str],
@@ -61,7 +61,7 @@ impl<K: PriorKind> Entry for Listed<K> {
     fn completed(&self, settings: Table) -> Result<Table, SettingsError> {
         let mut typed = Self::typed(&settings)?;
         K::complete(&mut typed);
-        // What was read can be written.
+        // Settings that deserialize also serialize, so the fallback is not reached.
         Ok(Table::try_from(typed).unwrap_or(settings))
     }
 
@@ -91,28 +91,28 @@ impl PriorKinds for Priors {
     }
 }
 
-/// Why settings are no prior: the key below `[prior]`, and what is wrong.
-pub(crate) struct NoPrior {
+/// An error in `[prior]`: the key below it, and what is wrong.
+pub(crate) struct PriorError {
     pub(crate) key: String,
     pub(crate) message: String,
 }
 
 impl Priors {
-    /// What the kinds say about themselves, in the order in which they were added.
+    /// The constants of each kind, in the order in which the kinds were added.
     pub fn facts(&self) -> impl Iterator<Item = PriorFacts> {
         self.0.iter().map(|entry| entry.facts())
     }
 
-    /// `[prior]` as a prior of its kind.
-    pub(crate) fn section(&self, mut settings: Table) -> Result<PriorSection, NoPrior> {
-        let at = |key: &str, message: String| NoPrior {
+    /// Parses `[prior]` by its kind.
+    pub(crate) fn section(&self, mut settings: Table) -> Result<PriorSection, PriorError> {
+        let at = |key: &str, message: String| PriorError {
             key: key.into(),
             message,
         };
         let kind = match settings.remove("kind") {
             None => return Err(at("", "missing field `kind`".into())),
             Some(Value::String(kind)) => kind,
-            Some(other) => return Err(at("kind", format!("{other} is no name of a kind"))),
+            Some(other) => return Err(at("kind", format!("{other} is not the name of a kind"))),
         };
         let entry = self.0.iter().find(|entry| entry.facts().name == kind);
         let entry = entry.ok_or_else(|| {
@@ -130,21 +130,21 @@ impl Priors {
         for key in entry.facts().parts {
             let part = match settings.remove(*key) {
                 None => continue,
-                Some(Value::Table(part)) => self.section(part).map_err(|error| NoPrior {
+                Some(Value::Table(part)) => self.section(part).map_err(|error| PriorError {
                     key: match error.key.as_str() {
                         "" => (*key).to_string(),
                         inner => format!("{key}.{inner}"),
                     },
                     ..error
                 })?,
-                Some(other) => return Err(at(key, format!("{other} is no prior"))),
+                Some(other) => return Err(at(key, format!("{other} is not a prior"))),
             };
             parts.push((*key, part));
         }
         let settings = entry.completed(settings).map_err(|error| {
             at(
                 &key_of(&error),
-                self.meant_for_another(&kind, error.inner().message()),
+                self.explain_unknown(&kind, error.inner().message()),
             )
         })?;
         Ok(PriorSection {
@@ -154,8 +154,8 @@ impl Priors {
         })
     }
 
-    /// A setting of another kind is named as one.
-    fn meant_for_another(&self, kind: &str, message: &str) -> String {
+    /// Rewrites the error about an unknown setting if another kind of prior has that setting.
+    fn explain_unknown(&self, kind: &str, message: &str) -> String {
         let key = message
             .strip_prefix("unknown field `")
             .and_then(|rest| rest.split_once('`'))
@@ -169,7 +169,7 @@ impl Priors {
         };
         match key {
             Some(key) if self.0.iter().any(|entry| known(entry, key)) => format!(
-                "prior.{key} means nothing to a prior of kind \"{kind}\": remove it, or name another \
+                "prior.{key} is not used by a prior of kind \"{kind}\": remove it, or choose another \
                  kind"
             ),
             _ => message.into(),
@@ -181,30 +181,30 @@ impl Priors {
 #[derive(Clone)]
 pub struct PriorSection {
     entry: Arc<dyn Entry>,
-    /// Complete, and seen to be what the kind takes.
+    /// Validated by the kind, with defaults filled in.
     settings: Table,
     parts: Vec<(&'static str, PriorSection)>,
 }
 
 impl PriorSection {
-    /// What its kind says about itself.
+    /// The constants of its kind.
     #[must_use]
     pub fn facts(&self) -> PriorFacts {
         self.entry.facts()
     }
 
-    /// The prior, before anything is loaded.
+    /// The prior, described before its networks are loaded.
     pub(crate) fn plan(&self, context: &dyn PriorContext) -> rlhf_objective::Result<PriorPlan> {
         self.entry.plan(&self.settings, context)
     }
 
-    /// A prior inside this one.
+    /// The prior inside this one under `key`, such as a component of a mixture.
     pub(crate) fn part(&self, key: &str) -> Option<&Self> {
         let part = self.parts.iter().find(|(name, _)| *name == key);
         part.map(|(_, part)| part)
     }
 
-    /// Every fit before the run, this prior's first, with the folder of each below that of the first.
+    /// All fits that precede the run, this prior's own first. Each has its folder relative to the first's.
     pub(crate) fn fits(&self) -> Vec<(PathBuf, Fit)> {
         let own = self.entry.fit(&self.settings);
         let mut all: Vec<_> = own.map(|fit| (PathBuf::new(), fit)).into_iter().collect();
@@ -215,7 +215,7 @@ impl PriorSection {
         all
     }
 
-    /// Every path in it with its key, which starts with `prefix`.
+    /// Every path in the section with its key, which starts with `prefix`.
     pub(super) fn paths(&mut self, prefix: &str) -> Vec<(String, PathSlot<'_>)> {
         let Self {
             entry,
@@ -228,7 +228,7 @@ impl PriorSection {
             .filter(|(key, _)| keys.iter().any(|(name, _)| name == key))
             .map(|(key, value)| (format!("{prefix}.{key}"), PathSlot::Value(value)))
             .collect();
-        // In the order of the kind, whatever the table's is.
+        // In the order of `PriorKind::PATHS`; the table's order may differ.
         let place = |key: &str| keys.iter().position(|(name, _)| key.ends_with(name));
         all.sort_by_key(|(key, _)| place(key));
         for (name, part) in parts {
@@ -266,12 +266,12 @@ impl Serialize for PriorSection {
     }
 }
 
-/// A place in the settings that holds a path.
+/// A mutable reference to a setting that holds a path.
 #[derive(Debug)]
 pub enum PathSlot<'a> {
-    /// A setting of a section.
+    /// A typed setting.
     Path(&'a mut PathBuf),
-    /// A setting of a prior.
+    /// A setting of a prior, kept as TOML.
     Value(&'a mut Value),
 }
 
@@ -285,7 +285,7 @@ impl PathSlot<'_> {
         }
     }
 
-    /// Puts another in its place.
+    /// Replaces the path.
     pub fn set(&mut self, path: PathBuf) {
         match self {
             Self::Path(slot) => **slot = path,

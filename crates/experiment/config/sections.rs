@@ -1,4 +1,4 @@
-//! The sections of the settings, but for those of prior, reward and method.
+//! The typed sections of the settings, other than `[prior]`, `[reward]` and `[method]`.
 
 use rlhf_data::{Annotators, Documents, Format, LabelFormat, LossOn, OnBadRow, PairsOf};
 use rlhf_lm::{ActivationCheckpointing, AdapterSpec, Scaling, Targets};
@@ -11,17 +11,17 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSection {
-    /// The checkpoint to start from.
+    /// The checkpoint that training starts from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
-    /// The critic, of methods that have one.
+    /// Where the critic's values come from, for methods with a critic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub critic: Option<Critic>,
     /// The implementation of the networks.
     pub backend: BackendName,
-    /// Of every network of the run.
+    /// The precision of the matrix products of every network.
     pub dtype: DtypeName,
-    /// What the weights of prior and reward models are held in.
+    /// The precision in which the weights of prior and reward models are stored.
     pub frozen_dtype: DtypeName,
     /// The adapter that is trained in place of the weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,7 +62,7 @@ impl AdapterSection {
     }
 }
 
-/// Where values come from.
+/// Where the critic's values come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Critic {
@@ -73,7 +73,7 @@ pub enum Critic {
 }
 
 impl Critic {
-    /// All of them, with their names and what they are.
+    /// All variants: name, value and description.
     pub const ALL: [(&'static str, Self, &'static str); 2] = [
         (
             "head",
@@ -87,7 +87,7 @@ impl Critic {
         ),
     ];
 
-    /// As it is written in settings.
+    /// The name in settings.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -97,25 +97,29 @@ impl Critic {
     }
 }
 
-/// Which implementation of the network computes.
+/// The implementation of the networks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BackendName {
-    /// The fast one.
+    /// The fast implementation, with its own kernels.
     Engine,
-    /// The readable one.
+    /// The readable reference implementation.
     Plain,
 }
 
 impl BackendName {
-    /// All of them, with their names and what they are.
+    /// All variants: name, value and description.
     pub const ALL: [(&'static str, Self, &'static str); 2] = [
-        ("engine", Self::Engine, "The fast one"),
-        ("plain", Self::Plain, "The readable one"),
+        ("engine", Self::Engine, "The fast implementation"),
+        (
+            "plain",
+            Self::Plain,
+            "The readable reference implementation",
+        ),
     ];
 }
 
-/// A type of number: what the operands of matrix products are rounded to, or weights held in.
+/// A number format: what operands of matrix products are rounded to, or what weights are stored in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DtypeName {
@@ -126,13 +130,13 @@ pub enum DtypeName {
 }
 
 impl DtypeName {
-    /// All of them, with their names and what they are.
+    /// All variants: name, value and description.
     pub const ALL: [(&'static str, Self, &'static str); 2] = [
         ("f32", Self::F32, "Not rounded"),
         ("bf16", Self::Bf16, "Rounded to bf16; sums stay in f32"),
     ];
 
-    /// As it is written in settings.
+    /// The name in settings.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -142,47 +146,47 @@ impl DtypeName {
     }
 }
 
-/// `[data]`: what is learnt from.
+/// `[data]`: the training and held-out data, and how rows are read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSection {
-    /// The data: a file or a folder.
+    /// The training data: a file, a folder or a hub repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train: Option<PathBuf>,
-    /// A file of its own to hold out.
+    /// A separate file of held-out data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_out: Option<PathBuf>,
-    /// The share of the distinct prompts that is held out.
+    /// The fraction of the distinct prompts that is held out.
     pub held_out_fraction: f64,
-    /// How many distinct prompts are held out at least, where any are.
+    /// The least number of distinct prompts that are held out, if any are.
     pub held_out_at_least: usize,
-    /// Which part of a folder.
+    /// The split of a folder or repository to train on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<String>,
-    /// Which part is held out.
+    /// The split that is held out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_out_split: Option<String>,
-    /// What files are, where their names do not say it.
+    /// The file format, if the file's name does not tell it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
-    /// The names of the columns of a table without a heading.
+    /// The column names of a table without a header.
     pub columns: Vec<String>,
-    /// What parts the documents of plain text.
+    /// What separates the documents of a plain-text file.
     pub documents: Documents,
-    /// What is done with a row that cannot be used.
+    /// What to do with a row that cannot be used.
     pub on_bad_row: OnBadRow,
-    /// Another chat template than the checkpoint's.
+    /// A chat template that replaces the checkpoint's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chat_template: Option<PathBuf>,
-    /// Which tokens of a conversation sft learns.
+    /// Which tokens of a conversation the loss of sft covers.
     pub loss_on: LossOn,
-    /// Which pairs scored responses make, and by how much more than `min_margin` they differ.
+    /// Which pairs are formed from scored responses.
     pub pairs: PairsOf,
-    /// By how much the scores of a pair must differ.
+    /// The least difference between the scores of a pair.
     pub min_margin: f64,
-    /// What the values of labels mean, and what is made of those of several annotators.
+    /// What the values of labels mean.
     pub label: LabelFormat,
-    /// What is made of the labels of several annotators.
+    /// How the labels of several annotators are combined.
     pub annotators: Annotators,
     /// The greatest length of a prompt, tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -198,33 +202,34 @@ pub struct DataSection {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SamplingSection {
-    /// What logits are divided by, of policy and prior alike.
+    /// The temperature of policy and prior: their logits are divided by it.
     pub temperature: f64,
-    /// The tokens that policy and prior may say, if not all.
+    /// The token ids that policy and prior may generate; `None` allows all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<Vec<u32>>,
-    /// None where it was not given: 64, or what a limit of the prompts leaves.
+    /// The greatest length of a response, tokens. `None`: 64, or less if `data.max_prompt_tokens` leaves
+    /// less.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_new_tokens: Option<usize>,
-    /// Responses an iteration.
+    /// Responses per iteration.
     pub rollouts: usize,
-    /// Responses to each prompt.
+    /// Responses per prompt.
     pub samples_per_prompt: usize,
-    /// Responses that grow at once: memory, not mathematics.
+    /// Responses that are sampled at a time. Affects memory, not results.
     pub rows: usize,
 }
 
-/// `[optim]`: AdamW and its schedule.
+/// `[optim]`: AdamW and its learning rate schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OptimSection {
-    /// The greatest learning rate.
+    /// The peak learning rate.
     pub learning_rate: f64,
-    /// What becomes of it over the run.
+    /// The learning rate schedule after warmup.
     pub schedule: LrSchedule,
-    /// The share of the steps over which it rises.
+    /// The fraction of the steps over which the learning rate rises.
     pub warmup: f64,
-    /// The norm that gradients are scaled down to.
+    /// The greatest gradient norm; larger gradients are scaled down to it.
     pub clip: f64,
     /// β₁ of AdamW.
     pub beta1: f64,
@@ -232,49 +237,49 @@ pub struct OptimSection {
     pub beta2: f64,
     /// ε of AdamW.
     pub epsilon: f64,
-    /// The decay of weights.
+    /// Weight decay of AdamW.
     pub weight_decay: f64,
 }
 
-/// `[train]`: the loop.
+/// `[train]`: the training loop.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainSection {
-    /// The seed of everything random.
+    /// The seed of all random numbers.
     pub seed: u64,
-    /// Iterations, of methods that learn from samples.
+    /// Iterations, for methods that learn from samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iterations: Option<usize>,
-    /// Passes over the data, of methods that learn from data.
+    /// Passes over the data, for methods that learn from data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epochs: Option<usize>,
-    /// How much an optimizer step takes, of methods that learn from data: pairs or responses.
+    /// Pairs or responses per optimizer step, for methods that learn from data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_size: Option<BatchSize>,
-    /// The most tokens of one forward pass: this changes memory, not mathematics.
+    /// The most tokens of one forward pass. Affects memory, not results.
     pub micro_batch_tokens: usize,
-    /// What a forward pass keeps for the backward pass.
+    /// Which activations a forward pass keeps for the backward pass.
     pub activation_checkpointing: ActivationCheckpointing,
-    /// How many checkpoints a run writes.
+    /// The number of checkpoints that a run writes.
     pub checkpoints: usize,
-    /// How many responses of an iteration are written down.
+    /// The number of responses of an iteration that are logged.
     pub samples: usize,
-    /// Threads; 0 takes as many as the machine has.
+    /// Threads; 0 uses as many as the machine has.
     pub threads: usize,
-    /// Where networks compute.
+    /// The device that networks run on.
     pub device: String,
 }
 
-/// `[eval]`: how a point on the reward–KL plane is measured.
+/// `[eval]`: how reward and KL are measured after training.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvalSection {
-    /// The most held-out prompts that are measured on.
+    /// The most held-out prompts to measure on.
     pub prompts: usize,
-    /// Responses to each.
+    /// Responses per prompt.
     pub samples_per_prompt: usize,
-    /// Responses of the prior to each, to estimate the optimal frontier from.
+    /// Responses of the prior per prompt, from which the optimal frontier is estimated.
     pub prior_samples: usize,
-    /// The seed of what is drawn to measure.
+    /// The seed of the samples.
     pub seed: u64,
 }

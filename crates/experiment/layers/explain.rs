@@ -1,4 +1,4 @@
-//! Errors of settings: which key, where it was given, and what was perhaps meant.
+//! Error messages about settings: the key, where it was given, and the nearest known name.
 
 use super::Layers;
 use super::renamed::old_names;
@@ -7,9 +7,9 @@ use std::fmt::Write;
 use std::path::Path;
 
 impl Layers {
-    /// An error of serde with its key, a suggestion, and where the key was given.
+    /// Turns an error of serde into one with the key, where it was given, and a suggestion.
     pub(super) fn explain(&self, path: &str, message: &str) -> anyhow::Error {
-        let message = plain(message.trim());
+        let message = without_rust_types(message.trim());
         let message = message.as_str();
         let mut quoted = message.split('`').skip(1).step_by(2);
         let unknown = message.starts_with("unknown");
@@ -19,16 +19,17 @@ impl Layers {
             true if !path.ends_with(&format!(".{name}")) => format!("{path}.{name}"),
             _ => path.to_string(),
         };
-        let mut text = self.place(&key);
-        let _ = match message.starts_with("unknown field") {
-            true => write!(text, "unknown key `{key}`"),
-            false => write!(text, "`{key}`: {message}"),
+        let mut text = self.location(&key);
+        let _ = if message.starts_with("unknown field") {
+            write!(text, "unknown key `{key}`")
+        } else {
+            write!(text, "`{key}`: {message}")
         };
         if unknown {
             let near = quoted
                 .map(|known| (strsim::normalized_damerau_levenshtein(name, known), known))
                 .max_by(|a, b| a.0.total_cmp(&b.0));
-            if let Some((_, known)) = near.filter(|(likeness, _)| *likeness > 0.5) {
+            if let Some((_, known)) = near.filter(|(similarity, _)| *similarity > 0.5) {
                 let _ = write!(text, "; did you mean `{known}`?");
             } else if let Some((_, expected)) = message.split_once(", expected ")
                 && message.starts_with("unknown field")
@@ -40,17 +41,17 @@ impl Layers {
     }
 
     /// Where a key was given: "file:line: ", "--set …: ", or nothing.
-    pub(super) fn place(&self, key: &str) -> String {
+    pub(super) fn location(&self, key: &str) -> String {
         let objective = self.objective_name();
-        let old = || old_names(key, objective).find_map(|name| self.place_of(name));
-        self.place_of(key).or_else(old).unwrap_or_else(|| {
+        let old = || old_names(key, objective).find_map(|name| self.location_of_name(name));
+        self.location_of_name(key).or_else(old).unwrap_or_else(|| {
             let file = self.file.as_ref();
             file.map_or_else(String::new, |file| format!("{}: ", file.path.display()))
         })
     }
 
-    /// Where a key is given by this name.
-    fn place_of(&self, key: &str) -> Option<String> {
+    /// Where a key was given under this name.
+    fn location_of_name(&self, key: &str) -> Option<String> {
         let below = |a: &str, b: &str| a.starts_with(&format!("{b}."));
         let starts = |path: &str| key == path || below(key, path) || below(path, key);
         if let Some(set) = self
@@ -67,17 +68,21 @@ impl Layers {
     }
 }
 
-/// An error of TOML's grammar, with its line.
-pub(super) fn broken(path: &Path, text: &str, error: &toml::de::Error) -> anyhow::Error {
+/// A syntax error in a TOML file, with its line.
+pub(super) fn syntax_error(path: &Path, text: &str, error: &toml::de::Error) -> anyhow::Error {
     let line = error.span().map_or(1, |span| {
         text[..span.start.min(text.len())].matches('\n').count() + 1
     });
-    anyhow!("{}:{line}: not TOML: {}", path.display(), error.message())
+    anyhow!(
+        "{}:{line}: not valid TOML: {}",
+        path.display(),
+        error.message()
+    )
 }
 
-/// What serde expects, in words for somebody who does not know Rust's types.
-fn plain(message: &str) -> String {
-    let Some((told, expected)) = message.split_once(", expected ") else {
+/// Replaces the names of Rust types in an error of serde by plain words.
+fn without_rust_types(message: &str) -> String {
+    let Some((problem, expected)) = message.split_once(", expected ") else {
         return message.into();
     };
     let expected = match expected {
@@ -89,10 +94,10 @@ fn plain(message: &str) -> String {
         _ if expected.starts_with("struct ") || expected == "a map" => "a section of settings",
         _ => expected,
     };
-    format!("{told}, expected {expected}")
+    format!("{problem}, expected {expected}")
 }
 
-/// The line on which a key stands in a TOML document, counted from 1.
+/// The line of a key in a TOML document, counted from 1.
 fn line(text: &str, key: &str) -> Option<usize> {
     let mut table = toml::de::DeTable::parse(text).ok()?.into_inner();
     let mut start = None;

@@ -1,14 +1,14 @@
-//! How one layer of settings is laid over another.
+//! Merges one layer of settings into another.
 
 use toml::{Table, Value};
 
-/// Tables of which one key is chosen: giving another replaces it.
+/// Tables that hold one of several keys; the upper layer's table replaces the lower layer's.
 const CHOICES: [&str; 1] = ["batch_size"];
 
-/// Where a prior comes from: of these paths, giving one takes the other away.
+/// The sources of a prior, which exclude each other: `[given, other]`. Giving one removes the other.
 const SOURCES: [[&str; 2]; 2] = [["model", "data"], ["data", "model"]];
 
-/// Lays `upper` over `lower`, table by table. A table that names another `kind` replaces the whole.
+/// Merges `upper` into `lower`, table by table. A table with a different `kind` replaces the whole table.
 pub(super) fn merge(lower: &mut Table, upper: &Table) {
     for [given, other] in SOURCES {
         if upper.get(given).is_some_and(Value::is_str) && !upper.contains_key(other) {

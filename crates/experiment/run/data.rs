@@ -1,7 +1,7 @@
-//! What methods learn from, as they want it.
+//! Converts the opened data into the types that offline methods learn from.
 
 use super::RunContext;
-use crate::dataset::{Parts, all_pairs, all_unpaired_preferences, some_held_out};
+use crate::dataset::{Splits, all_pairs, all_unpaired_preferences, held_out_items};
 use crate::lengths::context;
 use anyhow::Result;
 use rlhf_data::{SharedNotes, StreamingDataset};
@@ -10,84 +10,84 @@ use rlhf_objective::{Dataset, Pairs, PairsWithPrior, Sequences};
 
 /// The data of an offline run.
 pub struct OfflineData<D, H> {
-    /// What its batches are made of.
+    /// The training data, from which batches are drawn.
     pub train: D,
-    /// What it is measured on at the end, where anything was held out.
+    /// The held-out data to evaluate on at the end; `None` if nothing was held out.
     pub held_out: Option<H>,
-    /// What is noted of rows that are read by later steps.
+    /// Notes about rows that are first read during training.
     pub(crate) later: SharedNotes,
-    /// The held-out pairs, for who measures them otherwise too.
+    /// The held-out pairs, with which a reward model is calibrated.
     pub(crate) pairs: Option<Pairs>,
 }
 
-/// Data that the settings of a run give.
+/// Data that can be made from the opened data of a run.
 pub trait OpenData: Sized {
-    /// Takes them from the data that were opened.
+    /// Reads the data, and computes prior log-probs where the method needs them.
     ///
     /// # Errors
-    /// If a row cannot be read, or the prior does not know a response.
-    fn open(parts: Parts<StreamingDataset>, run: &RunContext<'_>) -> Result<Self>;
-}
-
-/// Nothing is read by later steps.
-fn nothing_later() -> SharedNotes {
-    SharedNotes::default()
+    /// If a row cannot be read, or a response has probability 0 under the prior.
+    fn open(splits: Splits<StreamingDataset>, run: &RunContext<'_>) -> Result<Self>;
 }
 
 impl OpenData for OfflineData<PairsWithPrior, PairsWithPrior> {
-    fn open(parts: Parts<StreamingDataset>, run: &RunContext<'_>) -> Result<Self> {
+    fn open(splits: Splits<StreamingDataset>, run: &RunContext<'_>) -> Result<Self> {
         let mut pass = run.prior_pass()?;
-        let mut with_prior = |part, corpus| pass.pairs(part, all_pairs(run.config(), corpus)?);
-        let held_out = match parts.held_out.count() == 0 {
-            true => None,
-            false => Some(with_prior("held-out", parts.held_out)?),
+        let mut with_prior = |part, dataset| pass.pairs(part, all_pairs(run.config(), dataset)?);
+        let held_out = if splits.held_out.count() == 0 {
+            None
+        } else {
+            Some(with_prior("held-out", splits.held_out)?)
         };
         Ok(Self {
-            train: with_prior("train", parts.train)?,
+            train: with_prior("train", splits.train)?,
             held_out,
-            later: nothing_later(),
+            later: SharedNotes::default(),
             pairs: None,
         })
     }
 }
 
 impl OpenData for OfflineData<UnpairedPreferences, UnpairedPreferences> {
-    fn open(parts: Parts<StreamingDataset>, run: &RunContext<'_>) -> Result<Self> {
+    fn open(splits: Splits<StreamingDataset>, run: &RunContext<'_>) -> Result<Self> {
         let config = run.config();
         let mut pass = run.prior_pass()?;
         let context = context(config, &run.vocabulary)?;
-        let mut with_prior = |part: &str, corpus| {
-            let (answers, liked) = all_unpaired_preferences(config, corpus)?;
+        let mut with_prior = |part: &str, dataset| {
+            let (responses, desirable) = all_unpaired_preferences(config, dataset)?;
             let beta = pass.penalty.beta().value();
-            UnpairedPreferences::with_prior(answers, liked, beta, context, &mut |of, sequences| {
-                match of {
+            UnpairedPreferences::with_prior(
+                responses,
+                desirable,
+                beta,
+                context,
+                &mut |set, sequences| match set {
                     ResponseSet::Labelled => pass.log_probs(part, sequences),
                     ResponseSet::Mismatched => {
                         pass.log_probs(&format!("{part}-mismatched"), sequences)
                     }
-                }
-            })
+                },
+            )
         };
-        // One answer alone has no other to say where its reference point is.
-        let held_out = match parts.held_out.responses() {
+        // KTO's reference point is estimated from mismatched responses, so it takes at least two.
+        let held_out = match splits.held_out.responses() {
             0 | 1 => None,
-            _ => Some(with_prior("held-out", parts.held_out)?),
+            _ => Some(with_prior("held-out", splits.held_out)?),
         };
         Ok(Self {
-            train: with_prior("train", parts.train)?,
+            train: with_prior("train", splits.train)?,
             held_out,
-            later: nothing_later(),
+            later: SharedNotes::default(),
             pairs: None,
         })
     }
 }
 
 impl OpenData for OfflineData<Box<dyn Dataset>, Sequences> {
-    fn open(mut parts: Parts<StreamingDataset>, run: &RunContext<'_>) -> Result<Self> {
-        let held_out = some_held_out(run.config(), &mut parts.held_out)?;
+    fn open(mut splits: Splits<StreamingDataset>, run: &RunContext<'_>) -> Result<Self> {
+        let held_out = held_out_items(run.config(), &mut splits.held_out)?;
         Ok(Self {
-            later: parts.train.step_notes(),
-            train: Box::new(parts.train),
+            later: splits.train.step_notes(),
+            train: Box::new(splits.train),
             held_out: (!held_out.is_empty()).then_some(held_out),
             pairs: None,
         })
@@ -95,12 +95,12 @@ impl OpenData for OfflineData<Box<dyn Dataset>, Sequences> {
 }
 
 impl OpenData for OfflineData<Box<dyn Dataset>, Pairs> {
-    fn open(mut parts: Parts<StreamingDataset>, run: &RunContext<'_>) -> Result<Self> {
-        let held_out = Pairs::new(some_held_out(run.config(), &mut parts.held_out)?)?;
+    fn open(mut splits: Splits<StreamingDataset>, run: &RunContext<'_>) -> Result<Self> {
+        let held_out = Pairs::new(held_out_items(run.config(), &mut splits.held_out)?)?;
         let held_out = (!held_out.is_empty()).then_some(held_out);
         Ok(Self {
-            later: parts.train.step_notes(),
-            train: Box::new(parts.train),
+            later: splits.train.step_notes(),
+            train: Box::new(splits.train),
             pairs: held_out.clone(),
             held_out,
         })

@@ -1,16 +1,16 @@
-//! Methods on problems that can be solved exactly.
+//! Trains methods on problems that can be solved exactly.
 //!
-//! A [`World`] is a problem of the oracle with the real objects for it: a table network as the policy,
-//! a prior, a reward that has been written down. [`train`] runs a method over it through the very
-//! loops, sampler and optimizer of every other run, and measures exactly how near it came.
+//! A [`World`] wraps a problem of the oracle: a table of logits as the policy, a prior and a table of
+//! rewards. [`train`] runs a method on it with the same loops, sampler and optimizer as any other run, and
+//! measures its exact distance from the optimum.
 
 mod recipe;
 mod train;
 mod world;
 
 #[cfg(test)]
-mod optimum;
+mod optimum_tests;
 
 pub use recipe::{Recipe, TabularMethod};
-pub use train::{Reached, Runner, Stop, networks, train};
+pub use train::{Runner, TabularPoint, TabularRun, networks, train};
 pub use world::{World, frozen, shape};

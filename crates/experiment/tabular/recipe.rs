@@ -1,51 +1,51 @@
-//! The settings with which each method arrives.
+//! The settings with which each method converges to its optimum.
 
 use anyhow::{Context, Result, ensure};
 use rlhf_train::LrSchedule;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// What can be trained on a problem that is solved exactly.
+/// The methods that can be trained on a tabular problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TabularMethod {
-    /// PPO with a value a prefix.
+    /// PPO with one value per prefix.
     PpoKl,
-    /// The policy gradient, each response compared with the others.
+    /// The policy gradient with a leave-one-out baseline.
     Rloo,
-    /// The policy gradient with a moving baseline.
+    /// The policy gradient with a moving-average baseline.
     Reinforce,
-    /// The policy gradient with scores measured in their spread: its target is not π*.
+    /// The policy gradient with scores divided by their standard deviation. Its optimum is not π*.
     Grpo,
-    /// The least variance of reward minus KL.
+    /// Minimizes the variance of r − β·log(π/p₀).
     Vargrad,
     /// Direct preference optimization, on pairs labelled by Bradley and Terry's model.
     Dpo,
 }
 
 impl TabularMethod {
-    /// All of them, with their names and what they are.
+    /// All variants: name, value and description.
     pub const ALL: [(&'static str, Self, &'static str); 6] = [
-        ("ppo-kl", Self::PpoKl, "PPO with a value a prefix"),
+        ("ppo-kl", Self::PpoKl, "PPO with one value per prefix"),
         (
             "rloo",
             Self::Rloo,
-            "The policy gradient, each response compared with the others",
+            "The policy gradient with a leave-one-out baseline",
         ),
         (
             "reinforce",
             Self::Reinforce,
-            "The policy gradient with a moving baseline",
+            "The policy gradient with a moving-average baseline",
         ),
         (
             "grpo",
             Self::Grpo,
-            "The policy gradient with scores measured in their spread: its target is not π*",
+            "The policy gradient with scores divided by their standard deviation: its optimum is not π*",
         ),
         (
             "vargrad",
             Self::Vargrad,
-            "The least variance of reward minus KL",
+            "Minimizes the variance of r − β·log(π/p₀)",
         ),
         (
             "dpo",
@@ -62,29 +62,29 @@ impl fmt::Display for TabularMethod {
     }
 }
 
-/// How long and how fast. The optimizer is AdamW without decay of weights and without clipping.
+/// The length and learning rate of a run. The optimizer is AdamW without weight decay and clipping.
 ///
-/// At π* the exact gradient is 0, and what is left of a sampled one is noise, which AdamW makes as
-/// large as any other gradient. So the learning rate must go to 0: then RLOO, PPO with λ = 1 and
-/// VarGrad arrive, because their own noise goes to 0 as they do. Whitened advantages would blow up
-/// that noise to unit size, so ppo's are left raw here.
+/// At π* the exact gradient is 0, and the sampled gradient is noise, which AdamW normalizes to the size of
+/// any other gradient. So the learning rate must decay to 0. Then RLOO, PPO with λ = 1 and VarGrad
+/// converge, because their gradient noise vanishes at π*. Whitening the advantages would rescale that noise
+/// to unit size, so PPO's advantages are not whitened here.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// Iterations of sampling and learning; optimizer steps of dpo.
+    /// Iterations of sampling and learning; for DPO, optimizer steps.
     pub steps: usize,
-    /// Responses drawn in each iteration, or read in each step of dpo, two a pair.
+    /// Responses sampled per iteration; for DPO, responses per step, two per pair.
     pub responses: usize,
     /// The learning rate at the start.
     pub learning_rate: f64,
-    /// How it goes to 0.
+    /// The learning rate schedule, which decays to 0.
     pub decay: LrSchedule,
-    /// Passes over each iteration's responses, of ppo and vargrad; 1 for the others.
+    /// Passes over each iteration's responses, for PPO and VarGrad; 1 for the others.
     pub epochs: usize,
 }
 
 impl Recipe {
-    /// What is known to arrive on problems of tens to hundreds of responses.
+    /// Settings that converge on problems with tens to hundreds of responses.
     pub fn of(method: TabularMethod) -> Self {
         let recipe = |steps, responses, learning_rate, epochs| Self {
             steps,
@@ -102,7 +102,7 @@ impl Recipe {
         }
     }
 
-    /// The same with `key=value` laid over it.
+    /// Overrides settings with those of `key=value` arguments.
     pub fn with(self, sets: &[String]) -> Result<Self> {
         let mut table = toml::Table::try_from(self)?;
         for typed in sets {
@@ -120,7 +120,7 @@ impl Recipe {
             ("responses", recipe.responses.saturating_sub(1)),
             ("epochs", recipe.epochs),
         ] {
-            ensure!(number > 0, "--set {key}: too small");
+            ensure!(number > 0, "--set {key}: too small: give a larger number");
         }
         ensure!(
             recipe.learning_rate.is_finite() && recipe.learning_rate > 0.0,
@@ -136,12 +136,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_are_laid_over_the_recipe() {
+    fn settings_override_the_recipe() {
         let sets = |typed: &[&str]| -> Vec<String> { typed.iter().map(|x| (*x).into()).collect() };
-        let own = Recipe::of(TabularMethod::Rloo);
-        let other = own.with(&sets(&["steps=7", "decay=\"linear\""])).unwrap();
-        assert_eq!((other.steps, other.decay), (7, LrSchedule::Linear));
-        assert_eq!(other.responses, own.responses);
+        let default = Recipe::of(TabularMethod::Rloo);
+        let changed = default
+            .with(&sets(&["steps=7", "decay=\"linear\""]))
+            .unwrap();
+        assert_eq!((changed.steps, changed.decay), (7, LrSchedule::Linear));
+        assert_eq!(changed.responses, default.responses);
         for (typed, expected) in [
             ("step=7", "unknown field `step`"),
             ("steps", "expected KEY=VALUE"),
@@ -149,7 +151,7 @@ mod tests {
             ("responses=1", "--set responses: too small"),
             ("learning_rate=nan", "--set learning_rate=NaN"),
         ] {
-            let error = own.with(&sets(&[typed])).unwrap_err().to_string();
+            let error = default.with(&sets(&[typed])).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
     }

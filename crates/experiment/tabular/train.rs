@@ -1,4 +1,4 @@
-//! A method on a world, and how near it came.
+//! Trains a method on a tabular problem and measures its gap to the optimum.
 
 use super::world::World;
 use super::{Recipe, TabularMethod};
@@ -19,17 +19,17 @@ use rlhf_train::{
 use serde::Serialize;
 use std::path::Path;
 
-/// How often a run is measured on its way.
-const STOPS: usize = 10;
-/// The most pairs that dpo goes through; of larger problems they are drawn at random.
-const PAIRS: usize = 8192;
+/// The number of checkpoints at which a run is measured.
+const CHECKPOINTS: usize = 10;
+/// The most pairs that DPO is trained on; for larger problems they are sampled.
+const MAX_PAIRS: usize = 8192;
 
-/// Where a run was after some steps, exactly.
+/// The exact reward, KL and gap of a policy after some steps.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Stop {
+pub struct TabularPoint {
     /// Steps done.
     pub step: usize,
-    /// Responses drawn, or read by dpo, so far.
+    /// Responses sampled so far; for DPO, responses trained on.
     pub samples: usize,
     /// E\[r\], in units of the reward.
     pub reward: f64,
@@ -41,18 +41,18 @@ pub struct Stop {
     pub gap: f64,
 }
 
-/// Where a run went.
-pub struct Reached {
-    /// From the start to the end.
-    pub path: Vec<Stop>,
-    /// The policy at the end.
+/// The result of training on a tabular problem.
+pub struct TabularRun {
+    /// The measurements from the start to the end.
+    pub path: Vec<TabularPoint>,
+    /// The final policy.
     pub policy: Policy,
 }
 
-impl Reached {
-    /// Where it ended.
+impl TabularRun {
+    /// The measurement of the final policy.
     #[must_use]
-    pub fn last(&self) -> Stop {
+    pub fn last(&self) -> TabularPoint {
         self.path[self.path.len() - 1]
     }
 
@@ -63,11 +63,16 @@ impl Reached {
     }
 }
 
-/// Trains a method by a recipe.
+/// Trains a method with the settings of a recipe.
 ///
 /// # Errors
-/// If the method refuses the recipe or the world, or a step fails.
-pub fn train(world: &World, method: TabularMethod, recipe: Recipe, seed: u64) -> Result<Reached> {
+/// If the method's settings are invalid, or a step fails.
+pub fn train(
+    world: &World,
+    method: TabularMethod,
+    recipe: Recipe,
+    seed: u64,
+) -> Result<TabularRun> {
     let runner = Runner {
         world,
         recipe,
@@ -93,13 +98,13 @@ pub fn train(world: &World, method: TabularMethod, recipe: Recipe, seed: u64) ->
     }
 }
 
-/// Trains any method or learner on a world: what those that have a name share, for others.
+/// Trains any method or learner on a tabular problem.
 pub struct Runner<'a> {
-    /// What is learned.
+    /// The problem.
     pub world: &'a World,
-    /// How long and how fast.
+    /// The length and learning rate.
     pub recipe: Recipe,
-    /// Of all random numbers.
+    /// The seed of all random numbers.
     pub seed: u64,
 }
 
@@ -109,10 +114,10 @@ impl Runner<'_> {
         Ok(KlPenalty::new(self.world.prior()?, beta))
     }
 
-    /// The world's reward, prior and β.
+    /// The problem's reward, prior and β.
     ///
     /// # Errors
-    /// If the prior cannot be made.
+    /// If the prior cannot be built.
     pub fn objective(&self) -> Result<Objective> {
         Ok(Objective::new(
             Box::new(self.world.reward()),
@@ -120,11 +125,11 @@ impl Runner<'_> {
         ))
     }
 
-    /// `recipe.steps` iterations of sampling `recipe.responses` responses and learning from them.
+    /// Runs `recipe.steps` iterations, each on `recipe.responses` sampled responses.
     ///
     /// # Errors
     /// If a step fails.
-    pub fn online<M: Method>(&self, mut method: M) -> Result<Reached> {
+    pub fn online<M: Method>(&self, mut method: M) -> Result<TabularRun> {
         let (tree, recipe) = (self.world.problem.tree(), self.recipe);
         let mut objective = self.objective()?;
         let settings = Online {
@@ -154,7 +159,7 @@ impl Runner<'_> {
         })
     }
 
-    /// One optimizer step a batch of `source`, each of `responses` responses.
+    /// Makes one optimizer step per batch of `source`; a batch has `responses` responses.
     ///
     /// # Errors
     /// If a step fails.
@@ -163,7 +168,7 @@ impl Runner<'_> {
         learner: &L,
         mut source: S,
         responses: usize,
-    ) -> Result<Reached> {
+    ) -> Result<TabularRun> {
         let optim = self.optim();
         self.measured(responses, |policy, run| {
             offline(policy, learner, &mut source, &optim, run)?;
@@ -171,10 +176,9 @@ impl Runner<'_> {
         })
     }
 
-    /// Pairs of different responses that the prior allows, every one where they are few, else drawn
-    /// at random; the label of each is its probability by Bradley and Terry's model, σ(r₁ − r₂), so
-    /// that no label is noise.
-    fn dpo(&self) -> Result<Reached> {
+    /// Trains DPO on all pairs of responses in the prior's support, or on a sample of them if there are
+    /// many. Labels are the Bradley–Terry probabilities σ(r₁ − r₂), so they carry no sampling noise.
+    fn dpo(&self) -> Result<TabularRun> {
         let pairs = self.pairs()?;
         let rewards = self.world.problem.rewards();
         let label = |pair: &[usize; 2]| 1.0 / (1.0 + (rewards[pair[1]] - rewards[pair[0]]).exp());
@@ -184,21 +188,21 @@ impl Runner<'_> {
             .penalty()?
             .with_prior(Pairs::new(sequences)?, usize::MAX)?;
         let all = Batch::with_labels(with_prior, &labels, &vec![1.0; labels.len()])?;
-        let per_step = (self.recipe.responses / 2).min(pairs.len());
-        let steps_a_pass = pairs.len().div_ceil(per_step);
-        let passes = self.recipe.steps.div_ceil(steps_a_pass);
-        let source = PairSource::new(all, per_step, passes, self.seed)?;
+        let batch_size = (self.recipe.responses / 2).min(pairs.len());
+        let steps_per_pass = pairs.len().div_ceil(batch_size);
+        let passes = self.recipe.steps.div_ceil(steps_per_pass);
+        let source = PairSource::new(all, batch_size, passes, self.seed)?;
         let learner = Dpo::new(&rlhf_dpo::Config::default())?;
-        self.offline(&learner, source, 2 * per_step)
+        self.offline(&learner, source, 2 * batch_size)
     }
 
     fn pairs(&self) -> Result<Vec<[usize; 2]>> {
         let support = self.world.support();
         ensure!(
             support.len() > 1,
-            "the prior allows one response only: there is nothing to prefer"
+            "the prior has only one response in its support: dpo needs at least two"
         );
-        if support.len() * (support.len() - 1) / 2 <= PAIRS {
+        if support.len() * (support.len() - 1) / 2 <= MAX_PAIRS {
             let partners = |i: usize| (0..i).map(move |j| (i, j));
             let all = (0..support.len()).flat_map(partners);
             return Ok(all.map(|(i, j)| [support[i], support[j]]).collect());
@@ -206,52 +210,52 @@ impl Runner<'_> {
         let mut rng = Rng::new(self.seed, Stream::Data, 0, 0);
         let mut draw = || {
             let i = rng.below(support.len());
-            // Another one, each as likely as any other.
+            // A different response, uniformly.
             let j = (i + 1 + rng.below(support.len() - 1)) % support.len();
             [support[i], support[j]]
         };
-        Ok((0..PAIRS).map(|_| draw()).collect())
+        Ok((0..MAX_PAIRS).map(|_| draw()).collect())
     }
 
-    /// Runs `work` on a fresh policy in a folder of its own, and measures what it left there: the
-    /// same checkpoints that `rlhf eval` reads.
+    /// Runs `work` on a new policy in a temporary folder, then measures the checkpoints that it wrote
+    /// there.
     fn measured(
         &self,
         responses: usize,
         work: impl FnOnce(&mut Networks, &mut Run<'_>) -> Result<()>,
-    ) -> Result<Reached> {
-        let folder = tempfile::tempdir().context("no folder for the run")?;
+    ) -> Result<TabularRun> {
+        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
         let mut journal = Journal::create(folder.path(), Existing::Overwrite)?;
         let start = self.world.start()?;
         let mut policy = self.world.policy(&start);
-        let mut path = vec![self.stop(0, 0, &policy)];
+        let mut path = vec![self.point(0, 0, &policy)];
         work(
             &mut networks(start)?,
             &mut Run {
                 journal: &mut journal,
-                observer: &mut Nobody,
+                observer: &mut NoObserver,
                 interrupt: &Interrupt::new(),
                 start: State::default(),
-                save_every: Some(self.recipe.steps.div_ceil(STOPS)),
+                save_every: Some(self.recipe.steps.div_ceil(CHECKPOINTS)),
             },
         )?;
         for checkpoint in checkpoints(folder.path())? {
-            policy = self.at(&checkpoint.path)?;
-            path.push(self.stop(checkpoint.step, checkpoint.step * responses, &policy));
+            policy = self.load(&checkpoint.path)?;
+            path.push(self.point(checkpoint.step, checkpoint.step * responses, &policy));
         }
-        Ok(Reached { path, policy })
+        Ok(TabularRun { path, policy })
     }
 
-    fn at(&self, folder: &Path) -> Result<Policy> {
+    fn load(&self, folder: &Path) -> Result<Policy> {
         Ok(self.world.policy(&Table::load(folder, Storage::Frozen)?))
     }
 
-    fn stop(&self, step: usize, samples: usize, policy: &Policy) -> Stop {
+    fn point(&self, step: usize, samples: usize, policy: &Policy) -> TabularPoint {
         let World {
             problem, solution, ..
         } = self.world;
         let measured = problem.evaluate(policy);
-        Stop {
+        TabularPoint {
             step,
             samples,
             reward: measured.expected_reward,
@@ -275,7 +279,7 @@ impl Runner<'_> {
     }
 }
 
-/// A table as the policy, with its values as the critic of methods that need one.
+/// The networks of a run whose policy is a table; its value column is the critic.
 ///
 /// # Errors
 /// If the roles conflict.
@@ -284,9 +288,9 @@ pub fn networks(table: Table) -> Result<Networks> {
     Ok(Networks::policy(policy).with_value_head()?)
 }
 
-/// Nobody looks on.
-struct Nobody;
+/// Ignores progress.
+struct NoObserver;
 
-impl Observer for Nobody {
+impl Observer for NoObserver {
     fn step(&mut self, _: &Progress<'_>) {}
 }

@@ -1,4 +1,4 @@
-//! A problem of the oracle as the objects of a run.
+//! A problem of the oracle, with its reward, prior and initial policy as the objects of a run.
 
 use anyhow::Result;
 use rlhf_lm::{Table, TableConfig};
@@ -9,23 +9,22 @@ use rlhf_reward::RewardTable;
 use rlhf_tensor::Storage;
 use std::sync::Arc;
 
-/// Makes p₀: each run takes one of its own.
+/// Builds the prior; each run builds its own.
 type MakePrior = Box<dyn Fn() -> Result<Box<dyn Prior>>>;
 
-/// A problem, its exact solution, and the prior that a run on it has.
+/// A problem, its exact solution and its prior.
 pub struct World {
     /// The problem.
     pub problem: Problem,
-    /// At γ = 1, whatever γ is.
+    /// The solution for γ = 1.
     pub solution: Solution,
-    /// γ: what ppo discounts by.
+    /// γ, the discount of PPO.
     pub gamma: f64,
     prior: MakePrior,
 }
 
 impl World {
-    /// With the prior of the problem: counting or uniform where its rows say so, else a frozen table
-    /// of them.
+    /// Wraps a problem. Its prior becomes a counting or uniform prior if it equals one, else a frozen table.
     pub fn new(problem: Problem, gamma: f64) -> Self {
         let (tree, rows) = (problem.tree(), problem.prior());
         let vocab = tree.vocab();
@@ -40,7 +39,7 @@ impl World {
         Self::with_prior(problem, gamma, prior)
     }
 
-    /// With another object for the same prior.
+    /// Wraps a problem, with another implementation of the same prior.
     pub fn with_prior(problem: Problem, gamma: f64, prior: MakePrior) -> Self {
         Self {
             solution: problem.solve(),
@@ -62,74 +61,74 @@ impl World {
         RewardTable::new(responses.zip(rewards))
     }
 
-    /// Where every run starts: every token that the prior allows is as likely as every other. From
-    /// the prior itself a method that samples would never see the responses it all but forbids, and
-    /// at a small β some of them may be the best.
+    /// The initial policy of every run: uniform over the tokens in the prior's support. Starting at the
+    /// prior, a sampling method would rarely see its least likely responses, which may be optimal at a
+    /// small β.
     pub fn start(&self) -> Result<Table> {
-        let open = |&log_p: &f64| {
+        let logit = |&log_p: &f64| {
             if log_p.is_finite() {
                 0.0
             } else {
                 f32::NEG_INFINITY
             }
         };
-        let logits: Vec<f32> = self.problem.prior().log_dist().iter().map(open).collect();
+        let logits: Vec<f32> = self.problem.prior().log_dist().iter().map(logit).collect();
         let shape = shape(&self.problem);
         Ok(Table::with_logits(shape, &logits, Storage::Trainable)?)
     }
 
-    /// The policy that a table is.
+    /// The policy of a table of logits.
     pub fn policy(&self, table: &Table) -> Policy {
         let logits: Vec<f64> = table.logits().iter().map(|&x| f64::from(x)).collect();
         Policy::from_logits(self.problem.tree().vocab(), &logits)
     }
 
-    /// What it takes to say that a response is one of the problem's: any one token will do.
+    /// The prompt of all responses. The problem has none, so it is an arbitrary token.
     pub fn prompt() -> Arc<Prompt> {
         Arc::new(Prompt::from_ids(vec![0]))
     }
 
-    /// The responses of these indices.
+    /// The responses with these indices, as sequences.
     pub fn sequences(&self, responses: &[usize]) -> rlhf_objective::Result<Sequences> {
         let tree = self.problem.tree();
-        let answer = |&y: &usize| {
+        let response = |&y: &usize| {
             let ids = tree.responses()[y].clone();
-            let finish = match tree.eos() == ids.last().copied() {
-                true => Finish::Eos,
-                false => Finish::Length,
+            let finish = if tree.eos() == ids.last().copied() {
+                Finish::Eos
+            } else {
+                Finish::Length
             };
             Arc::new(Response::new(0, ids, finish))
         };
-        let answers = responses.iter().map(answer).collect();
-        Sequences::from_shared(vec![Self::prompt()], answers)
+        let responses = responses.iter().map(response).collect();
+        Sequences::from_shared(vec![Self::prompt()], responses)
     }
 
-    /// The responses that the prior allows, by index.
+    /// The indices of the responses in the prior's support.
     pub fn support(&self) -> Vec<usize> {
         let (_, log_prior) = self.problem.prior().log_probs(self.problem.tree());
-        let allowed = log_prior.iter().enumerate();
-        allowed
-            .filter(|(_, log_p)| log_p.is_finite())
+        let all = log_prior.iter().enumerate();
+        all.filter(|(_, log_p)| log_p.is_finite())
             .map(|(y, _)| y)
             .collect()
     }
 }
 
-/// The shape of a table over a problem's responses; its rows come in the order of the tree's.
+/// The shape of a table over a problem's prefixes; its rows are in the order of the tree.
 #[must_use]
 pub fn shape(problem: &Problem) -> TableConfig {
     let tree = problem.tree();
     TableConfig::prefixes(tree.vocab(), tree.eos(), tree.horizon())
 }
 
-/// Makes a frozen table of a policy's rows, as a prior of a [`World`].
+/// Builds a frozen table of a policy's rows, as a prior of a [`World`].
 pub fn frozen(shape: TableConfig, rows: Policy) -> impl Fn() -> Result<Frozen> {
     move || {
-        let table = Table::with_logits(shape, &narrow(&rows), Storage::Frozen)?;
+        let table = Table::with_logits(shape, &to_f32(&rows), Storage::Frozen)?;
         Ok(Frozen::new(Box::new(table))?)
     }
 }
 
-fn narrow(rows: &Policy) -> Vec<f32> {
+fn to_f32(rows: &Policy) -> Vec<f32> {
     rows.log_dist().iter().map(|&x| x as f32).collect()
 }

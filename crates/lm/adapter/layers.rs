@@ -1,12 +1,11 @@
 //! The linear layers that an adapter changes, and the parameters that it adds.
 
-use super::{AdapterSpec, Targets};
-use crate::config::ModelConfig;
+use super::spec::{AdapterSpec, Targets};
 use rayon::prelude::*;
 use regex::Regex;
 use rlhf_device::Device;
 use rlhf_models::WeightLayout;
-use rlhf_models::{BlockPart, Part, Role, Which};
+use rlhf_models::{Architecture, BlockPart, ModelSpec, Part, Role, Which};
 use rlhf_tensor::{ParameterSpec, Parameters, Rng, Stream};
 
 /// A linear layer with an adapter.
@@ -67,10 +66,11 @@ impl AdaptedLayer {
 /// # Errors
 /// If a target names none; the message says which layers there are.
 pub(crate) fn adapted(
-    config: &ModelConfig,
+    architecture: &Architecture,
+    spec: &ModelSpec,
     targets: &Targets,
 ) -> Result<Vec<AdaptedLayer>, String> {
-    let all = linear_layers(config);
+    let all = linear_layers(architecture, spec);
     let known = || {
         let mut last: Vec<&str> = all.iter().map(|layer| last_name(&layer.module)).collect();
         last.sort_unstable();
@@ -121,17 +121,17 @@ fn last_name(module: &str) -> &str {
 }
 
 /// Every linear layer of the blocks.
-pub(crate) fn linear_layers(config: &ModelConfig) -> Vec<AdaptedLayer> {
-    let tensors = config.spec.tensors().into_iter();
+pub(crate) fn linear_layers(architecture: &Architecture, spec: &ModelSpec) -> Vec<AdaptedLayer> {
+    let tensors = spec.tensors().into_iter();
     let matrices = tensors.filter(|tensor| {
         let of_block = matches!(tensor.part, Part::Block(..));
         of_block && matches!(tensor.role, Role::Matrix | Role::ResidualMatrix)
     });
     matrices
         .map(|tensor| {
-            let name = config.architecture.tensor_name(tensor.part, Which::Weight);
+            let name = architecture.tensor_name(tensor.part, Which::Weight);
             let module = name.strip_suffix(".weight").unwrap_or(&name);
-            let (inputs, outputs) = match config.spec.layout {
+            let (inputs, outputs) = match spec.layout {
                 WeightLayout::InOut => (tensor.shape[0], tensor.shape[1]),
                 WeightLayout::OutIn => (tensor.shape[1], tensor.shape[0]),
             };

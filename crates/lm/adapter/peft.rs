@@ -1,7 +1,6 @@
 //! An adapter's folder in PEFT's layout: `adapter_config.json` and `adapter_model.safetensors`.
 
-use super::{AdapterSpec, Scaling, Targets};
-use crate::checkpoint::Tensors;
+use super::spec::{AdapterSpec, Scaling, Targets};
 use crate::error::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -73,19 +72,6 @@ impl PeftFolder {
         check_saved(&fields).map_err(invalid)?;
         let base = base(folder, &fields).map_err(invalid)?;
         Ok(Self { spec, base })
-    }
-
-    /// The tensors of a folder, by the names of the network's parameters.
-    pub(crate) fn tensors(folder: &Path) -> Result<Tensors> {
-        let path = folder.join(MODEL);
-        if !path.exists() {
-            let message =
-                "is missing: this adapter has no weights; copy it beside adapter_config.json";
-            return Err(Error::invalid(&path, message));
-        }
-        Tensors::open_file(&path, CONFIG, |name| {
-            Some(name.strip_prefix(PREFIX).unwrap_or(name).into())
-        })
     }
 }
 

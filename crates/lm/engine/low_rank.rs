@@ -3,10 +3,10 @@
 //! Where several layers that read the same input are computed as one product, so are their adapters: the A's lie
 //! one after the other, [R, in], and the B's become the blocks of one matrix [out, R] that is 0 elsewhere.
 
-use super::modules::Linear;
 use crate::parameters::LowRankIds;
 use rlhf_device::{
-    Columns, ColumnsMut, Device, Dtype, Matrix, Precision, Slice, SliceMut, StoredMut, Write,
+    Columns, ColumnsMut, Device, Dtype, Matrix, Precision, Slice, SliceMut, Stored, StoredMut,
+    Write,
 };
 use rlhf_models::WeightLayout;
 use rlhf_tensor::{Gradients, Weights};
@@ -21,14 +21,19 @@ pub(super) struct LowRank<'l> {
 }
 
 impl<'l> LowRank<'l> {
-    /// Those of a layer, if it has any.
-    pub(super) fn of(linear: &'l Linear) -> Option<Self> {
-        Some(Self {
-            ids: linear.ids.low_rank.as_ref()?,
-            inputs: linear.inputs,
-            outputs: linear.outputs,
-            precision: linear.precision,
-        })
+    /// Those of a layer of these sizes, whose products are computed in this precision.
+    pub(super) fn new(
+        ids: &'l LowRankIds,
+        inputs: usize,
+        outputs: usize,
+        precision: Precision,
+    ) -> Self {
+        Self {
+            ids,
+            inputs,
+            outputs,
+            precision,
+        }
     }
 
     /// R, the sum of their ranks.
@@ -182,24 +187,23 @@ impl<'l> LowRank<'l> {
     /// multiplies with.
     pub(super) fn merged<'m, D: Device>(
         &self,
-        linear: &Linear,
+        (layout, weight): (WeightLayout, Stored<'_, D>),
         weights: Weights<'_, D>,
         memory: &'m mut D::Buffer,
     ) -> Matrix<'m, D> {
         let (device, size) = (weights.device(), self.inputs * self.outputs);
-        let stored = weights.joined(&linear.ids.weights);
         drop(device.at_least(memory, size));
-        match stored.floats() {
+        match weight.floats() {
             Some(floats) => device.copy(floats, SliceMut::first(memory, size)),
             None => {
                 let floats = StoredMut::new(memory, Dtype::F32, 0..size);
-                device.write(&device.to_host(stored), floats);
+                device.write(&device.to_host(weight), floats);
             }
         }
         let merged = SliceMut::first(memory, size);
         let mut of_b = D::Buffer::default();
         let (a, b) = (self.a(weights), self.b(weights, &mut of_b));
-        let (first, second) = match linear.layout {
+        let (first, second) = match layout {
             WeightLayout::OutIn => (b, a),
             WeightLayout::InOut => (a.t(), b.t()),
         };
@@ -212,7 +216,7 @@ impl<'l> LowRank<'l> {
             second,
         );
         let merged = Slice::first(memory, size);
-        match linear.layout {
+        match layout {
             WeightLayout::InOut => Matrix::new(merged, self.outputs),
             WeightLayout::OutIn => Matrix::new(merged, self.inputs).t(),
         }

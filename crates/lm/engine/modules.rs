@@ -24,6 +24,27 @@ pub(super) struct Linear {
 }
 
 impl Linear {
+    /// Its adapters, if it has any.
+    fn low_rank(&self) -> Option<LowRank<'_>> {
+        let ids = self.ids.low_rank.as_ref()?;
+        Some(LowRank::new(ids, self.inputs, self.outputs, self.precision))
+    }
+
+    /// W with its adapters merged, [in, out], in the given memory where it has adapters.
+    pub(super) fn merged_weight<'a, D: Device>(
+        &self,
+        weights: Weights<'a, D>,
+        memory: &'a mut D::Buffer,
+    ) -> Matrix<'a, D> {
+        match self.low_rank() {
+            Some(low_rank) => {
+                let weight = (self.layout, weights.joined(&self.ids.weights));
+                low_rank.merged(weight, weights, memory)
+            }
+            None => self.weight(weights),
+        }
+    }
+
     /// W, [in, out].
     pub(super) fn weight<'a, D: Device>(&self, weights: Weights<'a, D>) -> Matrix<'a, D> {
         let stored = weights.joined(&self.ids.weights);
@@ -56,7 +77,7 @@ impl Linear {
         let affine = (self.weight(weights), self.bias(weights));
         let device = weights.device();
         device.linear(self.precision, x, affine, y.reborrow(), write);
-        if let Some(low_rank) = LowRank::of(self) {
+        if let Some(low_rank) = self.low_rank() {
             low_rank.forward(weights, x, y);
         }
     }
@@ -72,7 +93,7 @@ impl Linear {
         let (weight, of_dy) = (self.weight(weights), Matrix::new(dy, self.outputs));
         let device = weights.device();
         device.matmul(self.precision, dx.reborrow(), write, 1.0, of_dy, weight.t());
-        if let Some(low_rank) = LowRank::of(self) {
+        if let Some(low_rank) = self.low_rank() {
             low_rank.backward_input(weights, dy, dx);
         }
     }
@@ -102,7 +123,7 @@ impl Linear {
             };
             device.matmul(self.precision, weight, Write::Add, 1.0, a, b);
         }
-        if let Some(low_rank) = LowRank::of(self) {
+        if let Some(low_rank) = self.low_rank() {
             low_rank.backward_weights((weights, gradients), x, dy);
         }
     }

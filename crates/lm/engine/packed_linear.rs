@@ -1,6 +1,5 @@
 //! Linear layers whose weights are packed for products of few rows: what decoding multiplies with.
 
-use super::low_rank::LowRank;
 use super::modules::Linear;
 use rlhf_device::{Device, Epilogue, Slice, SliceMut, Write};
 use rlhf_tensor::Weights;
@@ -13,10 +12,7 @@ impl<D: Device> PackedLinear<D> {
     pub(super) fn new(linear: &Linear, weights: Weights<'_, D>) -> Self {
         let (device, memory) = (weights.device(), D::Buffer::default());
         let mut of_merged = D::Buffer::default();
-        let weight = match LowRank::of(linear) {
-            Some(low_rank) => low_rank.merged(linear, weights, &mut of_merged),
-            None => linear.weight(weights),
-        };
+        let weight = linear.merged_weight(weights, &mut of_merged);
         Self(device.pack(memory, linear.precision, weight))
     }
 

@@ -1,4 +1,4 @@
-//! Points of the reward–KL plane, one JSON object a line, from stdin; their picture to stdout.
+//! Reads points of reward and KL from stdin, one JSON object per line, and writes their plot to stdout.
 
 #![forbid(unsafe_code)]
 

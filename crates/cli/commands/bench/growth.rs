@@ -1,4 +1,4 @@
-//! How tokens a second and memory grow, one thing varied at a time.
+//! `rlhf bench --growth`: plots tokens per second and memory against one parameter at a time.
 
 use crate::args::BenchArgs;
 use crate::output::{note, print};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
 
-/// What is varied and how it is asked for; the others are [`BASE`].
+/// The parameters that are varied: name, option and values. The others are as in [`BASE`].
 const VARIED: [(&str, &str, &[usize]); 3] = [
     ("sequences in a batch", "--batch", &[1, 2, 4, 8, 16, 32, 64]),
     (
@@ -20,7 +20,7 @@ const VARIED: [(&str, &str, &[usize]); 3] = [
     ),
     ("vocabulary", "--vocab", &[1024, 4096, 16384, 65536]),
 ];
-/// What is not varied. Sequences are a token and what follows it.
+/// The options of the parameters that are not varied. A sequence is a prompt of one token and a response.
 const BASE: [(&str, &str); 5] = [
     ("--size", "tiny"),
     ("--batch", "8"),
@@ -31,16 +31,16 @@ const BASE: [(&str, &str); 5] = [
 const SIZES: [&str; 3] = ["tiny", "small", "gpt2"];
 const WORKLOADS: [&str; 2] = ["train", "generate"];
 
-/// Measures every point in a process of its own, draws them and prints them.
+/// Measures every point in its own process, plots the points and prints the path or the JSON.
 pub(super) fn run(args: &BenchArgs, picture: &Path) -> Result<()> {
-    // Before anything runs: the sources may have moved on when all is measured.
+    // Taken first, because the working tree may change while this runs.
     let machine = Machine::here();
     let mut lines = Vec::new();
     let threads = rayon::current_num_threads();
     for workload in WORKLOADS {
         let mut measure = |against: &str, value: Option<usize>, changes: &[(&str, String)]| {
             note(format_args!("{workload}, {against} {changes:?}"));
-            let line = one(args, workload, changes)?;
+            let line = run_workload(args, workload, changes)?;
             lines.push(point(against, value, line)?);
             anyhow::Ok(())
         };
@@ -56,18 +56,19 @@ pub(super) fn run(args: &BenchArgs, picture: &Path) -> Result<()> {
             measure("threads", Some(count), &[("--threads", count.to_string())])?;
         }
     }
-    let points: Vec<GrowthPoint> = lines.iter().map(drawn).collect();
+    let points: Vec<GrowthPoint> = lines.iter().map(plot_point).collect();
     write_atomic(picture, growth_svg(&points).as_bytes())?;
     let report = json!({"machine": machine, "base": BASE, "points": lines});
-    match args.json {
-        true => print(serde_json::to_string_pretty(&report)?),
-        false => print(picture.display()),
+    if args.json {
+        print(serde_json::to_string_pretty(&report)?)
+    } else {
+        print(picture.display())
     }
 }
 
-/// One workload, as JSON.
-fn one(args: &BenchArgs, workload: &str, changes: &[(&str, String)]) -> Result<Value> {
-    let program = std::env::current_exe().context("this program's own path")?;
+/// Runs one workload in a child process; returns its JSON.
+fn run_workload(args: &BenchArgs, workload: &str, changes: &[(&str, String)]) -> Result<Value> {
+    let program = std::env::current_exe().context("cannot find the path of this program")?;
     let mut command = Command::new(program);
     command.args(["bench", "--workload", workload, "--json"]);
     command.args(["--repeats", &args.repeats.to_string()]);
@@ -77,7 +78,9 @@ fn one(args: &BenchArgs, workload: &str, changes: &[(&str, String)]) -> Result<V
         let changed = changes.iter().find(|(changed, _)| *changed == flag);
         command.args([flag, changed.map_or(&value, |(_, value)| value)]);
     }
-    let output = command.output().context("cannot start a workload")?;
+    let output = command
+        .output()
+        .context("cannot start a workload's process")?;
     ensure!(
         output.status.success(),
         "{workload} {changes:?} failed: {}",
@@ -86,7 +89,7 @@ fn one(args: &BenchArgs, workload: &str, changes: &[(&str, String)]) -> Result<V
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-/// What is kept of a measured workload; a size's value is its parameters.
+/// The JSON of a point. The value of a model size is its number of parameters.
 fn point(against: &str, value: Option<usize>, line: Value) -> Result<Value> {
     let parameters = line["parameters"].as_f64().context("no parameters")?;
     let value = value.map_or(parameters / 1e6, |value| value as f64);
@@ -98,7 +101,7 @@ fn point(against: &str, value: Option<usize>, line: Value) -> Result<Value> {
     )
 }
 
-fn drawn(line: &Value) -> GrowthPoint {
+fn plot_point(line: &Value) -> GrowthPoint {
     let number = |key: &str| line[key].as_f64().unwrap_or(0.0);
     let words = |key: &str| line[key].as_str().unwrap_or_default().to_string();
     GrowthPoint {

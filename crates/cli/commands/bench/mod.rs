@@ -1,5 +1,4 @@
-//! `rlhf bench`: how fast this program is, here and now: seconds, tokens a second and the share of the
-//! machine's peak.
+//! `rlhf bench`: measures seconds, tokens per second and the fraction of the machine's peak.
 
 mod growth;
 
@@ -27,9 +26,9 @@ fn one(args: &BenchArgs, workload: Workload) -> Result<()> {
     }
 }
 
-/// Every workload in a process of its own, so that each has its own peak of memory.
+/// Runs every workload in its own process, so that each has its own peak memory.
 fn all(args: &BenchArgs) -> Result<()> {
-    let program = std::env::current_exe().context("this program's own path")?;
+    let program = std::env::current_exe().context("cannot find the path of this program")?;
     for (name, ..) in Workload::ALL {
         let mut command = Command::new(&program);
         command.args(["bench", "--workload", name, "--size", &args.size]);
@@ -37,11 +36,13 @@ fn all(args: &BenchArgs) -> Result<()> {
         command.args(["--repeats", &args.repeats.to_string()]);
         command.args(["--critic", args.critic.name(), "--dtype", args.dtype.name()]);
         command.args(["--frozen-dtype", args.frozen_dtype.name()]);
-        command.args(args.shape.typed());
+        command.args(args.shape.to_arguments());
         if args.json {
             command.arg("--json");
         }
-        let status = command.status().context("cannot start a workload")?;
+        let status = command
+            .status()
+            .context("cannot start a workload's process")?;
         ensure!(status.success(), "the workload {name} failed");
     }
     Ok(())

@@ -1,25 +1,25 @@
-//! What is known of a decision process.
+//! The solutions of a decision process, as text and JSON.
 
 use super::columns;
 use anyhow::Result;
 use rlhf_oracle::{Mdp, MdpSolution};
 use serde_json::{Map, Value, json};
 
-/// Both forms, and what the naive one is really worth.
-pub(super) struct Answer {
+/// The variational and the naive solution of a decision process.
+pub(super) struct Report {
     variational: MdpSolution,
-    /// Absent where it has no solution.
+    /// The naive solution with the true values of its policy; `None` if it does not exist.
     naive: Option<(MdpSolution, Vec<f64>)>,
 }
 
-impl Answer {
+impl Report {
     pub(super) fn new(mdp: &Mdp) -> Result<Self> {
         let variational = mdp.variational()?;
-        // It has no discount, so a process that may go on for ever has no such values.
+        // It has no discount, so it has no finite values if an episode may never end.
         let naive = match mdp.naive_exact() {
             Ok(naive) => {
-                let earned = mdp.evaluate(&naive.policy)?;
-                Some((naive, earned))
+                let true_values = mdp.evaluate(&naive.policy)?;
+                Some((naive, true_values))
             }
             Err(_) => None,
         };
@@ -27,12 +27,12 @@ impl Answer {
     }
 
     pub(super) fn json(&self) -> Value {
-        let naive = self.naive.as_ref().map(|(naive, earned)| {
-            let mut form = form(naive);
-            form["true_values"] = json!(earned);
-            form
+        let naive = self.naive.as_ref().map(|(naive, true_values)| {
+            let mut solution = solution_json(naive);
+            solution["true_values"] = json!(true_values);
+            solution
         });
-        json!({"variational": form(&self.variational), "naive_exact": naive})
+        json!({"variational": solution_json(&self.variational), "naive_exact": naive})
     }
 
     pub(super) fn text(&self) -> String {
@@ -46,30 +46,30 @@ impl Answer {
                 number(*value),
                 policy(&self.variational.policy[state]),
             ];
-            if let Some((naive, earned)) = &self.naive {
+            if let Some((naive, true_values)) = &self.naive {
                 row.push(number(naive.values[state]));
                 row.push(policy(&naive.policy[state]));
-                row.push(number(earned[state]));
+                row.push(number(true_values[state]));
             }
             rows.push(row);
         }
         let note = match self.naive {
             Some(_) => {
-                "V and π leave the world as it is: Q = r + γ·E[V]. The naive form, \
-                 Q = r + α·log E[exp(V/α)],\nhas no discount and expects the world to oblige; what its \
-                 policy earns is in the last column."
+                "V and π keep the transition probabilities: Q = r + γ·E[V]. The naive form, \
+                 Q = r + α·log E[exp(V/α)],\nhas no discount and is optimistic about transitions; the last \
+                 column holds the true values of its policy."
             }
             None => {
-                "The naive form, Q = r + α·log E[exp(V/α)], has no discount and so no solution where a \
-                 process\nmay go on for ever."
+                "The naive form, Q = r + α·log E[exp(V/α)], has no discount, and so no solution if an \
+                 episode\nmay never end."
             }
         };
         format!("{}\n{note}\n", columns(&rows))
     }
 }
 
-/// Values, and the policy of each state that has actions.
-fn form(solution: &MdpSolution) -> Value {
+/// The values, and the policy of each state with actions.
+fn solution_json(solution: &MdpSolution) -> Value {
     let states = solution.policy.iter().enumerate();
     let policy = states
         .filter(|(_, row)| !row.is_empty())

@@ -1,4 +1,4 @@
-//! `rlhf oracle`: the exact answer to an enumerable problem, and how close a method comes.
+//! `rlhf oracle`: solves an enumerable problem exactly, and measures the gap of a method.
 
 mod decision;
 mod token;
@@ -12,47 +12,51 @@ use rlhf_oracle::{Mdp, Problem};
 use serde_json::Value;
 use std::path::Path;
 
-/// A problem of either kind.
-enum Stated {
+/// A token problem with its discount, or a decision process.
+enum AnyProblem {
     Token { problem: Problem, gamma: f64 },
     Decision(Mdp),
 }
 
 pub(crate) fn run(args: &OracleArgs) -> Result<()> {
-    let stated = read(&args.problem).map_err(Usage)?;
+    let problem = read(&args.problem).map_err(Usage)?;
     let recipe = |method| Recipe::of(method).with(&args.set);
     let method = args.method.map(|method| Ok((method, recipe(method)?)));
     let method = method.transpose().map_err(Usage)?;
-    match stated {
-        Stated::Token { problem, gamma } => {
-            let answer = token::Answer::new(problem, gamma, method, args.seed)?;
-            show(args, &answer.json(), || answer.text())
+    match problem {
+        AnyProblem::Token { problem, gamma } => {
+            let report = token::Report::new(problem, gamma, method, args.seed)?;
+            show(args, &report.json(), || report.text())
         }
-        Stated::Decision(mdp) => {
-            let no_method = "is for token problems: this is a decision process";
+        AnyProblem::Decision(mdp) => {
+            let no_method =
+                "is not used with a decision process, only with a token problem: remove it";
             ensure!(method.is_none(), Usage(anyhow!("--method {no_method}")));
-            let answer = decision::Answer::new(&mdp)?;
-            show(args, &answer.json(), || answer.text())
+            let report = decision::Report::new(&mdp)?;
+            show(args, &report.json(), || report.text())
         }
     }
 }
 
 fn show(args: &OracleArgs, json: &Value, text: impl FnOnce() -> String) -> Result<()> {
-    match args.json {
-        true => print(json),
-        false => print(text().trim_end()),
+    if args.json {
+        print(json)
+    } else {
+        print(text().trim_end())
     }
 }
 
-/// The kind of a problem is known by its keys.
-fn read(path: &Path) -> Result<Stated> {
+/// Reads a problem; its keys tell its kind.
+fn read(path: &Path) -> Result<AnyProblem> {
     let file = || path.display().to_string();
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the problem {}", path.display()))?;
     let value: Value = serde_json::from_str(&text).with_context(file)?;
     let has = |key: &str| value.get(key).is_some();
     if has("states") || has("actions") {
-        return Ok(Stated::Decision(Mdp::from_json(&text).with_context(file)?));
+        return Ok(AnyProblem::Decision(
+            Mdp::from_json(&text).with_context(file)?,
+        ));
     }
     ensure!(
         has("vocab") || has("reward"),
@@ -61,10 +65,10 @@ fn read(path: &Path) -> Result<Stated> {
         path.display()
     );
     let (problem, gamma) = Problem::from_json(&text).with_context(file)?;
-    Ok(Stated::Token { problem, gamma })
+    Ok(AnyProblem::Token { problem, gamma })
 }
 
-/// Rows of cells in aligned columns, the first to the left and the others to the right.
+/// Aligns cells in columns, the first column to the left and the others to the right.
 fn columns(rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));

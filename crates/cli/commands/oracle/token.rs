@@ -1,21 +1,21 @@
-//! What is known of a token problem, and where a method went on it.
+//! The solution of a token problem and the result of training on it, as text and JSON.
 
 use super::columns;
 use anyhow::Result;
-use rlhf_experiment::tabular::{Reached, Recipe, TabularMethod, World, train};
+use rlhf_experiment::tabular::{Recipe, TabularMethod, TabularRun, World, train};
 use rlhf_oracle::{Evaluation, Policy, Problem, Solution};
 use serde_json::{Map, Value, json};
 
-/// How many prefixes a person is shown.
-const SHOWN: usize = 32;
+/// The most prefixes that are printed as text.
+const MAX_PREFIXES: usize = 32;
 
-/// The points of the frontier: β·2^(k/2).
-const HALVES: std::ops::RangeInclusive<i32> = -10..=10;
+/// The exponents k of the points β·2^(k/2) of the frontier.
+const HALF_OCTAVES: std::ops::RangeInclusive<i32> = -10..=10;
 
-/// A problem with its solution, and a method's way to it.
-pub(super) struct Answer {
+/// A problem with its solution, and the result of a method.
+pub(super) struct Report {
     world: World,
-    /// What a discount makes of the solution; the same at γ = 1.
+    /// The solution of the discounted problem.
     solution: Solution,
     optimum: Evaluation,
     run: Option<Run>,
@@ -24,10 +24,10 @@ pub(super) struct Answer {
 struct Run {
     method: TabularMethod,
     recipe: Recipe,
-    reached: Reached,
+    result: TabularRun,
 }
 
-impl Answer {
+impl Report {
     pub(super) fn new(
         problem: Problem,
         gamma: f64,
@@ -40,7 +40,7 @@ impl Answer {
             Ok(Run {
                 method,
                 recipe,
-                reached: train(&world, method, recipe, seed)?,
+                result: train(&world, method, recipe, seed)?,
             })
         });
         Ok(Self {
@@ -59,7 +59,7 @@ impl Answer {
         })
     }
 
-    /// Every row of a policy, by its prefix.
+    /// Every row of a policy, by prefix.
     fn rows(&self, policy: &Policy) -> Value {
         let rows = self
             .prefixes()
@@ -74,11 +74,10 @@ impl Answer {
             let outcome = responses.optimum(beta).outcome;
             (beta, outcome.kl, outcome.reward)
         };
-        HALVES.map(at).collect()
+        HALF_OCTAVES.map(at).collect()
     }
 
-    /// Of the prior itself; of the counting prior, as a distribution, every response is as likely as
-    /// every other.
+    /// J of the prior itself. The counting prior counts as the uniform distribution over responses.
     fn prior_elbo(&self) -> f64 {
         let problem = &self.world.problem;
         let (_, log_prior) = problem.prior().log_probs(problem.tree());
@@ -96,7 +95,7 @@ impl Answer {
             .into_iter()
             .map(|(beta, kl, reward)| json!({"beta": beta, "kl": kl, "reward": reward}))
             .collect();
-        let mut answer = json!({
+        let mut report = json!({
             "log_z": exact.log_z(),
             "value": exact.value(),
             "expected_reward": optimum.expected_reward,
@@ -109,7 +108,7 @@ impl Answer {
             "frontier": frontier,
         });
         if let Some(run) = &self.run {
-            let last = run.reached.last();
+            let last = run.result.last();
             let note = self.note(run.method);
             for (key, value) in [
                 ("method", json!(run.method)),
@@ -117,21 +116,21 @@ impl Answer {
                 ("gap", json!(last.gap)),
                 (
                     "kl_to_optimum",
-                    json!(run.reached.kl_to_optimum(&self.world)),
+                    json!(run.result.kl_to_optimum(&self.world)),
                 ),
                 ("samples", json!(last.samples)),
                 ("settings", json!(run.recipe)),
                 ("target", json!(note)),
-                ("path", json!(run.reached.path)),
-                ("method_policy", self.rows(&run.reached.policy)),
+                ("path", json!(run.result.path)),
+                ("method_policy", self.rows(&run.result.policy)),
             ] {
-                answer[key] = value;
+                report[key] = value;
             }
         }
-        answer
+        report
     }
 
-    /// Where a method rests: the truth about it.
+    /// The policy that a method converges to.
     fn note(&self, method: TabularMethod) -> String {
         let gamma = self.world.gamma;
         match method {
@@ -145,7 +144,7 @@ impl Answer {
             }
             _ if gamma < 1.0 => {
                 format!(
-                    "π* of γ = 1: {method} has no discount, and the problem's γ = {gamma} is not its"
+                    "π* of γ = 1: {method} has no discount and ignores the problem's γ = {gamma}"
                 )
             }
             _ => "π*".into(),
@@ -175,7 +174,7 @@ impl Answer {
             );
         }
         text += &self.states();
-        text += &self.way();
+        text += &self.path();
         text
     }
 
@@ -183,7 +182,7 @@ impl Answer {
         let vocab = self.world.problem.tree().vocab();
         let mut rows = vec![vec!["prefix".to_string(), "V".into()]];
         rows[0].extend((0..vocab).map(|token| format!("π({token})")));
-        for (name, node) in self.prefixes().take(SHOWN) {
+        for (name, node) in self.prefixes().take(MAX_PREFIXES) {
             let probabilities = self::row(&self.solution.policy, node);
             let mut row = vec![
                 format!("\"{name}\""),
@@ -199,30 +198,30 @@ impl Answer {
             .tree()
             .prefixes()
             .len()
-            .saturating_sub(SHOWN);
+            .saturating_sub(MAX_PREFIXES);
         if more > 0 {
-            text += &format!("and {more} more: --json has them all\n");
+            text += &format!("and {more} more: --json prints all\n");
         }
         let mut rows = vec![vec!["β".to_string(), "KL, nats".into(), "E[r]".into()]];
         for (beta, kl, reward) in self.frontier().into_iter().step_by(4) {
             rows.push([beta, kl, reward].map(|x| format!("{x:.4}")).to_vec());
         }
-        text + &format!("\nthe frontier, no policy is above it\n{}", columns(&rows))
+        text + &format!("\nthe optimal frontier\n{}", columns(&rows))
     }
 
-    fn way(&self) -> String {
+    fn path(&self) -> String {
         let Some(run) = &self.run else {
             return String::new();
         };
         let head = ["step", "samples", "J", "gap", "KL(π‖π*), nats"];
         let mut rows = vec![head.map(String::from).to_vec()];
-        for stop in &run.reached.path {
-            let nats = stop.gap / self.world.problem.beta();
+        for point in &run.result.path {
+            let nats = point.gap / self.world.problem.beta();
             rows.push(vec![
-                stop.step.to_string(),
-                stop.samples.to_string(),
-                format!("{:.6}", stop.elbo),
-                format!("{:.2e}", stop.gap),
+                point.step.to_string(),
+                point.samples.to_string(),
+                format!("{:.6}", point.elbo),
+                format!("{:.2e}", point.gap),
                 format!("{nats:.2e}"),
             ]);
         }

@@ -1,7 +1,7 @@
-//! Where methods end by theory: at π*, and those that have another target at that.
+//! Methods converge to their theoretical optima: π*, or another policy for some.
 
 use super::train::Runner;
-use super::{Reached, Recipe, TabularMethod, World, train};
+use super::{Recipe, TabularMethod, TabularRun, World, train};
 use rlhf_objective::{KlPenalty, LocalKl, Outputs, Result, Scored, Sequences};
 use rlhf_oracle::{LocalPenalty, Policy, reference_demonstrations, reference_tree};
 use rlhf_reinforce::{Baseline, GradientBatch, KlPlacement, PolicyGradient};
@@ -9,12 +9,12 @@ use rlhf_tensor::Rng;
 use rlhf_train::{Learner, Loss, Method, Stats};
 use std::ops::ControlFlow;
 
-fn gold() -> World {
+fn reference_world() -> World {
     World::new(reference_tree(0.5), 1.0)
 }
 
-fn online<M: Method>(world: &World, method: M) -> Reached {
-    // At these fixed points, unlike at π*, samples leave a noise that does not go away by itself.
+fn online<M: Method>(world: &World, method: M) -> TabularRun {
+    // At these fixed points, unlike at π*, the gradient noise does not vanish.
     let recipe = Recipe {
         steps: 400,
         responses: 4096,
@@ -29,8 +29,8 @@ fn online<M: Method>(world: &World, method: M) -> Reached {
 }
 
 #[test]
-fn penalties_on_tokens_alone_land_where_the_oracle_says() {
-    let world = gold();
+fn per_token_kl_losses_converge_to_the_predicted_optimum() {
+    let world = reference_world();
     for (kl, penalty, elbo) in [
         (LocalKl::LocalKl, LocalPenalty::Reverse, 1.643_768_81),
         (LocalKl::LocalK2, LocalPenalty::Reverse, 1.643_768_81),
@@ -40,7 +40,7 @@ fn penalties_on_tokens_alone_land_where_the_oracle_says() {
         let reached = online(&world, method);
         let last = reached.last().elbo;
         assert!((last - elbo).abs() < 2e-3, "{kl:?}: {last}");
-        // Not only its J: the policy itself, while π* is ten times as far.
+        // The policy also matches, and π* is ten times as far away.
         let predicted = world
             .problem
             .with_prior(world.problem.local_optimum(penalty));
@@ -50,7 +50,7 @@ fn penalties_on_tokens_alone_land_where_the_oracle_says() {
     }
 }
 
-/// k1 = log π − log p₀ in the loss: a mistake that others have made.
+/// k1 = log π − log p₀ in the loss: a known mistake, whose gradient has mean 0.
 struct K1InLoss(PolicyGradient);
 
 impl Learner for K1InLoss {
@@ -66,7 +66,7 @@ impl Learner for K1InLoss {
 
     fn loss(&self, outputs: &Outputs, batch: &GradientBatch) -> Result<Loss> {
         let Loss { value, stats } = self.0.loss(outputs, batch)?;
-        // The prior's part is a constant.
+        // log p₀ has no gradient.
         let k1 = outputs.log_probs.values().sum_all()?;
         let weight = 0.5 / self.sequences(batch).len() as f64;
         let value = (value + (k1 * weight)?)?;
@@ -97,18 +97,19 @@ impl Method for K1InLoss {
 }
 
 #[test]
-fn k1_in_the_loss_regularizes_nothing() {
-    let world = gold();
-    let nothing = KlPlacement::Loss(LocalKl::LocalK2);
-    let gradient = PolicyGradient::new(Baseline::LeaveOneOut, nothing).unwrap();
+fn k1_in_the_loss_does_not_regularize() {
+    let world = reference_world();
+    // Its penalty is disabled by β = 0 in `batches`.
+    let disabled = KlPlacement::Loss(LocalKl::LocalK2);
+    let gradient = PolicyGradient::new(Baseline::LeaveOneOut, disabled).unwrap();
     let last = online(&world, K1InLoss(gradient)).last();
-    // At the response of greatest reward, 3, whose log-prob under the prior is −3.60.
+    // It converges to the response with the greatest reward, 3, whose log p₀ is −3.60.
     assert!(last.reward > 2.97, "{last:?}");
     assert!((last.elbo - 1.199).abs() < 0.05, "{last:?}");
 }
 
 #[test]
-fn what_the_prior_forbids_no_method_says() {
+fn tokens_with_zero_prior_probability_are_never_generated() {
     let problem = reference_tree(0.5);
     let rows: Vec<Vec<f64>> = problem
         .tree()
@@ -116,8 +117,8 @@ fn what_the_prior_forbids_no_method_says() {
         .iter()
         .map(|_| vec![0.4, 0.0, 0.6])
         .collect();
-    let deaf = Policy::from_weights(problem.tree(), &rows).unwrap();
-    let world = World::new(problem.with_prior(deaf).unwrap(), 1.0);
+    let forbidding = Policy::from_weights(problem.tree(), &rows).unwrap();
+    let world = World::new(problem.with_prior(forbidding).unwrap(), 1.0);
     for method in [
         TabularMethod::PpoKl,
         TabularMethod::Rloo,
@@ -132,9 +133,9 @@ fn what_the_prior_forbids_no_method_says() {
     }
 }
 
-/// With a discount ppo rests at the policy of that discount; a method without one at π*.
+/// With γ < 1 PPO converges to the optimum of the discounted problem; a method without γ to π*.
 #[test]
-fn a_discount_is_another_problem() {
+fn a_discount_changes_the_optimum_of_ppo() {
     let world = World::new(reference_tree(0.5), 0.9);
     let run = |method| train(&world, method, Recipe::of(method), 1).unwrap();
     let gap = run(TabularMethod::PpoKl).last().gap;
@@ -142,9 +143,8 @@ fn a_discount_is_another_problem() {
     assert!(run(TabularMethod::Rloo).last().gap < 1e-3);
 }
 
-/// The same seed gives the same numbers, another one others.
 #[test]
-fn a_run_is_what_its_seed_makes_it() {
+fn a_run_depends_on_its_seed_only() {
     let world = World::new(
         reference_tree(0.5)
             .with_prior(reference_demonstrations())
