@@ -6,7 +6,7 @@
 
 F.jsonl has lines {"prompt_ids": [...], "completion_ids": [...]}; the scores are per token, in nats,
 or of a reward model one a line. Without it only loading is checked: no tensor missing, left over or
-newly made. The folder may be one that transformers wrote.
+newly made. The folder may be one that transformers wrote, or an adapter in PEFT's layout, which PEFT reads on its base.
 """
 
 import argparse
@@ -15,18 +15,37 @@ import pathlib
 import sys
 
 import torch
+from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 
 def load(folder):
+    """The network of a folder in f32, whatever its file holds."""
+    adapter = pathlib.Path(folder, "adapter_config.json")
+    if adapter.exists():
+        return adapted(load(json.loads(adapter.read_text())["base_model_name_or_path"]), folder)
     of_rewards = "Classification" in AutoConfig.from_pretrained(folder).architectures[0]
     kind = AutoModelForSequenceClassification if of_rewards else AutoModelForCausalLM
     model, info = kind.from_pretrained(
-        folder, output_loading_info=True, attn_implementation="eager"
+        folder, dtype=torch.float32, output_loading_info=True, attn_implementation="eager"
     )
     problems = {key: list(value) for key, value in info.items() if value}
     if problems:
         sys.exit(f"{folder}: {problems}")
+    return model.eval()
+
+
+def adapted(base, folder):
+    """A base with an adapter of PEFT's, every tensor of whose file is taken, and no other made."""
+    from peft import PeftModel
+
+    model = PeftModel.from_pretrained(base, folder, is_trainable=True)
+    with safe_open(pathlib.Path(folder, "adapter_model.safetensors"), "pt") as file:
+        kept = set(file.keys())
+    names = (name for name, parameter in model.named_parameters() if parameter.requires_grad)
+    made = {name.replace(".default", "").replace(".modules_to_save", "") for name in names}
+    if made != kept:
+        sys.exit(f"{folder}: only in the file {sorted(kept - made)}, only in the network {sorted(made - kept)}")
     return model.eval()
 
 

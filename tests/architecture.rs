@@ -294,8 +294,6 @@ fn nobody_matches_on_the_names_of_methods_and_priors() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
-/// Crates whose files still use each other in a circle.
-const CIRCULAR: [&str; 2] = ["device", "lm"];
 /// Lines of a crate without its tests, at most.
 const LINES: usize = 8000;
 
@@ -306,8 +304,7 @@ fn no_files_use_each_other_in_a_circle() {
         (name, found)
     });
     let found: BTreeMap<_, _> = circles.filter(|(_, found)| !found.is_empty()).collect();
-    let names: Vec<_> = found.keys().collect();
-    assert_eq!(names, CIRCULAR.each_ref(), "{found:#?}");
+    assert!(found.is_empty(), "{found:#?}");
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use rlhf_dpo::{Dpo, PairSource};
 use rlhf_journal::{Existing, Journal};
-use rlhf_lm::{ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads};
+use rlhf_lm::{
+    ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, OutputVocabulary,
+};
 use rlhf_objective::{
     Beta, Draw, Finish, KlPenalty, Objective, Pairs, PerSeq, Prior, Prompt, Response, Result,
     Reward, Sequences, rows_copied,
@@ -56,6 +58,7 @@ fn model(folder: &Path, storage: Storage, heads: OutputHeads) -> Box<dyn Model> 
         storage,
         activation_checkpointing: ActivationCheckpointing::None,
         heads,
+        vocabulary: OutputVocabulary::Whole,
         temperature: 1.0,
         backend: Backend::F32,
     };

@@ -1,29 +1,30 @@
-//! What word counts alone can tell: the baseline a reward model is printed beside.
+//! A bag-of-words preference model, the baseline of reward models.
 
 use rlhf_tensor::{Rng, Stream};
 use std::collections::{HashMap, HashSet};
 
-/// Passes over the pairs, and the step of each.
-const PASSES: u64 = 2;
-const RATE: f64 = 0.05;
+/// Epochs over the pairs, and the learning rate.
+const EPOCHS: u64 = 2;
+const LEARNING_RATE: f64 = 0.05;
 
-/// A number for each word; a text is worth the sum over its words, each counted once.
+/// A weight for each word. The score of a text is the sum over its distinct words.
 #[derive(Debug, Default)]
 pub(crate) struct BagOfWords(HashMap<String, f64>);
 
 impl BagOfWords {
-    /// Fitted to pairs (better, worse) by stochastic gradient descent on Bradley and Terry's loss.
+    /// Fits the weights to (chosen, rejected) pairs by stochastic gradient descent on the
+    /// Bradley–Terry loss.
     pub(crate) fn fit(pairs: &[(&str, &str)], seed: u64) -> Self {
-        let sides = |(better, worse): &(&str, &str)| (words(better), words(worse));
+        let sides = |(chosen, rejected): &(&str, &str)| (words(chosen), words(rejected));
         let pairs: Vec<_> = pairs.iter().map(sides).collect();
         let mut bag = Self::default();
-        for pass in 0..PASSES {
+        for epoch in 0..EPOCHS {
             let mut order: Vec<usize> = (0..pairs.len()).collect();
-            Rng::new(seed, Stream::Shuffle, pass, 0).shuffle(&mut order);
-            for (better, worse) in order.into_iter().map(|index| &pairs[index]) {
-                let margin = bag.sum(better) - bag.sum(worse);
-                let step = RATE / (1.0 + margin.exp());
-                for (words, step) in [(better, step), (worse, -step)] {
+            Rng::new(seed, Stream::Shuffle, epoch, 0).shuffle(&mut order);
+            for (chosen, rejected) in order.into_iter().map(|index| &pairs[index]) {
+                let margin = bag.sum(chosen) - bag.sum(rejected);
+                let step = LEARNING_RATE / (1.0 + margin.exp());
+                for (words, step) in [(chosen, step), (rejected, -step)] {
                     for word in words {
                         *bag.0.entry(word.clone()).or_default() += step;
                     }
@@ -33,7 +34,7 @@ impl BagOfWords {
         bag
     }
 
-    /// What a text is worth.
+    /// The score of a text.
     pub(crate) fn score(&self, text: &str) -> f64 {
         self.sum(&words(text))
     }
@@ -43,13 +44,13 @@ impl BagOfWords {
     }
 }
 
-/// The words and marks of a text in lower case, each once, in the order in which they come.
+/// The distinct lower-case words and punctuation marks of a text, in order of first appearance.
 fn words(text: &str) -> Vec<String> {
     let text = text.to_lowercase();
-    let of_word = |c: char| c.is_alphanumeric() || c == '\'';
+    let is_word_char = |c: char| c.is_alphanumeric() || c == '\'';
     let mut seen = HashSet::new();
-    let spans = text.split_inclusive(|c| !of_word(c)).flat_map(|part| {
-        let end = part.trim_end_matches(|c| !of_word(c)).len();
+    let spans = text.split_inclusive(|c| !is_word_char(c)).flat_map(|part| {
+        let end = part.trim_end_matches(|c| !is_word_char(c)).len();
         [&part[..end], part[end..].trim()]
     });
     let words = spans.filter(|word| !word.is_empty() && seen.insert(word.to_string()));
@@ -61,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_and_marks_once_each() {
+    fn words_and_punctuation_are_distinct() {
         assert_eq!(
             words("It's good, GOOD fun!"),
             ["it's", "good", ",", "fun", "!"]
@@ -69,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn learns_which_words_win() {
+    fn fitted_weights_favour_words_of_chosen_texts() {
         let pairs = [
             ("a good film", "a bad film"),
             ("good", "dull"),
@@ -78,6 +79,9 @@ mod tests {
         .repeat(20);
         let bag = BagOfWords::fit(&pairs, 1);
         assert!(bag.score("good fine") > bag.score("film") && bag.score("bad dull") < -0.1);
-        assert!(bag.score("film a").abs() < 1e-9, "they are in both");
+        assert!(
+            bag.score("film a").abs() < 1e-9,
+            "words of both texts have weight 0"
+        );
     }
 }

@@ -1,7 +1,7 @@
-//! `rlhf-acceptance`: what is claimed of `rlhf`, measured here and now.
+//! `rlhf-acceptance`: runs the acceptance suites, which measure the claims made about `rlhf`.
 //!
-//! A suite trains and evaluates through [`rlhf_experiment`], as the program does, and says which
-//! requirements were reached. Each is a file beside this one and a line in [`suites::SUITES`].
+//! A suite trains and evaluates through [`rlhf_experiment`], as the program does, and reports which
+//! requirements were met. Each suite is a file in this folder and a line in [`suites::SUITES`].
 
 #![forbid(unsafe_code)]
 
@@ -35,26 +35,26 @@ use std::process::ExitCode;
 use suite::Suite;
 use suites::SUITES;
 
-/// The name that stands for every suite, and a shorter one.
+/// The name that selects every suite, and its alias.
 const ALL: [&str; 2] = ["acceptance", "all"];
 
-/// Measures what `rlhf` reaches of what a suite holds it to.
+/// Runs acceptance suites of `rlhf` and reports which requirements were met.
 #[derive(Debug, Parser)]
 #[command(
     version,
     max_term_width = 100,
     arg_required_else_help = true,
     after_help = "Example:\n  RLHF_TEST_DATA=data cargo run --release -p rlhf-acceptance -- rewards --seeds 1\n\n\
-    Exit codes: 0 all requirements were reached, 1 one was not or a suite could not be run, 2 bad usage."
+    Exit codes: 0 all requirements were met, 1 one was not or a suite failed to run, 2 bad usage."
 )]
 struct Args {
-    /// What is measured.
-    #[arg(value_parser = names())]
+    /// The suite to run.
+    #[arg(value_parser = suite_names())]
     suite: String,
-    /// How many seeds a suite trains with, where it trains.
+    /// The number of seeds of suites that train.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     seeds: u32,
-    /// The folder of real checkpoints and data that some suites need.
+    /// The folder of checkpoints and data that some suites need.
     #[arg(
         long,
         value_name = "DIR",
@@ -62,22 +62,22 @@ struct Args {
         hide_env_values = true
     )]
     real_data: Option<PathBuf>,
-    /// Threads; 0 takes as many as there are cores.
+    /// The number of threads; 0 uses all cores.
     #[arg(long, default_value_t = 0)]
     threads: usize,
-    /// Print the result as JSON, with what was measured besides.
+    /// Print the result as JSON, with all measurements.
     #[arg(long)]
     json: bool,
 }
 
-fn names() -> PossibleValuesParser {
+fn suite_names() -> PossibleValuesParser {
     let all = PossibleValue::new(ALL[0]).alias(ALL[1]);
-    let all = all.help("every suite, one after another");
-    let own = |suite: &Suite| PossibleValue::new(suite.name).help(suite.about);
-    PossibleValuesParser::new(std::iter::once(all).chain(SUITES.iter().map(own)))
+    let all = all.help("run every suite in turn");
+    let possible_value = |suite: &Suite| PossibleValue::new(suite.name).help(suite.about);
+    PossibleValuesParser::new(std::iter::once(all).chain(SUITES.iter().map(possible_value)))
 }
 
-fn chosen(name: &str) -> Vec<Suite> {
+fn select_suites(name: &str) -> Vec<Suite> {
     let mut suites = SUITES.to_vec();
     suites.retain(|suite| ALL.contains(&name) || suite.name == name);
     suites
@@ -95,7 +95,11 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<()> {
     start_threads(args.threads)?;
-    let report = Report::of(&chosen(&args.suite), args.seeds, args.real_data.as_deref());
+    let report = Report::run(
+        &select_suites(&args.suite),
+        args.seeds,
+        args.real_data.as_deref(),
+    );
     print(&if args.json {
         serde_json::to_string_pretty(&report)? + "\n"
     } else {
@@ -103,21 +107,21 @@ fn run(args: &Args) -> Result<()> {
     })?;
     let suites = report.suites.len();
     let failed = report.suites.iter().filter(|suite| suite.error.is_some());
-    match failed.count() {
-        0 => {}
-        failed => bail!("{failed} of {suites} suites could not be run"),
+    let failed = failed.count();
+    if failed > 0 {
+        bail!("{failed} of {suites} suites could not be run");
     }
     let missed = report.verdicts().filter(|verdict| !verdict.pass()).count();
     if missed > 0 {
         bail!(
-            "{missed} of {} requirements were not reached",
+            "{missed} of {} requirements were not met",
             report.verdicts().count()
         );
     }
     Ok(())
 }
 
-/// Text to stdout. A reader that has seen enough is no error.
+/// Prints text to stdout. A broken pipe is not an error.
 fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout
@@ -134,12 +138,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn suites_are_found_by_name() {
+    fn suites_are_selected_by_name() {
         for all in ALL {
-            assert_eq!(chosen(all).len(), SUITES.len());
+            assert_eq!(select_suites(all).len(), SUITES.len());
         }
         for suite in &SUITES {
-            let found = chosen(suite.name);
+            let found = select_suites(suite.name);
             assert_eq!(found.len(), 1, "{}", suite.name);
             assert_eq!(found[0].name, suite.name);
             assert!(!ALL.contains(&suite.name));

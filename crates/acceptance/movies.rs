@@ -1,7 +1,7 @@
-//! Film snippets that people rated from −4 to 4, as pairs.
+//! The task `film snippets`: pairs of film snippets that people rated from −4 to 4.
 
 use crate::bag_of_words::BagOfWords;
-use crate::task::{Pair, Task, accuracy, fold};
+use crate::task::{Pair, Task, accuracy, train_held_out_split};
 use anyhow::{Context, Result};
 use rlhf_reward::Lexicon;
 use rlhf_tensor::{Rng, Stream};
@@ -9,35 +9,34 @@ use serde_json::json;
 use std::fs;
 use std::path::Path;
 
-/// By how much two ratings differ in a pair, at least.
-const APART: f64 = 1.0;
-/// One part of so many is held out.
-const PARTS: u64 = 5;
-/// How often each snippet is paired with a random other to learn from.
-const PAIRINGS: usize = 4;
+/// The least difference of the two ratings of a pair.
+const MIN_RATING_DIFFERENCE: f64 = 1.0;
+/// The number of folds, of which one is held out.
+const FOLDS: u64 = 5;
+/// The number of random pairings of each training snippet.
+const TRAIN_PAIRINGS: usize = 4;
 
-/// A snippet is either learned from or held out, whole; and held out it stands in one pair at most,
-/// so held-out pairs are independent of each other.
+/// Each snippet is either in the training set or held out. A held-out snippet is in at most one pair, so
+/// held-out pairs are independent.
 pub(crate) fn task(data: &Path, seed: u64) -> Result<Task> {
     let folder = data.join("sentiment-vader-human");
     let snippets = ratings(&folder.join("movieReviewSnippets_GroundTruth.txt"))?;
     let lexicon = Lexicon::read(&folder.join("vader_lexicon.txt"))?;
-    let (train, held_out) = fold(snippets, PARTS, seed);
+    let (train, held_out) = train_held_out_split(snippets, FOLDS, seed);
     let mut rng = Rng::new(seed, Stream::Data, 1, 0);
-    let learned: Vec<_> = (0..PAIRINGS)
+    let train_pairs: Vec<_> = (0..TRAIN_PAIRINGS)
         .flat_map(|_| pairs(&train, &mut rng))
         .collect();
     let held_out = pairs(&held_out, &mut rng);
-    let bag = BagOfWords::fit(&learned, seed);
-    let row =
-        |(better, worse): &Pair<'_>| json!({"prompt": "", "chosen": better, "rejected": worse});
+    let bag = BagOfWords::fit(&train_pairs, seed);
+    let row = |(chosen, rejected): &Pair<'_>| json!({"prompt": "", "chosen": chosen, "rejected": rejected});
     Ok(Task {
         name: "film snippets",
         required: 0.75,
         context: 128,
         width: 64,
-        reading: &[],
-        fitting: &[
+        common_settings: &[],
+        reward_settings: &[
             "optim.learning_rate=1e-3",
             "train.epochs=1",
             "train.batch_size=32",
@@ -49,9 +48,9 @@ pub(crate) fn task(data: &Path, seed: u64) -> Result<Task> {
             .iter()
             .map(|snippet| json!({"text": snippet.text}))
             .collect(),
-        pairs: learned.iter().map(row).collect(),
+        pairs: train_pairs.iter().map(row).collect(),
         held_out: held_out.iter().map(row).collect(),
-        beside: json!({
+        baselines: json!({
             "lexicon": accuracy(&held_out, |text| lexicon.sum(text)),
             "bag_of_words": accuracy(&held_out, |text| bag.score(text)),
         }),
@@ -63,7 +62,7 @@ struct Snippet {
     text: String,
 }
 
-/// Lines of a number, the mean rating and the text, between tabs.
+/// Reads tab-separated lines of an index, the mean rating and the text.
 fn ratings(path: &Path) -> Result<Vec<Snippet>> {
     let file = fs::read_to_string(path).with_context(|| path.display().to_string())?;
     let parse = |line: &str| {
@@ -76,24 +75,33 @@ fn ratings(path: &Path) -> Result<Vec<Snippet>> {
     let lines = file.lines().enumerate();
     lines
         .map(|(index, line)| {
-            let bad = || format!("{}, line {}: no rating and text", path.display(), index + 1);
-            parse(line).with_context(bad)
+            let invalid = || {
+                format!(
+                    "{}, line {}: expected an index, a rating and a text separated by tabs",
+                    path.display(),
+                    index + 1
+                )
+            };
+            parse(line).with_context(invalid)
         })
         .collect()
 }
 
-/// Each snippet with one random other; those that are rated too much alike are left out.
+/// Pairs each snippet with a random other; pairs with too small a difference of ratings are left out.
 fn pairs<'a>(snippets: &'a [Snippet], rng: &mut Rng) -> Vec<Pair<'a>> {
     let mut order: Vec<&Snippet> = snippets.iter().collect();
     rng.shuffle(&mut order);
     let (pairs, _) = order.as_chunks::<2>();
-    let apart = pairs
+    let distinct = pairs
         .iter()
-        .filter(|[a, b]| (a.rating - b.rating).abs() >= APART);
-    apart
-        .map(|[a, b]| match a.rating > b.rating {
-            true => (&a.text[..], &b.text[..]),
-            false => (&b.text[..], &a.text[..]),
+        .filter(|[a, b]| (a.rating - b.rating).abs() >= MIN_RATING_DIFFERENCE);
+    distinct
+        .map(|[a, b]| {
+            if a.rating > b.rating {
+                (&a.text[..], &b.text[..])
+            } else {
+                (&b.text[..], &a.text[..])
+            }
         })
         .collect()
 }
@@ -103,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pairs_are_apart_and_use_each_snippet_once() {
+    fn pairs_differ_in_rating_and_use_each_snippet_once() {
         let snippet = |i: i32| Snippet {
             rating: f64::from(i % 7) / 2.0,
             text: i.to_string(),
@@ -113,7 +121,11 @@ mod tests {
         let rating = |text: &str| f64::from(text.parse::<i32>().unwrap() % 7) / 2.0;
         let mut used: Vec<_> = found.iter().flat_map(|(a, b)| [*a, *b]).collect();
         assert!(found.len() > 5);
-        assert!(found.iter().all(|(a, b)| rating(a) - rating(b) >= APART));
+        assert!(
+            found
+                .iter()
+                .all(|(a, b)| rating(a) - rating(b) >= MIN_RATING_DIFFERENCE)
+        );
         used.sort_unstable();
         assert!(used.windows(2).all(|pair| pair[0] != pair[1]));
         assert_eq!(accuracy(&found, rating).value, 1.0);

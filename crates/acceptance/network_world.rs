@@ -1,6 +1,6 @@
-//! Real networks whose responses can be listed.
+//! Transformers whose responses can be enumerated, with rewards and prompts.
 
-use crate::suite::Setting;
+use crate::suite::SuiteContext;
 use anyhow::{Context, Result};
 use rlhf_experiment::{
     Config, Session, Vocabulary, context, max_new_tokens, network, open_data, reward, small_world,
@@ -14,7 +14,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// How many prompts; fixed, whatever the seed of a run.
+/// The number of prompts, the same for all seeds.
 const PROMPTS: usize = 24;
 
 /// A network, a reward and prompts.
@@ -22,37 +22,37 @@ pub(crate) struct World {
     pub(crate) name: &'static str,
     pub(crate) folder: PathBuf,
     model: PathBuf,
-    own: Vec<String>,
+    settings: Vec<String>,
 }
 
 impl World {
-    /// The small world, and the network that sorts where its folder is.
-    pub(crate) fn all(setting: &Setting<'_>) -> Result<Vec<Self>> {
-        let scratch = setting.scratch;
+    /// The small world, and the sorting network if the data folder is given.
+    pub(crate) fn all(context: &SuiteContext<'_>) -> Result<Vec<Self>> {
+        let scratch = context.scratch;
         let mut worlds = vec![Self::reviews(&scratch.join("reviews"))?];
-        if let Some(data) = setting.data {
+        if let Some(data) = context.data {
             let model = data.join("ckpt-gpt-nano-sort/hf");
             worlds.push(Self::sorting(&model, &scratch.join("sorting"))?);
         }
         Ok(worlds)
     }
 
-    /// A network of three letters that answers six letters with six, asked for more of the letter 2.
+    /// A network with three letters that sorts six letters; the reward is the share of letter 2.
     fn sorting(model: &Path, folder: &Path) -> Result<Self> {
         let mut rng = Rng::new(1, Stream::Data, 0, 0);
         let mut prompt = || -> Vec<u32> { (0..6).map(|_| rng.below(3) as u32).collect() };
         let prompts = (0..PROMPTS).map(|_| json!({"prompt_ids": prompt()}));
-        let own = [
+        let settings = [
             "reward.kind=token-share",
             "reward.token=2",
             "beta=0.1",
             "sampling.temperature=4",
             "sampling.max_new_tokens=6",
         ];
-        Self::new("sorting six letters", model, folder, prompts, &own)
+        Self::new("sorting six letters", model, folder, prompts, &settings)
     }
 
-    /// The network of the small world, left with six of its words, asked to please.
+    /// The network of the small world, restricted to six tokens, with a sentiment lexicon as reward.
     fn reviews(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder)?;
         let world = small_world::write(folder)?;
@@ -71,14 +71,17 @@ impl World {
             .into_iter()
             .chain([vocabulary.ends.first().copied()])
             .collect();
-        let tokens = format!("sampling.tokens={:?}", ids.context("a word is no token")?);
-        let own = [
+        let tokens = format!(
+            "sampling.tokens={:?}",
+            ids.context("a word is not a token of the vocabulary")?
+        );
+        let settings = [
             "reward={ kind = \"lexicon\", words = { great = 1.0, good = 0.5, bad = -1.0 } }",
             "beta=0.5",
             "sampling.max_new_tokens=4",
             &tokens,
         ];
-        Self::new("reviews in six words", &model, folder, rows, &own)
+        Self::new("reviews in six words", &model, folder, rows, &settings)
     }
 
     fn new(
@@ -86,26 +89,26 @@ impl World {
         model: &Path,
         folder: &Path,
         prompts: impl IntoIterator<Item = Value>,
-        own: &[&str],
+        settings: &[&str],
     ) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         let world = Self {
             name,
             folder: folder.into(),
             model: model.into(),
-            own: own.iter().map(ToString::to_string).collect(),
+            settings: settings.iter().map(ToString::to_string).collect(),
         };
         let lines: String = prompts.into_iter().map(|row| format!("{row}\n")).collect();
         fs::write(world.prompts(), lines)?;
         Ok(world)
     }
 
-    /// The file of prompts, to learn on and to be measured on.
+    /// The file of prompts, for training and for evaluation.
     pub(crate) fn prompts(&self) -> PathBuf {
         self.folder.join("prompts_to_list.jsonl")
     }
 
-    /// What every run on it has.
+    /// The settings of every run on this world.
     pub(crate) fn settings(&self) -> Vec<String> {
         let mut settings = vec![
             format!("model.path={}", self.model.display()),
@@ -114,18 +117,18 @@ impl World {
             format!("eval.prompts={PROMPTS}"),
             "sampling.rows=256".into(),
         ];
-        settings.extend(self.own.iter().cloned());
+        settings.extend(self.settings.iter().cloned());
         settings
     }
 
-    /// Writes preference pairs: `samples` responses of the model to each prompt, two and two, those
-    /// that are the same left out, labelled by the share of `judges` who prefer the first, each with
-    /// probability σ(r₁ − r₂), or by that probability itself.
+    /// Writes preference pairs: `samples` responses of the model to each prompt, paired in order, without
+    /// pairs of equal responses. The label is the share of `votes` for the first, each with probability
+    /// σ(r₁ − r₂), or that probability itself.
     pub(crate) fn pairs(
         &self,
         session: &Session,
         path: &Path,
-        (samples, judges, seed): (usize, Option<u32>, u64),
+        (samples, votes, seed): (usize, Option<u32>, u64),
     ) -> Result<()> {
         let config = self.config(session)?;
         let vocabulary = Vocabulary::load(&self.model)?;
@@ -144,10 +147,13 @@ impl World {
             step: u64::MAX,
         };
         let decode = |ids: &[u32]| vocabulary.tokenizer.decode(ids);
-        let drawn = sample(&mut *network.decoder()?, &prompts, &sampling, &decode)?.sequences;
+        let samples = sample(&mut *network.decoder()?, &prompts, &sampling, &decode)?.sequences;
         let mut reward = reward(&config, &vocabulary.tokenizer)?;
-        let scores = finite_scores(&mut *reward, &drawn)?.to_vec()?;
-        Ok(fs::write(path, labelled(&drawn, &scores, judges, seed)?)?)
+        let scores = finite_scores(&mut *reward, &samples)?.to_vec()?;
+        Ok(fs::write(
+            path,
+            labelled_pairs(&samples, &scores, votes, seed)?,
+        )?)
     }
 
     fn config(&self, session: &Session) -> Result<Config> {
@@ -159,20 +165,25 @@ impl World {
     }
 }
 
-fn labelled(drawn: &Sequences, scores: &[f32], judges: Option<u32>, seed: u64) -> Result<String> {
+fn labelled_pairs(
+    samples: &Sequences,
+    scores: &[f32],
+    votes: Option<u32>,
+    seed: u64,
+) -> Result<String> {
     let mut rng = Rng::new(seed, Stream::Data, 1, 0);
     let mut lines = String::new();
-    for first in (0..drawn.len()).step_by(2) {
-        let [a, b] = [first, first + 1].map(|y| &drawn.responses()[y].ids);
+    for first in (0..samples.len()).step_by(2) {
+        let [a, b] = [first, first + 1].map(|y| &samples.responses()[y].ids);
         if a == b {
             continue;
         }
         let preferred = 1.0 / (1.0 + f64::from(scores[first + 1] - scores[first]).exp());
-        let label = judges.map_or(preferred, |judges| {
-            let votes = (0..judges).filter(|_| rng.uniform() < preferred).count();
-            votes as f64 / f64::from(judges)
+        let label = votes.map_or(preferred, |votes| {
+            let wins = (0..votes).filter(|_| rng.uniform() < preferred).count();
+            wins as f64 / f64::from(votes)
         });
-        let row = json!({"prompt_ids": drawn.prompt_of(first).ids, "chosen_ids": a,
+        let row = json!({"prompt_ids": samples.prompt_of(first).ids, "chosen_ids": a,
             "rejected_ids": b, "label": label});
         writeln!(lines, "{row}")?;
     }

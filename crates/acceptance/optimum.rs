@@ -1,7 +1,7 @@
-//! How near each method brings a real network to the exact optimum.
+//! The suite `optimum`: the share of the gap to the exact optimum that each method closes.
 
 use crate::network_world::World;
-use crate::suite::{Outcome, Required, Setting, Suite, Verdict};
+use crate::suite::{Outcome, Required, Suite, SuiteContext, Verdict};
 use anyhow::{Context, Result};
 use rlhf_experiment::{Instead, Judge, Row, Session, exact};
 use rlhf_journal::Estimate;
@@ -9,38 +9,38 @@ use serde_json::json;
 
 pub(crate) const SUITE: Suite = Suite {
     name: "optimum",
-    about: "the share of the gap to the exact optimum that each method closes on a real network",
+    about: "the share of the gap to the exact optimum that each method closes, with transformers",
     run,
 };
 
-/// Where a method learns from.
+/// The training data of a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum From {
-    /// Its own samples.
-    Itself,
-    /// Pairs of responses of the prior with the probability of their preference.
+pub(crate) enum TrainingData {
+    /// Samples of the policy.
+    OwnSamples,
+    /// Pairs of samples of the prior, labelled with their preference probabilities.
     SoftLabels,
-    /// The same with the share of [`JUDGES`] preferences drawn for each.
-    DrawnLabels,
+    /// The same, labelled with the share of [`VOTES`] sampled preferences.
+    SampledLabels,
 }
 
-/// A method with the settings it arrives with, and the share of the gap it must close.
+/// A method with its settings and the share of the gap that it must close.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) objective: &'static str,
-    pub(crate) from: From,
+    pub(crate) data: TrainingData,
     pub(crate) required: f64,
     pub(crate) settings: &'static [&'static str],
 }
 
-/// The learning rate falls to 0, because what is left near the optimum is noise; and AdamW forgets
-/// old gradients soon, because they are much larger at the start than at the end.
+/// The learning rate decays to 0, because near the optimum gradients are mostly noise; and β₂ of AdamW
+/// is small, because gradients are much larger at the start than at the end.
 const CASES: [Case; 5] = [
     Case {
         name: "rloo",
         objective: "rloo",
-        from: From::Itself,
+        data: TrainingData::OwnSamples,
         required: 0.98,
         settings: &[
             "sampling.rollouts=384",
@@ -54,7 +54,7 @@ const CASES: [Case; 5] = [
     Case {
         name: "vargrad",
         objective: "vargrad",
-        from: From::Itself,
+        data: TrainingData::OwnSamples,
         required: 0.98,
         settings: &[
             "sampling.rollouts=384",
@@ -68,7 +68,7 @@ const CASES: [Case; 5] = [
     Case {
         name: "ppo-kl",
         objective: "ppo-kl",
-        from: From::Itself,
+        data: TrainingData::OwnSamples,
         required: 0.95,
         settings: &[
             "sampling.rollouts=768",
@@ -83,7 +83,7 @@ const CASES: [Case; 5] = [
     Case {
         name: "dpo, soft labels",
         objective: "dpo",
-        from: From::SoftLabels,
+        data: TrainingData::SoftLabels,
         required: 0.98,
         settings: &[
             "train.batch_size=384",
@@ -93,9 +93,9 @@ const CASES: [Case; 5] = [
         ],
     },
     Case {
-        name: "dpo, drawn labels",
+        name: "dpo, sampled labels",
         objective: "dpo",
-        from: From::DrawnLabels,
+        data: TrainingData::SampledLabels,
         required: 0.95,
         settings: &[
             "train.batch_size=384",
@@ -106,20 +106,20 @@ const CASES: [Case; 5] = [
     },
 ];
 
-/// Responses drawn for pairs, to each prompt.
+/// Samples for pairs, for each prompt.
 const SAMPLES: usize = 2000;
-/// Preferences drawn for each pair. A reward within [0, 1] makes each little better than a coin's: a
-/// gap of 2 % of label noise takes about a million of them, however they are spread over pairs.
-const JUDGES: u32 = 64;
+/// Sampled preferences for each pair. With rewards in [0, 1] each preference is close to a coin flip: a
+/// gap of at most 2 % due to label noise needs about a million of them in all.
+const VOTES: u32 = 64;
 
-fn run(setting: &Setting<'_>) -> Result<Outcome> {
+fn run(context: &SuiteContext<'_>) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    for world in World::all(setting)? {
+    for world in World::all(context)? {
         for case in CASES {
             let mut shares = Vec::new();
-            for seed in 1..=u64::from(setting.seeds) {
-                let row = fit(setting.session, &world, &case, seed)?;
-                let closed = row.standing.priced.context("β is fixed")?.closed;
+            for seed in 1..=u64::from(context.seeds) {
+                let row = fit(context.session, &world, &case, seed)?;
+                let closed = row.evaluation.gap.context("β is not fixed")?.closed;
                 outcome.rows.push(
                     json!({"world": world.name, "method": case.name, "seed": seed,
                     "standing": row}),
@@ -143,7 +143,7 @@ fn run(setting: &Setting<'_>) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// One run, and where its last policy stands.
+/// Trains one run, and evaluates its last policy.
 fn fit(session: &Session, world: &World, case: &Case, seed: u64) -> Result<Row> {
     let folder = tempfile::tempdir_in(&world.folder)?;
     let mut settings = world.settings();
@@ -151,12 +151,12 @@ fn fit(session: &Session, world: &World, case: &Case, seed: u64) -> Result<Row> 
     settings.push(format!("train.seed={seed}"));
     settings.push("train.checkpoints=1".into());
     settings.extend(case.settings.iter().map(ToString::to_string));
-    match case.from {
-        From::Itself => {}
-        From::SoftLabels | From::DrawnLabels => {
-            let judges = (case.from == From::DrawnLabels).then_some(JUDGES);
+    match case.data {
+        TrainingData::OwnSamples => {}
+        TrainingData::SoftLabels | TrainingData::SampledLabels => {
+            let votes = (case.data == TrainingData::SampledLabels).then_some(VOTES);
             let path = folder.path().join("pairs.jsonl");
-            world.pairs(session, &path, (SAMPLES, judges, seed))?;
+            world.pairs(session, &path, (SAMPLES, votes, seed))?;
             settings.push(format!("data.train={}", path.display()));
         }
     }

@@ -1,19 +1,19 @@
-//! Polite and rude answers to the same instruction.
+//! The task `politeness`: polite and rude responses to the same instruction.
 
-use crate::suite::json;
-use crate::task::{Task, fold};
+use crate::suite::read_json;
+use crate::task::{Task, train_held_out_split};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// One part of so many is held out.
-const PARTS: u64 = 10;
+/// The number of folds, of which one is held out.
+const FOLDS: u64 = 10;
 
-/// All rows of an instruction are on one side.
+/// All rows of an instruction are in the same part of the split.
 pub(crate) fn task(data: &Path, seed: u64) -> Result<Task> {
     let path = data.join("pref-polite-synthetic/instruction-data-with-preference.json");
-    let rows = json(&path)?;
+    let rows = read_json(&path)?;
     let rows = rows
         .as_array()
         .with_context(|| path.display().to_string())?;
@@ -22,20 +22,20 @@ pub(crate) fn task(data: &Path, seed: u64) -> Result<Task> {
         let prompt = format!("{}{}", row["instruction"], row["input"]);
         groups.entry(prompt).or_default().push(row.clone());
     }
-    let (train, held_out) = fold(groups.into_values().collect(), PARTS, seed);
+    let (train, held_out) = train_held_out_split(groups.into_values().collect(), FOLDS, seed);
     let (pairs, held_out) = (train.concat(), held_out.concat());
-    let text = |row: &Value, answer: &str| json!({"instruction": row["instruction"], "input": row["input"], "completion": row[answer]});
-    let both = |row| ["chosen", "rejected"].map(|answer| text(row, answer));
+    let text = |row: &Value, side: &str| json!({"instruction": row["instruction"], "input": row["input"], "completion": row[side]});
+    let both = |row| ["chosen", "rejected"].map(|side| text(row, side));
     Ok(Task {
         name: "politeness",
         required: 0.9,
         context: 320,
         width: 64,
-        reading: &[
+        common_settings: &[
             "data.fields.prompt=instruction",
             "data.fields.separator=\"\\n\"",
         ],
-        fitting: &[
+        reward_settings: &[
             "optim.learning_rate=3e-3",
             "train.epochs=3",
             "train.batch_size=32",
@@ -46,6 +46,6 @@ pub(crate) fn task(data: &Path, seed: u64) -> Result<Task> {
         texts: pairs.iter().flat_map(both).collect(),
         pairs,
         held_out,
-        beside: json!({}),
+        baselines: json!({}),
     })
 }

@@ -1,6 +1,6 @@
-//! Suites run, and what they found.
+//! Runs suites and reports their results.
 
-use crate::suite::{Outcome, Setting, Suite, Verdict};
+use crate::suite::{Outcome, Suite, SuiteContext, Verdict};
 use anyhow::{Context, Result};
 use rlhf_bench::Machine;
 use rlhf_experiment::Session;
@@ -10,19 +10,19 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Instant;
 
-/// What is printed with `--json`.
+/// The report, as printed with `--json`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     #[serde(flatten)]
     machine: Machine,
     seeds: u32,
     pub(crate) pass: bool,
-    pub(crate) suites: Vec<Measured>,
+    pub(crate) suites: Vec<SuiteReport>,
 }
 
-/// One suite's part of it.
+/// The result of one suite.
 #[derive(Debug, Serialize)]
-pub(crate) struct Measured {
+pub(crate) struct SuiteReport {
     suite: &'static str,
     seconds: f64,
     #[serde(flatten)]
@@ -32,15 +32,15 @@ pub(crate) struct Measured {
 }
 
 impl Report {
-    /// Runs suites one after another, each with so many seeds, and with the folder of real data.
-    pub(crate) fn of(chosen: &[Suite], seeds: u32, data: Option<&Path>) -> Self {
-        // Before anything runs: the sources may have moved on when the suites are done.
+    /// Runs suites in turn with `seeds` seeds and the folder of data.
+    pub(crate) fn run(suites: &[Suite], seeds: u32, data: Option<&Path>) -> Self {
+        // The commit is read first, because the sources may change while the suites run.
         let machine = Machine::here();
         let session = Session::default();
-        let measured = |suite| measure(suite, &session, seeds, data);
-        let suites: Vec<_> = chosen.iter().map(measured).collect();
+        let run = |suite| run_suite(suite, &session, seeds, data);
+        let suites: Vec<_> = suites.iter().map(run).collect();
         let passed =
-            |suite: &Measured| suite.error.is_none() && suite.verdicts().all(Verdict::pass);
+            |suite: &SuiteReport| suite.error.is_none() && suite.verdicts().all(Verdict::pass);
         Self {
             machine,
             seeds,
@@ -49,13 +49,13 @@ impl Report {
         }
     }
 
-    /// All verdicts of all suites.
+    /// The verdicts of all suites.
     pub(crate) fn verdicts(&self) -> impl Iterator<Item = &Verdict> {
-        self.suites.iter().flat_map(Measured::verdicts)
+        self.suites.iter().flat_map(SuiteReport::verdicts)
     }
 }
 
-impl Measured {
+impl SuiteReport {
     fn verdicts(&self) -> impl Iterator<Item = &Verdict> {
         self.outcome.iter().flat_map(|outcome| &outcome.verdicts)
     }
@@ -63,12 +63,12 @@ impl Measured {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for measured in &self.suites {
-            writeln!(f, "{} ({:.0} s)", measured.suite, measured.seconds)?;
-            if let Some(error) = &measured.error {
+        for suite in &self.suites {
+            writeln!(f, "{} ({:.0} s)", suite.suite, suite.seconds)?;
+            if let Some(error) = &suite.error {
                 writeln!(f, "  could not be run: {error}")?;
             }
-            for verdict in measured.verdicts() {
+            for verdict in suite.verdicts() {
                 writeln!(f, "  {verdict}")?;
             }
         }
@@ -76,14 +76,13 @@ impl fmt::Display for Report {
     }
 }
 
-/// Runs one suite in a folder of its own, which goes when it is done. A suite that fails does not
-/// keep the others from running.
-fn measure(suite: &Suite, session: &Session, seeds: u32, data: Option<&Path>) -> Measured {
+/// Runs one suite in a temporary folder. An error of one suite does not stop the others.
+fn run_suite(suite: &Suite, session: &Session, seeds: u32, data: Option<&Path>) -> SuiteReport {
     log(format_args!("suite {}: {}", suite.name, suite.about));
     let since = Instant::now();
     let run = || -> Result<Outcome> {
         let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
-        (suite.run)(&Setting {
+        (suite.run)(&SuiteContext {
             session,
             seeds,
             data,
@@ -94,7 +93,7 @@ fn measure(suite: &Suite, session: &Session, seeds: u32, data: Option<&Path>) ->
         Ok(outcome) => (Some(outcome), None),
         Err(error) => (None, Some(format!("{error:#}"))),
     };
-    Measured {
+    SuiteReport {
         suite: suite.name,
         seconds: since.elapsed().as_secs_f64(),
         outcome,
@@ -102,7 +101,7 @@ fn measure(suite: &Suite, session: &Session, seeds: u32, data: Option<&Path>) ->
     }
 }
 
-/// One line to stderr. Where that is closed or full there is nobody to tell.
+/// Prints a line to stderr, and ignores errors of writing.
 pub(crate) fn log(line: impl fmt::Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }

@@ -1,4 +1,4 @@
-//! What a suite is.
+//! The types of suites: what they are given and what they report.
 
 use anyhow::{Context, Result};
 use rlhf_experiment::Session;
@@ -8,54 +8,54 @@ use serde_json::Value;
 use std::fmt;
 use std::path::Path;
 
-/// Something that is claimed, and how it is measured.
+/// A suite: measures a claim.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Suite {
     pub(crate) name: &'static str,
-    /// What it measures, for the log.
+    /// What it measures, in one line of the help.
     pub(crate) about: &'static str,
-    pub(crate) run: fn(&Setting<'_>) -> Result<Outcome>,
+    pub(crate) run: fn(&SuiteContext<'_>) -> Result<Outcome>,
 }
 
-/// What a suite is given.
+/// The inputs of a suite.
 #[derive(Clone, Copy)]
-pub(crate) struct Setting<'a> {
-    /// What runs are made with.
+pub(crate) struct SuiteContext<'a> {
+    /// The session that runs are started from.
     pub(crate) session: &'a Session,
-    /// How many seeds: 1, 2, …
+    /// The number of seeds: 1, 2, …
     pub(crate) seeds: u32,
-    /// The folder of real checkpoints and data, if there is one.
+    /// The folder of checkpoints and data, if given.
     pub(crate) data: Option<&'a Path>,
-    /// An empty folder.
+    /// An empty temporary folder.
     pub(crate) scratch: &'a Path,
 }
 
-impl Setting<'_> {
-    /// The folder of real checkpoints and data.
+impl SuiteContext<'_> {
+    /// The folder of checkpoints and data.
     pub(crate) fn data(&self) -> Result<&Path> {
         self.data
-            .context("this suite needs real data: set RLHF_TEST_DATA to its folder")
+            .context("this suite needs checkpoints and data: set RLHF_TEST_DATA to their folder")
     }
 }
 
-/// What a suite found.
+/// The result of a suite.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Outcome {
-    /// What was measured, in the suite's own words.
+    /// The measurements; their fields depend on the suite.
     pub(crate) rows: Vec<Value>,
     pub(crate) verdicts: Vec<Verdict>,
 }
 
-/// A requirement and what was reached.
+/// A requirement and the value measured for it.
 #[derive(Debug)]
 pub(crate) struct Verdict {
     pub(crate) name: String,
     pub(crate) required: Required,
-    /// With its 95 % interval.
+    /// The measured value with its 95 % interval.
     pub(crate) reached: Estimate,
 }
 
-/// A bound.
+/// The bound of a requirement.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(dead_code)]
@@ -65,7 +65,7 @@ pub(crate) enum Required {
 }
 
 impl Verdict {
-    /// Whether the value reached keeps the bound; NaN never does.
+    /// Whether the measured value satisfies the bound; NaN does not.
     pub(crate) fn pass(&self) -> bool {
         match self.required {
             Required::AtLeast(bound) => self.reached.value >= bound,
@@ -101,7 +101,7 @@ impl fmt::Display for Verdict {
         let Estimate { value, interval } = self.reached;
         let interval = interval.map(|Interval { low, high }| format!(" [{low:.4}, {high:.4}]"));
         let interval = interval.unwrap_or_default();
-        let word = if self.pass() { "reached" } else { "MISSED" };
+        let word = if self.pass() { "met" } else { "MISSED" };
         let required = match self.required {
             Required::AtLeast(bound) => format!("at least {bound}"),
             Required::AtMost(bound) => format!("at most {bound}"),
@@ -111,8 +111,8 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// A file of JSON that a run left.
-pub(crate) fn json(path: &Path) -> Result<Value> {
+/// Reads a JSON file of a run.
+pub(crate) fn read_json(path: &Path) -> Result<Value> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     serde_json::from_str(&text).with_context(|| path.display().to_string())
 }
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_verdict_is_what_the_numbers_say() {
+    fn verdicts_compare_the_value_with_the_bound() {
         let verdict = |required, value| Verdict {
             name: "accuracy".into(),
             required,

@@ -1,51 +1,52 @@
-//! A preference to learn, and how its items are held out and judged.
+//! A preference-learning task: its data, its train and held-out split, and pairwise accuracy.
 
 use rlhf_eval::wilson;
 use rlhf_journal::Estimate;
 use rlhf_tensor::{Rng, Stream};
 use serde_json::Value;
 
-/// Texts to learn a language from and pairs to learn a preference from, as rows of data files.
+/// The rows of the data files of a task: texts for language modelling and preference pairs for the
+/// reward model.
 pub(crate) struct Task {
     pub(crate) name: &'static str,
-    /// The accuracy that is asked for.
+    /// The required accuracy.
     pub(crate) required: f64,
-    /// The network's context in tokens, and its width.
+    /// The context of the network in tokens, and its width.
     pub(crate) context: usize,
     pub(crate) width: usize,
-    /// Settings of both runs, and of the second.
-    pub(crate) reading: &'static [&'static str],
-    pub(crate) fitting: &'static [&'static str],
+    /// Settings of both runs, and of the reward run only.
+    pub(crate) common_settings: &'static [&'static str],
+    pub(crate) reward_settings: &'static [&'static str],
     pub(crate) texts: Vec<Value>,
     pub(crate) pairs: Vec<Value>,
     pub(crate) held_out: Vec<Value>,
-    /// What else is to be had on the held-out pairs.
-    pub(crate) beside: Value,
+    /// The accuracies of baselines on the held-out pairs.
+    pub(crate) baselines: Value,
 }
 
-/// Items to learn from and items held out: one of `parts` parts. The first `parts` seeds hold out
-/// different ones, so what is counted on them can be added up.
-pub(crate) fn fold<T>(items: Vec<T>, parts: u64, seed: u64) -> (Vec<T>, Vec<T>) {
-    let (round, part) = ((seed - 1) / parts, (seed - 1) % parts);
+/// Splits items into a training set and a held-out set, one of `folds` folds. The first `folds` seeds
+/// hold out disjoint folds, so counts over seeds can be added.
+pub(crate) fn train_held_out_split<T>(items: Vec<T>, folds: u64, seed: u64) -> (Vec<T>, Vec<T>) {
+    let (round, fold) = ((seed - 1) / folds, (seed - 1) % folds);
     let mut order: Vec<u64> = (0..items.len() as u64).collect();
     Rng::new(round, Stream::Data, 0, 0).shuffle(&mut order);
-    let mut sides = (Vec::new(), Vec::new());
-    for (item, place) in items.into_iter().zip(order) {
-        let side = match place % parts == part {
-            true => &mut sides.1,
-            false => &mut sides.0,
-        };
-        side.push(item);
+    let mut split = (Vec::new(), Vec::new());
+    for (item, position) in items.into_iter().zip(order) {
+        if position % folds == fold {
+            split.1.push(item);
+        } else {
+            split.0.push(item);
+        }
     }
-    sides
+    split
 }
 
-/// The better text and the worse.
+/// The chosen and the rejected text.
 pub(crate) type Pair<'a> = (&'a str, &'a str);
 
-/// How often the better text has the higher value; a tie is half a hit.
+/// The share of pairs whose chosen text has the higher value, with ties counted as one half.
 pub(crate) fn accuracy(pairs: &[Pair<'_>], value: impl Fn(&str) -> f64) -> Estimate {
-    let hit = |(better, worse): &Pair<'_>| match value(better).total_cmp(&value(worse)) {
+    let hit = |(chosen, rejected): &Pair<'_>| match value(chosen).total_cmp(&value(rejected)) {
         std::cmp::Ordering::Greater => 1.0,
         std::cmp::Ordering::Equal => 0.5,
         std::cmp::Ordering::Less => 0.0,
@@ -61,10 +62,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seeds_hold_out_different_parts() {
+    fn seeds_hold_out_disjoint_folds() {
         let mut all: Vec<u32> = Vec::new();
         for seed in 1..=5 {
-            let (train, held_out) = fold((0..103).collect(), 5, seed);
+            let (train, held_out) = train_held_out_split((0..103).collect(), 5, seed);
             assert_eq!(train.len() + held_out.len(), 103);
             assert!(held_out.iter().all(|item| !train.contains(item)));
             all.extend(held_out);

@@ -1,4 +1,4 @@
-//! Every method with every prior on every tree: the same optimum.
+//! Trains one method with one prior on one tree, and measures its KL to the exact optimum.
 
 use anyhow::Result;
 use rlhf_experiment::tabular::{
@@ -14,7 +14,7 @@ use rlhf_train::{LrSchedule, Source};
 use serde::Serialize;
 use std::fmt;
 
-/// The priors, as they are called in reports.
+/// The names of the priors in reports.
 pub(crate) const PRIORS: [&str; 5] = [
     "counting",
     "uniform",
@@ -23,18 +23,18 @@ pub(crate) const PRIORS: [&str; 5] = [
     "geometric mixture",
 ];
 
-/// How a method learns, and how near it must come: KL(π ‖ π*), nats.
+/// A method and its data.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Learns {
-    /// From its own samples.
+pub(crate) enum TreeMethod {
+    /// A method that trains on its own samples.
     Sampled(TabularMethod),
-    /// VarGrad on every response, each as likely as every other: its loss is an exact expectation.
+    /// VarGrad on all responses with equal weights, so that the loss is an exact expectation.
     VargradExact,
-    /// DPO on every pair, labelled with its probability.
+    /// DPO on all pairs, labelled with their preference probabilities.
     DpoSoft,
 }
 
-impl fmt::Display for Learns {
+impl fmt::Display for TreeMethod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sampled(method) => write!(f, "{method}, sampled"),
@@ -44,14 +44,14 @@ impl fmt::Display for Learns {
     }
 }
 
-impl Serialize for Learns {
+impl Serialize for TreeMethod {
     fn serialize<S: serde::Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
         to.collect_str(self)
     }
 }
 
-impl Learns {
-    /// All of them.
+impl TreeMethod {
+    /// All methods.
     pub(crate) const ALL: [Self; 5] = [
         Self::Sampled(TabularMethod::PpoKl),
         Self::Sampled(TabularMethod::Rloo),
@@ -60,7 +60,7 @@ impl Learns {
         Self::DpoSoft,
     ];
 
-    /// The most KL(π ‖ π*) that it may leave, nats.
+    /// The greatest KL(π ‖ π*) allowed after training, nats.
     pub(crate) fn bound(self) -> f64 {
         match self {
             Self::Sampled(_) => 0.02,
@@ -79,26 +79,26 @@ impl Learns {
     }
 }
 
-/// What is to be solved with each of several priors.
-pub(crate) struct Ground {
+/// A problem on a tree that is solved with each of several priors.
+pub(crate) struct TreeProblem {
     pub(crate) name: String,
-    /// With the reference as its prior.
+    /// The problem with the reference prior.
     pub(crate) problem: Problem,
     pub(crate) demonstrations: Policy,
 }
 
-impl Ground {
-    /// The golden tree at β = 0.5.
-    pub(crate) fn gold() -> Self {
+impl TreeProblem {
+    /// The reference tree at β = 0.5.
+    pub(crate) fn reference() -> Self {
         Self {
-            name: "gold".into(),
+            name: "reference tree".into(),
             problem: reference_tree(0.5),
             demonstrations: reference_demonstrations(),
         }
     }
 
-    /// 2–4 tokens, 2–4 steps, with or without eos; rows from a Dirichlet distribution of
-    /// concentration 0.7, N(0, 1) rewards, and β log-uniform in [0.16, 4].
+    /// A random tree of 2–4 tokens and 2–4 steps, with or without eos; rows from a Dirichlet
+    /// distribution of concentration 0.7, N(0, 1) rewards, and β log-uniform in [0.16, 4].
     pub(crate) fn random(index: u64) -> Self {
         let mut rng = Rng::new(index, Stream::Data, 0, 0);
         let (vocab, horizon) = (2 + rng.below(3), 2 + rng.below(3));
@@ -114,15 +114,19 @@ impl Ground {
         let beta = 0.16 * 25f64.powf(rng.uniform());
         Self {
             name: format!("random {index}"),
-            problem: Problem::new(tree, reference, rewards, beta).expect("a problem"),
+            problem: Problem::new(tree, reference, rewards, beta).expect("a valid problem"),
             demonstrations,
         }
     }
 
-    /// The problem with one of the [`PRIORS`], and the real object of that prior.
+    /// The problem with one of the [`PRIORS`], as a world with a `Prior` object.
     pub(crate) fn world(&self, prior: &str) -> World {
         let (tree, reference) = (self.problem.tree(), self.problem.prior());
-        let with = |prior: Policy| self.problem.with_prior(prior).expect("of the same tree");
+        let with = |prior: Policy| {
+            self.problem
+                .with_prior(prior)
+                .expect("a prior over the same tree")
+        };
         match prior {
             "counting" => World::new(with(Policy::counting(tree)), 1.0),
             "uniform" => World::new(with(Policy::uniform(tree)), 1.0),
@@ -148,24 +152,24 @@ impl Ground {
     }
 }
 
-/// A gamma-distributed number of unit scale and shape below 1 (Jöhnk 1964).
+/// A gamma-distributed sample of unit scale and shape below 1 (Jöhnk 1964).
 fn gamma(shape: f64, rng: &mut Rng) -> f64 {
     loop {
         let x = rng.uniform().powf(1.0 / shape);
         let y = rng.uniform().powf(1.0 / (1.0 - shape));
         if x + y > 0.0 && x + y <= 1.0 {
-            // Never 0, so that every token may be said.
+            // Never 0, so that every token has positive probability.
             return (x / (x + y) * -(1.0 - rng.uniform()).ln()).max(1e-9);
         }
     }
 }
 
-/// One run.
+/// The result of one run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Cell {
     pub(crate) tree: String,
     pub(crate) prior: String,
-    pub(crate) learns: Learns,
+    pub(crate) learns: TreeMethod,
     pub(crate) seed: u64,
     pub(crate) beta: f64,
     pub(crate) responses: usize,
@@ -175,31 +179,36 @@ pub(crate) struct Cell {
     pub(crate) bound: f64,
 }
 
-/// Trains one method with one prior on one ground.
-pub(crate) fn cell(ground: &Ground, prior: &str, learns: Learns, seed: u64) -> Result<Cell> {
-    let world = ground.world(prior);
-    let reached = learns.train(&world, seed)?;
+/// Trains one method with one prior on one problem.
+pub(crate) fn run_cell(
+    problem: &TreeProblem,
+    prior: &str,
+    method: TreeMethod,
+    seed: u64,
+) -> Result<Cell> {
+    let world = problem.world(prior);
+    let reached = method.train(&world, seed)?;
     Ok(Cell {
-        tree: ground.name.clone(),
+        tree: problem.name.clone(),
         prior: prior.into(),
-        learns,
+        learns: method,
         seed,
         beta: world.problem.beta(),
         responses: world.problem.tree().responses().len(),
         value: world.solution.value(),
         elbo: reached.last().elbo,
         kl_to_optimum: reached.kl_to_optimum(&world),
-        bound: learns.bound(),
+        bound: method.bound(),
     })
 }
 
-/// The same batch at each step.
-struct Always<B> {
+/// A source that yields the same batch at each step.
+struct RepeatedBatch<B> {
     batch: B,
     steps: usize,
 }
 
-impl<B: Clone> Source for Always<B> {
+impl<B: Clone> Source for RepeatedBatch<B> {
     type Batch = B;
 
     fn steps(&self) -> usize {
@@ -211,7 +220,7 @@ impl<B: Clone> Source for Always<B> {
     }
 }
 
-/// VarGrad on one group of every response that the prior allows.
+/// VarGrad on one group of all responses of positive prior probability.
 fn vargrad_exact(world: &World, seed: u64) -> Result<Reached> {
     let runner = Runner {
         world,
@@ -238,5 +247,5 @@ fn vargrad_exact(world: &World, seed: u64) -> Result<Reached> {
     let batch = VarGradBatch::new(objective.rewards(rollouts)?)?;
     let steps = runner.recipe.steps;
     let method = VarGrad::new(VarGradConfig::default())?;
-    runner.offline(&method, Always { batch, steps }, responses)
+    runner.offline(&method, RepeatedBatch { batch, steps }, responses)
 }

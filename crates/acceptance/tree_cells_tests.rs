@@ -1,9 +1,10 @@
-//! The promise that carries the project: every method with every prior reaches π*.
+//! Every method with every prior reaches π*.
 
-use crate::tree_cells::{Ground, Learns, PRIORS, cell};
+use crate::tree_cells::{PRIORS, TreeMethod, TreeProblem, run_cell};
 use rlhf_oracle::Policy;
 
-/// β·log Z of the golden tree at β = 0.5 with each of the priors, computed independently.
+/// β·log Z of the reference tree at β = 0.5 with each of the priors, computed independently
+/// (scripts/constants/tree.py).
 const VALUES: [f64; 5] = [
     3.326_847_15,
     1.742_625_34,
@@ -12,19 +13,19 @@ const VALUES: [f64; 5] = [
     1.702_678_63,
 ];
 
-/// KL(π ‖ π*), nats, that all runs here come within.
-const NEAR: f64 = 2e-3;
+/// The bound on KL(π ‖ π*) of all runs here, nats.
+const MAX_KL: f64 = 2e-3;
 
 #[test]
 fn every_method_with_every_prior_reaches_the_optimum() {
-    let ground = Ground::gold();
+    let problem = TreeProblem::reference();
     for (prior, value) in PRIORS.into_iter().zip(VALUES) {
-        assert!((ground.world(prior).solution.value() - value).abs() < 1e-7);
-        for learns in Learns::ALL {
-            let cell = cell(&ground, prior, learns, 1).unwrap();
+        assert!((problem.world(prior).solution.value() - value).abs() < 1e-7);
+        for method in TreeMethod::ALL {
+            let cell = run_cell(&problem, prior, method, 1).unwrap();
             assert!(cell.kl_to_optimum < cell.bound, "{cell:?}");
-            // Nearer than any two priors' optima are to each other: see below.
-            assert!(cell.kl_to_optimum < NEAR, "{cell:?}");
+            // Less than the KL between the optima of any two priors, tested below.
+            assert!(cell.kl_to_optimum < MAX_KL, "{cell:?}");
             let gap = cell.value - cell.elbo;
             assert!((gap - cell.beta * cell.kl_to_optimum).abs() < 1e-10);
         }
@@ -32,25 +33,26 @@ fn every_method_with_every_prior_reaches_the_optimum() {
 }
 
 #[test]
-fn a_random_tree_is_no_different() {
-    let ground = Ground::random(3);
-    for learns in Learns::ALL {
-        let cell = cell(&ground, "reference", learns, 2).unwrap();
+fn every_method_reaches_the_optimum_of_a_random_tree() {
+    let problem = TreeProblem::random(3);
+    for method in TreeMethod::ALL {
+        let cell = run_cell(&problem, "reference", method, 2).unwrap();
         assert!(cell.kl_to_optimum < cell.bound, "{cell:?}");
     }
 }
 
-/// A policy at one prior's optimum is far from another's, so the runs above are told apart.
+/// The KL between the optima of two priors is much greater than the bound, so the test above
+/// distinguishes the priors.
 #[test]
-fn the_optima_of_the_priors_are_further_apart() {
-    let ground = Ground::gold();
-    let optima: Vec<Policy> = PRIORS.map(|p| ground.world(p).solution.policy).to_vec();
+fn optima_of_different_priors_are_far_apart() {
+    let problem = TreeProblem::reference();
+    let optima: Vec<Policy> = PRIORS.map(|p| problem.world(p).solution.policy).to_vec();
     for (i, prior) in PRIORS.into_iter().enumerate() {
-        let world = ground.world(prior);
+        let world = problem.world(prior);
         for (j, policy) in optima.iter().enumerate() {
             let gap = world.problem.gap(policy, &world.solution).from_responses;
             assert!(
-                i == j || gap / 0.5 > 5.0 * NEAR,
+                i == j || gap / 0.5 > 5.0 * MAX_KL,
                 "{prior} and {}: {gap}",
                 PRIORS[j]
             );

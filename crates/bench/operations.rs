@@ -1,7 +1,7 @@
 //! How many additions and multiplications a workload needs, counted from shapes: matrix products
 //! alone, each multiplication and each addition as one.
 
-use rlhf_lm::Summary;
+use rlhf_lm::{BlockSpec, Summary};
 
 /// Sequences of one shape: `count` prompts of `prompt` tokens, each with `responses` responses of
 /// `response` tokens.
@@ -33,37 +33,55 @@ impl Batch {
     /// One forward pass, a prompt read once for all of its responses; behind the attention of the last
     /// block, the rows that are asked about alone.
     pub(crate) fn forward(&self, shape: &Summary, reads: Reads) -> f64 {
-        let (width, inner) = (shape.width as f64, shape.inner as f64);
+        let width = shape.width as f64;
         let read = match reads {
             Reads::Score => self.response,
             Reads::Language | Reads::Values => self.response - 1,
         };
-        // A token attends to itself and all before it.
-        let attended = |first: usize, tokens: usize| {
-            (tokens * first) as f64 + (tokens * (tokens + 1)) as f64 / 2.0
-        };
         let prompts = self.count as f64;
         let responses = prompts * self.responses as f64;
         let tokens = prompts * self.prompt as f64 + responses * read as f64;
-        let pairs = prompts * attended(0, self.prompt) + responses * attended(self.prompt, read);
         let asked = match reads {
             Reads::Language | Reads::Values => self.tokens() as f64,
             Reads::Score => responses,
         };
-        let of_all = 2.0 * tokens * 3.0 * width * width + 4.0 * pairs * width;
-        let of_asked = 2.0 * (width * width + 2.0 * width * inner);
-        let layers = shape.layers as f64;
+        let blocks = &shape.spec.blocks;
+        let of_block = |(layer, block): (usize, &BlockSpec)| {
+            let (attention, mlp) = (&block.attention.shape, &block.mlp);
+            let attended = |first, tokens| attended(first, tokens, attention.window);
+            let pairs =
+                prompts * attended(0, self.prompt) + responses * attended(self.prompt, read);
+            let queries = attention.query_width() as f64;
+            let of_all =
+                2.0 * tokens * attention.qkv_width() as f64 * width + 4.0 * pairs * queries;
+            let behind = queries + (mlp.expanded() + mlp.inner) as f64;
+            let rows = if layer + 1 == blocks.len() {
+                asked
+            } else {
+                tokens
+            };
+            of_all + 2.0 * rows * behind * width
+        };
         let head = match reads {
             Reads::Language => 2.0 * self.tokens() as f64 * width * shape.vocab as f64,
             Reads::Values | Reads::Score => 0.0,
         };
-        layers * of_all + ((layers - 1.0) * tokens + asked) * of_asked + head
+        blocks.iter().enumerate().map(of_block).sum::<f64>() + head
     }
 
     /// A forward pass and the two products of each of its products' gradients.
     pub(crate) fn training(&self, shape: &Summary, reads: Reads) -> f64 {
         3.0 * self.forward(shape, reads)
     }
+}
+
+/// How many tokens so many tokens attend to together, the first of which is at position `first`: each to
+/// itself and all before it, or as many as its window has.
+fn attended(first: usize, tokens: usize, window: Option<usize>) -> f64 {
+    let of_token = |position: usize| (position + 1).min(window.unwrap_or(usize::MAX));
+    (first..first + tokens)
+        .map(|position| of_token(position) as f64)
+        .sum()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What a machine's matrix products reach.
 
-use rlhf_device::{Cpu, Device, Matrix, Precision, Slice, SliceMut, Write};
+use rlhf_device::{Cpu, Matrix, Memory, Precision, Products, Slice, SliceMut, Write};
 use std::time::Instant;
 
 /// A cube, and a layer of GPT-2's: which of them is faster depends on caches.

@@ -2,7 +2,9 @@
 
 use anyhow::{Result, bail};
 use rlhf_experiment::{BackendName, DtypeName, backend, frozen};
-use rlhf_lm::{ActivationCheckpointing, LoadOptions, Model, OutputHeads, Summary, inspect};
+use rlhf_lm::{
+    ActivationCheckpointing, LoadOptions, Model, OutputHeads, OutputVocabulary, Summary, inspect,
+};
 use rlhf_tensor::{Rng, Storage, Stream};
 use serde_json::json;
 use std::fs;
@@ -74,6 +76,7 @@ impl Size {
             storage,
             activation_checkpointing: ActivationCheckpointing::None,
             heads,
+            vocabulary: OutputVocabulary::Whole,
             temperature: 1.0,
             backend: backend(BackendName::Engine, self.dtype),
         };

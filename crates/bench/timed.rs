@@ -1,6 +1,6 @@
 //! A decoder that says where its time goes.
 
-use rlhf_objective::{Decoder, LogDist, Result, Start};
+use rlhf_objective::{Decoder, Draw, LogDist, Result, Start};
 use std::time::Instant;
 
 /// Another decoder, with a clock.
@@ -39,6 +39,10 @@ impl Decoder for Timed<'_> {
 
     fn log_dist(&self) -> Result<LogDist<'_>> {
         self.decoder.log_dist()
+    }
+
+    fn draw(&mut self, uniforms: &[f64], draw: Draw) -> Result<Vec<(u32, f32)>> {
+        self.decoder.draw(uniforms, draw)
     }
 
     fn step(&mut self, tokens: &[u32]) -> Result<()> {

@@ -10,7 +10,7 @@ mod train;
 
 pub(crate) use bench::BenchArgs;
 pub(crate) use data::{CheckArgs, DataCommand};
-pub(crate) use model::ModelCommand;
+pub(crate) use model::{ModelCommand, SizeArgs};
 pub(crate) use oracle::OracleArgs;
 pub(crate) use responses::{EvalArgs, GenerateArgs, ScoreArgs};
 pub(crate) use train::TrainArgs;

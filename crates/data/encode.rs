@@ -1,71 +1,77 @@
-//! Text to tokens: the choices that move numbers.
+//! Converts text to tokens.
 
-use crate::shapes::{Piece, Written};
+use crate::shapes::{ParsedRow, Segment};
 use crate::{Limits, Notes, Result, Row, Template};
 use rlhf_lm::Tokenizer;
 use rlhf_objective::{Finish, Prompt, Response};
 use serde_json::{Map, json};
 use std::path::Path;
 
-/// The tokens of one checkpoint.
+/// The tokenizer and special tokens of one checkpoint.
 ///
-/// A prompt and its completion are tokenized apart, because sampling starts where the prompt's tokens
-/// end; a completion has no blank before it where texts have one. A completion ends with an end-of-sequence token exactly once. Special tokens that the tokenizer puts before a
-/// text go before a prompt, unless it starts with them already; what a chat template wrote is left as
-/// it is.
+/// A prompt and its completion are tokenized separately, because sampling starts after the prompt's
+/// tokens; no space is inserted before a completion. A completion ends with exactly one
+/// end-of-sequence token. Special tokens that the tokenizer puts before a text go before a prompt,
+/// unless it already starts with them; the output of a chat template is left unchanged.
 #[derive(Debug, Clone)]
 pub struct Vocabulary {
     /// The checkpoint's tokenizer.
     pub tokenizer: Tokenizer,
-    /// V: greater ids are refused.
+    /// V: greater ids are an error.
     pub size: usize,
-    /// The end-of-sequence tokens: after each of them a completion is over. The first is appended to a
-    /// completion that ends with none of them.
+    /// The end-of-sequence tokens. A completion ends after any of them; the first is appended to a
+    /// completion that ends with none.
     pub ends: Vec<u32>,
-    /// Which completions it is appended to.
-    pub append: Append,
-    /// What an empty prompt becomes, and what a document starts with, where the tokenizer itself puts
+    /// Which completions the EOS token is appended to.
+    pub append: AppendEos,
+    /// The token that replaces an empty prompt and starts a document, if the tokenizer itself puts
     /// nothing before a text.
     pub bos: Option<u32>,
 }
 
-/// Which completions get an end-of-sequence token where they have none.
+/// Which completions without an end-of-sequence token get one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Append {
-    /// All: what is trained on ends.
+pub enum AppendEos {
+    /// All.
     #[default]
-    All,
-    /// Those that are given as text: ids are as they should be.
-    Text,
+    Always,
+    /// Those given as text; token ids are left unchanged.
+    ToText,
     /// None.
-    Nothing,
+    Never,
 }
 
-/// Where a text stands.
+/// The position of a text in a sequence.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Place {
-    /// Nothing is before it.
-    First,
-    /// Behind a prompt.
-    Continuing,
+enum Position {
+    /// At the start.
+    Start,
+    /// After a prompt.
+    AfterPrompt,
 }
 
-/// A piece of a row as tokens, and its text.
+/// The tokens and the text of a segment.
 pub(crate) struct Encoded {
     pub(crate) ids: Vec<u32>,
     pub(crate) text: String,
 }
 
 impl Vocabulary {
-    /// The tokens of a piece; `name` is the field it comes from.
-    fn encode(&self, row: &Row, name: &str, piece: &Piece, place: Place) -> Result<Encoded> {
-        let Some(text) = piece.text() else {
-            let Piece::Ids(ids) = piece else {
+    /// Tokenizes a segment; `name` is the field it comes from.
+    fn encode(
+        &self,
+        row: &Row,
+        name: &str,
+        segment: &Segment,
+        position: Position,
+    ) -> Result<Encoded> {
+        let Some(text) = segment.text() else {
+            let Segment::Ids(ids) = segment else {
                 return Err(row.error("neither text nor ids"));
             };
             if let Some(id) = ids.iter().find(|id| **id as usize >= self.size) {
                 let message = format!(
-                    "token {id} in `{name}_ids` is not in the vocabulary: ids end at {}",
+                    "token {id} in `{name}_ids` is not in the vocabulary: the largest id is {}",
                     self.size - 1
                 );
                 return Err(row.error(message));
@@ -76,15 +82,15 @@ impl Vocabulary {
             });
         };
         Ok(Encoded {
-            ids: self.raw(row, text, place)?,
+            ids: self.tokenize(row, text, position)?,
             text: text.to_string(),
         })
     }
 
-    fn raw(&self, row: &Row, text: &str, place: Place) -> Result<Vec<u32>> {
-        let ids = match place {
-            Place::First => self.tokenizer.encode(text),
-            Place::Continuing => self.tokenizer.encode_continuing(text),
+    fn tokenize(&self, row: &Row, text: &str, position: Position) -> Result<Vec<u32>> {
+        let ids = match position {
+            Position::Start => self.tokenizer.encode(text),
+            Position::AfterPrompt => self.tokenizer.encode_continuing(text),
         };
         ids.map_err(|error| row.error(error.to_string()))
     }
@@ -94,17 +100,18 @@ impl Vocabulary {
         &self,
         row: &Row,
         name: &str,
-        piece: &Piece,
+        segment: &Segment,
         notes: &mut Notes,
     ) -> Result<Encoded> {
-        let mut encoded = self.encode(row, name, piece, Place::First)?;
+        let mut encoded = self.encode(row, name, segment, Position::Start)?;
         let prefix = self.tokenizer.prefix();
-        if matches!(piece, Piece::Text(_)) && !encoded.ids.starts_with(prefix) {
+        if matches!(segment, Segment::Text(_)) && !encoded.ids.starts_with(prefix) {
             encoded.ids.splice(0..0, prefix.iter().copied());
         }
         if encoded.ids.is_empty() {
-            let message = "the prompt is empty and the checkpoint has no bos token to start with";
-            encoded.ids.extend(self.start());
+            let message =
+                "the prompt is empty and the checkpoint has no BOS token to put in its place";
+            encoded.ids.extend(self.document_start());
             if encoded.ids.is_empty() {
                 return Err(row.error(message));
             }
@@ -118,16 +125,16 @@ impl Vocabulary {
         &self,
         row: &Row,
         name: &str,
-        piece: &Piece,
+        segment: &Segment,
         notes: &mut Notes,
     ) -> Result<Encoded> {
-        let mut encoded = self.encode(row, name, piece, Place::Continuing)?;
-        if matches!(piece, Piece::Rendered(_)) {
+        let mut encoded = self.encode(row, name, segment, Position::AfterPrompt)?;
+        if matches!(segment, Segment::Rendered(_)) {
             self.cut_after_eos(&mut encoded.ids);
             encoded.text = self.tokenizer.decode(&encoded.ids);
         }
-        notes.empty_completions += usize::from(piece.is_blank());
-        self.end(piece, &mut encoded.ids);
+        notes.empty_completions += usize::from(segment.is_blank());
+        self.append_eos(segment, &mut encoded.ids);
         if encoded.ids.is_empty() {
             return Err(row.error(format!(
                 "`{name}` has no tokens, and no EOS is appended to it"
@@ -136,38 +143,39 @@ impl Vocabulary {
         Ok(encoded)
     }
 
-    /// What a document starts with: what the tokenizer puts before a text, or else the bos token.
-    fn start(&self) -> &[u32] {
+    /// The tokens that a document starts with: the tokenizer's prefix, or else the BOS token.
+    fn document_start(&self) -> &[u32] {
         match self.tokenizer.prefix() {
             [] => self.bos.as_slice(),
             prefix => prefix,
         }
     }
 
-    /// A document, from its start, where there is one, to its EOS. A conversation starts as its
-    /// template writes it, with a bos token or without.
-    pub(crate) fn document(&self, row: &Row, name: &str, piece: &Piece) -> Result<Vec<u32>> {
-        let mut ids = self.encode(row, name, piece, Place::First)?.ids;
-        let rendered = matches!(piece, Piece::Rendered(_));
+    /// A document with its start tokens and its EOS. A conversation starts as its template writes
+    /// it, with or without a BOS token.
+    pub(crate) fn document(&self, row: &Row, name: &str, segment: &Segment) -> Result<Vec<u32>> {
+        let mut ids = self.encode(row, name, segment, Position::Start)?.ids;
+        let rendered = matches!(segment, Segment::Rendered(_));
         if rendered {
             self.cut_after_eos(&mut ids);
         }
-        self.end(piece, &mut ids);
-        if !rendered && !ids.starts_with(self.start()) {
-            ids.splice(0..0, self.start().iter().copied());
+        self.append_eos(segment, &mut ids);
+        if !rendered && !ids.starts_with(self.document_start()) {
+            ids.splice(0..0, self.document_start().iter().copied());
         }
         if ids.len() < 2 {
-            let message = "a document of one token has nothing to predict: leave it out";
+            let message = "a document of one token has nothing to predict. Remove the row";
             return Err(row.error(message));
         }
         Ok(ids)
     }
 
-    /// A template writes a line break, or so, behind the EOS, which sampling never reaches.
+    /// Removes white space after the last EOS: a template may write a line break there, which
+    /// sampling never reaches.
     pub(crate) fn cut_after_eos(&self, ids: &mut Vec<u32>) {
-        // What is to be read as it was given keeps it.
-        let cut = self.append != Append::Nothing;
-        let last = ids.iter().rposition(|id| cut && self.is_end(*id));
+        // With `AppendEos::Never` the text is kept as given.
+        let cut = self.append != AppendEos::Never;
+        let last = ids.iter().rposition(|id| cut && self.is_eos(*id));
         if let Some(last) = last
             && self.tokenizer.decode(&ids[last + 1..]).trim().is_empty()
         {
@@ -175,14 +183,15 @@ impl Vocabulary {
         }
     }
 
-    fn is_end(&self, id: u32) -> bool {
+    fn is_eos(&self, id: u32) -> bool {
         self.ends.contains(&id)
     }
 
-    /// Makes an EOS the last token, once: of several, the one that sampling would stop at.
-    fn end(&self, piece: &Piece, ids: &mut Vec<u32>) {
-        match (self.append, piece) {
-            (Append::Nothing, _) | (Append::Text, Piece::Ids(_)) => return,
+    /// Makes the sequence end with exactly one EOS: of several, the one that sampling would stop
+    /// at.
+    fn append_eos(&self, segment: &Segment, ids: &mut Vec<u32>) {
+        match (self.append, segment) {
+            (AppendEos::Never, _) | (AppendEos::ToText, Segment::Ids(_)) => return,
             _ => {}
         }
         let mut last = self.ends.first().copied();
@@ -192,19 +201,20 @@ impl Vocabulary {
         ids.extend(last);
     }
 
-    /// Why a response of these tokens ends.
+    /// Why a response with these tokens ends.
     pub(crate) fn finish(&self, ids: &[u32]) -> Finish {
-        match ids.last().is_some_and(|id| self.is_end(*id)) {
-            true => Finish::Eos,
-            false => Finish::Length,
+        if ids.last().is_some_and(|id| self.is_eos(*id)) {
+            Finish::Eos
+        } else {
+            Finish::Length
         }
     }
 
-    /// What a chat template writes behind an answer, where there is something and no end-of-sequence
-    /// token in it: a policy that says it is not stopped. `None` also where the template refuses a
-    /// question and its answer.
+    /// The text that a chat template writes after an answer, if there is any and it has no
+    /// end-of-sequence token: sampling does not stop a policy that produces it. `None` also if the
+    /// template rejects a question and its answer.
     #[must_use]
-    pub fn unstopped_end(&self, template: &Template) -> Option<String> {
+    pub fn suffix_without_eos(&self, template: &Template) -> Option<String> {
         const ANSWER: &str = "an answer";
         let row = Row {
             path: Path::new("").into(),
@@ -216,30 +226,35 @@ impl Vocabulary {
         let text = template.render(&row, &messages, false).ok()?;
         let (_, end) = text.rsplit_once(ANSWER)?;
         let ids = self.tokenizer.encode_continuing(end).ok()?;
-        let open = !end.trim().is_empty() && !ids.iter().any(|id| self.is_end(*id));
+        let open = !end.trim().is_empty() && !ids.iter().any(|id| self.is_eos(*id));
         open.then(|| end.to_string())
     }
 
-    /// Counts the answers whose tokens are others when they are tokenized with their prompt: as one
-    /// text, or with a blank between them, which a tokenizer of words puts there by itself.
+    /// Counts the answers that tokenize differently together with their prompt, both as one text
+    /// and with a space between, which word tokenizers insert.
     pub(crate) fn note_boundary(
         &self,
         row: &Row,
-        written: &Written,
+        parsed: &ParsedRow,
         notes: &mut Notes,
     ) -> Result<()> {
-        let Some(prompt) = written.prompt.as_ref().and_then(Piece::text) else {
+        let Some(prompt) = parsed.prompt.as_ref().and_then(Segment::text) else {
             return Ok(());
         };
-        // Without a tokenizer texts are numbers, which may not be joined.
+        // Without a tokenizer texts are numbers, which cannot be concatenated.
         if self.tokenizer.is_ids() {
             return Ok(());
         }
-        let start = self.raw(row, prompt, Place::First)?;
-        for answer in written.answers.iter().filter_map(Piece::text) {
-            let apart = [start.clone(), self.raw(row, answer, Place::Continuing)?].concat();
-            let together =
-                |text: String| -> Result<bool> { Ok(self.raw(row, &text, Place::First)? == apart) };
+        let start = self.tokenize(row, prompt, Position::Start)?;
+        for answer in parsed.answers.iter().filter_map(Segment::text) {
+            let apart = [
+                start.clone(),
+                self.tokenize(row, answer, Position::AfterPrompt)?,
+            ]
+            .concat();
+            let together = |text: String| -> Result<bool> {
+                Ok(self.tokenize(row, &text, Position::Start)? == apart)
+            };
             if !together(format!("{prompt}{answer}"))? && !together(format!("{prompt} {answer}"))? {
                 notes.boundary_mismatches += 1;
                 let place = || crate::error::place(&row.path, row.line);
@@ -249,8 +264,8 @@ impl Vocabulary {
         Ok(())
     }
 
-    /// The end of a prompt that fits.
-    pub(crate) fn cut_prompt(&self, prompt: &mut Prompt, keep: usize, notes: &mut Notes) {
+    /// Keeps the last `keep` tokens of a prompt.
+    pub(crate) fn truncate_prompt(&self, prompt: &mut Prompt, keep: usize, notes: &mut Notes) {
         if prompt.ids.len() > keep {
             prompt.ids.drain(..prompt.ids.len() - keep);
             prompt.text = self.tokenizer.decode(&prompt.ids);
@@ -258,7 +273,7 @@ impl Vocabulary {
         }
     }
 
-    /// The start of a completion that fits.
+    /// A response of at most `most` tokens.
     pub(crate) fn response(&self, encoded: Encoded, most: usize, notes: &mut Notes) -> Response {
         let Encoded { mut ids, mut text } = encoded;
         if ids.len() > most {
@@ -286,9 +301,10 @@ pub(crate) fn prompt_of(row: &Row, encoded: Encoded) -> Prompt {
 }
 
 impl Limits {
-    /// A document cut into pieces of the context. A piece reads `context` tokens and predicts as many;
-    /// a later one has the token before it as its prompt, so that every token is predicted once.
-    pub(crate) fn pieces<'a>(
+    /// Splits a document into chunks of the context length. A chunk reads `context` tokens and
+    /// predicts as many; the prompt of a later chunk is the token before it, so that every token is
+    /// predicted once.
+    pub(crate) fn chunks<'a>(
         &self,
         ids: &'a [u32],
     ) -> impl Iterator<Item = (u32, &'a [u32])> + use<'a> {

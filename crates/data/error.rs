@@ -1,37 +1,37 @@
-//! What can go wrong with a data file.
+//! The errors of reading data files.
 
 use std::path::{Path, PathBuf};
 
-/// An error of this crate; each names the file, and the line where there is one.
+/// An error of this crate. Each names the file, and the line if there is one.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file that cannot be read.
     #[error("{path}: {source}")]
     Io {
-        /// The file.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// A file that holds nothing, or is not what its name says.
+    /// A file that holds no rows, or whose content does not match its format.
     #[error("{path}: {message}")]
     File {
-        /// The file.
+        /// The path.
         path: PathBuf,
-        /// What is wrong with it, and the fix.
+        /// What is wrong with it, and how to fix it.
         message: String,
     },
-    /// A row that cannot be used; the only error that may be skipped.
+    /// A row that cannot be used. Only this error can be skipped.
     #[error("{}: {message}", place(path, *line))]
     Row {
-        /// The file.
+        /// The path.
         path: PathBuf,
-        /// The line on which the row starts, or its number in a Parquet file, counted from 1.
+        /// The line on which the row starts, or the row number in a Parquet file, counted from 1.
         line: usize,
-        /// What is wrong with it, and the fix.
+        /// What is wrong with it, and how to fix it.
         message: String,
     },
-    /// Rows that do not make a batch.
+    /// Rows that do not form a valid batch.
     #[error(transparent)]
     Objective(#[from] rlhf_objective::Error),
 }
@@ -59,14 +59,14 @@ impl Error {
         }
     }
 
-    /// Whether it is one row's, and the rest of the file can still be read.
+    /// Whether the error concerns a single row, so that the rest of the file can still be read.
     #[must_use]
-    pub fn is_of_a_row(&self) -> bool {
+    pub fn is_row_error(&self) -> bool {
         matches!(self, Self::Row { .. })
     }
 }
 
-/// "file:line", or "file: row n" where a format has no lines.
+/// "file:line", or "file: row n" for a format without lines.
 pub(crate) fn place(path: &Path, line: usize) -> String {
     match path.extension() {
         Some(extension) if extension == "parquet" => format!("{}: row {line}", path.display()),
@@ -74,5 +74,5 @@ pub(crate) fn place(path: &Path, line: usize) -> String {
     }
 }
 
-/// A result of this crate.
+/// The result type of this crate.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -1,25 +1,24 @@
-//! What the fields of a row are called.
+//! The names of the fields of a row.
 
-use crate::{Error, Result, Row, Wanted};
+use crate::{Error, ItemKind, Result, Row};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// The names of the fields of a row. Ids are read from the field of the same name with `_ids` at
-/// its end, and win over text.
+/// The names of the fields of a row. Token ids are read from the field of the same name with the
+/// suffix `_ids`, and take precedence over text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Fields {
     /// The prompt.
     pub prompt: String,
-    /// More of a prompt that is a string, after a line break, where a row has it and it is not empty. It
-    /// must be a string too.
+    /// Text appended to a prompt that is a string, after a line break, if it is not empty. It must
+    /// be a string too.
     pub input: String,
-    /// What stands between a prompt that is a string and its completion; it counts as the prompt's
-    /// end.
+    /// The text between a prompt that is a string and its completion; it belongs to the prompt.
     pub separator: String,
     /// The better completion of a pair.
     pub chosen: String,
-    /// The worse one.
+    /// The worse completion of a pair.
     pub rejected: String,
     /// The completion of a demonstration.
     pub completion: String,
@@ -27,14 +26,14 @@ pub struct Fields {
     pub text: String,
     /// A whole conversation.
     pub messages: String,
-    /// Whether a completion is desirable, where completions are judged one by one.
+    /// Whether a completion is desirable, for unpaired preferences.
     pub label: String,
     /// Several responses to a prompt.
     pub responses: String,
-    /// Their scores, one each.
+    /// The scores of the responses.
     pub scores: String,
-    /// What the last answer of a dialogue in one string starts with: where a pair has no prompt of its
-    /// own, the prompt ends there.
+    /// The text that starts the last answer of a dialogue in one string: the prompt of a pair
+    /// without a prompt field ends there.
     pub turn: String,
 }
 
@@ -58,7 +57,7 @@ impl Default for Fields {
 }
 
 impl Fields {
-    /// Each field with the key of its setting.
+    /// Each field name with the key of its setting.
     fn named(&self) -> [(&'static str, &String); 10] {
         [
             ("prompt", &self.prompt),
@@ -89,12 +88,15 @@ impl Fields {
         ]
     }
 
-    /// Gives no column two roles. Where a name that was given is that of another role by default, the
-    /// other role has no column: its name becomes empty. `given` says which keys were given.
+    /// Ensures that no column has two roles. If a given name is the default of another role, that
+    /// role has no column: its name becomes empty. `given` says which keys the user set.
     ///
     /// # Errors
-    /// If one name was given for two roles; the message names both.
-    pub fn settle(&mut self, given: impl Fn(&str) -> bool) -> std::result::Result<(), String> {
+    /// If the same name was given for two roles; the message names both.
+    pub fn resolve_conflicts(
+        &mut self,
+        given: impl Fn(&str) -> bool,
+    ) -> std::result::Result<(), String> {
         let all = self.named().map(|(key, name)| (key, name.clone()));
         let mut empty = Vec::new();
         for (index, (key, name)) in all.iter().enumerate() {
@@ -105,8 +107,9 @@ impl Fields {
                 match (given(other), given(key)) {
                     (true, true) => {
                         return Err(format!(
-                            "data.fields.{other} and data.fields.{key} are both `{name}`: a column has \
-                             one role; name another, or none (data.fields.{key} = \"\")"
+                            "data.fields.{other} and data.fields.{key} are both `{name}`: a column \
+                             can have only one role. Name another column, or none \
+                             (data.fields.{key} = \"\")"
                         ));
                     }
                     (false, true) => empty.push(*other),
@@ -122,18 +125,19 @@ impl Fields {
         Ok(())
     }
 
-    /// Whether a column, or one of ids, has a role.
+    /// Whether a column or its `_ids` column has a role.
     pub(crate) fn has_name(&self, name: &str) -> bool {
         let name = name.strip_suffix("_ids").unwrap_or(name);
         !name.is_empty() && self.named().iter().any(|(_, known)| *known == name)
     }
 
-    /// Whether a column is one of text that another of ids may stand for.
+    /// Whether a column holds text that an `_ids` column may replace.
     pub(crate) fn has_text(&self, name: &str) -> bool {
         !name.is_empty() && *name != self.input && !name.ends_with("_ids") && self.is_read(name)
     }
 
-    /// That a field which is needed has no name: which setting took its column, where one did.
+    /// The error of a required field without a name: it names the setting that took its column, if
+    /// one did.
     pub(crate) fn nameless(&self) -> String {
         let default = Self::default();
         let mut taken = Vec::new();
@@ -142,18 +146,19 @@ impl Fields {
             let other = others.find(|(_, other)| *other == column);
             if let (true, Some((other, _))) = (name.is_empty(), other) {
                 taken.push(format!(
-                    "data.fields.{other} = \"{column}\" takes the column of data.fields.{key}: a column \
-                     has one role; name another for one of the two"
+                    "data.fields.{other} = \"{column}\" takes the column of data.fields.{key}: a \
+                     column can have only one role. Name another column for one of the two"
                 ));
             }
         }
-        match taken.is_empty() {
-            true => "a field that is needed has no name (data.fields)".into(),
-            false => taken.join("; "),
+        if taken.is_empty() {
+            "a required field has no name: set it in data.fields".into()
+        } else {
+            taken.join("; ")
         }
     }
 
-    /// Whether a field is one that becomes tokens.
+    /// Whether a field is tokenized.
     pub(crate) fn is_read(&self, name: &str) -> bool {
         let name = name.strip_suffix("_ids").unwrap_or(name);
         [
@@ -170,23 +175,24 @@ impl Fields {
     }
 }
 
-/// Looks for the columns that settings name. One that no row has is an error of the settings: without
-/// it, rows would be read as if it had not been named.
+/// Checks that the columns named in the settings exist. A name that no row has is an error of the
+/// settings: otherwise rows would be read as if it had not been set.
 #[derive(Debug)]
-pub struct Mapped {
-    /// Key and name of those that no row had so far.
+pub struct NamedColumns {
+    /// Key and name of the columns not found so far.
     missing: Vec<(&'static str, String)>,
     /// The columns of the first row.
     columns: Vec<String>,
 }
 
-impl Mapped {
-    /// The columns that were named for what is wanted; none of those left at their default.
+impl NamedColumns {
+    /// The columns that the settings name for this kind of item, without those left at their
+    /// default.
     #[must_use]
-    pub fn new(fields: &Fields, wanted: Wanted, first: &Row) -> Self {
-        let roles: &[&str] = match wanted {
-            Wanted::Prompts => &["prompt", "input"],
-            Wanted::Pairs => &[
+    pub fn new(fields: &Fields, kind: ItemKind, first: &Row) -> Self {
+        let roles: &[&str] = match kind {
+            ItemKind::Prompts => &["prompt", "input"],
+            ItemKind::Pairs => &[
                 "prompt",
                 "input",
                 "chosen",
@@ -195,9 +201,9 @@ impl Mapped {
                 "responses",
                 "scores",
             ],
-            Wanted::Demonstrations => &["prompt", "input", "completion", "text", "messages"],
-            Wanted::Completions => &["prompt", "input", "completion"],
-            Wanted::Unpaired => &["prompt", "input", "completion", "label"],
+            ItemKind::Demonstrations => &["prompt", "input", "completion", "text", "messages"],
+            ItemKind::Completions => &["prompt", "input", "completion"],
+            ItemKind::Unpaired => &["prompt", "input", "completion", "label"],
         };
         let default = Fields::default();
         let named = fields.named().into_iter().zip(default.named());
@@ -212,8 +218,8 @@ impl Mapped {
         }
     }
 
-    /// Sees a row.
-    pub fn see(&mut self, row: &Row) {
+    /// Records the columns of a row.
+    pub fn visit(&mut self, row: &Row) {
         if !self.missing.is_empty() {
             let column = |name: &str| row.fields.contains_key(name);
             self.missing
@@ -221,10 +227,10 @@ impl Mapped {
         }
     }
 
-    /// That no row of this file or folder has a column that was named, if so.
+    /// Checks that every named column was found in this file or folder.
     ///
     /// # Errors
-    /// If so; the message names the setting and the columns there are.
+    /// If a column was not found; the message names the setting and the columns of the first row.
     pub fn check(&self, path: &Path) -> Result<()> {
         let Some((key, name)) = self.missing.first() else {
             return Ok(());
@@ -234,7 +240,8 @@ impl Mapped {
         Err(Error::file(
             path,
             format!(
-                "no row has the field that data.fields.{key} = \"{name}\" names; the first has {columns}"
+                "no row has the field `{name}` that data.fields.{key} names; the first row has \
+                 {columns}"
             ),
         ))
     }
@@ -252,7 +259,7 @@ mod tests {
             }
         }
         let given = |key: &str| names.iter().any(|(known, _)| *known == key);
-        fields.settle(given).map(|()| fields)
+        fields.resolve_conflicts(given).map(|()| fields)
     }
 
     #[test]

@@ -1,14 +1,14 @@
-//! A path to the data files it means.
+//! Finds the data files at a path.
 
 use crate::formats::format_of;
 use crate::{Error, Result};
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
-/// How deep a folder is searched.
-const DEPTH: usize = 4;
+/// The maximum depth of the search in a folder.
+const MAX_DEPTH: usize = 4;
 
-/// What parts of a data set are called. Of a group the first is its name.
+/// The names of the parts of a data set. The first of a group is its canonical name.
 const SPLITS: [&[&str]; 3] = [
     &["train", "training"],
     &["validation", "valid", "val", "dev"],
@@ -16,7 +16,7 @@ const SPLITS: [&[&str]; 3] = [
 ];
 
 /// Files of a repository that describe it and hold no rows.
-const NO_DATA: [&str; 9] = [
+const METADATA_FILES: [&str; 9] = [
     "dataset_info.json",
     "dataset_infos.json",
     "dataset_dict.json",
@@ -28,17 +28,16 @@ const NO_DATA: [&str; 9] = [
     "readme.txt",
 ];
 
-/// The data files that a path means: the file itself, or those of a folder, in the order of their
-/// names. Where their names, or those of their folders, say that they are parts of a data set
-/// (`train-00000-of-00002.parquet`, `test.jsonl.gz`, `validation/0.csv`), the files of `split` are
-/// taken; unless it is given, those of `train`, or of the only part there is. A `split` may also name
-/// a file of the folder, or a folder in it with or without a part: `harmless-base`,
-/// `harmless-base/test`.
+/// The data files at a path: the file itself, or the files of a folder, sorted by name. If the
+/// names of the files or their folders name parts of a data set (`train-00000-of-00002.parquet`,
+/// `test.jsonl.gz`, `validation/0.csv`), the files of the part `split` are taken; by default
+/// `train`, or the only part there is. A `split` may also name a file in the folder, or a folder in
+/// it with or without a part: `harmless-base`, `harmless-base/test`.
 ///
 /// # Errors
-/// If there is no such file, or a file is to be split.
+/// If there is no such file, or `split` is given for a file.
 pub fn files(path: &Path, split: Option<&str>) -> Result<Vec<PathBuf>> {
-    if let Some((folder, rest)) = split.and_then(|split| inside(path, split)) {
+    if let Some((folder, rest)) = split.and_then(|split| folder_of_split(path, split)) {
         return files(&folder, rest);
     }
     if !path.is_dir() {
@@ -51,7 +50,7 @@ pub fn files(path: &Path, split: Option<&str>) -> Result<Vec<PathBuf>> {
         };
     }
     let mut found = Vec::new();
-    search(path, DEPTH, &mut found)?;
+    search(path, MAX_DEPTH, &mut found)?;
     found.sort();
     if found.is_empty() {
         let message = "holds no data file (.jsonl, .json, .csv, .tsv, .txt, .parquet, also .gz and \
@@ -61,9 +60,9 @@ pub fn files(path: &Path, split: Option<&str>) -> Result<Vec<PathBuf>> {
     choose(path, found, split)
 }
 
-/// The file or folder in `path` that a split names, and the part of it. What every data set may have
-/// parts called is no folder's name.
-fn inside<'a>(path: &Path, split: &'a str) -> Option<(PathBuf, Option<&'a str>)> {
+/// The file or folder in `path` that a split names, and the part in it. The usual part names are
+/// never read as folder names.
+fn folder_of_split<'a>(path: &Path, split: &'a str) -> Option<(PathBuf, Option<&'a str>)> {
     let below = |part: Component| matches!(part, Component::Normal(_));
     if split.is_empty() || canonical(split).is_some() || !Path::new(split).components().all(below) {
         return None;
@@ -100,9 +99,10 @@ fn choose(path: &Path, found: Vec<PathBuf>, split: Option<&str>) -> Result<Vec<P
     };
     let chosen: Vec<_> = found.iter().zip(&named).filter_map(of_split).collect();
     if chosen.is_empty() {
-        let message = match known.is_empty() {
-            true => format!("no file of it is named \"{wanted}\" (data.split)"),
-            false => format!("has no part \"{wanted}\" (data.split); it has {list}"),
+        let message = if known.is_empty() {
+            format!("no file in it is named \"{wanted}\" (data.split)")
+        } else {
+            format!("has no part \"{wanted}\" (data.split); it has {list}")
         };
         return Err(Error::file(path, message));
     }
@@ -114,7 +114,7 @@ fn search(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
     for entry in std::fs::read_dir(folder).map_err(error)? {
         let path = entry.map_err(error)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with('.') || NO_DATA.contains(&name.to_ascii_lowercase().as_str()) {
+        if name.starts_with('.') || METADATA_FILES.contains(&name.to_ascii_lowercase().as_str()) {
             continue;
         }
         if path.is_dir() {
@@ -128,7 +128,7 @@ fn search(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// The words of a file's name and of its folders' below the root, the file's first.
+/// The words in the names of a file and of its folders below the root, the file's first.
 fn words<'a>(root: &Path, file: &'a Path) -> impl Iterator<Item = String> + use<'a> {
     let below = file.strip_prefix(root).unwrap_or(file).to_path_buf();
     let parts: Vec<String> = below
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_its_files_of_a_split() {
+    fn a_folder_gives_the_files_of_a_split() {
         let hub = [
             "README.md",
             ".gitattributes",
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_split_may_be_a_folder() {
+    fn a_split_may_name_a_folder() {
         let hub = [
             "harmless/train.jsonl.gz",
             "harmless/test.jsonl.gz",

@@ -1,20 +1,20 @@
-//! What a label says: one meaning for every objective.
+//! Reads preference labels, with the same meaning for every objective.
 
-use crate::row::{ARRAYS, is_like_array};
+use crate::row::{ARRAY_AS_TEXT, looks_like_array};
 use crate::{Result, Row};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// How labels are read. A label says yes or no, or with which probability: of a pair that `chosen` is
-/// the better answer, of a single completion that it was liked.
+/// How labels are read. A label is yes, no or a probability of yes. For a pair, yes means that
+/// `chosen` is the better answer; for an unpaired completion, that it is desirable.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Labels {
-    /// What their values mean.
-    pub values: LabelValues,
-    /// What is made of those of several annotators.
+    /// What the values mean.
+    pub values: LabelFormat,
+    /// How the labels of several annotators are combined.
     pub annotators: Annotators,
-    /// What becomes of a label that is neither yes nor no.
-    pub doubt: Doubt,
+    /// Whether a label may be neither yes nor no.
+    pub soft: SoftLabels,
 }
 
 /// What the values of labels mean.
@@ -23,56 +23,56 @@ pub struct Labels {
     untagged,
     expecting = "expected \"probability\", \"0/1\", \"1/2\", \"-1/1\", \"A/B\", or { yes = …, no = … }"
 )]
-pub enum LabelValues {
-    /// A common way to write them.
-    Named(LabelName),
-    /// Values of one's own.
-    Given(LabelWords),
+pub enum LabelFormat {
+    /// A common format.
+    Standard(StandardLabels),
+    /// Custom values.
+    Custom(CustomLabels),
 }
 
-impl Default for LabelValues {
+impl Default for LabelFormat {
     fn default() -> Self {
-        Self::Named(LabelName::Probability)
+        Self::Standard(StandardLabels::Probability)
     }
 }
 
-/// Common ways to write labels.
+/// Common formats of labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum LabelName {
+pub enum StandardLabels {
     /// True or false, or the probability of yes, from 0 to 1.
     #[serde(rename = "probability")]
     Probability,
     /// 1 is yes, 0 is no.
     #[serde(rename = "0/1")]
     ZeroOne,
-    /// Which answer is better: 1, the first (`chosen`), is yes; 2, the second (`rejected`), is no.
+    /// The better answer: 1, the first (`chosen`), is yes; 2, the second (`rejected`), is no.
     #[serde(rename = "1/2")]
     OneTwo,
     /// 1 is yes, -1 is no.
     #[serde(rename = "-1/1")]
     MinusOne,
-    /// Which answer is better: A, the first (`chosen`), is yes; B, the second, is no.
+    /// The better answer: A, the first (`chosen`), is yes; B, the second, is no.
     #[serde(rename = "A/B")]
     Letters,
 }
 
-/// The values that stand for yes and no.
+/// Custom values for yes and no.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LabelWords {
-    /// Yes: `chosen` is better, or the completion was liked.
-    pub yes: Word,
+pub struct CustomLabels {
+    /// Yes: `chosen` is better, or the completion is desirable.
+    pub yes: LabelValue,
     /// No.
-    pub no: Word,
-    /// Neither.
+    pub no: LabelValue,
+    /// A tie.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tie: Option<Word>,
+    pub tie: Option<LabelValue>,
 }
 
 /// A value of a label.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a text, a number, true or false")]
-pub enum Word {
+pub enum LabelValue {
     /// True or false.
     Bool(bool),
     /// A number.
@@ -81,29 +81,29 @@ pub enum Word {
     Text(String),
 }
 
-/// What is made of the labels of several annotators, an array.
+/// How the labels of several annotators, an array, are combined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Annotators {
     /// Their mean, a probability.
     #[default]
     Mean,
-    /// What more than half of them say; where both sides are as many, neither.
+    /// The majority; a tie if both sides are equal.
     Majority,
 }
 
-/// What becomes of a label that is neither yes nor no.
+/// Whether a label may be neither yes nor no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Doubt {
-    /// It is a probability that the loss takes.
+pub enum SoftLabels {
+    /// Yes: the loss uses it as a probability.
     #[default]
-    Kept,
-    /// It is an error; where yes and no are as likely, the row is left out and counted.
+    Allowed,
+    /// No: it is an error; a row with a tie is left out and counted.
     Refused,
 }
 
-impl Word {
-    /// As it is compared: a number is the same however it is written.
+impl LabelValue {
+    /// The key for comparison: a number is the same in any notation.
     fn key(&self) -> String {
         match self {
             Self::Bool(yes) => yes.to_string(),
@@ -130,40 +130,42 @@ fn key_of_value(value: &Value) -> Option<String> {
     }
 }
 
-impl LabelValues {
-    /// The values of yes, no and neither; none of probabilities.
-    fn words(&self) -> Option<[Option<String>; 3]> {
+impl LabelFormat {
+    /// The values of yes, no and tie; none for probabilities.
+    fn values(&self) -> Option<[Option<String>; 3]> {
         let two = |yes: &str, no: &str| Some([Some(yes.into()), Some(no.into()), None]);
         match self {
-            Self::Named(LabelName::Probability) => None,
-            Self::Named(LabelName::ZeroOne) => two("1", "0"),
-            Self::Named(LabelName::OneTwo) => two("1", "2"),
-            Self::Named(LabelName::MinusOne) => two("1", "-1"),
-            Self::Named(LabelName::Letters) => two("A", "B"),
-            Self::Given(LabelWords { yes, no, tie }) => {
-                Some([Some(yes.key()), Some(no.key()), tie.as_ref().map(Word::key)])
-            }
+            Self::Standard(StandardLabels::Probability) => None,
+            Self::Standard(StandardLabels::ZeroOne) => two("1", "0"),
+            Self::Standard(StandardLabels::OneTwo) => two("1", "2"),
+            Self::Standard(StandardLabels::MinusOne) => two("1", "-1"),
+            Self::Standard(StandardLabels::Letters) => two("A", "B"),
+            Self::Custom(CustomLabels { yes, no, tie }) => Some([
+                Some(yes.key()),
+                Some(no.key()),
+                tie.as_ref().map(LabelValue::key),
+            ]),
         }
     }
 
-    /// Whether values can be told apart.
+    /// Checks that the values differ.
     ///
     /// # Errors
-    /// If one stands for two things.
+    /// If two of them are the same.
     pub fn check(&self) -> std::result::Result<(), String> {
-        let words = self.words().into_iter().flatten().flatten();
+        let words = self.values().into_iter().flatten().flatten();
         let mut words: Vec<String> = words.collect();
         words.sort_unstable();
         match words.windows(2).find(|two| two[0] == two[1]) {
-            Some(two) => Err(format!("`{}` cannot mean two things", two[0])),
+            Some(two) => Err(format!("`{}` cannot have two meanings", two[0])),
             None => Ok(()),
         }
     }
 
-    /// The probability of yes that a value means.
+    /// The probability of yes that a value stands for.
     fn probability(&self, value: &Value) -> Option<f64> {
         let key = key_of_value(value)?;
-        match self.words() {
+        match self.values() {
             Some([yes, no, tie]) => [(yes, 1.0), (no, 0.0), (tie, 0.5)]
                 .into_iter()
                 .find_map(|(word, means)| (word.as_deref() == Some(&key)).then_some(means)),
@@ -178,9 +180,9 @@ impl LabelValues {
         }
     }
 
-    /// What a value must be, and the setting that says so.
+    /// The allowed values, and the setting that determines them.
     fn expected(&self) -> String {
-        let values = match self.words() {
+        let values = match self.values() {
             None => "true, false, or a probability from 0 to 1".into(),
             Some([Some(yes), Some(no), None]) => format!("{yes} or {no}"),
             Some(words) => {
@@ -191,14 +193,14 @@ impl LabelValues {
         format!("{values} ({})", self.setting())
     }
 
-    /// As they are set.
+    /// The setting, as written in a config file.
     fn setting(&self) -> String {
         let setting = serde_json::to_string(self).unwrap_or_default();
         format!("data.label = {setting}")
     }
 }
 
-/// The setting by which a value that does not fit would be read.
+/// A suggestion for the setting under which this value would be valid.
 fn advice(value: &Value) -> &'static str {
     match key_of_value(value).as_deref() {
         Some("2") => "data.label = \"1/2\" if it is the number of the better answer",
@@ -208,8 +210,8 @@ fn advice(value: &Value) -> &'static str {
     }
 }
 
-/// A value, where it is not long.
-fn shown(value: &Value) -> String {
+/// A value, shortened to 40 characters.
+fn shorten(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(40) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -218,62 +220,66 @@ fn shown(value: &Value) -> String {
 }
 
 impl Labels {
-    /// Whether a pair without a label is an error. A probability is a doubt about the chosen answer, and
-    /// a row that states none has none; other values say which of two answers is better, and without
-    /// one nobody knows.
-    pub(crate) fn must_be_there(&self) -> bool {
-        self.values != LabelValues::default()
+    /// Whether a pair without a label is an error. With probabilities, a missing label means that
+    /// the chosen answer is better; other formats say which of two answers is better, and without a
+    /// label that is unknown.
+    pub(crate) fn is_required(&self) -> bool {
+        self.values != LabelFormat::default()
     }
 
-    /// How the values are set.
+    /// The setting of the values.
     pub(crate) fn setting(&self) -> String {
         self.values.setting()
     }
 
-    /// The probability of yes that a row gives; none where it has no label.
+    /// The probability of yes of a row's label; none if it has no label.
     ///
     /// # Errors
-    /// If the label is a value that the settings do not know, or leaves a doubt that may not be.
+    /// If the label is not an allowed value, or is neither yes nor no where that is refused.
     pub(crate) fn probability(&self, row: &Row, name: &str) -> Result<Option<f64>> {
         let found = match row.get(name) {
             None => return Ok(None),
             // An empty cell of a table.
             Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
             Some(Value::Array(all)) if all.is_empty() => {
-                return Err(row.error(format!("field `{name}` has no label in it")));
+                return Err(row.error(format!("field `{name}` is an empty array: it has no label")));
             }
             Some(Value::Array(all)) => {
-                let all = all.iter().map(|value| self.one(row, name, value));
+                let all = all
+                    .iter()
+                    .map(|value| self.value_probability(row, name, value));
                 let all: Vec<f64> = all.collect::<Result<_>>()?;
-                self.together(&all)
+                self.combine(&all)
             }
-            Some(value) => self.together(&[self.one(row, name, value)?]),
+            Some(value) => self.combine(&[self.value_probability(row, name, value)?]),
         };
         let between = found > 0.0 && found < 1.0 && found != 0.5;
-        if self.doubt == Doubt::Refused && between {
+        if self.soft == SoftLabels::Refused && between {
             return Err(row.error(format!(
-                "field `{name}` says yes with probability {found:.3}, and this objective takes yes or no \
-                 alone: let the majority decide, data.annotators = \"majority\""
+                "field `{name}` is yes with probability {found:.3}, but this objective takes only \
+                 yes or no: use the majority of the annotators, data.annotators = \"majority\""
             )));
         }
         Ok(Some(found))
     }
 
-    fn one(&self, row: &Row, name: &str, value: &Value) -> Result<f64> {
+    fn value_probability(&self, row: &Row, name: &str, value: &Value) -> Result<f64> {
         self.values.probability(value).ok_or_else(|| {
-            let (found, expected, advice) = (shown(value), self.values.expected(), advice(value));
-            if value.as_str().is_some_and(is_like_array) {
-                return row.error(format!("field `{name}` is {found}, not {expected}{ARRAYS}"));
+            let (found, expected, advice) = (shorten(value), self.values.expected(), advice(value));
+            if value.as_str().is_some_and(looks_like_array) {
+                return row.error(format!(
+                    "field `{name}` is {found}, not {expected}{ARRAY_AS_TEXT}"
+                ));
             }
             row.error(format!(
-                "field `{name}` is {found}, not {expected}: set {advice}; data.fields.label = \"\" if it is \
-                 no label"
+                "field `{name}` is {found}, not {expected}: set {advice}; data.fields.label = \"\" \
+                 if it is not a label"
             ))
         })
     }
 
-    /// What annotators say together.
-    fn together(&self, all: &[f64]) -> f64 {
+    /// Combines the labels of annotators.
+    fn combine(&self, all: &[f64]) -> f64 {
         match self.annotators {
             Annotators::Mean => all.iter().sum::<f64>() / all.len() as f64,
             Annotators::Majority => {
@@ -311,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn every_encoding_has_one_meaning() {
+    fn every_format_has_one_meaning() {
         let given = json!({"yes": "good", "no": "bad", "tie": 0});
         for (values, label, expected) in [
             (json!("probability"), json!(true), 1.0),
@@ -340,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_does_not_fit_is_named_with_the_setting() {
+    fn errors_of_invalid_values_name_the_setting() {
         for (values, label, expected) in [
             (
                 json!("probability"),
@@ -353,7 +359,7 @@ mod tests {
             (
                 json!("probability"),
                 json!("sports"),
-                "data.fields.label = \"\" if it is no label",
+                "data.fields.label = \"\" if it is not a label",
             ),
             (
                 json!("0/1"),
@@ -363,36 +369,36 @@ mod tests {
             (json!("0/1"), json!(0.5), "is 0.5, not 1 or 0"),
             (json!("1/2"), json!(0), "is 0, not 1 or 2"),
             (json!("A/B"), json!({}), "is {}, not A or B"),
-            (json!("0/1"), json!([]), "has no label in it"),
+            (json!("0/1"), json!([]), "is an empty array"),
             (json!("0/1"), json!([1, 3]), "is 3, not 1 or 0"),
             (
                 json!("probability"),
                 json!("[1, 0, 1]"),
                 "is \"[1, 0, 1]\", not true, false, or a probability from 0 to 1 (data.label = \
-                 \"probability\"): an array in a cell or in quotes is text; use JSONL or Parquet",
+                 \"probability\"): an array in a table cell or in quotes is text; use JSONL or Parquet",
             ),
         ] {
             let error = read(&of(&values), &label).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
-        let same: LabelValues = serde_json::from_value(json!({"yes": 1, "no": "1.0"})).unwrap();
-        assert_eq!(same.check().unwrap_err(), "`1` cannot mean two things");
-        assert!(LabelValues::default().check().is_ok());
+        let same: LabelFormat = serde_json::from_value(json!({"yes": 1, "no": "1.0"})).unwrap();
+        assert_eq!(same.check().unwrap_err(), "`1` cannot have two meanings");
+        assert!(LabelFormat::default().check().is_ok());
     }
 
     #[test]
-    fn several_annotators() {
-        let with = |annotators, doubt| Labels {
-            values: LabelValues::Named(LabelName::OneTwo),
+    fn labels_of_several_annotators_are_combined() {
+        let with = |annotators, soft| Labels {
+            values: LabelFormat::Standard(StandardLabels::OneTwo),
             annotators,
-            doubt,
+            soft,
         };
-        let mean = with(Annotators::Mean, Doubt::Kept);
+        let mean = with(Annotators::Mean, SoftLabels::Allowed);
         assert_eq!(read(&mean, &json!([1, 1, 2, 1])).unwrap(), Some(0.75));
-        let majority = with(Annotators::Majority, Doubt::Kept);
+        let majority = with(Annotators::Majority, SoftLabels::Allowed);
         assert_eq!(read(&majority, &json!([1, 1, 2])).unwrap(), Some(1.0));
         assert_eq!(read(&majority, &json!([1, 2])).unwrap(), Some(0.5));
-        let decided = with(Annotators::Mean, Doubt::Refused);
+        let decided = with(Annotators::Mean, SoftLabels::Refused);
         assert_eq!(read(&decided, &json!([1, 2])).unwrap(), Some(0.5));
         assert_eq!(read(&decided, &json!([2, 2])).unwrap(), Some(0.0));
         let error = read(&decided, &json!([1, 1, 2])).unwrap_err().to_string();

@@ -1,11 +1,12 @@
-//! Files to sequences: prompts, preference pairs, demonstrations and completions to score.
+//! Reads data files into sequences: prompts, preference pairs, demonstrations and completions to
+//! score.
 //!
-//! A [`Source`] is files of any [`Format`], read row by row. A row has a [`Shape`]; what it says
-//! becomes text, by a chat [`Template`] where it is a conversation, and then tokens. A [`Reader`] does
-//! that for rows in memory, a [`StreamingDataset`] for files of any size, reading what a step needs; a [`Check`]
-//! looks at a file before anything is trained on it. A bad row is an error that names the file, the
-//! line and the field; what is cut or left out is counted in [`Notes`]. Nothing is padded, and no
-//! reward or method is known here.
+//! A [`Source`] is one or more files of any [`Format`], read row by row. A row has a [`Shape`]; its
+//! fields become text, through a chat [`Template`] if they hold a conversation, and then tokens. A
+//! [`Reader`] does that for rows in memory, a [`StreamingDataset`] for files of any size, reading
+//! the rows of a step at that step; a [`Check`] inspects a file before training. A bad row is an
+//! error that names the file, the line and the field; rows that are truncated or skipped are
+//! counted in [`Notes`]. Nothing is padded. This crate does not depend on rewards or methods.
 //!
 //! ```
 //! use rlhf_data::{Documents, rows};
@@ -21,45 +22,47 @@
 
 mod chat;
 mod check;
+mod chunks;
 mod encode;
 mod error;
 mod fields;
 mod files;
 mod formats;
-mod judged;
+mod item;
 mod labels;
 mod limits;
 mod notes;
-mod pieces;
 mod reader;
 #[cfg(test)]
 mod reading_tests;
 mod remarks;
 mod row;
+mod row_labels;
 mod row_store;
 mod shapes;
 mod source;
 mod split;
 mod streaming;
 mod unused;
-mod wanted;
 
 pub use chat::Template;
 pub use check::{Check, Report};
-pub use encode::{Append, Vocabulary};
+pub use encode::{AppendEos, Vocabulary};
 pub use error::{Error, Result};
-pub use fields::{Fields, Mapped};
+pub use fields::{Fields, NamedColumns};
 pub use files::files;
-pub use formats::{Documents, Format, LONGEST_ROW, Reading};
-pub use judged::Need;
-pub use labels::{Annotators, Doubt, LabelName, LabelValues, LabelWords, Labels, Word};
-pub use limits::{Limits, Rooms};
-pub use notes::{Notes, Readers};
+pub use formats::{Documents, Format, LONGEST_ROW, ReadOptions};
+pub use item::ItemKind;
+pub use labels::{
+    Annotators, CustomLabels, LabelFormat, LabelValue, Labels, SoftLabels, StandardLabels,
+};
+pub use limits::{Limits, PromptLengths};
+pub use notes::{Notes, UnusedFieldReader};
 pub use reader::{LossOn, OnBadRow, Reader, Settings};
 pub use row::Row;
+pub use row_labels::RowRequirement;
 pub use row_store::RowStore;
 pub use shapes::{Chat, PairsOf, Shape};
 pub use source::{Source, rows};
-pub use split::{HeldOut, Keys, Split};
+pub use split::{HeldOut, PromptKeys, Split};
 pub use streaming::{SharedNotes, SharedRowStore, StreamingDataset};
-pub use wanted::Wanted;

@@ -1,20 +1,21 @@
-//! What is cut so that a prompt and its response fit.
+//! The maximum lengths of prompts and responses, and how they are truncated to fit the context.
 
-/// The greatest lengths, in tokens.
+/// The maximum lengths, in tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// What the network reads at most: P + T − 1 tokens, since the last is predicted but not read.
+    /// The context length: a network reads P + T − 1 tokens, since the last is predicted but not
+    /// read.
     pub context: usize,
     /// Of a prompt.
     pub prompt: usize,
-    /// Of a completion, EOS included.
+    /// Of a completion, including EOS.
     pub completion: usize,
-    /// Of a response that is to be drawn, EOS included.
+    /// Of a sampled response, including EOS.
     pub response: usize,
 }
 
 impl Limits {
-    /// No limit but the context's.
+    /// Limits only by the context.
     #[must_use]
     pub fn context(context: usize) -> Self {
         Self {
@@ -25,11 +26,11 @@ impl Limits {
         }
     }
 
-    /// How many tokens of a prompt (its end) are kept where a response is to be drawn. A prompt stays
-    /// whole where a token fits behind it and no limit was set. One that does not fit leaves room for
-    /// the greatest response, and keeps at least half of the context.
+    /// How many tokens at the end of a prompt are kept when a response is sampled. A prompt is kept
+    /// whole if at least one token fits after it and no limit is set. A longer prompt is truncated
+    /// to leave room for the maximum response, but keeps at least half of the context.
     #[must_use]
-    pub fn to_answer(&self, prompt: usize) -> usize {
+    pub fn kept_prompt_tokens(&self, prompt: usize) -> usize {
         let prompt = prompt.min(self.prompt).max(1);
         if prompt <= self.context {
             return prompt;
@@ -38,15 +39,15 @@ impl Limits {
         left.max(self.context / 2).max(1)
     }
 
-    /// How many tokens a response to a prompt of this length may have: the context less the prompt,
-    /// as the last token is never read.
+    /// The maximum number of response tokens after a prompt of this length: the rest of the context
+    /// plus one, as the last token is never read.
     #[must_use]
-    pub fn room(&self, prompt: usize) -> usize {
+    pub fn max_response_tokens(&self, prompt: usize) -> usize {
         self.response.min((self.context + 1).saturating_sub(prompt))
     }
 
-    /// How many tokens of a prompt (its end) and of a completion (its start) are kept. Where both
-    /// together exceed the context, the prompt keeps what the completion leaves, and at least half
+    /// How many tokens at the end of a prompt and at the start of a completion are kept. If both
+    /// exceed the context together, the prompt keeps what the completion leaves, but at least half
     /// of the context.
     #[must_use]
     pub fn fit(&self, prompt: usize, completion: usize) -> (usize, usize) {
@@ -61,71 +62,77 @@ impl Limits {
     }
 }
 
-/// How long prompts are, in tokens, and how much room they leave.
+/// The lengths of prompts, in tokens, and the room they leave for responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rooms {
-    /// The limits they were read by.
+pub struct PromptLengths {
+    /// The limits they were read with.
     pub limits: Limits,
     /// The shortest prompt.
     pub shortest: usize,
     /// The longest prompt.
     pub longest: usize,
-    /// Prompts that leave less than the greatest response.
-    pub crowded: usize,
+    /// The number of prompts that leave less room than the maximum response.
+    pub short_of_room: usize,
 }
 
-impl Rooms {
-    /// Of the first prompt, which has this length.
-    pub(crate) fn of(limits: Limits, prompt: usize) -> Self {
+impl PromptLengths {
+    /// Starts with a prompt of this length.
+    pub(crate) fn new(limits: Limits, prompt: usize) -> Self {
         Self {
             limits,
             shortest: prompt,
             longest: prompt,
-            crowded: usize::from(limits.room(prompt) < limits.response),
+            short_of_room: usize::from(limits.max_response_tokens(prompt) < limits.response),
         }
     }
 
-    /// Of these prompts and one more.
-    pub(crate) fn and(self, prompt: usize) -> Self {
-        let one = Self::of(self.limits, prompt);
+    /// Adds a prompt.
+    pub(crate) fn with(self, prompt: usize) -> Self {
+        let one = Self::new(self.limits, prompt);
         Self {
             limits: self.limits,
             shortest: self.shortest.min(prompt),
             longest: self.longest.max(prompt),
-            crowded: self.crowded + one.crowded,
+            short_of_room: self.short_of_room + one.short_of_room,
         }
     }
 
-    /// The greatest response length in force, in words: what the longest and the shortest prompt
-    /// leave of the context, where that is less than what was asked for.
+    /// The effective maximum response length, in words: what the shortest and the longest prompt
+    /// leave of the context, if that is less than the setting.
     #[must_use]
     pub fn sentence(&self) -> String {
         let Self {
             limits,
             shortest,
             longest,
-            crowded,
+            short_of_room,
         } = *self;
-        let (most, least) = (limits.room(shortest), limits.room(longest));
-        if crowded == 0 {
+        let (most, least) = (
+            limits.max_response_tokens(shortest),
+            limits.max_response_tokens(longest),
+        );
+        if short_of_room == 0 {
             return format!("up to {most} tokens");
         }
-        let prompts = match shortest == longest {
-            true => format!("{longest}"),
-            false => format!("{shortest} to {longest}"),
+        let prompts = if shortest == longest {
+            format!("{longest}")
+        } else {
+            format!("{shortest} to {longest}")
         };
-        let after = match most == least {
-            true => String::new(),
-            false => format!(", after the longest prompt {least}"),
+        let after = if most == least {
+            String::new()
+        } else {
+            format!(", after the longest prompt {least}")
         };
-        // Where prompts take most of the context, shorter ones would help.
-        let advice = match least < limits.context / 2 {
-            true => "; data.max_prompt_tokens leaves more",
-            false => "",
+        // If prompts take most of the context, shorter prompts help.
+        let advice = if least < limits.context / 2 {
+            "; a smaller data.max_prompt_tokens leaves more"
+        } else {
+            ""
         };
         format!(
-            "up to {most} tokens{after}: context {} less prompts of {prompts} (sampling.max_new_tokens = \
-             {}){advice}",
+            "up to {most} tokens{after}: context {} minus prompts of {prompts} \
+             (sampling.max_new_tokens = {}){advice}",
             limits.context, limits.response
         )
     }
@@ -136,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_fits() {
+    fn prompt_and_completion_fit_the_context() {
         let all = Limits::context(10);
         for (prompt, completion, expected) in [
             (6, 5, (6, 5)),
@@ -160,28 +167,38 @@ mod tests {
         };
         assert_eq!(short.fit(9, 9), (2, 3));
         assert_eq!(Limits::context(1).fit(4, 4), (1, 1));
-        assert_eq!((short.to_answer(1), short.to_answer(9)), (1, 2));
+        assert_eq!(
+            (short.kept_prompt_tokens(1), short.kept_prompt_tokens(9)),
+            (1, 2)
+        );
     }
 
     #[test]
-    fn rooms_are_said() {
+    fn sentence_names_the_effective_response_length() {
         let limits = Limits {
             response: 64,
             ..Limits::context(48)
         };
-        let rooms = Rooms::of(limits, 4);
+        let prompt_lengths = PromptLengths::new(limits, 4);
         assert_eq!(
-            rooms.sentence(),
-            "up to 45 tokens: context 48 less prompts of 4 (sampling.max_new_tokens = 64)"
+            prompt_lengths.sentence(),
+            "up to 45 tokens: context 48 minus prompts of 4 (sampling.max_new_tokens = 64)"
         );
-        let rooms = rooms.and(3).and(20);
-        assert_eq!((rooms.shortest, rooms.longest, rooms.crowded), (3, 20, 3));
-        let said = rooms.sentence();
+        let prompt_lengths = prompt_lengths.with(3).with(20);
+        assert_eq!(
+            (
+                prompt_lengths.shortest,
+                prompt_lengths.longest,
+                prompt_lengths.short_of_room
+            ),
+            (3, 20, 3)
+        );
+        let said = prompt_lengths.sentence();
         assert!(
-            said.starts_with("up to 46 tokens, after the longest prompt 29: context 48 less"),
+            said.starts_with("up to 46 tokens, after the longest prompt 29: context 48 minus"),
             "{said}"
         );
-        let said = rooms.and(40).sentence();
+        let said = prompt_lengths.with(40).sentence();
         assert!(
             said.contains("after the longest prompt 9:") && said.ends_with("leaves more"),
             "{said}"
@@ -190,19 +207,19 @@ mod tests {
             response: 8,
             ..limits
         };
-        let rooms = Rooms::of(roomy, 4);
-        assert_eq!(rooms.sentence(), "up to 8 tokens");
-        assert_eq!(rooms.and(45).crowded, 1);
+        let prompt_lengths = PromptLengths::new(roomy, 4);
+        assert_eq!(prompt_lengths.sentence(), "up to 8 tokens");
+        assert_eq!(prompt_lengths.with(45).short_of_room, 1);
     }
 
     #[test]
-    fn a_prompt_is_cut_only_where_nothing_fits_behind_it() {
+    fn a_prompt_is_truncated_only_if_no_token_fits_after_it() {
         let of = |context, response| Limits {
             response,
             ..Limits::context(context)
         };
         for (limits, prompt, kept, room) in [
-            // More may be drawn than is read: prompts stay whole.
+            // The maximum response is longer than the context: prompts are kept whole.
             (of(48, 64), 4, 4, 45),
             (of(48, 64), 48, 48, 1),
             (of(48, 64), 49, 24, 25),
@@ -212,9 +229,9 @@ mod tests {
             (of(48, 1), 49, 48, 1),
             (of(1, 64), 3, 1, 1),
         ] {
-            let found = limits.to_answer(prompt);
+            let found = limits.kept_prompt_tokens(prompt);
             assert_eq!(
-                (found, limits.room(found)),
+                (found, limits.max_response_tokens(found)),
                 (kept, room),
                 "{limits:?} {prompt}"
             );

@@ -1,4 +1,4 @@
-//! What was done to rows to make them usable.
+//! Counts what was changed or skipped while reading rows.
 
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -14,69 +14,69 @@ const LIKE_PROMPTS: [&str; 7] = [
     "documents",
 ];
 
-/// Who reads the fields of a row that no text is made of.
+/// What reads the fields of a row that are not part of any text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Readers {
-    /// Nobody.
+pub enum UnusedFieldReader {
+    /// Nothing.
     #[default]
     Nobody,
-    /// A reward may.
+    /// The reward may read them.
     Reward,
 }
 
-/// Counts of what was done, and where it was done first.
+/// Counts of what was changed or skipped, and the first place of each.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Notes {
-    /// Prompts that lost their start.
+    /// Prompts whose start was truncated.
     pub cut_prompts: usize,
-    /// Completions that lost their end.
+    /// Completions whose end was truncated.
     pub cut_completions: usize,
     /// Pairs left out because chosen and rejected are the same.
     pub identical_pairs: usize,
-    /// Rows of scored responses left out because no two scores are far enough apart.
-    pub level_scores: usize,
-    /// Rows left out because their label says neither yes nor no, where it must.
-    pub undecided: usize,
+    /// Rows of scored responses left out because no two scores differ enough.
+    pub tied_scores: usize,
+    /// Rows left out because their label is a tie, where ties are refused.
+    pub neutral_labels: usize,
     /// Pairs with a label.
     pub labelled: usize,
-    /// Those of them whose label says that neither answer is better.
-    pub level_labels: usize,
-    /// Pairs without one, whose chosen answer counts as the better one for certain.
+    /// Pairs whose label is a tie.
+    pub tied_labels: usize,
+    /// Pairs without a label, whose chosen answer counts as the better one with probability 1.
     pub unlabelled: usize,
     /// Empty prompts that became the beginning-of-sequence token.
     pub empty_prompts: usize,
-    /// Completions that say nothing.
+    /// Empty completions.
     pub empty_completions: usize,
-    /// Completions whose tokens are others when prompt and completion are tokenized as one text. They
-    /// are tokenized apart, as sampling does, which starts where the prompt's tokens end.
+    /// Completions that tokenize differently together with their prompt. They are tokenized
+    /// separately, as in sampling, which starts after the prompt's tokens.
     pub boundary_mismatches: usize,
-    /// The first of them, file and line.
+    /// The file and line of the first one.
     pub boundary_place: Option<String>,
-    /// Prompts that the chat template writes otherwise once they are answered.
+    /// Prompts that the chat template renders differently once they are answered.
     pub rewritten_prompts: usize,
-    /// Rows left out because they cannot be used.
+    /// Rows skipped because they cannot be used.
     pub skipped_rows: usize,
     /// The first of them, and why.
     pub first_skipped: Option<String>,
-    /// Fields that no prompt or completion is made of.
+    /// Fields that are not part of any prompt or completion.
     pub unused_fields: BTreeSet<String>,
-    /// Fields that others of their row are read instead of, each in a sentence.
+    /// Fields that are ignored because another field of the row is read instead, one sentence each.
     pub ignored_fields: BTreeSet<String>,
-    /// Who reads the unused ones.
-    pub readers: Readers,
+    /// What reads the unused fields.
+    pub readers: UnusedFieldReader,
 }
 
 impl Notes {
-    /// Adds what was noted of the rows that follow.
+    /// Adds the notes of the rows that follow.
     pub fn absorb(&mut self, next: Self) {
         self.cut_prompts += next.cut_prompts;
         self.cut_completions += next.cut_completions;
         self.identical_pairs += next.identical_pairs;
-        self.level_scores += next.level_scores;
-        self.undecided += next.undecided;
+        self.tied_scores += next.tied_scores;
+        self.neutral_labels += next.neutral_labels;
         self.labelled += next.labelled;
-        self.level_labels += next.level_labels;
+        self.tied_labels += next.tied_labels;
         self.unlabelled += next.unlabelled;
         self.empty_prompts += next.empty_prompts;
         self.empty_completions += next.empty_completions;
@@ -90,15 +90,15 @@ impl Notes {
         self.readers = self.readers.max(next.readers);
     }
 
-    /// Rows whose label or scores say of no answer that it is better.
+    /// The number of rows left out because no answer is better.
     pub(crate) fn left_out(&self) -> usize {
-        self.undecided + self.level_scores
+        self.neutral_labels + self.tied_scores
     }
 
-    /// Whether pairs have labels, and every one says that neither answer is better.
+    /// Whether pairs have labels and all of them are ties.
     #[must_use]
-    pub fn labels_say_nothing(&self) -> bool {
-        self.labelled > 0 && self.level_labels == self.labelled && self.unlabelled == 0
+    pub fn all_labels_are_ties(&self) -> bool {
+        self.labelled > 0 && self.tied_labels == self.labelled && self.unlabelled == 0
     }
 
     /// One sentence for each count that is not zero, and for fields that are not used.
@@ -108,21 +108,22 @@ impl Notes {
             Some(place) => format!(", first {place}"),
             None => String::new(),
         };
-        let level = match self.labels_say_nothing() {
-            true => self.level_labels,
-            false => 0,
+        let level = if self.all_labels_are_ties() {
+            self.tied_labels
+        } else {
+            0
         };
         let boundary = first(&self.boundary_place);
         let boundary = [
             format!(
-                "completion has other tokens when tokenized together with its prompt{boundary}: it is \
-                 tokenized apart, as in sampling; let the prompt end, or the completion start, where a word \
-                 does"
+                "completion tokenizes differently together with its prompt{boundary}: it is \
+                 tokenized separately, as in sampling; end the prompt, or start the completion, at \
+                 a word boundary"
             ),
             format!(
-                "completions have other tokens when tokenized together with their prompt{boundary}: they \
-                 are tokenized apart, as in sampling; let the prompt end, or the completion start, where a \
-                 word does"
+                "completions tokenize differently together with their prompt{boundary}: they are \
+                 tokenized separately, as in sampling; end the prompt, or start the completion, at \
+                 a word boundary"
             ),
         ];
         let skipped = first(&self.first_skipped);
@@ -130,7 +131,7 @@ impl Notes {
             format!("row skipped because it cannot be used{skipped}"),
             format!("rows skipped because they cannot be used{skipped}"),
         ];
-        // Where no row has a label, all are as sure of their chosen answer.
+        // If no row has a label, there is nothing to report.
         let unlabelled = match self.labelled {
             0 => 0,
             _ => self.unlabelled,
@@ -152,44 +153,44 @@ impl Notes {
                 "pairs left out: chosen and rejected are the same",
             ),
             (
-                self.level_scores,
-                "row left out: no two of its scores are far enough apart",
-                "rows left out: no two of their scores are far enough apart",
+                self.tied_scores,
+                "row left out: no two of its scores differ enough",
+                "rows left out: no two of their scores differ enough",
             ),
             (
-                self.undecided,
-                "row left out: its label says neither yes nor no",
-                "rows left out: their label says neither yes nor no",
+                self.neutral_labels,
+                "row left out: its label is a tie",
+                "rows left out: their label is a tie",
             ),
             (
                 level,
-                "label, all there is, is one half: it says nothing of which answer is better",
-                "labels, all there are, are one half: they say nothing of which answer is better",
+                "label, the only one, is a tie: it does not say which answer is better",
+                "labels, all of them, are ties: they do not say which answer is better",
             ),
             (
                 unlabelled,
-                "row has no label, and others have one: its chosen answer counts as the better one for \
-                 certain",
-                "rows have no label, and others have one: their chosen answer counts as the better one for \
-                 certain",
+                "row has no label, but others have one: its chosen answer counts as the better one \
+                 with certainty",
+                "rows have no label, but others have one: their chosen answer counts as the better \
+                 one with certainty",
             ),
             (
                 self.empty_prompts,
-                "prompt is empty: it becomes the bos token",
-                "prompts are empty: they become the bos token",
+                "prompt is empty: it becomes the BOS token",
+                "prompts are empty: they become the BOS token",
             ),
             (
                 self.empty_completions,
-                "completion is empty: it becomes the eos token",
-                "completions are empty: they become the eos token",
+                "completion is empty: it becomes the EOS token",
+                "completions are empty: they become the EOS token",
             ),
             (self.boundary_mismatches, &boundary[0], &boundary[1]),
             (
                 self.rewritten_prompts,
-                "prompt is written otherwise by the chat template once it is answered: it ends where the \
-                 two texts part",
-                "prompts are written otherwise by the chat template once they are answered: they end where \
-                 the two texts part",
+                "prompt is rendered differently by the chat template once it is answered: it ends \
+                 at the first difference",
+                "prompts are rendered differently by the chat template once they are answered: they \
+                 end at the first difference",
             ),
             (self.skipped_rows, &skipped[0], &skipped[1]),
         ]
@@ -202,8 +203,11 @@ impl Notes {
     }
 }
 
-/// What is to be said of fields that no text is made of.
-pub(crate) fn unused_sentence(names: &BTreeSet<String>, readers: Readers) -> Option<String> {
+/// The sentence about fields that are not part of any text.
+pub(crate) fn unused_sentence(
+    names: &BTreeSet<String>,
+    readers: UnusedFieldReader,
+) -> Option<String> {
     if names.is_empty() {
         return None;
     }
@@ -215,19 +219,20 @@ pub(crate) fn unused_sentence(names: &BTreeSet<String>, readers: Readers) -> Opt
         .iter()
         .filter(|name| LIKE_PROMPTS.contains(&name.as_str()));
     let prompts: Vec<_> = prompts.collect();
-    let advice = match prompts.is_empty() {
-        true => String::new(),
-        false => format!(
-            "; if {} belongs to the prompt, write it there, or give conversations",
+    let advice = if prompts.is_empty() {
+        String::new()
+    } else {
+        format!(
+            "; if {} belongs to the prompt, write it into the prompt, or use conversations",
             list(prompts)
-        ),
+        )
     };
     let reward = match readers {
-        Readers::Nobody => "",
-        Readers::Reward => "; a reward may read them",
+        UnusedFieldReader::Nobody => "",
+        UnusedFieldReader::Reward => "; a reward may read them",
     };
     Some(format!(
-        "fields that no prompt or completion is made of: {}{reward}{advice}",
+        "fields that are not part of any prompt or completion: {}{reward}{advice}",
         list(names.iter().collect())
     ))
 }

@@ -1,62 +1,63 @@
-//! Rows to sequences.
+//! Converts rows to sequences.
 
 mod turns;
 
 pub use turns::LossOn;
 
 use crate::encode::{Vocabulary, prompt_of};
-use crate::judged::Judged;
-use crate::shapes::{Piece, Said, Shape, Writer, Written, has};
-use crate::unused::{Asked, Unused};
-use crate::wanted::Item;
+use crate::item::Item;
+use crate::row_labels::LabelReader;
+use crate::shapes::{FieldValue, ParsedRow, RowParser, Segment, Shape, has};
+use crate::unused::{RowUse, UnusedFields};
 use crate::{
-    Chat, Error, Fields, Labels, Limits, Need, Notes, PairsOf, Readers, Result, Row, Wanted,
+    Chat, Error, Fields, ItemKind, Labels, Limits, Notes, PairsOf, Result, Row, RowRequirement,
+    UnusedFieldReader,
 };
 use rayon::prelude::*;
 use rlhf_objective::{Pairs, Prompt, Response, Sequences};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// What becomes of a row that cannot be used.
+/// What happens to a row that cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnBadRow {
-    /// It is an error that names it.
+    /// Reading stops with an error that names the row.
     #[default]
     Error,
-    /// It is left out and counted.
+    /// The row is skipped and counted.
     Skip,
 }
 
 /// How rows become tokens.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The tokens of the checkpoint.
+    /// The tokenizer and special tokens of the checkpoint.
     pub vocabulary: Vocabulary,
-    /// The greatest lengths.
+    /// The maximum lengths.
     pub limits: Limits,
     /// The names of the fields.
     pub fields: Fields,
     /// How conversations become text.
     pub chat: Chat,
-    /// What becomes of a row that cannot be used.
+    /// What happens to a row that cannot be used.
     pub on_bad_row: OnBadRow,
-    /// Which pairs scored responses make.
+    /// Which pairs are made from scored responses.
     pub pairs_of: PairsOf,
-    /// By how much more than this their scores must differ.
+    /// The scores of a pair must differ by more than this.
     pub min_margin: f64,
     /// How labels are read.
     pub labels: Labels,
-    /// What else a row must have, for those who use it.
-    pub needs: Vec<Arc<dyn Need>>,
-    /// Who reads fields that no text is made of.
-    pub readers: Readers,
-    /// Which tokens of a conversation are learned from.
+    /// Further requirements on each row, such as a field that the reward reads.
+    pub requirements: Vec<Arc<dyn RowRequirement>>,
+    /// What reads the fields that are not part of any text.
+    pub readers: UnusedFieldReader,
+    /// Which tokens of a conversation are trained on.
     pub loss_on: LossOn,
 }
 
 impl Settings {
-    /// Of a checkpoint, everything else at its default.
+    /// The settings for a checkpoint, with defaults for everything else.
     #[must_use]
     pub fn new(vocabulary: Vocabulary, limits: Limits) -> Self {
         Self {
@@ -68,28 +69,28 @@ impl Settings {
             pairs_of: PairsOf::BestWorst,
             min_margin: 0.0,
             labels: Labels::default(),
-            needs: Vec::new(),
-            readers: Readers::Nobody,
+            requirements: Vec::new(),
+            readers: UnusedFieldReader::Nobody,
             loss_on: LossOn::All,
         }
     }
 }
 
-/// Turns rows into tokens of one checkpoint.
+/// Converts rows to the tokens of one checkpoint.
 #[derive(Debug)]
 pub struct Reader {
     settings: Arc<Settings>,
-    writer: Writer,
-    /// The shape of the first row, where all must have the same, and its place.
+    parser: RowParser,
+    /// The shape and place of the first row, if all rows must have the same shape.
     first: Option<(Shape, String)>,
     boundary: Boundary,
-    unused: Unused,
-    /// What was done so far.
+    unused: UnusedFields,
+    /// Counts of what was changed or skipped so far.
     pub notes: Notes,
 }
 
-/// Whether it is noted which completions have other tokens when tokenized together with their prompt.
-/// It costs as much again as reading them.
+/// Whether to count completions that tokenize differently together with their prompt. The check
+/// takes as long as reading them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Boundary {
     Checked,
@@ -101,14 +102,14 @@ impl Reader {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
-            writer: Writer {
+            parser: RowParser {
                 fields: settings.fields.clone(),
                 chat: settings.chat.clone(),
             },
             settings: Arc::new(settings),
             first: None,
             boundary: Boundary::Checked,
-            unused: Unused::default(),
+            unused: UnusedFields::default(),
             notes: Notes::default(),
         }
     }
@@ -117,17 +118,16 @@ impl Reader {
         &self.settings
     }
 
-    pub(crate) fn writer(&self) -> &Writer {
-        &self.writer
+    pub(crate) fn parser(&self) -> &RowParser {
+        &self.parser
     }
 
-    /// Another one of the same settings, which has read nothing, for rows whose boundaries were checked
-    /// before or are not to be.
+    /// A fresh reader with the same settings that does not check token boundaries.
     #[must_use]
     pub(crate) fn unchecked(&self) -> Self {
         Self {
             settings: self.settings.clone(),
-            writer: self.writer.clone(),
+            parser: self.parser.clone(),
             first: self.first.clone(),
             boundary: Boundary::Unchecked,
             unused: self.unused.clone(),
@@ -138,32 +138,32 @@ impl Reader {
     /// The prompts of rows, with all their fields.
     ///
     /// # Errors
-    /// If a row has no prompt, or it cannot be encoded.
+    /// If a row has no prompt, or the prompt cannot be encoded.
     pub fn prompts(&mut self, rows: &[Row]) -> Result<Vec<Arc<Prompt>>> {
-        let items = self.items(rows, Wanted::Prompts)?;
+        let items = self.items(rows, ItemKind::Prompts)?;
         let prompts = items.into_iter().flatten();
         Ok(prompts.map(|item| Arc::new(item.prompt)).collect())
     }
 
-    /// The pairs of rows with a prompt, a chosen and a rejected completion, or two dialogues that
-    /// share all but their last answer, or several responses with scores; leaving out those whose
-    /// completions are the same tokens.
+    /// The preference pairs of rows: a prompt with a chosen and a rejected completion, two
+    /// dialogues that share everything but their last answer, or several responses with scores.
+    /// Pairs whose completions have the same tokens are left out.
     ///
     /// # Errors
-    /// If a row lacks one of them, its dialogues share no prompt, or it cannot be encoded.
+    /// If a row lacks one of these fields, its dialogues share no prompt, or it cannot be encoded.
     pub fn pairs(&mut self, rows: &[Row]) -> Result<Pairs> {
-        Ok(Pairs::new(self.sequences(rows, Wanted::Pairs)?)?)
+        Ok(Pairs::new(self.sequences(rows, ItemKind::Pairs)?)?)
     }
 
-    /// The demonstrations of rows, documents or prompts with their completions. A document starts
-    /// with the bos token as its prompt, or where there is none with its own first token, and is cut
-    /// into pieces of the context; a later piece has the token before it as its prompt, so that every
-    /// token is predicted once.
+    /// The demonstrations of rows: documents, or prompts with their completions. The prompt of a
+    /// document is the BOS token, or its own first token if there is no BOS. A document is split
+    /// into chunks of the context length; the prompt of a later chunk is the token before it, so
+    /// that every token is predicted once.
     ///
     /// # Errors
-    /// If a row lacks them, or cannot be encoded.
+    /// If a row has neither, or cannot be encoded.
     pub fn demonstrations(&mut self, rows: &[Row]) -> Result<Sequences> {
-        self.sequences(rows, Wanted::Demonstrations)
+        self.sequences(rows, ItemKind::Demonstrations)
     }
 
     /// The prompt and the completion of each row, in order.
@@ -171,43 +171,45 @@ impl Reader {
     /// # Errors
     /// If a row lacks one of them, or cannot be encoded.
     pub fn completions(&mut self, rows: &[Row]) -> Result<Sequences> {
-        self.sequences(rows, Wanted::Completions)
+        self.sequences(rows, ItemKind::Completions)
     }
 
-    /// The prompt and the completion of each row, in order, and whether each is desirable.
+    /// The prompt and the completion of each row, in order, and whether each completion is
+    /// desirable.
     ///
     /// # Errors
     /// If a row lacks one of the three, or cannot be encoded.
     pub fn unpaired(&mut self, rows: &[Row]) -> Result<(Sequences, Vec<bool>)> {
-        let items = self.items(rows, Wanted::Unpaired)?.into_iter().flatten();
-        liked(items.collect())
+        let items = self.items(rows, ItemKind::Unpaired)?.into_iter().flatten();
+        with_labels(items.collect())
     }
 
-    fn sequences(&mut self, rows: &[Row], wanted: Wanted) -> Result<Sequences> {
-        together(self.items(rows, wanted)?.into_iter().flatten())
+    fn sequences(&mut self, rows: &[Row], kind: ItemKind) -> Result<Sequences> {
+        to_sequences(self.items(rows, kind)?.into_iter().flatten())
     }
 
-    /// The items of each row: none where it is left out. On all threads, and the same on any number.
-    pub(crate) fn items(&mut self, rows: &[Row], wanted: Wanted) -> Result<Vec<Vec<Item>>> {
+    /// The items of each row; empty for a row that is left out. Runs on all threads; the result
+    /// does not depend on their number.
+    pub(crate) fn items(&mut self, rows: &[Row], kind: ItemKind) -> Result<Vec<Vec<Item>>> {
         if let (None, Some(row)) = (&self.first, rows.first())
-            && matches!(wanted, Wanted::Pairs | Wanted::Demonstrations)
-            && let Some(shape) = Shape::of(row, &self.writer.fields)
+            && matches!(kind, ItemKind::Pairs | ItemKind::Demonstrations)
+            && let Some(shape) = Shape::of(row, &self.parser.fields)
         {
             self.first = Some((shape, crate::error::place(&row.path, row.line)));
         }
-        let asked = Asked {
-            fields: &self.writer.fields,
-            wanted,
-            needs: &self.settings.needs,
+        let row_use = RowUse {
+            fields: &self.parser.fields,
+            kind,
+            requirements: &self.settings.requirements,
         };
         for row in rows {
-            self.unused.visit(row, &asked);
+            self.unused.visit(row, &row_use);
         }
-        self.unused.tell(&mut self.notes);
+        self.unused.report(&mut self.notes);
         self.notes.readers = self.settings.readers;
         let read = |row: &Row| {
             let mut notes = Notes::default();
-            let items = self.read(row, wanted, &mut notes);
+            let items = self.read(row, kind, &mut notes);
             (items, notes)
         };
         let read: Vec<_> = rows.par_iter().with_min_len(8).map(read).collect();
@@ -218,7 +220,7 @@ impl Reader {
                     self.notes.absorb(notes);
                     all.push(items);
                 }
-                Err(error) if error.is_of_a_row() && self.skips() => {
+                Err(error) if error.is_row_error() && self.skips() => {
                     self.skip(&error);
                     all.push(Vec::new());
                 }
@@ -228,12 +230,12 @@ impl Reader {
         Ok(all)
     }
 
-    /// Whether a row that cannot be used is left out.
+    /// Whether rows that cannot be used are skipped.
     pub(crate) fn skips(&self) -> bool {
         self.settings.on_bad_row == OnBadRow::Skip
     }
 
-    /// Counts a row that is left out.
+    /// Counts a skipped row.
     pub fn skip(&mut self, error: &Error) {
         self.notes.skipped_rows += 1;
         self.notes
@@ -241,97 +243,100 @@ impl Reader {
             .get_or_insert_with(|| error.to_string());
     }
 
-    fn read(&self, row: &Row, wanted: Wanted, notes: &mut Notes) -> Result<Vec<Item>> {
-        let shape = Shape::of(row, &self.writer.fields);
+    fn read(&self, row: &Row, kind: ItemKind, notes: &mut Notes) -> Result<Vec<Item>> {
+        let shape = Shape::of(row, &self.parser.fields);
         if let (Some((first, place)), Some(shape)) = (&self.first, shape)
             && shape != *first
         {
             return Err(mixed(row, shape, *first, place));
         }
-        for need in &self.settings.needs {
+        for need in &self.settings.requirements {
             need.check(&row.fields).map_err(|what| row.error(what))?;
         }
-        match (wanted, shape) {
-            (Wanted::Prompts, _) => {
-                let written = self.writer.prompt(row)?;
-                self.refuse_apart(row, &written)?;
-                self.prompt(row, &written, notes).map(|item| vec![item])
+        match (kind, shape) {
+            (ItemKind::Prompts, _) => {
+                let parsed = self.parser.prompt(row)?;
+                self.check_shared_prompt(row, &parsed)?;
+                self.prompt(row, &parsed, notes).map(|item| vec![item])
             }
-            (Wanted::Pairs, Some(shape @ (Shape::ImplicitPreference | Shape::Scored))) => {
-                let written = self.writer.write(row, shape)?;
-                self.pairs_of(row, &written, notes)
+            (ItemKind::Pairs, Some(shape @ (Shape::ImplicitPreference | Shape::Scored))) => {
+                let parsed = self.parser.parse(row, shape)?;
+                self.pairs_of(row, &parsed, notes)
             }
-            (Wanted::Pairs, _) => {
-                let written = self.writer.pair(row)?;
-                self.pairs_of(row, &written, notes)
+            (ItemKind::Pairs, _) => {
+                let parsed = self.parser.pair(row)?;
+                self.pairs_of(row, &parsed, notes)
             }
-            (Wanted::Demonstrations, _) if self.settings.loss_on != LossOn::All => {
+            (ItemKind::Demonstrations, _) if self.settings.loss_on != LossOn::All => {
                 self.answers(row, shape, notes)
             }
-            (Wanted::Demonstrations, Some(Shape::Text)) => {
-                let written = self.writer.text(row)?;
-                self.document(row, &written.answers[0])
+            (ItemKind::Demonstrations, Some(Shape::Text)) => {
+                let parsed = self.parser.text(row)?;
+                self.document(row, &parsed.answers[0])
             }
-            (Wanted::Unpaired, _) => match self.judged().liked(row)? {
-                Some(liked) => {
+            (ItemKind::Unpaired, _) => match self.label_reader().read_desirable(row)? {
+                Some(desirable) => {
                     let mut items = self.example(row, notes)?;
                     for item in &mut items {
-                        item.liked = Some(liked);
+                        item.desirable = Some(desirable);
                     }
                     Ok(items)
                 }
                 None => {
-                    notes.undecided += 1;
+                    notes.neutral_labels += 1;
                     Ok(Vec::new())
                 }
             },
-            (Wanted::Demonstrations | Wanted::Completions, _) => self.example(row, notes),
+            (ItemKind::Demonstrations | ItemKind::Completions, _) => self.example(row, notes),
         }
     }
 
-    /// What rows say of their answers.
-    fn judged(&self) -> Judged<'_> {
+    /// Reads the labels of rows.
+    fn label_reader(&self) -> LabelReader<'_> {
         let Settings { labels, fields, .. } = &*self.settings;
-        Judged { labels, fields }
+        LabelReader { labels, fields }
     }
 
-    fn prompt(&self, row: &Row, written: &Written, notes: &mut Notes) -> Result<Item> {
+    fn prompt(&self, row: &Row, parsed: &ParsedRow, notes: &mut Notes) -> Result<Item> {
         let Settings {
             vocabulary, limits, ..
         } = &*self.settings;
-        let piece = written
+        let segment = parsed
             .prompt
             .as_ref()
             .ok_or_else(|| row.error("no prompt"))?;
-        let name = &self.writer.fields.prompt;
-        let mut prompt = prompt_of(row, vocabulary.prompt(row, name, piece, notes)?);
-        let keep = limits.to_answer(prompt.ids.len());
-        vocabulary.cut_prompt(&mut prompt, keep, notes);
+        let name = &self.parser.fields.prompt;
+        let mut prompt = prompt_of(row, vocabulary.prompt(row, name, segment, notes)?);
+        let keep = limits.kept_prompt_tokens(prompt.ids.len());
+        vocabulary.truncate_prompt(&mut prompt, keep, notes);
         Ok(Item {
             prompt,
             responses: Vec::new(),
-            liked: None,
+            desirable: None,
         })
     }
 
-    /// What the assistant says in a demonstration.
+    /// The assistant's turns of a demonstration.
     fn answers(&self, row: &Row, shape: Option<Shape>, notes: &mut Notes) -> Result<Vec<Item>> {
-        let fields = &self.writer.fields;
+        let fields = &self.parser.fields;
         if shape == Some(Shape::Text) {
-            let said = match has(row, &fields.text) {
-                true => None,
-                false => Said::of(row, &fields.messages)?,
+            let said = if has(row, &fields.text) {
+                None
+            } else {
+                FieldValue::of(row, &fields.messages)?
             };
             return match said {
-                Some(Said::Chat(messages)) => self.turns(row, (&messages, 0), notes),
+                Some(FieldValue::Chat(messages)) => self.turns(row, (&messages, 0), notes),
                 _ => Err(row.error(
-                    "no conversation in which somebody speaks: data.loss_on must be \"all\" for texts",
+                    "no conversation in this row: data.loss_on must be \"all\" for plain text",
                 )),
             };
         }
-        let completion = Said::of(row, &fields.completion)?;
-        match (Said::of(row, &fields.prompt)?, completion) {
-            (Some(Said::Chat(prompt)), Some(Said::Chat(answer))) if answer.len() > 1 => {
+        let completion = FieldValue::of(row, &fields.completion)?;
+        match (FieldValue::of(row, &fields.prompt)?, completion) {
+            (Some(FieldValue::Chat(prompt)), Some(FieldValue::Chat(answer)))
+                if answer.len() > 1 =>
+            {
                 let whole = [prompt.clone(), answer].concat();
                 self.turns(row, (&whole, prompt.len()), notes)
             }
@@ -340,37 +345,36 @@ impl Reader {
     }
 
     fn example(&self, row: &Row, notes: &mut Notes) -> Result<Vec<Item>> {
-        let written = self.writer.completion(row)?;
-        let answers = [(self.writer.fields.completion.as_str(), 0)];
-        self.note_boundary(row, &written, notes)?;
-        Ok(vec![self.item(row, &written, &answers, notes)?])
+        let parsed = self.parser.completion(row)?;
+        let answers = [(self.parser.fields.completion.as_str(), 0)];
+        self.note_boundary(row, &parsed, notes)?;
+        Ok(vec![self.item(row, &parsed, &answers, notes)?])
     }
 
-    fn pairs_of(&self, row: &Row, written: &Written, notes: &mut Notes) -> Result<Vec<Item>> {
-        self.refuse_apart(row, written)?;
+    fn pairs_of(&self, row: &Row, parsed: &ParsedRow, notes: &mut Notes) -> Result<Vec<Item>> {
+        self.check_shared_prompt(row, parsed)?;
         let Settings {
             pairs_of,
             min_margin,
             fields,
             ..
         } = &*self.settings;
-        let Some(judgement) = self.judged().of_pair(row, written, notes)? else {
+        let Some(label) = self.label_reader().read_pair(row, parsed, notes)? else {
             return Ok(Vec::new());
         };
-        let (pairs, names) = match written.scores.is_empty() {
-            true => (vec![(0, 1)], [&fields.chosen, &fields.rejected]),
-            false => {
-                let chosen = pairs_of.choose(&written.scores, *min_margin);
-                notes.level_scores += usize::from(chosen.is_empty());
-                (chosen, [&fields.responses, &fields.responses])
-            }
+        let (pairs, names) = if parsed.scores.is_empty() {
+            (vec![(0, 1)], [&fields.chosen, &fields.rejected])
+        } else {
+            let chosen = pairs_of.choose(&parsed.scores, *min_margin);
+            notes.tied_scores += usize::from(chosen.is_empty());
+            (chosen, [&fields.responses, &fields.responses])
         };
         let mut items = Vec::with_capacity(pairs.len());
         for (better, worse) in pairs {
             let mut of_pair = Notes::default();
             let answers = [(names[0].as_str(), better), (names[1].as_str(), worse)];
-            let mut item = self.item(row, written, &answers, &mut of_pair)?;
-            judgement.apply(&mut item);
+            let mut item = self.item(row, parsed, &answers, &mut of_pair)?;
+            label.apply(&mut item);
             if item.responses[0].ids == item.responses[1].ids {
                 notes.identical_pairs += 1;
                 continue;
@@ -379,7 +383,7 @@ impl Reader {
             items.push(item);
         }
         if !items.is_empty() {
-            self.note_boundary(row, written, notes)?;
+            self.note_boundary(row, parsed, notes)?;
         }
         Ok(items)
     }
@@ -387,30 +391,31 @@ impl Reader {
     pub(crate) fn note_boundary(
         &self,
         row: &Row,
-        written: &Written,
+        parsed: &ParsedRow,
         notes: &mut Notes,
     ) -> Result<()> {
         match self.boundary {
-            Boundary::Checked => self.settings.vocabulary.note_boundary(row, written, notes),
+            Boundary::Checked => self.settings.vocabulary.note_boundary(row, parsed, notes),
             Boundary::Unchecked => Ok(()),
         }
     }
 
-    fn refuse_apart(&self, row: &Row, written: &Written) -> Result<()> {
-        match written.apart {
-            false => Ok(()),
-            true => Err(row.error(
-                "chosen and rejected share no prompt: they differ before their last answer; leave the \
-                 row out, or set data.on_bad_row = \"skip\"",
-            )),
+    fn check_shared_prompt(&self, row: &Row, parsed: &ParsedRow) -> Result<()> {
+        if parsed.prompts_differ {
+            Err(row.error(
+                "chosen and rejected do not share a prompt: they differ before their last answer. \
+                 Remove the row, or set data.on_bad_row = \"skip\"",
+            ))
+        } else {
+            Ok(())
         }
     }
 
-    /// The prompt and these answers to it (field, index), cut to fit together.
+    /// The prompt and these answers to it (field, index), truncated to fit together.
     pub(crate) fn item(
         &self,
         row: &Row,
-        written: &Written,
+        parsed: &ParsedRow,
         answers: &[(&str, usize)],
         notes: &mut Notes,
     ) -> Result<Item> {
@@ -418,70 +423,70 @@ impl Reader {
             vocabulary, limits, ..
         } = &*self.settings;
         let encode = |(name, index): &(&str, usize), notes: &mut Notes| {
-            vocabulary.completion(row, name, &written.answers[*index], notes)
+            vocabulary.completion(row, name, &parsed.answers[*index], notes)
         };
         let answers = answers.iter().map(|answer| encode(answer, notes));
         let answers = answers.collect::<Result<Vec<_>>>()?;
-        let piece = written
+        let segment = parsed
             .prompt
             .as_ref()
             .ok_or_else(|| row.error("no prompt"))?;
-        let name = &self.writer.fields.prompt;
-        let mut prompt = prompt_of(row, vocabulary.prompt(row, name, piece, notes)?);
-        notes.rewritten_prompts += usize::from(written.rewritten);
+        let name = &self.parser.fields.prompt;
+        let mut prompt = prompt_of(row, vocabulary.prompt(row, name, segment, notes)?);
+        notes.rewritten_prompts += usize::from(parsed.prompt_rewritten);
         let longest = answers
             .iter()
             .map(|answer| answer.ids.len())
             .max()
             .unwrap_or(0);
         let (keep, most) = limits.fit(prompt.ids.len(), longest);
-        vocabulary.cut_prompt(&mut prompt, keep, notes);
+        vocabulary.truncate_prompt(&mut prompt, keep, notes);
         let responses = answers.into_iter();
         let responses = responses.map(|answer| vocabulary.response(answer, most, notes));
         Ok(Item {
             responses: responses.collect(),
             prompt,
-            liked: None,
+            desirable: None,
         })
     }
 
-    fn document(&self, row: &Row, piece: &Piece) -> Result<Vec<Item>> {
+    fn document(&self, row: &Row, segment: &Segment) -> Result<Vec<Item>> {
         let Settings {
             vocabulary, limits, ..
         } = &*self.settings;
-        let ids = vocabulary.document(row, &self.writer.fields.text, piece)?;
+        let ids = vocabulary.document(row, &self.parser.fields.text, segment)?;
         let item = |(first, ids): (u32, &[u32])| Item {
             prompt: Prompt::from_ids(vec![first]),
             responses: vec![Response::new(0, ids.to_vec(), vocabulary.finish(ids))],
-            liked: None,
+            desirable: None,
         };
-        Ok(limits.pieces(&ids).map(item).collect())
+        Ok(limits.chunks(&ids).map(item).collect())
     }
 }
 
-/// That a row is not of the shape of the first.
+/// The error of a row whose shape differs from the first row's.
 pub(crate) fn mixed(row: &Row, shape: Shape, first: Shape, place: &str) -> Error {
     let (this, first) = (shape.words(), first.words());
     row.error(format!(
-        "holds {this}, and {place} {first}: a data set has one shape"
+        "holds {this}, but {place} holds {first}: all rows of a data set must have the same shape"
     ))
 }
 
-/// Answers that are judged one by one, or as pairs, and whether each was liked: the chosen one of a pair
-/// was, the rejected one was not.
-pub(crate) fn liked(items: Vec<Item>) -> Result<(Sequences, Vec<bool>)> {
+/// All responses, and whether each is desirable: by the label of an unpaired completion; in a pair,
+/// the chosen one is and the rejected one is not.
+pub(crate) fn with_labels(items: Vec<Item>) -> Result<(Sequences, Vec<bool>)> {
     let mut all = Vec::with_capacity(items.len());
     for item in &items {
-        match item.liked {
-            Some(liked) => all.push(liked),
+        match item.desirable {
+            Some(desirable) => all.push(desirable),
             None => all.extend((0..item.responses.len()).map(|index| index == 0)),
         }
     }
-    Ok((together(items.into_iter())?, all))
+    Ok((to_sequences(items.into_iter())?, all))
 }
 
-/// Items as sequences, each with a prompt of its own.
-pub(crate) fn together(items: impl Iterator<Item = Item>) -> Result<Sequences> {
+/// Items as sequences, one prompt each.
+pub(crate) fn to_sequences(items: impl Iterator<Item = Item>) -> Result<Sequences> {
     let (mut prompts, mut responses) = (Vec::new(), Vec::new());
     for item in items {
         for mut response in item.responses {

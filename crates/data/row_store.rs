@@ -1,6 +1,6 @@
-//! Rows by their number, read when they are asked for.
+//! Reads rows by number, on demand.
 
-use crate::formats::{Ends, Facts, Format, LONGEST_ROW, Located, Opened, document, parse};
+use crate::formats::{DocumentEnds, Facts, Format, LONGEST_ROW, Located, Opened, document, parse};
 use crate::source::Visitor;
 use crate::{Error, Fields, Result, Row, Source, remarks};
 use std::fs::File;
@@ -9,45 +9,45 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// The rows of files of any size. What is held in memory is where each row starts and its line, 12
-/// bytes a row. Lines of JSON and plain text are read again from where they stand; what is compressed
-/// or of another format is written once, as lines of JSON, to a temporary file (in `TMPDIR`, as large
-/// as the rows uncompressed), which is gone when the process is.
+/// The rows of files of any size. Only the offset and the line of each row are in memory, 12 bytes
+/// a row. JSON lines and plain text are read again from the original file; compressed files and
+/// other formats are copied once, as JSON lines, to a temporary file (in `TMPDIR`, as large as the
+/// uncompressed rows), which is deleted when the process ends.
 #[derive(Debug, Default)]
 pub struct RowStore {
-    parts: Vec<Part>,
+    parts: Vec<FilePart>,
     offsets: Vec<u64>,
     lines: Vec<u32>,
 }
 
 /// The rows of one file.
 #[derive(Debug)]
-struct Part {
+struct FilePart {
     path: Arc<Path>,
     /// The number of its first row.
     first: usize,
-    /// The file itself, or a copy of its rows.
+    /// The original file, or a copy of its rows.
     file: File,
-    writing: Writing,
-    /// Where its rows end.
+    encoding: RowEncoding,
+    /// The offset at which its rows end.
     end: u64,
-    /// When it was changed last; `None` of a copy, which is ours.
+    /// The modification time; `None` for a copy.
     modified: Option<SystemTime>,
     facts: Facts,
 }
 
-/// How a part's rows are written down.
+/// How the rows of a file are encoded.
 #[derive(Debug, Clone, PartialEq)]
-enum Writing {
-    /// One JSON object a line.
+enum RowEncoding {
+    /// One JSON object per line.
     Json,
     /// Plain text.
-    Text(Ends),
+    Text(DocumentEnds),
 }
 
 impl RowStore {
-    /// Goes through all rows of a source once. `bad` sees what is wrong with a row that cannot be
-    /// read, and decides whether it is left out; `visit` sees every other one.
+    /// Reads all rows of a source once. `bad` is called with the error of a row that cannot be
+    /// read, and decides whether it is skipped; `visit` is called with every other row.
     ///
     /// # Errors
     /// If a file cannot be read to its end, or the temporary file cannot be written.
@@ -58,7 +58,7 @@ impl RowStore {
     ) -> Result<Self> {
         let mut builder = Builder {
             store: Self::default(),
-            ends: Ends::new(&source.reading),
+            ends: DocumentEnds::new(&source.options),
             copy: None,
             bad,
             visit,
@@ -67,12 +67,12 @@ impl RowStore {
         Ok(builder.store)
     }
 
-    /// What a person should know of the files, where their fields have these names.
+    /// Warnings about the files, given these field names.
     #[must_use]
     pub fn remarks(&self, fields: &Fields) -> Vec<String> {
         let parts = self.parts.iter();
         parts
-            .flat_map(|part| remarks::of(&part.path, &part.facts, fields))
+            .flat_map(|part| remarks::about_file(&part.path, &part.facts, fields))
             .collect()
     }
 
@@ -82,13 +82,13 @@ impl RowStore {
         self.offsets.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no rows.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.offsets.is_empty()
     }
 
-    /// The rows of these numbers, in this order.
+    /// The rows with these numbers, in this order.
     ///
     /// # Errors
     /// If a file was changed since it was opened, or cannot be read.
@@ -105,18 +105,18 @@ impl RowStore {
             .collect()
     }
 
-    /// How many bytes a row has where it stands.
+    /// The size of a row in its file, in bytes.
     ///
     /// # Panics
     /// If there is no such row.
     #[must_use]
     pub fn bytes(&self, number: u32) -> u64 {
-        let (_, start, end) = self.place(number as usize);
+        let (_, start, end) = self.location(number as usize);
         end - start
     }
 
-    /// The part that a row is in, and where it starts and ends there.
-    fn place(&self, number: usize) -> (usize, u64, u64) {
+    /// The file that a row is in, and the offsets of its start and end.
+    fn location(&self, number: usize) -> (usize, u64, u64) {
         let index = self.parts.partition_point(|part| part.first <= number) - 1;
         let next = self.offsets.get(number + 1);
         let last = self
@@ -129,9 +129,9 @@ impl RowStore {
     }
 
     fn row(&mut self, number: usize) -> Result<Row> {
-        let (index, start, end) = self.place(number);
+        let (index, start, end) = self.location(number);
         let part = &mut self.parts[index];
-        // What stands between two rows may be a line too long to be one.
+        // The gap between two rows may contain a line that is too long to be a row.
         let length = (end - start).min(LONGEST_ROW as u64 + 2);
         let mut bytes = vec![0; length as usize];
         let mut read = || {
@@ -140,27 +140,28 @@ impl RowStore {
         };
         read().map_err(|source| Error::io(&part.path, source))?;
         let line = self.lines[number] as usize;
-        match &part.writing {
-            Writing::Json => parse(&part.path, line, first_line(&bytes)),
-            Writing::Text(ends) => document(&part.path, line, &ends.first(&bytes)),
+        match &part.encoding {
+            RowEncoding::Json => parse(&part.path, line, first_line(&bytes)),
+            RowEncoding::Text(ends) => document(&part.path, line, &ends.first(&bytes)),
         }
     }
 }
 
-impl Part {
-    /// Numbers of rows mean nothing in a file that was changed.
+impl FilePart {
+    /// Row offsets are invalid in a file that was changed.
     fn check_unchanged(&self) -> Result<()> {
         let Some(modified) = self.modified else {
             return Ok(());
         };
         let metadata = self.file.metadata();
         let now = metadata.map_err(|source| Error::io(&self.path, source))?;
-        match now.len() == self.end && now.modified().is_ok_and(|now| now == modified) {
-            true => Ok(()),
-            false => Err(Error::file(
+        if now.len() == self.end && now.modified().is_ok_and(|now| now == modified) {
+            Ok(())
+        } else {
+            Err(Error::file(
                 &self.path,
-                "was changed while it was in use: start again",
-            )),
+                "was changed while it was in use. Start again",
+            ))
         }
     }
 }
@@ -173,11 +174,11 @@ fn first_line(bytes: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// Takes down where rows stand.
+/// Records the offsets of rows.
 struct Builder<'a> {
     store: RowStore,
-    ends: Ends,
-    /// Where the rows of the file go, if they cannot be read where they stand.
+    ends: DocumentEnds,
+    /// The copy of the rows, if they cannot be read again from the original file.
     copy: Option<BufWriter<File>>,
     bad: &'a mut dyn FnMut(Error) -> Result<()>,
     visit: &'a mut dyn FnMut(&Row),
@@ -186,26 +187,23 @@ struct Builder<'a> {
 impl Visitor for Builder<'_> {
     fn open(&mut self, path: &Path, opened: &Opened) -> Result<()> {
         let error = |source| Error::io(path, source);
-        let (file, writing) = match opened.in_place {
-            true => {
-                let writing = match opened.format {
-                    Format::Text => Writing::Text(self.ends.clone()),
-                    _ => Writing::Json,
-                };
-                (File::open(path).map_err(error)?, writing)
-            }
-            false => {
-                let file = tempfile::tempfile().map_err(temporary)?;
-                let copy = file.try_clone().map_err(temporary)?;
-                self.copy = Some(BufWriter::new(copy));
-                (file, Writing::Json)
-            }
+        let (file, encoding) = if opened.in_place {
+            let encoding = match opened.format {
+                Format::Text => RowEncoding::Text(self.ends.clone()),
+                _ => RowEncoding::Json,
+            };
+            (File::open(path).map_err(error)?, encoding)
+        } else {
+            let file = tempfile::tempfile().map_err(temp_file_error)?;
+            let copy = file.try_clone().map_err(temp_file_error)?;
+            self.copy = Some(BufWriter::new(copy));
+            (file, RowEncoding::Json)
         };
         let metadata = file.metadata().map_err(error)?;
-        self.store.parts.push(Part {
+        self.store.parts.push(FilePart {
             path: path.into(),
             first: self.store.len(),
-            writing,
+            encoding,
             end: metadata.len(),
             modified: metadata.modified().ok().filter(|_| opened.in_place),
             file,
@@ -225,7 +223,7 @@ impl Visitor for Builder<'_> {
             let json = serde_json::to_vec(&row.fields);
             let mut json = json.map_err(|error| row.error(error.to_string()))?;
             json.push(b'\n');
-            copy.write_all(&json).map_err(temporary)?;
+            copy.write_all(&json).map_err(temp_file_error)?;
             part.end += json.len() as u64;
         }
         let small = |number: usize| {
@@ -243,13 +241,13 @@ impl Visitor for Builder<'_> {
             part.facts = facts;
         }
         match self.copy.take() {
-            Some(mut copy) => copy.flush().map_err(temporary),
+            Some(mut copy) => copy.flush().map_err(temp_file_error),
             None => Ok(()),
         }
     }
 }
 
 /// The error of a temporary file.
-pub(crate) fn temporary(source: std::io::Error) -> Error {
+pub(crate) fn temp_file_error(source: std::io::Error) -> Error {
     Error::io(&std::env::temp_dir(), source)
 }

@@ -1,48 +1,48 @@
-//! The rows of one or several files, one after another.
+//! Iterates over the rows of one or several files.
 
 use crate::formats::{Facts, Located, Opened, open};
-use crate::{Documents, Error, Reading, Result, Row, files};
+use crate::{Documents, Error, ReadOptions, Result, Row, files};
 use std::path::{Path, PathBuf};
 
-/// Files, and how they are to be read.
+/// Files, and the options for reading them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     /// The files, in order.
     pub files: Vec<PathBuf>,
-    /// How.
-    pub reading: Reading,
+    /// The options.
+    pub options: ReadOptions,
 }
 
 impl Source {
-    /// The files of a path: see [`files`].
+    /// The data files at a path; see [`files`].
     ///
     /// # Errors
-    /// If there is none.
-    pub fn new(path: &Path, split: Option<&str>, reading: Reading) -> Result<Self> {
+    /// If there are none.
+    pub fn new(path: &Path, split: Option<&str>, options: ReadOptions) -> Result<Self> {
         Ok(Self {
             files: files(path, split)?,
-            reading,
+            options,
         })
     }
 
-    /// Goes through all rows, in order.
+    /// Visits all rows, in order.
     ///
     /// # Errors
-    /// If a file cannot be read to its end or holds no row at all, or the visitor wants no more.
+    /// If a file cannot be read to its end or holds no rows, or the visitor returns an error.
     pub(crate) fn visit(&self, visitor: &mut dyn Visitor) -> Result<()> {
         for path in &self.files {
-            let mut file = open(path, &self.reading)?;
+            let mut file = open(path, &self.options)?;
             visitor.open(path, &file)?;
             let mut empty = true;
             while let Some(row) = file.rows.next() {
                 empty = false;
                 match row {
-                    Err(error) if !error.is_of_a_row() => return Err(error),
+                    Err(error) if !error.is_row_error() => return Err(error),
                     row => visitor.row(row)?,
                 }
             }
             if empty {
-                return Err(Error::file(path, "holds no row"));
+                return Err(Error::file(path, "holds no rows"));
             }
             visitor.close(file.rows.facts())?;
         }
@@ -50,27 +50,27 @@ impl Source {
     }
 }
 
-/// Sees files and their rows.
+/// Called for each file and each row.
 pub(crate) trait Visitor {
-    /// A file, before its rows.
+    /// Called before the rows of a file.
     fn open(&mut self, path: &Path, file: &Opened) -> Result<()>;
-    /// A row, or what is wrong with it.
+    /// Called with a row, or the error of reading it.
     fn row(&mut self, row: Result<Located>) -> Result<()>;
-    /// What was seen of the file, after its rows.
+    /// Called after the rows of a file, with what was counted in it.
     fn close(&mut self, facts: Facts) -> Result<()>;
 }
 
-/// All rows of a file at once, for files of a few.
+/// Reads all rows of a small file into memory.
 ///
 /// # Errors
-/// If the file cannot be read, holds no row, or a row cannot be read.
+/// If the file cannot be read, holds no rows, or a row cannot be read.
 pub fn rows(path: &Path, documents: Documents) -> Result<Vec<Row>> {
-    let reading = Reading {
+    let options = ReadOptions {
         documents,
-        ..Reading::default()
+        ..ReadOptions::default()
     };
     let mut all = All(Vec::new());
-    Source::new(path, None, reading)?.visit(&mut all)?;
+    Source::new(path, None, options)?.visit(&mut all)?;
     Ok(all.0)
 }
 

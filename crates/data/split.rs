@@ -1,89 +1,88 @@
-//! Rows to learn from and rows held out.
+//! Splits rows into a training and a held-out part.
 
 use crate::shapes::{Shape, has};
 use crate::{Fields, Row};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// The largest share of the prompts that is held out for there to be `at_least` so many, where the
-/// fraction alone gives fewer.
-const MOST: f64 = 0.25;
+/// The largest share of the prompts that may be held out to reach `at_least`, if the fraction alone
+/// gives fewer.
+const MAX_SHARE: f64 = 0.25;
 
 /// How much is held out.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HeldOut {
-    /// This share of the distinct prompts, rounded.
+    /// The share of the distinct prompts, rounded.
     pub fraction: f64,
-    /// And so many of them at least, because what is measured on fewer says too little: where the
-    /// fraction gives fewer, this many are held out if that is at most a quarter of all, and otherwise
-    /// none.
+    /// The minimum number of prompts, because an average over fewer is too noisy. If the fraction
+    /// gives fewer, this many are held out if that is at most a quarter of all, and otherwise none.
     pub at_least: usize,
 }
 
 impl HeldOut {
-    /// Nothing.
+    /// Nothing is held out.
     pub const NOTHING: Self = Self {
         fraction: 0.0,
         at_least: 0,
     };
 
-    /// How many of so many distinct prompts are held out; never all.
+    /// The number of prompts held out of this many distinct ones; never all.
     #[must_use]
-    pub fn of(self, prompts: usize) -> usize {
+    pub fn count(self, prompts: usize) -> usize {
         if self.fraction <= 0.0 {
             return 0;
         }
         let of_fraction = ((prompts as f64 * self.fraction).round() as usize).max(1);
-        let wanted = match of_fraction >= self.at_least {
+        let count = match of_fraction >= self.at_least {
             true => of_fraction,
-            false if self.at_least as f64 <= MOST * prompts as f64 => self.at_least,
+            false if self.at_least as f64 <= MAX_SHARE * prompts as f64 => self.at_least,
             false => 0,
         };
-        wanted.min(prompts.saturating_sub(1))
+        count.min(prompts.saturating_sub(1))
     }
 }
 
-/// Rows to learn from and rows held out.
+/// The rows of the training and the held-out part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Split {
-    /// To learn from.
+    /// The training rows.
     pub train: Vec<u32>,
-    /// Held out.
+    /// The held-out rows.
     pub held_out: Vec<u32>,
-    /// How many distinct prompts there are in each.
+    /// The number of distinct prompts in each.
     pub prompts: [usize; 2],
 }
 
-/// Tells which rows have the same prompt, in 8 bytes a row.
+/// Groups rows by prompt, with 8 bytes per row.
 #[derive(Debug, Default)]
-pub struct Keys(Vec<u64>);
+pub struct PromptKeys(Vec<u64>);
 
-impl Keys {
-    /// Takes down the prompt of the next row: its field, or what its pair shares. A row without one
-    /// stands for itself.
+impl PromptKeys {
+    /// Records the prompt of the next row: its prompt field, or the common prefix of its pair. A
+    /// row without one is a group of its own.
     pub fn push(&mut self, row: &Row, fields: &Fields) {
         let mut hasher = DefaultHasher::new();
         if has(row, &fields.prompt) {
             let ids = format!("{}_ids", fields.prompt);
             for name in [&ids, &fields.prompt, &fields.input] {
-                hash(
+                hash_value(
                     row.fields.get(name).filter(|_| !name.is_empty()),
                     &mut hasher,
                 );
             }
-        } else if !implied(row, fields, &mut hasher) {
+        } else if !hash_implied_prompt(row, fields, &mut hasher) {
             ("row", self.0.len()).hash(&mut hasher);
         }
         self.0.push(hasher.finish());
     }
 
-    /// Cuts rows into those to train on and those held out, each in their order. Rows with the same
-    /// prompt stay on one side. `shuffle` decides which prompts are held out.
+    /// Splits rows into a training and a held-out part, each in file order. Rows with the same
+    /// prompt stay in the same part. `shuffle` decides which prompts are held out.
     #[must_use]
     pub fn split(self, held_out: HeldOut, shuffle: impl FnOnce(&mut [usize])) -> Split {
         let (groups, count) = self.groups();
         let mut order: Vec<usize> = (0..count).collect();
         shuffle(&mut order);
-        let wanted = held_out.of(count);
+        let wanted = held_out.count(count);
         let mut held = vec![false; count];
         for &group in order.iter().take(wanted) {
             held[group] = true;
@@ -99,7 +98,7 @@ impl Keys {
         }
     }
 
-    /// The group of each row, numbered by first appearance, and how many there are.
+    /// The group of each row, numbered by first appearance, and the number of groups.
     fn groups(self) -> (Vec<u32>, usize) {
         let mut sorted: Vec<(u64, u32)> = self.0.iter().copied().zip(0..).collect();
         sorted.sort_unstable();
@@ -115,20 +114,19 @@ impl Keys {
         let mut count = 0;
         for row in 0..groups.len() {
             let leader = groups[row] as usize;
-            groups[row] = match leader == row {
-                true => {
-                    count += 1;
-                    count - 1
-                }
-                false => groups[leader],
+            groups[row] = if leader == row {
+                count += 1;
+                count - 1
+            } else {
+                groups[leader]
             };
         }
         (groups, count as usize)
     }
 }
 
-/// The prompt that a pair implies.
-fn implied(row: &Row, fields: &Fields, hasher: &mut DefaultHasher) -> bool {
+/// Hashes the prompt that a pair shares.
+fn hash_implied_prompt(row: &Row, fields: &Fields, hasher: &mut DefaultHasher) -> bool {
     if Shape::of(row, fields) != Some(Shape::ImplicitPreference) {
         return false;
     }
@@ -139,7 +137,7 @@ fn implied(row: &Row, fields: &Fields, hasher: &mut DefaultHasher) -> bool {
         },
         Some(serde_json::Value::Array(messages)) if messages.len() > 1 => {
             for message in &messages[..messages.len() - 1] {
-                hash(Some(message), hasher);
+                hash_value(Some(message), hasher);
             }
         }
         _ => return false,
@@ -147,8 +145,8 @@ fn implied(row: &Row, fields: &Fields, hasher: &mut DefaultHasher) -> bool {
     true
 }
 
-/// Hashes a value, telling its type and structure.
-pub(crate) fn hash(value: Option<&serde_json::Value>, hasher: &mut impl Hasher) {
+/// Hashes a value, including its type and structure.
+pub(crate) fn hash_value(value: Option<&serde_json::Value>, hasher: &mut impl Hasher) {
     use serde_json::Value;
     match value {
         None => 0u8.hash(hasher),
@@ -158,13 +156,13 @@ pub(crate) fn hash(value: Option<&serde_json::Value>, hasher: &mut impl Hasher) 
         Some(Value::String(text)) => (4u8, text).hash(hasher),
         Some(Value::Array(items)) => {
             (5u8, items.len()).hash(hasher);
-            items.iter().for_each(|item| hash(Some(item), hasher));
+            items.iter().for_each(|item| hash_value(Some(item), hasher));
         }
         Some(Value::Object(fields)) => {
             (6u8, fields.len()).hash(hasher);
             for (name, item) in fields {
                 name.hash(hasher);
-                hash(Some(item), hasher);
+                hash_value(Some(item), hasher);
             }
         }
     }
@@ -176,8 +174,8 @@ mod tests {
     use serde_json::{Value, json};
     use std::path::Path;
 
-    fn keys(rows: &[Value]) -> Keys {
-        let mut keys = Keys::default();
+    fn keys(rows: &[Value]) -> PromptKeys {
+        let mut keys = PromptKeys::default();
         for (index, fields) in rows.iter().enumerate() {
             let row = Row {
                 path: Path::new("x.jsonl").into(),
@@ -190,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_prompts_stay_together() {
+    fn equal_prompts_stay_in_one_part() {
         let prompts = ["a", "b", "a", "c", "d", "c"].map(|prompt| json!({"prompt": prompt}));
         let half = HeldOut {
             fraction: 0.5,
@@ -212,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn pairs_are_grouped_by_what_they_share() {
+    fn pairs_are_grouped_by_their_common_prompt() {
         let pair = |question: &str, answer: &str| {
             let text = format!("\n\nHuman: {question}\n\nAssistant: ");
             json!({"chosen": format!("{text}{answer}"), "rejected": format!("{text}no")})
@@ -226,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn never_all_and_as_many_as_say_something() {
+    fn held_out_count_respects_minimum_and_never_takes_all() {
         let held = |fraction, at_least, prompts: usize| {
             let rows = vec![json!({"text": "same"}); prompts];
             let split = keys(&rows).split(HeldOut { fraction, at_least }, |_| {});

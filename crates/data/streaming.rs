@@ -1,113 +1,114 @@
-//! A data set whose items are read when a step asks for them.
+//! A data set whose rows are read and tokenized at the step that uses them.
 
-use crate::pieces::{Documents, Spool};
-use crate::reader::{liked, together};
-use crate::wanted::Item;
-use crate::{Error, Limits, Notes, Reader, Result, Rooms, Row, RowStore, Wanted};
+use crate::chunks::{ChunkFile, ChunkWriter};
+use crate::item::Item;
+use crate::reader::{to_sequences, with_labels};
+use crate::{Error, ItemKind, Limits, Notes, PromptLengths, Reader, Result, Row, RowStore};
 use rlhf_objective::{Dataset, Prompt, Response, Sequences};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How many rows are read at once when all are gone through.
-const AT_ONCE: usize = 1024;
+/// The number of rows read at once when all rows are read.
+const ROWS_PER_READ: usize = 1024;
 
-/// Rows of more bytes than this together are not all tokenized before the first step: at some 4 MB a
-/// second, a user would wait for half a minute and more.
-const AHEAD: u64 = 128 << 20;
+/// Rows that exceed this total are not all tokenized before the first step: at about 4 MB a second
+/// that would take more than half a minute.
+const TOKENIZE_AHEAD_BYTES: u64 = 128 << 20;
 
-/// How many of such rows are, to know what the others are like.
-const SAMPLED: usize = 4096;
+/// The number of rows sampled from such a data set.
+const SAMPLE_ROWS: usize = 4096;
 
-/// A store that the training and the held-out part share.
+/// A row store shared by the training and the held-out part.
 pub type SharedRowStore = Arc<Mutex<RowStore>>;
 
-/// What was noted of the rows that steps have read.
+/// Notes on the rows that steps have read.
 pub type SharedNotes = Arc<Mutex<Notes>>;
 
-/// Items of a store, in order, read and tokenized when a step asks for them. Some 12 bytes an item stay
-/// in memory.
+/// Items of a row store, in order, read and tokenized at the step that uses them. About 12 bytes an
+/// item stay in memory.
 ///
-/// Up to 128 MiB of rows are all read and tokenized once when it is made, so that what is wrong with one
-/// is said before anything is trained, and every item is known; the tokens of documents' pieces are kept
-/// in a temporary file, 4 bytes a token. Of more rows, a sample is looked at. There a row is an item,
-/// with all pieces of its document and all pairs of its responses; costs are estimated from bytes; and
-/// where a row turns out to give nothing (its pair is of equal answers, or it is bad and to be skipped),
-/// the next one that does stands in for it.
+/// Up to 128 MiB of rows are read and tokenized once on construction, so that a bad row is reported
+/// before training and every item is known; the tokens of document chunks are kept in a temporary
+/// file, 4 bytes a token. Of a larger data set only a sample is read in advance. Then an item is a
+/// row, with all chunks of its document or all pairs of its responses; costs are estimated from
+/// bytes; and a row without items (identical answers, or a bad row that is skipped) is replaced by
+/// the next row that has some.
 #[derive(Debug)]
 pub struct StreamingDataset {
     store: SharedRowStore,
     reader: Reader,
-    wanted: Wanted,
-    known: Known,
-    /// Of all rows, or of the sample.
-    seen: Seen,
-    later: SharedNotes,
+    kind: ItemKind,
+    index: Index,
+    /// Sums over all rows, or over the sample.
+    totals: Totals,
+    step_notes: SharedNotes,
 }
 
 /// What is known of the items before a step reads them.
 #[derive(Debug)]
-enum Known {
-    /// Everything.
-    All {
-        /// The row of each item, and which of the row's items it is.
+enum Index {
+    /// All items are known.
+    Items {
+        /// The row of each item, and its index among the items of that row.
         rows: Vec<(u32, u32)>,
-        /// What each costs.
+        /// The tokens that a network reads for each item.
         costs: Vec<u32>,
-        documents: Option<Documents>,
+        chunks: Option<ChunkFile>,
     },
-    /// The rows that they are in.
+    /// Only the rows are known.
     Rows(Vec<u32>),
 }
 
 /// Sums over rows that were read.
 #[derive(Debug, Default)]
-struct Seen {
+struct Totals {
     rows: usize,
     bytes: u64,
     items: usize,
-    /// Tokens that a network reads, and that it predicts.
+    /// Tokens that a network reads, and tokens that it predicts.
     read: u64,
     predicted: u64,
     responses: usize,
-    rooms: Option<Rooms>,
+    prompt_lengths: Option<PromptLengths>,
 }
 
 impl StreamingDataset {
-    /// The items of these rows. What is done to them is noted in `reader`.
+    /// The items of these rows. Changes and skips are noted in `reader`.
     ///
     /// # Errors
-    /// If a row cannot be used, and is not to be skipped.
+    /// If a row cannot be used and is not to be skipped.
     pub fn new(
         store: &SharedRowStore,
         numbers: &[u32],
         reader: &mut Reader,
-        wanted: Wanted,
+        kind: ItemKind,
     ) -> Result<Self> {
-        Self::ahead(store, numbers, reader, wanted, AHEAD)
+        Self::with_budget(store, numbers, reader, kind, TOKENIZE_AHEAD_BYTES)
     }
 
-    /// The same, where this many bytes are tokenized ahead of the first step.
-    pub(crate) fn ahead(
+    /// As [`new`](Self::new), tokenizing up to this many bytes in advance.
+    pub(crate) fn with_budget(
         store: &SharedRowStore,
         numbers: &[u32],
         reader: &mut Reader,
-        wanted: Wanted,
+        kind: ItemKind,
         bytes: u64,
     ) -> Result<Self> {
-        let mut corpus = Self {
+        let mut dataset = Self {
             store: store.clone(),
             reader: reader.unchecked(),
-            wanted,
-            known: Known::Rows(numbers.to_vec()),
-            seen: Seen::default(),
-            later: SharedNotes::default(),
+            kind,
+            index: Index::Rows(numbers.to_vec()),
+            totals: Totals::default(),
+            step_notes: SharedNotes::default(),
         };
-        match corpus.bytes(numbers) > bytes {
-            true => corpus.sample(numbers, reader)?,
-            false => corpus.read_all(numbers, reader)?,
+        if dataset.bytes(numbers) > bytes {
+            dataset.sample(numbers, reader)?
+        } else {
+            dataset.read_all(numbers, reader)?
         }
-        // It has learned from the first row which shape all must have.
-        corpus.reader = reader.unchecked();
-        Ok(corpus)
+        // The reader now knows the shape that all rows must have.
+        dataset.reader = reader.unchecked();
+        Ok(dataset)
     }
 
     fn bytes(&self, numbers: &[u32]) -> u64 {
@@ -117,49 +118,49 @@ impl StreamingDataset {
 
     fn read_all(&mut self, numbers: &[u32], reader: &mut Reader) -> Result<()> {
         let (mut rows, mut costs) = (Vec::new(), Vec::new());
-        let mut spool = Spool::default();
-        let may_be_pieces = self.wanted == Wanted::Demonstrations;
-        self.go_through(numbers, reader, |number, items| {
+        let mut writer = ChunkWriter::default();
+        let may_be_chunks = self.kind == ItemKind::Demonstrations;
+        self.read_rows(numbers, reader, |number, items| {
             for (item, index) in items.iter().zip(0..) {
                 rows.push((number, index));
                 costs.push(cost(item)?);
-                if may_be_pieces && is_piece(item) {
-                    spool.add(item)?;
+                if may_be_chunks && is_chunk(item) {
+                    writer.add(item)?;
                 }
             }
             Ok(())
         })?;
-        let documents = spool.finish(rows.len())?;
-        self.known = Known::All {
+        let chunks = writer.finish(rows.len())?;
+        self.index = Index::Items {
             rows,
             costs,
-            documents,
+            chunks,
         };
         Ok(())
     }
 
-    /// Rows at equal distances, because a file may be sorted.
+    /// Samples rows at equal distances, because a file may be sorted.
     fn sample(&mut self, numbers: &[u32], reader: &mut Reader) -> Result<()> {
-        let apart = numbers.len().div_ceil(SAMPLED).max(1);
+        let apart = numbers.len().div_ceil(SAMPLE_ROWS).max(1);
         let sampled: Vec<u32> = numbers.iter().copied().step_by(apart).collect();
-        self.go_through(&sampled, reader, |_, _| Ok(()))
+        self.read_rows(&sampled, reader, |_, _| Ok(()))
     }
 
-    /// Reads all these rows, and sums up what they are.
-    fn go_through(
+    /// Reads these rows and adds up their totals.
+    fn read_rows(
         &mut self,
         numbers: &[u32],
         reader: &mut Reader,
         mut each: impl FnMut(u32, &[Item]) -> Result<()>,
     ) -> Result<()> {
-        for numbers in numbers.chunks(AT_ONCE) {
+        for numbers in numbers.chunks(ROWS_PER_READ) {
             let rows = self.fetch(numbers)?;
-            let all = reader.items(&rows, self.wanted)?;
-            self.seen.rows += numbers.len();
-            self.seen.bytes += self.bytes(numbers);
+            let all = reader.items(&rows, self.kind)?;
+            self.totals.rows += numbers.len();
+            self.totals.bytes += self.bytes(numbers);
             for (number, items) in numbers.iter().zip(all) {
                 for item in &items {
-                    self.seen.add(item, reader.settings().limits)?;
+                    self.totals.add(item, reader.settings().limits)?;
                 }
                 each(*number, &items)?;
             }
@@ -167,37 +168,38 @@ impl StreamingDataset {
         Ok(())
     }
 
-    /// How many of the rows were looked at, where it was not all of them.
+    /// The number of rows in the sample and in total, if not all rows were read.
     #[must_use]
     pub fn sampled(&self) -> Option<(usize, usize)> {
-        match &self.known {
-            Known::All { .. } => None,
-            Known::Rows(rows) => Some((self.seen.rows, rows.len())),
+        match &self.index {
+            Index::Items { .. } => None,
+            Index::Rows(rows) => Some((self.totals.rows, rows.len())),
         }
     }
 
-    /// What steps will have noted of the rows they read, where not all were looked at before.
+    /// The notes of the rows that steps read, if not all rows were read in advance.
     #[must_use]
-    pub fn later(&self) -> SharedNotes {
-        self.later.clone()
+    pub fn step_notes(&self) -> SharedNotes {
+        self.step_notes.clone()
     }
 
-    /// All items at once, for a loss that compares each with all others; `at_once` are read together.
-    /// Only tokens stay, and the fields that are not among them: 4 bytes a token and some 300 an item.
+    /// All items at once, for a loss that compares each with all others; `at_once` rows are read
+    /// together. Only tokens and the fields that are not text stay in memory: 4 bytes a token and
+    /// about 300 an item.
     ///
     /// # Errors
-    /// If they cannot be read.
+    /// If a row cannot be read.
     pub fn all(&mut self, at_once: usize) -> Result<Sequences> {
-        together(self.all_items(at_once)?.into_iter())
+        to_sequences(self.all_items(at_once)?.into_iter())
     }
 
-    /// All answers at once, as [`all`](Self::all), and whether each was liked: as its row's label says,
-    /// or as the chosen one of a pair was and the rejected one was not.
+    /// As [`all`](Self::all), with whether each response is desirable: by the label of its row; in
+    /// a pair, the chosen one is and the rejected one is not.
     ///
     /// # Errors
-    /// As there.
-    pub fn opinions(&mut self, at_once: usize) -> Result<(Sequences, Vec<bool>)> {
-        liked(self.all_items(at_once)?)
+    /// As [`all`](Self::all).
+    pub fn all_with_labels(&mut self, at_once: usize) -> Result<(Sequences, Vec<bool>)> {
+        with_labels(self.all_items(at_once)?)
     }
 
     fn all_items(&mut self, at_once: usize) -> Result<Vec<Item>> {
@@ -205,10 +207,10 @@ impl StreamingDataset {
         let mut all = Vec::with_capacity(self.count());
         let items: Vec<usize> = (0..self.count()).collect();
         for items in items.chunks(at_once.max(1)) {
-            let read = match &self.known {
-                Known::All { .. } => vec![self.collect(items)?],
-                // Here nothing stands in for a row that gives nothing.
-                Known::Rows(rows) => self.first(&rows[items[0]..=items[items.len() - 1]])?,
+            let read = match &self.index {
+                Index::Items { .. } => vec![self.collect(items)?],
+                // Here a row without items is not replaced.
+                Index::Rows(rows) => self.read_unseen(&rows[items[0]..=items[items.len() - 1]])?,
             };
             for mut item in read.into_iter().flatten() {
                 item.prompt.text = String::new();
@@ -222,31 +224,31 @@ impl StreamingDataset {
         Ok(all)
     }
 
-    /// How many responses all items have together: an estimate, where not all rows were looked at.
+    /// The number of responses of all items; an estimate if not all rows were read.
     #[must_use]
     pub fn responses(&self) -> usize {
-        self.scaled(self.seen.responses as u64) as usize
+        self.estimate(self.totals.responses as u64) as usize
     }
 
-    /// How long the prompts are that were looked at, and what room they leave to responses; none where
+    /// The lengths of the prompts that were read and the room they leave for responses; none if
     /// there was no prompt.
     #[must_use]
-    pub fn rooms(&self) -> Option<Rooms> {
-        self.seen.rooms
+    pub fn prompt_lengths(&self) -> Option<PromptLengths> {
+        self.totals.prompt_lengths
     }
 
-    /// How many tokens a network reads for all items, and how many it predicts: estimates, where not
-    /// all rows were looked at.
+    /// The number of tokens that a network reads for all items, and that it predicts; estimates if
+    /// not all rows were read.
     #[must_use]
     pub fn tokens(&self) -> (u64, u64) {
         (
-            self.scaled(self.seen.read),
-            self.scaled(self.seen.predicted),
+            self.estimate(self.totals.read),
+            self.estimate(self.totals.predicted),
         )
     }
 
-    /// A sum over the rows that were looked at, as one over all.
-    fn scaled(&self, sum: u64) -> u64 {
+    /// Extrapolates a sum over the rows that were read to all rows.
+    fn estimate(&self, sum: u64) -> u64 {
         match self.sampled() {
             Some((seen, all)) => (sum as f64 * all as f64 / seen.max(1) as f64).round() as u64,
             None => sum,
@@ -259,67 +261,70 @@ impl StreamingDataset {
     }
 
     fn collect(&mut self, items: &[usize]) -> Result<Vec<Item>> {
-        if let Known::All {
+        if let Index::Items {
             costs,
-            documents: Some(documents),
+            chunks: Some(chunks),
             ..
-        } = &mut self.known
+        } = &mut self.index
         {
             let vocabulary = &self.reader.settings().vocabulary;
-            let piece = |&item: &usize| {
-                let ids = documents.read(item, costs[item])?;
+            let chunk = |&item: &usize| {
+                let ids = chunks.read(item, costs[item])?;
                 let response = ids[1..].to_vec();
                 let finish = vocabulary.finish(&response);
                 Ok(Item {
                     prompt: Prompt::from_ids(vec![ids[0]]),
                     responses: vec![Response::new(0, response, finish)],
-                    liked: None,
+                    desirable: None,
                 })
             };
-            return items.iter().map(piece).collect();
+            return items.iter().map(chunk).collect();
         }
-        match &self.known {
-            Known::All { rows, costs, .. } => self.again(items, rows, costs),
-            Known::Rows(rows) => self.or_next(items, rows),
+        match &self.index {
+            Index::Items { rows, costs, .. } => self.reread(items, rows, costs),
+            Index::Rows(rows) => self.read_or_next(items, rows),
         }
     }
 
-    /// Items that were read before, of these rows and costs.
-    fn again(&self, items: &[usize], rows: &[(u32, u32)], costs: &[u32]) -> Result<Vec<Item>> {
+    /// Reads items again, given their rows and costs.
+    fn reread(&self, items: &[usize], rows: &[(u32, u32)], costs: &[u32]) -> Result<Vec<Item>> {
         let numbers: Vec<u32> = items.iter().map(|item| rows[*item].0).collect();
         let read = self.fetch(&numbers)?;
-        let found = self.reader.unchecked().items(&read, self.wanted)?;
+        let found = self.reader.unchecked().items(&read, self.kind)?;
         let mut chosen = Vec::with_capacity(items.len());
         for ((of_row, &item), row) in found.into_iter().zip(items).zip(&read) {
             match of_row.into_iter().nth(rows[item].1 as usize) {
                 Some(found) if cost(&found)? == costs[item] => chosen.push(found),
-                _ => return Err(row.error("the row was changed while it was in use: start again")),
+                _ => return Err(row.error("the row was changed while it was in use. Start again")),
             }
         }
         Ok(chosen)
     }
 
-    /// The items of each of these rows, which were not read before.
-    fn first(&self, numbers: &[u32]) -> Result<Vec<Vec<Item>>> {
+    /// The items of each of these rows, not read before.
+    fn read_unseen(&self, numbers: &[u32]) -> Result<Vec<Vec<Item>>> {
         let mut reader = self.reader.unchecked();
-        let found = reader.items(&self.fetch(numbers)?, self.wanted)?;
-        let mut later = self.later.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = reader.items(&self.fetch(numbers)?, self.kind)?;
+        let mut later = self
+            .step_notes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         later.absorb(reader.notes);
         Ok(found)
     }
 
-    /// The same of items that are rows, where the next row that gives something stands in for one that
-    /// gives nothing.
-    fn or_next(&self, items: &[usize], rows: &[u32]) -> Result<Vec<Item>> {
+    /// The items of rows not read before; a row without items is replaced by the next row that has
+    /// some.
+    fn read_or_next(&self, items: &[usize], rows: &[u32]) -> Result<Vec<Item>> {
         let numbers: Vec<u32> = items.iter().map(|item| rows[*item]).collect();
         let mut all = Vec::with_capacity(items.len());
-        for (mut found, &item) in self.first(&numbers)?.into_iter().zip(items) {
+        for (mut found, &item) in self.read_unseen(&numbers)?.into_iter().zip(items) {
             let after = rows[item + 1..].iter().chain(&rows[..item]);
             for &next in after {
                 if !found.is_empty() {
                     break;
                 }
-                found = self.first(&[next])?.into_iter().flatten().collect();
+                found = self.read_unseen(&[next])?.into_iter().flatten().collect();
             }
             all.extend(found);
         }
@@ -327,11 +332,14 @@ impl StreamingDataset {
     }
 }
 
-impl Seen {
+impl Totals {
     fn add(&mut self, item: &Item, limits: Limits) -> Result<()> {
         let prompt = item.prompt.ids.len();
-        let rooms = self.rooms.map(|rooms| rooms.and(prompt));
-        self.rooms = Some(rooms.unwrap_or_else(|| Rooms::of(limits, prompt)));
+        let prompt_lengths = self
+            .prompt_lengths
+            .map(|prompt_lengths| prompt_lengths.with(prompt));
+        self.prompt_lengths =
+            Some(prompt_lengths.unwrap_or_else(|| PromptLengths::new(limits, prompt)));
         let lengths = item.responses.iter();
         self.items += 1;
         self.read += u64::from(cost(item)?);
@@ -345,20 +353,20 @@ impl Seen {
 
 impl Dataset for StreamingDataset {
     fn count(&self) -> usize {
-        match &self.known {
-            Known::All { rows, .. } => rows.len(),
-            // None of a sample could be used: there is nothing to learn from.
-            Known::Rows(_) if self.seen.items == 0 => 0,
-            Known::Rows(rows) => rows.len(),
+        match &self.index {
+            Index::Items { rows, .. } => rows.len(),
+            // No row of the sample could be used: there is nothing to train on.
+            Index::Rows(_) if self.totals.items == 0 => 0,
+            Index::Rows(rows) => rows.len(),
         }
     }
 
     fn cost(&self, item: usize) -> usize {
-        match &self.known {
-            Known::All { costs, .. } => costs[item] as usize,
-            Known::Rows(rows) => {
+        match &self.index {
+            Index::Items { costs, .. } => costs[item] as usize,
+            Index::Rows(rows) => {
                 let bytes = self.bytes(&rows[item..=item]) as f64;
-                let tokens = bytes * self.seen.read as f64 / self.seen.bytes.max(1) as f64;
+                let tokens = bytes * self.totals.read as f64 / self.totals.bytes.max(1) as f64;
                 (tokens.round() as usize).max(1)
             }
         }
@@ -366,11 +374,12 @@ impl Dataset for StreamingDataset {
 
     fn read(&mut self, items: &[usize]) -> rlhf_objective::Result<Sequences> {
         let items = self.collect(items).map_err(rlhf_objective::Error::other)?;
-        together(items.into_iter()).map_err(rlhf_objective::Error::other)
+        to_sequences(items.into_iter()).map_err(rlhf_objective::Error::other)
     }
 }
 
-/// The tokens a network reads for an item: the last of a response is predicted but not read.
+/// The tokens that a network reads for an item: the last token of a response is predicted but not
+/// read.
 fn cost(item: &Item) -> Result<u32> {
     let responses = item.responses.iter().map(|response| response.ids.len() - 1);
     let tokens = item.prompt.ids.len() + responses.sum::<usize>();
@@ -379,7 +388,7 @@ fn cost(item: &Item) -> Result<u32> {
         .map_err(|_| Error::Objective(rlhf_objective::Error::Empty(message.into())))
 }
 
-/// Whether it is a document's: its prompt is one token without text.
-fn is_piece(item: &Item) -> bool {
+/// Whether an item is a document chunk: its prompt is one token without fields.
+fn is_chunk(item: &Item) -> bool {
     item.prompt.ids.len() == 1 && item.prompt.fields.is_empty()
 }

@@ -1,66 +1,66 @@
-//! Fields of rows that become no tokens.
+//! Finds fields of rows that are not tokenized.
 
 use crate::chat::{ARGUMENTS, TOOLS};
 use crate::shapes::{Shape, has};
-use crate::{Fields, Need, Notes, Row, Wanted};
+use crate::{Fields, ItemKind, Notes, Row, RowRequirement};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-/// What is asked of rows.
-pub(crate) struct Asked<'a> {
+/// How rows are used.
+pub(crate) struct RowUse<'a> {
     pub(crate) fields: &'a Fields,
-    pub(crate) wanted: Wanted,
-    pub(crate) needs: &'a [Arc<dyn Need>],
+    pub(crate) kind: ItemKind,
+    pub(crate) requirements: &'a [Arc<dyn RowRequirement>],
 }
 
-/// Gathers the fields that no text is made of.
+/// Collects the fields that are not part of any text.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Unused {
-    /// Rows of the same fields are alike: a hash of the names.
+pub(crate) struct UnusedFields {
+    /// Hashes of the field names of rows seen so far.
     seen: HashSet<u64>,
     names: BTreeSet<String>,
     ignored: BTreeSet<String>,
-    told: BTreeSet<String>,
+    reported: BTreeSet<String>,
 }
 
-impl Unused {
-    /// Looks at a row, unless one with the same fields was seen before.
-    pub(crate) fn visit(&mut self, row: &Row, asked: &Asked<'_>) {
+impl UnusedFields {
+    /// Inspects a row, unless one with the same fields was seen before.
+    pub(crate) fn visit(&mut self, row: &Row, row_use: &RowUse<'_>) {
         let mut hasher = DefaultHasher::new();
         for (name, _) in row.fields.iter().filter(|(_, value)| !value.is_null()) {
             name.hash(&mut hasher);
         }
-        // What belongs to a text does not belong to a conversation.
-        let prompt = row.get(&asked.fields.prompt);
+        // Some fields are used with a text prompt but not with a conversation.
+        let prompt = row.get(&row_use.fields.prompt);
         prompt.is_some_and(Value::is_string).hash(&mut hasher);
         if !self.seen.insert(hasher.finish()) {
             return;
         }
         for name in row.fields.keys().filter(|name| row.get(name).is_some()) {
-            if asked.needs.iter().any(|need| need.field() == name) {
+            if row_use.requirements.iter().any(|need| need.field() == name) {
                 continue;
             }
-            if let Some(other) = read_instead(row, asked, name) {
+            if let Some(other) = read_instead(row, row_use, name) {
                 self.ignored.insert(format!(
                     "`{name}` is ignored in rows that have `{other}`, which is read instead"
                 ));
-            } else if !is_used(row, asked.fields, name) {
+            } else if !is_used(row, row_use.fields, name) {
                 self.names.insert(name.clone());
             }
         }
     }
 
-    /// Notes what was found since the last time.
-    pub(crate) fn tell(&mut self, notes: &mut Notes) {
+    /// Adds what was found since the last call to the notes.
+    pub(crate) fn report(&mut self, notes: &mut Notes) {
         for (found, noted) in [
             (&mut self.names, &mut notes.unused_fields),
             (&mut self.ignored, &mut notes.ignored_fields),
         ] {
             for words in std::mem::take(found) {
-                if self.told.insert(words.clone()) {
+                if self.reported.insert(words.clone()) {
                     noted.insert(words);
                 }
             }
@@ -68,9 +68,9 @@ impl Unused {
     }
 }
 
-/// The field that is read in place of one that has a role.
-fn read_instead<'a>(row: &Row, asked: &Asked<'a>, name: &str) -> Option<Cow<'a, str>> {
-    let Asked { fields, wanted, .. } = asked;
+/// The field that is read instead of this one, if any.
+fn read_instead<'a>(row: &Row, row_use: &RowUse<'a>, name: &str) -> Option<Cow<'a, str>> {
+    let RowUse { fields, kind, .. } = row_use;
     let ids = format!("{name}_ids");
     if row.get(&ids).is_some() && fields.has_text(name) {
         return Some(ids.into());
@@ -87,18 +87,18 @@ fn read_instead<'a>(row: &Row, asked: &Asked<'a>, name: &str) -> Option<Cow<'a, 
         scores,
         ..
     } = fields;
-    let other = match wanted {
-        // Prompts are drawn from whatever else a row is for.
-        Wanted::Prompts => return None,
-        Wanted::Pairs if has(row, chosen) || has(row, rejected) => (
+    let other = match kind {
+        // Prompts can be read from rows of any shape.
+        ItemKind::Prompts => return None,
+        ItemKind::Pairs if has(row, chosen) || has(row, rejected) => (
             chosen,
             is_one(&[completion, responses, scores, text, messages]),
         ),
-        Wanted::Pairs => (responses, is_one(&[completion, text, messages])),
-        Wanted::Demonstrations if Shape::of(row, fields) == Some(Shape::Text) => {
+        ItemKind::Pairs => (responses, is_one(&[completion, text, messages])),
+        ItemKind::Demonstrations if Shape::of(row, fields) == Some(Shape::Text) => {
             (text, has(row, text) && is_one(&[messages]))
         }
-        Wanted::Demonstrations | Wanted::Completions | Wanted::Unpaired => (
+        ItemKind::Demonstrations | ItemKind::Completions | ItemKind::Unpaired => (
             completion,
             is_one(&[chosen, rejected, responses, scores, text, messages]),
         ),
@@ -107,7 +107,7 @@ fn read_instead<'a>(row: &Row, asked: &Asked<'a>, name: &str) -> Option<Cow<'a, 
     ignored.then(|| other.as_str().into())
 }
 
-/// Whether text of a row is made of a field, or the field says how.
+/// Whether a field becomes text of the row, or changes how it is read.
 fn is_used(row: &Row, fields: &Fields, name: &str) -> bool {
     let bare = name.strip_suffix("_ids").unwrap_or(name);
     let is = |field: &String| !field.is_empty() && (bare == field || name == field);
@@ -119,7 +119,7 @@ fn is_used(row: &Row, fields: &Fields, name: &str) -> bool {
     if name == TOOLS || name == ARGUMENTS {
         return row.fields.values().any(is_conversation);
     }
-    // An input is read as text, and behind a prompt that is one.
+    // The input is only read as text, after a prompt that is a string.
     if is(&fields.input) {
         let ids = row.get(&format!("{}_ids", fields.prompt));
         return *name == fields.input && ids.is_none() && prompt.is_some_and(Value::is_string);
@@ -138,31 +138,31 @@ fn is_conversation(value: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Readers;
+    use crate::UnusedFieldReader;
     use crate::notes::unused_sentence;
     use serde_json::json;
     use std::path::Path;
 
     #[test]
-    fn what_is_left_over_is_named() {
-        let look = |row: Value, wanted: Wanted| {
+    fn unused_fields_are_listed() {
+        let look = |row: Value, kind: ItemKind| {
             let row = Row {
                 path: Path::new("x").into(),
                 line: 1,
                 fields: row.as_object().cloned().unwrap(),
             };
-            let (mut unused, mut notes) = (Unused::default(), Notes::default());
-            let asked = Asked {
+            let (mut unused, mut notes) = (UnusedFields::default(), Notes::default());
+            let row_use = RowUse {
                 fields: &Fields::default(),
-                wanted,
-                needs: &[],
+                kind,
+                requirements: &[],
             };
-            unused.visit(&row, &asked);
-            unused.tell(&mut notes);
+            unused.visit(&row, &row_use);
+            unused.report(&mut notes);
             notes
         };
         let unused = |row: Value| {
-            let notes = look(row, Wanted::Prompts);
+            let notes = look(row, ItemKind::Prompts);
             notes.unused_fields.into_iter().collect::<Vec<_>>()
         };
         let chat = json!([{"role": "user", "content": "x"}]);
@@ -188,47 +188,51 @@ mod tests {
             ["text"]
         );
         let names = ["id".to_string(), "system".into()].into();
-        let said = unused_sentence(&names, Readers::Reward).unwrap();
+        let said = unused_sentence(&names, UnusedFieldReader::Reward).unwrap();
         assert!(
             said.contains("`id`, `system`; a reward may read them; if `system` belongs"),
             "{said}"
         );
-        let said = unused_sentence(&names, Readers::Nobody).unwrap();
+        let said = unused_sentence(&names, UnusedFieldReader::Nobody).unwrap();
         assert!(!said.contains("reward"), "{said}");
         let pair = |more: &str| json!({"prompt": "x", "chosen": "a", "rejected": "b", more: "c"});
-        for (row, wanted, ignored, other) in [
+        for (row, kind, ignored, other) in [
             (
                 json!({"text": "x", "messages": chat}),
-                Wanted::Demonstrations,
+                ItemKind::Demonstrations,
                 "messages",
                 "text",
             ),
-            (pair("completion"), Wanted::Pairs, "completion", "chosen"),
+            (pair("completion"), ItemKind::Pairs, "completion", "chosen"),
             (
                 pair("completion"),
-                Wanted::Demonstrations,
+                ItemKind::Demonstrations,
                 "chosen",
                 "completion",
             ),
             (
                 json!({"prompt": "x", "prompt_ids": [1]}),
-                Wanted::Prompts,
+                ItemKind::Prompts,
                 "prompt",
                 "prompt_ids",
             ),
             (
                 json!({"prompt": "x", "completion": "y", "responses": [], "scores": []}),
-                Wanted::Pairs,
+                ItemKind::Pairs,
                 "completion",
                 "responses",
             ),
         ] {
-            let said = look(row, wanted).ignored_fields;
+            let said = look(row, kind).ignored_fields;
             let words = format!(
                 "`{ignored}` is ignored in rows that have `{other}`, which is read instead"
             );
             assert!(said.contains(&words), "{said:?}");
         }
-        assert!(look(pair("topic"), Wanted::Pairs).ignored_fields.is_empty());
+        assert!(
+            look(pair("topic"), ItemKind::Pairs)
+                .ignored_fields
+                .is_empty()
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! What AdamW is told.
+//! The settings of AdamW.
 
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -31,33 +31,33 @@ impl Default for AdamW {
 /// One step of [`AdamW`].
 #[derive(Debug, Clone, Copy)]
 pub struct AdamWStep<'a> {
-    /// Its constants.
+    /// The optimizer's constants.
     pub adamw: &'a AdamW,
     /// The step's number t, from 1 on.
     pub number: u64,
     /// The learning rate.
     pub learning_rate: f64,
-    /// What gradients are multiplied by first, to clip them.
+    /// The factor that clips the gradients: they are multiplied by it first.
     pub gradient_scale: f64,
 }
 
-/// Whether AdamW's decoupled weight decay applies to a parameter (Loshchilov & Hutter 2017; as is
-/// usual: matrices yes; norms, biases and embeddings no).
+/// Whether AdamW's decoupled weight decay applies to a parameter (Loshchilov & Hutter 2017). Usually it
+/// applies to matrices, and not to norms, biases and embeddings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WeightDecay {
-    /// Decayed.
+    /// It applies.
     Yes,
-    /// Not decayed.
+    /// It does not apply.
     No,
 }
 
 /// One trained parameter.
 #[derive(Debug, Clone)]
 pub struct Trained {
-    /// Its weights, a range of floats.
+    /// The range of its weights, in floats.
     pub weights: Range<usize>,
-    /// Where its gradient and its moments start in theirs.
+    /// The offset of its gradient, and of both moments, in their buffers.
     pub gradients: usize,
-    /// Whether it is decayed.
+    /// Whether weight decay applies to it.
     pub decay: WeightDecay,
 }

@@ -1,5 +1,6 @@
-//! An allocator that remembers large allocations, and how much was held at most. A test that installs
-//! it can say of a training step that it made none, and of loading that it takes no more than it keeps.
+//! A tracker of allocations: it records large ones, and the peak of allocated memory. Tests install it to
+//! check that a training step allocates nothing large, and that loading a model needs no more memory than the
+//! loaded model.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::backtrace::Backtrace;
@@ -7,25 +8,25 @@ use std::cell::Cell;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The system's allocator, watched. Install it with `#[global_allocator]`.
+/// The system's allocator, with tracking. Install it with `#[global_allocator]`.
 #[derive(Debug)]
 pub struct AllocTracker {
-    /// Allocations of more bytes than this are remembered.
+    /// Allocations of more bytes than this are recorded.
     most: AtomicUsize,
-    /// Their sizes, and from where they were made.
+    /// The sizes of recorded allocations, each with its stack trace.
     found: Mutex<Vec<(usize, String)>>,
-    /// Bytes that are held, and the most that were.
+    /// Bytes that are allocated now, and their peak.
     held: AtomicUsize,
     peak: AtomicUsize,
 }
 
 thread_local! {
-    /// Whether this thread is writing down an allocation, which allocates.
+    /// Whether this thread is recording an allocation: recording allocates too.
     static WRITING: Cell<bool> = const { Cell::new(false) };
 }
 
 impl AllocTracker {
-    /// Watches nothing yet.
+    /// A tracker that records nothing yet.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -36,8 +37,8 @@ impl AllocTracker {
         }
     }
 
-    /// The allocations of more than `most` bytes that any thread makes while `work` runs: sizes, and
-    /// the stacks they were made from.
+    /// Runs `work`, and returns the allocations of more than `most` bytes that any thread made in the
+    /// meantime: their sizes and stack traces.
     pub fn during(&self, most: usize, work: impl FnOnce()) -> Vec<(usize, String)> {
         self.most.store(most, Ordering::SeqCst);
         work();
@@ -48,7 +49,7 @@ impl AllocTracker {
         }
     }
 
-    /// The most bytes that all threads held while `work` ran, above those they held before.
+    /// Runs `work`, and returns by how many bytes the allocated memory of all threads grew at its peak.
     pub fn peak(&self, work: impl FnOnce()) -> usize {
         let before = self.held.load(Ordering::SeqCst);
         self.peak.store(before, Ordering::SeqCst);
@@ -84,12 +85,12 @@ impl Default for AllocTracker {
     }
 }
 
-// SAFETY: every call is the system allocator's own; nothing is done beside it but counting sizes.
+// SAFETY: every call is passed on to the system's allocator; besides, only sizes are counted.
 #[allow(unsafe_code)]
 unsafe impl GlobalAlloc for AllocTracker {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         self.took(layout.size());
-        // SAFETY: the caller's promise is what the system asks for.
+        // SAFETY: the caller promises what the system's allocator requires.
         unsafe { System.alloc(layout) }
     }
 
@@ -100,7 +101,7 @@ unsafe impl GlobalAlloc for AllocTracker {
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // Where it moves, both are held for a moment.
+        // If the block moves, both exist for a moment.
         self.took(size);
         self.gave(layout.size());
         // SAFETY: as above.
@@ -124,7 +125,7 @@ mod tests {
         let watch = AllocTracker::new();
         let layout = |size| Layout::from_size_align(size, 64).unwrap();
         let take = |size| {
-            // SAFETY: the layout has a size, and what was allocated is given back as it was.
+            // SAFETY: the layout is not empty, and each block is freed with the layout it was allocated with.
             unsafe {
                 let pointer = watch.realloc(watch.alloc(layout(8)), layout(8), size);
                 assert!(!pointer.is_null());
@@ -142,7 +143,7 @@ mod tests {
         let sizes: Vec<usize> = found.iter().map(|(size, _)| *size).collect();
         assert_eq!(sizes, [1001, 1001]);
         assert!(watch.during(usize::MAX, || ()).is_empty());
-        // Never two of them at a time, but for the moment when the first one grows.
+        // One block at a time, except while the first one is reallocated.
         assert_eq!(watch.peak(|| (0..3).for_each(|_| take(3000))), 3008);
         assert_eq!(watch.peak(|| ()), 0);
     }

@@ -1,10 +1,10 @@
-//! Where numbers live and are computed with: the [`Device`] trait, and [`Cpu`].
+//! Memory and kernels: the [`Device`] trait, and its implementation for the processor, [`Cpu`].
 //!
-//! Kernels know no language model, no policy and no loss. All `unsafe` code of the workspace is here.
-//! A device is one folder: its memory, its kernels, and its `impl Device`.
+//! Kernels do not know language models, policies or losses. All `unsafe` code of the workspace is here.
+//! A device is one folder: its memory, its kernels, and its implementation of [`operations`](Device).
 //!
 //! ```
-//! use rlhf_device::{Cpu, Device, Dtype, Matrix, Precision, Slice, StoredMut, Write};
+//! use rlhf_device::{Cpu, Dtype, Matrix, Memory, Precision, Products, Slice, StoredMut, Write};
 //!
 //! let device = Cpu;
 //! let (mut a, mut c) = (device.zeroed(6), device.zeroed(4));
@@ -19,21 +19,29 @@
 
 mod adamw;
 mod alloc_tracker;
+mod columns;
 pub mod cpu;
 mod device;
 mod map;
 mod operands;
+mod operations;
 mod rows;
+mod shapes;
 mod slice;
+mod span;
+mod stored;
+mod types;
 
 pub use adamw::{AdamW, AdamWStep, Trained, WeightDecay};
 pub use alloc_tracker::AllocTracker;
+pub use columns::{Columns, ColumnsMut};
 pub use cpu::Cpu;
 pub use device::Device;
 pub use map::MappedFile;
-pub use operands::{
-    Attended, AttentionShape, CachedPrompt, CachedRow, Epilogue, Nonlinearity, Precision,
-    RowGradient, Write,
-};
+pub use operands::{Attended, CachedPrompt, CachedRow, Epilogue, NormGradients, NormWeights, Rope};
+pub use operations::{Attention, Layers, Memory, Optimizer, Products, Readout};
 pub use rows::{LogRows, Rows};
-pub use slice::{Dtype, Matrix, PairMut, Slice, SliceMut, Stored, StoredMut};
+pub use shapes::{AttentionShape, Nonlinearity, Norm, NormKind, Precision, RowGradient, Write};
+pub use slice::{PairMut, Slice, SliceMut};
+pub use stored::{Dtype, Matrix, Stored, StoredMut};
+pub use types::DeviceTypes;

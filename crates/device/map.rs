@@ -8,13 +8,13 @@ use std::io;
 use std::ops::{Deref, Range};
 use std::path::Path;
 
-/// A file's bytes, read by the system as they are touched.
+/// The bytes of a file, which the system reads from the disk when they are accessed.
 #[derive(Debug)]
 pub struct MappedFile(Option<Mmap>);
 
 impl MappedFile {
-    /// Maps a file. It must not be shortened while it is mapped; checkpoints are replaced by
-    /// renaming, which leaves a mapped one whole.
+    /// Maps a file. It must not be shortened while it is mapped. Replacing a checkpoint by renaming another
+    /// file over it is safe: the map keeps the old file.
     ///
     /// # Errors
     /// If it cannot be opened or mapped.
@@ -24,14 +24,14 @@ impl MappedFile {
         if file.metadata()?.len() == 0 {
             return Ok(Self(None));
         }
-        // SAFETY: the map is only read, and lives no longer than this value; the caller's promise
-        // above covers other processes, as for every reader of checkpoints.
+        // SAFETY: the map is only read, and dropped with this value. That no process shortens the file is
+        // required of the caller above, as by every reader of checkpoints.
         let map = unsafe { Mmap::map(&file)? };
         Ok(Self(Some(map)))
     }
 
-    /// Says that these bytes are not needed soon: the system may take their pages back, and reads
-    /// them again should they be touched.
+    /// Tells the system that these bytes are not needed soon: it may drop their pages, and reads them
+    /// from the disk again if they are accessed.
     #[allow(unsafe_code)]
     pub fn release(&self, range: Range<usize>) {
         #[cfg(unix)]
@@ -39,8 +39,8 @@ impl MappedFile {
             && range.end <= map.len()
         {
             let (advice, length) = (UncheckedAdvice::DontNeed, range.len());
-            // SAFETY: the map is of a file and was never written to, so what is dropped is on the disk
-            // as it was. That it fails costs memory and nothing else.
+            // SAFETY: the map is of a file and was never written to, so dropped pages can be read again.
+            // If the call fails, only memory is lost.
             let _ = unsafe { map.unchecked_advise_range(advice, range.start, length) };
         }
     }
@@ -74,7 +74,7 @@ mod tests {
         let path = folder.path().join("file");
         std::fs::write(&path, b"bytes").unwrap();
         assert_eq!(&*MappedFile::open(&path).unwrap(), b"bytes");
-        // Released or not, they are read as they are.
+        // The bytes are the same before and after their release.
         let long: Vec<u8> = (0..100_000).map(|i| (i % 251) as u8).collect();
         let other = folder.path().join("long");
         std::fs::write(&other, &long).unwrap();

@@ -1,101 +1,93 @@
-//! What operations are told beside the numbers they work on.
+//! Groups of slices that operations take together.
 
-use crate::{Device, Slice};
+use crate::shapes::Write;
+use crate::{DeviceTypes, PairMut, Slice, SliceMut};
 use std::ops::Range;
 
-/// What the operands of matrix products are rounded to. Sums are f32, and so is all between products.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Precision {
-    /// Not rounded.
-    #[default]
-    F32,
-    /// Rounded to bf16: the range of f32 with 8 bits of precision, so each operand moves by at most
-    /// one part in 256. Fast where the processor has avx512_bf16; elsewhere operands are rounded and
-    /// then multiplied in f32.
-    Bf16,
-}
-
-/// What a product does with what the destination holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Write {
-    /// Overwrites it, unread.
-    Over,
-    /// Adds to it.
-    Add,
-}
-
-/// A nonlinearity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Nonlinearity {
-    /// x·Φ(x) by the tanh approximation (Hendrycks & Gimpel 2016, §2), which equals
-    /// x·σ(2√(2/π)(x + 0.044715x³)).
-    GeluNew,
-    /// x·Φ(x), with Φ to 1.5·10⁻⁷ (Abramowitz & Stegun 7.1.26).
-    Gelu,
-    /// max(x, 0), of slope 0 at 0.
-    Relu,
-    /// x·σ(x).
-    Silu,
-}
-
-/// The sizes of an attention layer.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AttentionShape {
-    /// The number of heads.
-    pub heads: usize,
-    /// The width of each; D = heads · head_width.
-    pub head_width: usize,
-    /// What scores are multiplied by.
-    pub scale: f32,
-}
-
-/// The gradient of a loss with respect to what a row of logits says.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct RowGradient {
-    /// The entry whose log-probability the loss sees.
-    pub target: u32,
-    /// The gradient with respect to that log-probability.
-    pub log_prob: f32,
-    /// The gradient with respect to the row's entropy.
-    pub entropy: f32,
-}
-
-/// What is added to a product with a packed matrix before it is written.
+/// The tables of a rotary position embedding.
 #[derive(Debug)]
-pub struct Epilogue<'a, D: Device> {
-    /// One number a column, if any.
+pub struct Rope<'a, D: DeviceTypes> {
+    /// The cosine of each angle at each position, [positions, rotary/2]. A factor that scales what is rotated
+    /// (yarn's attention factor) is part of both tables.
+    pub cos: Slice<'a, D>,
+    /// The sine of each angle at each position, [positions, rotary/2].
+    pub sin: Slice<'a, D>,
+    /// How many of the first numbers of each head are rotated: even, at most the head's width.
+    pub rotary: usize,
+}
+
+impl<D: DeviceTypes> Clone for Rope<'_, D> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<D: DeviceTypes> Copy for Rope<'_, D> {}
+
+/// The weights of a normalization, one for each number of a group.
+#[derive(Debug)]
+pub struct NormWeights<'a, D: DeviceTypes> {
+    /// The weights w.
+    pub weight: Slice<'a, D>,
+    /// The biases b, if the normalization has them.
     pub bias: Option<Slice<'a, D>>,
-    /// What the product is multiplied by, before the bias.
+}
+
+impl<D: DeviceTypes> Clone for NormWeights<'_, D> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<D: DeviceTypes> Copy for NormWeights<'_, D> {}
+
+/// The gradients of a normalization's weights and biases, to which a backward pass adds.
+#[derive(Debug)]
+pub enum NormGradients<'a, D: DeviceTypes> {
+    /// The weights are frozen: there is no gradient.
+    Frozen,
+    /// The gradient of w.
+    Weight(SliceMut<'a, D>),
+    /// The gradients of w and b.
+    WeightAndBias(PairMut<'a, D>),
+}
+
+/// What a product with a packed matrix is scaled by and added to before it is written.
+#[derive(Debug)]
+pub struct Epilogue<'a, D: DeviceTypes> {
+    /// A number for each column, to add.
+    pub bias: Option<Slice<'a, D>>,
+    /// The factor of the product, applied before the bias is added.
     pub scale: f32,
-    /// Whether the destination is added to.
+    /// Whether the result is added to the destination or overwrites it.
     pub write: Write,
 }
 
-/// What [`Device::attention`] was given and answered, for its backward pass.
+/// The input and the results of [`Attention::attention`](crate::Attention::attention), for its backward pass.
 #[derive(Debug)]
-pub struct Attended<'a, D: Device> {
-    /// Queries, keys and values, [n, 3D].
+pub struct Attended<'a, D: DeviceTypes> {
+    /// Queries, keys and values, [n, [`AttentionShape::qkv_width`]].
     pub qkv: Slice<'a, D>,
-    /// The output, [n, D].
+    /// The output, [n, [`AttentionShape::query_width`]].
     pub output: Slice<'a, D>,
-    /// The logs of the denominators, [n, heads].
+    /// The log of each softmax's denominator, [n, heads].
     pub log_sums: Slice<'a, D>,
 }
 
-/// A sequence whose prompt has just been read.
+/// A sequence whose prompt is to be cached.
 #[derive(Debug)]
-pub struct CachedPrompt<'a, D: Device> {
-    /// Where its keys and values go, from position 0 on.
+pub struct CachedPrompt<'a, D: DeviceTypes> {
+    /// The cache that receives its keys and values, from position 0 on.
     pub cache: &'a mut D::Cache,
-    /// The rows of its tokens among those that were read.
+    /// The rows of its tokens in the batch.
     pub rows: Range<usize>,
 }
 
-/// A sequence to attend from with its newest token.
+/// A sequence whose newest token attends to the cached ones.
 #[derive(Debug)]
-pub struct CachedRow<'a, D: Device> {
-    /// The keys and values of the tokens before it.
+pub struct CachedRow<'a, D: DeviceTypes> {
+    /// The keys and values of the tokens before the newest one.
     pub cache: &'a mut D::Cache,
-    /// How many there are: the position of its newest token.
+    /// How many tokens are cached, which is the position of the newest one.
     pub position: usize,
 }

@@ -1,12 +1,15 @@
-//! Rows of V numbers where they were computed: what is done with them is done there, and answers are
-//! numbers a row or a token.
+//! Rows of V numbers in the memory where they were computed. They are reduced there, and the results are one
+//! number per row or token.
 
 use crate::RowGradient;
-use crate::cpu::{self, RowSummary, Scored};
+use crate::cpu::{
+    RowSummary, Scored, expected_tilt_rows, greedy_row, kl_rows, log_softmax_backward, sample_rows,
+    soft_value_rows, summarize_rows, top,
+};
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
-/// Rows of V numbers, [rows, V], lent by the device that has them or held by the host.
+/// Rows of V numbers, [rows, V], borrowed from a device or owned by the host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rows<'a> {
     numbers: Cow<'a, [f32]>,
@@ -14,10 +17,10 @@ pub struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// Of numbers on the host.
+    /// Rows of numbers on the host.
     ///
     /// # Panics
-    /// If they are no whole rows of `vocab` numbers.
+    /// If they are not whole rows of `vocab` numbers.
     #[must_use]
     pub fn new(numbers: impl Into<Cow<'a, [f32]>>, vocab: usize) -> Self {
         let numbers = numbers.into();
@@ -25,25 +28,25 @@ impl<'a> Rows<'a> {
         Self { numbers, vocab }
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     #[must_use]
     pub fn rows(&self) -> usize {
         self.numbers.len() / self.vocab
     }
 
-    /// V.
+    /// V, the number of entries of a row.
     #[must_use]
     pub fn vocab(&self) -> usize {
         self.vocab
     }
 
-    /// The numbers on the host, [rows, V]: brought there, unless they lie there.
+    /// The numbers on the host, [rows, V], copied if they are elsewhere.
     #[must_use]
     pub fn to_host(&self) -> Cow<'_, [f32]> {
         Cow::Borrowed(&self.numbers)
     }
 
-    /// The number of one token a row: \[rows\].
+    /// The entry of one token in each row: \[rows\].
     ///
     /// # Panics
     /// If a token is not below V.
@@ -53,7 +56,7 @@ impl<'a> Rows<'a> {
         rows.map(|(row, token)| row[*token as usize]).collect()
     }
 
-    /// Rows of zeros but for one number a row.
+    /// Rows that are zero except for the entry of one token each.
     ///
     /// # Panics
     /// If a token is not below V.
@@ -65,7 +68,7 @@ impl<'a> Rows<'a> {
         Rows::new(rows, vocab)
     }
 
-    /// Multiplies each row by its number.
+    /// Multiplies each row by a number of its own.
     #[must_use]
     pub fn scaled(self, by: &[f32]) -> Rows<'static> {
         let vocab = self.vocab;
@@ -76,24 +79,24 @@ impl<'a> Rows<'a> {
         Rows::new(rows, vocab)
     }
 
-    /// Adds as many rows, number by number.
+    /// Adds the rows of `other`, elementwise.
     ///
     /// # Panics
-    /// If there are not as many.
+    /// If the sizes differ.
     pub fn add(&mut self, other: &Rows<'_>) {
         assert_eq!(self.numbers.len(), other.numbers.len());
         let pairs = self.numbers.to_mut().iter_mut().zip(other.host());
         pairs.for_each(|(sum, next)| *sum += next);
     }
 
-    /// The soft value of each row under a prior, β·log Σ_a p(a)·exp(Q(a)/β), these rows being Q; at β = 0
-    /// the greatest Q among the tokens that the prior allows. And its derivative with respect to Q.
+    /// The soft value of each row under a prior, β·log Σ_a p(a)·exp(Q(a)/β), and its derivative with respect
+    /// to Q, where these rows are Q. At β = 0 it is the greatest Q among the tokens that the prior allows.
     ///
     /// # Panics
     /// If the sizes differ.
     #[must_use]
     pub fn soft_value(&self, prior: &LogRows<'_>, beta: f32) -> (Vec<f32>, Rows<'static>) {
-        let found = cpu::soft_value_rows(self.host(), prior.scored(), beta, self.vocab);
+        let found = soft_value_rows(self.host(), prior.scored(), beta, self.vocab);
         (found.values, Rows::new(found.derivatives, self.vocab))
     }
 
@@ -106,8 +109,8 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Rows of log-distributions: V scores a row, and the number by which they exceed log-probabilities,
-/// nats, computed where it is needed first.
+/// Rows of log-distributions: V scores per row, and the log of their normalizer, nats, which is computed when
+/// it is first needed. A score minus it is a log-probability.
 #[derive(Debug, Clone)]
 pub struct LogRows<'a> {
     scores: Rows<'a>,
@@ -115,7 +118,7 @@ pub struct LogRows<'a> {
 }
 
 impl<'a> LogRows<'a> {
-    /// Of scores alone: log-probabilities up to a constant a row.
+    /// From scores: log-probabilities up to a constant per row.
     #[must_use]
     pub fn of_scores(scores: Rows<'a>) -> Self {
         Self {
@@ -124,10 +127,10 @@ impl<'a> LogRows<'a> {
         }
     }
 
-    /// Of scores and each row's log Σ exp(score).
+    /// From scores and the log Σ exp(score) of each row.
     ///
     /// # Panics
-    /// If there is not one number a row.
+    /// If there is not one number per row.
     #[must_use]
     pub fn new(scores: Rows<'a>, log_sums: Vec<f32>) -> Self {
         assert_eq!(log_sums.len(), scores.rows());
@@ -145,7 +148,7 @@ impl<'a> LogRows<'a> {
 
     fn summaries(&self) -> Vec<RowSummary> {
         let mut summaries = vec![RowSummary::default(); self.scores.rows()];
-        cpu::summarize_rows(self.scores.host(), self.scores.vocab, &mut summaries);
+        summarize_rows(self.scores.host(), self.scores.vocab, &mut summaries);
         summaries
     }
 
@@ -171,7 +174,7 @@ impl<'a> LogRows<'a> {
             .collect()
     }
 
-    /// The log-probability of one token a row, nats: \[rows\].
+    /// The log-probability of one token in each row, nats: \[rows\].
     ///
     /// # Panics
     /// If a token is not below V.
@@ -188,8 +191,8 @@ impl<'a> LogRows<'a> {
         self.summaries().iter().map(|row| row.entropy).collect()
     }
 
-    /// The gradient with respect to the scores, from those of one token's log-probability and of the
-    /// entropy in each row: 1{token} − p, and −p·(log p + H).
+    /// The gradient with respect to the scores, from the gradients with respect to one token's log-probability
+    /// and the entropy in each row: ∂log p_y/∂x = 1{y} − p, ∂H/∂x = −p·(log p + H).
     ///
     /// # Panics
     /// If the sizes differ.
@@ -197,7 +200,7 @@ impl<'a> LogRows<'a> {
     pub fn gradient(&self, of_rows: &[RowGradient]) -> Rows<'static> {
         let mut rows = self.scores.host().to_vec();
         let vocab = self.scores.vocab;
-        cpu::log_softmax_backward(&mut rows, vocab, &self.summaries(), of_rows, 1.0);
+        log_softmax_backward(&mut rows, vocab, &self.summaries(), of_rows, 1.0);
         Rows::new(rows, vocab)
     }
 
@@ -208,15 +211,15 @@ impl<'a> LogRows<'a> {
     #[must_use]
     pub fn kl(&self, other: &LogRows<'_>) -> Vec<f32> {
         let (p, q) = (self.scored(), other.scored());
-        cpu::kl_rows(
+        kl_rows(
             (p.scores, p.log_sums),
             (q.scores, q.log_sums),
             self.scores.vocab,
         )
     }
 
-    /// Σ_a π(a)·(β·(log π(a) − log p(a)) − Q(a)) of each row, these rows being π, and its derivative with
-    /// respect to their scores. Without action values Q is zero.
+    /// Σ_a π(a)·(β·(log π(a) − log p(a)) − Q(a)) of each row, where these rows are π, and its derivative with
+    /// respect to the scores of π. Without action values Q is zero.
     ///
     /// # Panics
     /// If the sizes differ.
@@ -232,36 +235,36 @@ impl<'a> LogRows<'a> {
             None => Cow::Owned(vec![0.0; self.scores.host().len()]),
         };
         let vocab = self.scores.vocab;
-        let found = cpu::expected_tilt_rows(self.scored(), prior.scored(), &values, beta, vocab);
+        let found = expected_tilt_rows(self.scored(), prior.scored(), &values, beta, vocab);
         (found.values, Rows::new(found.derivatives, vocab))
     }
 
     /// Draws a token of each row by inverting its cumulative distribution at the row's uniform number in
-    /// [0, 1), and answers it with its log-probability, nats.
+    /// [0, 1), and returns it with its log-probability, nats.
     ///
     /// # Panics
-    /// If there is not one number a row.
+    /// If there is not one number per row.
     #[must_use]
     pub fn draw(&self, uniforms: &[f64]) -> Vec<(u32, f32)> {
         if uniforms.is_empty() {
             return Vec::new();
         }
-        cpu::sample_rows(self.scores.host(), uniforms)
+        sample_rows(self.scores.host(), uniforms)
     }
 
-    /// The most probable token of each row, the lowest of equal ones, and its log-probability, nats.
+    /// The most probable token of each row, the lowest id among equal ones, and its log-probability, nats.
     #[must_use]
     pub fn greedy(&self) -> Vec<(u32, f32)> {
-        self.scores.each().map(cpu::greedy_row).collect()
+        self.scores.each().map(greedy_row).collect()
     }
 
-    /// The `count` most probable tokens of each row with their log-probabilities, nats: the most probable
-    /// first, the lower id first of equal ones. A token of probability 0 is no candidate.
+    /// The `count` most probable tokens of each row with their log-probabilities, nats, the most probable
+    /// first, equal ones by id. Tokens of probability 0 are left out.
     #[must_use]
     pub fn candidates(&self, count: usize) -> Vec<Vec<(u32, f32)>> {
         let rows = self.scores.each().zip(self.log_sums());
         let rows = rows.map(|(row, log_sum)| {
-            let mut found = cpu::top(row, count);
+            let mut found = top(row, count);
             found.iter_mut().for_each(|(_, score)| *score -= log_sum);
             found
         });

@@ -1,35 +1,31 @@
-//! Parts of a device's memory: which buffer, and where in it. What the numbers are, only the device
-//! says.
+//! Ranges of a device's buffers, in f32. Only the device can access the numbers.
 
-use crate::Device;
+use crate::DeviceTypes;
+use crate::span::{Span, span_methods};
 use std::ops::Range;
 
-/// Numbers to read: consecutive floats of a [`Device::Buffer`].
+/// Consecutive floats of a [`Buffer`](DeviceTypes::Buffer), to read.
 #[derive(Debug)]
-pub struct Slice<'a, D: Device> {
+pub struct Slice<'a, D: DeviceTypes> {
     pub(crate) buffer: &'a D::Buffer,
-    start: usize,
-    length: usize,
+    pub(crate) span: Span,
 }
 
-impl<D: Device> Clone for Slice<'_, D> {
+impl<D: DeviceTypes> Clone for Slice<'_, D> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<D: Device> Copy for Slice<'_, D> {}
+impl<D: DeviceTypes> Copy for Slice<'_, D> {}
 
-impl<'a, D: Device> Slice<'a, D> {
+impl<'a, D: DeviceTypes> Slice<'a, D> {
     /// This range of a buffer, in floats. Operations panic where the buffer is shorter.
     #[inline]
     #[must_use]
     pub fn new(buffer: &'a D::Buffer, range: Range<usize>) -> Self {
-        Self {
-            buffer,
-            start: range.start,
-            length: range.len(),
-        }
+        let span = Span::new(&range);
+        Self { buffer, span }
     }
 
     /// The first `length` floats of a buffer.
@@ -39,57 +35,23 @@ impl<'a, D: Device> Slice<'a, D> {
         Self::new(buffer, 0..length)
     }
 
-    /// How many floats there are.
-    #[inline]
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.length
-    }
-
-    /// Whether there are none.
-    #[inline]
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
-    }
-
-    /// Where it lies in its buffer, in floats.
-    #[inline]
-    #[must_use]
-    pub fn range(&self) -> Range<usize> {
-        self.start..self.start + self.length
-    }
-
-    /// A part of it.
-    ///
-    /// # Panics
-    /// If the range is beyond it.
-    #[inline]
-    #[must_use]
-    pub fn part(self, range: Range<usize>) -> Self {
-        let range = within(&range, self.start, self.length);
-        Self::new(self.buffer, range)
-    }
+    span_methods!();
 }
 
-/// Numbers to write: consecutive floats of a [`Device::Buffer`].
+/// Consecutive floats of a [`Buffer`](DeviceTypes::Buffer), to write.
 #[derive(Debug)]
-pub struct SliceMut<'a, D: Device> {
+pub struct SliceMut<'a, D: DeviceTypes> {
     pub(crate) buffer: &'a mut D::Buffer,
-    start: usize,
-    length: usize,
+    pub(crate) span: Span,
 }
 
-impl<'a, D: Device> SliceMut<'a, D> {
+impl<'a, D: DeviceTypes> SliceMut<'a, D> {
     /// This range of a buffer, in floats. Operations panic where the buffer is shorter.
     #[inline]
     #[must_use]
     pub fn new(buffer: &'a mut D::Buffer, range: Range<usize>) -> Self {
-        Self {
-            buffer,
-            start: range.start,
-            length: range.len(),
-        }
+        let span = Span::new(&range);
+        Self { buffer, span }
     }
 
     /// The first `length` floats of a buffer.
@@ -99,62 +61,45 @@ impl<'a, D: Device> SliceMut<'a, D> {
         Self::new(buffer, 0..length)
     }
 
-    /// How many floats there are.
-    #[inline]
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.length
-    }
+    span_methods!();
 
-    /// Whether there are none.
-    #[inline]
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
-    }
-
-    /// Where it lies in its buffer, in floats.
-    #[inline]
-    #[must_use]
-    pub fn range(&self) -> Range<usize> {
-        self.start..self.start + self.length
-    }
-
-    /// A part of it.
-    ///
-    /// # Panics
-    /// If the range is beyond it.
-    #[inline]
-    #[must_use]
-    pub fn part(self, range: Range<usize>) -> Self {
-        let range = within(&range, self.start, self.length);
-        Self::new(self.buffer, range)
-    }
-
-    /// The same slice for a shorter time.
+    /// The same slice with a shorter lifetime.
     #[inline]
     #[must_use]
     pub fn reborrow(&mut self) -> SliceMut<'_, D> {
-        let range = self.range();
-        SliceMut::new(self.buffer, range)
+        SliceMut {
+            buffer: self.buffer,
+            span: self.span,
+        }
     }
 
-    /// The same slice, to read.
+    /// The same slice, for reading.
     #[inline]
     #[must_use]
     pub fn read(&self) -> Slice<'_, D> {
-        Slice::new(self.buffer, self.range())
+        Slice {
+            buffer: self.buffer,
+            span: self.span,
+        }
+    }
+
+    /// The same slice, to read from now on.
+    #[inline]
+    #[must_use]
+    pub fn into_read(self) -> Slice<'a, D> {
+        let range = self.range();
+        Slice::new(self.buffer, range)
     }
 }
 
-/// Two slices of one buffer to write at once: they do not overlap.
+/// Two slices of one buffer that do not overlap, to write both.
 #[derive(Debug)]
-pub struct PairMut<'a, D: Device> {
+pub struct PairMut<'a, D: DeviceTypes> {
     pub(crate) buffer: &'a mut D::Buffer,
     pub(crate) ranges: [Range<usize>; 2],
 }
 
-impl<'a, D: Device> PairMut<'a, D> {
+impl<'a, D: DeviceTypes> PairMut<'a, D> {
     /// Two ranges of a buffer, in floats.
     ///
     /// # Panics
@@ -170,222 +115,10 @@ impl<'a, D: Device> PairMut<'a, D> {
     }
 }
 
-/// How numbers lie in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dtype {
-    /// One number in each float.
-    F32,
-    /// bf16, two numbers in each float: the upper half of the f32 of the same value.
-    Bf16,
-}
-
-/// Numbers of either type to read.
-#[derive(Debug)]
-pub struct Stored<'a, D: Device> {
-    pub(crate) buffer: &'a D::Buffer,
-    dtype: Dtype,
-    start: usize,
-    length: usize,
-}
-
-impl<D: Device> Clone for Stored<'_, D> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<D: Device> Copy for Stored<'_, D> {}
-
-impl<'a, D: Device> Stored<'a, D> {
-    /// This range of a buffer, counted in numbers of `dtype`.
-    #[inline]
-    #[must_use]
-    pub fn new(buffer: &'a D::Buffer, dtype: Dtype, range: Range<usize>) -> Self {
-        Self {
-            buffer,
-            dtype,
-            start: range.start,
-            length: range.len(),
-        }
-    }
-
-    /// Their type.
-    #[inline]
-    #[must_use]
-    pub fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-
-    /// How many there are.
-    #[inline]
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.length
-    }
-
-    /// Whether there are none.
-    #[inline]
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
-    }
-
-    /// Where they lie in their buffer, counted in numbers.
-    #[inline]
-    #[must_use]
-    pub fn range(&self) -> Range<usize> {
-        self.start..self.start + self.length
-    }
-
-    /// A part of them.
-    ///
-    /// # Panics
-    /// If the range is beyond them.
-    #[must_use]
-    pub fn part(self, range: Range<usize>) -> Self {
-        let range = within(&range, self.start, self.length);
-        Self::new(self.buffer, self.dtype, range)
-    }
-
-    /// The floats, where they are f32.
-    #[inline]
-    #[must_use]
-    pub fn floats(&self) -> Option<Slice<'a, D>> {
-        match self.dtype {
-            Dtype::F32 => Some(Slice::new(self.buffer, self.range())),
-            Dtype::Bf16 => None,
-        }
-    }
-}
-
-impl<'a, D: Device> From<Slice<'a, D>> for Stored<'a, D> {
-    #[inline]
-    fn from(slice: Slice<'a, D>) -> Self {
-        Self::new(slice.buffer, Dtype::F32, slice.range())
-    }
-}
-
-/// Numbers of either type to write.
-#[derive(Debug)]
-pub struct StoredMut<'a, D: Device> {
-    pub(crate) buffer: &'a mut D::Buffer,
-    dtype: Dtype,
-    start: usize,
-    length: usize,
-}
-
-impl<'a, D: Device> StoredMut<'a, D> {
-    /// This range of a buffer, counted in numbers of `dtype`.
-    #[inline]
-    #[must_use]
-    pub fn new(buffer: &'a mut D::Buffer, dtype: Dtype, range: Range<usize>) -> Self {
-        Self {
-            buffer,
-            dtype,
-            start: range.start,
-            length: range.len(),
-        }
-    }
-
-    /// Their type.
-    #[inline]
-    #[must_use]
-    pub fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-
-    /// How many there are.
-    #[inline]
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.length
-    }
-
-    /// Whether there are none.
-    #[inline]
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
-    }
-
-    /// Where they lie in their buffer, counted in numbers.
-    #[inline]
-    #[must_use]
-    pub fn range(&self) -> Range<usize> {
-        self.start..self.start + self.length
-    }
-
-    /// A part of them.
-    ///
-    /// # Panics
-    /// If the range is beyond them.
-    #[inline]
-    #[must_use]
-    pub fn part(self, range: Range<usize>) -> Self {
-        let range = within(&range, self.start, self.length);
-        Self::new(self.buffer, self.dtype, range)
-    }
-}
-
-/// A matrix to read: row-major, or the transpose of one that is.
-#[derive(Debug)]
-pub struct Matrix<'a, D: Device> {
-    pub(crate) data: Stored<'a, D>,
-    /// Numbers of a stored row.
-    pub(crate) columns: usize,
-    pub(crate) transposed: bool,
-}
-
-impl<D: Device> Clone for Matrix<'_, D> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<D: Device> Copy for Matrix<'_, D> {}
-
-impl<'a, D: Device> Matrix<'a, D> {
-    /// A row-major matrix of `columns` columns.
-    ///
-    /// # Panics
-    /// If the numbers are not whole rows.
-    #[inline]
-    #[must_use]
-    pub fn new(data: impl Into<Stored<'a, D>>, columns: usize) -> Self {
-        let data = data.into();
-        assert_eq!(data.len() % columns, 0, "a matrix of whole rows");
-        Self {
-            data,
-            columns,
-            transposed: false,
-        }
-    }
-
-    /// The transpose; nothing moves.
-    #[inline]
-    #[must_use]
-    pub fn t(self) -> Self {
-        Self {
-            transposed: !self.transposed,
-            ..self
-        }
-    }
-}
-
-/// `range`, counted from the start of a slice, as a range of its buffer.
-#[inline]
-fn within(range: &Range<usize>, start: usize, length: usize) -> Range<usize> {
-    assert!(
-        range.start <= range.end && range.end <= length,
-        "{range:?} of {length} numbers"
-    );
-    start + range.start..start + range.end
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Cpu;
+    use crate::{Cpu, Memory};
 
     #[test]
     fn parts_lie_in_their_slices() {
@@ -393,8 +126,6 @@ mod tests {
         let mut all = SliceMut::<Cpu>::new(&mut buffer, 3..13);
         assert_eq!(all.reborrow().part(2..5).range(), 5..8);
         assert_eq!(all.read().part(10..10).range(), 13..13);
-        let words = StoredMut::<Cpu>::new(&mut buffer, Dtype::Bf16, 10..30);
-        assert_eq!(words.part(4..6).range(), 14..16);
     }
 
     #[test]

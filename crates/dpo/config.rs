@@ -4,23 +4,24 @@ use crate::{Divergence, LossName, Preference};
 use rlhf_objective::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// Settings of [`Dpo`](crate::Dpo). A number that the loss has no use for must stay as it is.
+/// Settings of [`Dpo`](crate::Dpo). A setting that the chosen loss does not use must keep its default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Which loss of the family.
+    /// The loss.
     pub loss: LossName,
-    /// ε, the share of labels taken to be flipped, in [0, ½).
+    /// ε, the share of labels assumed to be flipped, in [0, ½).
     pub label_smoothing: f64,
-    /// The divergence whose price β is.
+    /// The divergence from the prior that β multiplies.
     pub divergence: DivergenceName,
-    /// α of the divergence of that name, in (0, 1).
+    /// α of the divergence `alpha`, in (0, 1).
     pub divergence_alpha: f64,
-    /// τ of discopop.
+    /// τ of discopop. At the default 0.05 the loss has slope +0.78 at h = 0: training from the prior
+    /// at first lowers the chosen response against the rejected one.
     pub discopop_temperature: f64,
-    /// γ of simpo, in units of the reward a token.
+    /// γ of simpo, in units of the reward per token.
     pub simpo_margin: f64,
-    /// λ of orpo, what the odds weigh against the likelihood.
+    /// λ of orpo, the weight of the odds-ratio term.
     pub orpo_weight: f64,
 }
 
@@ -35,16 +36,16 @@ pub enum DivergenceName {
     /// KL(p₀ ‖ π).
     #[serde(alias = "forward_kl")]
     ForwardKl,
-    /// Jensen and Shannon's.
+    /// Jensen–Shannon.
     #[serde(alias = "js_divergence")]
     Js,
-    /// Between both KL, by α. (TRL's coefficient is 1 − α.)
+    /// The α-divergence, between the two KL divergences. TRL's coefficient is 1 − α.
     Alpha,
 }
 
 impl Default for Config {
-    /// DPO as published: no smoothing. The others' numbers are those of their papers, but for
-    /// simpo, whose authors search γ for each model.
+    /// DPO as published, without label smoothing. The defaults of the other losses are those of
+    /// their papers, except γ of simpo, which its authors tune for each model.
     fn default() -> Self {
         Self {
             loss: LossName::Sigmoid,
@@ -59,13 +60,13 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The loss these settings name.
+    /// The loss with its parameters.
     ///
     /// # Errors
-    /// If a setting is out of its range, or means nothing to the loss; the message names it.
+    /// If a setting is out of its range, or is not used by the loss; the message names it.
     pub fn preference(&self) -> Result<Preference> {
         self.check_numbers()?;
-        self.check_foreign()?;
+        self.check_unused()?;
         let label_smoothing = self.label_smoothing;
         Ok(match self.loss {
             LossName::Sigmoid => Preference::Sigmoid { label_smoothing },
@@ -75,8 +76,8 @@ impl Config {
             LossName::IpoNormalized => Preference::IpoNormalized,
             LossName::Exo if label_smoothing == 0.0 => {
                 return Err(Error::Unsupported(
-                    "[method] label_smoothing = 0: exo is infinite without it; give a little, \
-                     as 0.001"
+                    "[method] label_smoothing = 0: the loss exo is infinite without smoothing. Set \
+                    a small value such as 0.001"
                         .into(),
                 ));
             }
@@ -99,7 +100,7 @@ impl Config {
         })
     }
 
-    /// The divergence these settings name.
+    /// The divergence with its parameter.
     #[must_use]
     pub fn divergence(&self) -> Divergence {
         match self.divergence {
@@ -114,7 +115,7 @@ impl Config {
 
     fn check_numbers(&self) -> Result<()> {
         let finite = |x: f64| x.is_finite();
-        for (key, number, good, need) in [
+        for (key, value, valid, expected) in [
             (
                 "label_smoothing",
                 self.label_smoothing,
@@ -143,61 +144,65 @@ impl Config {
                 "orpo_weight",
                 self.orpo_weight,
                 finite(self.orpo_weight) && self.orpo_weight >= 0.0,
-                "a number from 0",
+                "a number of at least 0",
             ),
         ] {
-            if !good {
+            if !valid {
                 return Err(Error::Unsupported(format!(
-                    "[method] {key} = {number}: must be {need}"
+                    "[method] {key} = {value}: must be {expected}"
                 )));
             }
         }
         Ok(())
     }
 
-    /// A setting that is ignored is worse than an error.
-    fn check_foreign(&self) -> Result<()> {
+    /// Rejects settings that the chosen loss does not use, rather than ignoring them.
+    fn check_unused(&self) -> Result<()> {
         use LossName::{Aot, Discopop, Exo, Orpo, Robust, Sigmoid, Simpo};
-        let usual = Self::default();
+        let default = Self::default();
         let loss = self.loss;
-        let smooths = matches!(loss, Sigmoid | Robust | Exo | Aot);
-        let diverges = matches!(loss, Sigmoid | Robust);
-        let by_alpha = self.divergence == DivergenceName::Alpha;
-        for (key, given, means) in [
+        let uses_smoothing = matches!(loss, Sigmoid | Robust | Exo | Aot);
+        let uses_divergence = matches!(loss, Sigmoid | Robust);
+        let uses_alpha = self.divergence == DivergenceName::Alpha;
+        for (key, changed, used) in [
             (
                 "label_smoothing",
-                self.label_smoothing != usual.label_smoothing,
-                smooths,
+                self.label_smoothing != default.label_smoothing,
+                uses_smoothing,
             ),
-            ("divergence", self.divergence != usual.divergence, diverges),
+            (
+                "divergence",
+                self.divergence != default.divergence,
+                uses_divergence,
+            ),
             (
                 "divergence_alpha",
-                self.divergence_alpha != usual.divergence_alpha,
-                by_alpha,
+                self.divergence_alpha != default.divergence_alpha,
+                uses_alpha,
             ),
             (
                 "discopop_temperature",
-                self.discopop_temperature != usual.discopop_temperature,
+                self.discopop_temperature != default.discopop_temperature,
                 loss == Discopop,
             ),
             (
                 "simpo_margin",
-                self.simpo_margin != usual.simpo_margin,
+                self.simpo_margin != default.simpo_margin,
                 loss == Simpo,
             ),
             (
                 "orpo_weight",
-                self.orpo_weight != usual.orpo_weight,
+                self.orpo_weight != default.orpo_weight,
                 loss == Orpo,
             ),
         ] {
-            if given && !means {
-                let what = match key {
-                    "divergence_alpha" => "that divergence",
-                    _ => loss.name(),
+            if changed && !used {
+                let user = match key {
+                    "divergence_alpha" => "divergences other than \"alpha\"".to_string(),
+                    _ => format!("the loss \"{}\"", loss.name()),
                 };
                 return Err(Error::Unsupported(format!(
-                    "[method] {key} means nothing to {what}: remove it"
+                    "[method] {key} is not used by {user}: remove it"
                 )));
             }
         }
@@ -209,13 +214,13 @@ impl Config {
 mod tests {
     use super::*;
 
-    fn read(json: &str) -> Config {
+    fn parse(json: &str) -> Config {
         serde_json::from_str(json).unwrap()
     }
 
     #[test]
-    fn settings_are_read_and_checked() {
-        let config = read(r#"{"label_smoothing": 0.1}"#);
+    fn invalid_settings_are_errors_that_name_the_key() {
+        let config = parse(r#"{"label_smoothing": 0.1}"#);
         let smoothed = Preference::Sigmoid {
             label_smoothing: 0.1,
         };
@@ -223,18 +228,18 @@ mod tests {
         for (json, expected) in [
             (r#"{"label_smoothing": -0.1}"#, "label_smoothing = -0.1"),
             (r#"{"label_smoothing": 0.5}"#, "label_smoothing = 0.5"),
-            (r#"{"loss": "exo"}"#, "exo is infinite without it"),
+            (r#"{"loss": "exo"}"#, "the loss exo is infinite"),
             (
                 r#"{"loss": "hinge", "label_smoothing": 0.1}"#,
-                "label_smoothing means nothing to hinge",
+                "label_smoothing is not used by the loss \"hinge\"",
             ),
             (
                 r#"{"loss": "ipo", "divergence": "js"}"#,
-                "divergence means nothing to ipo",
+                "divergence is not used by the loss \"ipo\"",
             ),
             (
                 r#"{"divergence_alpha": 0.3}"#,
-                "divergence_alpha means nothing to that divergence",
+                "divergence_alpha is not used by divergences other",
             ),
             (
                 r#"{"divergence": "alpha", "divergence_alpha": 1.0}"#,
@@ -244,16 +249,16 @@ mod tests {
                 r#"{"loss": "discopop", "discopop_temperature": 0}"#,
                 "discopop_temperature = 0",
             ),
-            (r#"{"orpo_weight": 0.3}"#, "orpo_weight means nothing to"),
+            (r#"{"orpo_weight": 0.3}"#, "orpo_weight is not used by"),
         ] {
-            let error = read(json).preference().unwrap_err().to_string();
+            let error = parse(json).preference().unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
         assert!(serde_json::from_str::<Config>(r#"{"beta": 0.1}"#).is_err());
     }
 
     #[test]
-    fn every_loss_has_its_name_and_those_of_trl_are_understood() {
+    fn losses_are_parsed_by_their_names_and_by_those_of_trl() {
         for loss in LossName::ALL {
             let name = serde_json::to_value(loss).unwrap();
             assert_eq!(name, loss.name());
@@ -266,10 +271,10 @@ mod tests {
             ("sppo_hard", LossName::Sppo),
             ("apo_zero", LossName::ApoZero),
         ] {
-            let read: LossName = serde_json::from_value(name.into()).unwrap();
-            assert_eq!(read, loss);
+            let parsed: LossName = serde_json::from_value(name.into()).unwrap();
+            assert_eq!(parsed, loss);
         }
-        let js = read(r#"{"divergence": "js_divergence"}"#);
+        let js = parse(r#"{"divergence": "js_divergence"}"#);
         assert_eq!(js.divergence(), Divergence::JensenShannon);
     }
 }

@@ -1,8 +1,9 @@
-//! KTO: learning from single answers, liked or not.
+//! KTO: the loss of unpaired responses, each labelled desirable or undesirable.
 
+use crate::UnpairedPreferences;
 use crate::losses::utility;
-use crate::statistics::of_opinions;
-use crate::{UnpairedPreferences, read};
+use crate::scoring::sequence_log_probs;
+use crate::statistics::unpaired_stats;
 use rlhf_objective::{Error, Network, Outputs, Result, Sequences, tilt};
 use rlhf_tensor::{Device, Tensor};
 use rlhf_train::{Learner, Loss};
@@ -12,9 +13,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KtoConfig {
-    /// λ_D, what an answer that was liked weighs, from 0.
+    /// λ_D, the weight of desirable responses, at least 0.
     pub desirable_weight: f64,
-    /// λ_U, what an answer that was not weighs, from 0.
+    /// λ_U, the weight of undesirable responses, at least 0.
     pub undesirable_weight: f64,
 }
 
@@ -28,7 +29,7 @@ impl Default for KtoConfig {
 }
 
 impl KtoConfig {
-    /// Whether the numbers make sense.
+    /// Checks the ranges of the settings.
     ///
     /// # Errors
     /// If a weight is negative or not finite, or both are 0; the message names it.
@@ -42,29 +43,30 @@ impl KtoConfig {
             ("undesirable_weight", undesirable_weight),
         ] {
             if !weight.is_finite() || weight < 0.0 {
-                let message = format!("[method] {key} = {weight}: must be a number from 0");
+                let message = format!("[method] {key} = {weight}: must be a number of at least 0");
                 return Err(Error::Unsupported(message));
             }
         }
         if desirable_weight + undesirable_weight == 0.0 {
-            let message = "[method] desirable_weight and undesirable_weight are 0: nothing weighs";
+            let message = "[method] desirable_weight and undesirable_weight are both 0: set one of \
+            them above 0";
             return Err(Error::Unsupported(message.into()));
         }
         Ok(())
     }
 }
 
-/// Kahneman–Tversky optimization (Ethayarajh et al. 2024, eq. 8): the mean over answers of
-/// λ·[1 − σ(±(h − z₀))], h the implicit reward of the answer and z₀ ≥ 0 the mean implicit reward of
-/// other rows' answers to the same prompts, without gradient. Both saturate: no optimum is known to be
-/// π*.
+/// Kahneman–Tversky optimization (Ethayarajh et al. 2024, eq. 8): the mean over responses of
+/// λ·[1 − σ(±(h − z₀))], with h the implicit reward of the response (+ for a desirable one) and
+/// z₀ ≥ 0 the mean implicit reward of the mismatched sequences, detached. The loss saturates on both
+/// sides; its optimum is not known to be π*.
 #[derive(Debug, Clone, Copy)]
 pub struct Kto {
     config: KtoConfig,
 }
 
 impl Kto {
-    /// With these settings.
+    /// Creates the learner from its settings.
     ///
     /// # Errors
     /// If a setting is out of its range.
@@ -74,28 +76,28 @@ impl Kto {
     }
 }
 
-fn numbers(of: impl Iterator<Item = f32>) -> Result<Tensor> {
-    let of: Vec<f32> = of.collect();
-    let length = of.len();
-    Ok(Tensor::from_vec(of, length, &Device::Cpu)?)
+fn tensor(values: impl Iterator<Item = f32>) -> Result<Tensor> {
+    let values: Vec<f32> = values.collect();
+    let length = values.len();
+    Ok(Tensor::from_vec(values, length, &Device::Cpu)?)
 }
 
 impl Learner for Kto {
     type Batch = UnpairedPreferences;
 
     fn sequences<'a>(&self, batch: &'a UnpairedPreferences) -> &'a Sequences {
-        &batch.answers
+        &batch.sequences
     }
 
-    /// z₀ of the whole batch.
+    /// Computes the reference point z₀ of the whole batch.
     fn prepare(
         &self,
         network: &mut dyn Network,
         batch: &UnpairedPreferences,
         tokens: usize,
     ) -> Result<Option<UnpairedPreferences>> {
-        let log_probs = read::log_probs(network, &batch.mismatched, tokens)?;
-        let log_probs = numbers(log_probs.into_iter())?;
+        let log_probs = sequence_log_probs(network, &batch.mismatched, tokens)?;
+        let log_probs = tensor(log_probs.into_iter())?;
         let implicit = tilt(&log_probs, batch.mismatched_prior.values(), batch.beta)?;
         let implicit = implicit.to_vec1::<f32>()?;
         let sum: f64 = implicit.iter().map(|&x| f64::from(x)).sum();
@@ -110,7 +112,7 @@ impl Learner for Kto {
         batch: &UnpairedPreferences,
         responses: &[usize],
     ) -> Result<UnpairedPreferences> {
-        batch.part(responses)
+        batch.subset(responses)
     }
 
     fn loss(&self, outputs: &Outputs, batch: &UnpairedPreferences) -> Result<Loss> {
@@ -119,23 +121,26 @@ impl Learner for Kto {
         let prior = batch.prior_log_probs.values();
         let implicit = tilt(log_probs.values(), prior, batch.beta)?;
         let signs = batch
-            .liked
+            .desirable
             .iter()
-            .map(|&liked| if liked { 1.0 } else { -1.0 });
-        let losses = utility(&implicit, &numbers(signs)?, reference_point)?;
-        let weights = batch.liked.iter().map(|&liked| match liked {
-            true => self.config.desirable_weight as f32,
-            false => self.config.undesirable_weight as f32,
+            .map(|&desirable| if desirable { 1.0 } else { -1.0 });
+        let losses = utility(&implicit, &tensor(signs)?, reference_point)?;
+        let weights = batch.desirable.iter().map(|&desirable| {
+            if desirable {
+                self.config.desirable_weight as f32
+            } else {
+                self.config.undesirable_weight as f32
+            }
         });
-        let losses = (losses * numbers(weights)?)?;
+        let losses = (losses * tensor(weights)?)?;
         let value = (losses.sum_all()? * batch.weight)?;
-        let stats = of_opinions(&losses, &implicit, log_probs.values(), batch)?;
+        let stats = unpaired_stats(&losses, &implicit, log_probs.values(), batch)?;
         Ok(Loss { value, stats })
     }
 }
 
 fn not_prepared() -> Error {
-    Error::Unsupported("kto needs a batch whose reference point is known: prepare it".into())
+    Error::Unsupported("kto needs the reference point of the batch: call `prepare` first".into())
 }
 
 #[cfg(test)]
@@ -147,10 +152,10 @@ mod tests {
     use rlhf_tensor::Storage;
     use rlhf_train::{Source, evaluate};
 
-    /// log p₀ of −1 a token.
-    struct Flat;
+    /// A prior that gives every token the log-prob −1.
+    struct ConstantPrior;
 
-    impl rlhf_objective::Prior for Flat {
+    impl rlhf_objective::Prior for ConstantPrior {
         fn log_probs(&mut self, s: &Sequences) -> Result<PerToken> {
             PerToken::from_vec(vec![-1.0; s.tokens()], s.offsets())
         }
@@ -166,8 +171,8 @@ mod tests {
         }
     }
 
-    fn opinions(context: usize) -> UnpairedPreferences {
-        let mut penalty = KlPenalty::new(Box::new(Flat), Beta::Fixed(0.5));
+    fn batch_with_context(context: usize) -> UnpairedPreferences {
+        let mut penalty = KlPenalty::new(Box::new(ConstantPrior), Beta::Fixed(0.5));
         UnpairedPreferences::new(
             sequences(),
             vec![true, false, true],
@@ -179,8 +184,8 @@ mod tests {
     }
 
     #[test]
-    fn another_row_answers() {
-        let batch = opinions(64);
+    fn mismatched_responses_come_from_rows_with_another_prompt() {
+        let batch = batch_with_context(64);
         let ids = |row: usize| batch.mismatched.responses()[row].ids.as_slice();
         // Rows 0 and 1 share a prompt.
         assert_eq!(
@@ -189,14 +194,14 @@ mod tests {
         );
         assert_eq!(ids(2), [3, 4, 1]);
         assert_eq!(batch.mismatched.prompt_of(2).ids, [3]);
-        // 2 tokens of prompt leave room for 2 of which the last is not read.
-        assert_eq!(opinions(3).mismatched.responses()[0].ids, [4, 4]);
-        assert_eq!(batch.liked(), 2);
+        // A prompt of 2 tokens leaves 2 in a context of 3: the last token is not an input.
+        assert_eq!(batch_with_context(3).mismatched.responses()[0].ids, [4, 4]);
+        assert_eq!(batch.desirable_count(), 2);
     }
 
-    /// The numbers of one batch, by the formula and in parts.
+    /// The loss and z₀ by formula; micro-batches give the same.
     #[test]
-    fn the_reference_point_is_that_of_the_whole_batch() {
+    fn the_reference_point_does_not_depend_on_micro_batches() {
         let config = KtoConfig {
             desirable_weight: 0.5,
             undesirable_weight: 2.0,
@@ -204,17 +209,18 @@ mod tests {
         };
         let kto = Kto::new(&config).unwrap();
         let mut network = Bigram::random(5, Storage::Frozen, 3);
-        let batch = opinions(64);
-        let sums = |network: &mut Bigram, s: &Sequences| read::log_probs(network, s, 100).unwrap();
+        let batch = batch_with_context(64);
+        let sums =
+            |network: &mut Bigram, s: &Sequences| sequence_log_probs(network, s, 100).unwrap();
         let implicit = |log_probs: Vec<f32>, s: &Sequences| -> Vec<f64> {
             let lengths = s.responses().iter().map(|y| y.ids.len() as f64);
             let each = log_probs.iter().zip(lengths);
             each.map(|(log_prob, n)| 0.5 * (f64::from(*log_prob) + n))
                 .collect()
         };
-        let others = implicit(sums(&mut network, &batch.mismatched), &batch.mismatched);
-        let own = implicit(sums(&mut network, &batch.answers), &batch.answers);
-        let z0 = (others.iter().sum::<f64>() / 3.0).max(0.0);
+        let mismatched = implicit(sums(&mut network, &batch.mismatched), &batch.mismatched);
+        let own = implicit(sums(&mut network, &batch.sequences), &batch.sequences);
+        let z0 = (mismatched.iter().sum::<f64>() / 3.0).max(0.0);
         let sigma = |x: f64| 1.0 / (1.0 + (-x).exp());
         let signs = [1.0, -1.0, 1.0];
         let weights = [0.5, 2.0, 0.5];
@@ -230,7 +236,7 @@ mod tests {
             assert!((stats.get("rewards/rejected").unwrap() - own[1]).abs() < 1e-5);
         }
         let outputs = network
-            .forward(&batch.answers, rlhf_objective::OutputSpec::SCORE)
+            .forward(&batch.sequences, rlhf_objective::OutputSpec::SCORE)
             .unwrap();
         assert!(
             kto.loss(&outputs, &batch)
@@ -240,26 +246,26 @@ mod tests {
         );
     }
 
-    /// Three answers at two a step: the one that is left weighs half, as each did in the step before.
+    /// Three responses in batches of two: the single response of the last batch has weight 1/2.
     #[test]
-    fn the_last_step_weighs_as_much_as_it_has() {
+    fn a_smaller_last_batch_has_a_proportionally_smaller_gradient() {
         let kto = Kto::new(&KtoConfig::default()).unwrap();
         let mut network = Bigram::random(5, Storage::Frozen, 3);
-        let mut source = UnpairedSource::new(opinions(64), 2, 1, 1).unwrap();
+        let mut source = UnpairedSource::new(batch_with_context(64), 2, 1, 1).unwrap();
         assert_eq!(source.steps(), 2);
         for step in 0..2 {
             let batch = source.batch(step).unwrap();
-            assert_eq!(batch.liked.len(), 2 - step);
+            assert_eq!(batch.desirable.len(), 2 - step);
             let batch = kto.prepare(&mut network, &batch, 100).unwrap().unwrap();
-            let want = rlhf_objective::OutputSpec::TRAIN;
-            let outputs = network.forward(&batch.answers, want).unwrap();
+            let spec = rlhf_objective::OutputSpec::TRAIN;
+            let outputs = network.forward(&batch.sequences, spec).unwrap();
             let sums = outputs.log_probs.sums().unwrap().to_vec().unwrap();
             let loss = kto.loss(&outputs, &batch).unwrap();
             let gradients = outputs.gradients(&loss.value).unwrap().log_probs.unwrap();
             let (mut sum, z0) = (0.0, batch.reference_point.unwrap());
-            for (row, answer) in batch.answers.responses().iter().enumerate() {
-                let sign = if batch.liked[row] { 1.0 } else { -1.0 };
-                let h = 0.5 * (f64::from(sums[row]) + answer.ids.len() as f64);
+            for (row, response) in batch.sequences.responses().iter().enumerate() {
+                let sign = if batch.desirable[row] { 1.0 } else { -1.0 };
+                let h = 0.5 * (f64::from(sums[row]) + response.ids.len() as f64);
                 let value = 1.0 / (1.0 + (-sign * (h - z0)).exp());
                 sum += 1.0 - value;
                 let slope = -sign * 0.5 * value * (1.0 - value) / 2.0;
@@ -268,14 +274,14 @@ mod tests {
             }
             let value = f64::from(loss.value.to_scalar::<f32>().unwrap());
             assert!((value - sum / 2.0).abs() < 1e-6, "step {step}");
-            // What is reported is of an answer, whatever it weighs.
+            // The reported loss is the mean over responses, without the share of the batch.
             let mean = sum / (2 - step) as f64;
             assert!((loss.stats.get("loss").unwrap() - mean).abs() < 1e-6);
         }
     }
 
     #[test]
-    fn what_makes_no_sense_is_named() {
+    fn invalid_settings_are_errors_that_name_the_key() {
         let config = KtoConfig {
             desirable_weight: -1.0,
             ..KtoConfig::default()
@@ -293,11 +299,16 @@ mod tests {
             ..KtoConfig::default()
         };
         assert!(Kto::new(&none).is_err());
-        let mut penalty = KlPenalty::new(Box::new(Flat), Beta::Fixed(0.0));
-        let beta = UnpairedPreferences::new(sequences(), vec![true; 3], &mut penalty, 64, 100);
-        assert!(beta.unwrap_err().to_string().contains("beta = 0"));
-        let one = sequences().select(&[0]);
-        let few = UnpairedPreferences::new(one, vec![true], &mut penalty, 64, 100);
-        assert!(few.unwrap_err().to_string().contains("1 rows: kto needs 2"));
+        let mut penalty = KlPenalty::new(Box::new(ConstantPrior), Beta::Fixed(0.0));
+        let zero_beta = UnpairedPreferences::new(sequences(), vec![true; 3], &mut penalty, 64, 100);
+        assert!(zero_beta.unwrap_err().to_string().contains("beta = 0"));
+        let single = sequences().select(&[0]);
+        let too_few = UnpairedPreferences::new(single, vec![true], &mut penalty, 64, 100);
+        assert!(
+            too_few
+                .unwrap_err()
+                .to_string()
+                .contains("1 rows: kto needs at least 2")
+        );
     }
 }

@@ -1,8 +1,9 @@
-//! The loss of a batch of pairs.
+//! Computes the loss of a batch of preference pairs.
 
 use crate::losses::matched_margins;
-use crate::statistics::of_pairs;
-use crate::{Answers, Batch, Config, Divergence, Preference, read};
+use crate::scoring::sequence_log_probs;
+use crate::statistics::pair_stats;
+use crate::{Batch, Config, Divergence, PairSide, Preference};
 use rlhf_objective::{Error, Network, Outputs, Result, Sequences, tilt};
 use rlhf_tensor::{Device, Tensor};
 use rlhf_train::{Learner, Loss};
@@ -15,10 +16,10 @@ pub struct Dpo {
 }
 
 impl Dpo {
-    /// With these settings.
+    /// Creates the learner from its settings.
     ///
     /// # Errors
-    /// If a setting is out of its range, or means nothing to the loss.
+    /// If a setting is out of its range, or is not used by the loss.
     pub fn new(config: &Config) -> Result<Self> {
         Ok(Self {
             preference: config.preference()?,
@@ -26,37 +27,35 @@ impl Dpo {
         })
     }
 
-    /// The first and the second answers of each pair, as a loss sees them.
-    fn answers(
-        &self,
-        implicit: &Tensor,
-        log_probs: &Tensor,
-        batch: &Batch,
-    ) -> Result<[Answers; 2]> {
+    /// The loss inputs of the first and of the second response of each pair.
+    fn sides(&self, implicit: &Tensor, log_probs: &Tensor, batch: &Batch) -> Result<[PairSide; 2]> {
         let responses = batch.pairs.pairs.sequences().responses();
         let lengths = responses.iter().map(|y| y.ids.len() as f32).collect();
         let (implicit, log_probs) = (split(implicit)?, split(log_probs)?);
-        let tokens = split(&numbers(lengths)?)?;
-        let mut answers = [0, 1].map(|side| Answers {
-            implicit: implicit[side].clone(),
+        let lengths = split(&tensor(lengths)?)?;
+        let mut sides = [0, 1].map(|side| PairSide {
+            implicit_rewards: implicit[side].clone(),
             log_probs: log_probs[side].clone(),
-            tokens: tokens[side].clone(),
+            lengths: lengths[side].clone(),
         });
         if let Preference::Aot { .. } = self.preference {
-            let matched = batch.matched.clone().ok_or_else(not_prepared)?;
+            let matched = batch
+                .matched_prior_margins
+                .clone()
+                .ok_or_else(not_prepared)?;
             let margin = (&log_probs[0] - &log_probs[1])?;
-            answers[0].implicit = tilt(&margin, &numbers(matched)?, batch.pairs.beta)?;
-            answers[1].implicit = answers[0].implicit.zeros_like()?;
+            sides[0].implicit_rewards = tilt(&margin, &tensor(matched)?, batch.pairs.beta)?;
+            sides[1].implicit_rewards = sides[0].implicit_rewards.zeros_like()?;
         }
-        Ok(answers)
+        Ok(sides)
     }
 }
 
 fn not_prepared() -> Error {
-    Error::Unsupported("aot needs a batch whose margins were ranked: prepare it".into())
+    Error::Unsupported("aot needs the ranked margins of the batch: call `prepare` first".into())
 }
 
-/// First and second of a value a response, [2 × pairs] → \[pairs\] each.
+/// Splits values of responses, [2 × pairs], into those of the first and second of each pair, \[pairs\].
 fn split(per_response: &Tensor) -> Result<[Tensor; 2]> {
     let pairs = per_response.dims1()? / 2;
     let columns = per_response.reshape((pairs, 2))?;
@@ -64,9 +63,9 @@ fn split(per_response: &Tensor) -> Result<[Tensor; 2]> {
     Ok([column(0)?, column(1)?])
 }
 
-fn numbers(of: Vec<f32>) -> Result<Tensor> {
-    let length = of.len();
-    Ok(Tensor::from_vec(of, length, &Device::Cpu)?)
+fn tensor(values: Vec<f32>) -> Result<Tensor> {
+    let length = values.len();
+    Ok(Tensor::from_vec(values, length, &Device::Cpu)?)
 }
 
 impl Learner for Dpo {
@@ -80,8 +79,8 @@ impl Learner for Dpo {
         2
     }
 
-    /// AOT alone needs it: a loss of ranks in the whole batch is a sum over pairs once each knows
-    /// the prior's margin of its rank.
+    /// Matches the prior's margins by rank, which only AOT needs: its loss compares ranks in the whole
+    /// batch, and is a sum over pairs once each pair has the prior's margin of its rank.
     fn prepare(
         &self,
         network: &mut dyn Network,
@@ -91,49 +90,56 @@ impl Learner for Dpo {
         if !matches!(self.preference, Preference::Aot { .. }) {
             return Ok(None);
         }
-        batch.check_certain("aot")?;
-        let log_probs = read::log_probs(network, self.sequences(batch), tokens)?;
-        let margins =
-            |of: &[f32]| -> Vec<f32> { of.chunks_exact(2).map(|pair| pair[0] - pair[1]).collect() };
+        batch.check_hard_labels("aot")?;
+        let log_probs = sequence_log_probs(network, self.sequences(batch), tokens)?;
+        let margins = |log_probs: &[f32]| -> Vec<f32> {
+            let pairs = log_probs.chunks_exact(2);
+            pairs.map(|pair| pair[0] - pair[1]).collect()
+        };
         let prior = margins(&batch.pairs.prior_log_probs.to_vec()?);
         Ok(Some(Batch {
-            matched: Some(matched_margins(&margins(&log_probs), &prior)),
+            matched_prior_margins: Some(matched_margins(&margins(&log_probs), &prior)),
             ..batch.clone()
         }))
     }
 
     fn select(&self, batch: &Batch, responses: &[usize]) -> Result<Batch> {
         let pairs: Vec<usize> = responses.iter().step_by(2).map(|r| r / 2).collect();
-        batch.part(&pairs)
+        batch.subset(&pairs)
     }
 
     fn loss(&self, outputs: &Outputs, batch: &Batch) -> Result<Loss> {
         let log_probs = outputs.log_probs.sums()?;
         let log_probs = log_probs.values();
         let (prior, beta) = (batch.pairs.prior_log_probs.values(), batch.pairs.beta);
-        let implicit = self.divergence.implicit(log_probs, prior, beta)?;
-        let [first, second] = self.answers(&implicit, log_probs, batch)?;
-        let losses = expected(&batch.labels, |swapped| match swapped {
-            false => self.preference.losses(beta, &first, &second),
-            true => self.preference.losses(beta, &second, &first),
-        })?;
+        let implicit = self.divergence.implicit_rewards(log_probs, prior, beta)?;
+        let [first, second] = self.sides(&implicit, log_probs, batch)?;
+        let losses = expectation(
+            &batch.labels,
+            || self.preference.losses(beta, &first, &second),
+            || self.preference.losses(beta, &second, &first),
+        )?;
         let weights = batch.weights.iter().map(|&weight| weight as f32).collect();
-        let value = (&losses * numbers(weights)?)?.sum_all()?;
-        let stats = of_pairs(&losses, &implicit, log_probs, batch)?;
+        let value = (&losses * tensor(weights)?)?.sum_all()?;
+        let stats = pair_stats(&losses, &implicit, log_probs, batch)?;
         Ok(Loss { value, stats })
     }
 }
 
-/// The expectation of a loss over its labels, \[pairs\]: the loss of the pair as it stands and,
-/// where a label leaves a doubt, of the pair with its responses exchanged.
-fn expected(labels: &[f32], mut losses: impl FnMut(bool) -> Result<Tensor>) -> Result<Tensor> {
-    let stands = losses(false)?;
+/// The expected loss under the labels, \[pairs\]: label · `first_chosen` + (1 − label) ·
+/// `second_chosen`. The second is computed only where a label is below 1.
+fn expectation(
+    labels: &[f32],
+    first_chosen: impl FnOnce() -> Result<Tensor>,
+    second_chosen: impl FnOnce() -> Result<Tensor>,
+) -> Result<Tensor> {
+    let losses = first_chosen()?;
     if labels.iter().all(|&label| label == 1.0) {
-        return Ok(stands);
+        return Ok(losses);
     }
-    let doubts = labels.iter().map(|label| 1.0 - label).collect();
-    let stands = (stands * numbers(labels.to_vec())?)?;
-    Ok((stands + (losses(true)? * numbers(doubts)?)?)?)
+    let complements = labels.iter().map(|label| 1.0 - label).collect();
+    let losses = (losses * tensor(labels.to_vec())?)?;
+    Ok((losses + (second_chosen()? * tensor(complements)?)?)?)
 }
 
 #[cfg(test)]
@@ -151,12 +157,12 @@ mod tests {
         Outputs::new(sequences, log_probs.to_vec(), None, None).unwrap()
     }
 
-    fn gradient(of: OutputGrads) -> Vec<f32> {
-        of.log_probs.unwrap()
+    fn gradient(grads: OutputGrads) -> Vec<f32> {
+        grads.log_probs.unwrap()
     }
 
     #[test]
-    fn a_policy_equal_to_the_prior_loses_log_2() {
+    fn loss_is_log_2_where_the_policy_equals_the_prior() {
         let dpo = Dpo::new(&Config::default()).unwrap();
         let batch = Batch::new(pairs(&[(2, 1), (1, 1)], vec![-3., -4., -1., -9.], 0.1)).unwrap();
         let outputs = outputs(&batch, &[-1., -2., -4., -1., -9.]);
@@ -171,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn statistics_of_known_pairs() {
+    fn statistics_match_hand_computed_values() {
         let dpo = Dpo::new(&Config::default()).unwrap();
         let batch = Batch::new(pairs(&[(1, 1), (1, 1)], vec![-3., -4., -2., -2.], 0.5)).unwrap();
         let loss = dpo.loss(&outputs(&batch, &[-1., -5., -4., -1.]), &batch);
@@ -186,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_add_up_to_the_whole() {
+    fn losses_and_gradients_of_micro_batches_sum_to_those_of_the_batch() {
         let config = Config {
             label_smoothing: 0.1,
             ..Config::default()
@@ -196,7 +202,7 @@ mod tests {
         let prior: Vec<f32> = (0..10).map(|i| -3.0 - (i % 4) as f32).collect();
         let labels = [1.0, 0.8, 0.5, 0.0, 0.3];
         let weights = [1.0, 2.0, 0.5, 3.0, 1.0];
-        let batch = Batch::labelled(pairs(&lengths, prior, 0.3), &labels, &weights).unwrap();
+        let batch = Batch::with_labels(pairs(&lengths, prior, 0.3), &labels, &weights).unwrap();
         let numbers: Vec<f32> = (0..26).map(|i| -0.1 - (i * 7 % 11) as f32 / 4.0).collect();
         let whole = outputs(&batch, &numbers);
         let loss = dpo.loss(&whole, &batch).unwrap();
@@ -205,11 +211,11 @@ mod tests {
         for responses in [&[0, 1, 2, 3][..], &[4, 5], &[6, 7, 8, 9]] {
             let part = dpo.select(&batch, responses).unwrap();
             let tokens = dpo.sequences(&part).tokens();
-            let read = outputs(&part, &numbers[start..start + tokens]);
-            let loss = dpo.loss(&read, &part).unwrap();
+            let outputs = outputs(&part, &numbers[start..start + tokens]);
+            let loss = dpo.loss(&outputs, &part).unwrap();
             value += loss.value.to_scalar::<f32>().unwrap();
             stats.absorb(&loss.stats);
-            let of_part = gradient(read.gradients(&loss.value).unwrap());
+            let of_part = gradient(outputs.gradients(&loss.value).unwrap());
             for (a, b) in of_part.iter().zip(&gradients[start..]) {
                 assert!((a - b).abs() < 1e-7);
             }
@@ -222,26 +228,26 @@ mod tests {
         }
     }
 
-    /// The pair (i, j) with label P and (j, i) with 1 − P are one and the same; hard pairs weighted
-    /// by P and 1 − P are its expectation.
+    /// The pair (i, j) with label P equals the pair (j, i) with label 1 − P, and equals the two hard
+    /// pairs weighted by P and 1 − P.
     #[test]
-    fn a_soft_label_is_the_expectation_over_hard_ones() {
+    fn a_soft_label_gives_the_expectation_over_hard_labels() {
         let dpo = Dpo::new(&Config {
             label_smoothing: 0.1,
             ..Config::default()
         });
         let dpo = dpo.unwrap();
-        let read = |log_probs: &[f32], prior: Vec<f32>, labels: &[f64], weights: &[f64]| {
+        let loss_of = |log_probs: &[f32], prior: Vec<f32>, labels: &[f64], weights: &[f64]| {
             let pairs = pairs(&vec![(1, 1); labels.len()], prior, 0.5);
-            let batch = Batch::labelled(pairs, labels, weights).unwrap();
+            let batch = Batch::with_labels(pairs, labels, weights).unwrap();
             let outputs = outputs(&batch, log_probs);
             let loss = dpo.loss(&outputs, &batch).unwrap();
             let gradient = gradient(outputs.gradients(&loss.value).unwrap());
             (loss.value.to_scalar::<f32>().unwrap(), gradient, loss.stats)
         };
-        let (soft, slope, stats) = read(&[-1., -5.], vec![-3., -4.], &[0.75], &[1.0]);
-        let (exchanged, _, same) = read(&[-5., -1.], vec![-4., -3.], &[0.25], &[1.0]);
-        let (hard, slopes, all) = read(
+        let (soft, slope, stats) = loss_of(&[-1., -5.], vec![-3., -4.], &[0.75], &[1.0]);
+        let (exchanged, _, same) = loss_of(&[-5., -1.], vec![-4., -3.], &[0.25], &[1.0]);
+        let (hard, slopes, all) = loss_of(
             &[-1., -5., -5., -1.],
             vec![-3., -4., -4., -3.],
             &[1.0, 1.0],
@@ -259,7 +265,8 @@ mod tests {
         assert!((stats.get("rewards/chosen").unwrap() - 0.625).abs() < 1e-6);
     }
 
-    /// The order of a batch changes nothing, nor does how it is read; what needs ranks says so.
+    /// AOT's loss does not depend on the order of the batch or on the micro-batches; a batch without
+    /// ranks, and soft labels, are errors.
     #[test]
     fn aot_depends_on_the_batch_and_not_on_its_order() {
         let aot = Dpo::new(&Config {
@@ -270,11 +277,11 @@ mod tests {
         let aot = aot.unwrap();
         let mut network = Bigram::random(5, Storage::Frozen, 7);
         let prompts = (1..=4).map(|n| Prompt::from_ids(vec![n])).collect();
-        let answer = |i: usize| {
+        let response = |i: usize| {
             let ids = (0..i % 3 + 1).map(|t| (i * 3 + t * t) as u32 % 5).collect();
             Response::new(i / 2, ids, Finish::Length)
         };
-        let sequences = Sequences::new(prompts, (0..8).map(answer).collect()).unwrap();
+        let sequences = Sequences::new(prompts, (0..8).map(response).collect()).unwrap();
         let batch = |order: &[usize]| {
             let pairs = PairsWithPrior {
                 pairs: Pairs::new(sequences.clone()).unwrap(),
@@ -293,7 +300,7 @@ mod tests {
             whole
         });
         assert!((losses[0] - losses[1]).abs() < 1e-6);
-        // Half the batch has other ranks.
+        // Ranks in half the batch are different.
         losses[1] = evaluate(&mut network, &aot, &batch(&[0, 1]), 1000)
             .unwrap()
             .get("loss")
@@ -304,9 +311,9 @@ mod tests {
             .unwrap();
         let error = aot.loss(&unprepared, &batch(&[0, 1, 2, 3])).unwrap_err();
         assert!(error.to_string().contains("prepare"), "{error}");
-        let mut doubtful = batch(&[0, 1]);
-        doubtful.labels[1] = 0.5;
-        let error = evaluate(&mut network, &aot, &doubtful, 1000).unwrap_err();
+        let mut soft = batch(&[0, 1]);
+        soft.labels[1] = 0.5;
+        let error = evaluate(&mut network, &aot, &soft, 1000).unwrap_err();
         assert!(error.to_string().contains("by rank"), "{error}");
     }
 }

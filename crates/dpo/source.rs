@@ -1,10 +1,10 @@
-//! Pairs, batch by batch.
+//! Iterates over preference pairs in batches.
 
 use crate::Batch;
 use rlhf_objective::{Error, Result};
 use rlhf_train::{Epochs, Source};
 
-/// All pairs, batch by batch, in a seeded order for each pass.
+/// Yields all pairs in batches, shuffled by the seed in each epoch.
 #[derive(Debug, Clone)]
 pub struct PairSource {
     all: Batch,
@@ -12,15 +12,15 @@ pub struct PairSource {
 }
 
 impl PairSource {
-    /// `epochs` passes over a whole batch in batches of `batch_size` pairs. The last has what is left, and
-    /// its pairs weigh what those of a full one do.
+    /// Batches of `batch_size` pairs over `epochs` epochs of `all`. Only the last batch of the run may
+    /// be smaller; the weight of each of its pairs is that in a full batch.
     ///
     /// # Errors
     /// If `batch_size` or `epochs` is zero.
     pub fn new(all: Batch, batch_size: usize, epochs: usize, seed: u64) -> Result<Self> {
         if batch_size == 0 || epochs == 0 {
             return Err(Error::Unsupported(
-                "dpo needs at least 1 pair a step and 1 epoch".into(),
+                "train.batch_size and train.epochs must be at least 1 for dpo".into(),
             ));
         }
         let epochs = Epochs::new(&vec![1; all.labels.len()], batch_size, epochs, seed);
@@ -35,11 +35,11 @@ impl Source for PairSource {
         self.epochs.steps()
     }
 
-    /// A pair weighs in its batch as among all pairs, times pairs over batch size, so that the
-    /// gradients of the batches are that of the whole in expectation.
+    /// The weight of a pair in its batch is its weight among all pairs times the number of pairs
+    /// over the batch size, so that the expected gradient of a batch is that of the whole dataset.
     fn batch(&mut self, step: usize) -> Result<Batch> {
         let items = self.epochs.items(step);
-        let mut batch = self.all.part(items)?;
+        let mut batch = self.all.subset(items)?;
         let share = self.epochs.share(step) * self.all.weights.len() as f64 / items.len() as f64;
         batch.weights.iter_mut().for_each(|weight| *weight *= share);
         Ok(batch)
@@ -49,13 +49,13 @@ impl Source for PairSource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::tests::{labelled, pairs};
+    use crate::batch::tests::{batch_with_fields, pairs};
     use rlhf_objective::Outputs;
     use rlhf_train::Learner;
     use serde_json::json;
 
     #[test]
-    fn a_source_goes_through_all_pairs() {
+    fn every_pair_is_seen_once_per_epoch() {
         let lengths: Vec<_> = (1..=5).map(|n| (n, n + 1)).collect();
         let prior = (0..10).map(|x| -(x as f32)).collect();
         let all = Batch::new(pairs(&lengths, prior, 0.1)).unwrap();
@@ -65,7 +65,7 @@ mod tests {
         for step in 0..source.steps() {
             let batch = source.batch(step).unwrap();
             sizes.push(batch.weights.len());
-            // One half, of the pair that is alone in the last step too.
+            // 1/2, also for the single pair of the last batch.
             assert!(batch.weights.iter().all(|w| (w - 0.5).abs() < 1e-15));
             seen.extend(batch.pairs.prior_log_probs.to_vec().unwrap());
         }
@@ -75,9 +75,9 @@ mod tests {
         assert_eq!(seen, twice.collect::<Vec<_>>());
     }
 
-    /// The gradient of the last step of one pass over five pairs: half of that of its pair alone.
+    /// Five pairs in batches of two: the gradient of the last step is half that of its one pair.
     #[test]
-    fn the_last_step_weighs_as_much_as_it_has() {
+    fn a_smaller_last_batch_has_a_proportionally_smaller_gradient() {
         let lengths: Vec<_> = (1..=5).map(|n| (n, n + 1)).collect();
         let prior = (0..10).map(|x| -(x as f32)).collect();
         let all = Batch::new(pairs(&lengths, prior, 0.1)).unwrap();
@@ -110,16 +110,19 @@ mod tests {
                     "step {step}: {chosen} {slope}"
                 );
             }
-            // What is reported is of a pair, whatever it weighs.
-            let said = loss.stats.get("loss").unwrap();
-            assert!((said - mean).abs() < 1e-6, "step {step}: {said} {mean}");
+            // The reported loss is the mean over pairs, without the share of the batch.
+            let reported = loss.stats.get("loss").unwrap();
+            assert!(
+                (reported - mean).abs() < 1e-6,
+                "step {step}: {reported} {mean}"
+            );
         }
     }
 
     #[test]
-    fn a_pair_weighs_the_same_in_every_batch() {
+    fn the_weight_of_a_pair_does_not_depend_on_its_batch() {
         let fields = [json!({"weight": 4}), json!({}), json!({}), json!({})];
-        let mut source = PairSource::new(labelled(&fields).unwrap(), 3, 1, 1).unwrap();
+        let mut source = PairSource::new(batch_with_fields(&fields).unwrap(), 3, 1, 1).unwrap();
         let mut seen = Vec::new();
         for step in 0..2 {
             seen.extend(source.batch(step).unwrap().weights);

@@ -1,4 +1,4 @@
-//! What is said about the losses on preferences: what each assumes and where it rests.
+//! Registry entries of `dpo` and `kto`: defaults, checks, help text, and the optimum of each loss.
 
 use crate::{
     Batch, Config, DivergenceName, Dpo, Kto, KtoConfig, LossName, Optimum, PairSource,
@@ -10,14 +10,15 @@ use rlhf_train::{
     RunShape,
 };
 
-/// What KTO does, and that nothing more is claimed of it.
-const KTO: &str = "single answers, liked or not, by a utility that saturates";
+/// The summary of KTO's loss.
+const KTO: &str = "a saturating utility of unpaired responses, each labelled desirable or not";
 
-/// What W is.
-const WINS: &str = "the rate at which y wins";
+/// The definition of W in optima.
+const WINS: &str = "the win rate of y";
 
-/// Small steps: a pair moves the policy a long way.
-fn preferences() -> Defaults {
+/// The defaults of both methods. The learning rate is small because one pair changes the policy
+/// much.
+fn preference_defaults() -> Defaults {
     Defaults {
         beta: 0.1,
         learning_rate: 1e-6,
@@ -26,7 +27,7 @@ fn preferences() -> Defaults {
     }
 }
 
-/// Direct preference optimization, as a registry lists it.
+/// The registry entry of direct preference optimization.
 #[derive(Debug, Clone, Copy)]
 pub struct DpoSpec;
 
@@ -40,16 +41,16 @@ impl MethodSpec for DpoSpec {
     const ALLOWS_ZERO_BETA: bool = false;
 
     fn defaults() -> Defaults {
-        preferences()
+        preference_defaults()
     }
 
-    /// SimPO and ORPO are losses of the policy's own log-probs.
+    /// SimPO and ORPO use the policy's log-probs alone, so they require the counting prior.
     fn check(settings: &Config, run: &RunShape) -> Result<()> {
         settings.preference()?;
-        let own = matches!(settings.loss, LossName::Simpo | LossName::Orpo);
-        if own && !run.constant_prior {
+        let reference_free = matches!(settings.loss, LossName::Simpo | LossName::Orpo);
+        if reference_free && !run.constant_prior {
             return Err(Error::Unsupported(format!(
-                "method.loss = \"{}\" has no reference model: give --prior counting",
+                "method.loss = \"{}\" has no reference model: use --prior counting",
                 settings.loss.name()
             )));
         }
@@ -60,13 +61,15 @@ impl MethodSpec for DpoSpec {
         let objective = terms.objective;
         if settings.loss.optimum() != Optimum::PiStar {
             let (loss, assumes) = (settings.loss.name(), settings.loss.assumes());
-            return format!("{objective}: least {loss} loss of the pairs, which assumes {assumes}");
+            return format!(
+                "{objective}: minimize the {loss} loss over the pairs. Assumption: {assumes}"
+            );
         }
         let penalty = match terms.prior {
             None if settings.divergence == DivergenceName::ReverseKl => "+ β·H(π)".into(),
             prior => format!("− β·{}", divergence(settings, prior.unwrap_or("counting"))),
         };
-        format!("{objective}: maximize E[r] {penalty}, r the Bradley–Terry reward behind the pairs")
+        format!("{objective}: maximize E[r] {penalty}, r the Bradley–Terry reward of the labels")
     }
 
     fn optimum(settings: &Config, terms: &ObjectiveTerms<'_>) -> String {
@@ -75,10 +78,10 @@ impl MethodSpec for DpoSpec {
         let smoothing = settings.label_smoothing;
         match settings.loss.optimum() {
             Optimum::PiStar if settings.loss == LossName::Sigmoid && smoothing > 0.0 => format!(
-                "not π*, unless {smoothing} of the labels are flipped and you want the flipped \
-                 ones' optimum: robust undoes flips"
+                "not π* but the optimum of labels flipped at rate {smoothing}; \
+                method.loss = \"robust\" corrects for flipped labels"
             ),
-            Optimum::PiStar => match slope(settings.divergence) {
+            Optimum::PiStar => match generator_slope(settings.divergence) {
                 None => format!("π*(y|x) ∝ {}", tilt("r/β")),
                 Some(slope) => format!(
                     "not the π* of KL(π ‖ p₀): π(y|x) = {weight}(f′)⁻¹((r − μ(x))/{beta}), f′(u) = \
@@ -86,14 +89,16 @@ impl MethodSpec for DpoSpec {
                 ),
             },
             Optimum::Tilt(by) => format!("not π*: π(y|x) ∝ {}, W {WINS}", tilt(by)),
-            Optimum::About(by) => format!("not π*: about π(y|x) ∝ {}, W {WINS}", tilt(by)),
+            Optimum::Approximate(by) => {
+                format!("not π*: approximately π(y|x) ∝ {}, W {WINS}", tilt(by))
+            }
             Optimum::Other(why) => format!("not π*: {why}"),
         }
     }
 
     fn describe_beta(settings: &Config, terms: &ObjectiveTerms<'_>) -> String {
         match settings.loss {
-            LossName::Orpo => "means nothing to this loss".into(),
+            LossName::Orpo => "not used by this loss".into(),
             _ => terms.describe_beta(),
         }
     }
@@ -123,7 +128,7 @@ impl OfflineSpec for DpoSpec {
     }
 }
 
-/// KTO, as a registry lists it.
+/// The registry entry of KTO.
 #[derive(Debug, Clone, Copy)]
 pub struct KtoSpec;
 
@@ -131,13 +136,13 @@ impl MethodSpec for KtoSpec {
     type Settings = KtoConfig;
 
     const NAME: &'static str = "kto";
-    const ABOUT: &'static str = "Single answers, liked or not";
+    const ABOUT: &'static str = "Unpaired responses, each labelled desirable or not";
     const LEARNS_FROM: LearnsFrom = LearnsFrom::UnpairedPreferences;
     const ROW_FIELDS: &'static [RowField] = &[RowField::Label];
     const ALLOWS_ZERO_BETA: bool = false;
 
     fn defaults() -> Defaults {
-        preferences()
+        preference_defaults()
     }
 
     fn check(settings: &KtoConfig, _: &RunShape) -> Result<()> {
@@ -149,7 +154,7 @@ impl MethodSpec for KtoSpec {
     }
 
     fn optimum(_: &KtoConfig, _: &ObjectiveTerms<'_>) -> String {
-        "not π*: gains and losses saturate, and no optimum is known".into()
+        "not π*: the utility saturates, and no optimum is known".into()
     }
 }
 
@@ -190,11 +195,11 @@ fn divergence(settings: &Config, prior: &str) -> String {
     }
 }
 
-/// The losses: what each assumes in one line, where it rests in the next.
+/// Lists the losses: the assumption of each on one line, its optimum on the next.
 fn help() -> String {
     let mut text = String::from(
-        "Losses of dpo (--set method.loss=NAME): what each assumes, and whether its optimum is\n\
-         π* = prior·exp(r/β)/Z (W is the rate at which an answer wins):\n",
+        "Losses of dpo (--set method.loss=NAME): the assumption of each, and whether its optimum is\n\
+        π* = prior·exp(r/β)/Z (W is the win rate of a response):\n",
     );
     let mut line = |name: &str, assumes: &str, optimum: &str| {
         text += &format!("  {name:<15}{assumes}\n  {:<15}{optimum}\n", "");
@@ -203,28 +208,30 @@ fn help() -> String {
         let optimum = match loss.optimum() {
             Optimum::PiStar => "π*".into(),
             Optimum::Tilt(by) => format!("not π*: prior·exp({by})"),
-            Optimum::About(by) => format!("not π*: about prior·exp({by})"),
+            Optimum::Approximate(by) => format!("not π*: approximately prior·exp({by})"),
             Optimum::Other(why) => format!("not π*: {why}"),
         };
         line(loss.name(), loss.assumes(), &optimum);
     }
     line("kto", KTO, "an objective of its own; not π*");
-    text += "Label smoothing (--set method.label_smoothing=ε) of sigmoid and aot takes a share ε of the\n\
-             labels to be flipped and believes them so (not π*: that of the flipped labels); robust\n\
-             undoes the flips. With --prior counting, sigmoid is CPO.\n\n\
-             Divergences that β prices (--set method.divergence=NAME, for sigmoid and robust):\n";
+    text += "Label smoothing (--set method.label_smoothing=ε) of sigmoid and aot moves the optimum to that\n\
+    of labels flipped at rate ε; robust instead corrects for labels that are flipped at that rate.\n\
+    With --prior counting, sigmoid is CPO.\n\
+    At its default temperature 0.05 the slope of discopop at a margin of 0 is +0.78, so training at\n\
+    first moves away from the prior's ordering: it lowers the chosen response against the rejected.\n\n\
+    Divergences that β multiplies (--set method.divergence=NAME, for sigmoid and robust):\n";
     for (name, divergence) in DIVERGENCES {
-        let rests = match slope(divergence) {
+        let optimum = match generator_slope(divergence) {
             None => "π*".into(),
             Some(slope) => format!("not π*: prior·(f′)⁻¹((r − μ)/β), f′(u) = {slope}"),
         };
-        text += &format!("  {name:<15}{rests}\n");
+        text += &format!("  {name:<15}{optimum}\n");
     }
     text.truncate(text.trim_end().len());
     text
 }
 
-/// The divergences as they are named in settings.
+/// The divergences by their names in settings.
 const DIVERGENCES: [(&str, DivergenceName); 4] = [
     ("reverse-kl", DivergenceName::ReverseKl),
     ("forward-kl", DivergenceName::ForwardKl),
@@ -232,8 +239,8 @@ const DIVERGENCES: [(&str, DivergenceName); 4] = [
     ("alpha", DivergenceName::Alpha),
 ];
 
-/// f′ of a divergence, but for that of KL(π ‖ p₀).
-fn slope(divergence: DivergenceName) -> Option<&'static str> {
+/// f′ of a divergence; none for KL(π ‖ p₀), whose optimum is π*.
+fn generator_slope(divergence: DivergenceName) -> Option<&'static str> {
     match divergence {
         DivergenceName::ReverseKl => None,
         DivergenceName::ForwardKl => Some("−1/u"),
@@ -247,7 +254,8 @@ mod tests {
     use super::*;
     use rlhf_objective::Beta;
 
-    fn said(settings: &Config) -> (String, String) {
+    /// The summary and the optimum printed for these settings.
+    fn printed(settings: &Config) -> (String, String) {
         let beta = Beta::Fixed(0.1);
         let terms = ObjectiveTerms {
             objective: "dpo",
@@ -260,23 +268,23 @@ mod tests {
         )
     }
 
-    /// Every loss says whether its optimum is π*, and only those that have it do.
+    /// The printed optimum is π* for exactly the losses whose optimum it is.
     #[test]
-    fn each_loss_tells_the_truth_about_its_optimum() {
+    fn printed_optima_are_those_of_the_losses() {
         for loss in LossName::ALL {
             let settings = Config {
                 loss,
                 ..Config::default()
             };
-            let (_, target) = said(&settings);
-            let claims = target.starts_with("π*(y|x) ∝ reference(y|x)·exp(r/0.1)");
-            assert_eq!(claims, loss.optimum() == Optimum::PiStar, "{target}");
-            assert!(claims || target.starts_with("not π*"), "{target}");
+            let (_, optimum) = printed(&settings);
+            let claims = optimum.starts_with("π*(y|x) ∝ reference(y|x)·exp(r/0.1)");
+            assert_eq!(claims, loss.optimum() == Optimum::PiStar, "{optimum}");
+            assert!(claims || optimum.starts_with("not π*"), "{optimum}");
             assert!(help().contains(loss.assumes()));
         }
     }
 
-    /// A line of the help is read as it stands: none is too wide to be left whole.
+    /// The help is printed without wrapping, so no line is wider than 98 columns.
     #[test]
     fn the_help_has_a_line_for_each_loss_and_divergence() {
         let help = help();
@@ -284,44 +292,44 @@ mod tests {
             assert!(line.chars().count() <= 98, "{line}");
         }
         for (name, divergence) in DIVERGENCES {
-            let known: DivergenceName = serde_json::from_value(name.into()).unwrap();
-            assert_eq!(known, divergence);
+            let parsed: DivergenceName = serde_json::from_value(name.into()).unwrap();
+            assert_eq!(parsed, divergence);
             let line = help.lines().find(|line| line.trim().starts_with(name));
             let claims = line.unwrap().ends_with(" π*");
-            assert_eq!(claims, slope(divergence).is_none(), "{name}");
+            assert_eq!(claims, generator_slope(divergence).is_none(), "{name}");
         }
     }
 
     #[test]
-    fn what_moves_the_optimum_is_said() {
-        let (_, target) = said(&Config {
+    fn smoothing_and_divergences_change_the_printed_optimum() {
+        let (_, optimum) = printed(&Config {
             label_smoothing: 0.1,
             ..Config::default()
         });
         assert!(
-            target.starts_with("not π*, unless 0.1 of the labels"),
-            "{target}"
+            optimum.starts_with("not π* but the optimum of labels flipped at rate 0.1"),
+            "{optimum}"
         );
-        let (terms, target) = said(&Config {
+        let (summary, optimum) = printed(&Config {
             divergence: DivergenceName::ForwardKl,
             ..Config::default()
         });
         assert!(
-            terms.contains("maximize E[r] − β·KL(reference ‖ π)"),
-            "{terms}"
+            summary.contains("maximize E[r] − β·KL(reference ‖ π)"),
+            "{summary}"
         );
         assert!(
-            target.starts_with("not the π*") && target.contains("−1/u"),
-            "{target}"
+            optimum.starts_with("not the π*") && optimum.contains("−1/u"),
+            "{optimum}"
         );
-        let (terms, target) = said(&Config {
+        let (summary, optimum) = printed(&Config {
             loss: LossName::Ipo,
             ..Config::default()
         });
         assert!(
-            terms.starts_with("dpo: least ipo loss of the pairs"),
-            "{terms}"
+            summary.starts_with("dpo: minimize the ipo loss over the pairs"),
+            "{summary}"
         );
-        assert!(target.contains("reference(y|x)·exp(W/0.1)"), "{target}");
+        assert!(optimum.contains("reference(y|x)·exp(W/0.1)"), "{optimum}");
     }
 }

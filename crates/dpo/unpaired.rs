@@ -1,82 +1,83 @@
-//! Single answers with what was thought of them.
+//! A batch of unpaired responses, each labelled desirable or undesirable, for KTO.
 
 use rlhf_objective::{Error, Finish, KlPenalty, PerSeq, Response, Result, Sequences};
 use rlhf_train::{Epochs, Source};
 use std::sync::Arc;
 
-/// Answers, each liked or not, with what the prior says of them, and the same prompts with other
-/// rows' answers: those tell how far the policy has moved from the prior on answers that nobody
-/// gave an opinion of (Ethayarajh et al. 2024, section 4.1).
+/// Responses with labels and prior log-probs, and mismatched sequences: the same prompts, each with
+/// the response of another row. The mismatched sequences estimate the KL to the prior, KTO's
+/// reference point (Ethayarajh et al. 2024, section 4.1).
 #[derive(Debug, Clone)]
 pub struct UnpairedPreferences {
-    pub(crate) answers: Sequences,
+    pub(crate) sequences: Sequences,
     pub(crate) prior_log_probs: PerSeq,
-    /// \[B\]
-    pub(crate) liked: Vec<bool>,
-    /// Response i answers the prompt of answer i.
+    /// Whether each response is labelled desirable: \[B\].
+    pub(crate) desirable: Vec<bool>,
+    /// Prompt i of `sequences` with the response of another row.
     pub(crate) mismatched: Sequences,
     pub(crate) mismatched_prior: PerSeq,
     /// β.
     pub(crate) beta: f64,
-    /// 1/B of the whole batch.
+    /// The weight of a response in the loss: 1/B of the whole batch.
     pub(crate) weight: f64,
-    /// z₀, in units of the reward, once it is known.
+    /// z₀, in units of the reward; set by `prepare`.
     pub(crate) reference_point: Option<f64>,
 }
 
-/// Which responses the prior is asked for.
+/// The sequences that prior log-probs are computed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AnswerSet {
-    /// The answers themselves.
-    Answers,
-    /// The answers of other rows to the same prompts.
+pub enum ResponseSet {
+    /// Each prompt with its own response.
+    Labelled,
+    /// Each prompt with the response of another row.
     Mismatched,
 }
 
 impl UnpairedPreferences {
-    /// A whole batch: each answer weighs 1/B. The other answer to a prompt is that of the next row
-    /// with another prompt (cyclically; of the next row, where all prompts are one), cut to what a
-    /// network of this `context` can read after it. The prior reads at most `tokens` tokens at once.
+    /// Computes the prior's log-probs in micro-batches of at most `tokens` tokens; each response has
+    /// weight 1/B. The mismatched response of a prompt is that of the next row with a different
+    /// prompt (cyclically; of the next row where all prompts are equal), truncated to the `context`
+    /// of the network.
     ///
     /// # Errors
-    /// If there are fewer than 2 answers or not one opinion an answer, if β is not positive, if the
-    /// prior cannot read an answer, or gives it probability 0.
+    /// If there are fewer than 2 responses, or not one label per response; if β is not positive; if
+    /// the prior fails, or gives a response probability 0.
     pub fn new(
-        answers: Sequences,
-        liked: Vec<bool>,
+        sequences: Sequences,
+        desirable: Vec<bool>,
         penalty: &mut KlPenalty,
         context: usize,
         tokens: usize,
     ) -> Result<Self> {
         let beta = penalty.beta().value();
-        Self::with_prior(answers, liked, beta, context, &mut |_, sequences| {
+        Self::with_prior(sequences, desirable, beta, context, &mut |_, sequences| {
             penalty.prior_log_probs(sequences, tokens)
         })
     }
 
-    /// The same, where `prior` says log p₀(y|x) of each response, nats: \[B\]. It is asked for the
-    /// answers, and then for the others to the same prompts.
+    /// The same, with `prior` computing log p₀(y|x) of each response, nats: \[B\]. It is called for
+    /// the labelled sequences first, then for the mismatched ones.
     ///
     /// # Errors
     /// As [`new`](Self::new), or if `prior` fails.
     pub fn with_prior<E: From<Error>>(
-        answers: Sequences,
-        liked: Vec<bool>,
+        sequences: Sequences,
+        desirable: Vec<bool>,
         beta: f64,
         context: usize,
-        prior: &mut dyn FnMut(AnswerSet, &Sequences) -> std::result::Result<PerSeq, E>,
+        prior: &mut dyn FnMut(ResponseSet, &Sequences) -> std::result::Result<PerSeq, E>,
     ) -> std::result::Result<Self, E> {
-        check(&answers, &liked, beta)?;
-        let mismatched = mismatched(&answers, context)?;
-        let prior_log_probs = prior(AnswerSet::Answers, &answers)?;
-        possible(&prior_log_probs)?;
-        let mismatched_prior = prior(AnswerSet::Mismatched, &mismatched)?;
-        possible(&mismatched_prior)?;
+        check(&sequences, &desirable, beta)?;
+        let mismatched = mismatched(&sequences, context)?;
+        let prior_log_probs = prior(ResponseSet::Labelled, &sequences)?;
+        check_finite(&prior_log_probs)?;
+        let mismatched_prior = prior(ResponseSet::Mismatched, &mismatched)?;
+        check_finite(&mismatched_prior)?;
         Ok(Self {
-            weight: 1.0 / answers.len() as f64,
-            answers,
+            weight: 1.0 / sequences.len() as f64,
+            sequences,
             prior_log_probs,
-            liked,
+            desirable,
             mismatched,
             mismatched_prior,
             beta,
@@ -84,45 +85,48 @@ impl UnpairedPreferences {
         })
     }
 
-    /// The answers.
+    /// The prompts with the labelled responses.
     #[must_use]
-    pub fn answers(&self) -> &Sequences {
-        &self.answers
+    pub fn sequences(&self) -> &Sequences {
+        &self.sequences
     }
 
-    /// How many of the answers were liked.
+    /// The number of responses labelled desirable.
     #[must_use]
-    pub fn liked(&self) -> usize {
-        self.liked.iter().filter(|liked| **liked).count()
+    pub fn desirable_count(&self) -> usize {
+        self.desirable
+            .iter()
+            .filter(|desirable| **desirable)
+            .count()
     }
 
-    /// Some of the answers, at the weight they have here.
-    pub(crate) fn part(&self, answers: &[usize]) -> Result<Self> {
+    /// A subset of the rows, with their weight unchanged.
+    pub(crate) fn subset(&self, rows: &[usize]) -> Result<Self> {
         Ok(Self {
-            answers: self.answers.select(answers),
-            prior_log_probs: self.prior_log_probs.select(answers)?,
-            liked: answers.iter().map(|&answer| self.liked[answer]).collect(),
-            mismatched: self.mismatched.select(answers),
-            mismatched_prior: self.mismatched_prior.select(answers)?,
+            sequences: self.sequences.select(rows),
+            prior_log_probs: self.prior_log_probs.select(rows)?,
+            desirable: rows.iter().map(|&row| self.desirable[row]).collect(),
+            mismatched: self.mismatched.select(rows),
+            mismatched_prior: self.mismatched_prior.select(rows)?,
             ..*self
         })
     }
 }
 
-/// Refuses what KTO cannot learn from.
-fn check(answers: &Sequences, liked: &[bool], beta: f64) -> Result<()> {
-    if answers.len() != liked.len() {
+/// Checks the number of responses and labels, and β.
+fn check(sequences: &Sequences, desirable: &[bool], beta: f64) -> Result<()> {
+    if sequences.len() != desirable.len() {
         return Err(Error::Size {
-            what: "opinions",
-            expected: answers.len(),
-            got: liked.len(),
+            what: "labels",
+            expected: sequences.len(),
+            got: desirable.len(),
         });
     }
-    if answers.len() < 2 {
+    if sequences.len() < 2 {
         return Err(Error::Empty(format!(
-            "{} rows: kto needs 2 at least, because the answer of another row says where its \
-             reference point is",
-            answers.len()
+            "{} rows: kto needs at least 2, because it estimates its reference point from each \
+            prompt with the response of another row",
+            sequences.len()
         )));
     }
     if beta <= 0.0 || !beta.is_finite() {
@@ -134,16 +138,16 @@ fn check(answers: &Sequences, liked: &[bool], beta: f64) -> Result<()> {
     Ok(())
 }
 
-/// The answers of others to each row's prompt.
-fn mismatched(answers: &Sequences, context: usize) -> Result<Sequences> {
-    let rows = answers.len();
-    let ids = |row: usize| &answers.prompt_of(row).ids;
+/// Each row's prompt with the response of another row.
+fn mismatched(sequences: &Sequences, context: usize) -> Result<Sequences> {
+    let rows = sequences.len();
+    let ids = |row: usize| &sequences.prompt_of(row).ids;
     let mut prompts = Vec::with_capacity(rows);
     let mut responses = Vec::with_capacity(rows);
     for row in 0..rows {
         let others = (1..rows).map(|step| (row + step) % rows);
         let other = others.clone().find(|&other| ids(other) != ids(row));
-        let other = &answers.responses()[other.unwrap_or((row + 1) % rows)];
+        let other = &sequences.responses()[other.unwrap_or((row + 1) % rows)];
         // A language model reads all but the last token.
         let room = (context + 1).saturating_sub(ids(row).len()).max(1);
         let whole = other.ids.len() <= room;
@@ -153,25 +157,26 @@ fn mismatched(answers: &Sequences, context: usize) -> Result<Sequences> {
             text: other.text.clone(),
             finish: if whole { other.finish } else { Finish::Length },
         }));
-        prompts.push(answers.prompt_of(row).clone());
+        prompts.push(sequences.prompt_of(row).clone());
     }
     Sequences::from_shared(prompts, responses)
 }
 
-fn possible(prior: &PerSeq) -> Result<()> {
-    let numbers = prior.to_vec()?;
-    match numbers.iter().position(|number| !number.is_finite()) {
+/// Checks that no response has probability 0 under the prior.
+fn check_finite(prior: &PerSeq) -> Result<()> {
+    let log_probs = prior.to_vec()?;
+    match log_probs.iter().position(|log_prob| !log_prob.is_finite()) {
         None => Ok(()),
         Some(sequence) => Err(Error::NotFinite {
             what: "the prior's log-probability",
             sequence,
-            value: f64::from(numbers[sequence]),
-            fix: "drop the row, or take a prior that can say it",
+            value: f64::from(log_probs[sequence]),
+            fix: "remove the row, or use a prior that gives it a positive probability",
         }),
     }
 }
 
-/// All opinions, batch by batch, in a seeded order for each pass.
+/// Yields all responses in batches, shuffled by the seed in each epoch.
 #[derive(Debug, Clone)]
 pub struct UnpairedSource {
     all: UnpairedPreferences,
@@ -179,8 +184,8 @@ pub struct UnpairedSource {
 }
 
 impl UnpairedSource {
-    /// `epochs` passes in batches of `batch_size` answers. The last has what is left, and its answers weigh
-    /// what those of a full one do.
+    /// Batches of `batch_size` responses over `epochs` epochs. Only the last batch of the run may be
+    /// smaller; the weight of each of its responses is that in a full batch.
     ///
     /// # Errors
     /// If `batch_size` or `epochs` is zero.
@@ -192,10 +197,10 @@ impl UnpairedSource {
     ) -> Result<Self> {
         if batch_size == 0 || epochs == 0 {
             return Err(Error::Unsupported(
-                "kto needs at least 1 answer a step and 1 epoch".into(),
+                "train.batch_size and train.epochs must be at least 1 for kto".into(),
             ));
         }
-        let epochs = Epochs::new(&vec![1; all.liked.len()], batch_size, epochs, seed);
+        let epochs = Epochs::new(&vec![1; all.desirable.len()], batch_size, epochs, seed);
         Ok(Self { all, epochs })
     }
 }
@@ -211,7 +216,7 @@ impl Source for UnpairedSource {
         let items = self.epochs.items(step);
         Ok(UnpairedPreferences {
             weight: self.epochs.share(step) / items.len() as f64,
-            ..self.all.part(items)?
+            ..self.all.subset(items)?
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The exact problem of a real network whose responses can be listed.
+//! Builds the exact problem of a network whose responses can be enumerated.
 
 use crate::Listing;
 use rlhf_objective::{
@@ -10,13 +10,13 @@ use std::sync::Arc;
 /// All responses to a prompt.
 #[derive(Debug, Clone)]
 pub struct Enumeration {
-    /// What was enumerated, a batch no larger than the networks read at once.
+    /// The responses in micro-batches.
     batches: Vec<Sequences>,
 }
 
 impl Enumeration {
-    /// The responses listed in `responses`, with their texts and why they end; `batch` of them are
-    /// read at once. Their probabilities sum to 1 only if none is missing.
+    /// An enumeration of `responses`, with forward passes of `batch` of them. Their probabilities sum
+    /// to 1 only if none is missing.
     ///
     /// # Errors
     /// If a response has no tokens.
@@ -33,18 +33,18 @@ impl Enumeration {
         })
     }
 
-    /// Every response of `listing`; `batch` of them are read at once.
+    /// All responses of `listing`, with forward passes of `batch` of them.
     ///
     /// # Errors
-    /// If there is none.
+    /// If a response has no tokens.
     ///
     /// # Panics
     /// If `batch` is 0.
-    pub fn every(prompt: &Arc<Prompt>, listing: &Listing<'_>, batch: usize) -> Result<Self> {
+    pub fn of_listing(prompt: &Arc<Prompt>, listing: &Listing<'_>, batch: usize) -> Result<Self> {
         Self::new(prompt, listing.responses(), batch)
     }
 
-    /// The exact problem: log p₀(y|x) and r(x, y) of each response, for its optimum, its frontier
+    /// The exact problem: log p₀(y|x) and r(x, y) of each response. It gives the optimum, the frontier
     /// and the [`evaluation`](Responses::evaluate) of any policy.
     ///
     /// # Errors
@@ -62,22 +62,22 @@ impl Enumeration {
     /// log π(y|x) of each response, nats.
     ///
     /// # Errors
-    /// If the network cannot read a response.
+    /// If a forward pass fails.
     pub fn log_probs(&self, policy: &mut dyn Network) -> Result<Vec<f64>> {
         let mut log_probs = Vec::new();
         for batch in &self.batches {
-            let read = policy.forward(batch, OutputSpec::SCORE)?.log_probs;
-            log_probs.extend(sums(&read.to_vec()?, batch));
+            let token_log_probs = policy.forward(batch, OutputSpec::SCORE)?.log_probs;
+            log_probs.extend(sums(&token_log_probs.to_vec()?, batch));
         }
         Ok(log_probs)
     }
 }
 
 /// Sums over the tokens of each response, in f64.
-fn sums(of_tokens: &[f32], sequences: &Sequences) -> Vec<f64> {
+fn sums(per_token: &[f32], sequences: &Sequences) -> Vec<f64> {
     let offsets = sequences.offsets();
-    let one = |ends: &[usize]| of_tokens[ends[0]..ends[1]].iter().map(|&x| f64::from(x));
-    offsets.windows(2).map(|ends| one(ends).sum()).collect()
+    let values = |ends: &[usize]| per_token[ends[0]..ends[1]].iter().map(|&x| f64::from(x));
+    offsets.windows(2).map(|ends| values(ends).sum()).collect()
 }
 
 #[cfg(test)]
@@ -88,10 +88,10 @@ mod tests {
     use rlhf_prior::Frozen;
     use rlhf_tensor::Storage;
 
-    /// The share of a token in the response.
-    struct Share(u32);
+    /// The share of one token in the response.
+    struct TokenShare(u32);
 
-    impl Reward for Share {
+    impl Reward for TokenShare {
         fn score(&mut self, sequences: &Sequences) -> Result<PerSeq> {
             let share = |response: &Arc<Response>| {
                 let hits = response.ids.iter().filter(|&&id| id == self.0).count();
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn all_responses_of_a_length_are_there_and_weigh_one() {
+    fn all_responses_of_a_length_are_enumerated_with_total_probability_one() {
         let network = |seed| Bigram::random(3, Storage::Frozen, seed);
         let mut prior = Frozen::new(Box::new(network(1))).unwrap();
         let prompt = Arc::new(Prompt::from_ids(vec![1]));
@@ -113,15 +113,14 @@ mod tests {
             length: 4,
             decode: &text,
         };
-        let all = Enumeration::every(&prompt, &listing, 10).unwrap();
-        let problem = all.problem(&mut prior, &mut Share(2)).unwrap();
+        let all = Enumeration::of_listing(&prompt, &listing, 10).unwrap();
+        let problem = all.problem(&mut prior, &mut TokenShare(2)).unwrap();
         assert_eq!(problem.rewards().len(), 81);
         let total: f64 = problem.log_prior().iter().map(|x| x.exp()).sum();
         assert!((total - 1.0).abs() < 1e-6);
         assert_eq!(all.batches[0].responses()[5].text, "[0, 0, 1, 2]");
         assert_eq!(problem.rewards()[5], 0.25);
-        // The prior itself is worth its mean reward and no KL; another network is worth less than
-        // the optimum by β times its KL to it.
+        // The gap of another network is β times its KL to the optimum; the KL of the prior is 0.
         let optimum = problem.optimum(0.3);
         let other = all.log_probs(&mut network(2)).unwrap();
         let gap = 0.3 * optimum.log_z - problem.evaluate(&other).elbo(0.3);

@@ -1,4 +1,4 @@
-//! How far a policy is from the optimum, exactly, where all responses can be listed.
+//! Exact evaluation of policies against the optimum, where all responses can be enumerated.
 
 use crate::{Enumeration, Listing};
 use rlhf_objective::{Error, Network, Prior, Prompt, Result, Reward};
@@ -6,31 +6,31 @@ use rlhf_oracle::{Outcome, Responses};
 use serde::Serialize;
 use std::sync::Arc;
 
-/// How far the probabilities of all responses may sum from 1, by the rounding of f32.
-const ROUNDING: f64 = 1e-3;
+/// The tolerance on the sum of all response probabilities, for f32 rounding.
+const SUM_TOLERANCE: f64 = 1e-3;
 
-/// Some prompts with all responses to each, log p₀(y|x) and r(x, y).
+/// Prompts with all responses to each, and their log p₀(y|x) and r(x, y).
 pub struct Exact {
     prompts: Vec<(Enumeration, Responses)>,
 }
 
-/// Where a policy is, exactly: means over prompts.
+/// The exact evaluation of a policy: means over prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Standing {
+pub struct ExactEvaluation {
     /// E_π\[r\], units of the reward.
     pub reward: f64,
     /// KL(π ‖ p₀), nats per sequence.
     pub kl: f64,
-    /// The most reward any policy has at that KL.
+    /// The greatest reward of any policy at that KL.
     pub best_reward: f64,
-    /// What β says of it; nothing where β moved.
+    /// The gap to the optimum at the run's β; `None` where β is adaptive.
     #[serde(flatten)]
-    pub priced: Option<Priced>,
+    pub gap: Option<GapToOptimum>,
 }
 
-/// How far a policy is from the optimum at one β.
+/// The gap between a policy and the optimum at one β.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Priced {
+pub struct GapToOptimum {
     /// β, units of the reward per nat.
     pub beta: f64,
     /// J = E\[r\] − β·KL, units of the reward.
@@ -39,13 +39,13 @@ pub struct Priced {
     pub gap: f64,
     /// KL(π ‖ π*) = gap/β, nats.
     pub kl_to_optimum: f64,
-    /// The share of the gap at the prior (at the start of the run where the prior is no
-    /// distribution) that is closed.
+    /// 1 − gap / gap of the prior; where the prior is not normalized, the gap at the start of the
+    /// run is used.
     pub closed: f64,
 }
 
 impl Exact {
-    /// Lists the responses to each prompt; the networks read `batch` of them at once.
+    /// Enumerates the responses to each prompt, with forward passes of `batch` responses.
     ///
     /// # Errors
     /// If the prior or the reward fails on one of them.
@@ -57,33 +57,35 @@ impl Exact {
         batch: usize,
     ) -> Result<Self> {
         if prompts.is_empty() {
-            return Err(Error::Empty("there is no prompt to measure on".into()));
+            return Err(Error::Empty("there are no prompts to evaluate on".into()));
         }
-        let mut solved = Vec::with_capacity(prompts.len());
+        let mut enumerated = Vec::with_capacity(prompts.len());
         for prompt in prompts {
-            let all = Enumeration::every(prompt, listing, batch)?;
-            let problem = all.problem(prior, reward)?;
-            solved.push((all, problem));
+            let responses = Enumeration::of_listing(prompt, listing, batch)?;
+            let problem = responses.problem(prior, reward)?;
+            enumerated.push((responses, problem));
         }
-        Ok(Self { prompts: solved })
+        Ok(Self {
+            prompts: enumerated,
+        })
     }
 
-    fn mean(&self, of: impl FnMut(&Responses) -> Outcome) -> Outcome {
+    fn mean(&self, outcome: impl FnMut(&Responses) -> Outcome) -> Outcome {
         let problems = self.prompts.iter().map(|(_, problem)| problem);
-        let outcomes: Vec<Outcome> = problems.map(of).collect();
-        Outcome::mean(&outcomes).expect("there is a prompt")
+        let outcomes: Vec<Outcome> = problems.map(outcome).collect();
+        Outcome::mean(&outcomes).expect("there is at least one prompt")
     }
 
-    /// The prior as a policy; `None` where it is no distribution over responses.
+    /// The outcome of the prior as a policy; `None` where it is not normalized over responses.
     #[must_use]
     pub fn prior(&self) -> Option<Outcome> {
-        let distribution = |log_probs: &[f64]| (total(log_probs) - 1.0).abs() < ROUNDING;
+        let is_normalized = |log_probs: &[f64]| (total(log_probs) - 1.0).abs() < SUM_TOLERANCE;
         let mut all = self.prompts.iter();
-        all.all(|(_, problem)| distribution(problem.log_prior()))
+        all.all(|(_, problem)| is_normalized(problem.log_prior()))
             .then(|| self.mean(|problem| problem.evaluate(problem.log_prior())))
     }
 
-    /// π* at β.
+    /// The outcome of π* at β.
     ///
     /// # Panics
     /// If β is not positive.
@@ -103,16 +105,17 @@ impl Exact {
         values.sum::<f64>() / self.prompts.len() as f64
     }
 
-    /// The most reward that a policy with this mean KL has: the frontier of all prompts together,
-    /// at one price for all of them, found by bisection in log β.
+    /// The greatest mean reward of a policy with this mean KL: the frontier over all prompts, with
+    /// one β for all of them, found by bisection over log β.
     #[must_use]
     pub fn best_reward(&self, kl: f64) -> f64 {
         let (mut low, mut high) = (1e-6f64.ln(), 1e6f64.ln());
         for _ in 0..60 {
             let middle = 0.5 * (low + high);
-            match self.optimum(middle.exp()).kl > kl {
-                true => low = middle,
-                false => high = middle,
+            if self.optimum(middle.exp()).kl > kl {
+                low = middle;
+            } else {
+                high = middle;
             }
         }
         self.optimum(high.exp()).reward
@@ -121,31 +124,31 @@ impl Exact {
     /// E\[r\] and KL of a policy.
     ///
     /// # Errors
-    /// If it cannot read a response, or gives those listed less than all its weight.
+    /// If a forward pass fails, or the probabilities of the enumerated responses do not sum to 1.
     pub fn measure(&self, policy: &mut dyn Network) -> Result<Outcome> {
         let mut outcomes = Vec::with_capacity(self.prompts.len());
-        for (index, (all, problem)) in self.prompts.iter().enumerate() {
-            let log_probs = all.log_probs(policy)?;
+        for (index, (responses, problem)) in self.prompts.iter().enumerate() {
+            let log_probs = responses.log_probs(policy)?;
             let total = total(&log_probs);
-            if (total - 1.0).abs() > ROUNDING {
+            if (total - 1.0).abs() > SUM_TOLERANCE {
                 return Err(Error::Unsupported(format!(
-                    "the responses listed for prompt {index} have probability {total} under the \
-                     policy, not 1: it can say others too"
+                    "the enumerated responses to prompt {index} have total probability {total} under \
+                    the policy, not 1: the policy can generate other responses too"
                 )));
             }
             outcomes.push(problem.evaluate(&log_probs));
         }
-        Ok(Outcome::mean(&outcomes).expect("there is a prompt"))
+        Ok(Outcome::mean(&outcomes).expect("there is at least one prompt"))
     }
 
-    /// What an outcome is worth: against the frontier and, at a fixed β, against the optimum, of
-    /// which the gap at `start` is still to be closed.
+    /// Compares an outcome with the frontier and, at a fixed β, with the optimum; `closed` is
+    /// relative to the gap of `start`.
     #[must_use]
-    pub fn standing(&self, outcome: Outcome, start: Outcome, beta: Option<f64>) -> Standing {
-        let priced = |beta: f64| {
+    pub fn compare(&self, outcome: Outcome, start: Outcome, beta: Option<f64>) -> ExactEvaluation {
+        let gap_at = |beta: f64| {
             let value = self.value(beta);
             let gap = value - outcome.elbo(beta);
-            Priced {
+            GapToOptimum {
                 beta,
                 elbo: outcome.elbo(beta),
                 gap,
@@ -153,11 +156,11 @@ impl Exact {
                 closed: 1.0 - gap / (value - start.elbo(beta)),
             }
         };
-        Standing {
+        ExactEvaluation {
             reward: outcome.reward,
             kl: outcome.kl,
             best_reward: self.best_reward(outcome.kl),
-            priced: beta.map(priced),
+            gap: beta.map(gap_at),
         }
     }
 }

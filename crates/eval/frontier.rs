@@ -1,33 +1,34 @@
-//! The most reward any policy can have for its KL, from samples of the prior alone.
+//! Estimates the frontier, the greatest reward of any policy at its KL, from samples of the prior.
 
-use crate::{Bootstrap, Draws};
+use crate::{Bootstrap, PriorRewards};
 use rlhf_journal::{FrontierPoint, Point};
 use rlhf_oracle::{Outcome, Responses};
 
-/// The fewest samples' worth of weight an estimate may rest on.
-const LEAST_ESS: f64 = 50.0;
+/// The least effective sample size of an estimate.
+const MIN_ESS: f64 = 50.0;
 
-/// How many nats below log N a KL must stay for N samples to show it.
-const MARGIN: f64 = 3.0;
+/// An estimate from N samples is used only where its KL is at most log N minus this, nats.
+const KL_MARGIN: f64 = 3.0;
 
-/// The optimum at one β, estimated.
+/// An estimate of the optimum at one β.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FrontierEstimate {
     /// β = 1/λ, units of the reward per nat.
     pub beta: f64,
-    /// E\[r\] and KL of π* on each prompt.
+    /// E\[r\] and KL of π* for each prompt.
     pub outcomes: Vec<Outcome>,
-    /// log Ẑ of each prompt, nats; low by about χ²/2N.
+    /// log Ẑ of each prompt, nats; its bias is about −χ²/2N.
     pub log_z: Vec<f64>,
-    /// The least effective sample size 1/Σw² of a prompt.
+    /// The least effective sample size 1/Σw² of all prompts.
     pub ess: f64,
 }
 
-/// With K(λ) = log E_p₀[exp(λr)], the optimum at λ = 1/β has E\[r\] = K′(λ) and KL = λK′(λ) − K(λ).
-/// Rewards of N draws from the prior estimate both by weights ∝ exp(λr), **for each prompt**: a
-/// policy cannot choose its prompts. `rewards` has those draws, prompt by prompt; `lambdas` must
-/// rise. The curve ends at the first λ where a prompt's effective sample size is below 50, or its
-/// KL above log N − 3: beyond that N draws cannot show it.
+/// Estimates the frontier at increasing `lambdas`, from the rewards of N samples of the prior for each
+/// prompt. With K(λ) = log E_p₀[exp(λr)], the optimum at λ = 1/β has E\[r\] = K′(λ) and
+/// KL = λK′(λ) − K(λ); both are estimated by importance weights ∝ exp(λr), **separately for each
+/// prompt**, because a policy cannot choose its prompts. The curve ends at the first λ where the
+/// effective sample size of a prompt is below 50 or its KL above log N − 3: beyond that the estimate
+/// is unreliable.
 ///
 /// # Panics
 /// If a prompt has no rewards, a reward is not finite, or a λ is not positive.
@@ -36,7 +37,7 @@ pub fn optimal_frontier(rewards: &[Vec<f64>], lambdas: &[f64]) -> Vec<FrontierEs
     if rewards.is_empty() {
         return Vec::new();
     }
-    let prompts: Vec<Responses> = rewards.iter().map(|r| observed(r)).collect();
+    let prompts: Vec<Responses> = rewards.iter().map(|r| empirical(r)).collect();
     let estimate = |&lambda: &f64| -> Option<FrontierEstimate> {
         let beta = 1.0 / lambda;
         let mut estimate = FrontierEstimate {
@@ -49,8 +50,8 @@ pub fn optimal_frontier(rewards: &[Vec<f64>], lambdas: &[f64]) -> Vec<FrontierEs
             let optimum = prompt.optimum(beta);
             let squares: f64 = optimum.log_policy.iter().map(|w| (2.0 * w).exp()).sum();
             let ess = 1.0 / squares;
-            let draws = prompt.rewards().len() as f64;
-            if ess < LEAST_ESS || optimum.outcome.kl > draws.ln() - MARGIN {
+            let sample_count = prompt.rewards().len() as f64;
+            if ess < MIN_ESS || optimum.outcome.kl > sample_count.ln() - KL_MARGIN {
                 return None;
             }
             estimate.ess = estimate.ess.min(ess);
@@ -62,11 +63,11 @@ pub fn optimal_frontier(rewards: &[Vec<f64>], lambdas: &[f64]) -> Vec<FrontierEs
     lambdas.iter().map_while(estimate).collect()
 }
 
-/// λ from where the optimum is near the prior to far beyond where draws can show it: in steps of
-/// 2^¼ from a fiftieth of a standard deviation of the reward within prompts. Nothing where the reward
-/// never differs.
+/// A grid of 70 values of λ = 1/β, from an optimum close to the prior to beyond what samples can
+/// estimate: 0.02/σ·2^(i/4), with σ the standard deviation of the reward within prompts. Empty where all
+/// rewards of each prompt are equal.
 #[must_use]
-pub fn temperatures(rewards: &[Vec<f64>]) -> Vec<f64> {
+pub fn lambda_grid(rewards: &[Vec<f64>]) -> Vec<f64> {
     let variance = |rewards: &Vec<f64>| {
         let n = rewards.len() as f64;
         let mean = rewards.iter().sum::<f64>() / n;
@@ -81,25 +82,29 @@ pub fn temperatures(rewards: &[Vec<f64>]) -> Vec<f64> {
     (0..70).map(lambda).collect()
 }
 
-/// The estimated curve as points with intervals over prompts.
+/// The estimated frontier as points with intervals over prompts.
 #[must_use]
-pub fn optimal_points(label: &str, draws: &Draws, bootstrap: &Bootstrap) -> Vec<FrontierPoint> {
-    optimal_frontier(&draws.rewards, &temperatures(&draws.rewards))
+pub fn optimal_points(
+    label: &str,
+    prior_rewards: &PriorRewards,
+    bootstrap: &Bootstrap,
+) -> Vec<FrontierPoint> {
+    optimal_frontier(&prior_rewards.rewards, &lambda_grid(&prior_rewards.rewards))
         .iter()
         .map(|estimate| {
             let beta = estimate.beta;
-            let of = |rewards: &[f64]| observed(rewards).optimum(beta).outcome;
+            let outcome = |rewards: &[f64]| empirical(rewards).optimum(beta).outcome;
             let kind = (label, Point::Optimal { beta });
-            draws.point(kind, &estimate.outcomes, &of, bootstrap)
+            prior_rewards.point(kind, &estimate.outcomes, &outcome, bootstrap)
         })
         .collect()
 }
 
-/// Responses as likely as they were drawn.
-pub(crate) fn observed(rewards: &[f64]) -> Responses {
-    let log_share = -(rewards.len() as f64).ln();
-    Responses::new(vec![log_share; rewards.len()], rewards.to_vec())
-        .expect("finite rewards, one at least")
+/// The empirical distribution of sampled rewards.
+pub(crate) fn empirical(rewards: &[f64]) -> Responses {
+    let log_probability = -(rewards.len() as f64).ln();
+    Responses::new(vec![log_probability; rewards.len()], rewards.to_vec())
+        .expect("at least one reward, all finite")
 }
 
 #[cfg(test)]
@@ -113,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn two_prompts_are_solved_apart() {
+    fn prompts_are_solved_separately() {
         // Success with probability 0.9 and 0.1.
         let prompt = |ones: usize| -> Vec<f64> {
             (0..1000).map(|i| f64::from(u8::from(i < ones))).collect()
@@ -127,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn uniform_rewards_follow_the_known_curve() {
+    fn uniform_rewards_match_the_closed_form() {
         let mut rng = Rng::new(9, Stream::Data, 0, 0);
         let rewards = vec![(0..100_000).map(|_| rng.uniform()).collect::<Vec<f64>>()];
         let lambdas = [1.0, 2.0, 4.0, 10.0];
@@ -135,7 +140,7 @@ mod tests {
         assert_eq!(found.len(), 4);
         for (estimate, lambda) in found.iter().zip(lambdas) {
             let exact = quantile_optimum(lambda);
-            // Four standard errors of a weighed mean at this effective sample size.
+            // Four standard errors of a weighted mean at this effective sample size.
             let error = 4.0 * 0.29 / estimate.ess.sqrt();
             close(estimate.outcomes[0].reward, exact.reward, error);
             close(estimate.outcomes[0].kl, exact.kl, lambda * error);
@@ -144,12 +149,12 @@ mod tests {
     }
 
     #[test]
-    fn the_curve_ends_where_the_draws_no_longer_show_it() {
+    fn the_curve_ends_where_the_effective_sample_size_is_too_small() {
         let mut rng = Rng::new(10, Stream::Data, 0, 0);
         let rewards: Vec<Vec<f64>> = (0..5)
             .map(|_| (0..400).map(|_| rng.normal()).collect())
             .collect();
-        let lambdas = temperatures(&rewards);
+        let lambdas = lambda_grid(&rewards);
         let found = optimal_frontier(&rewards, &lambdas);
         assert!(found.len() > 5 && found.len() < lambdas.len());
         for pair in found.windows(2) {
@@ -159,9 +164,9 @@ mod tests {
             }
         }
         assert!(found.iter().all(|f| f.ess >= 50.0));
-        // Too few draws show nothing, and neither do equal rewards.
+        // Too few samples, or equal rewards, give an empty curve.
         assert!(optimal_frontier(&[vec![0.0, 1.0]], &[1.0]).is_empty());
-        assert!(temperatures(&[vec![0.5; 100]]).is_empty());
-        assert!(temperatures(&[]).is_empty());
+        assert!(lambda_grid(&[vec![0.5; 100]]).is_empty());
+        assert!(lambda_grid(&[]).is_empty());
     }
 }

@@ -1,14 +1,14 @@
-//! Where a policy stands: expected reward against KL to the prior, and the best that could be had.
+//! Evaluates policies: expected reward against KL to the prior, and the optimal frontier.
 //!
 //! ```text
 //! measure(policy)       → E_π[r], KL(π ‖ p₀)            of a checkpoint, on held-out prompts
-//! prior_rewards(prior)  → optimal_frontier, best_of_n   of any policy whatever, from the prior alone
-//! Exact                 → the optimum, and gaps to it   where all responses can be listed
+//! prior_rewards(prior)  → optimal_frontier, best_of_n   estimated from samples of the prior
+//! Exact                 → the optimum, and gaps to it   where all responses can be enumerated
 //! ```
 //!
-//! Points come with bootstrap-t intervals over distinct prompts, where there are five at least. KL is
-//! in nats per sequence, exact over the vocabulary at each token of sampled responses. Every method is
-//! measured by this one meter; it knows of no method and writes no file.
+//! Points have bootstrap-t intervals over distinct prompts, where there are at least five. KL is in
+//! nats per sequence, exact over the vocabulary at each token of sampled responses. All methods are
+//! evaluated by the same code; this crate depends on no method and writes no file.
 //!
 //! ```
 //! // Two prompts, rewards of the prior's responses to each.
@@ -22,23 +22,23 @@
 mod best_of_n;
 mod bootstrap;
 mod distinct;
-mod draws;
 mod enumerate;
 mod exact;
 mod frontier;
 mod listing;
 mod measure;
+mod prior_rewards;
 mod proportion;
-mod student;
+mod student_t;
 
 pub use best_of_n::{best_of_n_points, best_of_n_reward};
 pub use bootstrap::{Bootstrap, intervals};
-pub use distinct::Distinct;
-pub use draws::Draws;
+pub use distinct::DistinctPrompts;
 pub use enumerate::Enumeration;
-pub use exact::{Exact, Priced, Standing};
-pub use frontier::{FrontierEstimate, optimal_frontier, optimal_points, temperatures};
+pub use exact::{Exact, ExactEvaluation, GapToOptimum};
+pub use frontier::{FrontierEstimate, lambda_grid, optimal_frontier, optimal_points};
 pub use listing::Listing;
-pub use measure::{Measurement, OfPrompt, Trial, measure, prior_rewards};
+pub use measure::{EvalSetup, Measurement, RewardAndKl, measure, prior_rewards};
+pub use prior_rewards::PriorRewards;
 pub use proportion::wilson;
 pub use rlhf_journal::LEAST_PROMPTS;

@@ -1,23 +1,23 @@
-//! Which responses there are.
+//! Lists all responses over a set of tokens.
 
 use rlhf_objective::{Finish, Response};
 
-/// Every response over some tokens: it ends with a stop token, or at a length. Complete, so that
-/// their probabilities sum to 1, where a network gives other tokens none.
+/// All responses over a set of tokens, each ending with a stop token or at a maximum length. Their
+/// probabilities sum to 1 where a network gives all other tokens probability 0.
 #[derive(Clone, Copy)]
 pub struct Listing<'a> {
-    /// The tokens of responses, the stop tokens among them.
+    /// The tokens of responses, including the stop tokens.
     pub tokens: &'a [u32],
     /// The tokens that end a response.
     pub stop: &'a [u32],
-    /// The greatest length, tokens.
+    /// The maximum length, tokens.
     pub length: usize,
-    /// A response's tokens, without its stop token, to its text.
+    /// Decodes the tokens of a response, without its stop token.
     pub decode: &'a dyn Fn(&[u32]) -> String,
 }
 
 impl Listing<'_> {
-    /// How many responses there are; `None` beyond what a computer can count.
+    /// The number of responses; `None` where it overflows `usize`.
     #[must_use]
     pub fn count(&self) -> Option<usize> {
         let stops = self
@@ -26,12 +26,12 @@ impl Listing<'_> {
             .filter(|token| self.stop.contains(token))
             .count();
         let others = self.tokens.len() - stops;
-        (0..self.length).try_fold(1usize, |longer, _| {
-            others.checked_mul(longer)?.checked_add(stops)
+        (0..self.length).try_fold(1usize, |count, _| {
+            others.checked_mul(count)?.checked_add(stops)
         })
     }
 
-    /// The responses to prompt 0, the first token slowest.
+    /// The responses, with prompt index 0, in lexicographic order of `tokens`.
     #[must_use]
     pub fn responses(&self) -> Vec<Response> {
         let mut all = Vec::new();
@@ -67,7 +67,7 @@ mod tests {
     use rlhf_oracle::Tree;
 
     #[test]
-    fn responses_are_those_of_the_tree() {
+    fn responses_are_those_of_the_oracle_tree() {
         for (vocab, stop, length) in [(3, Some(2), 3), (3, Some(0), 4), (2, None, 5), (4, None, 1)]
         {
             let tokens: Vec<u32> = (0..vocab).collect();
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_counted_is_not() {
+    fn counts_that_overflow_are_none() {
         let tokens: Vec<u32> = (0..50_257).collect();
         let mut listing = Listing {
             tokens: &tokens,

@@ -1,6 +1,6 @@
-//! The meter: expected reward and KL of a policy on held-out prompts.
+//! Measures the expected reward and KL of a policy on held-out prompts.
 
-use crate::{Bootstrap, Distinct, Draws, intervals};
+use crate::{Bootstrap, DistinctPrompts, PriorRewards, intervals};
 use rlhf_journal::{Estimate, FrontierPoint, Intervals, Point};
 use rlhf_objective::{
     Error, Network, Prior, Prompt, Result, Reward, Sequences, finite_optional_scores,
@@ -8,80 +8,86 @@ use rlhf_objective::{
 use rlhf_policy::{Sampled, Sampling, sample, score};
 use std::sync::Arc;
 
-/// What is sampled. Use one for all checkpoints: with equal prompts and random numbers their
-/// differences are less noisy than themselves.
+/// The prompts and the sampling of an evaluation. Use the same for all checkpoints: with equal prompts
+/// and random numbers their differences have less variance than the values themselves.
 #[derive(Clone, Copy)]
-pub struct Trial<'a> {
+pub struct EvalSetup<'a> {
     /// Held-out prompts.
     pub prompts: &'a [Arc<Prompt>],
-    /// How responses are drawn. They must be drawn whole and at random for KL to mean anything.
+    /// How responses are sampled. The KL estimate requires sampling from the full distribution,
+    /// without top-k or greedy decoding.
     pub sampling: &'a Sampling,
-    /// Tokens of a response to its text.
+    /// Decodes the tokens of a response.
     pub decode: &'a dyn Fn(&[u32]) -> String,
-    /// The most tokens the networks read at once.
+    /// The maximum number of tokens of a forward pass.
     pub tokens: usize,
 }
 
-/// What was measured on the responses to one prompt.
+/// The reward and KL of one response, or their means over responses or prompts.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct OfPrompt {
-    /// Their mean score, in units of the reward; `None` where the reward had no opinion of any.
+pub struct RewardAndKl {
+    /// The score, in units of the reward; `None` where the reward scores none of the responses.
     pub reward: Option<f64>,
-    /// The mean over responses of the sum over tokens of the exact KL(π ‖ p₀), nats per sequence
-    /// (Rao–Blackwell; Amini et al. 2025).
+    /// The sum over tokens of the exact KL(π ‖ p₀), nats per sequence (Rao–Blackwellized; Amini et al.
+    /// 2025).
     pub kl: f64,
-    /// The mean of log π(y|x) − log p₀(y|x), nats per sequence: unbiased too, but noisier.
+    /// log π(y|x) − log p₀(y|x), nats per sequence: also unbiased, but with a larger variance.
     pub kl_k1: f64,
 }
 
-/// A policy, measured.
+/// The measurement of a policy.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measurement {
-    /// Prompt by prompt, each distinct one once.
-    pub prompts: Vec<OfPrompt>,
-    /// How many rows give each of them: it counts as often.
+    /// The means of each distinct prompt.
+    pub prompts: Vec<RewardAndKl>,
+    /// The number of rows of each distinct prompt, its weight in means.
     pub rows: Vec<usize>,
-    /// Response by response.
-    pub responses: Vec<OfPrompt>,
-    /// The standard error of the mean of kl − kl_k1, nats. Given what came before it, each token's
-    /// difference has mean 0, so responses count as independent here even when they share a prompt.
+    /// The values of each response.
+    pub responses: Vec<RewardAndKl>,
+    /// The standard error of the mean of kl − kl_k1, nats. Conditional on its prefix, each token's
+    /// difference has mean 0, so responses are uncorrelated here even if they share a prompt.
     pub kl_k1_error: f64,
-    /// Whether the prior is a distribution: to one, a KL is never negative. To the counting prior it is
+    /// Whether the prior is normalized: the KL is then never negative. Under the counting prior it is
     /// minus the entropy.
     pub prior_is_normalized: bool,
 }
 
-/// Draws responses from the policy, scores them and reads them with both networks. Prompts of the same
-/// tokens are one prompt.
+/// Samples responses from the policy, scores them, and computes their log-probs and KL under policy and
+/// prior. Prompts with equal tokens are one prompt.
 ///
 /// # Errors
-/// If there is no prompt, the reward has no opinion of any response, or drawing, reading or scoring
-/// fails.
+/// If there are no prompts, the reward scores none of the responses, or sampling, a forward pass or
+/// the reward fails.
 pub fn measure(
     policy: &mut dyn Network,
     prior: &mut dyn Prior,
     reward: &mut dyn Reward,
-    trial: &Trial<'_>,
+    setup: &EvalSetup<'_>,
 ) -> Result<Measurement> {
-    let sampled = draw(&mut *policy.decoder()?, trial)?;
-    let rollouts = score(policy, prior, sampled, trial.tokens, 1)?;
+    let sampled = sample_setup(&mut *policy.decoder()?, setup)?;
+    let rollouts = score(policy, prior, sampled, setup.tokens, 1)?;
     let sequences = &rollouts.sequences;
     let scores = scores(reward, sequences)?;
     let (kl, log_probs) = (rollouts.kl.to_vec()?, rollouts.log_probs.to_vec()?);
     let prior_log_probs = rollouts.prior_log_probs.to_vec()?;
-    let of_response = |index: usize| -> OfPrompt {
+    let response = |index: usize| -> RewardAndKl {
         let range = rollouts.kl.range(index);
         let ratio = |t: usize| f64::from(log_probs[t]) - f64::from(prior_log_probs[t]);
-        OfPrompt {
+        RewardAndKl {
             reward: scores[index],
             kl: kl[range.clone()].iter().map(|&kl| f64::from(kl)).sum(),
             kl_k1: range.map(ratio).sum(),
         }
     };
-    let responses: Vec<OfPrompt> = (0..sequences.len()).map(of_response).collect();
+    let responses: Vec<RewardAndKl> = (0..sequences.len()).map(response).collect();
     let squares: f64 = responses.iter().map(|r| (r.kl - r.kl_k1).powi(2)).sum();
-    let distinct = Distinct::of(sequences.prompts());
-    let groups = gathered(sequences, &responses, distinct.of_row(), distinct.count());
+    let distinct = DistinctPrompts::new(sequences.prompts());
+    let groups = group_by(
+        sequences,
+        &responses,
+        distinct.prompt_of_row(),
+        distinct.count(),
+    );
     Ok(Measurement {
         prompts: groups.iter().map(|group| mean(group, &[])).collect(),
         rows: distinct.rows().to_vec(),
@@ -91,72 +97,74 @@ pub fn measure(
     })
 }
 
-/// The rewards of responses drawn from the prior: what the optimal frontier and best-of-n are estimated
-/// from.
+/// Samples responses from the prior and scores them, to estimate the optimal frontier and best-of-n.
 ///
 /// # Errors
 /// As [`measure`].
 pub fn prior_rewards(
     prior: &mut dyn Prior,
     reward: &mut dyn Reward,
-    trial: &Trial<'_>,
-) -> Result<Draws> {
-    let sequences = draw(&mut *prior.decoder()?, trial)?.sequences;
+    setup: &EvalSetup<'_>,
+) -> Result<PriorRewards> {
+    let sequences = sample_setup(&mut *prior.decoder()?, setup)?.sequences;
     let scores = scores(reward, &sequences)?;
     let rows: Vec<usize> = (0..sequences.prompts().len()).collect();
-    let of_rows = gathered(&sequences, &scores, &rows, rows.len());
-    Ok(Draws::of_rows(sequences.prompts(), &of_rows))
+    let by_row = group_by(&sequences, &scores, &rows, rows.len());
+    Ok(PriorRewards::of_rows(sequences.prompts(), &by_row))
 }
 
-fn draw(decoder: &mut dyn rlhf_objective::Decoder, trial: &Trial<'_>) -> Result<Sampled> {
-    if trial.prompts.is_empty() {
-        let what = "there is no prompt to measure on";
+fn sample_setup(
+    decoder: &mut dyn rlhf_objective::Decoder,
+    setup: &EvalSetup<'_>,
+) -> Result<Sampled> {
+    if setup.prompts.is_empty() {
+        let what = "there are no prompts to evaluate on";
         return Err(Error::Empty(what.into()));
     }
-    sample(decoder, trial.prompts, trial.sampling, trial.decode)
+    sample(decoder, setup.prompts, setup.sampling, setup.decode)
 }
 
-/// The score of each response that the reward has an opinion of.
+/// The score of each response; `None` where the reward gives none.
 fn scores(reward: &mut dyn Reward, sequences: &Sequences) -> Result<Vec<Option<f64>>> {
     let scores = finite_optional_scores(reward, sequences)?;
     if scores.iter().all(Option::is_none) {
         return Err(Error::Empty(format!(
-            "the reward has no opinion of any of {} responses: there is nothing to measure",
+            "the reward gives no score to any of {} responses: there is nothing to measure",
             scores.len()
         )));
     }
-    let wide = scores.into_iter().map(|score| score.map(f64::from));
-    Ok(wide.collect())
+    let scores = scores.into_iter().map(|score| score.map(f64::from));
+    Ok(scores.collect())
 }
 
-/// What belongs to each response, gathered in `count` groups; `of_row` is the group of each prompt.
-fn gathered<T: Copy>(
+/// Groups values of responses into `count` groups; `group_of_prompt` has the group of each prompt.
+fn group_by<T: Copy>(
     sequences: &Sequences,
-    of_response: &[T],
-    of_row: &[usize],
+    values: &[T],
+    group_of_prompt: &[usize],
     count: usize,
 ) -> Vec<Vec<T>> {
     let mut groups = vec![Vec::new(); count];
-    for (response, &item) in sequences.responses().iter().zip(of_response) {
-        groups[of_row[response.prompt]].push(item);
+    for (response, &item) in sequences.responses().iter().zip(values) {
+        groups[group_of_prompt[response.prompt]].push(item);
     }
     groups
 }
 
-/// The mean, each counted so often, or once where nothing is said.
-fn mean(all: &[OfPrompt], weights: &[usize]) -> OfPrompt {
-    let mean = |of: fn(&OfPrompt) -> Option<f64>| -> Option<f64> {
+/// The weighted mean; the weights are 1 where `weights` is empty.
+fn mean(values: &[RewardAndKl], weights: &[usize]) -> RewardAndKl {
+    let mean = |component: fn(&RewardAndKl) -> Option<f64>| -> Option<f64> {
         let (mut sum, mut count) = (0.0, 0.0);
-        for (index, one) in all.iter().enumerate() {
+        for (index, value) in values.iter().enumerate() {
             let weight = weights.get(index).map_or(1.0, |&weight| weight as f64);
-            if let Some(number) = of(one) {
+            if let Some(number) = component(value) {
                 sum += weight * number;
                 count += weight;
             }
         }
         (count > 0.0).then(|| sum / count)
     };
-    OfPrompt {
+    RewardAndKl {
         reward: mean(|r| r.reward),
         kl: mean(|r| Some(r.kl)).unwrap_or(0.0),
         kl_k1: mean(|r| Some(r.kl_k1)).unwrap_or(0.0),
@@ -166,36 +174,36 @@ fn mean(all: &[OfPrompt], weights: &[usize]) -> OfPrompt {
 impl Measurement {
     /// The means over rows.
     #[must_use]
-    pub fn mean(&self) -> OfPrompt {
+    pub fn mean(&self) -> RewardAndKl {
         mean(&self.prompts, &self.rows)
     }
 
     /// J = E\[r\] − β·KL, in units of the reward.
     ///
     /// # Panics
-    /// Not where [`measure`] made it: one response at least has a score.
+    /// If no response has a score, which [`measure`] rules out.
     #[must_use]
     pub fn elbo(&self, beta: f64) -> f64 {
         let mean = self.mean();
         mean.reward.expect("a response has a score") - beta * mean.kl
     }
 
-    /// Whether the two estimates of the KL agree within four standard errors. If they do not,
-    /// what was scored is not what was sampled.
+    /// Whether the two estimates of the KL agree within four standard errors. If not, the scored
+    /// policy differs from the sampled one.
     #[must_use]
     pub fn kl_agrees(&self) -> bool {
         let mean = self.mean();
-        // Rounding of f32 sums remains where the error is 0.
+        // 1e-4 allows for f32 rounding where the standard error is 0.
         (mean.kl - mean.kl_k1).abs() <= 4.0 * self.kl_k1_error + 1e-4
     }
 
-    /// As a point of the reward–KL plane.
+    /// The measurement as a point of the reward–KL plane.
     ///
     /// # Panics
     /// As [`elbo`](Self::elbo).
     #[must_use]
     pub fn point(&self, label: &str, step: usize, bootstrap: &Bootstrap) -> FrontierPoint {
-        let scored = |r: &&OfPrompt| r.reward.is_some();
+        let scored = |r: &&RewardAndKl| r.reward.is_some();
         let kl = self.estimate(|p| Some(p.kl), bootstrap);
         let with_reward = self.prompts.iter().filter(scored).count();
         FrontierPoint {
@@ -218,16 +226,20 @@ impl Measurement {
         }
     }
 
-    /// The mean of a number over the prompts that have it.
-    fn estimate(&self, of: fn(&OfPrompt) -> Option<f64>, bootstrap: &Bootstrap) -> Estimate {
-        let of_prompts = self.prompts.iter().zip(&self.rows);
-        let have = of_prompts.filter_map(|(prompt, rows)| Some((of(prompt)?, *rows)));
-        let (numbers, rows): (Vec<f64>, Vec<usize>) = have.unzip();
+    /// The mean of a component over the prompts that have it, with its interval.
+    fn estimate(
+        &self,
+        component: fn(&RewardAndKl) -> Option<f64>,
+        bootstrap: &Bootstrap,
+    ) -> Estimate {
         if intervals(self.prompts.len()) == Intervals::ThisPromptOnly {
-            let of_responses: Vec<f64> = self.responses.iter().filter_map(of).collect();
-            return bootstrap.over_responses(&of_responses);
+            let values: Vec<f64> = self.responses.iter().filter_map(component).collect();
+            return bootstrap.over_responses(&values);
         }
-        bootstrap.over_prompts(&numbers, &rows)
+        let prompts = self.prompts.iter().zip(&self.rows);
+        let scored = prompts.filter_map(|(prompt, rows)| Some((component(prompt)?, *rows)));
+        let (values, rows): (Vec<f64>, Vec<usize>) = scored.unzip();
+        bootstrap.over_prompts(&values, &rows)
     }
 }
 
@@ -248,18 +260,21 @@ mod tests {
         seed: 1,
     };
 
-    /// A number for each token, summed over a response.
-    struct Worth;
+    /// The sum over tokens of a fixed reward per token.
+    struct TokenRewards;
 
-    fn worth(ids: &[u32]) -> f64 {
+    fn total_reward(ids: &[u32]) -> f64 {
         ids.iter()
             .map(|&id| [0.25, 1.0, -0.5, 0.5][id as usize])
             .sum()
     }
 
-    impl Reward for Worth {
+    impl Reward for TokenRewards {
         fn score(&mut self, sequences: &Sequences) -> Result<PerSeq> {
-            let scores = sequences.responses().iter().map(|r| worth(&r.ids) as f32);
+            let scores = sequences
+                .responses()
+                .iter()
+                .map(|r| total_reward(&r.ids) as f32);
             PerSeq::from_vec(scores.collect())
         }
     }
@@ -291,8 +306,8 @@ mod tests {
         }
     }
 
-    fn trial<'a>(prompts: &'a [Arc<Prompt>], sampling: &'a Sampling) -> Trial<'a> {
-        Trial {
+    fn setup<'a>(prompts: &'a [Arc<Prompt>], sampling: &'a Sampling) -> EvalSetup<'a> {
+        EvalSetup {
             prompts,
             sampling,
             decode: &|_| String::new(),
@@ -304,10 +319,11 @@ mod tests {
     fn enumerated(network: &mut Bigram, tree: &Tree, prompt: u32) -> Policy {
         let row = |prefix: &Vec<u32>| -> Vec<f64> {
             let last = prefix.last().copied().unwrap_or(prompt);
-            let one = rlhf_objective::Response::new(0, vec![0], rlhf_objective::Finish::Eos);
-            let one = Sequences::new(vec![Prompt::from_ids(vec![last])], vec![one]).unwrap();
+            let response = rlhf_objective::Response::new(0, vec![0], rlhf_objective::Finish::Eos);
+            let sequences =
+                Sequences::new(vec![Prompt::from_ids(vec![last])], vec![response]).unwrap();
             network
-                .forward(&one, rlhf_objective::OutputSpec::SCORE)
+                .forward(&sequences, rlhf_objective::OutputSpec::SCORE)
                 .unwrap();
             let log_dist = network.log_dist(0..1).unwrap().to_rows();
             log_dist[0].iter().map(|&x| f64::from(x).exp()).collect()
@@ -319,44 +335,44 @@ mod tests {
     fn problem(prompt: u32) -> Problem {
         let tree = Tree::new(VOCAB, Some(0), STEPS);
         let prior = enumerated(&mut network(1), &tree, prompt);
-        let rewards = tree.responses().iter().map(|y| worth(y)).collect();
+        let rewards = tree.responses().iter().map(|y| total_reward(y)).collect();
         Problem::new(tree, prior, rewards, 0.5).unwrap()
     }
 
-    /// Four standard errors of the mean over `samples` responses of the policy.
-    fn tolerance(log_probs: &[f64], of: &dyn Fn(usize) -> f64, samples: usize) -> f64 {
+    /// Four standard errors of the mean of `value` over `samples` responses of the policy.
+    fn tolerance(log_probs: &[f64], value: &dyn Fn(usize) -> f64, samples: usize) -> f64 {
         let mean = |f: &dyn Fn(f64) -> f64| -> f64 {
             let all = log_probs.iter().enumerate();
-            all.map(|(y, log_prob)| log_prob.exp() * f(of(y))).sum()
+            all.map(|(y, log_prob)| log_prob.exp() * f(value(y))).sum()
         };
         let variance = mean(&|x| x * x) - mean(&|x| x).powi(2);
         4.0 * (variance / samples as f64).sqrt()
     }
 
     #[test]
-    fn the_meter_reads_what_enumeration_says() {
+    fn measurements_match_exact_values() {
         let (prompts, sampling) = (prompts(), sampling(4000));
         let found = measure(
             &mut network(2),
             &mut prior(),
-            &mut Worth,
-            &trial(&prompts, &sampling),
+            &mut TokenRewards,
+            &setup(&prompts, &sampling),
         )
         .unwrap();
         assert_eq!((found.prompts.len(), found.responses.len()), (3, 12_000));
-        for (of_prompt, prompt) in found.prompts.iter().zip([1, 2, 3]) {
+        for (means, prompt) in found.prompts.iter().zip([1, 2, 3]) {
             let problem = problem(prompt);
             let policy = enumerated(&mut network(2), problem.tree(), prompt);
             let exact = problem.evaluate(&policy);
             let (_, log_probs) = policy.log_probs(problem.tree());
             let (_, log_prior) = problem.prior().log_probs(problem.tree());
-            let of_reward = tolerance(&log_probs, &|y| problem.rewards()[y], 4000);
-            // The exact KL varies less than k1.
-            let of_kl = tolerance(&log_probs, &|y| log_probs[y] - log_prior[y], 4000);
-            let reward = of_prompt.reward.unwrap();
-            assert!((reward - exact.expected_reward).abs() < of_reward);
-            assert!((of_prompt.kl - exact.kl).abs() < of_kl);
-            assert!((of_prompt.kl_k1 - exact.kl).abs() < of_kl);
+            let reward_tolerance = tolerance(&log_probs, &|y| problem.rewards()[y], 4000);
+            // The tolerance is that of k1; the exact KL has a smaller variance.
+            let kl_tolerance = tolerance(&log_probs, &|y| log_probs[y] - log_prior[y], 4000);
+            let reward = means.reward.unwrap();
+            assert!((reward - exact.expected_reward).abs() < reward_tolerance);
+            assert!((means.kl - exact.kl).abs() < kl_tolerance);
+            assert!((means.kl_k1 - exact.kl).abs() < kl_tolerance);
         }
         assert!(found.kl_agrees());
         assert!(found.kl_k1_error > 0.0 && found.kl_k1_error < 0.05);
@@ -373,16 +389,16 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_at_its_prior_has_a_kl_of_exactly_zero() {
+    fn the_kl_of_the_prior_is_exactly_zero() {
         let (prompts, sampling) = (prompts(), sampling(20));
-        let trial = trial(&prompts, &sampling);
-        let found = measure(&mut network(1), &mut prior(), &mut Worth, &trial).unwrap();
+        let setup = setup(&prompts, &sampling);
+        let found = measure(&mut network(1), &mut prior(), &mut TokenRewards, &setup).unwrap();
         let point = found.point("run", 0, &BOOTSTRAP);
         assert_eq!((point.kl.value, point.kl.interval), (0.0, None));
         assert_eq!(point.kl_k1, Some(0.0));
         assert!(found.kl_agrees());
-        // The same seed, the same responses: the prior's own rewards have the same means.
-        let rewards = prior_rewards(&mut prior(), &mut Worth, &trial).unwrap();
+        // With the same seed the prior samples the same responses.
+        let rewards = prior_rewards(&mut prior(), &mut TokenRewards, &setup).unwrap();
         let means: Vec<f64> = rewards
             .rewards
             .iter()
@@ -392,14 +408,14 @@ mod tests {
         assert_eq!(means, measured);
     }
 
-    /// Responses of these KLs to a prompt each, a reward only for the first `scored`.
+    /// A measurement of one response per prompt with these KLs; only the first `scored` have a reward.
     fn measured(kl: &[f64], scored: usize, prior_is_normalized: bool) -> Measurement {
-        let of_prompt = |(index, kl): (usize, &f64)| OfPrompt {
+        let response = |(index, kl): (usize, &f64)| RewardAndKl {
             reward: (index < scored).then_some(index as f64),
             kl: *kl,
             kl_k1: *kl,
         };
-        let prompts: Vec<OfPrompt> = kl.iter().enumerate().map(of_prompt).collect();
+        let prompts: Vec<RewardAndKl> = kl.iter().enumerate().map(response).collect();
         Measurement {
             rows: vec![1; prompts.len()],
             responses: prompts.clone(),
@@ -410,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kl_to_a_distribution_is_not_negative() {
+    fn kl_intervals_are_not_negative_under_a_normalized_prior() {
         let kl = [0.01, 0.02, 0.01, 0.02, 7.0];
         let interval = |normalized: bool| {
             let found = measured(&kl, 5, normalized);
@@ -419,28 +435,28 @@ mod tests {
         assert!(interval(false).low < 0.0);
         assert_eq!(interval(true).low, 0.0);
         assert_eq!(interval(true).high, interval(false).high);
-        // Minus the entropy stays as it is.
+        // Under the counting prior the KL may be negative.
         let entropy = measured(&kl.map(|kl| kl / 10.0 - 9.0), 5, false);
         let point = entropy.point("run", 1, &BOOTSTRAP);
         assert!(point.kl.interval.unwrap().high < 0.0);
     }
 
     #[test]
-    fn the_prompts_that_a_reward_rests_on_are_counted() {
+    fn prompts_with_a_reward_are_counted() {
         let kl = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6];
-        for (scored, rests_on) in [(6, None), (5, Some(5)), (3, Some(3))] {
+        for (scored, reward_prompts) in [(6, None), (5, Some(5)), (3, Some(3))] {
             let point = measured(&kl, scored, true).point("run", 1, &BOOTSTRAP);
-            assert_eq!((point.prompts, point.reward_prompts), (6, rests_on));
+            assert_eq!((point.prompts, point.reward_prompts), (6, reward_prompts));
             assert_eq!(point.reward.interval.is_some(), scored >= 5);
             assert!(point.kl.interval.is_some());
         }
     }
 
     #[test]
-    fn scoring_another_policy_than_the_one_sampled_is_noticed() {
+    fn a_mismatch_of_sampled_and_scored_policy_is_detected() {
         let (prompts, sampling) = (prompts(), sampling(500));
-        let trial = trial(&prompts, &sampling);
-        let mut found = measure(&mut network(2), &mut prior(), &mut Worth, &trial).unwrap();
+        let setup = setup(&prompts, &sampling);
+        let mut found = measure(&mut network(2), &mut prior(), &mut TokenRewards, &setup).unwrap();
         assert!(found.kl_agrees());
         for prompt in &mut found.prompts {
             prompt.kl_k1 += 0.5;
@@ -449,10 +465,10 @@ mod tests {
     }
 
     #[test]
-    fn the_estimated_frontier_is_the_exact_one() {
+    fn the_estimated_frontier_matches_the_exact_one() {
         let (prompts, sampling) = (prompts(), sampling(4000));
-        let trial = trial(&prompts, &sampling);
-        let rewards = prior_rewards(&mut prior(), &mut Worth, &trial).unwrap();
+        let setup = setup(&prompts, &sampling);
+        let rewards = prior_rewards(&mut prior(), &mut TokenRewards, &setup).unwrap();
         let found = &optimal_frontier(&rewards.rewards, &[2.0])[0];
         assert_eq!(found.beta, 0.5);
         // Four standard errors, at effective sample sizes near 2000.
@@ -482,14 +498,14 @@ mod tests {
     }
 
     #[test]
-    fn no_prompts_are_refused() {
+    fn no_prompts_is_an_error() {
         let sampling = sampling(1);
         let result = measure(
             &mut network(2),
             &mut prior(),
-            &mut Worth,
-            &trial(&[], &sampling),
+            &mut TokenRewards,
+            &setup(&[], &sampling),
         );
-        assert!(result.unwrap_err().to_string().contains("no prompt"));
+        assert!(result.unwrap_err().to_string().contains("no prompts"));
     }
 }

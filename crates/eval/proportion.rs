@@ -1,9 +1,9 @@
-//! An interval around a share.
+//! A confidence interval for a proportion.
 
 use rlhf_journal::Estimate;
 
-/// The 95 % interval of Wilson (1927) around a `share` seen in `trials` independent trials: it stays
-/// within 0 and 1, and is not empty where the share is 0 or 1.
+/// The 95 % interval of Wilson (1927) for the proportion `share` of `trials` independent trials. It is
+/// within \[0, 1\] and not empty where the share is 0 or 1.
 #[must_use]
 pub fn wilson(share: f64, trials: usize) -> Estimate {
     let (n, z) = (trials.max(1) as f64, 1.959_963_984_540_054);
@@ -17,8 +17,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_intervals() {
-        // 15 of 20, and none of 10, as in any table of the method.
+    fn intervals_match_published_tables() {
+        // 15 of 20, and 0 of 10.
         for (share, n, low, high) in [(0.75, 20, 0.531_3, 0.888_1), (0.0, 10, 0.0, 0.277_5)] {
             let interval = wilson(share, n).interval.unwrap();
             assert!((interval.low - low).abs() < 1e-4, "{interval:?}");

@@ -10,8 +10,8 @@ use crate::progress::busy;
 use crate::vocabulary::Vocabulary;
 use anyhow::{Context, Result, bail};
 use rlhf_data::{
-    Chat, Documents, Doubt, HeldOut, Labels, Limits, Notes, Reader, Reading, Row, Settings, Shape,
-    SharedNotes, Source, StreamingDataset, Template, Wanted,
+    Chat, Documents, HeldOut, ItemKind, Labels, Limits, Notes, ReadOptions, Reader, Row, Settings,
+    Shape, SharedNotes, SoftLabels, Source, StreamingDataset, Template,
 };
 use rlhf_objective::{Dataset, Pairs, Prompt, Sequences};
 use rlhf_tensor::{Rng, Stream};
@@ -67,7 +67,7 @@ pub fn settings(data: &DataSection, vocabulary: &Vocabulary, limits: Limits) -> 
         labels: Labels {
             values: data.label.clone(),
             annotators: data.annotators,
-            doubt: Doubt::Kept,
+            soft: SoftLabels::Allowed,
         },
         loss_on: data.loss_on,
         ..vocabulary.settings(limits)
@@ -82,10 +82,10 @@ pub fn settings(data: &DataSection, vocabulary: &Vocabulary, limits: Limits) -> 
 /// A reader of the rows of a run. Those whom the reward could not judge are bad rows.
 pub(crate) fn reader(config: &Config, vocabulary: &Vocabulary) -> Result<Reader> {
     let mut settings = settings(&config.data, vocabulary, limits(config, vocabulary)?)?;
-    settings.needs = needs::of_reward(config)?;
+    settings.requirements = needs::of_reward(config)?;
     settings.readers = needs::readers(config);
     if config.method.facts().learns_from == LearnsFrom::UnpairedPreferences {
-        settings.labels.doubt = Doubt::Refused;
+        settings.labels.soft = SoftLabels::Refused;
     }
     Ok(Reader::new(settings))
 }
@@ -104,13 +104,13 @@ pub fn source(
              documents by; part them by blank lines (\"paragraphs\") or lines (\"lines\")"
         );
     }
-    let reading = Reading {
+    let options = ReadOptions {
         format: data.format,
         columns: data.columns.clone(),
         documents: data.documents,
         separator,
     };
-    Ok(Source::new(path, split, reading)?)
+    Ok(Source::new(path, split, options)?)
 }
 
 /// What the method of the settings learns from: the train file is split, unless there is a file or a part
@@ -125,10 +125,10 @@ pub fn open_data(
 ) -> Result<Parts<StreamingDataset>> {
     let fields = &config.data.fields;
     match config.method.facts().learns_from {
-        LearnsFrom::Samples => read(config, vocabulary, methods, &|_| Wanted::Prompts),
-        LearnsFrom::Pairs => read(config, vocabulary, methods, &|_| Wanted::Pairs),
+        LearnsFrom::Samples => read(config, vocabulary, methods, &|_| ItemKind::Prompts),
+        LearnsFrom::Pairs => read(config, vocabulary, methods, &|_| ItemKind::Pairs),
         LearnsFrom::Demonstrations => {
-            read(config, vocabulary, methods, &|_| Wanted::Demonstrations)
+            read(config, vocabulary, methods, &|_| ItemKind::Demonstrations)
         }
         // Of a pair, the chosen answer is preferred and the rejected one is not.
         LearnsFrom::UnpairedPreferences => read(
@@ -137,9 +137,9 @@ pub fn open_data(
             methods,
             &|row| match Shape::of(row, fields) {
                 Some(Shape::Preference | Shape::ImplicitPreference | Shape::Scored) => {
-                    Wanted::Pairs
+                    ItemKind::Pairs
                 }
-                _ => Wanted::Unpaired,
+                _ => ItemKind::Unpaired,
             },
         ),
     }
@@ -151,8 +151,8 @@ pub(crate) fn all_unpaired_preferences(
     mut corpus: StreamingDataset,
 ) -> Result<(Sequences, Vec<bool>)> {
     let _busy = busy("tokenizing all answers");
-    let all = corpus.opinions(AT_ONCE)?;
-    say_later(config, &corpus.later());
+    let all = corpus.all_with_labels(AT_ONCE)?;
+    say_later(config, &corpus.step_notes());
     Ok(all)
 }
 
@@ -160,7 +160,7 @@ pub(crate) fn all_unpaired_preferences(
 pub(crate) fn all_pairs(config: &Config, mut corpus: StreamingDataset) -> Result<Pairs> {
     let _busy = busy("tokenizing all pairs");
     let all = corpus.all(AT_ONCE)?;
-    say_later(config, &corpus.later());
+    say_later(config, &corpus.step_notes());
     Ok(Pairs::new(all)?)
 }
 
@@ -192,20 +192,17 @@ fn read(
     config: &Config,
     vocabulary: &Vocabulary,
     methods: &Methods,
-    wanted: &dyn Fn(&Row) -> Wanted,
+    kind_of: &dyn Fn(&Row) -> ItemKind,
 ) -> Result<Parts<StreamingDataset>> {
     let data = &config.data;
     let path = data.train.as_deref().context("no data")?;
     let _busy = busy(format!("reading {}", path.display()));
     let mut reader = reader(config, vocabulary)?;
     let rows = source(data, path, data.split.as_deref(), Some(vocabulary))?;
-    let opened = open(&rows, path, (data, wanted), &mut reader)?;
+    let opened = open(&rows, path, (data, kind_of), &mut reader)?;
     opened.say_unused(config, methods, path);
     let Opened {
-        store,
-        keys,
-        wanted: kind,
-        ..
+        store, keys, kind, ..
     } = opened;
     let own = data.held_out.is_some() || data.held_out_split.is_some();
     let (split, held_out) = match own {
@@ -228,7 +225,7 @@ fn read(
         prompts: split.prompts[0],
     };
     let train = StreamingDataset::new(&store, &split.train, &mut reader, kind)?;
-    let labels = match reader.notes.labels_say_nothing() {
+    let labels = match reader.notes.all_labels_are_ties() {
         true => Taught::Nothing,
         false => Taught::Something,
     };

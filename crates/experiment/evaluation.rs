@@ -19,8 +19,8 @@ use crate::vocabulary::Vocabulary;
 use crate::words::nothing_left;
 use anyhow::{Context, Result, ensure};
 use rlhf_eval::{
-    Bootstrap, Distinct, Draws, LEAST_PROMPTS, Trial, best_of_n_points, measure, optimal_points,
-    prior_rewards,
+    Bootstrap, DistinctPrompts, EvalSetup, LEAST_PROMPTS, PriorRewards, best_of_n_points, measure,
+    optimal_points, prior_rewards,
 };
 use rlhf_journal::{Checkpoint, FrontierPoint, checkpoints};
 use rlhf_lm::OutputHeads;
@@ -150,7 +150,7 @@ impl<'s> Judge<'s> {
 
     /// Says what everything is measured by, where that is not clear from one run.
     pub fn say(&self, runs: &[PathBuf], instead: &Instead) {
-        let distinct = Distinct::of(&self.prompts);
+        let distinct = DistinctPrompts::new(&self.prompts);
         if distinct.count() < LEAST_PROMPTS || distinct.count() < self.prompts.len() {
             note(format_args!("measured on {distinct}"));
         }
@@ -275,7 +275,7 @@ impl<'s> Judge<'s> {
     ///
     /// # Errors
     /// If the prior cannot be loaded or drawn from, or the reward fails.
-    pub fn prior_rewards(&mut self, samples: usize) -> Result<Draws> {
+    pub fn prior_rewards(&mut self, samples: usize) -> Result<PriorRewards> {
         let (mut prior, _) = load(prior(&self.config)?, &self.config)?;
         let sampling = self.sampling(samples)?;
         let decode = |ids: &[u32]| self.vocabulary.tokenizer.decode(ids);
@@ -287,7 +287,7 @@ impl<'s> Judge<'s> {
     /// The most reward that any policy has at its KL in nats, as far as these rewards of the prior show
     /// it: the curve of π* over all β, in order of KL.
     #[must_use]
-    pub fn optimum(&self, draws: &Draws) -> Vec<FrontierPoint> {
+    pub fn optimum(&self, draws: &PriorRewards) -> Vec<FrontierPoint> {
         optimal_points(PRIOR, draws, &self.bootstrap)
     }
 
@@ -370,8 +370,8 @@ fn trial<'a>(
     sampling: &'a Sampling,
     decode: &'a dyn Fn(&[u32]) -> String,
     config: &Config,
-) -> Trial<'a> {
-    Trial {
+) -> EvalSetup<'a> {
+    EvalSetup {
         prompts,
         sampling,
         decode,

@@ -7,7 +7,7 @@ use crate::networks::network;
 use crate::prior::{load, prior};
 use crate::progress::busy;
 use anyhow::{Result, bail, ensure};
-use rlhf_eval::{Exact, Listing, Standing};
+use rlhf_eval::{Exact, ExactEvaluation, Listing};
 use rlhf_lm::OutputHeads;
 use rlhf_tensor::Storage;
 use serde::Serialize;
@@ -28,7 +28,7 @@ pub struct Row {
     pub step: Option<usize>,
     /// How far it is.
     #[serde(flatten)]
-    pub standing: Standing,
+    pub evaluation: ExactEvaluation,
 }
 
 /// The prior of a run, all its checkpoints, and the optimum at its β.
@@ -53,7 +53,7 @@ pub fn of_run(judge: &mut Judge<'_>, run: &Path) -> Result<Vec<Row>> {
         run: name_of(run),
         of,
         step,
-        standing: exact.standing(outcome, start, beta),
+        evaluation: exact.compare(outcome, start, beta),
     };
     let mut rows: Vec<Row> = prior
         .map(|prior| row("prior", None, prior))

@@ -2,7 +2,7 @@
 
 use crate::notes::note;
 use crate::words::counted;
-use rlhf_eval::{Distinct, LEAST_PROMPTS};
+use rlhf_eval::{DistinctPrompts, LEAST_PROMPTS};
 use rlhf_journal::{Estimate, Interval};
 use rlhf_objective::Prompt;
 use rlhf_reward::Calibration;
@@ -25,7 +25,7 @@ pub(crate) fn numbers(stats: &Stats, items: usize, prompts: &[Arc<Prompt>]) -> V
         }
     }
     if let Some(share) = stats.get("rewards/accuracies") {
-        let distinct = Distinct::of(prompts).count();
+        let distinct = DistinctPrompts::new(prompts).count();
         let accuracy = accuracy(share, prompts);
         line += &format!(", accuracy {}", words(&accuracy, distinct));
         if distinct < items {
@@ -43,7 +43,7 @@ pub(crate) fn numbers(stats: &Stats, items: usize, prompts: &[Arc<Prompt>]) -> V
 /// Items of one prompt are not independent of each other; that they count as one here makes the interval
 /// too wide rather than too narrow. No interval of fewer than [`LEAST_PROMPTS`].
 pub(crate) fn accuracy(share: f64, prompts: &[Arc<Prompt>]) -> Estimate {
-    let prompts = Distinct::of(prompts).count();
+    let prompts = DistinctPrompts::new(prompts).count();
     match prompts < LEAST_PROMPTS {
         true => Estimate {
             value: share,

@@ -144,7 +144,7 @@ impl Layers {
         config
             .data
             .fields
-            .settle(named)
+            .resolve_conflicts(named)
             .map_err(anyhow::Error::msg)?;
         config.beta.complete();
         config.check(&self.catalog)?;
@@ -478,8 +478,8 @@ mod tests {
             ),
             (
                 "",
-                vec!["model.adapter=lora"],
-                "model.adapter: not built in",
+                vec!["model.adapter.rank=0"],
+                "model.adapter.rank = 0: an adapter has a rank of at least 1",
             ),
             (
                 "",

@@ -50,6 +50,7 @@ mod steps;
 mod stored;
 pub mod tabular;
 mod vocabulary;
+mod without_text;
 mod words;
 
 pub use catalog::Catalog;

@@ -5,7 +5,7 @@ use crate::method::Step;
 use crate::networks::model_path;
 use crate::prior::frozen_folders;
 use anyhow::Result;
-use rlhf_lm::{ActivationCheckpointing, Summary, inspect};
+use rlhf_lm::{ActivationCheckpointing, AdapterSummary, Summary, inspect, plan_adapter};
 use rlhf_objective::BatchSize;
 use rlhf_objective::Purpose;
 
@@ -38,6 +38,15 @@ impl PerItem {
     }
 }
 
+/// The adapter of the run: that of the settings, or that of the model's folder.
+pub(crate) fn adapter(config: &Config) -> Result<Option<AdapterSummary>> {
+    let folder = model_path(config)?;
+    Ok(match &config.model.adapter {
+        Some(adapter) => Some(plan_adapter(folder, &adapter.spec())?),
+        None => inspect(folder)?.adapter,
+    })
+}
+
 /// The peak in words, with its greatest parts.
 pub(crate) fn estimate(config: &Config, item: PerItem) -> Result<String> {
     let model = inspect(model_path(config)?)?;
@@ -47,7 +56,16 @@ pub(crate) fn estimate(config: &Config, item: PerItem) -> Result<String> {
         Some(Critic::Separate) => 2,
         _ => 1,
     };
-    let trained = networks * model.memory.trainable;
+    let adapter = adapter(config)?;
+    let base = match config.model.frozen_dtype {
+        DtypeName::F32 => model.memory.frozen,
+        DtypeName::Bf16 => model.memory.frozen_bf16,
+    };
+    let trained = match &adapter {
+        None => networks * model.memory.trainable,
+        // The weights once, and of each network the adapter with its gradients and moments.
+        Some(adapter) => base + networks * 16 * adapter.parameters,
+    };
     let mut activations = networks
         * model.forward_bytes(
             tokens,
@@ -58,9 +76,16 @@ pub(crate) fn estimate(config: &Config, item: PerItem) -> Result<String> {
     if online {
         for folder in frozen_folders(config)? {
             let other = inspect(&folder)?;
-            frozen += match config.model.frozen_dtype {
-                DtypeName::F32 => other.memory.frozen,
-                DtypeName::Bf16 => other.memory.frozen_bf16,
+            let shared = adapter
+                .as_ref()
+                .is_some_and(|adapter| adapter.base == folder);
+            frozen += if shared {
+                0
+            } else {
+                match config.model.frozen_dtype {
+                    DtypeName::F32 => other.memory.frozen,
+                    DtypeName::Bf16 => other.memory.frozen_bf16,
+                }
             };
             activations += other.forward_bytes(
                 tokens,

@@ -3,12 +3,16 @@
 use crate::config::{BackendName, Config, Critic, DtypeName};
 use crate::progress::busy;
 use anyhow::{Context, Result};
-use rlhf_lm::{Backend, LoadOptions, Model, OutputHeads, Precision, Restricted, load};
+use rlhf_lm::{
+    Backend, LoadOptions, Model, NewAdapter, OutputHeads, OutputVocabulary, Precision, Restricted,
+    load, load_with_adapter,
+};
 use rlhf_policy::{Networks, Role, SavedNetwork};
 use rlhf_tensor::Storage;
 use std::path::Path;
 
-/// A frozen or trainable network of the settings' temperature and implementation.
+/// A frozen or trainable network of the settings' temperature and implementation; one that is trained has the
+/// settings' adapter, if there is one.
 pub fn network(
     folder: &Path,
     config: &Config,
@@ -17,7 +21,14 @@ pub fn network(
 ) -> Result<Box<dyn Model>> {
     let options = options(config, storage, heads);
     let _busy = busy(format!("loading {}", folder.display()));
-    let model = load(folder, &options);
+    let adapter = config.model.adapter.as_ref();
+    let model = match adapter.filter(|_| storage.is_trainable()) {
+        Some(adapter) => {
+            let (spec, seed) = (adapter.spec(), config.train.seed);
+            load_with_adapter(folder, &NewAdapter { spec, seed }, &options)
+        }
+        None => load(folder, &options),
+    };
     let model = model.with_context(|| format!("cannot load {}", folder.display()))?;
     Ok(match &config.sampling.tokens {
         Some(tokens) if heads.has_vocabulary() => {
@@ -34,6 +45,7 @@ pub(crate) fn options(config: &Config, storage: Storage, heads: OutputHeads) -> 
         storage,
         activation_checkpointing: config.train.activation_checkpointing,
         heads,
+        vocabulary: OutputVocabulary::WithText,
         temperature: config.sampling.temperature,
         backend: backend(config.model.backend, config.model.dtype),
     }
@@ -66,8 +78,12 @@ pub fn model_path(config: &Config) -> Result<&Path> {
 /// The networks in `folder`, to train, for the roles that a method needs; the critic is the one of the
 /// settings.
 pub(crate) fn networks(folder: &Path, config: &Config) -> Result<Networks> {
+    let storage = match config.model.frozen_dtype {
+        DtypeName::F32 => Storage::Trainable,
+        DtypeName::Bf16 => Storage::TrainableOverBf16,
+    };
     let load = |folder: &Path, heads| {
-        let model = network(folder, config, Storage::Trainable, heads)?;
+        let model = network(folder, config, storage, heads)?;
         anyhow::Ok(SavedNetwork::new(model, |model, folder| model.save(folder)))
     };
     let facts = config.method.facts();

@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(target("dpo", fixed), "π*(y|x) ∝ reference(y|x)·exp(r/0.05)");
         assert_eq!(
             target("sft", fixed),
-            "sft: maximum likelihood of the demonstrations"
+            "sft: maximize the likelihood of the demonstrations"
         );
         assert!(target("ppo-kl", BetaSetting::Fixed(0.0)).contains("greatest reward"));
         let adaptive = BetaSetting::Adaptive(AdaptiveBeta {
@@ -148,7 +148,7 @@ mod tests {
         assert!(lines[3].starts_with("not π*: π(y|x) ∝ reference(y|x)·exp(r/(0.05·σ))"));
         let lines = with("ppo-kl", "kind = 'demonstrations'\ndata = 'demos.jsonl'").unwrap();
         let words = "demonstrations: a copy of gpt2, fitted to demos.jsonl before the run, frozen; \
-                     each token 0.999 × (this) and 0.001 × (uniform)";
+                     at each token 0.999 × (this) + 0.001 × (uniform)";
         assert!(lines[1].starts_with(words), "{lines:?}");
         assert_eq!(lines[3], "π*(y|x) ∝ demonstrations(y|x)·exp(r/0.05)");
         let mixture = "kind = 'mixture'\nmean = 'geometric'\nweight = 0.25\n\

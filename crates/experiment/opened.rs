@@ -4,28 +4,30 @@ use crate::config::{Config, DataSection};
 use crate::method::{Methods, objectives};
 use crate::notes::note;
 use anyhow::Result;
-use rlhf_data::{Keys, Mapped, OnBadRow, Reader, Row, RowStore, SharedRowStore, Source, Wanted};
+use rlhf_data::{
+    ItemKind, NamedColumns, OnBadRow, PromptKeys, Reader, Row, RowStore, SharedRowStore, Source,
+};
 use rlhf_train::RowField;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-/// The rows of a source, which of them have the same prompt, and what is wanted of them.
+/// The rows of a source, which of them share a prompt, and the kind of item that they hold.
 pub(crate) struct Opened {
     pub(crate) store: SharedRowStore,
-    pub(crate) keys: Keys,
-    pub(crate) wanted: Wanted,
+    pub(crate) keys: PromptKeys,
+    pub(crate) kind: ItemKind,
     first: Option<Row>,
 }
 
-/// Goes through the rows of `path` once. The first says what is wanted of all.
+/// Goes through the rows of `path` once. The first row decides the kind of all.
 pub(crate) fn open(
     source: &Source,
     path: &Path,
-    (data, wanted): (&DataSection, &dyn Fn(&Row) -> Wanted),
+    (data, kind_of): (&DataSection, &dyn Fn(&Row) -> ItemKind),
     reader: &mut Reader,
 ) -> Result<Opened> {
-    let mut keys = Keys::default();
-    let mut first: Option<(Row, Wanted, Mapped)> = None;
+    let mut keys = PromptKeys::default();
+    let mut first: Option<(Row, ItemKind, NamedColumns)> = None;
     let mut bad = |error| match data.on_bad_row {
         OnBadRow::Error => Err(error),
         OnBadRow::Skip => {
@@ -35,27 +37,27 @@ pub(crate) fn open(
     };
     let mut visit = |row: &Row| {
         keys.push(row, &data.fields);
-        let (_, _, mapped) = first.get_or_insert_with(|| {
-            let wanted = wanted(row);
-            let mapped = Mapped::new(&data.fields, wanted, row);
-            (row.clone(), wanted, mapped)
+        let (_, _, columns) = first.get_or_insert_with(|| {
+            let kind = kind_of(row);
+            let columns = NamedColumns::new(&data.fields, kind, row);
+            (row.clone(), kind, columns)
         });
-        mapped.see(row);
+        columns.visit(row);
     };
     let store = RowStore::open(source, &mut bad, &mut visit)?;
     for remark in store.remarks(&data.fields) {
         note(remark);
     }
-    if let Some((.., mapped)) = &first {
-        mapped.check(path)?;
+    if let Some((.., columns)) = &first {
+        columns.check(path)?;
     }
-    let wanted = first
+    let kind = first
         .as_ref()
-        .map_or(Wanted::Prompts, |(_, wanted, _)| *wanted);
+        .map_or(ItemKind::Prompts, |(_, kind, _)| *kind);
     Ok(Opened {
         store: Arc::new(Mutex::new(store)),
         keys,
-        wanted,
+        kind,
         first: first.map(|(row, ..)| row),
     })
 }

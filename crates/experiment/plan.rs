@@ -11,8 +11,8 @@ use crate::vocabulary::Vocabulary;
 use crate::words::counted;
 use crate::{lengths, objective_summary, steps};
 use anyhow::Result;
-use rlhf_data::{Chat, Limits, LossOn, Rooms, StreamingDataset};
-use rlhf_lm::inspect;
+use rlhf_data::{Chat, Limits, LossOn, PromptLengths, StreamingDataset};
+use rlhf_lm::{AdapterSummary, inspect};
 use rlhf_train::{LearnsFrom, PriorUse};
 use serde_json::{Map, Value};
 
@@ -37,6 +37,7 @@ pub fn plan(prepared: &Prepared) -> Result<Lines> {
     let item = data(prepared, &mut lines)?;
     lines.extend(prior_reads(config, parts)?.map(|words| ("prior reads", words)));
     lines.push(("steps", steps::describe(config, &parts.train)?));
+    lines.extend(adapter(config)?.map(|words| ("adapter", words)));
     lines.push(("products", products(config)));
     lines.extend(frozen(config)?.map(|words| ("frozen", words)));
     lines.push(("memory", memory::estimate(config, item)?));
@@ -59,7 +60,7 @@ fn tokens(config: &Config, vocabulary: &Vocabulary) -> Result<Lines> {
 fn loss_on(config: &Config, vocabulary: &Vocabulary) -> Result<String> {
     let chat = dataset::settings(&config.data, vocabulary, Limits::context(1))?.chat;
     let marked = match &chat {
-        Chat::Template(template) => template.marks_answers(),
+        Chat::Template(template) => template.has_generation_blocks(),
         _ => false,
     };
     Ok(match (config.data.loss_on, marked) {
@@ -77,6 +78,25 @@ fn loss_on(config: &Config, vocabulary: &Vocabulary) -> Result<String> {
         (LossOn::Last, _) => "the assistant's last turn (data.loss_on)",
     }
     .into())
+}
+
+/// What is trained in place of the weights, if there is an adapter.
+fn adapter(config: &Config) -> Result<Option<String>> {
+    let adapter = memory::adapter(config)?;
+    Ok(adapter.map(|adapter| {
+        let AdapterSummary {
+            base,
+            rank,
+            alpha,
+            layers,
+            parameters,
+        } = adapter;
+        format!(
+            "LoRA of rank {rank} and alpha {alpha} on {layers} layers: {parameters} parameters are trained; the \
+             weights of {} are frozen",
+            base.display()
+        )
+    }))
 }
 
 /// What the networks compute with.
@@ -137,11 +157,11 @@ fn data(prepared: &Prepared, lines: &mut Lines) -> Result<PerItem> {
     } = prepared;
     let [train, held_out] = prepared.counts();
     let (tokens, rows) = parts.train.tokens();
-    let rooms = parts.train.rooms().filter(|_| config.online());
+    let rooms = parts.train.prompt_lengths().filter(|_| config.online());
     let item = match rooms {
         Some(rooms) => {
             let prompt = tokens as f64 / train.max(1) as f64;
-            let length = rooms.limits.room(prompt as usize) as f64;
+            let length = rooms.limits.max_response_tokens(prompt as usize) as f64;
             PerItem::sampled(prompt, length, config)
         }
         None => PerItem::of(tokens, rows, train),
@@ -157,14 +177,14 @@ fn data(prepared: &Prepared, lines: &mut Lines) -> Result<PerItem> {
     let responses = rooms.map(|rooms| responses(&rooms, parts.train.sampled()));
     lines.extend(responses.map(|words| ("responses", words)));
     // Which network reads the least is of interest where something is shorter for it.
-    let binds = rooms.is_none_or(|rooms| rooms.crowded > 0);
+    let binds = rooms.is_none_or(|rooms| rooms.short_of_room > 0);
     let least = lengths::least_of(config, vocabulary)?.filter(|_| binds);
     lines.extend(least.map(|words| ("context", words)));
     Ok(item)
 }
 
 /// The greatest response length in force.
-fn responses(rooms: &Rooms, sampled: Option<(usize, usize)>) -> String {
+fn responses(rooms: &PromptLengths, sampled: Option<(usize, usize)>) -> String {
     let of = match sampled {
         Some((1, _)) => ", as 1 prompt that was looked at shows".into(),
         Some((seen, _)) => format!(", as {seen} prompts that were looked at show"),

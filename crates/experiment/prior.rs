@@ -69,7 +69,7 @@ impl FrozenNetworks for Networks<'_> {
     }
 
     fn vocab(&self, folder: &Path) -> rlhf_objective::Result<usize> {
-        Ok(inspect(folder).map_err(Error::other)?.vocab)
+        Ok(inspect(folder).map_err(Error::other)?.ids_with_text)
     }
 }
 
@@ -101,7 +101,7 @@ pub fn check_beta(config: &Config) -> Result<()> {
 /// Whether the folders of a prior are there and have the model's vocabulary, from their headers.
 pub(crate) fn check_folders(plan: &PriorPlan, vocab: usize) -> Result<()> {
     for folder in &plan.folders {
-        let its = inspect(folder)?.vocab;
+        let its = inspect(folder)?.ids_with_text;
         ensure!(
             vocab == its,
             "the prior {} has {its} vocabulary entries and the model {vocab}: they must share a \

@@ -7,7 +7,7 @@ use crate::interrupts::Interrupts;
 use crate::notes::note;
 use crate::progress::Phase;
 use anyhow::Result;
-use rlhf_journal::{Dropped, Kept, KeptNumbers, hexadecimal};
+use rlhf_journal::{Dropped, NumberFile, StoredNumbers, hexadecimal};
 use rlhf_objective::{Error, KlPenalty, Pairs, PairsWithPrior, PerSeq, Sequences};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -63,7 +63,7 @@ impl PriorPass {
             return Ok(self.penalty.prior_log_probs(sequences, self.tokens)?);
         };
         let path = self.folder.join(format!("{part}.jsonl"));
-        let (mut file, kept) = KeptNumbers::open(&path, &identity(prior, sequences))?;
+        let (mut file, kept) = NumberFile::open(&path, &identity(prior, sequences))?;
         let known = say_kept(&path, kept, sequences.len());
         let done = sequences.network_tokens(0..known.len());
         let total = sequences.network_tokens(0..sequences.len());
@@ -94,15 +94,15 @@ impl PriorPass {
 }
 
 /// What is known already, with a word about what is not.
-fn say_kept(path: &Path, kept: Kept, all: usize) -> Vec<f32> {
-    let Kept {
+fn say_kept(path: &Path, kept: StoredNumbers, all: usize) -> Vec<f32> {
+    let StoredNumbers {
         mut numbers,
         dropped,
     } = kept;
     numbers.truncate(all);
     let (shown, known) = (path.display(), numbers.len());
     match dropped {
-        Some(Dropped::OfAnother) => note(format_args!(
+        Some(Dropped::OtherIdentity) => note(format_args!(
             "{shown} is of another prior, other data or other settings: the prior reads all again"
         )),
         Some(Dropped::Damaged) => note(format_args!(

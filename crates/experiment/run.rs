@@ -54,7 +54,7 @@ impl RunContext<'_> {
     ) -> Result<Ended> {
         let penalty = self.penalty()?;
         let (config, vocabulary) = (&self.config, &self.vocabulary);
-        let later = parts.train.later();
+        let later = parts.train.step_notes();
         let reward = reward(config, &vocabulary.tokenizer)?;
         let mut objective = Objective::new(reward, penalty);
         let iterations = config.train.iterations.context("no train.iterations")?;

@@ -18,6 +18,7 @@ use crate::resolve::{Locator, Settled};
 use crate::run::{Around, RunContext};
 use crate::small_world;
 use crate::stored::{check_paths, settled_of, stored_in};
+use crate::without_text::say_removed;
 use anyhow::{Context, Result};
 use rlhf_journal::{Claim, Existing, Journal, checkpoints, last_checkpoint};
 use rlhf_train::{Ended, State, restore};
@@ -148,6 +149,7 @@ impl Session {
         journal.config(&format!("{STORED}{}", toml::to_string(&stored)?))?;
         let record = Record::start(&folder, &stored, local, repositories)?;
         let start = Start::fresh(local)?;
+        say_removed(&mut prepared)?;
         prepared.config.locate_fits(&std::path::absolute(&folder)?);
         self.go_and_show(prepared, journal, record, &start)
     }
@@ -158,7 +160,7 @@ impl Session {
     /// If there is no run, or another process has it.
     pub fn claim_again(&self, folder: &Path) -> Result<Claim> {
         stored_in(folder)?;
-        Ok(Claim::again(folder)?)
+        Ok(Claim::existing(folder)?)
     }
 
     /// Continues the run in a claimed folder from its last checkpoint.

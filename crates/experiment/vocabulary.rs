@@ -1,7 +1,7 @@
 //! What turns text into tokens of one checkpoint.
 
 use anyhow::Result;
-use rlhf_data::{Append, Chat, Fields, Limits, Reader, Settings, Template};
+use rlhf_data::{AppendEos, Chat, Fields, Limits, Reader, Settings, Template};
 use rlhf_lm::{EndToken, Tokenizer, inspect};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,12 +10,14 @@ use std::sync::Arc;
 pub struct Vocabulary {
     /// The tokenizer.
     pub tokenizer: Tokenizer,
-    /// V, the number of vocabulary entries.
+    /// V, the number of ids: those up to the last that has text.
     pub size: usize,
+    /// The rows of the embedding, some of which may have no text.
+    pub rows: usize,
     /// The tokens that end a response, the one that completions are trained to end with first.
     pub ends: Vec<u32>,
     /// Which completions that one is appended to.
-    pub append: Append,
+    pub append: AppendEos,
     /// The token that begins a text, if there is one.
     pub bos: Option<u32>,
     /// The longest prompt and response together, tokens.
@@ -36,9 +38,10 @@ impl Vocabulary {
         let summary = inspect(folder)?;
         let mut vocabulary = Self {
             tokenizer: Tokenizer::load(folder, summary.vocab)?,
-            size: summary.vocab,
+            size: summary.ids_with_text,
+            rows: summary.vocab,
             ends: summary.ends.iter().map(|end| end.id).collect(),
-            append: Append::All,
+            append: AppendEos::Always,
             bos: summary.bos,
             context: summary.context,
             stops: stops(&summary.ends),
@@ -47,7 +50,8 @@ impl Vocabulary {
             folder: folder.into(),
         };
         let template = vocabulary.template.as_deref();
-        if let Some(end) = template.and_then(|template| vocabulary.tokens().unstopped_end(template))
+        if let Some(end) =
+            template.and_then(|template| vocabulary.tokens().suffix_without_eos(template))
         {
             vocabulary.notes.push(format!(
                 "the chat template ends an answer with {end:?}, in which no token ends a response: \

@@ -7,8 +7,8 @@ pub(crate) fn nothing_left(notes: &Notes, held_out: usize) -> String {
     // Of all notes, those of rows that give nothing.
     let left_out = Notes {
         identical_pairs: notes.identical_pairs,
-        level_scores: notes.level_scores,
-        undecided: notes.undecided,
+        tied_scores: notes.tied_scores,
+        neutral_labels: notes.neutral_labels,
         skipped_rows: notes.skipped_rows,
         first_skipped: notes.first_skipped.clone(),
         ..Notes::default()

@@ -1,7 +1,8 @@
 //! Atomic writes: a reader of a file sees the old content or the new one, never a part.
 //!
-//! The content is written to a temporary file in the same folder, flushed to the disk, and renamed. A
-//! crash leaves the old file, and at most a temporary one whose name ends in [`UNFINISHED`].
+//! The content is written to a temporary file in the same folder, flushed to disk, and renamed. A
+//! crash leaves the old file unchanged, and at most a temporary file with the extension
+//! [`UNFINISHED`].
 //!
 //! ```
 //! let folder = tempfile::tempdir()?;
@@ -17,7 +18,7 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::Path;
 
-/// The extension of names of temporary files.
+/// The extension of temporary files.
 pub const UNFINISHED: &str = "tmp";
 
 /// Writes `content` to the file at `path`, which is created or replaced. Its folder must exist.
@@ -28,12 +29,12 @@ pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     replace(path, |partial| fs::write(partial, content))
 }
 
-/// Has `write` make the new file under a temporary name, and renames it to `path` once it is on the disk.
-/// The file gets the mode that the user's mask allows, whatever mode `write` gave it.
+/// Calls `write` with the path of a temporary file, and renames the file to `path` once it is on
+/// disk. The file gets the mode that the user's umask allows, whatever mode `write` gave it.
 ///
 /// # Errors
-/// If the folder is missing, or whatever `write` returns. Then the old file is unchanged and the temporary
-/// one is removed.
+/// If the folder is missing, or `write` fails. Then the old file is unchanged and the temporary one
+/// is removed.
 pub fn replace(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut prefix = path.file_name().unwrap_or_default().to_owned();
@@ -41,7 +42,7 @@ pub fn replace(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> io::
     let suffix = format!(".{UNFINISHED}");
     let mut builder = tempfile::Builder::new();
     builder.prefix(&prefix).suffix(&suffix);
-    // The library's default is a file that only its owner may read.
+    // By default the library makes a file that only its owner can read.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let partial = builder.tempfile_in(folder)?.into_temp_path();
@@ -65,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_fails_changes_nothing() {
+    fn a_failed_write_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.bin");
         write(&path, b"old").unwrap();
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn temporary_names_can_be_told_apart() {
+    fn temporary_names_start_with_the_file_name_and_have_the_extension() {
         let folder = tempfile::tempdir().unwrap();
         replace(&folder.path().join("a.json"), |partial| {
             let name = partial.file_name().unwrap().to_str().unwrap();
@@ -94,10 +95,10 @@ mod tests {
         .unwrap();
     }
 
-    /// Other users may read what a run writes, as they may read what its user writes otherwise.
+    /// The files of a run have the same mode as other files of the user.
     #[test]
     #[cfg(unix)]
-    fn files_have_the_users_mode() {
+    fn files_have_the_mode_of_the_users_umask() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let at = |name| folder.path().join(name);
@@ -105,7 +106,7 @@ mod tests {
         fs::write(at("plain"), b"x").unwrap();
         write(&at("ours"), b"x").unwrap();
         assert_eq!(mode(&at("ours")), mode(&at("plain")));
-        // Some libraries replace the file that they are to write by one of another mode.
+        // Some libraries replace the file by one with another mode.
         replace(&at("theirs"), |partial| {
             tempfile::NamedTempFile::new_in(folder.path())?.persist(partial)?;
             Ok(())

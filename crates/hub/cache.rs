@@ -1,17 +1,17 @@
-//! One repository in the cache, laid out as Python's `huggingface_hub` does.
+//! One repository in the cache, in the layout of Python's `huggingface_hub`.
 //!
 //! ```text
 //! models--owner--name/
-//!   blobs/<etag>                  a file's content, under the hub's name for it
-//!   blobs/<etag>.incomplete       the same, not whole yet
+//!   blobs/<etag>                  the content of a file, named by its ETag
+//!   blobs/<etag>.incomplete       a partial download
 //!   snapshots/<commit>/<file>     a link to the blob
-//!   refs/<revision>               the commit that the revision was when it was last asked for
-//!   .rlhf/<commit>.json           the names of all files of that commit: how we know what is missing
+//!   refs/<revision>               the commit that the revision pointed to when it was last fetched
+//!   .rlhf/<commit>.json           the names of all files of that commit, to detect missing ones
 //! .locks/models--owner--name/<etag>.lock
 //! ```
 
 use crate::checksum::Etag;
-use crate::choose::{INDEX, is_inside, needed, shards};
+use crate::choose::{INDEX, is_inside, required_files, shards};
 use crate::repository::is_commit;
 use crate::{Error, Kind, Progress, Repository, Result, Snapshot};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
@@ -19,7 +19,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A repository's folder.
+/// The cache folder of a repository.
 #[derive(Debug)]
 pub(crate) struct Folder {
     kind: Kind,
@@ -28,14 +28,14 @@ pub(crate) struct Folder {
     snapshots: CacheRepo,
 }
 
-/// What the cache has of a commit.
+/// How much of a commit is in the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Kept {
-    /// Every file that is read.
-    Whole,
-    /// What somebody fetched, who left no list of what there is; enough to work with.
-    Enough,
-    /// Less; what is missing.
+pub(crate) enum CacheState {
+    /// All required files.
+    Complete,
+    /// There is no file list, but the files found are enough to use.
+    Usable,
+    /// Required files are missing; the reason.
     Missing(String),
 }
 
@@ -62,7 +62,7 @@ impl Folder {
         }
     }
 
-    /// Where a file of a commit is, or would be.
+    /// The path of a file of a commit, whether it exists or not.
     pub(crate) fn file(&self, commit: &str, name: &str) -> PathBuf {
         self.snapshots.pointer_path(commit).join(name)
     }
@@ -71,7 +71,7 @@ impl Folder {
         self.path.join("blobs").join(etag.as_str())
     }
 
-    /// The commit that a revision was when it was last asked for.
+    /// The commit that a revision pointed to when it was last fetched.
     pub(crate) fn read_ref(&self, revision: &str) -> Option<String> {
         let text = fs::read_to_string(self.path.join("refs").join(revision)).ok()?;
         let commit = text.trim();
@@ -82,7 +82,7 @@ impl Folder {
         write_atomic(&self.path.join("refs").join(revision), commit.as_bytes())
     }
 
-    /// The names of all files of a commit, by our list or by Python's.
+    /// The names of all files of a commit, from our list or Python's.
     fn listing(&self, commit: &str) -> Option<Vec<String>> {
         let read = |path: PathBuf| -> Option<serde_json::Value> {
             serde_json::from_str(&fs::read_to_string(path).ok()?).ok()
@@ -101,31 +101,31 @@ impl Folder {
         write_atomic(&path, serde_json::json!(names).to_string().as_bytes())
     }
 
-    /// What there is of a commit, of the files we read.
-    pub(crate) fn kept(&self, commit: &str) -> Kept {
+    /// Which of the required files of a commit are in the cache.
+    pub(crate) fn state(&self, commit: &str) -> CacheState {
         let (names, known) = match self.listing(commit) {
-            Some(names) => (names, Kept::Whole),
-            None => (self.found(commit), Kept::Enough),
+            Some(names) => (names, CacheState::Complete),
+            None => (self.found(commit), CacheState::Usable),
         };
         let complete = || -> std::result::Result<(), String> {
             let missing = |name: &String| !self.file(commit, name).exists();
-            let mut files = needed(self.kind, &names)?;
+            let mut files = required_files(self.kind, &names)?;
             if files.iter().any(|name| name == INDEX) && !missing(&INDEX.to_string()) {
                 files.extend(shards(&self.file(commit, INDEX))?);
             }
             match files.iter().find(|name| missing(name)) {
                 None => Ok(()),
-                Some(name) => Err(format!("its {name} was never fetched whole")),
+                Some(name) => Err(format!("{name} was never fetched completely")),
             }
         };
         match complete() {
             Ok(()) => known,
-            Err(_) if names.is_empty() => Kept::Missing("it was never fetched".into()),
-            Err(why) => Kept::Missing(why),
+            Err(_) if names.is_empty() => CacheState::Missing("it was never fetched".into()),
+            Err(why) => CacheState::Missing(why),
         }
     }
 
-    /// The names of the files of a snapshot that are there.
+    /// The names of the files present in a snapshot.
     fn found(&self, commit: &str) -> Vec<String> {
         fn walk(folder: &Path, prefix: &str, names: &mut Vec<String>) {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -143,9 +143,14 @@ impl Folder {
         names
     }
 
-    /// Waits until no other process, of ours or of Python, downloads this blob; the lock ends with the
-    /// file that is returned.
-    pub(crate) fn lock(&self, etag: &Etag, what: &str, watch: &mut dyn Progress) -> Result<File> {
+    /// Waits until no other process (of this program or of Python) downloads this blob. Dropping
+    /// the returned file releases the lock.
+    pub(crate) fn lock(
+        &self,
+        etag: &Etag,
+        what: &str,
+        progress: &mut dyn Progress,
+    ) -> Result<File> {
         let path = self.locks.join(format!("{}.lock", etag.as_str()));
         make_folder_of(&path)?;
         let open = File::options()
@@ -157,7 +162,9 @@ impl Folder {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) => {
-                watch.note(&format!("{what}: another process is fetching it; waiting"));
+                progress.note(&format!(
+                    "{what}: another process is downloading it; waiting"
+                ));
             }
             Err(TryLockError::Error(error)) => return Err(Error::at(&path)(error)),
         }
@@ -165,7 +172,7 @@ impl Folder {
         Ok(file)
     }
 
-    /// Makes a blob a file of a commit.
+    /// Links a blob into the snapshot of a commit.
     pub(crate) fn link(&self, commit: &str, name: &str, etag: &Etag) -> Result<()> {
         let pointer = self.file(commit, name);
         let folder = make_folder_of(&pointer)?;
@@ -187,13 +194,13 @@ fn symlink(target: &Path, path: &Path, _: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(target, path)
 }
 
-/// Where links need a privilege, a copy.
+/// On systems where links need a privilege, the blob is copied.
 #[cfg(not(unix))]
 fn symlink(_: &Path, path: &Path, blob: &Path) -> io::Result<()> {
     fs::copy(blob, path).map(|_| ())
 }
 
-/// Makes the folder that a file is to be in.
+/// Creates the parent folder of a file.
 pub(crate) fn make_folder_of(path: &Path) -> Result<&Path> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(Error::at(folder))?;
@@ -205,7 +212,7 @@ fn write_atomic(path: &Path, content: &[u8]) -> Result<()> {
     rlhf_files::write(path, content).map_err(Error::at(path))
 }
 
-/// The names of a listing that can be files here.
-pub(crate) fn safe(names: Vec<String>) -> Vec<String> {
+/// The names that stay inside the snapshot folder.
+pub(crate) fn safe_names(names: Vec<String>) -> Vec<String> {
     names.into_iter().filter(|name| is_inside(name)).collect()
 }

@@ -1,4 +1,4 @@
-//! What an ETag says of a file's bytes.
+//! ETags as checksums of files.
 
 use crate::{Error, Result};
 use sha1::Sha1;
@@ -7,13 +7,13 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// The hub's name of a file's content; the name of its blob in the cache.
+/// The hub's identifier of a file's content; also the name of its blob in the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Etag(String);
 
 impl Etag {
-    /// Reads the value of a header: weak or strong, quoted or not. None where it cannot be the name
-    /// of a file.
+    /// Parses the value of a header: weak or strong, quoted or not. `None` if it is not a valid
+    /// file name.
     pub(crate) fn parse(header: &str) -> Option<Self> {
         let text = header.trim().trim_start_matches("W/").trim_matches('"');
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
@@ -25,9 +25,9 @@ impl Etag {
         &self.0
     }
 
-    /// The checksum that the file has and should not; none where it is right, or where the ETag is no
-    /// checksum. Large files are named by their SHA-256, others by git's checksum of a blob: SHA-1 of
-    /// "blob", the length, a zero byte and the content.
+    /// The checksum of the file if it differs from the ETag; none if it matches or the ETag is not
+    /// a checksum. The ETag of a large file is its SHA-256; that of others is git's blob checksum:
+    /// SHA-1 of "blob", the length, a zero byte and the content.
     pub(crate) fn mismatch(&self, path: &Path) -> Result<Option<String>> {
         let hexadecimal = self.0.bytes().all(|byte| byte.is_ascii_hexdigit());
         let found = match self.0.len() {
@@ -62,12 +62,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn etags_are_checksums() {
+    fn etags_are_compared_with_checksums() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f");
         std::fs::write(&path, "hello\n").unwrap();
         let mismatch = |text: &str| Etag::parse(text).unwrap().mismatch(&path).unwrap();
-        // What git and sha256sum say of this file.
+        // From `git hash-object` and `sha256sum`.
         let git = "ce013625030ba8dba906f756967f9e9ca394464a";
         let sha256 = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
         for right in [git, sha256, "not-a-checksum"] {
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn an_etag_is_the_name_of_a_file() {
+    fn only_valid_file_names_are_etags() {
         assert_eq!(Etag::parse(" W/\"ab-1\" ").unwrap().as_str(), "ab-1");
         for bad in ["", "\"\"", "../x", "a/b", "a b", "\"..\""] {
             assert_eq!(Etag::parse(bad), None, "{bad}");

@@ -1,17 +1,17 @@
-//! Which files of a repository we read.
+//! Chooses which files of a repository are downloaded.
 
 use crate::Kind;
 use std::collections::BTreeSet;
 use std::path::Path;
 
 const CONFIG: &str = "config.json";
-const SINGLE: &str = "model.safetensors";
-/// Names the shards of a network that is in several files.
+const WEIGHTS: &str = "model.safetensors";
+/// The index that names the shards of a model in several files.
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
-/// What a checkpoint may have beside its network: tokenizer, chat template, settings of sampling, and
-/// what a run of ours leaves.
-const BESIDE: [&str; 13] = [
+/// Optional files of a checkpoint: tokenizer, chat template, generation settings, and files that
+/// our runs write.
+const OPTIONAL_FILES: [&str; 13] = [
     "tokenizer.json",
     "vocab.json",
     "merges.txt",
@@ -27,13 +27,13 @@ const BESIDE: [&str; 13] = [
     "critic.safetensors",
 ];
 
-/// Files of rows, by the end of their names, compressed or not.
-const ROWS: [&str; 7] = [
+/// The extensions of data files, compressed or not.
+const ROW_EXTENSIONS: [&str; 7] = [
     ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".parquet",
 ];
-const COMPRESSED: [&str; 2] = [".gz", ".zst"];
-/// What describes a data set and is none of its rows.
-const DESCRIPTIONS: [&str; 9] = [
+const COMPRESSED_EXTENSIONS: [&str; 2] = [".gz", ".zst"];
+/// Files that describe a data set and hold no rows.
+const METADATA_FILES: [&str; 9] = [
     "dataset_infos.json",
     "dataset_info.json",
     "dataset_dict.json",
@@ -45,11 +45,12 @@ const DESCRIPTIONS: [&str; 9] = [
     "requirements.txt",
 ];
 
-/// The files to have, small ones first; the shards of an index apart, which only the index names.
+/// The required files, small ones first. The shards of an index are not included: only the index
+/// names them.
 ///
 /// # Errors
-/// What is missing, as the end of a sentence that begins with the repository.
-pub(crate) fn needed(kind: Kind, names: &[String]) -> Result<Vec<String>, String> {
+/// What is missing, as the end of a sentence that starts with the repository.
+pub(crate) fn required_files(kind: Kind, names: &[String]) -> Result<Vec<String>, String> {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     match kind {
         Kind::Model => model(&names),
@@ -62,36 +63,41 @@ fn model(names: &[&str]) -> Result<Vec<String>, String> {
     if !has(CONFIG) {
         return Err(format!("has no {CONFIG}: it is not a checkpoint"));
     }
-    let weights = match (has(SINGLE), has(INDEX)) {
-        (true, _) => SINGLE,
+    let weights = match (has(WEIGHTS), has(INDEX)) {
+        (true, _) => WEIGHTS,
         (false, true) => INDEX,
         (false, false) if names.iter().any(|name| name.ends_with(".bin")) => {
             return Err(format!(
-                "has no {SINGLE}, only .bin files: load it in Python, save it with \
-                 safe_serialization=True, and give that folder"
+                "has no {WEIGHTS}, only .bin files: load it in Python, save it with \
+                 safe_serialization=True, and use that folder"
             ));
         }
-        (false, false) => return Err(format!("has no {SINGLE}: it has no weights we read")),
+        (false, false) => {
+            return Err(format!(
+                "has no {WEIGHTS}: there are no weights in a supported \
+                                              format"
+            ));
+        }
     };
-    let beside = BESIDE.into_iter().filter(|name| has(name));
-    let all = [CONFIG].into_iter().chain(beside).chain([weights]);
+    let optional = OPTIONAL_FILES.into_iter().filter(|name| has(name));
+    let all = [CONFIG].into_iter().chain(optional).chain([weights]);
     Ok(all.map(str::to_string).collect())
 }
 
-/// The files of a checkpoint folder that are read: the same as are fetched of a repository, by their
-/// names, in order. A folder that is not there has none.
+/// The names of the files of a checkpoint folder that are read, sorted: the same files that are
+/// downloaded from a repository. Empty if the folder does not exist.
 #[must_use]
 pub fn checkpoint_files(folder: &Path) -> Vec<String> {
     let has = |name: &str| folder.join(name).is_file();
-    let mut names: BTreeSet<String> = [CONFIG, SINGLE]
+    let mut names: BTreeSet<String> = [CONFIG, WEIGHTS]
         .into_iter()
-        .chain(BESIDE)
+        .chain(OPTIONAL_FILES)
         .filter(|name| has(name))
         .map(str::to_string)
         .collect();
-    if !names.contains(SINGLE) && has(INDEX) {
+    if !names.contains(WEIGHTS) && has(INDEX) {
         names.insert(INDEX.into());
-        // An index that names no shards is an error of whoever loads them.
+        // The code that loads the shards reports an index without shards.
         names.extend(shards(&folder.join(INDEX)).unwrap_or_default());
     }
     names.into_iter().collect()
@@ -105,9 +111,9 @@ fn dataset(names: &[&str]) -> Result<Vec<String>, String> {
         .collect();
     if rows.is_empty() {
         return Err(format!(
-            "has no file of rows we read: one ends in {}, or in one of these and {}",
-            ROWS.join(", "),
-            COMPRESSED.join(" or ")
+            "has no data file: the name must end in {}, optionally followed by {}",
+            ROW_EXTENSIONS.join(", "),
+            COMPRESSED_EXTENSIONS.join(" or ")
         ));
     }
     Ok(rows)
@@ -115,20 +121,20 @@ fn dataset(names: &[&str]) -> Result<Vec<String>, String> {
 
 fn holds_rows(name: &str) -> bool {
     let file = name.rsplit('/').next().unwrap_or(name);
-    let plain = COMPRESSED
+    let plain = COMPRESSED_EXTENSIONS
         .into_iter()
         .find_map(|end| file.strip_suffix(end))
         .unwrap_or(file);
     let hidden = name.split('/').any(|part| part.starts_with('.'));
     !hidden
-        && !DESCRIPTIONS.contains(&&*file.to_ascii_lowercase())
-        && ROWS.into_iter().any(|end| plain.ends_with(end))
+        && !METADATA_FILES.contains(&&*file.to_ascii_lowercase())
+        && ROW_EXTENSIONS.into_iter().any(|end| plain.ends_with(end))
 }
 
 /// The shards that an index names.
 ///
 /// # Errors
-/// What is wrong with the index, as the end of a sentence that begins with the repository.
+/// What is wrong with the index, as the end of a sentence that starts with the repository.
 pub(crate) fn shards(index: &Path) -> Result<BTreeSet<String>, String> {
     let bad = || format!("has an {INDEX} that names no shards");
     let text = std::fs::read_to_string(index).map_err(|error| error.to_string())?;
@@ -141,7 +147,7 @@ pub(crate) fn shards(index: &Path) -> Result<BTreeSet<String>, String> {
     names.collect()
 }
 
-/// Whether a file's name stays inside the folder it is given for.
+/// Whether a file name stays inside its folder.
 pub(crate) fn is_inside(name: &str) -> bool {
     let part = |part: &str| !matches!(part, "" | "." | "..");
     !name.contains(['\\', ':', '\0']) && name.split('/').all(part)
@@ -152,14 +158,14 @@ mod tests {
     use super::*;
 
     fn chosen(kind: Kind, names: &[&str]) -> Result<Vec<String>, String> {
-        needed(
+        required_files(
             kind,
             &names.iter().map(ToString::to_string).collect::<Vec<_>>(),
         )
     }
 
     #[test]
-    fn a_checkpoint_is_read_from_the_files_it_has() {
+    fn required_files_of_a_checkpoint() {
         let names = [
             ".gitattributes",
             "README.md",
@@ -197,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_has_the_files_that_are_read() {
+    fn checkpoint_files_of_a_folder() {
         let folder = tempfile::tempdir().unwrap();
         let write =
             |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
@@ -207,14 +213,14 @@ mod tests {
         write(INDEX, r#"{"weight_map": {"w": "x.safetensors"}}"#);
         let sharded = ["config.json", INDEX, "vocab.json", "x.safetensors"];
         assert_eq!(checkpoint_files(folder.path()), sharded);
-        write(SINGLE, "");
-        let single = ["config.json", SINGLE, "vocab.json"];
+        write(WEIGHTS, "");
+        let single = ["config.json", WEIGHTS, "vocab.json"];
         assert_eq!(checkpoint_files(folder.path()), single);
         assert!(checkpoint_files(&folder.path().join("none")).is_empty());
     }
 
     #[test]
-    fn rows_are_told_from_descriptions() {
+    fn data_files_are_distinguished_from_metadata() {
         let names = [
             ".hidden/x.jsonl",
             "README.md",
@@ -232,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn names_stay_inside() {
+    fn names_outside_the_folder_are_rejected() {
         for bad in ["../x", "/x", "a//b", "a/../b", "", ".", "a\\b", "c:x"] {
             assert!(!is_inside(bad), "{bad}");
         }

@@ -1,9 +1,9 @@
-//! One file, from the hub into the cache.
+//! Downloads one file from the hub into the cache.
 
 use crate::cache::{Folder, make_folder_of};
 use crate::checksum::Etag;
 use crate::retry::{Attempt, Failure};
-use crate::transport::{Ask, Transport, header};
+use crate::transport::{RequestKind, Transport, header};
 use crate::url::escaped;
 use crate::{Error, Kind, Progress, Repository, Result, Settings};
 use std::fs::{self, File};
@@ -12,54 +12,54 @@ use std::path::Path;
 use ureq::Body;
 use ureq::http::Response;
 
-/// Bytes read at once.
+/// The buffer size, in bytes.
 const BUFFER: usize = 1 << 16;
 
-/// Fetches the files of one commit.
+/// Downloads the files of one commit.
 pub(crate) struct Download<'a> {
     pub(crate) transport: &'a Transport,
     pub(crate) settings: &'a Settings,
-    /// At the commit.
+    /// The repository at the commit.
     pub(crate) repository: &'a Repository,
     pub(crate) commit: &'a str,
     pub(crate) folder: &'a Folder,
 }
 
-/// What the hub says of a file.
-struct Description {
+/// The hub's information about a file.
+struct FileInfo {
     etag: Etag,
     size: Option<u64>,
 }
 
-/// A file that is not whole yet.
-struct Part {
+/// A partially downloaded file.
+struct PartialFile {
     file: File,
     done: u64,
-    /// The most there ever was of it.
-    best: u64,
+    /// The largest size reached so far, in bytes.
+    max_done: u64,
 }
 
 impl Download<'_> {
-    /// Sees to it that a file of the commit is in its snapshot.
-    pub(crate) fn file(&self, name: &str, watch: &mut dyn Progress) -> Result<()> {
+    /// Ensures that a file of the commit is in its snapshot.
+    pub(crate) fn file(&self, name: &str, progress: &mut dyn Progress) -> Result<()> {
         if self.folder.file(self.commit, name).exists() {
             return Ok(());
         }
         let what = format!("{name} of {}", self.repository);
         let retry = self.settings.retry;
-        let described = retry.run(&what, watch, |_| self.describe(name, &what))?;
-        let blob = self.folder.blob(&described.etag);
-        let there = || {
+        let info = retry.run(&what, progress, |_| self.file_info(name, &what))?;
+        let blob = self.folder.blob(&info.etag);
+        let is_cached = || {
             let length = fs::metadata(&blob).map(|data| data.len());
-            length.is_ok_and(|length| described.size.is_none_or(|size| size == length))
+            length.is_ok_and(|length| info.size.is_none_or(|size| size == length))
         };
-        if !there() {
-            let _lock = self.folder.lock(&described.etag, &what, watch)?;
-            if !there() {
-                self.transfer(name, &what, &described, &blob, watch)?;
+        if !is_cached() {
+            let _lock = self.folder.lock(&info.etag, &what, progress)?;
+            if !is_cached() {
+                self.transfer(name, &what, &info, &blob, progress)?;
             }
         }
-        self.folder.link(self.commit, name, &described.etag)
+        self.folder.link(self.commit, name, &info.etag)
     }
 
     fn address(&self, name: &str) -> String {
@@ -76,54 +76,59 @@ impl Download<'_> {
         )
     }
 
-    fn describe(&self, name: &str, what: &str) -> Attempt<Description> {
-        let response = self.transport.ask(Ask::Head, &self.address(name), what)?;
+    fn file_info(&self, name: &str, what: &str) -> Attempt<FileInfo> {
+        let response = self
+            .transport
+            .send(RequestKind::Head, &self.address(name), what)?;
         let other = header(&response, "x-repo-commit").filter(|commit| *commit != self.commit);
         if let Some(commit) = other {
-            let why = format!("the hub answers for another commit, {commit}");
-            return Err(Error::answer(what, why).into());
+            let why = format!("the response is for another commit, {commit}");
+            return Err(Error::invalid_response(what, why).into());
         }
         let etag = header(&response, "x-linked-etag").or_else(|| header(&response, "etag"));
         let etag = etag.and_then(Etag::parse);
-        let etag = etag.ok_or_else(|| Error::answer(what, "the hub names no ETag for it"))?;
+        let etag =
+            etag.ok_or_else(|| Error::invalid_response(what, "the response has no valid ETag"))?;
         let linked = header(&response, "x-linked-size");
-        let size = match response.status().is_redirection() {
-            true => linked,
-            false => linked.or_else(|| header(&response, "content-length")),
+        let size = if response.status().is_redirection() {
+            linked
+        } else {
+            linked.or_else(|| header(&response, "content-length"))
         };
-        Ok(Description {
+        Ok(FileInfo {
             etag,
             size: size.and_then(|text| text.trim().parse().ok()),
         })
     }
 
-    /// Fetches a file beside its blob, and moves it there once it is whole and right.
+    /// Downloads a file next to its blob, and renames it once it is complete and its checksum is
+    /// correct.
     fn transfer(
         &self,
         name: &str,
         what: &str,
-        described: &Description,
+        info: &FileInfo,
         blob: &Path,
-        watch: &mut dyn Progress,
+        progress: &mut dyn Progress,
     ) -> Result<()> {
         let folder = make_folder_of(blob)?;
-        let path = folder.join(format!("{}.incomplete", described.etag.as_str()));
-        let mut part = Part::open(&path)?;
+        let path = folder.join(format!("{}.incomplete", info.etag.as_str()));
+        let mut part = PartialFile::open(&path)?;
         let mut damaged = false;
         let retry = self.settings.retry;
-        retry.run(what, watch, |watch| -> Attempt<()> {
-            if described.size.is_some_and(|size| part.done > size) {
+        retry.run(what, progress, |progress| -> Attempt<()> {
+            if info.size.is_some_and(|size| part.done > size) {
                 part.restart().map_err(Error::at(&path))?;
             }
-            if described.size != Some(part.done) {
-                let response = self.rest(name, what, &mut part, &path)?;
-                watch.begin(name, part.done, described.size);
-                part.fill(response, described.size, &path, watch)?;
+            if info.size != Some(part.done) {
+                let response = self.request_rest(name, what, &mut part, &path)?;
+                progress.begin(name, part.done, info.size);
+                part.append(response, info.size, &path, progress)?;
             }
             part.file.sync_all().map_err(Error::at(&path))?;
-            let found = match described.size {
+            let found = match info.size {
                 Some(size) if size != part.done => Some(format!("that of more than {size} bytes")),
-                _ => described.etag.mismatch(&path)?,
+                _ => info.etag.mismatch(&path)?,
             };
             let Some(found) = found else {
                 return Ok(());
@@ -134,46 +139,48 @@ impl Download<'_> {
                 return Err(Failure::Final(Error::Damaged {
                     what: what.into(),
                     found,
-                    expected: described.etag.as_str().into(),
+                    expected: info.etag.as_str().into(),
                 }));
             }
             damaged = true;
-            Err(Failure::passing("it arrived damaged"))
+            Err(Failure::temporary("the download was damaged"))
         })?;
         fs::rename(&path, blob).map_err(Error::at(blob))?;
-        watch.end();
+        progress.end();
         Ok(())
     }
 
-    /// The answer that goes on where the part ends; the part begins anew where there is no such
-    /// answer.
-    fn rest(
+    /// Requests the bytes after the partial file; starts over if the response does not continue
+    /// there.
+    fn request_rest(
         &self,
         name: &str,
         what: &str,
-        part: &mut Part,
+        part: &mut PartialFile,
         path: &Path,
     ) -> Attempt<Response<Body>> {
-        let ask = match part.done {
-            0 => Ask::All,
-            done => Ask::From(done),
+        let kind = match part.done {
+            0 => RequestKind::All,
+            done => RequestKind::From(done),
         };
-        let response = self.transport.ask(ask, &self.address(name), what)?;
-        let goes_on = match response.status().as_u16() {
+        let response = self.transport.send(kind, &self.address(name), what)?;
+        let continues = match response.status().as_u16() {
             206 => header(&response, "content-range").and_then(first_byte) == Some(part.done),
             _ => part.done == 0,
         };
-        if !goes_on {
+        if !continues {
             part.restart().map_err(Error::at(path))?;
             if response.status() != 200 {
-                return Err(Failure::passing("the hub does not go on where it stopped"));
+                return Err(Failure::temporary(
+                    "the response does not continue where the download stopped",
+                ));
             }
         }
         Ok(response)
     }
 }
 
-impl Part {
+impl PartialFile {
     fn open(path: &Path) -> Result<Self> {
         let open = File::options()
             .create(true)
@@ -186,7 +193,7 @@ impl Part {
         Ok(Self {
             file,
             done,
-            best: done,
+            max_done: done,
         })
     }
 
@@ -196,13 +203,13 @@ impl Part {
         self.file.rewind()
     }
 
-    /// Appends a body; less than `size` is a failure that passes.
-    fn fill(
+    /// Appends a body. Fewer than `size` bytes are a temporary failure.
+    fn append(
         &mut self,
         response: Response<Body>,
         size: Option<u64>,
         path: &Path,
-        watch: &mut dyn Progress,
+        progress: &mut dyn Progress,
     ) -> Attempt<()> {
         let mut body = response.into_body().into_reader();
         let mut buffer = vec![0; BUFFER];
@@ -210,29 +217,29 @@ impl Part {
         let why = loop {
             let read = match body.read(&mut buffer) {
                 Ok(0) if self.done < size && size < u64::MAX => {
-                    break format!("cut after {} of {size} bytes", self.done);
+                    break format!("interrupted after {} of {size} bytes", self.done);
                 }
                 Ok(0) => return Ok(()),
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(_) => break format!("cut after {} bytes", self.done),
+                Err(_) => break format!("interrupted after {} bytes", self.done),
             };
             self.file
                 .write_all(&buffer[..read])
                 .map_err(Error::at(path))?;
             self.done += read as u64;
             if self.done > size {
-                // The checksum is going to say so.
+                // The checksum check will report it.
                 return Ok(());
             }
-            watch.advance(self.done);
+            progress.advance(self.done);
         };
-        let progress = self.done > self.best;
-        self.best = self.best.max(self.done);
-        Err(Failure::Passing {
+        let progressed = self.done > self.max_done;
+        self.max_done = self.max_done.max(self.done);
+        Err(Failure::Temporary {
             why,
             wait: None,
-            progress,
+            progressed,
         })
     }
 }

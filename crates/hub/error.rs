@@ -1,74 +1,75 @@
-//! What can go wrong between a name and a folder.
+//! The errors of resolving a repository.
 
 use std::path::{Path, PathBuf};
 
-/// An error of this crate. None holds a token, or an address that somebody signed.
+/// An error of this crate. Messages never contain a token or a signed address.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A variable that makes no sense.
+    /// An environment variable with an invalid value.
     #[error("{0}")]
     Settings(String),
     /// A file of the cache that cannot be read or written.
     #[error("{path}: {source}")]
     Io {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// Something the hub does not have, or does not show.
+    /// Something that the hub does not have or does not reveal.
     #[error("the hub has no {0}")]
     NotFound(String),
-    /// Something the hub does not show to everybody.
-    #[error("the hub does not show {what}: {why}")]
+    /// Something that needs other permissions.
+    #[error("access to {what} was denied: {why}")]
     Denied {
-        /// What was asked for.
+        /// The request.
         what: String,
-        /// Why, and what to do.
+        /// The reason, and what to do.
         why: String,
     },
-    /// A hub that cannot be reached, or fails again and again.
+    /// The hub cannot be reached, or fails repeatedly.
     #[error("cannot fetch {what}: {why}")]
     Unreachable {
-        /// What was asked for.
+        /// The request.
         what: String,
         /// The last failure.
         why: String,
     },
-    /// An answer that is not what a hub says.
+    /// A response that violates the hub's protocol.
     #[error("{what}: {why}")]
-    Answer {
-        /// What was asked for.
+    InvalidResponse {
+        /// The request.
         what: String,
-        /// What is wrong with the answer.
+        /// What is wrong with the response.
         why: String,
     },
-    /// A file that arrived with other bytes than the hub promised, twice.
+    /// A file whose checksum was wrong twice.
     #[error(
-        "{what} arrived damaged: its checksum is {found}, and the hub says {expected}; nothing was kept"
+        "{what} was damaged in transfer: its checksum is {found}, but the hub reports {expected}. \
+         Nothing was saved; try again"
     )]
     Damaged {
         /// The file.
         what: String,
-        /// The checksum of what arrived.
+        /// The checksum of the received bytes.
         found: String,
-        /// What the hub promised.
+        /// The checksum that the hub reports.
         expected: String,
     },
-    /// A repository without the files it should have.
+    /// A repository without the required files.
     #[error("{repository} {why}")]
     Unsuitable {
-        /// Which.
+        /// The repository.
         repository: String,
         /// What is missing.
         why: String,
     },
-    /// Something that is not in the cache, with nobody to ask.
-    #[error("{what} is not in {cache}, and HF_HUB_OFFLINE says not to ask the hub: {why}")]
+    /// Something that is not in the cache, in offline mode.
+    #[error("{what} is not in {cache}, and HF_HUB_OFFLINE forbids downloading it: {why}")]
     Offline {
-        /// What was asked for.
+        /// The request.
         what: String,
-        /// The folder that was looked at.
+        /// The cache folder.
         cache: PathBuf,
         /// What is missing.
         why: String,
@@ -76,7 +77,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Says at which path an input or output error happened.
+    /// Adds the path to an I/O error.
     pub(crate) fn at(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io {
             path: path.into(),
@@ -84,14 +85,14 @@ impl Error {
         }
     }
 
-    /// An answer that is not what a hub says.
-    pub(crate) fn answer(what: impl Into<String>, why: impl Into<String>) -> Self {
-        Self::Answer {
+    /// An [`InvalidResponse`](Self::InvalidResponse).
+    pub(crate) fn invalid_response(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::InvalidResponse {
             what: what.into(),
             why: why.into(),
         }
     }
 }
 
-/// A result of this crate.
+/// The result type of this crate.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -1,10 +1,10 @@
-//! Repository name → local path: what `owner/name[@revision]` stands for on this machine.
+//! Resolves repository names, `owner/name[@revision]`, to local paths, downloading what is missing.
 //!
-//! [`Hub::resolve`] is the whole of it. [`Network`] asks a hub that speaks the Hugging Face protocol
-//! and keeps what it answers; [`CacheOnly`] looks at what is kept and asks nobody. Both use the
-//! folder that Python's `huggingface_hub` uses, laid out as it does, so that each finds what the other
-//! has downloaded. Nothing of ours is known here, and nothing of the environment: [`Settings`] are
-//! made from variables that the caller looks up.
+//! [`Hub::resolve`] is the entry point. [`Network`] downloads from a hub that speaks the Hugging
+//! Face protocol, through the cache; [`CacheOnly`] uses only the cache. Both share the cache folder
+//! and layout of Python's `huggingface_hub`, so that each finds what the other has downloaded. This
+//! crate does not read the environment: [`Settings`] are made from variables that the caller looks
+//! up.
 //!
 //! ```
 //! use rlhf_hub::{Kind, Repository};
@@ -14,14 +14,14 @@
 //! assert!(Repository::parse(Kind::Model, "runs/sft-000/final").is_none());
 //! ```
 //!
-//! What is promised of a download:
+//! Guarantees of a download:
 //!
-//! - A file appears under its name only when it is whole, and when it has the checksum that the hub
-//!   names: SHA-256 of large files, git's of small ones.
-//! - A transfer that was cut goes on where it stopped, in the same run or in a later one.
-//! - A token goes to the endpoint of the settings, never to where that redirects; it is neither
-//!   printed nor written.
-//! - Two processes that want one file wait for each other.
+//! - A file appears under its name only when it is complete and has the checksum that the hub
+//! reports: SHA-256 for large files, git's for small ones.
+//! - An interrupted download continues where it stopped, in the same run or in a later one.
+//! - The token is sent only to the endpoint of the settings, never to a redirect target; it is
+//! neither printed nor written.
+//! - Two processes that download the same file wait for each other.
 
 #![forbid(unsafe_code)]
 
@@ -40,7 +40,7 @@ mod transport;
 mod url;
 
 #[cfg(test)]
-mod protocol;
+mod protocol_tests;
 
 pub use choose::checkpoint_files;
 pub use error::{Error, Result};
@@ -52,7 +52,7 @@ pub use settings::{Retry, Settings, Token};
 
 use std::path::PathBuf;
 
-/// A repository at one commit, on this machine.
+/// A local copy of a repository at one commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     /// The folder with its files.
@@ -61,21 +61,22 @@ pub struct Snapshot {
     pub commit: String,
 }
 
-/// Where repositories come from.
+/// A source of repositories.
 pub trait Hub {
-    /// The folder of a repository, with every file of it that we read.
+    /// The local folder of a repository, with all required files.
     ///
     /// # Errors
-    /// If it is not there, may not be read, or cannot be had now; the error names the repository and
-    /// what to do.
-    fn resolve(&self, repository: &Repository, watch: &mut dyn Progress) -> Result<Snapshot>;
+    /// If it does not exist, access is denied, or it cannot be fetched now. The error names the
+    /// repository and what to do.
+    fn resolve(&self, repository: &Repository, progress: &mut dyn Progress) -> Result<Snapshot>;
 }
 
-/// The hub of some settings: the network, or the cache alone where the settings say so.
+/// The hub for these settings: the network, or only the cache in offline mode.
 #[must_use]
 pub fn open(settings: Settings) -> Box<dyn Hub> {
-    match settings.offline {
-        true => Box::new(CacheOnly::new(settings.cache)),
-        false => Box::new(Network::new(settings)),
+    if settings.offline {
+        Box::new(CacheOnly::new(settings.cache))
+    } else {
+        Box::new(Network::new(settings))
     }
 }

@@ -1,34 +1,34 @@
-//! The hub itself, with the cache in front.
+//! Downloads from the hub, through the cache.
 
-use crate::cache::{Folder, Kept, safe};
-use crate::choose::{INDEX, needed, shards};
+use crate::cache::{CacheState, Folder, safe_names};
+use crate::choose::{INDEX, required_files, shards};
 use crate::download::Download;
-use crate::offline::kept;
+use crate::offline::cached_snapshot;
 use crate::repository::is_commit;
 use crate::retry::{Attempt, Failure};
-use crate::transport::{Ask, Transport};
+use crate::transport::{RequestKind, Transport};
 use crate::url::escaped;
 use crate::{Error, Hub, Kind, Progress, Repository, Result, Settings, Snapshot};
 use serde_json::Value;
 
-/// The longest list of files that is read, bytes.
+/// The maximum size of a file list, in bytes.
 const LONGEST_LIST: u64 = 64 << 20;
 
-/// Answers from the hub, and from the cache what cannot have changed.
+/// Resolves repositories on the hub; a commit that is completely cached is not requested again.
 #[derive(Debug)]
 pub struct Network {
     settings: Settings,
     transport: Transport,
 }
 
-/// A revision as the hub describes it.
+/// The commit and the files of a revision.
 struct Listing {
     commit: String,
     names: Vec<String>,
 }
 
 impl Network {
-    /// The hub of some settings.
+    /// The hub for these settings.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let transport = Transport::new(&settings);
@@ -38,7 +38,7 @@ impl Network {
         }
     }
 
-    fn list(&self, repository: &Repository, watch: &mut dyn Progress) -> Result<Listing> {
+    fn list(&self, repository: &Repository, progress: &mut dyn Progress) -> Result<Listing> {
         let (kind, what) = match repository.kind() {
             Kind::Model => ("models", format!("model {repository}")),
             Kind::Dataset => ("datasets", format!("data set {repository}")),
@@ -47,22 +47,28 @@ impl Network {
         let endpoint = &self.settings.endpoint;
         let address = format!("{endpoint}/api/{kind}/{name}/revision/{revision}");
         let retry = self.settings.retry;
-        let text = retry.run(&what, watch, |_| -> Attempt<String> {
-            let response = self.transport.ask(Ask::All, &address, &what)?;
+        let text = retry.run(&what, progress, |_| -> Attempt<String> {
+            let response = self.transport.send(RequestKind::All, &address, &what)?;
             let body = response.into_body().into_with_config();
             let text = body.limit(LONGEST_LIST).read_to_string();
-            text.map_err(|_| Failure::passing("the list of files was cut"))
+            text.map_err(|_| Failure::temporary("the list of files was interrupted"))
         })?;
-        let odd = || Error::answer(&what, "the answer is not that of a hub: see HF_ENDPOINT");
-        let json: Value = serde_json::from_str(&text).map_err(|_| odd())?;
+        let invalid = || {
+            Error::invalid_response(
+                &what,
+                "the response is not that of a Hugging Face hub: \
+                                               check HF_ENDPOINT",
+            )
+        };
+        let json: Value = serde_json::from_str(&text).map_err(|_| invalid())?;
         let commit = json["sha"].as_str().filter(|sha| is_commit(sha));
-        let siblings = json["siblings"].as_array().ok_or_else(odd)?;
+        let siblings = json["siblings"].as_array().ok_or_else(invalid)?;
         let names = siblings
             .iter()
             .filter_map(|file| file["rfilename"].as_str());
         Ok(Listing {
-            commit: commit.ok_or_else(odd)?.into(),
-            names: safe(names.map(str::to_string).collect()),
+            commit: commit.ok_or_else(invalid)?.into(),
+            names: safe_names(names.map(str::to_string).collect()),
         })
     }
 
@@ -71,14 +77,14 @@ impl Network {
         repository: &Repository,
         folder: &Folder,
         listing: &Listing,
-        watch: &mut dyn Progress,
+        progress: &mut dyn Progress,
     ) -> Result<()> {
         let unsuitable = |why: String| Error::Unsuitable {
             repository: repository.to_string(),
             why,
         };
         let Listing { commit, names } = listing;
-        let files = needed(repository.kind(), names).map_err(unsuitable)?;
+        let files = required_files(repository.kind(), names).map_err(unsuitable)?;
         folder.write_listing(commit, names)?;
         let download = Download {
             transport: &self.transport,
@@ -88,14 +94,14 @@ impl Network {
             folder,
         };
         for file in &files {
-            download.file(file, watch)?;
+            download.file(file, progress)?;
         }
         if files.iter().any(|name| name == INDEX) {
             for shard in shards(&folder.file(commit, INDEX)).map_err(unsuitable)? {
-                download.file(&shard, watch)?;
+                download.file(&shard, progress)?;
             }
         }
-        // Last, so that a revision never stands for less than the whole.
+        // Last, so that a revision never points to an incomplete snapshot.
         match repository.commit() {
             Some(_) => Ok(()),
             None => folder.write_ref(repository.revision(), commit),
@@ -104,28 +110,28 @@ impl Network {
 }
 
 impl Hub for Network {
-    fn resolve(&self, repository: &Repository, watch: &mut dyn Progress) -> Result<Snapshot> {
+    fn resolve(&self, repository: &Repository, progress: &mut dyn Progress) -> Result<Snapshot> {
         let folder = Folder::new(&self.settings.cache, repository);
         if let Some(commit) = repository.commit()
-            && folder.kept(commit) == Kept::Whole
+            && folder.state(commit) == CacheState::Complete
         {
             return Ok(folder.snapshot(commit));
         }
-        let listing = match self.list(repository, watch) {
+        let listing = match self.list(repository, progress) {
             Err(error @ Error::Unreachable { .. }) => {
-                let found = kept(&folder, repository, watch);
+                let found = cached_snapshot(&folder, repository, progress);
                 let Ok(snapshot) = found else {
                     return Err(error);
                 };
-                watch.note(&format!(
-                    "{error}; going on with commit {} of it, from the cache",
+                progress.note(&format!(
+                    "{error}; continuing with commit {} of it from the cache",
                     snapshot.commit
                 ));
                 return Ok(snapshot);
             }
             listing => listing?,
         };
-        self.fetch(repository, &folder, &listing, watch)?;
+        self.fetch(repository, &folder, &listing, progress)?;
         Ok(folder.snapshot(&listing.commit))
     }
 }

@@ -1,10 +1,10 @@
-//! The cache and nothing else.
+//! Resolves repositories from the cache only.
 
-use crate::cache::{Folder, Kept};
+use crate::cache::{CacheState, Folder};
 use crate::{Error, Hub, Kind, Progress, Repository, Result, Snapshot};
 use std::path::PathBuf;
 
-/// Answers from the cache; what is not there is an error.
+/// Resolves repositories from the cache; a missing one is an error.
 #[derive(Debug, Clone)]
 pub struct CacheOnly {
     cache: PathBuf,
@@ -19,38 +19,38 @@ impl CacheOnly {
 }
 
 impl Hub for CacheOnly {
-    fn resolve(&self, repository: &Repository, watch: &mut dyn Progress) -> Result<Snapshot> {
-        kept(&Folder::new(&self.cache, repository), repository, watch).map_err(|why| {
-            Error::Offline {
+    fn resolve(&self, repository: &Repository, progress: &mut dyn Progress) -> Result<Snapshot> {
+        cached_snapshot(&Folder::new(&self.cache, repository), repository, progress).map_err(
+            |why| Error::Offline {
                 what: repository.to_string(),
                 cache: self.cache.clone(),
                 why,
-            }
-        })
+            },
+        )
     }
 }
 
-/// What the cache has of a repository.
+/// The cached snapshot of a repository.
 ///
 /// # Errors
 /// What is missing.
-pub(crate) fn kept(
+pub(crate) fn cached_snapshot(
     folder: &Folder,
     repository: &Repository,
-    watch: &mut dyn Progress,
+    progress: &mut dyn Progress,
 ) -> std::result::Result<Snapshot, String> {
     let commit = match repository.commit() {
         Some(commit) => Some(commit.to_string()),
         None => folder.read_ref(repository.revision()),
     };
     let commit = commit.ok_or("it was never fetched")?;
-    match folder.kept(&commit) {
-        Kept::Missing(why) => return Err(why),
-        Kept::Enough if repository.kind() == Kind::Dataset => watch.note(&format!(
-            "{repository}: taking the files that are in the cache; whether there are more, only the \
-             hub knows"
+    match folder.state(&commit) {
+        CacheState::Missing(why) => return Err(why),
+        CacheState::Usable if repository.kind() == Kind::Dataset => progress.note(&format!(
+            "{repository}: using the files in the cache; without the hub it is unknown whether the \
+             data set has more"
         )),
-        Kept::Enough | Kept::Whole => {}
+        CacheState::Usable | CacheState::Complete => {}
     }
     Ok(folder.snapshot(&commit))
 }

@@ -1,18 +1,18 @@
-//! Somebody to tell how far a download is.
+//! Reports the progress of downloads.
 
-/// Hears of downloads.
+/// Called during downloads.
 pub trait Progress {
-    /// A file begins, or begins again: `done` bytes of `size` are there.
+    /// A file starts or restarts with `done` of `size` bytes present.
     fn begin(&mut self, file: &str, done: u64, size: Option<u64>);
-    /// So many bytes of it are there now.
+    /// `done` bytes of the file are present.
     fn advance(&mut self, done: u64);
-    /// It is whole.
+    /// The file is complete.
     fn end(&mut self);
-    /// Something a person should know, in a sentence.
+    /// A message for the user, one sentence.
     fn note(&mut self, text: &str);
 }
 
-/// Nobody.
+/// Reports nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 

@@ -1,10 +1,10 @@
-//! What a user writes to name a repository.
+//! Parses repository names.
 
 use std::fmt;
 
-/// The revision where none is named.
+/// The default revision.
 const MAIN: &str = "main";
-/// The longest name of an owner and its repository that the hub gives.
+/// The maximum length of `owner/name` on the hub.
 const LONGEST: usize = 96;
 
 /// What a repository holds.
@@ -12,7 +12,7 @@ const LONGEST: usize = 96;
 pub enum Kind {
     /// A checkpoint: weights, settings, tokenizer.
     Model,
-    /// Files of rows.
+    /// Data files.
     Dataset,
 }
 
@@ -25,8 +25,8 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// Reads `owner/name` or `owner/name@revision`, the revision a branch, a tag or the 40
-    /// hexadecimal digits of a commit; none where the text has another form.
+    /// Parses `owner/name` or `owner/name@revision`. The revision is a branch, a tag or the 40
+    /// hexadecimal digits of a commit. `None` if the text has another form.
     #[must_use]
     pub fn parse(kind: Kind, text: &str) -> Option<Self> {
         let (name, revision) = text.split_once('@').unwrap_or((text, MAIN));
@@ -57,7 +57,7 @@ impl Repository {
         &self.revision
     }
 
-    /// The same repository at one commit, for ever.
+    /// The same repository at a fixed commit.
     #[must_use]
     pub fn at(&self, commit: &str) -> Self {
         Self {
@@ -66,7 +66,7 @@ impl Repository {
         }
     }
 
-    /// The revision, where it is a commit already.
+    /// The revision, if it is a commit.
     pub(crate) fn commit(&self) -> Option<&str> {
         is_commit(&self.revision).then_some(&*self.revision)
     }
@@ -82,7 +82,7 @@ impl fmt::Display for Repository {
     }
 }
 
-/// Whether a text is the whole name of a commit.
+/// Whether a text is a full commit hash.
 pub(crate) fn is_commit(text: &str) -> bool {
     text.len() == 40
         && text
@@ -101,7 +101,7 @@ fn is_part(text: &str) -> bool {
         && !text.contains("..")
 }
 
-/// A revision becomes a path in the cache and in an address: nothing may climb out of either.
+/// A revision becomes part of a path and of an address, so it must not contain `..` or the like.
 fn is_revision(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.+".contains(&byte);
     let part = |part: &str| !part.is_empty() && !part.starts_with(['.', '-']);
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_told_from_paths() {
+    fn repository_names_are_distinguished_from_paths() {
         let commit = "0123456789abcdef0123456789abcdef01234567";
         for (text, revision) in [
             ("owner/name", "main"),

@@ -1,4 +1,4 @@
-//! Trying again what may pass.
+//! Retries temporary failures.
 
 use crate::{Error, Progress, Result, Retry};
 use std::time::Duration;
@@ -6,24 +6,24 @@ use std::time::Duration;
 /// Why an attempt failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Something that may be over in a moment.
-    Passing {
+    /// A failure that may not recur.
+    Temporary {
         why: String,
-        /// How long the hub asks to wait.
+        /// The wait that the hub asks for.
         wait: Option<Duration>,
-        /// Whether the attempt got further than any before: then there is all patience again.
-        progress: bool,
+        /// Whether the attempt got further than all before. Then the count of failures starts over.
+        progressed: bool,
     },
-    /// Something that will not change.
+    /// A failure that will recur.
     Final(Error),
 }
 
 impl Failure {
-    pub(crate) fn passing(why: impl Into<String>) -> Self {
-        Self::Passing {
+    pub(crate) fn temporary(why: impl Into<String>) -> Self {
+        Self::Temporary {
             why: why.into(),
             wait: None,
-            progress: false,
+            progressed: false,
         }
     }
 }
@@ -34,29 +34,29 @@ impl From<Error> for Failure {
     }
 }
 
-/// What one attempt comes to.
+/// The result of one attempt.
 pub(crate) type Attempt<T> = std::result::Result<T, Failure>;
 
 impl Retry {
-    /// Attempts until one succeeds, fails for good, or patience ends.
+    /// Attempts until one succeeds, fails permanently, or the number of attempts is exhausted.
     pub(crate) fn run<T>(
         &self,
         what: &str,
-        watch: &mut dyn Progress,
+        progress: &mut dyn Progress,
         mut attempt: impl FnMut(&mut dyn Progress) -> Attempt<T>,
     ) -> Result<T> {
         let mut failures = 0;
         loop {
-            let (why, asked, progress) = match attempt(watch) {
+            let (why, asked, progressed) = match attempt(progress) {
                 Ok(value) => return Ok(value),
                 Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Passing {
+                Err(Failure::Temporary {
                     why,
                     wait,
-                    progress,
-                }) => (why, wait, progress),
+                    progressed,
+                }) => (why, wait, progressed),
             };
-            failures = if progress { 1 } else { failures + 1 };
+            failures = if progressed { 1 } else { failures + 1 };
             let give_up = |why: String| {
                 let what = what.to_string();
                 Err(Error::Unreachable { what, why })
@@ -67,9 +67,9 @@ impl Retry {
             let wait = asked.unwrap_or_else(|| self.back_off(failures));
             if wait > self.longest {
                 let seconds = wait.as_secs();
-                return give_up(format!("{why} for {seconds} s: try again then"));
+                return give_up(format!("{why} for {seconds} s: try again after that"));
             }
-            watch.note(&format!("{what}: {why}; trying again in {wait:.0?}"));
+            progress.note(&format!("{what}: {why}; retrying in {wait:.0?}"));
             std::thread::sleep(wait);
         }
     }

@@ -1,4 +1,4 @@
-//! Which hub, which cache, and who asks: the variables that Python's `huggingface_hub` reads.
+//! Settings of the hub and the cache, from the environment variables of Python's `huggingface_hub`.
 
 use crate::url::Url;
 use crate::{Error, Result};
@@ -6,38 +6,38 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The hub where `HF_ENDPOINT` names no other.
+/// The default of `HF_ENDPOINT`.
 const ENDPOINT: &str = "https://huggingface.co";
 
-/// What a [`Hub`](crate::Hub) needs to know.
+/// The settings of a [`Hub`](crate::Hub).
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The address of the hub, without a slash at the end.
+    /// The address of the hub, without a trailing slash.
     pub(crate) endpoint: String,
-    /// The folder that is shared with Python.
+    /// The cache folder, shared with Python.
     pub(crate) cache: PathBuf,
-    /// Who asks; nobody in particular where there is none.
+    /// The access token, if any.
     pub(crate) token: Option<Token>,
-    /// Whether only the cache is looked at.
+    /// Whether only the cache is used.
     pub(crate) offline: bool,
-    /// How patient it is.
+    /// How failures are retried.
     pub(crate) retry: Retry,
 }
 
-/// A secret. It is sent to the endpoint and shown to nobody.
+/// An access token. It is sent only to the endpoint and never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
-/// How often something that may pass is tried, and how long is waited.
+/// How often temporary failures are retried, and the waits between attempts.
 #[derive(Debug, Clone, Copy)]
 pub struct Retry {
-    /// Attempts without progress before giving up.
+    /// The maximum number of attempts without progress.
     pub attempts: u32,
-    /// The wait after the first failure; it doubles with each.
+    /// The wait after the first failure; it doubles with each failure.
     pub first: Duration,
-    /// The longest wait, also where the hub asks for more: then it is given up.
+    /// The maximum wait. If the hub asks for a longer one, the download fails.
     pub longest: Duration,
-    /// The longest silence of a connection.
+    /// The read timeout of a connection.
     pub silence: Duration,
 }
 
@@ -53,21 +53,21 @@ impl Default for Retry {
 }
 
 impl Settings {
-    /// From variables as `variable` looks them up: `HF_ENDPOINT`, `HF_HOME` (else `XDG_CACHE_HOME` or
-    /// `HOME`), `HF_HUB_CACHE`, `HF_TOKEN`, `HF_TOKEN_PATH`, `HF_HUB_OFFLINE`.
+    /// Reads the variables `HF_ENDPOINT`, `HF_HOME` (else `XDG_CACHE_HOME` or `HOME`),
+    /// `HF_HUB_CACHE`, `HF_TOKEN`, `HF_TOKEN_PATH` and `HF_HUB_OFFLINE` with `variable`.
     ///
     /// # Errors
-    /// If an address or a token cannot be one, no folder can be named, or the token's file exists and
-    /// cannot be read.
+    /// If an address or a token is invalid, there is no folder for the cache, or the token file
+    /// exists but cannot be read.
     pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let given = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
         let user = given("HOME").map(PathBuf::from);
-        let path = |name: &str| given(name).map(|text| expanded(&text, user.as_deref()));
+        let path = |name: &str| given(name).map(|text| expand_home(&text, user.as_deref()));
         let home = path("HF_HOME")
             .or_else(|| path("XDG_CACHE_HOME").map(|folder| folder.join("huggingface")))
             .or_else(|| user.as_ref().map(|user| user.join(".cache/huggingface")));
         let home = home.ok_or_else(|| {
-            Error::Settings("there is no HOME to keep downloads in: set HF_HOME".into())
+            Error::Settings("there is no folder for downloads: set HF_HOME or HOME".into())
         })?;
         Ok(Self {
             endpoint: endpoint(given("HF_ENDPOINT").as_deref().unwrap_or(ENDPOINT))?,
@@ -81,7 +81,7 @@ impl Settings {
         })
     }
 
-    /// The same with another patience.
+    /// The same settings with another retry policy.
     #[must_use]
     pub fn with_retry(self, retry: Retry) -> Self {
         Self { retry, ..self }
@@ -95,7 +95,7 @@ impl Token {
             return Ok(Self(text.into()));
         }
         Err(Error::Settings(format!(
-            "{source} is not a token: one is a single word of plain letters"
+            "{source} is not a token: a token is one word of printable ASCII characters"
         )))
     }
 
@@ -110,7 +110,7 @@ impl Token {
         }
     }
 
-    /// The value of the header that carries it.
+    /// The value of the authorization header.
     pub(crate) fn header(&self) -> String {
         format!("Bearer {}", self.0)
     }
@@ -124,16 +124,18 @@ impl fmt::Debug for Token {
 
 fn endpoint(text: &str) -> Result<String> {
     let text = text.trim().trim_end_matches('/');
-    let refuse = |why: &str| Err(Error::Settings(format!("HF_ENDPOINT {why}")));
+    let invalid = |why: &str| Err(Error::Settings(format!("HF_ENDPOINT {why}")));
     match Url::parse(text) {
-        // An address is shown in errors, so it must hold no secret.
-        _ if text.contains('@') => refuse("holds a name or a password: give the token in HF_TOKEN"),
+        // The address is printed in errors, so it must not contain a secret.
+        _ if text.contains('@') => {
+            invalid("contains a user name or a password: give the token in HF_TOKEN")
+        }
         Some(url) if url.has_no_query() => Ok(text.into()),
-        _ => refuse(&format!("= {text}: expected an address, as in {ENDPOINT}")),
+        _ => invalid(&format!("= {text}: expected an address, as in {ENDPOINT}")),
     }
 }
 
-fn expanded(text: &str, user: Option<&Path>) -> PathBuf {
+fn expand_home(text: &str, user: Option<&Path>) -> PathBuf {
     match (text.strip_prefix("~/"), user) {
         (Some(rest), Some(user)) => user.join(rest),
         _ => text.into(),
@@ -155,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_are_those_of_python() {
+    fn variables_have_the_meaning_of_python() {
         let plain = settings(&[("HOME", "/home/u")]).unwrap();
         assert_eq!(plain.endpoint, ENDPOINT);
         assert_eq!(plain.cache, Path::new("/home/u/.cache/huggingface/hub"));
@@ -182,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_come_from_three_places_and_are_not_shown() {
+    fn token_precedence_and_secrecy() {
         let folder = tempfile::tempdir().unwrap();
         let home = folder.path().to_str().unwrap();
         let of = |variables: &[(&str, &str)]| settings(variables).unwrap().token;

@@ -1,4 +1,4 @@
-//! Requests: redirects followed by hand, so that the token goes nowhere else.
+//! Sends HTTP requests and follows redirects itself, so that the token is sent only to the hub.
 
 use crate::retry::{Attempt, Failure};
 use crate::url::Url;
@@ -8,23 +8,23 @@ use std::time::Duration;
 use ureq::http::{Method, Request, Response, StatusCode};
 use ureq::{Agent, Body};
 
-/// The longest chain of redirects.
+/// The maximum number of redirects.
 const REDIRECTS: usize = 8;
-/// How long a connection may take to come about.
+/// The connection timeout.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// What is asked about an address.
+/// What is requested of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ask {
-    /// Only what the answer would be. A redirect that names a checksum is an answer.
+pub(crate) enum RequestKind {
+    /// Only the headers. A redirect with a checksum is not followed.
     Head,
-    /// All of it.
+    /// The whole content.
     All,
-    /// What follows so many bytes.
+    /// The content from this byte on.
     From(u64),
 }
 
-/// Speaks to one hub.
+/// A client of one hub.
 #[derive(Debug)]
 pub(crate) struct Transport {
     agent: Agent,
@@ -37,7 +37,7 @@ impl Transport {
             .http_status_as_error(false)
             .max_redirects(0)
             .user_agent(concat!("rlhf/", env!("CARGO_PKG_VERSION")))
-            // A range of compressed bytes could not be joined to another.
+            // Ranges of a compressed body cannot be joined.
             .accept_encoding("identity")
             .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(settings.retry.silence))
@@ -50,55 +50,69 @@ impl Transport {
         }
     }
 
-    /// One answer of status 200 or 206, or to [`Ask::Head`] a redirect with a checksum, or to
-    /// [`Ask::From`] a 416; `what` is named in errors.
-    pub(crate) fn ask(&self, ask: Ask, address: &str, what: &str) -> Attempt<Response<Body>> {
-        let unreadable = |address: &str| Error::answer(what, format!("{address} is no address"));
+    /// A response with status 200 or 206; for [`RequestKind::Head`] also a redirect with a
+    /// checksum, for [`RequestKind::From`] also 416. `what` is named in errors.
+    pub(crate) fn send(
+        &self,
+        kind: RequestKind,
+        address: &str,
+        what: &str,
+    ) -> Attempt<Response<Body>> {
+        let unreadable = |address: &str| {
+            Error::invalid_response(what, format!("{address} is not a valid address"))
+        };
         let first = Url::parse(address).ok_or_else(|| unreadable(address))?;
         let (mut url, mut trusted) = (first.clone(), true);
         for _ in 0..=REDIRECTS {
             trusted &= url.same_origin(&first);
-            let response = self.once(ask, &url, trusted)?;
+            let response = self.send_once(kind, &url, trusted)?;
             let named = response.headers().contains_key("x-linked-etag");
-            if !response.status().is_redirection() || (ask == Ask::Head && named) {
-                return self.judged(ask, response, what);
+            if !response.status().is_redirection() || (kind == RequestKind::Head && named) {
+                return self.check_status(kind, response, what);
             }
             let location = header(&response, "location").unwrap_or_default();
             let next = url.join(location);
-            // What an address says beyond its host may be somebody's signature: it is not shown.
-            let next = next.ok_or_else(|| Error::answer(what, "is redirected to no address"))?;
+            // The path and query of an address may contain a signature, so they are not printed.
+            let next = next.ok_or_else(|| {
+                Error::invalid_response(what, "is redirected to an invalid address")
+            })?;
             if url.is_encrypted() && !next.is_encrypted() {
                 let why = format!("is redirected to {}, which is not encrypted", next.origin());
-                return Err(Error::answer(what, why).into());
+                return Err(Error::invalid_response(what, why).into());
             }
             url = next;
         }
-        Err(Error::answer(what, "is redirected without end").into())
+        Err(Error::invalid_response(what, "is redirected too many times").into())
     }
 
-    fn once(&self, ask: Ask, url: &Url, trusted: bool) -> Attempt<Response<Body>> {
-        let method = match ask {
-            Ask::Head => Method::HEAD,
-            Ask::All | Ask::From(_) => Method::GET,
+    fn send_once(&self, kind: RequestKind, url: &Url, trusted: bool) -> Attempt<Response<Body>> {
+        let method = match kind {
+            RequestKind::Head => Method::HEAD,
+            RequestKind::All | RequestKind::From(_) => Method::GET,
         };
         let mut request = Request::builder().method(method).uri(url.as_str());
         if let Some(token) = self.token.as_ref().filter(|_| trusted) {
             request = request.header("Authorization", token.header());
         }
-        if let Ask::From(start) = ask {
+        if let RequestKind::From(start) = kind {
             request = request.header("Range", format!("bytes={start}-"));
         }
         let host = url.origin();
         let request = request.body(()).map_err(|_| {
-            let why = "cannot be asked for: the address or the token holds odd characters";
-            Error::answer(&host, why)
+            let why = "cannot be requested: the address or the token contains invalid characters";
+            Error::invalid_response(&host, why)
         })?;
         self.agent
             .run(request)
-            .map_err(|error| unsent(&error, &host))
+            .map_err(|error| transport_error(&error, &host))
     }
 
-    fn judged(&self, ask: Ask, response: Response<Body>, what: &str) -> Attempt<Response<Body>> {
+    fn check_status(
+        &self,
+        kind: RequestKind,
+        response: Response<Body>,
+        what: &str,
+    ) -> Attempt<Response<Body>> {
         let status = response.status();
         let code = header(&response, "x-error-code").unwrap_or_default();
         let denied = |why: &str| Error::Denied {
@@ -107,63 +121,65 @@ impl Transport {
         };
         Err(match status.as_u16() {
             200 | 206 => return Ok(response),
-            _ if status.is_redirection() && ask == Ask::Head => return Ok(response),
-            416 if matches!(ask, Ask::From(_)) => return Ok(response),
-            403 if code == "GatedRepo" => denied(
-                "its owners ask for agreement first: agree on its page, and give your token in HF_TOKEN",
-            ),
+            _ if status.is_redirection() && kind == RequestKind::Head => return Ok(response),
+            416 if matches!(kind, RequestKind::From(_)) => return Ok(response),
+            403 if code == "GatedRepo" => {
+                denied("it is gated: accept its terms on its page, and give your token in HF_TOKEN")
+            }
             401 | 403 if self.token.is_some() => {
-                denied("it does not exist, or this token does not open it")
+                denied("it does not exist, or this token has no access to it")
             }
             401 | 403 => denied(
-                "it does not exist, or it is private or gated: then give a token in HF_TOKEN",
+                "it does not exist, or it is private or gated; if so, give a token in HF_TOKEN",
             ),
             404 if code == "RevisionNotFound" => {
                 Error::NotFound(format!("{what}: no such revision"))
             }
             404 => Error::NotFound(what.into()),
-            408 | 429 | 500 | 502 | 503 | 504 => return Err(later(&response)),
-            _ => Error::answer(what, format!("the hub answers {}", in_words(status))),
+            408 | 429 | 500 | 502 | 503 | 504 => return Err(temporary_failure(&response)),
+            _ => {
+                Error::invalid_response(what, format!("the hub responded {}", status_text(status)))
+            }
         }
         .into())
     }
 }
 
-/// The text of a header.
+/// The value of a header.
 pub(crate) fn header<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a str> {
     response.headers().get(name)?.to_str().ok()
 }
 
-fn in_words(status: StatusCode) -> String {
+fn status_text(status: StatusCode) -> String {
     let words = status.canonical_reason().unwrap_or_default();
     format!("{} {words}", status.as_u16()).trim().to_string()
 }
 
-fn later(response: &Response<Body>) -> Failure {
+fn temporary_failure(response: &Response<Body>) -> Failure {
     let seconds = header(response, "retry-after").and_then(|text| text.trim().parse().ok());
-    Failure::Passing {
-        why: format!("the hub answers {}", in_words(response.status())),
+    Failure::Temporary {
+        why: format!("the hub responded {}", status_text(response.status())),
         wait: seconds.map(Duration::from_secs),
-        progress: false,
+        progressed: false,
     }
 }
 
-/// An error before there was an answer, without the address it may hold.
-fn unsent(error: &ureq::Error, host: &str) -> Failure {
+/// A failure without a response; the message does not contain the full address.
+fn transport_error(error: &ureq::Error, host: &str) -> Failure {
     let why = match error {
         ureq::Error::Io(error) => error.to_string(),
-        ureq::Error::Timeout(_) => "no answer in time".into(),
+        ureq::Error::Timeout(_) => "no response in time".into(),
         ureq::Error::HostNotFound => "no such host".into(),
         ureq::Error::ConnectionFailed => "no connection".into(),
-        ureq::Error::Protocol(_) => "an answer that is not HTTP".into(),
+        ureq::Error::Protocol(_) => "the response is not HTTP".into(),
         ureq::Error::Rustls(error) => error.to_string(),
-        ureq::Error::BadUri(_) => "an address that cannot be read".into(),
+        ureq::Error::BadUri(_) => "the address is invalid".into(),
         other => other.to_string(),
     };
     let lookup = matches!(error, ureq::Error::Io(error) if is_lookup(error));
     let why = format!("{host}: {why}");
     match error {
-        // A name that means nothing now will mean nothing in ten seconds.
+        // A failed host lookup is not retried.
         ureq::Error::Io(_) if lookup => Failure::Final(Error::Unreachable {
             what: "from the hub".into(),
             why,
@@ -171,7 +187,7 @@ fn unsent(error: &ureq::Error, host: &str) -> Failure {
         ureq::Error::Io(_)
         | ureq::Error::Timeout(_)
         | ureq::Error::ConnectionFailed
-        | ureq::Error::Protocol(_) => Failure::passing(why),
+        | ureq::Error::Protocol(_) => Failure::temporary(why),
         _ => Failure::Final(Error::Unreachable {
             what: "from the hub".into(),
             why,

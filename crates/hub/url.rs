@@ -1,15 +1,15 @@
-//! As much of addresses as redirects need.
+//! Addresses, as far as redirects need them.
 
 /// An `http` or `https` address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Url {
     text: String,
-    /// Where the path begins.
+    /// The start of the path.
     path: usize,
 }
 
 impl Url {
-    /// Reads an address with a scheme and a host.
+    /// Parses an address with a scheme and a host.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let lower = text.get(..8.min(text.len()))?.to_ascii_lowercase();
         let scheme = ["http://", "https://"]
@@ -25,7 +25,7 @@ impl Url {
         })
     }
 
-    /// Where a redirect from here leads; none where it cannot be read.
+    /// The target of a redirect from here; `None` if it is invalid.
     pub(crate) fn join(&self, location: &str) -> Option<Self> {
         if location.contains("://") {
             return Self::parse(location);
@@ -46,7 +46,7 @@ impl Url {
         self.origin() == other.origin()
     }
 
-    /// Scheme, host and port; a name or password, which a redirect may hold, left out.
+    /// Scheme, host and port, without a user name or password.
     pub(crate) fn origin(&self) -> String {
         let origin = self.text[..self.path].to_ascii_lowercase();
         let (scheme, host) = origin.split_once("//").unwrap_or(("", &origin));
@@ -67,7 +67,7 @@ impl Url {
     }
 }
 
-/// A name as a part of a path: everything but plain characters escaped.
+/// Percent-encodes a name as one segment of a path.
 pub(crate) fn escaped(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn redirects_are_joined() {
+    fn redirect_targets_are_resolved() {
         let base = Url::parse("https://hub:8/a/b?x=1").unwrap();
         for (location, expected) in [
             ("/c/d", "https://hub:8/c/d"),
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn another_port_is_another_origin() {
+    fn origins_differ_by_port_scheme_and_host() {
         let url = |text| Url::parse(text).unwrap();
         assert!(url("http://h:1/a").same_origin(&url("HTTP://H:1/b")));
         for other in [

@@ -1,14 +1,14 @@
-//! A run folder before it is written to.
+//! Claims a run folder for one process.
 
 use crate::files::{remove_unfinished, truncate_lines};
-use crate::journal::{LINES, OTHERS, WARNINGS};
+use crate::journal::{OTHER_FILES, STEP_FILES, WARNINGS};
 use crate::lock::{LOCK, Lock};
 use crate::{Error, Existing, Journal, Result};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// A run folder that no other process may write to, and that is as it was found.
+/// A run folder that is locked for this process and not changed yet.
 #[derive(Debug)]
 pub struct Claim {
     folder: PathBuf,
@@ -19,13 +19,13 @@ impl Claim {
     /// Claims `folder` for a new run; it is created if missing.
     ///
     /// # Errors
-    /// If another process has it, it holds a run and `existing` refuses, holds something else, or cannot
-    /// be written.
+    /// If another process holds the lock, the folder holds a run and `existing` refuses it, it
+    /// holds other files, or it cannot be written.
     pub fn new(folder: &Path, existing: Existing) -> Result<Self> {
         check(folder, existing)?;
         fs::create_dir_all(folder).map_err(unwritable(folder))?;
         let lock = Lock::take(folder)?;
-        // Another run may have begun and ended here since the first look.
+        // Another process may have written a run since the first check.
         check_content(folder, existing)?;
         Ok(Self {
             folder: folder.into(),
@@ -33,8 +33,8 @@ impl Claim {
         })
     }
 
-    /// Creates and claims the first of `base/objective-000`, `base/objective-001`, … that does not exist.
-    /// Processes that start at once get one each.
+    /// Creates and claims the first of `base/objective-000`, `base/objective-001`, … that does not
+    /// exist. Processes that start at the same time get different folders.
     ///
     /// # Errors
     /// If `base` cannot be written.
@@ -47,7 +47,7 @@ impl Claim {
                 made => made.map_err(unwritable(&folder))?,
             }
             match Self::new(&folder, Existing::Refuse) {
-                // Somebody was told to write to just this one.
+                // Another process was given exactly this folder.
                 Err(Error::Locked { .. } | Error::Exists(_)) => {}
                 claim => return claim,
             }
@@ -57,10 +57,10 @@ impl Claim {
     /// Claims the folder of a run, to continue it.
     ///
     /// # Errors
-    /// If another process has it, there is no run, or it cannot be written.
-    pub fn again(folder: &Path) -> Result<Self> {
-        if !folder.join(LINES[0]).exists() {
-            return Err(Error::NoRun(folder.into(), LINES[0]));
+    /// If another process holds the lock, there is no run, or it cannot be written.
+    pub fn existing(folder: &Path) -> Result<Self> {
+        if !folder.join(STEP_FILES[0]).exists() {
+            return Err(Error::NoRun(folder.into(), STEP_FILES[0]));
         }
         Ok(Self {
             folder: folder.into(),
@@ -74,7 +74,7 @@ impl Claim {
         &self.folder
     }
 
-    /// Begins a new run: what an older one left is removed, and nothing else.
+    /// Starts a new run: removes the files of an older run, and nothing else.
     ///
     /// # Errors
     /// If the folder cannot be written.
@@ -83,15 +83,14 @@ impl Claim {
         Journal::open(self.folder, self.lock)
     }
 
-    /// Continues the run after `step` steps: lines of later steps are removed, and so is what a crash left
-    /// unfinished.
+    /// Continues the run after `step` steps: removes the lines of later steps and unfinished files.
     ///
     /// # Errors
     /// If its files cannot be written.
     pub fn resume(self, step: usize) -> Result<Journal> {
         remove_unfinished(&self.folder)?;
         remove_unfinished(&self.folder.join("checkpoints"))?;
-        for name in LINES.into_iter().chain([WARNINGS]) {
+        for name in STEP_FILES.into_iter().chain([WARNINGS]) {
             truncate_lines(&self.folder.join(name), step)?;
         }
         Journal::open(self.folder, self.lock)
@@ -99,30 +98,30 @@ impl Claim {
 }
 
 impl Journal {
-    /// A new run in `folder`, which is created if missing.
+    /// Starts a new run in `folder`, which is created if missing.
     ///
     /// # Errors
-    /// If another process writes to the folder, it holds a run and `existing` refuses, holds something
-    /// else, or cannot be written.
+    /// If another process writes to the folder, it holds a run and `existing` refuses it, it holds
+    /// other files, or it cannot be written.
     pub fn create(folder: &Path, existing: Existing) -> Result<Self> {
         Claim::new(folder, existing)?.create()
     }
 
-    /// Whether [`create`](Self::create) would agree to write to `folder`; nothing is changed.
+    /// Checks whether [`create`](Self::create) would accept `folder`. Nothing is changed.
     ///
     /// # Errors
-    /// As there, as far as it can be known without writing.
+    /// As [`create`](Self::create), as far as it can be known without writing.
     pub fn check(folder: &Path, existing: Existing) -> Result<()> {
         check(folder, existing)
     }
 
-    /// Continues the run in `folder` after `step` steps: lines of later steps are removed, and so
-    /// is what a crash left unfinished.
+    /// Continues the run in `folder` after `step` steps: removes the lines of later steps and
+    /// unfinished files.
     ///
     /// # Errors
     /// If another process writes to the folder, there is no run, or its files cannot be written.
     pub fn resume(folder: &Path, step: usize) -> Result<Self> {
-        Claim::again(folder)?.resume(step)
+        Claim::existing(folder)?.resume(step)
     }
 }
 
@@ -135,7 +134,7 @@ pub fn next_free(base: &Path, objective: &str) -> PathBuf {
         .unwrap_or_else(|| base.join(objective))
 }
 
-/// Whether a new run may be written to `folder`; nothing is changed.
+/// Checks whether a new run may be written to `folder`. Nothing is changed.
 pub(crate) fn check(folder: &Path, existing: Existing) -> Result<()> {
     if !folder.exists() {
         return Ok(());
@@ -152,7 +151,7 @@ fn check_content(folder: &Path, existing: Existing) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(Error::at(folder))? {
         empty &= entry.map_err(Error::at(folder))?.file_name() == LOCK;
     }
-    let mut all = LINES.iter().chain(&OTHERS);
+    let mut all = STEP_FILES.iter().chain(&OTHER_FILES);
     match existing {
         _ if empty => Ok(()),
         _ if !all.any(|name| folder.join(name).exists()) => Err(Error::NotARun(folder.into())),
@@ -161,9 +160,9 @@ fn check_content(folder: &Path, existing: Existing) -> Result<()> {
     }
 }
 
-/// Removes what a run leaves in `folder`.
+/// Removes the files of a run in `folder`.
 fn clear(folder: &Path) -> Result<()> {
-    for name in LINES.iter().chain(&OTHERS) {
+    for name in STEP_FILES.iter().chain(&OTHER_FILES) {
         let path = folder.join(name);
         let removed = if path.is_dir() {
             fs::remove_dir_all(&path)

@@ -1,30 +1,30 @@
-//! What can go wrong with a run folder.
+//! The errors of run folders.
 
 use std::path::{Path, PathBuf};
 
-/// An error of this crate; each names the file or folder at fault.
+/// An error of this crate. Each names the file or folder.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or folder that cannot be read or written.
     #[error("{path}: {source}")]
     Io {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// A run folder that cannot be made.
-    #[error("the run folder {path} cannot be made ({source}): choose another --out")]
+    /// A run folder that cannot be created.
+    #[error("the run folder {path} cannot be created ({source}): choose another --out")]
     Unwritable {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// A file where a run folder should be.
     #[error("{0} is not a folder: choose another --out")]
     NotAFolder(PathBuf),
-    /// A run folder that would be written over.
+    /// A run folder that would be overwritten.
     #[error(
         "{0} already holds a run: continue it with --resume, replace it with --overwrite, or choose another --out"
     )]
@@ -34,26 +34,26 @@ pub enum Error {
         "{path} is in use by {holder}: wait until that run ends, stop it, or choose another --out"
     )]
     Locked {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Who has it.
+        /// The process that holds the lock.
         holder: String,
     },
-    /// A folder to be overwritten that holds something else.
-    #[error("{0} is not empty and holds no run: choose another --out")]
+    /// A folder that is not empty and holds no run.
+    #[error("{0} is not empty but holds no run: choose another --out")]
     NotARun(PathBuf),
     /// A folder to be resumed or read that holds no run.
-    #[error("{0} holds no run: there is no {1} in it")]
+    #[error("{0} holds no run: {1} is missing. Name a run folder")]
     NoRun(PathBuf, &'static str),
-    /// A number that JSON cannot hold.
-    #[error("{name} is {value}: only finite numbers are written")]
+    /// A number that JSON cannot represent.
+    #[error("{name} is {value}: only finite numbers can be written")]
     NotFinite {
         /// The metric.
         name: String,
         /// Its value.
         value: f64,
     },
-    /// A line that is not what this crate writes.
+    /// A line of a JSONL file that cannot be parsed.
     #[error("{path}:{line}: {source}")]
     Line {
         /// The file.
@@ -68,13 +68,13 @@ pub enum Error {
     Json {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: serde_json::Error,
     },
 }
 
 impl Error {
-    /// Says at which path an input or output error happened.
+    /// Adds the path to an I/O error.
     pub(crate) fn at(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io {
             path: path.into(),
@@ -83,5 +83,5 @@ impl Error {
     }
 }
 
-/// A result of this crate.
+/// The result type of this crate.
 pub type Result<T> = std::result::Result<T, Error>;

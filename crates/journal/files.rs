@@ -1,4 +1,4 @@
-//! Files that are whole or not there.
+//! Atomic writes, and clean-up after a crash.
 
 use crate::{Error, Result};
 use rlhf_files::UNFINISHED;
@@ -13,7 +13,7 @@ pub fn write_atomic(path: &Path, content: &[u8]) -> Result<()> {
     rlhf_files::write(path, content).map_err(Error::at(path))
 }
 
-/// Removes what a crash left in `folder`, which need not be there.
+/// Removes unfinished files in `folder`, if the folder exists.
 pub(crate) fn remove_unfinished(folder: &Path) -> Result<()> {
     if !folder.exists() {
         return Ok(());
@@ -21,9 +21,10 @@ pub(crate) fn remove_unfinished(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(Error::at(folder))? {
         let path = entry.map_err(Error::at(folder))?.path();
         if path.extension().is_some_and(|end| end == UNFINISHED) {
-            let removed = match path.is_dir() {
-                true => fs::remove_dir_all(&path),
-                false => fs::remove_file(&path),
+            let removed = if path.is_dir() {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
             };
             removed.map_err(Error::at(&path))?;
         }
@@ -31,7 +32,7 @@ pub(crate) fn remove_unfinished(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Puts a complete folder in the place of whatever was called `path`.
+/// Replaces whatever is at `path` by a complete folder.
 pub(crate) fn replace_folder(complete: &Path, path: &Path) -> Result<()> {
     if path.exists() {
         fs::remove_dir_all(path).map_err(Error::at(path))?;
@@ -48,8 +49,8 @@ pub(crate) fn append(path: &Path) -> Result<File> {
         .map_err(Error::at(path))
 }
 
-/// Keeps the lines of a JSONL file whose `step` is below `step`; a last line cut short by a crash
-/// goes too.
+/// Keeps the lines of a JSONL file whose `step` is below `step`. An incomplete last line is removed
+/// too.
 pub(crate) fn truncate_lines(path: &Path, step: usize) -> Result<()> {
     if !path.exists() {
         return Ok(());

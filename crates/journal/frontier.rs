@@ -1,22 +1,22 @@
-//! Points of the reward–KL plane: what an evaluation appends to a run folder.
+//! Points of the reward–KL frontier: what an evaluation appends to a run folder.
 
 use serde::{Deserialize, Serialize};
 
-/// The fewest distinct prompts from which anything is said about others.
+/// The minimum number of distinct prompts for an interval over prompts.
 pub const LEAST_PROMPTS: usize = 5;
 
-/// A number with an interval around it, where there is enough to make one of. In JSON `low` and
-/// `high` stand beside `value`, or are not there.
+/// An estimate with its confidence interval, if there is one. In JSON `low` and `high` are fields
+/// next to `value`, or absent.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
     /// The estimate.
     pub value: f64,
-    /// Its 95 % interval.
+    /// Its 95 % confidence interval.
     #[serde(flatten)]
     pub interval: Option<Interval>,
 }
 
-/// An interval: its true value lies within in 95 of 100 such measurements.
+/// A 95 % confidence interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// The lower end.
@@ -26,7 +26,7 @@ pub struct Interval {
 }
 
 impl Estimate {
-    /// A number within an interval.
+    /// An estimate with its interval.
     #[must_use]
     pub fn within(value: f64, low: f64, high: f64) -> Self {
         Self {
@@ -35,7 +35,7 @@ impl Estimate {
         }
     }
 
-    /// The same with no end below 0, for what is never negative.
+    /// Clips the interval at 0, for quantities that are never negative.
     #[must_use]
     pub fn not_below_zero(self) -> Self {
         let above = |Interval { low, high }| Interval {
@@ -48,7 +48,7 @@ impl Estimate {
         }
     }
 
-    /// The same in other units, by a function that rises.
+    /// Applies an increasing function, such as a change of units.
     #[must_use]
     pub fn map(self, to: impl Fn(f64) -> f64) -> Self {
         Self {
@@ -61,31 +61,31 @@ impl Estimate {
     }
 }
 
-/// What the intervals of a point are about.
+/// The population that the intervals of a point are about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Intervals {
-    /// All prompts like those it was measured on.
+    /// All prompts like those in the evaluation.
     #[default]
     AllPrompts,
-    /// The one prompt it was measured on, and no other.
+    /// Only the one prompt in the evaluation.
     ThisPromptOnly,
-    /// Nothing: so few prompts say too little about others, and there is no interval.
+    /// There is no interval: too few prompts.
     TooFewPrompts,
 }
 
-/// What a point stands for.
+/// What a point represents.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Point {
-    /// A trained policy after so many steps.
+    /// A trained policy after this many steps.
     Checkpoint {
         /// Steps done.
         step: usize,
     },
-    /// The best that any policy does at this price, estimated from samples of the prior.
+    /// The optimal policy at this β, estimated from samples of the prior.
     Optimal {
-        /// β, units of the reward per nat.
+        /// β, in units of the reward per nat.
         beta: f64,
     },
     /// The best of n samples of the prior.
@@ -95,44 +95,45 @@ pub enum Point {
     },
 }
 
-/// One point: what it is, and where.
+/// A point of the frontier.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FrontierPoint {
-    /// The run, or the name of the curve.
+    /// The name of the run or the curve.
     pub label: String,
-    /// What it stands for.
+    /// What the point represents.
     #[serde(flatten)]
     pub point: Point,
-    /// KL to the prior, nats per sequence.
+    /// KL to the prior, in nats per sequence.
     pub kl: Estimate,
     /// The expected reward.
     pub reward: Estimate,
-    /// The mean of log(π/p₀) on the same samples, where there are any: a check of `kl`.
+    /// The mean of log(π/p₀) on the same samples, if there are any: a check of `kl`.
     pub kl_k1: Option<f64>,
-    /// The standard error of `kl` less `kl_k1`: they measure one thing, so more than four of these
-    /// between them is a fault.
+    /// The standard error of `kl` − `kl_k1`. Both estimate the same quantity, so a difference of
+    /// more than four standard errors is a bug.
     pub kl_k1_error: Option<f64>,
-    /// What the intervals of `kl` and `reward` are about.
+    /// The population that the intervals of `kl` and `reward` are about.
     #[serde(default)]
     pub intervals: Intervals,
-    /// Distinct prompts it was measured on.
+    /// The number of distinct prompts in the evaluation.
     pub prompts: usize,
-    /// The distinct prompts that `reward` rests on, where the reward had no opinion of any response to
-    /// the others.
+    /// The number of distinct prompts that `reward` is averaged over, if the reward scored no
+    /// response to the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reward_prompts: Option<usize>,
-    /// The rows of data that those prompts were given in, repeated ones and all; not in files of
-    /// versions that did not tell them apart.
+    /// The number of data rows with those prompts, including repeated ones; absent in files of
+    /// versions that did not distinguish rows from prompts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<usize>,
-    /// Responses it was measured on.
+    /// The number of responses in the evaluation.
     pub samples: usize,
-    /// Responses that the reward had no opinion of. Their KL counts, their reward does not.
+    /// The number of responses that the reward did not score. They count for the KL but not for the
+    /// reward.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub no_opinion: usize,
 }
 
-// The form that serde asks for.
+// The signature that serde requires.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_zero(count: &usize) -> bool {
     *count == 0
@@ -142,7 +143,7 @@ fn is_zero(count: &usize) -> bool {
 mod tests {
     use super::*;
 
-    /// A line of a file written when every estimate had an interval and prompts were rows.
+    /// A line of an older file, in which every estimate had an interval and prompts were rows.
     const OLD: &str = r#"{"label":"run","kind":"checkpoint","step":3,
         "kl":{"value":0.5,"low":0.4,"high":0.7},"reward":{"value":1.0,"low":1.0,"high":1.0},
         "kl_k1":null,"kl_k1_error":null,"prompts":8,"samples":32}"#;
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn no_interval_is_no_number() {
+    fn a_missing_interval_is_omitted_in_json() {
         let mut point: FrontierPoint = serde_json::from_str(OLD).unwrap();
         point.kl.interval = None;
         point.intervals = Intervals::TooFewPrompts;

@@ -1,4 +1,4 @@
-//! The files that a run reads: what they were when it started, and which of them changed since.
+//! The input files of a run: their state at the start, and which have changed since.
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -7,18 +7,18 @@ use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// Bytes that are read at once.
-const PIECE: usize = 1 << 20;
+/// The buffer size, in bytes.
+const BUFFER: usize = 1 << 20;
 
-/// What the file system says of a file: enough to know that nobody has written to it since.
+/// Size and times of a file: enough to know that it was not written to since.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
-    /// Bytes.
+    /// The size, in bytes.
     pub size: u64,
-    /// When its content was written last, as `stat -c %.9Y` says it: seconds since 1970.
+    /// The modification time as `stat -c %.9Y` prints it: seconds since 1970.
     pub modified: String,
-    /// When its content, name or mode was changed last, as `stat -c %.9Z` says it. Programs that set
-    /// `modified` back, as copies and archives do, cannot set this; not every system has it.
+    /// The status change time as `stat -c %.9Z` prints it. Unlike `modified`, it cannot be set back
+    /// by programs that copy or unpack files; not every system has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<String>,
 }
@@ -60,68 +60,70 @@ fn times(metadata: &Metadata) -> (String, Option<String>) {
     (text, None)
 }
 
-/// A file that a run reads, as `run.json` lists it.
+/// An input file, as listed in `run.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputFile {
     /// The setting that names it or its folder, such as `data.train`.
     pub setting: String,
-    /// Where it is, by that setting.
+    /// Its path, as given in the setting.
     pub path: String,
-    /// Its name in the folder that the setting names; none where the setting names the file itself.
+    /// Its name in the folder that the setting names; none if the setting names the file itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Its size and times.
     #[serde(flatten)]
     pub stamp: Stamp,
-    /// SHA-256 of its bytes, 64 hexadecimal digits, as `sha256sum` says it; none until it is known.
+    /// SHA-256 of its bytes, 64 hexadecimal digits, as printed by `sha256sum`; none until it is
+    /// computed.
     pub sha256: Option<String>,
 }
 
 impl InputFile {
-    /// Whether two are the same place of the settings, whatever is there.
-    fn is_at(&self, other: &Self) -> bool {
+    /// Whether both have the same setting and name.
+    fn same_place(&self, other: &Self) -> bool {
         self.setting == other.setting && self.name == other.name
     }
 }
 
-/// An [`InputFile`] and where it is on this machine.
+/// An [`InputFile`] and its path on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Input {
-    /// What is recorded of it.
+    /// The recorded part.
     pub file: InputFile,
-    /// An absolute path.
+    /// The absolute path.
     pub at: PathBuf,
 }
 
-/// A file that is not what it was.
+/// An input file that changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputChange {
-    /// What it was; none where it is new.
+    /// Its recorded state; none if it is new.
     pub recorded: Option<InputFile>,
-    /// What it is, with its checksum; none where it is gone.
+    /// Its present state, with the checksum; none if it was deleted.
     pub present: Option<InputFile>,
 }
 
 impl InputChange {
-    /// The file of the change: as it is now, if it is still there.
+    /// The file: its present state if it still exists, else the recorded one.
     #[must_use]
     pub fn file(&self) -> Option<&InputFile> {
         self.present.as_ref().or(self.recorded.as_ref())
     }
 }
 
-/// SHA-256 of a file's bytes, 64 hexadecimal digits; `read` is told how many bytes were read each time.
+/// SHA-256 of a file's bytes, 64 hexadecimal digits. `read` is called with the number of bytes
+/// after each read.
 ///
 /// # Errors
 /// If the file cannot be read.
 pub fn sha256(path: &Path, read: &mut dyn FnMut(u64)) -> Result<String> {
     let mut file = File::open(path).map_err(Error::at(path))?;
-    let (mut digest, mut piece) = (Sha256::new(), vec![0; PIECE]);
+    let (mut digest, mut buffer) = (Sha256::new(), vec![0; BUFFER]);
     loop {
-        match file.read(&mut piece) {
+        match file.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => {
-                digest.update(&piece[..count]);
+                digest.update(&buffer[..count]);
                 read(count as u64);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -131,18 +133,18 @@ pub fn sha256(path: &Path, read: &mut dyn FnMut(u64)) -> Result<String> {
     Ok(hexadecimal(&digest.finalize()))
 }
 
-/// Bytes as `sha256sum` writes them.
+/// Bytes in lower-case hexadecimal, as `sha256sum` prints them.
 #[must_use]
 pub fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Which of the files that were recorded are others now. A file of the same size and times is taken to
-/// be the same; another one is read, and is the same if its checksum is, wherever it is now. What is
-/// known of a file that did not change goes from `recorded` to `present`.
+/// The recorded input files that changed. A file with the same size and times counts as unchanged;
+/// otherwise its checksum decides, wherever the file is now. The recorded data of an unchanged file
+/// is copied to `present`.
 ///
-/// Settings that are not among both are passed over: the settings changed then, and not a file. `read`
-/// is told of bytes as [`sha256`] tells it.
+/// Settings that are not in both lists are ignored: then the settings changed, not a file. `read`
+/// is called as in [`sha256`].
 ///
 /// # Errors
 /// If a file cannot be read.
@@ -153,7 +155,7 @@ pub fn input_changes(
 ) -> Result<Vec<InputChange>> {
     let mut changes = Vec::new();
     for old in recorded {
-        if let Some(new) = present.iter_mut().find(|new| new.file.is_at(old)) {
+        if let Some(new) = present.iter_mut().find(|new| new.file.same_place(old)) {
             changes.extend(change(old, new, read)?);
         } else if present.iter().any(|new| new.file.setting == old.setting) {
             changes.push(InputChange {
@@ -164,7 +166,7 @@ pub fn input_changes(
     }
     for new in present {
         let known = recorded.iter().any(|old| old.setting == new.file.setting);
-        if known && !recorded.iter().any(|old| old.is_at(&new.file)) {
+        if known && !recorded.iter().any(|old| old.same_place(&new.file)) {
             new.file.sha256 = Some(sha256(&new.at, read)?);
             changes.push(InputChange {
                 recorded: None,
@@ -184,7 +186,7 @@ fn change(
     if !same {
         new.file.sha256 = Some(sha256(&new.at, read)?);
     }
-    // Without a checksum, other times are all there is to know.
+    // Without a recorded checksum, different times count as a change.
     if same || (old.sha256.is_some() && old.sha256 == new.file.sha256) {
         new.file = old.clone();
         return Ok(None);
@@ -220,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn checksums_are_those_of_sha256sum() {
+    fn checksums_equal_those_of_sha256sum() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f");
         fs::write(&path, "hello\n").unwrap();
@@ -232,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_read_again_only_where_its_times_are_others() {
+    fn a_file_is_read_again_only_if_its_times_differ() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows.jsonl");
         fs::write(&path, "one\n").unwrap();
@@ -241,13 +243,13 @@ mod tests {
         let recorded = [first.file];
         let now = |at: &Path| vec![input("data.train", None, at)];
         assert_eq!(changes(&recorded, now(&path)), (vec![], 0));
-        // A copy, under another name, is the same file.
+        // A copy under another name is the same file.
         let copy = folder.path().join("copy.jsonl");
         fs::copy(&path, &copy).unwrap();
         let mut present = now(&copy);
         let found = input_changes(&recorded, &mut present, &mut |_| {}).unwrap();
         assert_eq!((found, &present[0].file), (vec![], &recorded[0]));
-        // The same size, and the time of its content set back.
+        // The same size, with the modification time set back.
         let times = fs::metadata(&path).unwrap().modified().unwrap();
         fs::write(&path, "two\n").unwrap();
         File::options()
@@ -260,7 +262,7 @@ mod tests {
         assert_eq!((found.len(), bytes), (1, 4));
         let sum = |file: &Option<InputFile>| file.clone().unwrap().sha256.unwrap();
         assert_ne!(sum(&found[0].recorded), sum(&found[0].present));
-        // What was not known of it at the start cannot be told from a change.
+        // Without a recorded checksum a change cannot be excluded.
         let unknown = [InputFile {
             sha256: None,
             ..recorded[0].clone()
@@ -269,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_come_and_go_are_changes_and_settings_are_not() {
+    fn added_and_removed_files_are_changes_but_other_settings_are_not() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         for name in ["a", "b"] {

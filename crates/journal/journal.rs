@@ -1,4 +1,4 @@
-//! The writer of a run folder.
+//! Writes a run folder.
 
 use crate::files::{append, replace_folder, write_atomic};
 use crate::lock::Lock;
@@ -10,12 +10,12 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// The files of one line a step.
-pub(crate) const LINES: [&str; 3] = ["metrics.jsonl", "timing.jsonl", "samples.jsonl"];
-/// The lines that most runs have none of.
+/// The files with one line per step.
+pub(crate) const STEP_FILES: [&str; 3] = ["metrics.jsonl", "timing.jsonl", "samples.jsonl"];
+/// Warnings; most runs have none.
 pub(crate) const WARNINGS: &str = "warnings.jsonl";
-/// Everything else a run leaves.
-pub(crate) const OTHERS: [&str; 14] = [
+/// All other files of a run.
+pub(crate) const OTHER_FILES: [&str; 14] = [
     WARNINGS,
     "config.toml",
     "run.json",
@@ -35,20 +35,20 @@ pub(crate) const OTHERS: [&str; 14] = [
 /// What to do with a folder that already holds a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {
-    /// Leave it and fail.
+    /// Return an error.
     Refuse,
-    /// Remove what the run left there, and nothing else.
+    /// Remove the files of the run, and nothing else.
     Overwrite,
 }
 
-/// A run folder being written.
+/// An open run folder.
 #[derive(Debug)]
 pub struct Journal {
     folder: PathBuf,
     metrics: File,
     timing: File,
     samples: File,
-    /// Held as long as anything may be written.
+    /// Held as long as the folder may be written to.
     _lock: Lock,
 }
 
@@ -56,9 +56,9 @@ impl Journal {
     pub(crate) fn open(folder: PathBuf, lock: Lock) -> Result<Self> {
         let file = |name: &str| append(&folder.join(name));
         Ok(Self {
-            metrics: file(LINES[0])?,
-            timing: file(LINES[1])?,
-            samples: file(LINES[2])?,
+            metrics: file(STEP_FILES[0])?,
+            timing: file(STEP_FILES[1])?,
+            samples: file(STEP_FILES[2])?,
             folder,
             _lock: lock,
         })
@@ -78,23 +78,23 @@ impl Journal {
         write_atomic(&self.folder.join("config.toml"), toml.as_bytes())
     }
 
-    /// Writes `held_out.json`: the numbers on data that no step saw.
+    /// Writes `held_out.json`: metrics on held-out data.
     ///
     /// # Errors
     /// If it cannot be written.
     pub fn held_out(&self, numbers: &impl Serialize) -> Result<()> {
-        self.whole("held_out.json", numbers)
+        self.write_json("held_out.json", numbers)
     }
 
-    /// Writes `calibration.json`: how sure a reward model is on held-out pairs, and how right.
+    /// Writes `calibration.json`: confidence and accuracy of a reward model on held-out pairs.
     ///
     /// # Errors
     /// If it cannot be written.
     pub fn calibration(&self, numbers: &impl Serialize) -> Result<()> {
-        self.whole("calibration.json", numbers)
+        self.write_json("calibration.json", numbers)
     }
 
-    fn whole(&self, name: &str, content: &impl Serialize) -> Result<()> {
+    fn write_json(&self, name: &str, content: &impl Serialize) -> Result<()> {
         let path = self.folder.join(name);
         let mut text = serde_json::to_string_pretty(content).map_err(|source| Error::Json {
             path: path.clone(),
@@ -104,7 +104,7 @@ impl Journal {
         write_atomic(&path, text.as_bytes())
     }
 
-    /// Appends the numbers of a step to `metrics.jsonl`; they read back bit for bit.
+    /// Appends the metrics of a step to `metrics.jsonl`. They read back bit for bit.
     ///
     /// # Errors
     /// If one is not finite (then nothing is written), or the file cannot be written.
@@ -114,7 +114,7 @@ impl Journal {
         values: impl IntoIterator<Item = (&'a str, f64)>,
     ) -> Result<()> {
         let row = row(step, values)?;
-        write_line(&mut self.metrics, &self.folder.join(LINES[0]), &row)
+        write_line(&mut self.metrics, &self.folder.join(STEP_FILES[0]), &row)
     }
 
     /// Appends the timing of a step to `timing.jsonl`.
@@ -127,7 +127,7 @@ impl Journal {
         values: impl IntoIterator<Item = (&'a str, f64)>,
     ) -> Result<()> {
         let row = row(step, values)?;
-        write_line(&mut self.timing, &self.folder.join(LINES[1]), &row)
+        write_line(&mut self.timing, &self.folder.join(STEP_FILES[1]), &row)
     }
 
     /// Appends one response to `samples.jsonl`; `sample` must have a field `step`.
@@ -135,10 +135,10 @@ impl Journal {
     /// # Errors
     /// If the file cannot be written.
     pub fn sample(&mut self, sample: &impl Serialize) -> Result<()> {
-        write_line(&mut self.samples, &self.folder.join(LINES[2]), sample)
+        write_line(&mut self.samples, &self.folder.join(STEP_FILES[2]), sample)
     }
 
-    /// Appends a sentence about a step to `warnings.jsonl`.
+    /// Appends a warning about a step to `warnings.jsonl`.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -148,17 +148,17 @@ impl Journal {
         write_line(&mut append(&path)?, &path, &line)
     }
 
-    /// Where the state after `step` steps is kept, `checkpoints/step-N`.
+    /// The folder of the state after `step` steps, `checkpoints/step-N`.
     #[must_use]
     pub fn checkpoint_path(&self, step: usize) -> PathBuf {
         self.folder.join("checkpoints").join(format!("step-{step}"))
     }
 
-    /// Writes `checkpoints/step-N/`: `write` fills a folder under another name, which is renamed
-    /// once it returns.
+    /// Writes `checkpoints/step-N/`: `write` fills a folder with a temporary name, which is then
+    /// renamed.
     ///
     /// # Errors
-    /// If `write` fails or the folder cannot be made; an older checkpoint of the step then stays.
+    /// If `write` fails or the folder cannot be created. An older checkpoint of the step is kept.
     pub fn checkpoint<E: From<Error>>(
         &self,
         step: usize,
@@ -167,10 +167,10 @@ impl Journal {
         complete_folder(&self.checkpoint_path(step), write)
     }
 
-    /// Writes `final/`, as [`checkpoint`](Self::checkpoint) does.
+    /// Writes `final/`, like [`checkpoint`](Self::checkpoint).
     ///
     /// # Errors
-    /// As there.
+    /// As [`checkpoint`](Self::checkpoint).
     pub fn final_model<E: From<Error>>(
         &self,
         write: impl FnOnce(&Path) -> std::result::Result<(), E>,
@@ -192,8 +192,8 @@ fn complete_folder<E: From<Error>>(
         .and_then(|()| write(&partial))
         .and_then(|()| Ok(replace_folder(&partial, path)?));
     done.inspect_err(|_| {
-        // Half a folder is of no use, and its room may be what is missing; the first error is the
-        // one to report.
+        // A partial folder is useless, and the disk may be full. The first error is the one to
+        // report.
         let _ = fs::remove_dir_all(&partial);
     })
 }
@@ -217,7 +217,7 @@ fn write_line(file: &mut File, path: &Path, value: &impl Serialize) -> Result<()
         source,
     })?;
     line.push(b'\n');
-    // One write a line: what a crash leaves is whole lines.
+    // One write per line, so that a crash leaves only complete lines.
     file.write_all(&line)
         .and_then(|()| file.flush())
         .map_err(Error::at(path))
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_is_named_and_not_written() {
+    fn numbers_that_are_not_finite_are_named_and_not_written() {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = Journal::create(folder.path(), Existing::Refuse).unwrap();
         let error = journal
@@ -252,13 +252,13 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "objective/kl is NaN: only finite numbers are written"
+            "objective/kl is NaN: only finite numbers can be written"
         );
         assert_eq!(metrics(folder.path()).unwrap(), []);
     }
 
     #[test]
-    fn a_run_is_not_written_over_by_accident() {
+    fn a_run_is_only_overwritten_on_request() {
         let base = tempfile::tempdir().unwrap();
         let folder = next_free(base.path(), "dpo");
         assert!(folder.ends_with("dpo-000"));
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_has_one_writer() {
+    fn a_run_folder_has_only_one_writer() {
         let base = tempfile::tempdir().unwrap();
         let folder = base.path().join("run");
         let mut journal = Journal::create(&folder, Existing::Refuse).unwrap();
@@ -304,14 +304,14 @@ mod tests {
         assert_eq!(metrics(&folder).unwrap().len(), 1);
         drop(journal);
         Journal::resume(&folder, 1).unwrap();
-        // A folder that was claimed and no more holds no run yet.
+        // A folder that was claimed and released without a run is free.
         let claimed = Claim::new(&base.path().join("new"), Existing::Refuse).unwrap();
         drop(claimed);
         Journal::create(&base.path().join("new"), Existing::Refuse).unwrap();
     }
 
     #[test]
-    fn runs_that_start_at_once_get_a_folder_each() {
+    fn concurrent_runs_get_different_folders() {
         let base = tempfile::tempdir().unwrap();
         let claim = || Claim::next(&base.path().join("runs"), "dpo").unwrap();
         let mut claims: Vec<Claim> = std::thread::scope(|scope| {
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn resuming_removes_what_came_after() {
+    fn resuming_removes_later_lines_and_unfinished_files() {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = Journal::create(folder.path(), Existing::Refuse).unwrap();
         for step in 0..4 {

@@ -1,4 +1,4 @@
-//! One writer a run folder.
+//! The lock that allows only one writer per run folder.
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -7,20 +7,21 @@ use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::Path;
 use std::time::Duration;
 
-/// The file in a run folder that its writer holds. It is empty while nobody does, and stays.
+/// The lock file of a run folder. It is empty while the lock is free, and is never deleted.
 pub(crate) const LOCK: &str = ".lock";
 
-/// How often a lock is tried: somebody may just be looking whether it is held.
+/// How often the lock is tried: another process may hold it briefly to check it.
 const TRIES: u32 = 5;
-/// The time between two tries.
+/// The time between two attempts.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The lock of a run folder. It is the system's, so that it ends with the process that holds it, however
-/// that ends; what is written inside is for the message to others.
+/// The lock of a run folder. It is a lock of the operating system, so it is released when the
+/// process ends in any way; the content of the file is only for the error message of other
+/// processes.
 #[derive(Debug)]
 pub(crate) struct Lock(File);
 
-/// Who holds a lock.
+/// The process that holds a lock.
 #[derive(Debug, Serialize, Deserialize)]
 struct Holder {
     process: u32,
@@ -29,10 +30,11 @@ struct Holder {
 }
 
 impl Lock {
-    /// Takes the lock of `folder`, which must be there.
+    /// Takes the lock of `folder`, which must exist.
     ///
     /// # Errors
-    /// If another process holds it, or it cannot be written. A file system without locks is no error.
+    /// If another process holds it, or it cannot be written. A file system without locks is not an
+    /// error.
     pub(crate) fn take(folder: &Path) -> Result<Self> {
         let path = folder.join(LOCK);
         let mut options = OpenOptions::new();
@@ -52,13 +54,13 @@ impl Lock {
             }
         }
         let lock = Self(file);
-        lock.sign().map_err(Error::at(&path))?;
+        lock.write_holder().map_err(Error::at(&path))?;
         Ok(lock)
     }
 
-    /// Refuses a folder whose lock another process holds, and changes nothing.
+    /// Returns an error if another process holds the lock of `folder`. Nothing is changed.
     pub(crate) fn check(folder: &Path) -> Result<()> {
-        // Who cannot open it cannot tell, and will not get further than this either.
+        // If the file cannot be opened, taking the lock will report it.
         let Ok(file) = File::open(folder.join(LOCK)) else {
             return Ok(());
         };
@@ -68,7 +70,7 @@ impl Lock {
         }
     }
 
-    fn sign(&self) -> std::io::Result<()> {
+    fn write_holder(&self) -> std::io::Result<()> {
         let holder = Holder {
             process: std::process::id(),
             host: gethostname::gethostname().to_string_lossy().into_owned(),
@@ -85,7 +87,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Whatever is left inside says nothing once the lock is free.
+        // The content is only valid while the lock is held.
         let _ = self.0.set_len(0);
     }
 }
@@ -113,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_at_a_time_and_whoever_comes_second_hears_of_the_first() {
+    fn a_second_writer_gets_an_error_that_names_the_first() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
         Lock::check(folder).unwrap();
@@ -128,7 +130,7 @@ mod tests {
         drop(first);
         assert_eq!(std::fs::read(folder.join(LOCK)).unwrap(), b"");
         Lock::check(folder).unwrap();
-        // What a process that was killed left inside holds nobody up.
+        // The content left by a killed process does not block the lock.
         std::fs::write(folder.join(LOCK), written).unwrap();
         Lock::check(folder).unwrap();
         Lock::take(folder).unwrap();

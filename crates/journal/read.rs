@@ -1,4 +1,4 @@
-//! The readers of a run folder.
+//! Reads run folders.
 
 use crate::{Error, Result};
 use serde::Deserialize;
@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The numbers of one step.
+/// The metrics of one step.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Row {
-    /// How many steps were done before it.
+    /// The number of steps done before it.
     pub step: usize,
-    /// Each number by its name.
+    /// The values by name.
     #[serde(flatten)]
     pub values: BTreeMap<String, f64>,
 }
@@ -20,7 +20,7 @@ pub struct Row {
 /// A saved state of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// How many steps were done.
+    /// The number of steps done.
     pub step: usize,
     /// Its folder.
     pub path: PathBuf,
@@ -42,7 +42,7 @@ pub fn lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     content.lines().enumerate().map(parse).collect()
 }
 
-/// The metrics of the run in `folder`, in the order of its steps.
+/// The metrics of the run in `folder`, in the order of steps.
 ///
 /// # Errors
 /// As [`lines`].
@@ -50,7 +50,7 @@ pub fn metrics(folder: &Path) -> Result<Vec<Row>> {
     lines(&folder.join("metrics.jsonl"))
 }
 
-/// The timing of the run in `folder`, in the order of its steps.
+/// The timing of the run in `folder`, in the order of steps.
 ///
 /// # Errors
 /// As [`lines`].

@@ -1,7 +1,8 @@
 //! Networks held in bf16: as their rounded numbers in f32, near the others, loaded from any file.
 
 use crate::{
-    ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, init, inspect, load,
+    ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, OutputVocabulary, init,
+    inspect, load,
 };
 use rlhf_device::Precision;
 use rlhf_objective::{Finish, OutputSpec, Prompt, Response, Sequences, Start};
@@ -19,6 +20,7 @@ fn options(backend: Backend, storage: Storage) -> LoadOptions {
         storage,
         activation_checkpointing: ActivationCheckpointing::None,
         heads: OutputHeads::Language,
+        vocabulary: OutputVocabulary::Whole,
         temperature: 1.0,
         backend,
     }

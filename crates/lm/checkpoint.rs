@@ -1,6 +1,7 @@
 //! Reading a checkpoint's tensors: one `model.safetensors`, or shards with an index.
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use crate::file_order::{FileOrder, FileOrders};
 use rlhf_device::{Device, Dtype as Held, MappedFile};
 use rlhf_tensor::{ParameterId, ParameterSpec, Parameters};
 use safetensors::{Dtype, SafeTensors};
@@ -26,6 +27,8 @@ pub(crate) type Canonical = fn(&str) -> Option<String>;
 /// is asked for.
 #[derive(Debug)]
 pub(crate) struct Tensors {
+    /// The file that says which tensors there are.
+    config: &'static str,
     /// What errors about the whole name.
     path: PathBuf,
     files: Vec<(PathBuf, MappedFile)>,
@@ -115,8 +118,15 @@ impl Tensors {
         Ok(tensors)
     }
 
+    /// The tensors of one file, which `config` describes.
+    pub(crate) fn open_file(path: &Path, config: &'static str, names: Canonical) -> Result<Self> {
+        let tensors = Self::open(path, &[path.into()], names)?;
+        Ok(Self { config, ..tensors })
+    }
+
     fn open(path: &Path, files: &[PathBuf], names: Canonical) -> Result<Self> {
         let mut tensors = Self {
+            config: "config.json",
             path: path.into(),
             files: Vec::new(),
             entries: BTreeMap::new(),
@@ -176,19 +186,20 @@ impl Tensors {
         for spec in specs {
             let Some(entry) = self.entries.get(&spec.name) else {
                 let message = format!(
-                    "has no tensor `{}` of shape {:?}, which config.json asks for",
-                    spec.name, spec.shape
+                    "has no tensor `{}` of shape {:?}, which {} asks for",
+                    spec.name, spec.shape, self.config
                 );
                 return Err(Error::invalid(&self.path, message));
             };
             if entry.shape != spec.shape {
                 let message = format!(
-                    "tensor `{}` has shape {:?}, but config.json asks for {:?}{}",
+                    "tensor `{}` has shape {:?}, but {} asks for {:?}{}",
                     entry.name,
                     entry.shape,
+                    self.config,
                     spec.shape,
                     match entry.shape.iter().rev().eq(&spec.shape) {
-                        true => ": transpose it, transformers' GPT-2 stores [in, out]",
+                        true => ": transpose it",
                         false => "",
                     }
                 );
@@ -215,8 +226,8 @@ impl Tensors {
             Some((_, entry)) => Err(Error::invalid(
                 &self.files[entry.file].0,
                 format!(
-                    "has a tensor `{}` of shape {:?}, which config.json has no place for",
-                    entry.name, entry.shape
+                    "has a tensor `{}` of shape {:?}, which {} has no place for",
+                    entry.name, entry.shape, self.config
                 ),
             )),
         }
@@ -227,6 +238,11 @@ impl Tensors {
         self.entries.contains_key(name)
     }
 
+    /// The shape of a tensor, if it is there.
+    pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.entries.get(name).map(|entry| &entry.shape[..])
+    }
+
     /// Copies a tensor into a parameter, of the same number of values, to the nearest number there is.
     /// Little of the file is in memory at a time, and none when it is done.
     pub(crate) fn copy<D: Device>(
@@ -234,6 +250,7 @@ impl Tensors {
         name: &str,
         into: &mut Parameters<D>,
         id: ParameterId,
+        order: FileOrder,
     ) -> Result<()> {
         let entry = self.entry(name, into.spec(id).shape.iter().product())?;
         let refuse = |message: String| {
@@ -241,7 +258,7 @@ impl Tensors {
             Err(Error::invalid(&self.files[entry.file].0, message))
         };
         let halved = into.dtype(id) == Held::Bf16;
-        self.pieces(entry, |start, values| {
+        self.pieces(entry, order, |start, values| {
             if let Some(x) = values.iter().find(|x| !x.is_finite()) {
                 return refuse(format!(
                     "{x}: this checkpoint is spoiled, take an earlier one"
@@ -263,7 +280,7 @@ impl Tensors {
         let count = |name| self.entries.get(name).map_or(0, Entry::count);
         let (one, other) = (self.entry(one, count(one))?, self.entry(other, count(one))?);
         let (mut same, mut read) = (true, Vec::new());
-        self.pieces(one, |start, values| {
+        self.pieces(one, FileOrder::Same, |start, values| {
             read.resize(values.len(), 0.0);
             self.decode(other, start, &mut read)?;
             same &= read == values;
@@ -285,18 +302,22 @@ impl Tensors {
         Ok(entry)
     }
 
-    /// A tensor in f32, some values at a time: where they start, and what they are.
+    /// A tensor in f32, some values at a time: where they start in a parameter, and what they are.
     fn pieces(
         &self,
         entry: &Entry,
+        order: FileOrder,
         mut each: impl FnMut(usize, &[f32]) -> Result<()>,
     ) -> Result<()> {
         let count = entry.count();
-        let mut values = vec![0.0; PIECE.min(count)];
-        for start in (0..count).step_by(PIECE) {
-            let values = &mut values[..PIECE.min(count - start)];
-            self.decode(entry, start, values)?;
-            each(start, values)?;
+        let unit = order.unit(count).max(1);
+        let mut values = vec![0.0; PIECE.min(unit)];
+        for (index, start) in (0..count).step_by(unit).enumerate() {
+            for from in (0..unit).step_by(PIECE) {
+                let values = &mut values[..PIECE.min(unit - from)];
+                self.decode(entry, start + from, values)?;
+                each(order.place(index) * unit + from, values)?;
+            }
         }
         Ok(())
     }
@@ -323,11 +344,15 @@ impl Tensors {
 
     /// Fills parameters from these tensors, once [`check`](Self::check)ed. Those that are not there stay
     /// as they are.
-    pub(crate) fn fill<D: Device>(&self, parameters: &mut Parameters<D>) -> Result<()> {
+    pub(crate) fn fill<D: Device>(
+        &self,
+        parameters: &mut Parameters<D>,
+        orders: &FileOrders,
+    ) -> Result<()> {
         for id in parameters.ids() {
             let name = parameters.spec(id).name.clone();
             if self.contains(&name) {
-                self.copy(&name, parameters, id)?;
+                self.copy(&name, parameters, id, orders.get(&name))?;
             }
         }
         Ok(())

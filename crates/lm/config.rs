@@ -1,9 +1,14 @@
 //! `config.json` of a checkpoint in Hugging Face layout: what is the same for every architecture.
 
-use crate::models::Architecture;
-use crate::{Error, ModelSpec, Result};
+use crate::adapter::AdapterSpec;
+use crate::adapter::layers::{AdaptedLayer, adapted};
+use crate::adapter::peft::{self, PeftFolder, is_adapter};
+use crate::error::{Error, Result};
+use rlhf_models::Architecture;
+use rlhf_models::Fields;
+use rlhf_models::ModelSpec;
 use serde_json::{Map, Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Which of transformers' classes a checkpoint is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,10 +21,19 @@ pub enum ModelClass {
 
 /// 64 GiB in f32: beyond this a file is mistaken, or not for this program.
 const MOST_PARAMETERS: u64 = 1 << 34;
-const MOST_LAYERS: usize = 1 << 12;
 
 /// The end of a text in the configuration that transformers takes where nothing is said.
 const LIBRARY_EOS: u64 = 50256;
+
+/// An adapter on a network.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Adapter {
+    pub(crate) spec: AdapterSpec,
+    /// The layers that it changes.
+    pub(crate) layers: Vec<AdaptedLayer>,
+    /// The folder of the base's weights.
+    pub(crate) base: PathBuf,
+}
 
 /// What `config.json` says: the network, its special tokens, and the rest as it was.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,8 +48,15 @@ pub struct ModelConfig {
     /// The token that ends of texts are filled up with elsewhere. Nothing is ever padded here; a
     /// reward model does not read its score at this token.
     pub pad: Option<u32>,
+    /// How many ids the vocabulary head answers about, from 0 on: V, or fewer where the last of them have no
+    /// text.
+    pub outputs: usize,
     /// Whose file it is.
     pub(crate) architecture: &'static Architecture,
+    /// `initializer_range`.
+    pub(crate) initial_deviation: f64,
+    /// The adapter on the network, if there is one.
+    pub(crate) adapter: Option<Adapter>,
     /// The whole file, to write back.
     raw: Map<String, Value>,
 }
@@ -54,7 +75,24 @@ impl ModelConfig {
             };
             return Err(Error::invalid(folder, message));
         }
+        if is_adapter(folder) {
+            return Self::of_adapter(folder);
+        }
         Self::read(&folder.join("config.json"))
+    }
+
+    /// The configuration of an adapter's folder: that of its base, with the adapter.
+    fn of_adapter(folder: &Path) -> Result<Self> {
+        let PeftFolder { spec, base } = PeftFolder::open(folder)?;
+        if is_adapter(&base) {
+            let message = format!(
+                "its base {} is an adapter too: merge that first (rlhf model merge)",
+                base.display()
+            );
+            return Err(Error::invalid(folder, message));
+        }
+        let with = Self::load(&base)?.with_adapter(spec, &base);
+        with.map_err(|message| Error::invalid(&folder.join(peft::CONFIG), message))
     }
 
     /// Reads a file in the format of `config.json`.
@@ -77,12 +115,9 @@ impl ModelConfig {
         let Value::Object(raw) = value else {
             return Err("not a JSON object".into());
         };
-        let fields = Fields(&raw);
+        let fields = Fields::new(&raw);
         let architecture = Architecture::of(&fields)?;
-        if fields.get("quantization_config").is_some() {
-            return Err("quantization_config: quantized checkpoints are not supported".into());
-        }
-        let spec = (architecture.spec)(&fields)?;
+        let spec = architecture.spec(&fields)?;
         // Said before anything is allocated for it.
         let parameters = spec.parameters();
         if parameters > MOST_PARAMETERS {
@@ -96,10 +131,44 @@ impl ModelConfig {
             bos: fields.token("bos_token_id", vocab)?,
             eos: end_tokens(&raw, vocab)?,
             pad: fields.token("pad_token_id", vocab)?,
+            outputs: vocab,
             spec,
             architecture,
+            initial_deviation: fields.number("initializer_range", 0.02)?,
+            adapter: None,
             raw: raw.clone(),
         })
+    }
+
+    /// The same network with an adapter on the weights of the folder `base`.
+    ///
+    /// # Errors
+    /// If a target names no layer; the message says which.
+    pub(crate) fn with_adapter(
+        self,
+        spec: AdapterSpec,
+        base: &Path,
+    ) -> std::result::Result<Self, String> {
+        spec.check()?;
+        let layers = adapted(&self, &spec.targets)?;
+        let base = base.to_path_buf();
+        let adapter = Some(Adapter { spec, layers, base });
+        Ok(Self { adapter, ..self })
+    }
+
+    /// The same network without its adapter.
+    pub(crate) fn without_adapter(self) -> Self {
+        Self {
+            adapter: None,
+            ..self
+        }
+    }
+
+    /// The folder of the weights of a checkpoint's folder: its own, or that of its adapter's base.
+    pub(crate) fn weights_folder<'a>(&'a self, folder: &'a Path) -> &'a Path {
+        self.adapter
+            .as_ref()
+            .map_or(folder, |adapter| &adapter.base)
     }
 
     /// Takes the end-of-sequence and beginning-of-sequence tokens from the tokenizer where the
@@ -181,109 +250,12 @@ impl ModelConfig {
     }
 }
 
-/// Typed access to the fields of the file, with messages that name them.
-pub(crate) struct Fields<'a>(&'a Map<String, Value>);
-
-impl Fields<'_> {
-    pub(crate) fn get(&self, key: &str) -> Option<&Value> {
-        self.0.get(key).filter(|value| !value.is_null())
-    }
-
-    /// The first of transformers' classes that the file names.
-    pub(crate) fn class(&self) -> Option<&str> {
-        let classes = self.get("architectures")?.as_array()?;
-        classes.first()?.as_str()
-    }
-
-    /// A number of layers.
-    pub(crate) fn layers(&self, key: &str, default: usize) -> std::result::Result<usize, String> {
-        let layers = self.positive(key, default)?;
-        if layers > MOST_LAYERS {
-            return Err(format!(
-                "{key} = {layers} is more than the {MOST_LAYERS} that are supported"
-            ));
-        }
-        Ok(layers)
-    }
-
-    pub(crate) fn positive(&self, key: &str, default: usize) -> std::result::Result<usize, String> {
-        match self.get(key) {
-            None => Ok(default),
-            Some(value) => match value.as_u64() {
-                // Beyond this no checkpoint of GPT-2's kind exists, and products would overflow.
-                Some(number) if (1..1 << 24).contains(&number) => Ok(number as usize),
-                _ => Err(format!(
-                    "{key} = {value} is not a positive whole number of sane size"
-                )),
-            },
-        }
-    }
-
-    pub(crate) fn number(&self, key: &str, default: f64) -> std::result::Result<f64, String> {
-        let Some(value) = self.get(key) else {
-            return Ok(default);
-        };
-        value
-            .as_f64()
-            .ok_or_else(|| format!("{key} = {value} is not a number"))
-    }
-
-    pub(crate) fn flag(&self, key: &str, default: bool) -> std::result::Result<bool, String> {
-        let Some(value) = self.get(key) else {
-            return Ok(default);
-        };
-        value
-            .as_bool()
-            .ok_or_else(|| format!("{key} = {value} is not true or false"))
-    }
-
-    pub(crate) fn text(&self, key: &str) -> std::result::Result<Option<&str>, String> {
-        let Some(value) = self.get(key) else {
-            return Ok(None);
-        };
-        value
-            .as_str()
-            .map(Some)
-            .ok_or_else(|| format!("{key} = {value} is not a string"))
-    }
-
-    /// A token id; one beyond the vocabulary (the library's default 50256 on a small model) counts
-    /// as none.
-    fn token(&self, key: &str, vocab: usize) -> std::result::Result<Option<u32>, String> {
-        match self.tokens(key, vocab)?[..] {
-            [] => Ok(None),
-            [one] => Ok(Some(one)),
-            _ => Err(format!("{key} = {} is not one token id", self.0[key])),
-        }
-    }
-
-    /// Token ids, one or a list.
-    fn tokens(&self, key: &str, vocab: usize) -> std::result::Result<Vec<u32>, String> {
-        let Some(value) = self.get(key) else {
-            return Ok(Vec::new());
-        };
-        let all = match value.as_array() {
-            Some(all) => all.as_slice(),
-            None => std::slice::from_ref(value),
-        };
-        let mut ids = Vec::with_capacity(all.len());
-        for one in all {
-            let wrong = || format!("{key} = {value} is neither a token id nor a list of them");
-            let id = one.as_u64().ok_or_else(wrong)?;
-            if id < vocab as u64 && !ids.contains(&(id as u32)) {
-                ids.push(id as u32);
-            }
-        }
-        Ok(ids)
-    }
-}
-
 /// `eos_token_id`, one token or a list, of `config.json` or `generation_config.json`.
 pub(crate) fn end_tokens(
     keys: &Map<String, Value>,
     vocab: usize,
 ) -> std::result::Result<Vec<u32>, String> {
-    Fields(keys).tokens("eos_token_id", vocab)
+    Fields::new(keys).tokens("eos_token_id", vocab)
 }
 
 /// The ids of `eos_token_id` that no token of the vocabulary has. The library's default, which it writes
@@ -313,17 +285,17 @@ mod tests {
 
     #[test]
     fn defaults_and_fields() {
-        let scale = |config: &ModelConfig| config.spec.blocks[3].attention.scale;
+        let scale = |config: &ModelConfig| config.spec.blocks[3].attention.shape.scale;
         let config = with("n_inner", Value::Null).unwrap();
         assert_eq!(
             (
-                config.spec.blocks[1].inner,
+                config.spec.blocks[1].mlp.inner,
                 config.spec.context,
                 config.spec.tied
             ),
             (128, 16, true)
         );
-        assert_eq!(config.spec.blocks[0].activation, Nonlinearity::GeluNew);
+        assert_eq!(config.spec.blocks[0].mlp.activation, Nonlinearity::GeluNew);
         assert!((scale(&config) - 0.25).abs() < 1e-7);
         let scaled = with("scale_attn_by_inverse_layer_idx", json!(true)).unwrap();
         assert!((scale(&scaled) - 0.0625).abs() < 1e-7);
@@ -358,7 +330,13 @@ mod tests {
         for (key, value, named) in [
             ("n_head", json!(3), "n_head = 3 does not divide n_embd = 32"),
             ("activation_function", json!("mish"), "\"mish\""),
-            ("model_type", json!("llama"), "\"llama\""),
+            ("model_type", json!("mamba"), "\"mamba\""),
+            (
+                "final_logit_softcapping",
+                json!(30.0),
+                "final_logit_softcapping",
+            ),
+            ("embedding_multiplier", json!(12), "embedding_multiplier"),
             ("add_cross_attention", json!(true), "add_cross_attention"),
             ("n_layer", json!(-1), "n_layer = -1"),
             ("n_embd", json!("wide"), "n_embd"),

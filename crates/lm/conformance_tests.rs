@@ -1,8 +1,8 @@
 //! What must hold of every network, whichever implementation computes it.
 
 use crate::{
-    ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, Restricted, init, load,
-    testing,
+    ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, OutputVocabulary,
+    Restricted, init, load, testing,
 };
 use rlhf_objective::{
     Decoder, Finish, Network, OutputGrads, OutputSpec, Prompt, Response, Sequences, Start,
@@ -34,6 +34,7 @@ fn network(
         storage: Storage::Trainable,
         activation_checkpointing: ActivationCheckpointing::None,
         heads,
+        vocabulary: OutputVocabulary::Whole,
         temperature,
         backend,
     };

@@ -2,7 +2,8 @@
 //! refused by name.
 
 use crate::{
-    ActivationCheckpointing, Backend, Error, LoadOptions, OutputHeads, init, inspect, load, testing,
+    ActivationCheckpointing, Backend, Error, LoadOptions, OutputHeads, OutputVocabulary, init,
+    inspect, load, testing,
 };
 use rlhf_objective::{Finish, OutputSpec, Prompt, Response, Sequences};
 use rlhf_tensor::Storage;
@@ -17,6 +18,7 @@ const OPTIONS: LoadOptions = LoadOptions {
     storage: Storage::Frozen,
     activation_checkpointing: ActivationCheckpointing::None,
     heads: OutputHeads::Language,
+    vocabulary: OutputVocabulary::Whole,
     temperature: 1.0,
     backend: Backend::Plain,
 };

@@ -122,7 +122,10 @@ pub(crate) fn disagreement(ends: &[EndToken]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ActivationCheckpointing, Backend, LoadOptions, OutputHeads, init, inspect, load};
+    use crate::{
+        ActivationCheckpointing, Backend, LoadOptions, OutputHeads, OutputVocabulary, init,
+        inspect, load,
+    };
     use rlhf_tensor::Storage;
     use serde_json::{Value, json};
 
@@ -160,6 +163,7 @@ mod tests {
             storage: Storage::Frozen,
             activation_checkpointing: ActivationCheckpointing::None,
             heads: OutputHeads::Language,
+            vocabulary: OutputVocabulary::Whole,
             temperature: 1.0,
             backend: Backend::F32,
         };

@@ -1,7 +1,9 @@
 //! How much memory the engine will take, from a checkpoint's headers.
 
 use crate::engine::{CHUNK, KEPT, SCORED_CHUNKS};
-use crate::{ActivationCheckpointing, Summary};
+use crate::inspect::Summary;
+use crate::options::ActivationCheckpointing;
+use rlhf_models::{BlockSpec, Gate, NormPlace, QkNorm, Residual};
 use rlhf_objective::Purpose;
 
 /// Bytes of a number.
@@ -17,16 +19,18 @@ impl Summary {
         rows: u64,
         reads: (Purpose, ActivationCheckpointing),
     ) -> u64 {
-        let (width, inner, layers) = (self.width as u64, self.inner as u64, self.layers as u64);
-        let rest = 5 * width + inner + self.heads as u64;
-        let of_backward = 4 * width + inner + inner.max(3 * width);
+        let (width, blocks) = (self.width as u64, &self.spec.blocks);
+        let most = |of: &dyn Fn(&BlockSpec) -> u64| blocks.iter().map(of).max().unwrap_or(0);
+        let saved = |block: &BlockSpec| saved(block, width);
+        let of_backward = most(&|block| of_backward(block, width));
         let blocks = match reads {
-            (Purpose::Score, _) => 3 * width + rest + inner,
+            (Purpose::Score, _) => 3 * width + most(&saved) + most(&|block| block.mlp.inner as u64),
             (Purpose::Train, ActivationCheckpointing::None) => {
-                layers * (width + rest) + of_backward
+                let kept = blocks.iter().map(|block| width + saved(block));
+                kept.sum::<u64>() + of_backward
             }
             (Purpose::Train, ActivationCheckpointing::Blocks) => {
-                layers * width + rest + of_backward
+                blocks.len() as u64 * width + most(&saved) + of_backward
             }
         };
         F32 * (tokens * blocks + rows * 4 * width + self.logits(rows, reads.0))
@@ -46,10 +50,19 @@ impl Summary {
     /// values of `rows` sequences of at most `length` tokens.
     #[must_use]
     pub fn decoder_bytes(&self, rows: u64, length: u64) -> u64 {
-        let (width, layers) = (self.width as u64, self.layers as u64);
-        let matrices = layers * (4 * width + 2 * self.inner as u64) * width;
+        let width = self.width as u64;
+        let matrices = |block: &BlockSpec| {
+            let shape = &block.attention.shape;
+            let attention = shape.qkv_width() + shape.query_width();
+            let mlp = block.mlp.expanded() + block.mlp.inner;
+            (attention + mlp) as u64 * width
+        };
+        let cached = |block: &BlockSpec| 2 * block.attention.shape.kv_width() as u64;
+        let (matrices, cached): (u64, u64) = self.spec.blocks.iter().fold((0, 0), |sums, block| {
+            (sums.0 + matrices(block), sums.1 + cached(block))
+        });
         let head = width * self.vocab as u64;
-        F32 * (matrices + head + rows * length * layers * 2 * width)
+        F32 * (matrices + head + rows * length * cached)
     }
 
     /// Bytes of the largest tensor, which is copied when a checkpoint is written.
@@ -61,6 +74,38 @@ impl Summary {
             .map(|t| t.shape.iter().product::<usize>());
         F32 * sizes.max().unwrap_or(0) as u64
     }
+}
+
+/// Floats a token that a block keeps beside its input.
+fn saved(block: &BlockSpec, width: u64) -> u64 {
+    let (shape, mlp) = (&block.attention.shape, &block.mlp);
+    let mut floats = shape.qkv_width() + shape.query_width() + shape.heads + mlp.expanded();
+    if block.attention.qk_norm != QkNorm::None {
+        floats += shape.qkv_width();
+    }
+    // The residual stream between the layers, and the answers that norms read.
+    let streams = if block.place.after() { 3 } else { 1 };
+    floats as u64 + streams * width
+}
+
+/// Floats a token that the backward pass of a block takes beside what it kept.
+fn of_backward(block: &BlockSpec, width: u64) -> u64 {
+    let (shape, mlp) = (&block.attention.shape, &block.mlp);
+    let queries = shape.query_width() as u64;
+    // The stream, its gradient, the output of a norm, and a gradient as wide as the stream or the queries.
+    let mut floats = 3 * width + width.max(queries);
+    floats += mlp.inner.max(shape.query_width()) as u64;
+    floats += mlp.expanded().max(shape.qkv_width()) as u64;
+    if mlp.gate == Gate::Gated {
+        floats += mlp.inner as u64;
+    }
+    if matches!(block.place, NormPlace::After | NormPlace::Both) {
+        floats += width;
+    }
+    if block.residual == Residual::Parallel {
+        floats += queries;
+    }
+    floats
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! The plain network against numbers computed by others: PyTorch and transformers.
 
 use crate::checkpoint::Tensors;
+use crate::file_order::FileOrders;
 use crate::{
-    ActivationCheckpointing, Backend, LoadOptions, ModelConfig, OutputHeads, Packed, Plain, load,
-    test_data, testing,
+    ActivationCheckpointing, Backend, LoadOptions, ModelConfig, OutputHeads, OutputVocabulary,
+    Packed, Plain, load, test_data, testing,
 };
 use rlhf_objective::{Finish, OutputGrads, OutputSpec, Prompt, Response, Sequences};
 use rlhf_tensor::{AdamW, Parameters, Storage};
@@ -18,7 +19,9 @@ fn plain(folder: &Path) -> Plain {
     let tensors = Tensors::open_model(folder, config.architecture.canonical).unwrap();
     tensors.check(&specs, &[]).unwrap();
     let mut parameters = Parameters::new(specs, Storage::Frozen);
-    tensors.fill(&mut parameters).unwrap();
+    tensors
+        .fill(&mut parameters, &FileOrders::of(&config))
+        .unwrap();
     Plain::new(&config, parameters, OutputHeads::Language, 1.0)
 }
 
@@ -213,6 +216,7 @@ fn trainable(backend: Backend) -> LoadOptions {
         storage: Storage::Trainable,
         activation_checkpointing: ActivationCheckpointing::None,
         heads: OutputHeads::Language,
+        vocabulary: OutputVocabulary::Whole,
         temperature: 1.0,
         backend,
     }

@@ -1,13 +1,22 @@
 //! What a checkpoint folder holds, from its headers alone.
 
+use crate::adapter::AdapterSpec;
+use crate::adapter::layers::parameter_specs;
+use crate::adapter::peft::PeftFolder;
 use crate::checkpoint::Tensors;
-use crate::parameters::{HEAD_WEIGHT, SCORE_WEIGHT};
-use crate::{EndToken, ModelConfig, OutputHeads, Result, ends};
+use crate::config::{Adapter, ModelConfig};
+use crate::ends::{self, EndToken};
+use crate::error::{Error, Result};
+use crate::loading::check_labels;
+use crate::options::OutputHeads;
+use crate::parameters::SCORE_WEIGHT;
 use rlhf_device::Nonlinearity;
+use rlhf_models::RopeScaling;
+use rlhf_models::{Gate, ModelSpec, PositionSpec};
 use rlhf_tensor::{ParameterSpec, Storage};
 use serde::Serialize;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A checkpoint in a few numbers.
 #[derive(Debug, Clone, Serialize)]
@@ -20,16 +29,29 @@ pub struct Summary {
     pub layers: usize,
     /// The number of attention heads.
     pub heads: usize,
+    /// The number of key and value heads, which groups of attention heads share.
+    pub kv_heads: usize,
+    /// The width of each head.
+    pub head_width: usize,
     /// D.
     pub width: usize,
     /// The width of the feed-forward layers.
     pub inner: usize,
     /// Their nonlinearity.
     pub activation: &'static str,
+    /// Whether the feed-forward layers are gated.
+    pub gated: bool,
+    /// How the network knows positions, in words.
+    pub positions: String,
+    /// The attention windows of the blocks, tokens; null where a token attends to all before it.
+    pub windows: Vec<Option<usize>>,
     /// The context, tokens.
     pub context: usize,
     /// V.
     pub vocab: usize,
+    /// How many ids there are up to the last that has text: V, or fewer where rows of the embedding are
+    /// padding.
+    pub ids_with_text: usize,
     /// Whether the vocabulary head is the token embedding.
     pub tied: bool,
     /// The end-of-sequence token that completions are trained to end with.
@@ -46,12 +68,61 @@ pub struct Summary {
     pub reward_model: bool,
     /// The types of number in the files.
     pub dtypes: Vec<String>,
+    /// The adapter on the network, if the folder is one.
+    pub adapter: Option<AdapterSummary>,
     /// What is worth knowing of how the files were read, in sentences.
     pub notes: Vec<String>,
     /// Bytes in memory.
     pub memory: Memory,
     /// The tensors, by name.
     pub tensors: Vec<TensorSummary>,
+    /// What the network is made of.
+    #[serde(skip)]
+    pub spec: ModelSpec,
+}
+
+/// An adapter in a few numbers.
+#[derive(Debug, Clone, Serialize)]
+pub struct AdapterSummary {
+    /// The folder of the base's weights.
+    pub base: PathBuf,
+    /// r.
+    pub rank: usize,
+    /// α.
+    pub alpha: f64,
+    /// The number of layers that it changes.
+    pub layers: usize,
+    /// The number of its values.
+    pub parameters: u64,
+}
+
+/// What a new adapter on the network of a folder would be, without reading weights; where the folder is an
+/// adapter already, what that is.
+///
+/// # Errors
+/// If the folder's settings cannot be read, or a target names no layer.
+pub fn plan_adapter(folder: &Path, spec: &AdapterSpec) -> Result<AdapterSummary> {
+    let config = ModelConfig::load(folder)?;
+    let config = match config.adapter {
+        Some(_) => config,
+        None => config
+            .with_adapter(spec.clone(), folder)
+            .map_err(|message| Error::Text(format!("model.adapter: {message}")))?,
+    };
+    let adapter = config.adapter.as_ref();
+    Ok(AdapterSummary::of(adapter.expect("one was made")))
+}
+
+impl AdapterSummary {
+    fn of(adapter: &Adapter) -> Self {
+        Self {
+            base: adapter.base.clone(),
+            rank: adapter.spec.rank,
+            alpha: adapter.spec.alpha,
+            layers: adapter.layers.len(),
+            parameters: adapter.spec.count(&adapter.layers),
+        }
+    }
 }
 
 /// Bytes of memory, activations apart.
@@ -87,14 +158,43 @@ pub fn inspect(folder: &Path) -> Result<Summary> {
     let mut notes = tokenizer.notes().to_vec();
     notes.extend(ends::beyond(folder, &config)?);
     notes.extend(ends::disagreement(&ends));
-    let model = Tensors::open_model(folder, config.architecture.canonical)?;
-    let reward_model = model.contains(SCORE_WEIGHT);
+    let (rows, used) = (config.spec.vocab, tokenizer.ids_with_text());
+    if used < rows {
+        notes.push(format!(
+            "config.json: of vocab_size = {rows} entries the last {} have no text in the tokenizer: sampling, \
+             training and KL leave them out and renormalize; score keeps them, as transformers does",
+            rows - used
+        ));
+    }
+    let weights = config.weights_folder(folder);
+    let model = Tensors::open_model(weights, config.architecture.canonical)?;
+    check_labels(weights, &model)?;
+    let adapter = config.adapter.as_ref();
+    let of_adapter = adapter.map(|_| PeftFolder::tensors(folder)).transpose()?;
+    let saved_score = of_adapter.as_ref();
+    let saved_score = saved_score.is_some_and(|tensors| tensors.contains(SCORE_WEIGHT));
+    let reward_model = model.contains(SCORE_WEIGHT) || saved_score;
     let heads = match reward_model {
         true => OutputHeads::Score,
         false => OutputHeads::Language,
     };
     let (specs, block) = (config.parameter_specs(heads), config.spec.blocks[0]);
-    model.check(&specs, &[HEAD_WEIGHT])?;
+    let shape = block.attention.shape;
+    let windows = config.spec.blocks.iter();
+    let windows = windows.map(|block| block.attention.shape.window);
+    let in_model = |spec: &&ParameterSpec| spec.name != SCORE_WEIGHT || !saved_score;
+    let of_model: Vec<ParameterSpec> = specs.iter().filter(in_model).cloned().collect();
+    let head = config.head_weight();
+    match (adapter, &of_adapter) {
+        (Some(adapter), Some(tensors)) => {
+            model.check(&of_model, &[&head, SCORE_WEIGHT])?;
+            tensors.check(
+                &parameter_specs(&adapter.layers, adapter.spec.rank),
+                &[SCORE_WEIGHT],
+            )?;
+        }
+        _ => model.check(&of_model, &[&head])?,
+    }
     let tensors: Vec<TensorSummary> = model
         .entries()
         .map(|(file, entry)| TensorSummary {
@@ -115,12 +215,18 @@ pub fn inspect(folder: &Path) -> Result<Summary> {
         architecture: config.architecture.model_type,
         parameters,
         layers: config.spec.blocks.len(),
-        heads: block.attention.heads,
+        heads: shape.heads,
+        kv_heads: shape.kv_heads,
+        head_width: shape.head_width,
         width: config.spec.width,
-        inner: block.inner,
-        activation: activation(block.activation),
+        inner: block.mlp.inner,
+        activation: activation(block.mlp.activation),
+        gated: block.mlp.gate == Gate::Gated,
+        positions: positions(&config.spec),
+        windows: windows.collect(),
         context: config.spec.context,
         vocab: config.spec.vocab,
+        ids_with_text: tokenizer.ids_with_text(),
         tied: config.spec.tied,
         eos: config.eos.first().copied(),
         ends,
@@ -130,12 +236,17 @@ pub fn inspect(folder: &Path) -> Result<Summary> {
         reward_model,
         dtypes: dtypes.into_iter().cloned().collect(),
         notes,
+        adapter: adapter.map(AdapterSummary::of),
         memory: Memory {
             frozen: 4 * parameters,
             frozen_bf16: 4 * parameters - 2 * halved,
-            trainable: 16 * parameters,
+            trainable: match adapter {
+                Some(adapter) => 4 * parameters + 16 * adapter.spec.count(&adapter.layers),
+                None => 16 * parameters,
+            },
         },
         tensors,
+        spec: config.spec.clone(),
     })
 }
 
@@ -152,4 +263,34 @@ fn activation(nonlinearity: Nonlinearity) -> &'static str {
         Nonlinearity::Relu => "relu",
         Nonlinearity::Silu => "silu",
     }
+}
+
+/// How a network knows positions, in words: `learned`, or `rotary` with what is particular in it.
+fn positions(spec: &ModelSpec) -> String {
+    if matches!(spec.embedding.positions, PositionSpec::Learned { .. }) {
+        return "learned".into();
+    }
+    let mut words: Vec<String> = Vec::new();
+    for block in &spec.blocks {
+        let Some(rope) = block.attention.rope else {
+            continue;
+        };
+        let mut rotary = format!("rotary, base {}", rope.theta);
+        if rope.rotary < block.attention.shape.head_width {
+            rotary += &format!(
+                ", {} of {} numbers a head",
+                rope.rotary, block.attention.shape.head_width
+            );
+        }
+        rotary += &match rope.scaling {
+            RopeScaling::None => String::new(),
+            RopeScaling::Linear { factor } => format!(", linear × {factor}"),
+            RopeScaling::Llama3 { factor, .. } => format!(", llama3 × {factor}"),
+            RopeScaling::Yarn { factor, .. } => format!(", yarn × {factor}"),
+        };
+        if !words.contains(&rotary) {
+            words.push(rotary);
+        }
+    }
+    words.join("; ")
 }

@@ -1,6 +1,7 @@
 //! A ragged batch as a network reads it: flat tokens in segments, each distinct prompt once.
 
-use crate::{Error, ModelSpec, OutputHeads, Result};
+use crate::error::{Error, Result};
+use crate::options::OutputHeads;
 use rlhf_objective::Sequences;
 use std::ops::Range;
 
@@ -60,7 +61,7 @@ impl Packed {
 
     /// Packs a batch for a reward model. Each response is read to the token its score is read at:
     /// the last of prompt and response that is not `pad`, and the very first where all are, as
-    /// transformers' `GPT2ForSequenceClassification` has it.
+    /// transformers' sequence classification has it.
     ///
     /// # Errors
     /// As [`new`](Self::new); here the last token must fit in `context` too.
@@ -94,11 +95,10 @@ impl Packed {
     /// As a network with these heads reads a batch.
     pub(crate) fn of(
         sequences: &Sequences,
-        spec: &ModelSpec,
+        (vocab, context): (usize, usize),
         heads: OutputHeads,
         pad: Option<u32>,
     ) -> Result<Self> {
-        let (vocab, context) = (spec.vocab, spec.context);
         match heads {
             OutputHeads::Score => Self::scored(sequences, vocab, context, pad),
             _ => Self::new(sequences, vocab, context),

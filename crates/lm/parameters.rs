@@ -1,9 +1,16 @@
-//! The parameters of a network that a spec describes: their table, and where each of them is in it.
+//! The parameters of a network that a spec describes: their table, where each of them is in it, and what
+//! they are at the start of training.
 
-use crate::models::Part;
-use crate::{ModelConfig, OutputHeads};
+use crate::adapter::layers::linear_layers;
+use crate::config::ModelConfig;
+use crate::options::OutputHeads;
+use rayon::prelude::*;
 use rlhf_device::Device;
-use rlhf_tensor::{ParameterId, ParameterSpec, Parameters};
+use rlhf_models::FirstWeights;
+use rlhf_models::{BlockPart, Part, Role, Which};
+use rlhf_tensor::{ParameterId, ParameterSpec, Parameters, Rng, Stream};
+use std::collections::HashMap;
+use std::ops::Range;
 
 /// The value head's weight, [1, D].
 pub const VALUE_WEIGHT: &str = "v_head.weight";
@@ -11,38 +18,36 @@ pub const VALUE_WEIGHT: &str = "v_head.weight";
 pub const VALUE_BIAS: &str = "v_head.bias";
 /// The reward model's head, [1, D], without a bias: transformers' sequence classification with one label.
 pub const SCORE_WEIGHT: &str = "score.weight";
-/// The vocabulary head's weight, [V, D], where it is not the token embedding.
-pub const HEAD_WEIGHT: &str = "lm_head.weight";
 
 impl ModelConfig {
-    /// The parameters of a network with these heads. Weights of linear layers are [in, out].
+    /// The parameters of a network with these heads. Weights of linear layers are as the architecture's
+    /// files store them ([`WeightLayout`](crate::WeightLayout)).
     #[must_use]
     pub fn parameter_specs(&self, heads: OutputHeads) -> Vec<ParameterSpec> {
-        let (spec, d) = (&self.spec, self.spec.width);
-        let name = |part: Part, what: &str| format!("{}.{what}", self.architecture.name(part));
-        let table = |part, rows| ParameterSpec::undecayed(name(part, "weight"), &[rows, d]);
-        let vector = |part, what, size| ParameterSpec::undecayed(name(part, what), &[size]);
-        let norm = |part| [vector(part, "weight", d), vector(part, "bias", d)];
-        let linear = |part, inputs, outputs| {
-            let weight = ParameterSpec::matrix(name(part, "weight"), &[inputs, outputs]);
-            [weight.may_round(), vector(part, "bias", outputs)]
-        };
-        let mut all = vec![
-            table(Part::Tokens, spec.vocab).may_round(),
-            table(Part::Positions, spec.context),
-        ];
-        for (layer, block) in spec.blocks.iter().enumerate() {
-            all.extend(norm(Part::Norm1(layer)));
-            all.extend(norm(Part::Norm2(layer)));
-            all.extend(linear(Part::Qkv(layer), d, 3 * d));
-            all.extend(linear(Part::AttentionOut(layer), d, d));
-            all.extend(linear(Part::Inner(layer), d, block.inner));
-            all.extend(linear(Part::InnerOut(layer), block.inner, d));
+        let mut all = Vec::new();
+        for tensor in self.spec.tensors() {
+            if tensor.part == Part::Head && !heads.has_vocabulary() {
+                continue;
+            }
+            let name = self.architecture.tensor(&tensor);
+            let spec = match tensor.role {
+                Role::Matrix | Role::ResidualMatrix => {
+                    ParameterSpec::matrix(name, &tensor.shape).may_round()
+                }
+                Role::Table if tensor.part == Part::Tokens => {
+                    ParameterSpec::undecayed(name, &tensor.shape).may_round()
+                }
+                Role::Table | Role::Scale | Role::ScaleLessOne | Role::Bias => {
+                    ParameterSpec::undecayed(name, &tensor.shape)
+                }
+            };
+            all.push(if tensor.adjoins {
+                spec.adjoining()
+            } else {
+                spec
+            });
         }
-        all.extend(norm(Part::LastNorm));
-        if heads.has_vocabulary() && !spec.tied {
-            all.push(ParameterSpec::matrix(HEAD_WEIGHT, &[spec.vocab, d]).may_round());
-        }
+        let d = self.spec.width;
         match heads {
             OutputHeads::Language => {}
             OutputHeads::LanguageAndValue | OutputHeads::Value => {
@@ -54,9 +59,51 @@ impl ModelConfig {
         all
     }
 
-    /// Fills parameters as the architecture's are at the start of training.
+    /// The number of outputs of each linear layer of the blocks.
+    fn outputs(&self) -> HashMap<Part, usize> {
+        let layers = linear_layers(self).into_iter();
+        layers.map(|layer| (layer.part, layer.outputs)).collect()
+    }
+
+    /// The name of the vocabulary head's weight [V, D], where it is not the token embedding.
+    pub(crate) fn head_weight(&self) -> String {
+        self.architecture.tensor_name(Part::Head, Which::Weight)
+    }
+
+    /// The name of the token embedding [V, D].
+    pub(crate) fn token_table(&self) -> String {
+        self.architecture.tensor_name(Part::Tokens, Which::Weight)
+    }
+
+    /// Fills parameters as the architecture's are at the start of training: matrices and embeddings with
+    /// normal values, norms so that they multiply by 1, biases 0; the heads of one number 0, so that a new
+    /// critic or reward model answers 0.
     pub fn initialize(&self, parameters: &mut Parameters, seed: u64) {
-        self.architecture.initialize(&self.spec, parameters, seed);
+        let (std, residual) = match self.architecture.first_weights {
+            FirstWeights::Gpt2 => {
+                let depth = 2.0 * self.spec.blocks.len() as f64;
+                (0.02, 0.02 / depth.sqrt())
+            }
+            FirstWeights::InitializerRange => (self.initial_deviation, self.initial_deviation),
+        };
+        let tensors = self.spec.tensors();
+        let roles: HashMap<String, Role> = tensors
+            .iter()
+            .map(|tensor| (self.architecture.tensor(tensor), tensor.role))
+            .collect();
+        let names: Vec<String> = parameters.specs().map(|spec| spec.name.clone()).collect();
+        for (index, (id, name)) in parameters.ids().zip(&names).enumerate() {
+            let std = match roles.get(name) {
+                Some(Role::Scale) => {
+                    parameters.weights_mut(id).fill(1.0);
+                    continue;
+                }
+                Some(Role::Table | Role::Matrix) => std,
+                Some(Role::ResidualMatrix) => residual,
+                Some(Role::ScaleLessOne | Role::Bias) | None => 0.0,
+            };
+            fill_normal(parameters.weights_mut(id), std, seed, index as u64);
+        }
     }
 
     /// Where each parameter is in a table made from [`parameter_specs`](Self::parameter_specs).
@@ -65,35 +112,41 @@ impl ModelConfig {
     /// If it was made from something else.
     #[must_use]
     pub(crate) fn ids<D: Device>(&self, parameters: &Parameters<D>) -> ModelIds {
-        let id = |name: &str| {
-            let none = || panic!("parameters have no `{name}`");
-            parameters.id(name).unwrap_or_else(none)
+        let find = |part, which| parameters.id(&self.architecture.tensor_name(part, which));
+        let found: HashMap<(Part, Which), ParameterId> = self
+            .spec
+            .tensors()
+            .iter()
+            .filter_map(|tensor| {
+                let id = find(tensor.part, tensor.which)?;
+                Some(((tensor.part, tensor.which), id))
+            })
+            .collect();
+        let low_rank = self.adapter.iter().flat_map(|adapter| {
+            let scale = adapter.spec.scale() as f32;
+            adapter.layers.iter().filter_map(move |layer| {
+                let [a, b] = [layer.a(), layer.b()].map(|name| parameters.id(&name));
+                Some((layer.part, (a?, b?, layer.outputs, scale)))
+            })
+        });
+        let ids = Ids {
+            found,
+            low_rank: low_rank.collect(),
+            outputs: self.outputs(),
         };
-        let affine = |part: Part| {
-            let name = self.architecture.name(part);
-            Affine {
-                weight: id(&format!("{name}.weight")),
-                bias: id(&format!("{name}.bias")),
-            }
-        };
-        let table = |part: Part| id(&format!("{}.weight", self.architecture.name(part)));
-        let block = |layer: usize| BlockIds {
-            norm_1: affine(Part::Norm1(layer)),
-            qkv: affine(Part::Qkv(layer)),
-            attention_out: affine(Part::AttentionOut(layer)),
-            norm_2: affine(Part::Norm2(layer)),
-            inner: affine(Part::Inner(layer)),
-            inner_out: affine(Part::InnerOut(layer)),
-        };
-        let tokens = table(Part::Tokens);
+        let tokens = ids.weight(Part::Tokens);
         let number = [VALUE_WEIGHT, SCORE_WEIGHT];
         let number = number.iter().find_map(|name| parameters.id(name));
         ModelIds {
             tokens,
-            positions: table(Part::Positions),
-            blocks: (0..self.spec.blocks.len()).map(block).collect(),
-            norm: affine(Part::LastNorm),
-            head: parameters.id(HEAD_WEIGHT).unwrap_or(tokens),
+            positions: ids.get(Part::Positions, Which::Weight),
+            blocks: (0..self.spec.blocks.len())
+                .map(|layer| ids.block(layer))
+                .collect(),
+            norm: ids
+                .norm(Part::FinalNorm)
+                .expect("a network has a last norm"),
+            head: ids.get(Part::Head, Which::Weight).unwrap_or(tokens),
             number: number.map(|weight| Number {
                 weight,
                 bias: parameters.id(VALUE_BIAS),
@@ -102,11 +155,131 @@ impl ModelConfig {
     }
 }
 
-/// A linear or norm layer's weight and bias.
+/// Normal values, piece by piece, each piece from a generator of its own: the same whichever thread
+/// fills it.
+fn fill_normal(values: &mut [f32], std: f64, seed: u64, index: u64) {
+    let pieces = values.par_chunks_mut(1 << 16).enumerate();
+    pieces.for_each(|(piece, values)| {
+        let mut rng = Rng::new(seed, Stream::Init, index, piece as u64);
+        values.fill_with(|| (std * rng.normal()) as f32);
+    });
+}
+
+/// The parameters that are there, by part.
+struct Ids {
+    found: HashMap<(Part, Which), ParameterId>,
+    /// A, B, the number of outputs and the scale of the parts with adapters.
+    low_rank: HashMap<Part, (ParameterId, ParameterId, usize, f32)>,
+    /// The number of outputs of each linear layer.
+    outputs: HashMap<Part, usize>,
+}
+
+impl Ids {
+    fn get(&self, part: Part, which: Which) -> Option<ParameterId> {
+        self.found.get(&(part, which)).copied()
+    }
+
+    /// The adapters of the parts that are there, which lie side by side.
+    fn low_rank(&self, parts: &[Part]) -> Option<LowRankIds> {
+        let mut all = LowRankIds {
+            a: Vec::new(),
+            b: Vec::new(),
+            scale: 0.0,
+        };
+        let mut column = 0;
+        for part in parts {
+            if self.get(*part, Which::Weight).is_none() {
+                continue;
+            }
+            if let Some((a, b, outputs, scale)) = self.low_rank.get(part) {
+                all.a.push(*a);
+                all.b.push((*b, column..column + outputs));
+                all.scale = *scale;
+            }
+            column += self.outputs.get(part).copied().unwrap_or(0);
+        }
+        (!all.a.is_empty()).then_some(all)
+    }
+
+    fn weight(&self, part: Part) -> ParameterId {
+        let none = || panic!("parameters have no weight of {part:?}");
+        self.get(part, Which::Weight).unwrap_or_else(none)
+    }
+
+    fn norm(&self, part: Part) -> Option<NormIds> {
+        Some(NormIds {
+            weight: self.get(part, Which::Weight)?,
+            bias: self.get(part, Which::Bias),
+        })
+    }
+
+    /// The layer whose outputs are those of the parts that are there, side by side.
+    fn linear(&self, parts: &[Part]) -> LinearIds {
+        let all = |which| -> Vec<ParameterId> {
+            let ids = parts.iter().filter_map(|part| self.get(*part, which));
+            ids.collect()
+        };
+        LinearIds {
+            weights: all(Which::Weight),
+            biases: all(Which::Bias),
+            low_rank: self.low_rank(parts),
+        }
+    }
+
+    fn block(&self, layer: usize) -> BlockIds {
+        let of = |part| Part::Block(layer, part);
+        let norm = |part| self.norm(of(part));
+        let linear = |parts: &[BlockPart]| {
+            let parts: Vec<Part> = parts.iter().map(|part| of(*part)).collect();
+            self.linear(&parts)
+        };
+        let weight = |part| self.get(of(part), Which::Weight);
+        BlockIds {
+            attention_norm: norm(BlockPart::AttentionNorm),
+            attention_post_norm: norm(BlockPart::AttentionPostNorm),
+            qkv: linear(&[
+                BlockPart::Qkv,
+                BlockPart::Query,
+                BlockPart::Key,
+                BlockPart::Value,
+            ]),
+            query_norm: weight(BlockPart::QueryNorm),
+            key_norm: weight(BlockPart::KeyNorm),
+            attention_out: linear(&[BlockPart::AttentionOut]),
+            mlp_norm: norm(BlockPart::MlpNorm),
+            mlp_post_norm: norm(BlockPart::MlpPostNorm),
+            up: linear(&[BlockPart::Gate, BlockPart::Up]),
+            down: linear(&[BlockPart::Down]),
+        }
+    }
+}
+
+/// The weights and biases of a linear layer: one each, or those of several layers that read the same input
+/// and lie side by side. No biases where it has none.
+#[derive(Debug, Clone)]
+pub(crate) struct LinearIds {
+    pub(crate) weights: Vec<ParameterId>,
+    pub(crate) biases: Vec<ParameterId>,
+    /// The adapters of these layers, if there are any.
+    pub(crate) low_rank: Option<LowRankIds>,
+}
+
+/// The adapters of layers that read the same input: y += s·(x·Aᵀ)·Bᵀ.
+#[derive(Debug, Clone)]
+pub(crate) struct LowRankIds {
+    /// A of each adapted layer, [r, in], which adjoin.
+    pub(crate) a: Vec<ParameterId>,
+    /// B of each, [out, r], and its columns in the output of all layers.
+    pub(crate) b: Vec<(ParameterId, Range<usize>)>,
+    /// s.
+    pub(crate) scale: f32,
+}
+
+/// The weight of a norm, and its bias if it has one.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Affine {
+pub(crate) struct NormIds {
     pub(crate) weight: ParameterId,
-    pub(crate) bias: ParameterId,
+    pub(crate) bias: Option<ParameterId>,
 }
 
 /// A linear layer from a hidden state to one number.
@@ -118,21 +291,30 @@ pub(crate) struct Number {
     pub(crate) bias: Option<ParameterId>,
 }
 
-/// One block's parameters.
-#[derive(Debug, Clone, Copy)]
+/// One block's parameters. Which norms there are depends on its [`NormPlace`](crate::NormPlace) and its
+/// [`QkNorm`](crate::QkNorm).
+#[derive(Debug, Clone)]
 pub(crate) struct BlockIds {
-    /// The norm before attention.
-    pub(crate) norm_1: Affine,
+    /// The norm of what attention reads.
+    pub(crate) attention_norm: Option<NormIds>,
+    /// The norm of what it answers, or of its sum with the residual stream.
+    pub(crate) attention_post_norm: Option<NormIds>,
     /// Queries, keys and values.
-    pub(crate) qkv: Affine,
+    pub(crate) qkv: LinearIds,
+    /// The weight of the norm of queries.
+    pub(crate) query_norm: Option<ParameterId>,
+    /// The weight of the norm of keys.
+    pub(crate) key_norm: Option<ParameterId>,
     /// The projection after attention.
-    pub(crate) attention_out: Affine,
-    /// The norm before the feed-forward layer.
-    pub(crate) norm_2: Affine,
-    /// Into the feed-forward layer.
-    pub(crate) inner: Affine,
-    /// Out of it.
-    pub(crate) inner_out: Affine,
+    pub(crate) attention_out: LinearIds,
+    /// The norm of what the feed-forward layer reads.
+    pub(crate) mlp_norm: Option<NormIds>,
+    /// The norm of what it answers, or of its sum with the residual stream.
+    pub(crate) mlp_post_norm: Option<NormIds>,
+    /// The first product of the feed-forward layer: its gate too, if it has one.
+    pub(crate) up: LinearIds,
+    /// The second.
+    pub(crate) down: LinearIds,
 }
 
 /// Where each parameter of a network is.
@@ -140,11 +322,11 @@ pub(crate) struct BlockIds {
 pub(crate) struct ModelIds {
     /// The token embedding.
     pub(crate) tokens: ParameterId,
-    /// The position embedding.
-    pub(crate) positions: ParameterId,
+    /// The position embedding, if positions are learned.
+    pub(crate) positions: Option<ParameterId>,
     pub(crate) blocks: Vec<BlockIds>,
     /// The last norm.
-    pub(crate) norm: Affine,
+    pub(crate) norm: NormIds,
     /// The vocabulary head: the token embedding, where tied.
     pub(crate) head: ParameterId,
     /// The value head or the reward model's, if there is one.
@@ -213,11 +395,11 @@ mod tests {
             (squares / x.len() as f64).sqrt()
         };
         // Five standard errors of a deviation from 108, 30 and 30 numbers.
-        assert!((spread(ids.blocks[0].qkv.weight) / 0.02 - 1.0).abs() < 0.34);
-        assert!((spread(ids.blocks[0].inner.weight) / 0.02 - 1.0).abs() < 0.65);
-        assert!((spread(ids.blocks[1].inner_out.weight) / 0.01 - 1.0).abs() < 0.65);
+        assert!((spread(ids.blocks[0].qkv.weights[0]) / 0.02 - 1.0).abs() < 0.34);
+        assert!((spread(ids.blocks[0].up.weights[0]) / 0.02 - 1.0).abs() < 0.65);
+        assert!((spread(ids.blocks[1].down.weights[0]) / 0.01 - 1.0).abs() < 0.65);
         assert_eq!(first.weights().get(ids.norm.weight), [1.0; 6]);
-        assert_eq!(spread(ids.blocks[0].norm_2.bias), 0.0);
+        assert_eq!(spread(ids.blocks[0].mlp_norm.unwrap().bias.unwrap()), 0.0);
         let again = parameters(true, OutputHeads::LanguageAndValue, 3).1;
         assert_eq!(first.checksum(), again.checksum());
         let other = parameters(true, OutputHeads::LanguageAndValue, 4).1;

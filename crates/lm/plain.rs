@@ -1,26 +1,33 @@
-//! GPT-2 in plain tensor operations: the first thing to read, and the oracle of the fast engine.
+//! A transformer in plain tensor operations, as its spec describes it: the first thing to read, and the
+//! oracle of the fast engine. The forward pass is in `plain/trunk.rs`.
 //!
 //! Differentiable operations only: candle's fused norms and softmax have no backward.
 
 mod decoder;
+mod trunk;
 
-use crate::parameters::{Affine, BlockIds, ModelIds};
+use crate::config::ModelConfig;
+use crate::options::OutputHeads;
+use crate::packed::Packed;
+use crate::parameters::ModelIds;
 use crate::preconditions::{
     check_language, check_range, check_row_gradients, check_trainable, no_forward_pass, of_numbers,
 };
-use crate::{ModelConfig, ModelSpec, OutputHeads, Packed};
 use decoder::PlainDecoder;
-use rlhf_device::Nonlinearity;
+use rlhf_models::ModelSpec;
 use rlhf_objective::{
     ActionValues, Decoder, LogDist, Network, OutputGrads, OutputSpec, Outputs, ParameterSet,
     Purpose, Result, RowGradients, Sequences,
 };
 use rlhf_tensor::{D, Device, ParameterId, Parameters, Tensor, Var, ops};
 use std::ops::Range;
+use trunk::{Trace, Trunk};
 
 /// A network on any batch of segments, as its spec describes it.
 pub struct Plain {
     spec: ModelSpec,
+    /// How many ids the vocabulary head answers about.
+    outputs: usize,
     /// At which a reward model does not read its score.
     pad: Option<u32>,
     ids: ModelIds,
@@ -75,6 +82,7 @@ impl Plain {
         let ids = config.ids(&parameters);
         Self {
             spec: config.spec.clone(),
+            outputs: config.outputs,
             pad: config.pad,
             ids,
             parameters,
@@ -95,122 +103,19 @@ impl Plain {
     }
 
     /// Final hidden states, [n, D].
-    fn hidden(
-        &self,
-        weights: &Weights,
-        packed: &Packed,
-        trace: &mut dyn FnMut(&str, &Tensor),
-    ) -> Result<Tensor> {
-        let n = packed.tokens.len();
-        let tokens = Tensor::from_slice(&packed.tokens, n, &Device::Cpu)?;
-        let positions = Tensor::from_slice(&packed.positions, n, &Device::Cpu)?;
-        let tokens = weights.get(self.ids.tokens).index_select(&tokens, 0)?;
-        let positions = weights
-            .get(self.ids.positions)
-            .index_select(&positions, 0)?;
-        trace("tokens", &tokens);
-        trace("positions", &positions);
-        let mut x = (tokens + positions)?;
-        trace("embedding", &x);
-        let mask = mask(packed)?;
-        for (layer, block) in self.ids.blocks.iter().enumerate() {
-            x = self.block(weights, layer, block, &x, &mask, trace)?;
-        }
-        let x = self.norm(weights, &self.ids.norm, &x)?;
-        trace("norm", &x);
-        Ok(x)
-    }
-
-    fn block(
-        &self,
-        weights: &Weights,
-        layer: usize,
-        ids: &BlockIds,
-        x: &Tensor,
-        mask: &Tensor,
-        trace: &mut dyn FnMut(&str, &Tensor),
-    ) -> Result<Tensor> {
-        let mut trace = |stage: &str, x: &Tensor| trace(&format!("block{layer}{stage}"), x);
-        let normed = self.norm(weights, &ids.norm_1, x)?;
-        trace(".norm_1", &normed);
-        let qkv = linear(weights, &ids.qkv, &normed)?;
-        trace(".qkv", &qkv);
-        let mixed = self.attention(layer, &qkv, mask, &mut trace)?;
-        trace(".attention", &mixed);
-        let update = linear(weights, &ids.attention_out, &mixed)?;
-        trace(".attention_out", &update);
-        let x = (x + update)?;
-        trace(".residual", &x);
-        let normed = self.norm(weights, &ids.norm_2, &x)?;
-        trace(".norm_2", &normed);
-        let inner = linear(weights, &ids.inner, &normed)?;
-        trace(".inner", &inner);
-        let active = match self.spec.blocks[layer].activation {
-            Nonlinearity::GeluNew => inner.gelu()?,
-            Nonlinearity::Gelu => inner.gelu_erf()?,
-            Nonlinearity::Relu => inner.relu()?,
-            Nonlinearity::Silu => inner.silu()?,
+    fn hidden(&self, weights: &Weights, packed: &Packed, trace: &mut Trace<'_>) -> Result<Tensor> {
+        let trunk = Trunk {
+            spec: &self.spec,
+            ids: &self.ids,
+            weights,
         };
-        trace(".active", &active);
-        let update = linear(weights, &ids.inner_out, &active)?;
-        trace(".inner_out", &update);
-        let x = (x + update)?;
-        trace("", &x);
-        Ok(x)
-    }
-
-    /// Softmax attention of each head over the rows the mask allows: [n, 3D] → [n, D].
-    fn attention(
-        &self,
-        layer: usize,
-        qkv: &Tensor,
-        mask: &Tensor,
-        trace: &mut dyn FnMut(&str, &Tensor),
-    ) -> Result<Tensor> {
-        let (n, heads) = (qkv.dim(0)?, self.spec.blocks[layer].attention.heads);
-        let width = self.spec.blocks[layer].attention.head_width;
-        // [n, 3, heads, width] → three of [heads, n, width]
-        let split = qkv.reshape((n, 3, heads, width))?;
-        let part = |i: usize| {
-            split
-                .narrow(1, i, 1)?
-                .squeeze(1)?
-                .transpose(0, 1)?
-                .contiguous()
-        };
-        let (queries, keys, values) = (part(0)?, part(1)?, part(2)?);
-        let scale = f64::from(self.spec.blocks[layer].attention.scale);
-        let scores = (queries.matmul(&keys.t()?.contiguous()?)? * scale)?;
-        let scores = scores.broadcast_add(mask)?;
-        let shares = ops::softmax(&scores, D::Minus1)?;
-        for (stage, x) in [
-            (".queries", &queries),
-            (".keys", &keys),
-            (".values", &values),
-            (".scores", &scores),
-            (".shares", &shares),
-        ] {
-            trace(stage, x);
-        }
-        Ok(shares
-            .matmul(&values)?
-            .transpose(0, 1)?
-            .reshape((n, heads * width))?)
-    }
-
-    fn norm(&self, weights: &Weights, ids: &Affine, x: &Tensor) -> Result<Tensor> {
-        let (weight, bias) = (weights.get(ids.weight), weights.get(ids.bias));
-        Ok(ops::layer_norm_slow(
-            x,
-            weight,
-            bias,
-            self.spec.norm_epsilon,
-        )?)
+        trunk.hidden(packed, trace)
     }
 
     /// Logits over the temperature, [rows, V].
     fn head(&self, weights: &Weights, hidden: &Tensor) -> Result<Tensor> {
-        Ok((hidden.matmul(&weights.get(self.ids.head).t()?)? / self.temperature)?)
+        let head = weights.get(self.ids.head).narrow(0, 0, self.outputs)?;
+        Ok((hidden.matmul(&head.t()?)? / self.temperature)?)
     }
 
     /// All outputs of a batch, in candle's graph.
@@ -260,33 +165,20 @@ impl Plain {
     }
 }
 
-/// 0 where row i may attend to row j, −∞ elsewhere: [n, n].
-fn mask(packed: &Packed) -> Result<Tensor> {
-    let n = packed.tokens.len();
-    let mut mask = vec![f32::NEG_INFINITY; n * n];
-    for segment in &packed.segments {
-        for i in segment.range.clone() {
-            for j in packed.prefix(segment).chain(segment.range.start..i + 1) {
-                mask[i * n + j] = 0.0;
-            }
-        }
-    }
-    Ok(Tensor::from_vec(mask, (n, n), &Device::Cpu)?)
-}
-
-fn linear(weights: &Weights, ids: &Affine, x: &Tensor) -> Result<Tensor> {
-    Ok(x.matmul(weights.get(ids.weight))?
-        .broadcast_add(weights.get(ids.bias))?)
-}
-
 impl Network for Plain {
     fn vocab(&self) -> usize {
-        self.spec.vocab
+        self.outputs
     }
 
     fn forward(&mut self, sequences: &Sequences, spec: OutputSpec) -> Result<Outputs> {
         self.last = None;
-        let packed = Packed::of(sequences, &self.spec, self.heads, self.pad)?;
+        let vocab = if self.heads.has_vocabulary() {
+            self.outputs
+        } else {
+            self.spec.vocab
+        };
+        let sizes = (vocab, self.spec.context);
+        let packed = Packed::of(sequences, sizes, self.heads, self.pad)?;
         let read = self.answer(&packed, spec)?;
         let numbers = |x: &Option<Tensor>| x.as_ref().map(Tensor::to_vec1).transpose();
         let (entropy, values) = (numbers(&read.entropy)?, numbers(&read.values)?);
@@ -361,12 +253,13 @@ impl Network for Plain {
         let ids: Vec<_> = self.parameters.ids().collect();
         let mut into = self.parameters.gradients_mut();
         for id in ids {
+            let Some(sums) = into.slice_mut(id) else {
+                continue;
+            };
             if let Some(gradient) = found.get(read.weights.get(id)) {
                 let gradient = gradient.flatten_all()?.to_vec1::<f32>()?;
-                into.get_mut(id)
-                    .iter_mut()
-                    .zip(gradient)
-                    .for_each(|(sum, new)| *sum += new);
+                let sums = sums.host().iter_mut();
+                sums.zip(gradient).for_each(|(sum, new)| *sum += new);
             }
         }
         Ok(())
@@ -396,7 +289,7 @@ mod tests {
         let answer = |ids: &[u32]| Response::new(0, ids.to_vec(), Finish::Length);
         let prompts = vec![Prompt::from_ids(vec![0, 1])];
         let s = Sequences::new(prompts, vec![answer(&[2, 0]), answer(&[1, 2, 0])]).unwrap();
-        let mask = mask(&Packed::new(&s, 3, 9).unwrap())
+        let mask = trunk::mask(&Packed::new(&s, 3, 9).unwrap(), None)
             .unwrap()
             .to_vec2::<f32>()
             .unwrap();

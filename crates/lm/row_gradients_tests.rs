@@ -1,8 +1,8 @@
 //! Losses over the whole vocabulary, through row operations alone.
 
 use crate::{
-    ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, Restricted, init, load,
-    testing,
+    ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, OutputVocabulary,
+    Restricted, init, load, testing,
 };
 use rlhf_objective::{
     Finish, Network, OutputGrads, OutputSpec, Prompt, Response, RowGradients, Sequences,
@@ -23,6 +23,7 @@ fn network(backend: Backend, temperature: f64, seed: u64) -> Box<dyn Model> {
         storage: Storage::Trainable,
         activation_checkpointing: ActivationCheckpointing::None,
         heads: OutputHeads::LanguageAndValue,
+        vocabulary: OutputVocabulary::Whole,
         temperature,
         backend,
     };

@@ -1,8 +1,12 @@
 //! Writing a checkpoint folder, each file whole or not at all.
 
+use crate::adapter::peft;
 use crate::checkpoint::{CRITIC, MODEL};
+use crate::config::{ModelClass, ModelConfig};
+use crate::error::{Error, Result};
+use crate::file_order::{FileOrder, FileOrders};
 use crate::parameters::{SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT};
-use crate::{Error, ModelClass, ModelConfig, Result};
+use rlhf_models::WeightLayout;
 use rlhf_objective::{ParameterInfo, ParameterSet};
 use safetensors::{Dtype, View};
 use std::borrow::Cow;
@@ -27,6 +31,9 @@ const COMPANIONS: [&str; 11] = [
     "generation_config.json",
 ];
 
+/// Those of which a tokenizer has one.
+pub(crate) const TOKENIZERS: [&str; 3] = ["tokenizer.json", "vocab.json", "encoder.json"];
+
 /// Where transformers keeps chat templates besides the one that is used by default.
 const TEMPLATES: &str = "additional_chat_templates";
 
@@ -35,6 +42,22 @@ const TEMPLATES: &str = "additional_chat_templates";
 pub(crate) struct Companions(Vec<(PathBuf, Vec<u8>)>);
 
 impl Companions {
+    /// No files.
+    pub(crate) fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Those of a checkpoint's folder; of an adapter that has no tokenizer, those of its base.
+    pub(crate) fn of_checkpoint(folder: &Path, config: &ModelConfig) -> Result<Self> {
+        let own = Self::read(folder)?;
+        let tokenizer =
+            |(name, _): &(PathBuf, Vec<u8>)| TOKENIZERS.iter().any(|one| name == Path::new(one));
+        if own.0.iter().any(tokenizer) || config.adapter.is_none() {
+            return Ok(own);
+        }
+        Self::read(config.weights_folder(folder))
+    }
+
     pub(crate) fn read(folder: &Path) -> Result<Self> {
         let mut files = Vec::new();
         let names = COMPANIONS.into_iter().map(PathBuf::from);
@@ -47,6 +70,17 @@ impl Companions {
             }
         }
         Ok(Self(files))
+    }
+
+    /// Writes the files to a folder, which is created if it is missing.
+    fn write(&self, folder: &Path) -> Result<()> {
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        for (name, bytes) in &self.0 {
+            let parent = folder.join(name.parent().unwrap_or(Path::new("")));
+            std::fs::create_dir_all(&parent).map_err(Error::io(&parent))?;
+            replace(&folder.join(name), |path| std::fs::write(path, bytes))?;
+        }
+        Ok(())
     }
 }
 
@@ -79,12 +113,7 @@ pub(crate) fn write(
     parameters: &dyn ParameterSet,
     companions: &Companions,
 ) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    for (name, bytes) in &companions.0 {
-        let parent = folder.join(name.parent().unwrap_or(Path::new("")));
-        std::fs::create_dir_all(&parent).map_err(Error::io(&parent))?;
-        replace(&folder.join(name), |path| std::fs::write(path, bytes))?;
-    }
+    companions.write(folder)?;
     let all = parameters.describe();
     let class = if all.iter().any(|info| info.name == SCORE_WEIGHT) {
         ModelClass::RewardModel
@@ -94,35 +123,85 @@ pub(crate) fn write(
     let mut json = format!("{:#}", config.to_json(class));
     json.push('\n');
     replace(&folder.join(CONFIG), |path| std::fs::write(path, &json))?;
-    let (critic, model): (Vec<_>, Vec<_>) = all
+    let model = without_value_head(folder, parameters, all)?;
+    let orders = FileOrders::of(config);
+    tensors(&folder.join(MODEL), parameters, &model, "", &orders)
+}
+
+/// Writes an adapter's folder in PEFT's layout; `adapter_model.safetensors` comes last.
+pub(crate) fn write_adapter(
+    folder: &Path,
+    config: &ModelConfig,
+    parameters: &dyn ParameterSet,
+    companions: &Companions,
+) -> Result<()> {
+    let adapter = config.adapter.as_ref().expect("a network with an adapter");
+    companions.write(folder)?;
+    let own = parameters.describe().into_iter().filter(|info| {
+        let head = [VALUE_WEIGHT, VALUE_BIAS, SCORE_WEIGHT].contains(&info.name);
+        head || info.name.contains(".lora_")
+    });
+    let own = without_value_head(folder, parameters, own.collect())?;
+    let transposed = config.spec.layout == WeightLayout::InOut;
+    let kind = if own.iter().any(|info| info.name == SCORE_WEIGHT) {
+        peft::Kind::RewardModel { transposed }
+    } else {
+        peft::Kind::LanguageModel { transposed }
+    };
+    let base = &adapter.base;
+    let base = base.canonicalize().map_err(Error::io(base))?;
+    let json = format!("{:#}\n", peft::to_json(&adapter.spec, &base, kind));
+    let path = folder.join(peft::CONFIG);
+    replace(&path, |path| std::fs::write(path, &json))?;
+    let orders = FileOrders::of(config);
+    tensors(
+        &folder.join(peft::MODEL),
+        parameters,
+        &own,
+        peft::PREFIX,
+        &orders,
+    )
+}
+
+/// Writes the value head of a network to its own file, or removes that file where there is no value head;
+/// answers the other parameters.
+fn without_value_head<'a>(
+    folder: &Path,
+    parameters: &dyn ParameterSet,
+    all: Vec<ParameterInfo<'a>>,
+) -> Result<Vec<ParameterInfo<'a>>> {
+    let (critic, rest): (Vec<_>, Vec<_>) = all
         .into_iter()
         .partition(|info| [VALUE_WEIGHT, VALUE_BIAS].contains(&info.name));
     let path = folder.join(CRITIC);
-    if critic.is_empty() {
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::io(&path)(error));
-            }
-            _ => {}
-        }
-    } else {
-        tensors(&path, parameters, &critic)?;
+    if !critic.is_empty() {
+        tensors(&path, parameters, &critic, "", &FileOrders::default())?;
+        return Ok(rest);
     }
-    tensors(&folder.join(MODEL), parameters, &model)
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(&path)(error)),
+        _ => Ok(rest),
+    }
 }
 
-/// Writes these parameters of a set to a file.
+/// Writes these parameters of a set to a file, their names after a prefix, one after the other: one at a time is copied.
 pub(crate) fn tensors(
     path: &Path,
     parameters: &dyn ParameterSet,
     chosen: &[ParameterInfo<'_>],
+    prefix: &str,
+    orders: &FileOrders,
 ) -> Result<()> {
     let view = |info: &ParameterInfo<'_>| {
-        let (shape, values) = (info.shape.to_vec(), parameters.weights(info.name));
-        let values = values.map_err(|error| Error::invalid(path, error))?;
-        Ok((info.name.to_owned(), Values { shape, values }))
+        let view = Values {
+            parameters,
+            name: info.name.to_owned(),
+            shape: info.shape.to_vec(),
+            order: orders.get(info.name),
+        };
+        (format!("{prefix}{}", info.name), view)
     };
-    let views: Vec<_> = chosen.iter().map(view).collect::<Result<_>>()?;
+    let views: Vec<_> = chosen.iter().map(view).collect();
     // What transformers looks for before it reads a file.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     replace(path, |path| {
@@ -130,9 +209,12 @@ pub(crate) fn tensors(
     })
 }
 
+/// A parameter that is described in its set.
 struct Values<'a> {
+    parameters: &'a dyn ParameterSet,
+    name: String,
     shape: Vec<usize>,
-    values: Cow<'a, [f32]>,
+    order: FileOrder,
 }
 
 impl View for Values<'_> {
@@ -146,12 +228,22 @@ impl View for Values<'_> {
 
     fn data(&self) -> Cow<'_, [u8]> {
         // The format is little-endian, whatever the machine.
-        let values = self.values.iter();
-        Cow::Owned(values.flat_map(|x| x.to_le_bytes()).collect())
+        let values = self.parameters.weights(&self.name);
+        let values = values.expect("a parameter that its set describes is in it");
+        let mut bytes = vec![0; self.data_len()];
+        let (places, _) = bytes.as_chunks_mut::<4>();
+        let mut places = places.iter_mut();
+        for values in self.order.of_file(&values) {
+            // Values first: a place that is taken for none is lost.
+            for (x, place) in values.iter().zip(places.by_ref()) {
+                *place = x.to_le_bytes();
+            }
+        }
+        Cow::Owned(bytes)
     }
 
     fn data_len(&self) -> usize {
-        size_of::<f32>() * self.values.len()
+        size_of::<f32>() * self.shape.iter().product::<usize>()
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::golden_tests::{Golden, close, json, relative};
 use crate::{
-    ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, init, inspect, load, testing,
+    ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, OutputVocabulary, init,
+    inspect, load, testing,
 };
 use rlhf_objective::{Finish, OutputGrads, OutputSpec, Prompt, Response, Sequences};
 use rlhf_tensor::Storage;
@@ -17,6 +18,7 @@ fn options(backend: Backend, storage: Storage) -> LoadOptions {
         storage,
         activation_checkpointing: ActivationCheckpointing::None,
         heads: OutputHeads::Score,
+        vocabulary: OutputVocabulary::Whole,
         temperature: 1.0,
         backend,
     }

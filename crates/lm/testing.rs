@@ -1,7 +1,11 @@
 //! The parameters of a network that has one set of them, for tests.
 
+use crate::ModelConfig;
+use crate::file_order::FileOrders;
 use rlhf_objective::{Network, ParameterSet};
 use rlhf_tensor::{Rng, Stream};
+use safetensors::{Dtype, SafeTensors};
+use std::path::Path;
 
 pub(crate) fn parameters(network: &dyn Network) -> &dyn ParameterSet {
     network.parameter_sets()[0]
@@ -44,6 +48,14 @@ pub(crate) fn nudge(network: &mut dyn Network, name: &str, index: usize, step: f
     set(network, name, &values);
 }
 
+/// Draws the weights of one parameter anew.
+pub(crate) fn randomize_only(network: &mut dyn Network, name: &str, seed: u64) {
+    let mut rng = Rng::new(seed, Stream::Init, 0, 0);
+    let mut values = weights(network, name);
+    values.fill_with(|| rng.normal() as f32);
+    set(network, name, &values);
+}
+
 /// Draws all weights anew, large enough to matter, those of norms and biases too.
 pub(crate) fn randomize(network: &mut dyn Network, seed: u64) {
     for (index, name) in names(network).iter().enumerate() {
@@ -53,5 +65,34 @@ pub(crate) fn randomize(network: &mut dyn Network, seed: u64) {
             .iter_mut()
             .for_each(|value| *value = (0.4 * rng.normal()) as f32);
         set(network, name, &values);
+    }
+}
+
+/// A gradient as the file of the checkpoint orders its tensor.
+pub(crate) fn gradient_as_stored(network: &dyn Network, folder: &Path, name: &str) -> Vec<f32> {
+    let config = ModelConfig::load(folder).unwrap();
+    let order = FileOrders::of(&config).get(name);
+    let gradient = gradient(network, name);
+    order.of_file(&gradient).collect::<Vec<_>>().concat()
+}
+
+/// A tensor of a file in f32, as it lies there; the head by its name in transformers 5 too.
+pub(crate) fn stored(folder: &Path, name: &str) -> Vec<f32> {
+    let bytes = std::fs::read(folder.join("model.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let other = name.replace("embed_out.", "lm_head.");
+    let view = tensors.tensor(name).or(tensors.tensor(&other)).unwrap();
+    match view.dtype() {
+        Dtype::F32 => {
+            let chunks = view.data().as_chunks::<4>().0.iter();
+            chunks.map(|b| f32::from_le_bytes(*b)).collect()
+        }
+        Dtype::BF16 => {
+            let chunks = view.data().as_chunks::<2>().0.iter();
+            chunks
+                .map(|b| half::bf16::from_le_bytes(*b).to_f32())
+                .collect()
+        }
+        other => panic!("{name} is of type {other:?}"),
     }
 }

@@ -41,7 +41,8 @@ impl Tokenizer {
     /// # Errors
     /// If a file is malformed, knows ids beyond `vocab`, or is of a kind that is not read.
     pub fn load(folder: &Path, vocab: usize) -> Result<Self> {
-        let Some((path, layout, mut library)) = read(folder)? else {
+        let mut notes = Vec::new();
+        let Some((path, layout, mut library)) = read(folder, vocab, &mut notes)? else {
             return Ok(Self {
                 vocab,
                 library: None,
@@ -62,7 +63,12 @@ impl Tokenizer {
             ));
         }
         let config = TokenizerConfig::read(folder)?;
-        let notes = tokenizer_rules::apply(&config, &mut library, layout, vocab)?;
+        notes.extend(tokenizer_rules::apply(
+            &config,
+            &mut library,
+            layout,
+            vocab,
+        )?);
         let prefix = match layout {
             Layout::Whole => tokenizer_rules::prefix(&library),
             Layout::Gpt2 if config.add_bos == Some(true) => {
@@ -199,6 +205,17 @@ impl Tokenizer {
         self.id(END_OF_TEXT)
     }
 
+    /// How many ids there are up to the last that has text, which may be fewer than the network's vocabulary
+    /// has entries: rows of an embedding are often padded to a round number.
+    #[must_use]
+    pub fn ids_with_text(&self) -> usize {
+        let highest = self.library.as_ref().and_then(|library| {
+            let ids = library.get_vocab(true).into_values();
+            ids.max()
+        });
+        highest.map_or(self.vocab, |id| id as usize + 1)
+    }
+
     /// Whether ids are the same tokens to both: equal vocabularies.
     #[must_use]
     pub fn same_ids(&self, other: &Self) -> bool {
@@ -232,15 +249,20 @@ fn numbers(ids: &[u32]) -> String {
     words.join(" ")
 }
 
-/// The tokenizer of a folder, if it has one, and the file that it is in.
-fn read(folder: &Path) -> Result<Option<(PathBuf, Layout, Library)>> {
+/// The tokenizer of a folder, if it has one, and the file that it is in. Tokens that were added to it and that
+/// the network of `vocab` entries has no row for are left out, with a note.
+fn read(
+    folder: &Path,
+    vocab: usize,
+    notes: &mut Vec<String>,
+) -> Result<Option<(PathBuf, Layout, Library)>> {
     let present = |names: [&str; 2]| {
         let mut paths = names.into_iter().map(|name| folder.join(name));
         paths.find(|path| path.exists())
     };
     let whole = folder.join("tokenizer.json");
     if whole.exists() {
-        let library = read_whole(&whole)?;
+        let library = read_whole(&whole, vocab, notes)?;
         return Ok(Some((whole, Layout::Whole, library)));
     }
     let entries = present(["vocab.json", "encoder.json"]);
@@ -275,17 +297,58 @@ fn refuse_foreign(folder: &Path) -> Result<()> {
     }
 }
 
-fn read_whole(path: &Path) -> Result<Library> {
+fn read_whole(path: &Path, vocab: usize, notes: &mut Vec<String>) -> Result<Library> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    let mut library = Library::from_bytes(bytes).map_err(|error| {
-        Error::invalid(path, format!("is not a tokenizer ({error}): copy it again"))
-    })?;
+    let parse = |bytes: &[u8]| {
+        Library::from_bytes(bytes).map_err(|error| {
+            Error::invalid(path, format!("is not a tokenizer ({error}): copy it again"))
+        })
+    };
+    let mut library = parse(&bytes)?;
+    if let Some(fewer) = without_tokens_beyond(&library, &bytes, vocab, notes) {
+        library = parse(&fewer)?;
+    }
     // Some files ask for padding or truncation; we never want either.
     library.with_padding(None);
     library
         .with_truncation(None)
         .map_err(|error| Error::invalid(path, error))?;
     Ok(library)
+}
+
+/// The file of a tokenizer without the added tokens that a network of `vocab` entries has no rows for: a pad
+/// token, mostly, that was added to the tokenizer and not to the embedding. None where there are no such
+/// tokens, or where the vocabulary itself is too large.
+fn without_tokens_beyond(
+    library: &Library,
+    bytes: &[u8],
+    vocab: usize,
+    notes: &mut Vec<String>,
+) -> Option<Vec<u8>> {
+    let fits = |id: &u32| (*id as usize) < vocab;
+    let added = library.get_added_tokens_decoder();
+    let mut beyond: Vec<(u32, &str)> = added
+        .iter()
+        .filter(|(id, _)| !fits(id))
+        .map(|(id, token)| (*id, token.content.as_str()))
+        .collect();
+    if beyond.is_empty() || !library.get_vocab(false).values().all(fits) {
+        return None;
+    }
+    let mut file: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    let tokens = file.get_mut("added_tokens")?.as_array_mut()?;
+    tokens.retain(|token| {
+        let text = token.get("content").and_then(serde_json::Value::as_str);
+        text.is_none_or(|text| beyond.iter().all(|(_, known)| *known != text))
+    });
+    beyond.sort_unstable();
+    notes.extend(beyond.iter().map(|(id, text)| {
+        format!(
+            "tokenizer.json: the token {text:?} is left out: it has id {id}, and the network's vocab_size \
+             is {vocab}"
+        )
+    }));
+    serde_json::to_vec(&file).ok()
 }
 
 /// GPT-2's byte-level BPE (Radford et al. 2019, §2.2) from its two original files.

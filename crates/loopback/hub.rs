@@ -1,52 +1,53 @@
-//! A hub that speaks the part of the Hugging Face protocol that downloads need, and fails on demand.
+//! A hub that speaks the part of the Hugging Face protocol needed for downloads, and fails on
+//! demand.
 
-mod answers;
+mod responses;
 
-pub use answers::{git, sha256};
+pub use responses::{git, sha256};
 
 use crate::{Delivery, Request, Response, Server};
-use answers::{answer, hexadecimal, spoiled};
+use responses::{hexadecimal, respond_to, with_fault};
 use sha1::{Digest, Sha1};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// What goes wrong with one response.
+/// A fault of one response.
 #[derive(Debug, Clone)]
 pub enum Fault {
     /// Another status, with headers "Name: value, Name: value".
     Status(u16, &'static str),
-    /// The connection ends after so many bytes of the body.
+    /// The connection closes after this many bytes of the body.
     Cut(usize),
-    /// Every byte of the body is another.
-    Wrong,
+    /// Every byte of the body is changed.
+    Corrupt,
     /// The body has more bytes than the file.
     Longer,
-    /// So many bytes of the body, then silence.
+    /// This many bytes of the body, then a pause without data.
     Stall(usize, Duration),
-    /// So many bytes at a time, with a pause after each.
+    /// This many bytes at a time, with a pause after each.
     Slow(usize, Duration),
-    /// The whole file, whatever range was asked for.
+    /// The whole file, ignoring the requested range.
     IgnoreRange,
-    /// Another range than was asked for.
+    /// Another range than the requested one.
     OtherRange,
-    /// A redirect to an address; `{hub}`, `{storage}` and `{path}` stand for the two servers and the path
-    /// of the request.
+    /// A redirect to an address; `{hub}`, `{storage}` and `{path}` stand for the two servers and
+    /// the path of the request.
     Redirect(&'static str),
-    /// Another text as the whole body.
+    /// Another body.
     Body(&'static str),
-    /// A header of the response has another value.
+    /// A header with another value.
     Header(&'static str, &'static str),
 }
 
-/// A request that came.
+/// A received request.
 #[derive(Debug, Clone)]
-pub struct Seen {
-    /// As in "HEAD /owner/name/resolve/…".
+pub struct RecordedRequest {
+    /// Method and path, as in "HEAD /owner/name/resolve/…".
     pub line: String,
-    /// By name in lower case.
+    /// The headers by lower-case name.
     pub headers: BTreeMap<String, String>,
-    /// Whether it came to the storage, not to the hub.
+    /// Whether it was sent to the storage instead of the hub.
     pub storage: bool,
 }
 
@@ -54,7 +55,7 @@ pub struct Seen {
 struct Repo {
     commit: String,
     branches: Vec<String>,
-    /// Content, and whether it is large: then the storage has it.
+    /// Content, and whether it is large and thus in the storage.
     files: BTreeMap<String, (Vec<u8>, bool)>,
 }
 
@@ -65,13 +66,13 @@ struct State {
     storage: String,
     /// By "owner/name" or "datasets/owner/name".
     repos: BTreeMap<String, Repo>,
-    /// By a part of the line of a request; each is used once.
+    /// By a part of the request line; each is used once.
     faults: Vec<(String, Fault)>,
-    seen: Vec<Seen>,
+    seen: Vec<RecordedRequest>,
     token: Option<String>,
 }
 
-/// Two servers: the hub, and the storage that large files are redirected to.
+/// Two servers: the hub, and the storage that requests for large files are redirected to.
 #[derive(Debug)]
 pub struct Hub {
     hub: Server,
@@ -110,8 +111,8 @@ impl Hub {
         self.hub.url()
     }
 
-    /// Makes a repository whose branch main is a commit of these files, and returns the commit. Files whose
-    /// names end in `.safetensors`, `.parquet` or `.gz` are large. Data sets are named
+    /// Publishes a repository whose branch main is a commit of these files, and returns the commit.
+    /// Files with the extension `.safetensors`, `.parquet` or `.gz` are large. Data sets are named
     /// "datasets/owner/name".
     pub fn publish(&self, name: &str, files: &[(&str, &[u8])]) -> String {
         let mut hash = Sha1::new();
@@ -131,18 +132,18 @@ impl Hub {
         commit
     }
 
-    /// Makes the response to the next request whose line contains `part` go wrong.
+    /// Adds a fault to the response to the next request whose line contains `part`.
     pub fn fail(&self, part: &str, fault: Fault) {
         lock(&self.state).faults.push((part.into(), fault));
     }
 
-    /// Requires this token of requests to the hub.
+    /// Requires this token for requests to the hub.
     pub fn require(&self, token: &str) {
         lock(&self.state).token = Some(token.into());
     }
 
     /// The requests since the last call.
-    pub fn seen(&self) -> Vec<Seen> {
+    pub fn take_requests(&self) -> Vec<RecordedRequest> {
         std::mem::take(&mut lock(&self.state).seen)
     }
 }
@@ -152,7 +153,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 fn respond(request: &Request, state: &mut State, storage: bool) -> Response {
-    let mut seen = Seen {
+    let mut seen = RecordedRequest {
         line: request.line.clone(),
         headers: request.headers.clone(),
         storage,
@@ -166,16 +167,16 @@ fn respond(request: &Request, state: &mut State, storage: bool) -> Response {
     let own = seen.headers.get("authorization");
     if !storage && state.token.is_some() && own != Some(&granted) {
         let refused = Response::new(401).header("X-Error-Code", "RepoNotFound");
-        return spoiled(refused, &seen, fault.as_ref(), state);
+        return with_fault(refused, &seen, fault.as_ref(), state);
     }
     if matches!(fault, Some(Fault::IgnoreRange)) {
         seen.headers.remove("range");
     }
-    spoiled(answer(&seen, state), &seen, fault.as_ref(), state)
+    with_fault(respond_to(&seen, state), &seen, fault.as_ref(), state)
 }
 
 impl Fault {
-    /// How it changes the way in which a body is sent.
+    /// How it changes the delivery of the body.
     fn delivery(&self) -> Delivery {
         match *self {
             Self::Cut(count) => Delivery::Cut(count),

@@ -1,26 +1,26 @@
 //! HTTP servers on the loopback interface for tests.
 //!
-//! [`Server`] answers any request by a function. Two servers of the kinds that `rlhf` talks to are built on
-//! it: [`Hub`] speaks the part of the Hugging Face protocol that downloads need and fails on demand, and
-//! [`Scores`] is a reward endpoint.
+//! [`Server`] answers requests with a function. Two test servers are built on it: [`Hub`] speaks
+//! the part of the Hugging Face protocol needed for downloads and fails on demand, and
+//! [`RewardEndpoint`] scores responses.
 
 #![forbid(unsafe_code)]
 
 mod hub;
 mod message;
-mod scores;
+mod reward_endpoint;
 
-pub use hub::{Fault, Hub, Seen, git, sha256};
+pub use hub::{Fault, Hub, RecordedRequest, git, sha256};
 pub use message::{Delivery, Request, Response};
-pub use scores::{Answer, Scores};
+pub use reward_endpoint::{Responder, RewardEndpoint};
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{JoinHandle, spawn};
 
-/// An HTTP/1.1 server on a free port of 127.0.0.1, with one thread a connection and one request on each.
-/// It ends when it is dropped.
+/// An HTTP/1.1 server on a free port of 127.0.0.1, with one thread and one request per connection.
+/// Dropping it stops it.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
@@ -29,8 +29,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server that sends what `answer` returns, and closes the connection without an answer where
-    /// that is `None`.
+    /// Starts a server that sends the response that `answer` returns, or closes the connection if
+    /// it returns `None`.
     ///
     /// # Panics
     /// If no port is free.
@@ -52,7 +52,8 @@ impl Server {
                         return;
                     };
                     if let Some(response) = answer(&request) {
-                        // A client that has read enough, or timed out, closes the connection.
+                        // The client may close the connection early, on a timeout or after an error
+                        // status.
                         let _ = response.send(&stream, &request);
                     }
                 });
@@ -65,7 +66,7 @@ impl Server {
         }
     }
 
-    /// Scheme, host and port, without a slash at the end.
+    /// Scheme, host and port, without a trailing slash.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
@@ -75,7 +76,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
-        // The listener waits for a connection before it looks whether to stop.
+        // The listener checks `stop` only after a connection.
         let _ = TcpStream::connect(self.address);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

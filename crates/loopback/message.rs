@@ -1,4 +1,4 @@
-//! Requests and responses of HTTP/1.1, as far as tests need them.
+//! HTTP/1.1 requests and responses, as far as the tests need them.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -11,9 +11,9 @@ use std::time::Duration;
 pub struct Request {
     /// Method and target, as in "GET /path?query".
     pub line: String,
-    /// By name in lower case.
+    /// The headers by lower-case name.
     pub headers: BTreeMap<String, String>,
-    /// What follows the headers, as long as `content-length` says.
+    /// The body, `content-length` bytes.
     pub body: Vec<u8>,
 }
 
@@ -54,11 +54,11 @@ pub enum Delivery {
     /// All at once.
     #[default]
     Whole,
-    /// So many bytes, then the connection is closed.
+    /// This many bytes, then the connection closes.
     Cut(usize),
-    /// So many bytes, then the connection is closed after a pause.
+    /// This many bytes, then the connection closes after a pause.
     Stall(usize, Duration),
-    /// So many bytes at a time, with a pause after each.
+    /// This many bytes at a time, with a pause after each.
     Slow(usize, Duration),
 }
 
@@ -72,7 +72,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// A response of this status without headers and body.
+    /// A response with this status, without headers and body.
     #[must_use]
     pub fn new(status: u16) -> Self {
         Self {
@@ -83,7 +83,7 @@ impl Response {
         }
     }
 
-    /// With this header; another of the same name is replaced.
+    /// Sets a header, replacing another of the same name.
     #[must_use]
     pub fn header(mut self, name: &str, value: impl ToString) -> Self {
         self.headers.retain(|(own, _)| own != name);
@@ -91,7 +91,7 @@ impl Response {
         self
     }
 
-    /// With this body.
+    /// Sets the body.
     #[must_use]
     pub fn body(self, body: impl Into<Vec<u8>>) -> Self {
         Self {
@@ -100,7 +100,7 @@ impl Response {
         }
     }
 
-    /// With the body sent like this.
+    /// Sets how the body is sent.
     #[must_use]
     pub fn delivery(self, delivery: Delivery) -> Self {
         Self { delivery, ..self }

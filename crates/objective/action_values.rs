@@ -17,7 +17,7 @@ impl<'a> From<Rows<'a>> for ActionValues<'a> {
     }
 }
 
-/// One number a row, and the gradient of their weighted sum.
+/// One number per row, and the gradient of their weighted sum.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RowValues {
     /// \[rows\], in units of the reward.
@@ -36,7 +36,7 @@ impl RowValues {
     /// The gradient of Σ `upstream`·`values`.
     ///
     /// # Errors
-    /// If `upstream` does not have one number a row.
+    /// If `upstream` does not have one number per row.
     pub fn gradient(self, upstream: &[f32]) -> Result<RowGradients> {
         RowGradients::weighted(self.derivatives, upstream)
     }
@@ -59,10 +59,10 @@ impl<'a> ActionValues<'a> {
         self.0.rows()
     }
 
-    /// Q of one token a row: \[rows\].
+    /// Q of one token per row: \[rows\].
     ///
     /// # Errors
-    /// If there is not one token a row, or one is not in the vocabulary.
+    /// If there is not one token per row, or one is not in the vocabulary.
     pub fn gather(&self, tokens: &[u32]) -> Result<Vec<f32>> {
         check_tokens(tokens, self.rows(), self.0.vocab())?;
         Ok(self.0.gather(tokens))
@@ -71,7 +71,7 @@ impl<'a> ActionValues<'a> {
     /// The gradient of Σ `upstream`·[`gather`](Self::gather) with respect to Q.
     ///
     /// # Errors
-    /// As [`gather`](Self::gather), or if `upstream` does not have one number a row.
+    /// As [`gather`](Self::gather), or if `upstream` does not have one number per row.
     pub fn gather_gradient(&self, tokens: &[u32], upstream: &[f32]) -> Result<RowGradients> {
         check_tokens(tokens, self.rows(), self.0.vocab())?;
         check_rows(upstream.len(), self.rows())?;

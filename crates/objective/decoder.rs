@@ -1,6 +1,6 @@
 //! The interface of decoders, which generate responses token by token.
 
-use crate::{Error, LogDist, Result};
+use crate::{Draw, Error, LogDist, Result};
 
 /// A prompt to decode from.
 #[derive(Debug, Clone, Copy)]
@@ -36,10 +36,19 @@ pub trait Decoder {
     /// If there are no live rows.
     fn log_dist(&self) -> Result<LogDist<'_>>;
 
+    /// Chooses the next token of each live row, as [`LogDist::draw`] does; the token is not appended. A
+    /// decoder that cannot hold the distributions of all rows at once computes those of some at a time.
+    ///
+    /// # Errors
+    /// As [`log_dist`](Self::log_dist), or if there is not one uniform number per row.
+    fn draw(&mut self, uniforms: &[f64], draw: Draw) -> Result<Vec<(u32, f32)>> {
+        self.log_dist()?.draw(uniforms, draw)
+    }
+
     /// Appends one token to each live row and computes the next scores.
     ///
     /// # Errors
-    /// If there is not one token a row, or one is not in the vocabulary.
+    /// If there is not one token per row, or one is not in the vocabulary.
     fn step(&mut self, tokens: &[u32]) -> Result<()>;
 
     /// Replaces row i by row `rows[i]`, with its cache and its log-distribution. Rows that are not listed

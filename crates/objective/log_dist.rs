@@ -10,7 +10,7 @@ use std::cell::Cell;
 /// Rows of log-distributions over V tokens, nats: for each row V scores (logits) and their log-sum-exp.
 /// The scores are borrowed from the network, not copied.
 ///
-/// It is a handle. Its operations run on the device and return one number a row or a token. Whole rows
+/// It is a handle. Its operations run on the device and return one number per row or token. Whole rows
 /// are copied to the host only by [`to_vec`](Self::to_vec), [`to_rows`](Self::to_rows) and
 /// [`copy_scores`](Self::copy_scores).
 #[derive(Debug, Clone)]
@@ -65,7 +65,7 @@ impl<'a> LogDist<'a> {
         Ok(Self(LogRows::new(Rows::new(scores, vocab), log_sums)))
     }
 
-    /// From scores alone, [rows, V]: log-probabilities up to a constant a row. The constant is computed
+    /// From scores alone, [rows, V]: log-probabilities up to a constant per row. The constant is computed
     /// when it is needed; drawing does not need it.
     ///
     /// # Errors
@@ -141,17 +141,17 @@ impl<'a> LogDist<'a> {
     /// p·(log p − log q − KL) in each row.
     ///
     /// # Errors
-    /// As [`kl`](Self::kl), or if `upstream` does not have one number a row.
+    /// As [`kl`](Self::kl), or if `upstream` does not have one number per row.
     pub fn kl_gradient(&self, other: &LogDist<'_>, upstream: &[f32]) -> Result<RowGradients> {
         self.check_same_shape(other)?;
         let (_, derivatives) = self.0.expected_tilt(&other.0, None, 1.0);
         RowGradients::weighted(derivatives, upstream)
     }
 
-    /// The log-probability of one token a row, nats: \[rows\].
+    /// The log-probability of one token per row, nats: \[rows\].
     ///
     /// # Errors
-    /// If there is not one token a row, or one is not in the vocabulary.
+    /// If there is not one token per row, or one is not in the vocabulary.
     pub fn gather(&self, tokens: &[u32]) -> Result<Vec<f32>> {
         check_tokens(tokens, self.rows(), self.vocab())?;
         Ok(self.0.gather(tokens))
@@ -167,7 +167,7 @@ impl<'a> LogDist<'a> {
     /// with respect to these scores: 1{token} − p, and −p·(log p + H).
     ///
     /// # Errors
-    /// As [`gather`](Self::gather), or if there is not one number a row.
+    /// As [`gather`](Self::gather), or if there is not one number per row.
     pub fn gather_gradient(
         &self,
         tokens: &[u32],
@@ -192,7 +192,7 @@ impl<'a> LogDist<'a> {
     /// nats.
     ///
     /// # Errors
-    /// If there is not one uniform number a row.
+    /// If there is not one uniform number per row.
     pub fn draw(&self, uniforms: &[f64], draw: Draw) -> Result<Vec<(u32, f32)>> {
         check_rows(uniforms.len(), self.rows())?;
         Ok(match draw {

@@ -1,15 +1,15 @@
 //! The soft Bellman backup.
 
-/// What [`soft_backup`] yields in one state.
+/// The result of [`soft_backup`] in one state.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Backup {
     /// V = β·log Σ_a p(a)·exp(Q(a)/β), in units of the reward.
     pub value: f64,
-    /// log π(a) = log p(a) + (Q(a) − V)/β, nats; −∞ where the prior is.
+    /// log π(a) = log p(a) + (Q(a) − V)/β, nats; −∞ where log p(a) is.
     pub log_policy: Vec<f64>,
 }
 
-/// The counting measure on `actions` actions: every action weighs 1, so log p = 0. With it
+/// The counting measure on `actions` actions: every action has weight 1, so log p = 0. With it
 /// V = β·log Σ exp(Q/β), the maximum-entropy form (Levine 2018, eq. 8; Haarnoja et al. 2017).
 #[must_use]
 pub fn counting(actions: usize) -> Vec<f64> {
@@ -18,60 +18,67 @@ pub fn counting(actions: usize) -> Vec<f64> {
 
 /// V = β·log Σ_a p(a)·exp(Q(a)/β) and π(a) = p(a)·exp((Q(a) − V)/β), given log p(a) in nats, Q and
 /// β in units of the reward (Levine 2018, §2; with a prior, Korbak et al. 2022). V = E_π\[Q\] −
-/// β·KL(π ‖ p), the largest there is. An action of zero probability keeps it, whatever its Q.
+/// β·KL(π ‖ p), the maximum over policies. An action of prior probability 0 keeps probability 0.
 ///
-/// Q is measured from its maximum over the support, so β near 0 does not overflow; and the sum
-/// from its value at Q = max, so a large β does not cancel.
+/// The maximum of Q over the support is subtracted, so that a small β does not overflow; and the sum
+/// is computed as a difference from its value at Q = max, so that a large β does not cancel.
 ///
 /// # Panics
-/// If the lengths differ, β is not positive, or no action has positive weight: a [`crate::Problem`]
-/// has none of these.
+/// If the lengths differ, β is not positive, or no action has positive weight. A
+/// [`crate::Problem`] is checked for these.
 #[must_use]
 pub fn soft_backup(q: &[f64], log_prior: &[f64], beta: f64) -> Backup {
-    assert_eq!(q.len(), log_prior.len(), "one prior weight an action");
+    assert_eq!(
+        q.len(),
+        log_prior.len(),
+        "q and log_prior must have equal lengths"
+    );
     assert!(beta > 0.0, "beta must be positive");
     let support = || {
         q.iter()
             .zip(log_prior)
             .filter(|&(_, &log_p)| log_p > f64::NEG_INFINITY)
     };
-    let best = support().map(|(&q, _)| q).fold(f64::NEG_INFINITY, f64::max);
-    assert!(best > f64::NEG_INFINITY, "an action of positive weight");
+    let max_q = support().map(|(&q, _)| q).fold(f64::NEG_INFINITY, f64::max);
+    assert!(
+        max_q > f64::NEG_INFINITY,
+        "at least one action must have positive weight"
+    );
     let total: f64 = support().map(|(_, log_p)| log_p.exp()).sum();
     let change: f64 = support()
-        .map(|(q, log_p)| log_p.exp() * ((q - best) / beta).exp_m1())
+        .map(|(q, log_p)| log_p.exp() * ((q - max_q) / beta).exp_m1())
         .sum::<f64>()
         / total;
     // log Σ p·exp((Q − max)/β) = log Σ p + log(1 + change), −1 < change ≤ 0.
     let log_sum = if change > -0.5 {
         total.ln() + change.ln_1p()
     } else {
-        log_sum_exp(support().map(|(q, log_p)| log_p + (q - best) / beta))
+        log_sum_exp(support().map(|(q, log_p)| log_p + (q - max_q) / beta))
     };
     let log_policy = q
         .iter()
         .zip(log_prior)
         .map(|(q, &log_p)| match log_p {
             f64::NEG_INFINITY => f64::NEG_INFINITY,
-            _ => log_p + (q - best) / beta - log_sum,
+            _ => log_p + (q - max_q) / beta - log_sum,
         })
         .collect();
     Backup {
-        value: best + beta * log_sum,
+        value: max_q + beta * log_sum,
         log_policy,
     }
 }
 
-/// log Σ exp(x); −∞ for nothing.
+/// log Σ exp(x); −∞ for an empty sum.
 pub(crate) fn log_sum_exp(x: impl Iterator<Item = f64> + Clone) -> f64 {
-    let best = x.clone().fold(f64::NEG_INFINITY, f64::max);
-    if best == f64::NEG_INFINITY {
-        return best;
+    let max = x.clone().fold(f64::NEG_INFINITY, f64::max);
+    if max == f64::NEG_INFINITY {
+        return max;
     }
-    best + x.map(|x| (x - best).exp()).sum::<f64>().ln()
+    max + x.map(|x| (x - max).exp()).sum::<f64>().ln()
 }
 
-/// exp(log weight)·value, with 0 for an impossible item whatever its value.
+/// exp(log weight)·value; 0 where the weight is 0, even if the value is not finite.
 pub(crate) fn weighted(log_weight: f64, value: f64) -> f64 {
     match log_weight {
         f64::NEG_INFINITY => 0.0,
@@ -85,7 +92,7 @@ mod tests {
     use crate::testing::{close, exp};
 
     #[test]
-    fn two_actions_at_every_temperature() {
+    fn two_actions_match_reference_values() {
         for (alpha, value, policy) in [
             (0.1, 1.000_004_54, 0.999_954_60),
             (0.5, 1.063_464_01, 0.880_797_08),
@@ -106,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_of_the_temperature() {
+    fn values_converge_for_small_and_large_beta() {
         let cold = soft_backup(&[1.0, 0.0], &counting(2), 1e-3);
         assert_eq!(cold.value, 1.0);
         assert_eq!(exp(&cold.log_policy), [1.0, 0.0]);
@@ -123,22 +130,22 @@ mod tests {
     }
 
     #[test]
-    fn a_prior_of_two() {
+    fn a_nonuniform_prior_matches_reference_values() {
         let log_prior = [0.2f64.ln(), 0.8f64.ln()];
-        let one = soft_backup(&[1.0, 0.0], &log_prior, 1.0);
-        close(one.value, 0.295_394_53, 1e-8);
-        close(one.log_policy[0].exp(), 0.404_609_68, 1e-8);
+        let backup = soft_backup(&[1.0, 0.0], &log_prior, 1.0);
+        close(backup.value, 0.295_394_53, 1e-8);
+        close(backup.log_policy[0].exp(), 0.404_609_68, 1e-8);
         let kl: f64 = (0..2)
-            .map(|a| one.log_policy[a].exp() * (one.log_policy[a] - log_prior[a]))
+            .map(|a| backup.log_policy[a].exp() * (backup.log_policy[a] - log_prior[a]))
             .sum();
         close(kl, 0.109_215_15, 1e-8);
-        let half = soft_backup(&[1.0, 0.0], &log_prior, 0.5);
-        close(half.value, 0.411_607_50, 1e-8);
-        close(half.log_policy[0].exp(), 0.648_785_64, 1e-8);
+        let colder = soft_backup(&[1.0, 0.0], &log_prior, 0.5);
+        close(colder.value, 0.411_607_50, 1e-8);
+        close(colder.log_policy[0].exp(), 0.648_785_64, 1e-8);
     }
 
     #[test]
-    fn what_the_prior_forbids_stays_forbidden() {
+    fn actions_with_prior_probability_zero_keep_it() {
         let half = 0.5f64.ln();
         for reward in [100.0, f64::NAN] {
             let backup = soft_backup(&[0.0, 0.0, reward], &[half, half, f64::NEG_INFINITY], 0.5);
@@ -149,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn policy_depends_on_the_ratio_of_reward_and_temperature() {
+    fn scaling_rewards_and_beta_scales_values_and_keeps_the_policy() {
         let log_prior = [0.2f64.ln(), 0.3f64.ln(), 0.5f64.ln()];
         let backup = soft_backup(&[1.0, -0.5, 0.75], &log_prior, 0.4);
         let scaled = soft_backup(&[3.0, -1.5, 2.25], &log_prior, 1.2);
@@ -160,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn derivative_with_respect_to_the_temperature_is_the_entropy() {
+    fn derivative_of_the_value_by_the_temperature_is_the_entropy() {
         let value = |alpha| soft_backup(&[1.0, 0.0], &counting(2), alpha).value;
         close(
             (value(1.0 + 1e-5) - value(1.0 - 1e-5)) / 2e-5,

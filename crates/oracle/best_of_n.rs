@@ -1,18 +1,18 @@
-//! The best of n draws from the prior.
+//! Best-of-n sampling from the prior.
 
 use crate::{Outcome, Responses};
 
 impl Responses {
-    /// Reward and KL of best-of-n: n draws from the prior, the best kept, ties to any of the best.
-    /// π_n(y) = (F(≤r)ⁿ − F(<r)ⁿ)·p₀(y)/p₀(r), F the distribution of the reward under the prior
-    /// (Beirami et al. 2024, eq. 5, with atoms).
+    /// Reward and KL of best-of-n: n samples from the prior, of which the one with the greatest
+    /// reward is kept; ties are broken at random. π_n(y) = (F(≤r)ⁿ − F(<r)ⁿ)·p₀(y)/p₀(r), with F the
+    /// distribution of the reward under the prior (Beirami et al. 2024, eq. 5, with atoms).
     ///
     /// # Panics
     /// If `n` is 0.
     #[must_use]
     pub fn best_of_n(&self, n: u32) -> Outcome {
-        assert!(n > 0, "a draw at least");
-        let best = self
+        assert!(n > 0, "n must be at least 1");
+        let max_log_prior = self
             .log_prior()
             .iter()
             .copied()
@@ -21,7 +21,7 @@ impl Responses {
             .rewards()
             .iter()
             .zip(self.log_prior())
-            .map(|(&reward, log_p)| (reward, (log_p - best).exp()))
+            .map(|(&reward, log_p)| (reward, (log_p - max_log_prior).exp()))
             .collect();
         by_reward.sort_by(|a, b| a.0.total_cmp(&b.0));
         let total: f64 = by_reward.iter().map(|(_, p)| p).sum();
@@ -44,8 +44,8 @@ impl Responses {
     }
 }
 
-/// log n − (n − 1)/n, nats: an upper bound on the KL of best-of-n, reached where no two responses
-/// tie and none has mass (Beirami et al. 2024, theorem 1).
+/// log n − (n − 1)/n, nats: an upper bound on the KL of best-of-n, attained where the reward has a
+/// continuous distribution under the prior (Beirami et al. 2024, theorem 1).
 #[must_use]
 pub fn best_of_n_kl_bound(n: u32) -> f64 {
     let n = f64::from(n);
@@ -59,7 +59,7 @@ mod tests {
     use crate::testing::close;
 
     #[test]
-    fn best_of_n_on_the_golden_tree() {
+    fn best_of_n_matches_reference_values() {
         let responses = reference_tree(0.5).responses();
         let rows = [
             (2, 0.16676924, 0.19314718, 1.29505024, 1.37550854),
@@ -90,9 +90,9 @@ mod tests {
     }
 
     #[test]
-    fn binary_rewards_tie() {
-        // Where success has probability ½, best-of-4 succeeds 15 times in 16 for 0.4594 nats, and
-        // no policy pays more than log 2.
+    fn best_of_n_with_binary_rewards_matches_closed_forms() {
+        // With success probability ½ under the prior, best-of-4 has success probability 15/16 at a
+        // KL of 0.4594 nats, and the KL of every policy is at most log 2.
         let half = 0.5f64.ln();
         let coin = Responses::new(vec![half, half], vec![0.0, 1.0]).unwrap();
         let four = coin.best_of_n(4);
@@ -100,11 +100,15 @@ mod tests {
         close(four.kl, 0.4594, 5e-5);
         close(coin.best_of_n(8).kl, 0.66758772, 1e-8);
         close(coin.optimum(1e-3).outcome.kl, 2f64.ln(), 1e-12);
-        let at = |rho: f64, reward: f64| {
+        let binary_kl = |rho: f64, reward: f64| {
             reward * (reward / rho).ln() + (1.0 - reward) * ((1.0 - reward) / (1.0 - rho)).ln()
         };
-        close(coin.optimum_at_kl(at(0.5, 0.95)).outcome.reward, 0.95, 1e-7);
-        close(at(0.5, 0.95), 0.49463, 1e-5);
-        close(at(0.3, 0.95), 0.96309, 1e-5);
+        close(
+            coin.optimum_at_kl(binary_kl(0.5, 0.95)).outcome.reward,
+            0.95,
+            1e-7,
+        );
+        close(binary_kl(0.5, 0.95), 0.49463, 1e-5);
+        close(binary_kl(0.3, 0.95), 0.96309, 1e-5);
     }
 }

@@ -1,18 +1,18 @@
-//! What makes a problem malformed.
+//! The error type of this crate.
 
-/// An error in the statement of a problem.
+/// An error in the definition of a problem.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A number that cannot be used.
+    /// An invalid value.
     #[error("{place}: {what}")]
     Problem {
-        /// The key, prefix, response or state at fault.
+        /// The key, prefix, response or state.
         place: String,
-        /// What is wrong and what would be right.
+        /// The problem, and the valid values.
         what: String,
     },
     /// Not JSON, or not of the expected form.
-    #[error("the problem cannot be read: {0}")]
+    #[error("cannot parse the problem: {0}")]
     Json(#[from] serde_json::Error),
 }
 
@@ -28,8 +28,8 @@ impl Error {
 /// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Refuses a temperature that is not a positive number.
-pub(crate) fn positive(place: &str, value: f64) -> Result<()> {
+/// Checks that a temperature is a positive number.
+pub(crate) fn check_positive(place: &str, value: f64) -> Result<()> {
     if value.is_finite() && value > 0.0 {
         return Ok(());
     }

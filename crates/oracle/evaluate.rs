@@ -1,21 +1,21 @@
-//! The exact measure of any policy.
+//! Exact evaluation of policies.
 
 use crate::backup::weighted;
 use crate::{Policy, Problem, Solution};
 use serde::Serialize;
 
-/// What a policy achieves, exactly.
+/// The exact reward, KL, entropy, J and length of a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Evaluation {
     /// E_π\[r\], in units of the reward.
     pub expected_reward: f64,
-    /// KL(π ‖ p₀), nats per response; minus the entropy where the prior counts.
+    /// KL(π ‖ p₀), nats per response; −H(π) under the counting prior.
     pub kl: f64,
     /// H(π), nats per response.
     pub entropy: f64,
     /// J = E\[r\] − β·KL, in units of the reward.
     pub elbo: f64,
-    /// E\[L\], tokens per response, the eos included.
+    /// E\[L\], tokens per response, including the eos.
     pub length: f64,
 }
 
@@ -23,7 +23,7 @@ pub struct Evaluation {
 /// intermediate result.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Gap {
-    /// V at the root less J(π).
+    /// V at the root minus J(π).
     pub from_elbo: f64,
     /// β·Σ_y π(y)·log(π(y)/π*(y)), over responses.
     pub from_responses: f64,
@@ -32,16 +32,16 @@ pub struct Gap {
 }
 
 impl Problem {
-    /// Measures a policy by enumerating its responses.
+    /// Evaluates a policy by enumerating its responses.
     #[must_use]
     pub fn evaluate(&self, policy: &Policy) -> Evaluation {
         let (_, log_probs) = policy.log_probs(&self.tree);
         let (_, log_prior) = self.prior.log_probs(&self.tree);
-        let mean = |of: &dyn Fn(usize) -> f64| -> f64 {
+        let mean = |value: &dyn Fn(usize) -> f64| -> f64 {
             log_probs
                 .iter()
                 .enumerate()
-                .map(|(y, &log_prob)| weighted(log_prob, of(y)))
+                .map(|(y, &log_prob)| weighted(log_prob, value(y)))
                 .sum()
         };
         let expected_reward = mean(&|y| self.rewards[y]);
@@ -55,7 +55,7 @@ impl Problem {
         }
     }
 
-    /// How far a policy is from the optimum.
+    /// The difference of J between the optimum and a policy.
     #[must_use]
     pub fn gap(&self, policy: &Policy, solution: &Solution) -> Gap {
         let (prefixes, responses) = policy.log_probs(&self.tree);
@@ -73,8 +73,8 @@ impl Problem {
         }
     }
 
-    /// KL(π(·|s) ‖ p₀(·|s)) at each incomplete prefix, nats: averaged over visits and summed over
-    /// a response, the Rao–Blackwell form of the sequence KL (Amini et al. 2025).
+    /// KL(π(·|s) ‖ p₀(·|s)) at each incomplete prefix, nats. Its sum over the prefixes of a response
+    /// is the Rao–Blackwellized estimator of the sequence KL (Amini et al. 2025).
     #[must_use]
     pub fn kl_by_prefix(&self, policy: &Policy) -> Vec<f64> {
         (0..self.tree.prefixes().len())

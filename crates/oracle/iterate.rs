@@ -1,17 +1,21 @@
-//! Value iteration and policy iteration, one step at a time.
+//! Single steps of soft value iteration and soft policy iteration.
 
 use crate::{Policy, Problem, soft_backup};
 
 impl Problem {
     /// One sweep of soft value iteration: V(s) by [`soft_backup`] of `q` [prefixes × A], and then
-    /// Q(s,a) = r or V(s·a). From any `q` it is exact after T sweeps.
+    /// Q(s,a) = r or V(s·a). From any `q` it converges in T sweeps.
     ///
     /// # Panics
-    /// If `q` is not of that size.
+    /// If `q` has another size.
     #[must_use]
     pub fn value_sweep(&self, q: &[f64]) -> Vec<f64> {
         let vocab = self.tree.vocab();
-        assert_eq!(q.len(), self.tree.prefixes().len() * vocab, "one Q a token");
+        assert_eq!(
+            q.len(),
+            self.tree.prefixes().len() * vocab,
+            "q must be [prefixes × A]"
+        );
         let values: Vec<f64> = q
             .chunks(vocab)
             .enumerate()
@@ -24,9 +28,9 @@ impl Problem {
         next
     }
 
-    /// One step of soft policy iteration: p₀·exp(Q^π/β), normalized at each prefix. Its J is not
-    /// below that of π, and at most T steps reach π*. From π = p₀ one step is controlled decoding
-    /// (Mudgal et al. 2024).
+    /// One step of soft policy iteration: p₀·exp(Q^π/β), normalized at each prefix. J does not
+    /// decrease, and at most T steps reach π*. One step from π = p₀ is controlled decoding (Mudgal
+    /// et al. 2024).
     #[must_use]
     pub fn improve(&self, policy: &Policy) -> Policy {
         let vocab = self.tree.vocab();
@@ -45,7 +49,7 @@ mod tests {
     use crate::testing::{SplitMix, close};
 
     #[test]
-    fn value_iteration_is_exact_after_three_sweeps() {
+    fn value_iteration_converges_in_horizon_sweeps() {
         let problem = reference_tree(0.5);
         let solution = problem.solve();
         let mut q = vec![0.0; solution.q.len()];
@@ -57,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn policy_iteration_climbs_to_the_optimum() {
+    fn policy_iteration_matches_reference_values() {
         let problem = reference_tree(0.5);
         let mut policy = problem.prior().clone();
         for expected in [0.91468705, 1.56318891, 1.65834443, 1.65834953] {
@@ -68,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn improvement_never_loses_and_ends_at_the_optimum() {
+    fn policy_iteration_never_decreases_j_and_reaches_the_optimum() {
         let mut random = SplitMix(11);
         for _ in 0..50 {
             let problem = random.problem();

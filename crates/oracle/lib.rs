@@ -1,18 +1,18 @@
-//! Exact answers, in f64, to problems small enough to enumerate.
+//! Exact solutions, in f64, of problems small enough to enumerate.
 //!
 //! ```text
 //! J(π) = E_π[ r ] − β·KL(π ‖ p₀) ≤ β·log Z,     equal at π* = p₀·exp(r/β)/Z,     β·log Z − J(π) = β·KL(π ‖ π*)
 //! ```
 //!
-//! [`soft_backup`] is the one step everything is made of. A [`Problem`] is a prior, a reward and β
-//! on a token [`Tree`]; [`Problem::solve`] gives V, Q, π* and log Z by backward recursion, and
-//! [`Problem::evaluate`] measures any [`Policy`]. [`Responses`] is the same problem with whole
-//! responses as actions: the exact frontier, best-of-n, and real networks whose responses can be
-//! listed. [`Mdp`] has stochastic transitions. Everything here is plain numbers: no tensors, no
-//! models, nothing sampled.
+//! All solvers are built on [`soft_backup`]. A [`Problem`] is a prior, a reward and β on a token
+//! [`Tree`]; [`Problem::solve`] computes V, Q, π* and log Z by backward recursion, and
+//! [`Problem::evaluate`] evaluates any [`Policy`]. [`Responses`] is the same problem with whole
+//! responses as actions: the exact frontier, best-of-n, and networks whose responses can be
+//! enumerated. [`Mdp`] has stochastic transitions. Everything here is plain f64 arithmetic: no
+//! tensors, no models, no sampling.
 //!
 //! ```
-//! // Two actions, r = (1, 0), temperature 1, no prior: control as inference in one line.
+//! // Two actions, r = (1, 0), temperature 1, the counting measure as prior.
 //! let backup = rlhf_oracle::soft_backup(&[1.0, 0.0], &rlhf_oracle::counting(2), 1.0);
 //! assert!((backup.value - 1.313_261_687_518).abs() < 1e-12);
 //! assert!((backup.log_policy[0].exp() - 0.731_058_578_630).abs() < 1e-12);
@@ -58,7 +58,7 @@ pub use reference_values::{reference_demonstrations, reference_tree};
 pub use responses::{Optimum, Outcome, Responses};
 pub use tree::{Child, Tree};
 
-/// The numbers of the README.
+/// Runs the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("README.md")]
 struct Readme;

@@ -1,22 +1,23 @@
-//! Where penalties that look at one token alone come to rest.
+//! The optima of per-token KL penalties.
 
 use crate::backup::weighted;
 use crate::{Child, Policy, Problem, soft_backup};
 
-/// A KL that is penalized token by token in a loss, its gradient taken at the token alone.
+/// A KL penalty in the loss, per token, whose gradient ignores its effect on later tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LocalPenalty {
-    /// KL(π ‖ p₀): the whole distribution, or ½·(log π − log p₀)² of the token drawn.
+    /// KL(π ‖ p₀) over the vocabulary, or ½·(log π − log p₀)² of the sampled token.
     Reverse,
-    /// KL(p₀ ‖ π), which is what k3 of the token drawn is to a gradient (Shao et al. 2024, eq. 4).
+    /// KL(p₀ ‖ π), whose gradient is the expected gradient of k3 of the sampled token (Shao et al.
+    /// 2024, eq. 4).
     Forward,
 }
 
 impl Problem {
-    /// The policy at which a policy gradient on the reward and such a penalty stands still. With
-    /// Q the reward to come under that policy, no KL in it, π ∝ p₀·exp(Q/β) or π = β·p₀/(μ − Q)
-    /// at each prefix: not π*, because a token's penalty forgets that the token changes the KL of
-    /// later ones (Tang & Munos 2025).
+    /// The policy at which the policy gradient of the reward and this penalty is 0. With Q the
+    /// expected reward under that policy, without KL, it is π ∝ p₀·exp(Q/β) or π = β·p₀/(μ − Q) at
+    /// each prefix. This is not π*, because a per-token penalty ignores that a token changes the KL
+    /// of later tokens (Tang & Munos 2025).
     ///
     /// # Panics
     /// If the prior is not a distribution and the penalty is [`Forward`](LocalPenalty::Forward).
@@ -26,11 +27,11 @@ impl Problem {
         let mut values = vec![0.0; tree.prefixes().len()];
         let mut log_dist = vec![0.0; values.len() * vocab];
         for node in (0..values.len()).rev() {
-            let reward = |child: &Child| match *child {
+            let value = |child: &Child| match *child {
                 Child::Prefix(next) => values[next],
                 Child::Response(response) => self.rewards()[response],
             };
-            let q: Vec<f64> = tree.children(node).iter().map(reward).collect();
+            let q: Vec<f64> = tree.children(node).iter().map(value).collect();
             let row = match penalty {
                 LocalPenalty::Reverse => {
                     soft_backup(&q, self.prior().row(node), self.beta()).log_policy
@@ -44,20 +45,20 @@ impl Problem {
     }
 }
 
-/// log(β·p/(μ − Q)), with μ by bisection such that it is a distribution.
+/// log(β·p/(μ − Q)), with μ found by bisection so that it is normalized.
 fn forward(q: &[f64], log_prior: &[f64], beta: f64) -> Vec<f64> {
-    let at = |mu: f64| -> Vec<f64> {
+    let log_policy = |mu: f64| -> Vec<f64> {
         let pairs = q.iter().zip(log_prior);
         pairs
             .map(|(q, log_p)| log_p + (beta / (mu - q)).ln())
             .collect()
     };
-    let total = |mu| at(mu).iter().map(|x| x.exp()).sum::<f64>();
+    let total = |mu| log_policy(mu).iter().map(|x| x.exp()).sum::<f64>();
     let support = q.iter().zip(log_prior).filter(|x| *x.1 > f64::NEG_INFINITY);
     let best = support.map(|x| *x.0).fold(f64::NEG_INFINITY, f64::max);
-    // The likeliest of the best alone exceeds 1 near μ = best; all together are below at best + β.
+    // As μ decreases to max Q the total grows beyond 1; at max Q + β it is at most 1.
     let (mut low, mut high) = (best, best + beta);
-    assert!(total(high) <= 1.0 + 1e-9, "the prior is a distribution");
+    assert!(total(high) <= 1.0 + 1e-9, "the prior must be normalized");
     for _ in 0..200 {
         let middle = 0.5 * (low + high);
         if total(middle) > 1.0 {
@@ -66,7 +67,7 @@ fn forward(q: &[f64], log_prior: &[f64], beta: f64) -> Vec<f64> {
             high = middle;
         }
     }
-    at(high)
+    log_policy(high)
 }
 
 #[cfg(test)]
@@ -76,7 +77,7 @@ mod tests {
     use crate::{Tree, reference_tree};
 
     #[test]
-    fn both_rest_away_from_the_optimum() {
+    fn local_optima_match_reference_values() {
         let problem = reference_tree(0.5);
         for (penalty, elbo, gap) in [
             (LocalPenalty::Reverse, 1.64376881, 0.01458072),
@@ -88,9 +89,9 @@ mod tests {
         }
     }
 
-    /// Where a response is one token nothing comes later, and the reverse penalty is right.
+    /// With responses of one token there are no later tokens, so the reverse penalty gives π*.
     #[test]
-    fn one_token_at_a_time() {
+    fn with_one_token_the_reverse_penalty_gives_pi_star() {
         let tree = Tree::new(4, None, 1);
         let prior = Policy::from_weights(&tree, &[vec![4.0, 3.0, 2.0, 1.0]]).unwrap();
         let problem = Problem::new(tree, prior, vec![0.0, 1.0, 0.5, 2.0], 0.5).unwrap();

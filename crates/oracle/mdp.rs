@@ -1,23 +1,23 @@
-//! Decisions whose consequences are drawn by the world.
+//! Markov decision processes with stochastic transitions.
 
 use crate::backup::log_sum_exp;
-use crate::error::positive;
+use crate::error::check_positive;
 use crate::{Error, Result, counting, soft_backup};
 
-/// How many sweeps before an answer is given up.
-const SWEEPS: usize = 100_000;
+/// The most sweeps of value iteration before an error.
+const MAX_SWEEPS: usize = 100_000;
 
 /// One action of a state.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MdpAction {
-    /// What it pays.
+    /// The reward.
     pub reward: f64,
-    /// Where it may lead, and how likely: states and probabilities that sum to 1.
+    /// The next states and their probabilities, which sum to 1.
     pub next: Vec<(usize, f64)>,
 }
 
-/// A finite decision process with temperature α, discount γ and the counting measure as prior: a
-/// policy is worth E\[Σ γᵗ·(rₜ + α·H(π(·|sₜ)))\]. A state without actions is terminal.
+/// A finite Markov decision process with temperature α, discount γ and the counting measure as prior:
+/// the value of a policy is E\[Σ γᵗ·(rₜ + α·H(π(·|sₜ)))\]. A state without actions is terminal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mdp {
     states: Vec<Vec<MdpAction>>,
@@ -25,25 +25,25 @@ pub struct Mdp {
     gamma: f64,
 }
 
-/// Values and the policy that goes with them.
+/// The values and the policy of a solution.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MdpSolution {
     /// V of each state.
     pub values: Vec<f64>,
     /// Q of each action of each state.
     pub q: Vec<Vec<f64>>,
-    /// π(a|s), probabilities; nothing in a terminal state.
+    /// π(a|s), probabilities; empty in a terminal state.
     pub policy: Vec<Vec<f64>>,
 }
 
 impl Mdp {
-    /// A process over states 0.., each with its actions.
+    /// A process from the actions of each state.
     ///
     /// # Errors
     /// If α is not positive, γ is not in [0, 1], a reward is not finite, or the next states of an
     /// action are not a distribution over states; the error names the state and action.
     pub fn new(states: Vec<Vec<MdpAction>>, alpha: f64, gamma: f64) -> Result<Self> {
-        positive("alpha", alpha)?;
+        check_positive("alpha", alpha)?;
         if !(0.0..=1.0).contains(&gamma) {
             return Err(Error::at(
                 "gamma",
@@ -54,13 +54,13 @@ impl Mdp {
             for (index, action) in actions.iter().enumerate() {
                 let total: f64 = action.next.iter().map(|(_, p)| p).sum();
                 let what = if !action.reward.is_finite() {
-                    "its reward is not finite".to_owned()
+                    "the reward is not finite".to_owned()
                 } else if action.next.iter().any(|&(s, _)| s >= states.len()) {
-                    format!("leads to a state beyond the {} there are", states.len())
+                    format!("a next state is not one of the {} states", states.len())
                 } else if action.next.iter().any(|&(_, p)| p.is_nan() || p < 0.0)
                     || (total - 1.0).abs() > 1e-9
                 {
-                    format!("its next states have probability {total} in all, not 1")
+                    format!("the probabilities of its next states sum to {total}, not 1")
                 } else {
                     continue;
                 };
@@ -74,19 +74,19 @@ impl Mdp {
         })
     }
 
-    /// The optimum of what agents can control: Q = r + γ·E\[V(s′)\], V = α·log Σ exp(Q/α), the
-    /// dynamics left as they are (Levine 2018, §3).
+    /// The optimum over policies under the true dynamics: Q = r + γ·E\[V(s′)\],
+    /// V = α·log Σ exp(Q/α) (Levine 2018, §3).
     ///
     /// # Errors
-    /// If the values do not settle: a cycle without discount.
+    /// If the values do not converge, because of a cycle without discount.
     pub fn variational(&self) -> Result<MdpSolution> {
         self.solve(&|action, values| action.reward + self.gamma * mean(action, values))
     }
 
-    /// Exact inference that conditions the dynamics too: Q = r + α·log E\[exp(V(s′)/α)\]. A
-    /// demonstration of what not to do: it believes the world will oblige, and so seeks risk
-    /// (Levine 2018, §2.4). There is no discount in it. What its policy is really worth, ask
-    /// [`evaluate`](Self::evaluate).
+    /// Exact inference that conditions the dynamics on optimality too:
+    /// Q = r + α·log E\[exp(V(s′)/α)\], without discount. It assumes favourable transitions and
+    /// therefore seeks risk (Levine 2018, §2.4); it is here for comparison. Use
+    /// [`evaluate`](Self::evaluate) for the true value of its policy.
     ///
     /// # Errors
     /// As [`variational`](Self::variational).
@@ -98,13 +98,13 @@ impl Mdp {
         })
     }
 
-    /// The dynamics that [`naive_exact`](Self::naive_exact) believes in, for one action:
-    /// p(s′|s,a)·exp(V(s′)/α), normalized.
+    /// The dynamics conditioned on optimality that [`naive_exact`](Self::naive_exact) assumes for one
+    /// action: p(s′|s,a)·exp(V(s′)/α), normalized.
     ///
     /// # Panics
     /// If there is no such action.
     #[must_use]
-    pub fn believed_dynamics(
+    pub fn posterior_dynamics(
         &self,
         solution: &MdpSolution,
         state: usize,
@@ -117,31 +117,31 @@ impl Mdp {
         tilted.iter().map(|x| x.exp()).collect()
     }
 
-    /// What a policy is worth from each state under the real dynamics.
+    /// The value of a policy from each state under the true dynamics.
     ///
     /// # Errors
-    /// If the policy has not one probability an action, or the values do not settle.
+    /// If the policy does not have one probability per action, or the values do not converge.
     pub fn evaluate(&self, policy: &[Vec<f64>]) -> Result<Vec<f64>> {
-        let fits = policy.len() == self.states.len()
+        let valid = policy.len() == self.states.len()
             && policy
                 .iter()
                 .zip(&self.states)
                 .all(|(p, a)| p.len() == a.len());
-        if !fits {
+        if !valid {
             return Err(Error::at(
                 "policy",
-                "needs one probability an action a state",
+                "must have one probability for each action of each state",
             ));
         }
-        self.settle(&|state, values| {
+        self.iterate(&|state, values| {
             let actions = policy[state].iter().zip(&self.states[state]);
-            let worth = |(&p, action): (&f64, &MdpAction)| {
+            let value = |(&p, action): (&f64, &MdpAction)| {
                 if p == 0.0 {
                     return 0.0;
                 }
                 p * (action.reward + self.gamma * mean(action, values) - self.alpha * p.ln())
             };
-            actions.map(worth).sum()
+            actions.map(value).sum()
         })
     }
 
@@ -151,7 +151,7 @@ impl Mdp {
             actions.map(|action| q(action, values)).collect()
         };
         let backup = |q: &[f64]| soft_backup(q, &counting(q.len()), self.alpha);
-        let values = self.settle(&|state, values| backup(&row(state, values)).value)?;
+        let values = self.iterate(&|state, values| backup(&row(state, values)).value)?;
         let q: Vec<Vec<f64>> = (0..values.len()).map(|s| row(s, &values)).collect();
         let policy = q.iter().map(|q| match q.as_slice() {
             [] => Vec::new(),
@@ -164,27 +164,30 @@ impl Mdp {
         })
     }
 
-    /// Sweeps V ← update(V) from 0 until nothing moves by more than rounding; terminal states stay
-    /// at 0.
-    fn settle(&self, update: &dyn Fn(usize, &[f64]) -> f64) -> Result<Vec<f64>> {
+    /// Value iteration V ← update(V) from 0 until it converges to rounding; terminal states have
+    /// value 0.
+    fn iterate(&self, update: &dyn Fn(usize, &[f64]) -> f64) -> Result<Vec<f64>> {
         let mut values = vec![0.0; self.states.len()];
-        for _ in 0..SWEEPS {
+        for _ in 0..MAX_SWEEPS {
             let next: Vec<f64> = (0..values.len())
-                .map(|state| match self.states[state].is_empty() {
-                    true => 0.0,
-                    false => update(state, &values),
+                .map(|state| {
+                    if self.states[state].is_empty() {
+                        0.0
+                    } else {
+                        update(state, &values)
+                    }
                 })
                 .collect();
-            let settled = next
+            let converged = next
                 .iter()
                 .zip(&values)
                 .all(|(a, b): (&f64, &f64)| (a - b).abs() <= 1e-14 * (1.0 + a.abs()));
             values = next;
-            if settled {
+            if converged {
                 return Ok(values);
             }
         }
-        let what = "the values do not settle; remove the cycle or take gamma below 1";
+        let what = "the values do not converge; remove the cycle or set gamma below 1";
         Err(Error::at("problem", what))
     }
 }
@@ -206,7 +209,7 @@ mod tests {
         }
     }
 
-    /// Safe pays 0.2; risky pays +2 or −2, a coin's toss.
+    /// A safe action with reward 0.2 and a risky one with +2 or −2 at probability ½ each.
     fn risk(alpha: f64) -> Mdp {
         let start = vec![action(0.2, &[(3, 1.0)]), action(0.0, &[(1, 0.5), (2, 0.5)])];
         let (good, bad) = (action(2.0, &[(3, 1.0)]), action(-2.0, &[(3, 1.0)]));
@@ -214,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn exact_inference_seeks_risk() {
+    fn naive_inference_prefers_risk() {
         let rows = [
             (
                 0.1, 0.119203, 0.212693, 1.930685, 1.000000, 1.930685, 0.000000, 1.000000,
@@ -229,37 +232,38 @@ mod tests {
                 2.0, 0.475021, 1.488793, 0.867562, 0.582679, 1.947799, 1.442289, 0.880797,
             ),
         ];
-        for (alpha, risky, value, naive_q, naive_risky, claimed, earned, good) in rows {
+        for (alpha, risky, value, naive_q, naive_risky, naive_value, true_value, posterior) in rows
+        {
             let mdp = risk(alpha);
-            let sound = mdp.variational().unwrap();
-            close(sound.policy[0][1], risky, 1e-6);
-            close(sound.values[0], value, 1e-6);
+            let variational = mdp.variational().unwrap();
+            close(variational.policy[0][1], risky, 1e-6);
+            close(variational.values[0], value, 1e-6);
             let naive = mdp.naive_exact().unwrap();
             close(naive.q[0][1], naive_q, 1e-6);
             close(naive.q[0][1], alpha * (2.0 / alpha).cosh().ln(), 1e-9);
             close(naive.policy[0][1], naive_risky, 1e-6);
-            close(naive.values[0], claimed, 1e-6);
-            close(mdp.evaluate(&naive.policy).unwrap()[0], earned, 1e-6);
+            close(naive.values[0], naive_value, 1e-6);
+            close(mdp.evaluate(&naive.policy).unwrap()[0], true_value, 1e-6);
             close(
-                mdp.evaluate(&sound.policy).unwrap()[0],
-                sound.values[0],
+                mdp.evaluate(&variational.policy).unwrap()[0],
+                variational.values[0],
                 1e-12,
             );
-            close(mdp.believed_dynamics(&naive, 0, 1)[0], good, 1e-6);
+            close(mdp.posterior_dynamics(&naive, 0, 1)[0], posterior, 1e-6);
         }
     }
 
     #[test]
-    fn in_the_heat_both_forms_are_one() {
-        // Q = α·log cosh(2/α) → 0 as 2/α, half its square times α.
+    fn both_forms_agree_at_high_temperature() {
+        // Q = α·log cosh(2/α) ≈ 2/α for large α.
         let q = |alpha: f64| risk(alpha).naive_exact().unwrap().q[0][1];
         for alpha in [1e2, 1e3, 1e4] {
             close(q(alpha) * alpha, 2.0, 3.0 / alpha);
-            let policy = |of: MdpSolution| of.policy[0][1];
-            let sound = policy(risk(alpha).variational().unwrap());
+            let policy = |solution: MdpSolution| solution.policy[0][1];
+            let variational = policy(risk(alpha).variational().unwrap());
             close(
                 policy(risk(alpha).naive_exact().unwrap()),
-                sound,
+                variational,
                 3.0 / (alpha * alpha),
             );
         }
@@ -278,16 +282,16 @@ mod tests {
     }
 
     #[test]
-    fn two_steps_with_and_without_discount() {
-        let sound = two_steps(0.9).variational().unwrap();
-        close(sound.values[1], 2.00907496, 1e-8);
-        close(sound.values[2], 0.06346401, 1e-8);
-        close(sound.q[0][0], 1.38285251, 1e-8);
-        close(sound.q[0][1], 0.35711760, 1e-8);
-        close(sound.values[0], 1.44331747, 1e-8);
-        close(sound.policy[0][0], 0.88609605, 1e-8);
+    fn two_step_values_match_reference_values() {
+        let variational = two_steps(0.9).variational().unwrap();
+        close(variational.values[1], 2.00907496, 1e-8);
+        close(variational.values[2], 0.06346401, 1e-8);
+        close(variational.q[0][0], 1.38285251, 1e-8);
+        close(variational.q[0][1], 0.35711760, 1e-8);
+        close(variational.values[0], 1.44331747, 1e-8);
+        close(variational.policy[0][0], 0.88609605, 1e-8);
         let naive = two_steps(0.9).naive_exact().unwrap();
-        // The naive form has no discount: with one it would be neither form.
+        // The naive form ignores the discount.
         assert_eq!(naive, two_steps(1.0).naive_exact().unwrap());
         close(naive.q[0][0], 1.93509425, 1e-8);
         close(naive.q[0][1], 0.36346401, 1e-8);
@@ -300,9 +304,9 @@ mod tests {
     }
 
     #[test]
-    fn temperature_and_discount_are_different_things() {
-        // Stop for 1, or go on to 1.2.
-        for (alpha, gamma, go) in [
+    fn temperature_and_discount_have_different_effects() {
+        // Stop with reward 1, or continue to reward 1.2.
+        for (alpha, gamma, probability) in [
             (0.5, 1.0, 0.59868766),
             (0.5, 0.8, 0.48001066),
             (0.25, 1.0, 0.68997448),
@@ -314,18 +318,18 @@ mod tests {
                 .unwrap()
                 .variational()
                 .unwrap();
-            close(solution.policy[0][1], go, 1e-8);
+            close(solution.policy[0][1], probability, 1e-8);
         }
     }
 
-    /// Any state may follow any other; the last is terminal.
-    fn random(random: &mut SplitMix, gamma: f64) -> Mdp {
+    /// A random process in which any state may follow any other; the last is terminal.
+    fn random_mdp(random: &mut SplitMix, gamma: f64) -> Mdp {
         let n = random.between(3, 6);
         let mut states: Vec<Vec<MdpAction>> = Vec::new();
         for state in 0..n - 1 {
-            // Without discount only forward, so that it ends.
+            // Without discount transitions only go forward, so that the process ends.
             let first = if gamma < 1.0 { 0 } else { state + 1 };
-            let one = |random: &mut SplitMix| {
+            let random_action = |random: &mut SplitMix| {
                 let weights: Vec<f64> = (first..n).map(|_| random.uniform() + 0.01).collect();
                 let total: f64 = weights.iter().sum();
                 let next = (first..n).zip(weights.iter().map(|w| w / total)).collect();
@@ -335,32 +339,32 @@ mod tests {
                 }
             };
             let actions = random.between(1, 3);
-            states.push((0..actions).map(|_| one(random)).collect());
+            states.push((0..actions).map(|_| random_action(random)).collect());
         }
         states.push(vec![]);
         Mdp::new(states, 0.1 + random.uniform(), gamma).unwrap()
     }
 
     #[test]
-    fn optimism_is_never_below_and_the_sound_policy_earns_its_value() {
+    fn naive_values_are_upper_bounds_and_variational_values_are_true() {
         let mut source = SplitMix(5);
         for _ in 0..50 {
-            let mdp = random(&mut source, 1.0);
-            let (sound, naive) = (mdp.variational().unwrap(), mdp.naive_exact().unwrap());
-            for (a, b) in naive.values.iter().zip(&sound.values) {
+            let mdp = random_mdp(&mut source, 1.0);
+            let (variational, naive) = (mdp.variational().unwrap(), mdp.naive_exact().unwrap());
+            for (a, b) in naive.values.iter().zip(&variational.values) {
                 assert!(*a >= b - 1e-12, "{a} < {b}");
             }
-            let earned = mdp.evaluate(&naive.policy).unwrap();
-            for (a, b) in earned.iter().zip(&sound.values) {
+            let true_values = mdp.evaluate(&naive.policy).unwrap();
+            for (a, b) in true_values.iter().zip(&variational.values) {
                 assert!(*a <= b + 1e-12, "{a} > {b}");
             }
-            let discounted = random(&mut source, 0.9);
-            let sound = discounted.variational().unwrap();
+            let discounted = random_mdp(&mut source, 0.9);
+            let variational = discounted.variational().unwrap();
             for (a, b) in discounted
-                .evaluate(&sound.policy)
+                .evaluate(&variational.policy)
                 .unwrap()
                 .iter()
-                .zip(&sound.values)
+                .zip(&variational.values)
             {
                 close(*a, *b, 1e-11);
             }
@@ -368,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn without_chance_both_agree() {
+    fn both_forms_agree_with_deterministic_transitions() {
         let forward = |s: usize| vec![action(0.3, &[(s + 1, 1.0)]), action(-0.2, &[(3, 1.0)])];
         let mdp = Mdp::new(vec![forward(0), forward(1), forward(2), vec![]], 0.7, 1.0).unwrap();
         let (a, b) = (mdp.variational().unwrap(), mdp.naive_exact().unwrap());
@@ -378,19 +382,20 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_contracts_by_the_discount() {
+    fn a_sweep_is_a_contraction_by_the_discount() {
         let mut source = SplitMix(8);
         for _ in 0..50 {
-            let mdp = random(&mut source, 0.8);
+            let mdp = random_mdp(&mut source, 0.8);
             let sweep = |v: &[f64]| -> Vec<f64> {
                 (mdp.states.iter())
                     .map(|actions| {
                         let q: Vec<f64> = (actions.iter())
                             .map(|a| a.reward + mdp.gamma * mean(a, v))
                             .collect();
-                        match q.is_empty() {
-                            true => 0.0,
-                            false => soft_backup(&q, &counting(q.len()), mdp.alpha).value,
+                        if q.is_empty() {
+                            0.0
+                        } else {
+                            soft_backup(&q, &counting(q.len()), mdp.alpha).value
                         }
                     })
                     .collect()
@@ -409,11 +414,11 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_never_ends_and_what_does_not_add_up() {
-        let turn = Mdp::new(vec![vec![action(1.0, &[(0, 1.0)])]], 1.0, 1.0).unwrap();
-        assert!(turn.variational().is_err());
-        let short = Mdp::new(vec![vec![action(1.0, &[(0, 0.4)])]], 1.0, 1.0).unwrap_err();
-        assert!(short.to_string().contains("state 0, action 0"), "{short}");
+    fn undiscounted_cycles_and_unnormalized_transitions_are_errors() {
+        let cycle = Mdp::new(vec![vec![action(1.0, &[(0, 1.0)])]], 1.0, 1.0).unwrap();
+        assert!(cycle.variational().is_err());
+        let error = Mdp::new(vec![vec![action(1.0, &[(0, 0.4)])]], 1.0, 1.0).unwrap_err();
+        assert!(error.to_string().contains("state 0, action 0"), "{error}");
         assert!(Mdp::new(vec![], 0.0, 1.0).is_err());
         assert!(Mdp::new(vec![], 1.0, 1.1).is_err());
     }

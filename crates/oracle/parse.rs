@@ -1,16 +1,16 @@
-//! A token problem as JSON.
+//! Parses a token problem from JSON.
 
-use crate::tree::spaced;
+use crate::tree::join_ids;
 use crate::{Error, Policy, Problem, Result, Tree};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
-/// The most responses a problem may have.
-const RESPONSES: usize = 1 << 22;
+/// The greatest number of responses of a problem.
+const MAX_RESPONSES: usize = 1 << 22;
 
-/// How far a row of the prior may be from summing to 1.
-const ROW_SLACK: f64 = 1e-6;
+/// The tolerance on the sum of a row of the prior.
+const ROW_SUM_TOLERANCE: f64 = 1e-6;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,14 +30,14 @@ fn one() -> f64 {
 }
 
 impl Problem {
-    /// Reads `{"vocab": A, "eos": id or null, "horizon": T, "beta": β, "gamma": γ, "prior": …,
+    /// Parses `{"vocab": A, "eos": id or null, "horizon": T, "beta": β, "gamma": γ, "prior": …,
     /// "reward": {"0 0 2": r, …}}`: prefixes and responses are token ids joined by spaces. The
     /// prior is `{"": [p…], "0 1": [p…], …}` with a row for each incomplete prefix, or "uniform",
-    /// or "counting"; the reward has a number for each complete response. Returns the problem and
-    /// γ, 1 where it is not given.
+    /// or "counting"; the reward has a number for each complete response. Returns the problem and γ,
+    /// which is 1 by default.
     ///
     /// # Errors
-    /// If the text is not such a problem; the error names the key, prefix or response.
+    /// If the text is not a valid problem; the error names the key, prefix or response.
     pub fn from_json(text: &str) -> Result<(Self, f64)> {
         let raw: Raw = serde_json::from_str(text)?;
         if !(0.0..=1.0).contains(&raw.gamma) {
@@ -53,20 +53,20 @@ impl Problem {
 
 fn tree(raw: &Raw) -> Result<Tree> {
     if raw.vocab == 0 {
-        return Err(Error::at("vocab", "is 0; a token is needed"));
+        return Err(Error::at("vocab", "is 0; it must be at least 1"));
     }
     if raw.horizon == 0 {
-        return Err(Error::at("horizon", "is 0; a step is needed"));
+        return Err(Error::at("horizon", "is 0; it must be at least 1"));
     }
     if let Some(eos) = raw.eos.filter(|&eos| eos as usize >= raw.vocab) {
         let what = format!("is {eos}, not one of the tokens 0..{}", raw.vocab);
         return Err(Error::at("eos", what));
     }
     let depth = u32::try_from(raw.horizon).unwrap_or(u32::MAX);
-    // Two tokens at least, so that a chain of one does not pass for small at any length.
+    // At least 2, so that the horizon is bounded also for a vocabulary of one token.
     let responses = raw.vocab.max(2).checked_pow(depth);
-    if responses.is_none_or(|responses| responses > RESPONSES) {
-        let what = format!("with vocab {} is too large to enumerate", raw.vocab);
+    if responses.is_none_or(|responses| responses > MAX_RESPONSES) {
+        let what = format!("is too large to enumerate with vocab {}", raw.vocab);
         return Err(Error::at("horizon", what));
     }
     Ok(Tree::new(raw.vocab, raw.eos, raw.horizon))
@@ -77,11 +77,11 @@ fn prior(tree: &Tree, value: &Value) -> Result<Policy> {
         Value::String(name) if name == "uniform" => Ok(Policy::uniform(tree)),
         Value::String(name) if name == "counting" => Ok(Policy::counting(tree)),
         Value::Object(rows) => {
-            let rows = table(rows, tree.prefixes(), "prior of prefix", &|place, value| {
+            let rows = parse_entries(rows, tree.prefixes(), "prior of prefix", &|place, value| {
                 let row: Vec<f64> = Vec::deserialize(value)
                     .map_err(|_| Error::at(place, "is not a list of numbers"))?;
                 let total: f64 = row.iter().sum();
-                if (total - 1.0).abs() > ROW_SLACK {
+                if (total - 1.0).abs() > ROW_SUM_TOLERANCE {
                     return Err(Error::at(place, format!("sums to {total}, not to 1")));
                 }
                 Ok(row)
@@ -96,7 +96,7 @@ fn prior(tree: &Tree, value: &Value) -> Result<Policy> {
 }
 
 fn rewards(tree: &Tree, rows: &Map<String, Value>) -> Result<Vec<f64>> {
-    table(
+    parse_entries(
         rows,
         tree.responses(),
         "reward of response",
@@ -108,30 +108,30 @@ fn rewards(tree: &Tree, rows: &Map<String, Value>) -> Result<Vec<f64>> {
     )
 }
 
-/// One entry for each of `keys`, in their order, and no other.
-fn table<T>(
+/// Parses one entry for each of `keys`, in their order; other entries are errors.
+fn parse_entries<T>(
     rows: &Map<String, Value>,
     keys: &[Vec<u32>],
     what: &str,
-    read: &dyn Fn(&str, &Value) -> Result<T>,
+    parse: &dyn Fn(&str, &Value) -> Result<T>,
 ) -> Result<Vec<T>> {
-    let names: Vec<String> = keys.iter().map(|key| spaced(key)).collect();
+    let names: Vec<String> = keys.iter().map(|key| join_ids(key)).collect();
     let known: BTreeSet<&str> = names.iter().map(String::as_str).collect();
     if let Some(key) = rows.keys().find(|key| !known.contains(key.as_str())) {
         let place = format!("{what} \"{key}\"");
         return Err(Error::at(
             place,
-            "there is none; write ids joined by single spaces",
+            "is not in the tree; write token ids joined by single spaces",
         ));
     }
-    let one = |name: &String| {
+    let entry = |name: &String| {
         let place = format!("{what} \"{name}\"");
         match rows.get(name) {
-            Some(value) => read(&place, value),
+            Some(value) => parse(&place, value),
             None => Err(Error::at(place, "is missing")),
         }
     };
-    names.iter().map(one).collect()
+    names.iter().map(entry).collect()
 }
 
 #[cfg(test)]
@@ -140,28 +140,28 @@ mod tests {
     use crate::reference_tree;
     use serde_json::json;
 
-    fn gold() -> Value {
+    fn reference_json() -> Value {
         let problem = reference_tree(0.5);
         let tree = problem.tree();
         let mut prior = Map::new();
         for (node, prefix) in tree.prefixes().iter().enumerate() {
             let row: Vec<f64> = problem.prior().row(node).iter().map(|x| x.exp()).collect();
-            prior.insert(spaced(prefix), json!(row));
+            prior.insert(join_ids(prefix), json!(row));
         }
         let mut reward = Map::new();
         for (response, r) in tree.responses().iter().zip(problem.rewards()) {
-            reward.insert(spaced(response), json!(r));
+            reward.insert(join_ids(response), json!(r));
         }
         json!({"vocab": 3, "eos": 2, "horizon": 3, "beta": 0.5, "prior": prior, "reward": reward})
     }
 
     #[test]
-    fn reads_the_golden_tree() {
-        let (problem, gamma) = Problem::from_json(&gold().to_string()).unwrap();
+    fn the_reference_tree_is_parsed() {
+        let (problem, gamma) = Problem::from_json(&reference_json().to_string()).unwrap();
         assert_eq!(gamma, 1.0);
         assert!((problem.solve().value() - 1.65834953).abs() < 1e-8);
         for (kind, value) in [("uniform", 1.74262534), ("counting", 3.32684715)] {
-            let mut json = gold();
+            let mut json = reference_json();
             json["prior"] = kind.into();
             let (problem, _) = Problem::from_json(&json.to_string()).unwrap();
             assert!((problem.solve().value() - value).abs() < 1e-8);
@@ -169,9 +169,9 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_what_is_wrong() {
+    fn errors_name_the_key_prefix_or_response() {
         let check = |change: &dyn Fn(&mut Value), expected: &str| {
-            let mut json = gold();
+            let mut json = reference_json();
             change(&mut json);
             let error = Problem::from_json(&json.to_string())
                 .unwrap_err()
@@ -196,7 +196,7 @@ mod tests {
         check(&|j| j["prior"]["0 1"] = json!([0.5, 0.5]), "prefix \"0 1\"");
         check(
             &|j| j["prior"]["2"] = json!([1.0, 0.0, 0.0]),
-            "prefix \"2\": there is none",
+            "prefix \"2\": is not in the tree",
         );
         check(
             &|j| j["reward"]["0 0 2"] = "x".into(),

@@ -1,4 +1,4 @@
-//! A decision process as JSON.
+//! Parses a Markov decision process from JSON.
 
 use crate::{Error, Mdp, MdpAction, Result};
 use serde::Deserialize;
@@ -23,17 +23,20 @@ struct RawAction {
 }
 
 impl Mdp {
-    /// Reads `{"states": n, "terminal": [ids], "alpha": α, "gamma": γ, "actions": [{"state": s,
-    /// "action": a, "reward": r, "next": [[s′, p], …]}, …]}`: states are 0..n, the actions of a
-    /// state 0.. in any order, and terminal states have none.
+    /// Parses `{"states": n, "terminal": [ids], "alpha": α, "gamma": γ, "actions": [{"state": s,
+    /// "action": a, "reward": r, "next": [[s′, p], …]}, …]}`: states are 0..n, the actions of a state
+    /// are numbered from 0 and listed in any order, and terminal states have no actions.
     ///
     /// # Errors
-    /// If the text is not such a process; the error names the key, state or action.
+    /// If the text is not a valid process; the error names the key, state or action.
     pub fn from_json(text: &str) -> Result<Self> {
         let mut raw: Raw = serde_json::from_str(text)?;
-        // Each action is one entry, so more states than these cannot all be reached or ended.
+        // Every state is terminal or has an action; this bounds the allocation for huge `states`.
         if raw.states > raw.actions.len() + raw.terminal.len() {
-            let what = format!("is {}, but fewer are terminal or have actions", raw.states);
+            let what = format!(
+                "is {}, but fewer states are terminal or have actions",
+                raw.states
+            );
             return Err(Error::at("states", what));
         }
         raw.actions
@@ -44,11 +47,11 @@ impl Mdp {
             let Some(actions) = states.get_mut(action.state) else {
                 return Err(Error::at(
                     place,
-                    format!("the states are 0..{}", raw.states),
+                    format!("the state is not one of 0..{}", raw.states),
                 ));
             };
             if action.action != actions.len() {
-                let what = "is given twice or a number before it is left out";
+                let what = "is duplicated, or an action with a smaller number is missing";
                 return Err(Error::at(place, what));
             }
             actions.push(MdpAction {
@@ -58,7 +61,7 @@ impl Mdp {
         }
         for (state, actions) in states.iter().enumerate() {
             if actions.is_empty() != raw.terminal.contains(&state) {
-                let what = "must have actions or be terminal, not both and not neither";
+                let what = "must either have actions or be terminal";
                 return Err(Error::at(format!("state {state}"), what));
             }
         }
@@ -75,7 +78,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn gamble() -> Value {
+    fn risky_process() -> Value {
         json!({"states": 4, "terminal": [3], "alpha": 0.5, "gamma": 1.0, "actions": [
             {"state": 0, "action": 1, "reward": 0.0, "next": [[1, 0.5], [2, 0.5]]},
             {"state": 0, "action": 0, "reward": 0.2, "next": [[3, 1.0]]},
@@ -85,17 +88,17 @@ mod tests {
     }
 
     #[test]
-    fn reads_a_gamble() {
-        let mdp = Mdp::from_json(&gamble().to_string()).unwrap();
+    fn a_risky_process_is_parsed() {
+        let mdp = Mdp::from_json(&risky_process().to_string()).unwrap();
         let solution = mdp.variational().unwrap();
         assert!((solution.policy[0][1] - 0.401_312).abs() < 1e-6);
         assert!((solution.values[0] - 0.456_508).abs() < 1e-6);
     }
 
     #[test]
-    fn errors_name_what_is_wrong() {
+    fn errors_name_the_key_state_or_action() {
         let check = |change: &dyn Fn(&mut Value), expected: &str| {
-            let mut json = gamble();
+            let mut json = risky_process();
             change(&mut json);
             let error = Mdp::from_json(&json.to_string()).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

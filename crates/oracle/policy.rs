@@ -1,6 +1,6 @@
-//! A distribution over tokens at every prefix.
+//! Policies on a tree: a distribution over tokens at every prefix.
 
-use crate::tree::spaced;
+use crate::tree::join_ids;
 use crate::{Child, Error, Result, Tree, counting, soft_backup};
 
 /// A distribution over the next token at every incomplete prefix of a tree: a policy or a prior.
@@ -11,10 +11,10 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// From one row of A weights a prefix, in the tree's order, which are normalized.
+    /// A policy from one row of A weights per prefix, in the tree's order. Rows are normalized.
     ///
     /// # Errors
-    /// If there is not one row a prefix, or a row has a negative weight or no positive one; the
+    /// If there is not one row per prefix, or a row has a negative weight or no positive one; the
     /// error names the prefix.
     pub fn from_weights(tree: &Tree, rows: &[Vec<f64>]) -> Result<Self> {
         if rows.len() != tree.prefixes().len() {
@@ -24,10 +24,13 @@ impl Policy {
         let mut log_dist = Vec::with_capacity(rows.len() * tree.vocab());
         for (row, prefix) in rows.iter().zip(tree.prefixes()) {
             let total: f64 = row.iter().sum();
-            let bad = row.len() != tree.vocab() || row.iter().any(|w| w.is_nan() || *w < 0.0);
-            if bad || !(total.is_finite() && total > 0.0) {
-                let what = format!("needs {} weights, none negative, not all 0", tree.vocab());
-                return Err(Error::at(format!("prefix \"{}\"", spaced(prefix)), what));
+            let invalid = row.len() != tree.vocab() || row.iter().any(|w| w.is_nan() || *w < 0.0);
+            if invalid || !(total.is_finite() && total > 0.0) {
+                let what = format!(
+                    "must have {} weights, none negative and not all 0",
+                    tree.vocab()
+                );
+                return Err(Error::at(format!("prefix \"{}\"", join_ids(prefix)), what));
             }
             log_dist.extend(row.iter().map(|weight| (weight / total).ln()));
         }
@@ -37,7 +40,7 @@ impl Policy {
         })
     }
 
-    /// From log-probs known to be normalized.
+    /// A policy from normalized log-probs.
     pub(crate) fn from_log_dist(vocab: usize, log_dist: Vec<f64>) -> Self {
         Self { vocab, log_dist }
     }
@@ -46,13 +49,13 @@ impl Policy {
         self.vocab
     }
 
-    /// As softmax of logits, one row of A a prefix, flat.
+    /// A policy as the softmax of logits, [prefixes × A].
     ///
     /// # Panics
     /// If the number of logits is not a multiple of `vocab`.
     #[must_use]
     pub fn from_logits(vocab: usize, logits: &[f64]) -> Self {
-        assert_eq!(logits.len() % vocab, 0, "whole rows");
+        assert_eq!(logits.len() % vocab, 0, "logits must be whole rows");
         let row = |row: &[f64]| soft_backup(row, &counting(vocab), 1.0).log_policy;
         Self {
             vocab,
@@ -60,7 +63,7 @@ impl Policy {
         }
     }
 
-    /// Every token as likely as every other.
+    /// The uniform distribution over tokens at every prefix.
     #[must_use]
     pub fn uniform(tree: &Tree) -> Self {
         let entries = tree.prefixes().len() * tree.vocab();
@@ -70,8 +73,8 @@ impl Policy {
         }
     }
 
-    /// The counting measure: every token weighs 1, so every response does. Not a distribution; as
-    /// a prior it makes −KL the entropy.
+    /// The counting measure: every token and every response has weight 1. It is not normalized; as a
+    /// prior, −KL is the entropy.
     #[must_use]
     pub fn counting(tree: &Tree) -> Self {
         Self {
@@ -86,7 +89,11 @@ impl Policy {
     /// If the two are not over the same tree.
     #[must_use]
     pub fn mix(&self, other: &Self, w: f64) -> Self {
-        assert_eq!(self.log_dist.len(), other.log_dist.len(), "the same tree");
+        assert_eq!(
+            self.log_dist.len(),
+            other.log_dist.len(),
+            "the policies must be over the same tree"
+        );
         let mean = |(a, b): (&f64, &f64)| ((1.0 - w) * a.exp() + w * b.exp()).ln();
         Self {
             vocab: self.vocab,

@@ -1,5 +1,5 @@
-//! The golden tree under other priors, other algorithms and other estimators: numbers computed
-//! independently.
+//! The reference tree under other priors and estimators, against values computed independently
+//! (scripts/constants/tree.py).
 
 use crate::backup::log_sum_exp;
 use crate::testing::{close, exp};
@@ -13,7 +13,8 @@ fn kl(problem: &Problem, policy: &Policy, prior: &Policy) -> f64 {
         .kl
 }
 
-/// The mean of log-probs of responses, weighed (1 − w) and w, and what it sums to.
+/// The normalized geometric mean of the response probabilities, with weights 1 − w and w, and the log
+/// of its normalizer.
 fn geometric(tree: &Tree, a: &Policy, b: &Policy, w: f64) -> (Policy, f64) {
     let (_, a) = a.log_probs(tree);
     let (_, b) = b.log_probs(tree);
@@ -32,7 +33,7 @@ fn arithmetic(tree: &Tree, a: &Policy, b: &Policy, w: f64) -> Policy {
     Policy::from_responses(tree, &a.iter().zip(&b).map(mean).collect::<Vec<_>>()).0
 }
 
-/// The geometric mean of each row, normalized row by row.
+/// The geometric mean of each row, normalized per row.
 fn geometric_rows(tree: &Tree, a: &Policy, b: &Policy) -> Policy {
     let mean = |(a, b): (&f64, &f64)| 0.5 * (a + b);
     let logits: Vec<f64> = a.log_dist().iter().zip(b.log_dist()).map(mean).collect();
@@ -40,7 +41,7 @@ fn geometric_rows(tree: &Tree, a: &Policy, b: &Policy) -> Policy {
 }
 
 #[test]
-fn each_prior_has_its_own_optimum() {
+fn optima_under_other_priors_match_reference_values() {
     let problem = reference_tree(0.5);
     let (tree, pretrained) = (problem.tree(), problem.prior());
     let demonstrations = reference_demonstrations();
@@ -82,7 +83,7 @@ fn each_prior_has_its_own_optimum() {
             prior_reward,
             value,
             reward,
-            own,
+            kl_to_prior,
             to_pretrained,
             to_demonstrations,
         ],
@@ -94,7 +95,7 @@ fn each_prior_has_its_own_optimum() {
         close(solution.value(), value, 1e-8);
         let optimum = problem.evaluate(&solution.policy);
         close(optimum.expected_reward, reward, 1e-8);
-        close(optimum.kl, own, 1e-8);
+        close(optimum.kl, kl_to_prior, 1e-8);
         close(
             kl(&problem, &solution.policy, pretrained),
             to_pretrained,
@@ -109,37 +110,37 @@ fn each_prior_has_its_own_optimum() {
 }
 
 #[test]
-fn two_penalties_are_one_to_the_geometric_mean_of_responses() {
+fn two_kl_penalties_equal_one_to_the_geometric_mean_of_responses() {
     let problem = reference_tree(0.5);
     let (tree, a, b) = (problem.tree(), problem.prior(), &reference_demonstrations());
     let (mean, log_z) = geometric(tree, a, b, 0.5);
     close(log_z.exp(), 0.96225872, 1e-8);
     let policy = &problem.solve().policy;
-    let two = 0.25 * kl(&problem, policy, a) + 0.25 * kl(&problem, policy, b);
-    let one = |prior: &Policy| 0.5 * kl(&problem, policy, prior);
-    close(two, one(&mean) - 0.5 * log_z, 1e-12);
-    let halves = 0.5 * kl(&problem, policy, a) + 0.5 * kl(&problem, policy, b);
-    close(halves, 1.49118077, 1e-8);
-    // Normalized row by row it is another prior.
+    let two_penalties = 0.25 * kl(&problem, policy, a) + 0.25 * kl(&problem, policy, b);
+    let one_penalty = |prior: &Policy| 0.5 * kl(&problem, policy, prior);
+    close(two_penalties, one_penalty(&mean) - 0.5 * log_z, 1e-12);
+    let mean_kl = 0.5 * kl(&problem, policy, a) + 0.5 * kl(&problem, policy, b);
+    close(mean_kl, 1.49118077, 1e-8);
+    // Normalizing per row gives a different prior.
     let rows = geometric_rows(tree, a, b);
     close(kl(&problem, &rows, &mean), 0.00116617, 1e-8);
     close(kl(&problem, policy, &rows), 1.47323421, 1e-8);
-    // So is the arithmetic mean of each row: the mean of responses weighs rows by their posterior.
+    // So does the arithmetic mean per row: the mean over responses weights rows by their posterior.
     let responses = arithmetic(tree, a, b, 0.5);
     close(kl(&problem, &a.mix(b, 0.5), &responses), 0.00156141, 1e-8);
 }
 
 #[test]
-fn entropy_and_a_uniform_prior_differ_once_length_is_free() {
+fn counting_and_uniform_priors_differ_where_length_is_variable() {
     let problem = reference_tree(0.5);
-    let eos = |prior: Policy| {
+    let eos_statistics = |prior: Policy| {
         let problem = problem.with_prior(prior).unwrap();
         let solution = problem.solve();
         let length = problem.evaluate(&solution.policy).length;
         (solution.policy.row(0)[2].exp(), length, solution.value())
     };
-    let uniform = eos(Policy::uniform(problem.tree()));
-    let counting = eos(Policy::counting(problem.tree()));
+    let uniform = eos_statistics(Policy::uniform(problem.tree()));
+    let counting = eos_statistics(Policy::counting(problem.tree()));
     for ((first, length, value), expected) in [
         (uniform, [0.04578206, 2.79005972, 1.74262534]),
         (counting, [0.00577802, 2.94362424, 3.32684715]),
@@ -148,7 +149,7 @@ fn entropy_and_a_uniform_prior_differ_once_length_is_free() {
         close(length, expected[1], 1e-8);
         close(value, expected[2], 1e-8);
     }
-    // At a fixed length they differ by β·T·log A.
+    // At a fixed length the values differ by β·T·log A.
     let tree = Tree::new(2, None, 3);
     let rewards: Vec<f64> = (0..8).map(f64::from).collect();
     let value = |prior: Policy| {
@@ -157,11 +158,11 @@ fn entropy_and_a_uniform_prior_differ_once_length_is_free() {
     };
     let difference = value(Policy::counting(&tree)) - value(Policy::uniform(&tree));
     close(difference, 1.03972077, 1e-8);
-    // Under the counting measure every response weighs e^(r/β).
-    let free = problem
+    // Under the counting measure π*(y) ∝ exp(r/β).
+    let counting = problem
         .with_prior(Policy::counting(problem.tree()))
         .unwrap();
-    let (_, log_probs) = free.solve().policy.log_probs(problem.tree());
+    let (_, log_probs) = counting.solve().policy.log_probs(problem.tree());
     let total = log_sum_exp(problem.rewards().iter().map(|r| r / 0.5));
     for (log_prob, r) in log_probs.iter().zip(problem.rewards()) {
         close(*log_prob, r / 0.5 - total, 1e-12);
@@ -169,7 +170,7 @@ fn entropy_and_a_uniform_prior_differ_once_length_is_free() {
 }
 
 #[test]
-fn the_optimum_step_by_step() {
+fn per_step_quantities_of_the_optimum_match_reference_values() {
     let problem = reference_tree(0.5);
     let solution = problem.solve();
     let tree = problem.tree();
@@ -180,10 +181,10 @@ fn the_optimum_step_by_step() {
         (1, 0.91871926, 0.79752886),
         (2, 0.78018909, 0.16074728),
     ] {
-        let here = || (0..visits.len()).filter(|&n| tree.prefixes()[n].len() == depth);
-        close(here().map(|n| visits[n].exp()).sum(), alive, 1e-8);
+        let nodes = || (0..visits.len()).filter(|&n| tree.prefixes()[n].len() == depth);
+        close(nodes().map(|n| visits[n].exp()).sum(), alive, 1e-8);
         close(
-            here().map(|n| visits[n].exp() * by_prefix[n]).sum(),
+            nodes().map(|n| visits[n].exp() * by_prefix[n]).sum(),
             kl,
             1e-8,
         );
@@ -197,44 +198,44 @@ fn the_optimum_step_by_step() {
 }
 
 #[test]
-fn rao_blackwell_and_k1_have_one_mean_and_different_spread() {
+fn rao_blackwell_and_k1_have_equal_means_and_different_variances() {
     let problem = reference_tree(0.5);
     let policy = &problem.solve().policy;
     let tree = problem.tree();
     let (_, log_probs) = policy.log_probs(tree);
     let (_, prior) = problem.prior().log_probs(tree);
     let by_prefix = problem.kl_by_prefix(policy);
-    let exact = |y: usize| -> f64 {
+    let rao_blackwell = |y: usize| -> f64 {
         let response = &tree.responses()[y];
         let prefixes = (0..response.len()).map(|t| tree.prefix(&response[..t]).unwrap());
         prefixes.map(|node| by_prefix[node]).sum()
     };
     let k1 = |y: usize| log_probs[y] - prior[y];
-    let moments = |of: &dyn Fn(usize) -> f64| {
+    let moments = |estimator: &dyn Fn(usize) -> f64| {
         let mean = |f: &dyn Fn(f64) -> f64| -> f64 {
             (0..log_probs.len())
-                .map(|y| log_probs[y].exp() * f(of(y)))
+                .map(|y| log_probs[y].exp() * f(estimator(y)))
                 .sum()
         };
         let first = mean(&|x| x);
         (first, (mean(&|x| x * x) - first * first).sqrt())
     };
-    for (of, spread) in [
-        (&exact as &dyn Fn(usize) -> f64, 0.30729789),
+    for (estimator, expected_deviation) in [
+        (&rao_blackwell as &dyn Fn(usize) -> f64, 0.30729789),
         (&k1, 1.51617819),
     ] {
-        let (mean, deviation) = moments(of);
+        let (mean, deviation) = moments(estimator);
         close(mean, 1.54675939, 1e-8);
-        close(deviation, spread, 1e-8);
+        close(deviation, expected_deviation, 1e-8);
     }
     let per_token = |y: usize| k1(y) / tree.responses()[y].len() as f64;
     close(moments(&per_token).0, 0.41967787, 1e-8);
 }
 
-/// E[log mean of K weights e^(r/β)] with all K from the prior is below log Z; with one of them from
-/// π* it is above (Burda et al. 2016; Grosse et al. 2015).
+/// E[log mean of K weights e^(r/β)] is a lower bound of log Z with all K samples from the prior, and an
+/// upper bound with one of them from π* (Burda et al. 2016; Grosse et al. 2015).
 #[test]
-fn bounds_of_log_z_from_few_samples() {
+fn sample_bounds_of_log_z_match_reference_values() {
     let problem = reference_tree(0.5);
     let responses = problem.responses();
     let optimum = responses.optimum(0.5);

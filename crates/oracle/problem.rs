@@ -1,12 +1,12 @@
-//! A prior, a reward and β on a token tree, and its exact solution.
+//! A KL-regularized problem on a token tree, and its exact solution.
 
 use crate::backup::weighted;
-use crate::error::positive;
-use crate::tree::spaced;
+use crate::error::check_positive;
+use crate::tree::join_ids;
 use crate::{Child, Error, Policy, Responses, Result, Tree, soft_backup};
 
-/// maximize E_π\[r\] − β·KL(π ‖ p₀) over policies on a tree, the reward paid for the complete
-/// response.
+/// The problem of maximizing E_π\[r\] − β·KL(π ‖ p₀) over policies on a tree, with a reward for each
+/// complete response.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Problem {
     pub(crate) tree: Tree,
@@ -15,7 +15,7 @@ pub struct Problem {
     pub(crate) beta: f64,
 }
 
-/// V, Q, π* of a [`Problem`].
+/// V, Q and π* of a [`Problem`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Solution {
     /// V of each incomplete prefix, in units of the reward. At the root, β·log Z.
@@ -34,7 +34,7 @@ impl Solution {
         self.values[0] / self.beta
     }
 
-    /// V at the root: the largest J there is, in units of the reward.
+    /// V at the root, the maximum of J, in units of the reward.
     #[must_use]
     pub fn value(&self) -> f64 {
         self.values[0]
@@ -42,11 +42,11 @@ impl Solution {
 }
 
 impl Policy {
-    /// π(y) ∝ weight(y), from one log-weight a response: token by token, the share of the weight
-    /// that lies behind each token. With it, the log of the total weight.
+    /// The policy π(y) ∝ weight(y), from one log-weight per response, and the log of the total
+    /// weight. The probability of a token is the share of the weight of responses that extend it.
     ///
     /// # Panics
-    /// If there is not one log-weight a response, or all are −∞.
+    /// If the number of log-weights is not that of the responses, or all are −∞.
     #[must_use]
     pub fn from_responses(tree: &Tree, log_weights: &[f64]) -> (Self, f64) {
         let problem = Problem {
@@ -62,16 +62,16 @@ impl Policy {
 }
 
 impl Problem {
-    /// A problem with one reward a response, in the tree's order.
+    /// A problem with one reward per response, in the tree's order.
     ///
     /// # Errors
-    /// If β is not positive, the prior is of another tree, or a reward is missing or not finite.
+    /// If β is not positive, the prior is over another tree, or a reward is missing or not finite.
     pub fn new(tree: Tree, prior: Policy, rewards: Vec<f64>, beta: f64) -> Result<Self> {
-        positive("beta", beta)?;
+        check_positive("beta", beta)?;
         if prior.vocab() != tree.vocab()
             || prior.log_dist().len() != tree.prefixes().len() * tree.vocab()
         {
-            return Err(Error::at("prior", "is not over this tree"));
+            return Err(Error::at("prior", "is over another tree"));
         }
         if rewards.len() != tree.responses().len() {
             let (got, expected) = (rewards.len(), tree.responses().len());
@@ -81,7 +81,7 @@ impl Problem {
             ));
         }
         if let Some(bad) = rewards.iter().position(|reward| !reward.is_finite()) {
-            let place = format!("reward of \"{}\"", spaced(&tree.responses()[bad]));
+            let place = format!("reward of \"{}\"", join_ids(&tree.responses()[bad]));
             return Err(Error::at(
                 place,
                 format!("is {}; it must be finite", rewards[bad]),
@@ -98,7 +98,7 @@ impl Problem {
     /// The same problem with another prior over the same tree.
     ///
     /// # Errors
-    /// If the prior is of another tree.
+    /// If the prior is over another tree.
     pub fn with_prior(&self, prior: Policy) -> Result<Self> {
         Self::new(self.tree.clone(), prior, self.rewards.clone(), self.beta)
     }
@@ -119,7 +119,7 @@ impl Problem {
     /// The same problem with other rewards.
     ///
     /// # Errors
-    /// If there is not one finite reward a response.
+    /// If there is not one finite reward per response.
     pub fn with_rewards(&self, rewards: Vec<f64>) -> Result<Self> {
         Self::new(self.tree.clone(), self.prior.clone(), rewards, self.beta)
     }
@@ -148,15 +148,15 @@ impl Problem {
         self.beta
     }
 
-    /// The optimum, by backward recursion: Q(s,a) = r if s·a is complete, else V(s·a), and
-    /// [`soft_backup`] of that (Levine 2018, §2.2).
+    /// The optimum, by backward recursion: Q(s,a) = r if s·a is complete, else V(s·a), and V by
+    /// [`soft_backup`] (Levine 2018, §2.2).
     #[must_use]
     pub fn solve(&self) -> Solution {
         self.solve_discounted(1.0)
     }
 
-    /// The same recursion with Q(s,a) = γ·V(s·a): what a learner with discount γ converges to. Its
-    /// `values` are discounted; its policy is not π* unless γ = 1.
+    /// The same recursion with Q(s,a) = γ·V(s·a): the solution that a method with discount γ
+    /// converges to. Its `values` are discounted; its policy is not π* unless γ = 1.
     #[must_use]
     pub fn solve_discounted(&self, gamma: f64) -> Solution {
         let vocab = self.tree.vocab();
@@ -212,6 +212,6 @@ impl Problem {
     #[must_use]
     pub fn responses(&self) -> Responses {
         let (_, log_prior) = self.prior.log_probs(&self.tree);
-        Responses::new(log_prior, self.rewards.clone()).expect("a problem is well formed")
+        Responses::new(log_prior, self.rewards.clone()).expect("a problem has been checked")
     }
 }

@@ -1,4 +1,4 @@
-//! What must hold for every problem, on seeded random ones.
+//! Properties of all problems, tested on random ones.
 
 use crate::testing::{SplitMix, close, exp};
 use crate::{Child, Evaluation, Policy, Problem, reference_tree};
@@ -6,7 +6,7 @@ use crate::{Child, Evaluation, Policy, Problem, reference_tree};
 const PROBLEMS: usize = 200;
 
 #[test]
-fn the_optimum_is_a_distribution_and_nothing_beats_it() {
+fn the_optimum_is_normalized_and_no_policy_exceeds_it() {
     let mut random = SplitMix(1);
     for _ in 0..PROBLEMS {
         let problem = random.problem();
@@ -31,16 +31,17 @@ fn the_optimum_is_a_distribution_and_nothing_beats_it() {
     }
 }
 
-/// π*(a|s) by Bayes: Σ over responses behind s·a of p₀(y)·e^(r/β), over the same behind s.
+/// π*(a|s) by Bayes' rule: Σ p₀(y)·e^(r/β) over responses that extend s·a, divided by that over those
+/// that extend s.
 #[test]
-fn conditioning_on_optimality_gives_the_same_policy() {
+fn the_posterior_given_optimality_is_the_optimal_policy() {
     let mut random = SplitMix(2);
     for _ in 0..PROBLEMS {
         let problem = random.problem();
         let solution = problem.solve();
         let (_, log_prior) = problem.prior().log_probs(problem.tree());
         let best = problem.rewards().iter().copied().fold(f64::MIN, f64::max);
-        let behind = |prefix: &[u32]| -> f64 {
+        let mass = |prefix: &[u32]| -> f64 {
             let responses = problem.tree().responses().iter().enumerate();
             responses
                 .filter(|(_, response)| response.starts_with(prefix))
@@ -48,14 +49,14 @@ fn conditioning_on_optimality_gives_the_same_policy() {
                 .sum()
         };
         for (node, prefix) in problem.tree().prefixes().iter().enumerate() {
-            let total = behind(prefix);
+            let total = mass(prefix);
             if total < 1e-290 {
-                continue; // Cold and far from the best: the sums themselves underflow.
+                continue; // For a small β the sums far from the best response underflow.
             }
             for (token, p) in exp(solution.policy.row(node)).iter().enumerate() {
                 let mut next = prefix.clone();
                 next.push(token as u32);
-                close(*p, behind(&next) / total, 1e-11);
+                close(*p, mass(&next) / total, 1e-11);
             }
         }
     }
@@ -79,7 +80,7 @@ fn reward_and_kl_fall_as_the_temperature_rises() {
 }
 
 #[test]
-fn shifts_scales_and_sums_of_rewards() {
+fn values_transform_with_shifted_scaled_and_summed_rewards() {
     let mut random = SplitMix(4);
     for _ in 0..PROBLEMS {
         let problem = random.problem();
@@ -104,7 +105,7 @@ fn shifts_scales_and_sums_of_rewards() {
         {
             close(*a, *b, 1e-9 * (1.0 + a.abs()));
         }
-        // The prior tilted by r₁, with reward r₂, is the problem of r₁ + r₂ but for V.
+        // With the prior tilted by r₁ and reward r₂, V is that of r₁ + r₂ minus that of r₁.
         let more: Vec<f64> = problem.rewards().iter().map(|_| random.normal()).collect();
         let both = problem
             .rewards()
@@ -119,10 +120,10 @@ fn shifts_scales_and_sums_of_rewards() {
     }
 }
 
-/// Σ_t' β·ℓ*_t' = r(y) − V(s_t) along every response from every prefix: rewards shaped by the KL
-/// have no variance at the optimum, so every advantage is 0.
+/// Σ_t' β·ℓ*_t' = r(y) − V(s_t) for every response and prefix: returns that include the KL have no
+/// variance at the optimum, so every advantage is 0.
 #[test]
-fn shaped_returns_at_the_optimum_do_not_vary() {
+fn returns_with_kl_are_constant_at_the_optimum() {
     let mut random = SplitMix(6);
     let mut problems: Vec<Problem> = (0..50).map(|_| random.problem()).collect();
     problems.push(reference_tree(0.5));
@@ -162,24 +163,28 @@ fn extreme_temperatures_stay_finite() {
 }
 
 #[test]
-fn no_reward_means_no_change_and_no_support_means_never() {
+fn zero_rewards_keep_the_prior_and_zero_support_is_kept() {
     let mut random = SplitMix(9);
     for _ in 0..PROBLEMS {
         let problem = random.problem();
-        let none = vec![0.0; problem.rewards().len()];
-        let idle = problem.with_rewards(none).unwrap();
-        let policy = idle.solve().policy;
-        close(idle.evaluate(&policy).kl, 0.0, 1e-12);
-        close(idle.solve().value(), 0.0, 1e-9 * problem.beta().max(1.0));
-        // The prior never says token 0, whatever is paid for it.
+        let zeros = vec![0.0; problem.rewards().len()];
+        let unrewarded = problem.with_rewards(zeros).unwrap();
+        let policy = unrewarded.solve().policy;
+        close(unrewarded.evaluate(&policy).kl, 0.0, 1e-12);
+        close(
+            unrewarded.solve().value(),
+            0.0,
+            1e-9 * problem.beta().max(1.0),
+        );
+        // Token 0 has prior probability 0, so it keeps it.
         let row = |_: &Vec<u32>| {
             (0..problem.tree().vocab())
                 .map(|a| (a > 0).into())
                 .collect()
         };
         let rows: Vec<Vec<f64>> = problem.tree().prefixes().iter().map(row).collect();
-        let deaf = Policy::from_weights(problem.tree(), &rows).unwrap();
-        let solution = problem.with_prior(deaf).unwrap().solve();
+        let restricted = Policy::from_weights(problem.tree(), &rows).unwrap();
+        let solution = problem.with_prior(restricted).unwrap().solve();
         for node in 0..rows.len() {
             assert_eq!(solution.policy.row(node)[0], f64::NEG_INFINITY);
             close(exp(solution.policy.row(node)).iter().sum(), 1.0, 1e-12);
@@ -188,10 +193,10 @@ fn no_reward_means_no_change_and_no_support_means_never() {
     }
 }
 
-/// A learner whose gradient is exact must agree with a numerical derivative:
+/// The exact policy gradient against finite differences:
 /// ∂J/∂z(s,a) = d(s)·π(a|s)·(Q − β·(log π − log p₀) − V).
 #[test]
-fn policy_gradient_against_differences() {
+fn policy_gradient_matches_finite_differences() {
     let problem = reference_tree(0.5);
     let tree = problem.tree();
     let policy = problem.prior().mix(&crate::reference_demonstrations(), 0.5);
@@ -215,19 +220,22 @@ fn policy_gradient_against_differences() {
     ] {
         let node = tree.prefix(prefix).unwrap();
         for (a, expected) in expected.into_iter().enumerate() {
-            let moved = |by: f64| {
+            let perturbed = |by: f64| {
                 let mut logits = policy.log_dist().to_vec();
                 logits[node * 3 + a] += by;
                 problem.evaluate(&Policy::from_logits(3, &logits)).elbo
             };
-            close((moved(1e-5) - moved(-1e-5)) / 2e-5, gradient(node, a), 1e-9);
+            close(
+                (perturbed(1e-5) - perturbed(-1e-5)) / 2e-5,
+                gradient(node, a),
+                1e-9,
+            );
             close(gradient(node, a), expected, 1e-8);
         }
     }
 }
 
-/// As many leaves as anybody should enumerate: each is read once, and each inner prefix backed up
-/// once. How long it takes is measured in an ignored test, on a machine that is otherwise idle.
+/// A problem with 262,144 responses.
 fn eight_tokens_and_six_steps() -> Problem {
     let tree = crate::Tree::new(8, None, 6);
     assert_eq!(tree.responses().len(), 262_144);
@@ -239,10 +247,10 @@ fn eight_tokens_and_six_steps() -> Problem {
 }
 
 #[test]
-fn many_leaves() {
+fn a_large_tree_matches_the_closed_form() {
     let problem = eight_tokens_and_six_steps();
     let solution = problem.solve();
-    // The tokens are independent, so V is six times that of one.
+    // The tokens are independent, so V is six times that of one token.
     let one: f64 = (0..8).map(|a| (f64::from(a) / 4.0).exp() / 8.0).sum();
     close(solution.value(), 6.0 * 0.5 * one.ln(), 1e-12);
     close(
@@ -253,7 +261,7 @@ fn many_leaves() {
 }
 
 #[test]
-fn children_of_the_root() {
+fn children_of_the_root_are_prefixes_and_the_eos_response() {
     let problem = reference_tree(1.0);
     assert_eq!(problem.tree().children(0)[2], Child::Response(0));
     assert_eq!(problem.tree().children(0)[0], Child::Prefix(1));

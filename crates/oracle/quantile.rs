@@ -1,18 +1,18 @@
-//! The optimum where the reward is the quantile of a score under the prior.
+//! The optimum in closed form where the reward is the quantile of a score under the prior.
 
 /// The optimum for a reward uniform on [0, 1] under the prior, at λ = 1/β.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QuantileOptimum {
     /// log Z, nats.
     pub log_z: f64,
-    /// E\[u\], in [½, 1): the chance to beat a draw from the prior.
+    /// E\[u\], in [½, 1): the win rate against a sample from the prior.
     pub reward: f64,
     /// KL(π* ‖ p₀), nats.
     pub kl: f64,
 }
 
-/// With u = F_p₀(score), any continuous score is uniform under the prior, so the whole frontier is
-/// known without a model (Matrenok et al. 2025): log Z = log((e^λ − 1)/λ),
+/// The optimum for the reward u = F_p₀(score), which is uniform under the prior for any continuous
+/// score, so the frontier has a closed form (Matrenok et al. 2025): log Z = log((e^λ − 1)/λ),
 /// E = 1/(1 − e^−λ) − 1/λ, KL = λ·E − log Z.
 ///
 /// # Panics
@@ -37,7 +37,7 @@ mod tests {
     use crate::testing::close;
 
     #[test]
-    fn the_known_curve() {
+    fn the_frontier_matches_reference_values() {
         for (lambda, reward, kl) in [
             (1.0, 0.58197671, 0.04065185),
             (2.0, 0.65651764, 0.15159592),
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn best_of_four_is_within_four_thousandths() {
+    fn the_optimum_at_the_kl_of_best_of_four_matches_its_reference_value() {
         let kl = best_of_n_kl_bound(4);
         let (mut low, mut high) = (1e-3, 100.0);
         for _ in 0..100 {

@@ -1,10 +1,10 @@
-//! A small problem whose every number is known: what methods are tested on.
+//! The reference tree: a small problem with known solutions, used to test methods.
 
 use crate::{Policy, Problem, Tree};
 
-/// The golden tree: tokens 0, 1 and eos 2, at most three tokens, β as given. With h the base-3
-/// number of a prefix (h of the empty one is 1), the prior weighs token a by 1 + (7h + 3a) mod 5;
-/// the reward is the sum over tokens of (1, −0.5, 0.75).
+/// The reference tree: tokens 0, 1 and eos 2, at most three tokens. With h the base-3 number of a
+/// prefix (1 for the empty prefix), the prior gives token a the weight 1 + (7h + 3a) mod 5. The reward
+/// is the sum over tokens of (1, −0.5, 0.75).
 ///
 /// # Panics
 /// If β is not positive.
@@ -17,8 +17,8 @@ pub fn reference_tree(beta: f64) -> Problem {
     Problem::new(tree, prior, rewards, beta).expect("beta is positive")
 }
 
-/// Another prior on the golden tree, as if fitted to demonstrations: token a weighs
-/// 1 + (5h + 2a + 1) mod 4.
+/// Another prior on the reference tree, in place of one fitted to demonstrations: token a has the
+/// weight 1 + (5h + 2a + 1) mod 4.
 #[must_use]
 pub fn reference_demonstrations() -> Policy {
     policy(&Tree::new(3, Some(2), 3), |h, a| {
@@ -41,7 +41,7 @@ mod tests {
     use crate::testing::{close, exp};
 
     #[test]
-    fn the_prior_has_its_rows() {
+    fn prior_rows_match_their_weights() {
         let problem = reference_tree(0.5);
         for (prefix, weights) in [
             (&[][..], [3.0, 1.0, 4.0]),
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_of_temperatures() {
+    fn solutions_at_several_beta_match_reference_values() {
         // β, log Z, V(root), π*(·|root), E*[r], KL*, H*, β·KL(p₀‖π*).
         let rows = [
             (
@@ -119,14 +119,14 @@ mod tests {
             close(optimum.entropy, entropy, 1e-8);
             close(optimum.elbo, value, 1e-8);
             let gap = problem.gap(problem.prior(), &solution);
-            for way in [gap.from_elbo, gap.from_responses, gap.from_prefixes] {
-                close(way, prior_gap, 1e-8);
+            for value in [gap.from_elbo, gap.from_responses, gap.from_prefixes] {
+                close(value, prior_gap, 1e-8);
             }
         }
     }
 
     #[test]
-    fn the_prior_and_the_extremes() {
+    fn the_prior_and_limits_of_beta_match_reference_values() {
         let problem = reference_tree(0.5);
         let prior = problem.evaluate(problem.prior());
         close(prior.expected_reward, 0.91468705, 1e-8);
@@ -134,9 +134,9 @@ mod tests {
         close(prior.length, 1.83068182, 1e-8);
         assert_eq!(prior.kl, 0.0);
         let responses = problem.responses();
-        let moment = |of: &dyn Fn(f64) -> f64| -> f64 {
+        let moment = |value: &dyn Fn(f64) -> f64| -> f64 {
             let pairs = responses.rewards().iter().zip(responses.log_prior());
-            pairs.map(|(&r, log_p)| log_p.exp() * of(r)).sum()
+            pairs.map(|(&r, log_p)| log_p.exp() * value(r)).sum()
         };
         let variance = moment(&|r| (r - prior.expected_reward).powi(2));
         close(variance, 0.56130598, 1e-8);
@@ -144,7 +144,7 @@ mod tests {
         assert!(responses.rewards().iter().all(|&r| r <= 3.0));
         assert_eq!(responses.rewards()[best], 3.0);
         close(responses.log_prior()[best].exp(), 0.02727273, 1e-8);
-        // Hot, the value is the mean and half the variance over β.
+        // For a large β the value is the mean reward plus half its variance over β.
         let hot = reference_tree(1e6).solve().value();
         close(hot, prior.expected_reward + variance / 2e6, 1e-9);
         let cold = reference_tree(1e-3);
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn values_at_every_prefix() {
+    fn values_at_prefixes_match_reference_values() {
         let problem = reference_tree(0.5);
         let solution = problem.solve();
         for (prefix, value) in [

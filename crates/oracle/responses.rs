@@ -1,18 +1,18 @@
-//! The same problem with whole responses as actions.
+//! The bandit form of the problem: whole responses are the actions.
 
 use crate::backup::weighted;
 use crate::{Error, Result, soft_backup};
 use serde::Serialize;
 
-/// All responses to one prompt: log p₀(y|x), nats, and r(x, y) of each. They may come from a tree
-/// or from a real network whose responses can be listed.
+/// All responses to one prompt, with log p₀(y|x), nats, and r(x, y) of each. They may come from a tree
+/// or from a network whose responses can be enumerated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Responses {
     log_prior: Vec<f64>,
     rewards: Vec<f64>,
 }
 
-/// Where a policy stands on the plane of reward and KL.
+/// The reward and the KL of a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Outcome {
     /// E_π\[r\], in units of the reward.
@@ -28,7 +28,7 @@ pub struct Optimum {
     pub beta: f64,
     /// log Z, nats.
     pub log_z: f64,
-    /// Its reward and KL.
+    /// The reward and KL of π*.
     pub outcome: Outcome,
     /// log π*(y|x) of each response, nats.
     pub log_policy: Vec<f64>,
@@ -41,7 +41,7 @@ impl Outcome {
         self.reward - beta * self.kl
     }
 
-    /// The mean over prompts; `None` of no prompt.
+    /// The mean over prompts; `None` if there is none.
     #[must_use]
     pub fn mean(outcomes: &[Self]) -> Option<Self> {
         let n = outcomes.len() as f64;
@@ -53,7 +53,7 @@ impl Outcome {
 }
 
 impl Responses {
-    /// From log p₀(y) and r(y) of every response. The prior's weights need not sum to 1.
+    /// A problem from log p₀(y) and r(y) of every response. The prior's weights need not sum to 1.
     ///
     /// # Errors
     /// If there is no response of positive weight, the lengths differ, a log-weight is NaN or +∞,
@@ -67,18 +67,21 @@ impl Responses {
             );
             return Err(Error::at("rewards", what));
         }
-        let named = |y: usize, what: &str| Err(Error::at(format!("response {y}"), what));
+        let error = |y: usize, what: &str| Err(Error::at(format!("response {y}"), what));
         if let Some(y) = log_prior
             .iter()
             .position(|x| x.is_nan() || *x == f64::INFINITY)
         {
-            return named(y, "its prior log-prob is not a number below infinity");
+            return error(
+                y,
+                "the prior log-prob is NaN or infinity; it must be finite or -infinity",
+            );
         }
         if let Some(y) = rewards.iter().position(|reward| !reward.is_finite()) {
-            return named(y, "its reward is not finite");
+            return error(y, "the reward is not finite");
         }
         if log_prior.iter().all(|&x| x == f64::NEG_INFINITY) {
-            return Err(Error::at("prior", "gives no response a positive weight"));
+            return Err(Error::at("prior", "no response has a positive weight"));
         }
         Ok(Self { log_prior, rewards })
     }
@@ -113,17 +116,17 @@ impl Responses {
     /// The reward and KL of a policy given as log π(y) of each response.
     ///
     /// # Panics
-    /// If there is not one log-prob a response.
+    /// If the number of log-probs is not that of the responses.
     #[must_use]
     pub fn evaluate(&self, log_policy: &[f64]) -> Outcome {
         assert_eq!(
             log_policy.len(),
             self.rewards.len(),
-            "a log-prob a response"
+            "one log-prob per response"
         );
-        let mean = |of: &dyn Fn(usize) -> f64| -> f64 {
+        let mean = |value: &dyn Fn(usize) -> f64| -> f64 {
             let terms = log_policy.iter().enumerate();
-            terms.map(|(y, &log_pi)| weighted(log_pi, of(y))).sum()
+            terms.map(|(y, &log_pi)| weighted(log_pi, value(y))).sum()
         };
         Outcome {
             reward: mean(&|y| self.rewards[y]),
@@ -131,9 +134,9 @@ impl Responses {
         }
     }
 
-    /// The optimum whose KL is `kl` nats, by bisection in log β: the most reward any policy that
-    /// near to the prior can have. A KL beyond −log p₀(argmax r) yields the optimum at the least β
-    /// tried, 1e-6.
+    /// The optimum whose KL is `kl` nats, by bisection over log β: it has the greatest reward of all
+    /// policies with at most this KL. Where `kl` exceeds −log p₀(argmax r), the optimum at the smallest
+    /// β, 1e-6, is returned.
     #[must_use]
     pub fn optimum_at_kl(&self, kl: f64) -> Optimum {
         let (mut low, mut high) = (1e-6f64.ln(), 1e6f64.ln());
@@ -156,7 +159,7 @@ mod tests {
     use crate::testing::{SplitMix, close};
 
     #[test]
-    fn responses_and_tokens_have_one_optimum() {
+    fn token_and_response_problems_have_the_same_optimum() {
         let mut random = SplitMix(3);
         for _ in 0..100 {
             let problem = random.problem();
@@ -185,19 +188,19 @@ mod tests {
     }
 
     #[test]
-    fn share_of_the_mass_an_importance_sample_keeps() {
-        // E[w]²/E[w²] with w = exp(λr) under the prior: log of it is 2K(λ) − K(2λ).
+    fn effective_sample_size_of_importance_weights_matches_reference_values() {
+        // E[w]²/E[w²] with w = exp(λr) under the prior; its logarithm is 2K(λ) − K(2λ).
         let responses = reference_tree(0.5).responses();
         let k = |lambda: f64| responses.optimum(1.0 / lambda).log_z;
         for (lambda, share) in [(1.0, 0.44269699), (2.0, 0.11431504), (4.0, 0.05232875)] {
             close((2.0 * k(lambda) - k(2.0 * lambda)).exp(), share, 1e-8);
         }
-        // It is 1/(1 + χ²) of π* and the prior.
+        // It equals 1/(1 + χ²(π* ‖ p₀)).
         close((k(4.0) - 2.0 * k(2.0)).exp() - 1.0, 7.74775549, 1e-7);
     }
 
     #[test]
-    fn prompts_are_solved_apart_and_averaged() {
+    fn prompts_are_solved_separately_and_averaged() {
         let prompt = |p: f64| Responses::new(vec![(1.0 - p).ln(), p.ln()], vec![0.0, 1.0]).unwrap();
         let prompts = [prompt(0.9), prompt(0.1)];
         let outcomes: Vec<Outcome> = prompts.iter().map(|x| x.optimum(0.5).outcome).collect();
@@ -205,24 +208,24 @@ mod tests {
         close(mean.reward, 0.71801929, 1e-8);
         close(mean.kl, 0.23424182, 1e-8);
         let log_z = |x: &Responses| x.optimum(0.5).log_z;
-        let both = prompts.iter().map(log_z).sum::<f64>() / 2.0;
-        close(both, 1.20179675, 1e-8);
+        let mean_log_z = prompts.iter().map(log_z).sum::<f64>() / 2.0;
+        close(mean_log_z, 1.20179675, 1e-8);
         close(log_z(&prompt(0.5)), 1.43378083, 1e-8);
-        // Pooling them would let the policy choose its prompt.
+        // Pooling the prompts has a different optimum, because it includes the choice of the prompt.
         let pooled = prompt(0.5).optimum(0.5).outcome;
         close(pooled.reward, 0.88079708, 1e-8);
         close(pooled.kl, 0.32781333, 1e-8);
     }
 
     #[test]
-    fn six_letters_listed_one_by_one() {
-        // 3⁶ answers of independent letters with probability q of letter 2; the reward is its
-        // share. The optimum is the same product with q·e^(1/6β) in place of q.
+    fn independent_letters_match_the_closed_form() {
+        // 3⁶ responses of six independent letters, with probability q of letter 2; the reward is the
+        // share of letter 2. At the optimum q·e^(1/6β) replaces q, up to normalization.
         let (q, beta) = (0.37f64, 0.1);
         let letters = [0.4 * (1.0 - q), 0.6 * (1.0 - q), q];
         let (mut log_prior, mut rewards) = (Vec::new(), Vec::new());
-        for answer in 0..3usize.pow(6) {
-            let digits: Vec<usize> = (0..6).map(|i| answer / 3usize.pow(i) % 3).collect();
+        for response in 0..3usize.pow(6) {
+            let digits: Vec<usize> = (0..6).map(|i| response / 3usize.pow(i) % 3).collect();
             log_prior.push(digits.iter().map(|&d| letters[d].ln()).sum());
             rewards.push(digits.iter().filter(|&&d| d == 2).count() as f64 / 6.0);
         }
@@ -237,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_not_a_problem() {
+    fn invalid_log_priors_and_rewards_are_errors() {
         let zero = f64::NEG_INFINITY;
         assert!(Responses::new(vec![0.0], vec![]).is_err());
         assert!(Responses::new(vec![zero], vec![1.0]).is_err());

@@ -1,12 +1,12 @@
-//! What the tests of this crate share.
+//! Helpers for the tests of this crate.
 
 use crate::{Policy, Problem, Tree};
 
 #[track_caller]
-pub(crate) fn close(got: f64, expected: f64, tolerance: f64) {
+pub(crate) fn close(found: f64, expected: f64, tolerance: f64) {
     assert!(
-        (got - expected).abs() <= tolerance,
-        "{got} is not within {tolerance} of {expected}"
+        (found - expected).abs() <= tolerance,
+        "{found} is not within {tolerance} of {expected}"
     );
 }
 
@@ -14,7 +14,7 @@ pub(crate) fn exp(log: &[f64]) -> Vec<f64> {
     log.iter().map(|x| x.exp()).collect()
 }
 
-/// A small seeded generator (Steele et al. 2014), for random problems in tests.
+/// The SplitMix64 random number generator (Steele et al. 2014), for random problems.
 pub(crate) struct SplitMix(pub(crate) u64);
 
 impl SplitMix {
@@ -35,7 +35,7 @@ impl SplitMix {
         low + (self.uniform() * (high - low + 1) as f64) as usize
     }
 
-    /// Rows uniform on the simplex.
+    /// A policy whose rows are uniform on the simplex.
     pub(crate) fn policy(&mut self, tree: &Tree) -> Policy {
         let rows: Vec<Vec<f64>> = (tree.prefixes().iter())
             .map(|_| {
@@ -47,7 +47,8 @@ impl SplitMix {
         Policy::from_weights(tree, &rows).unwrap()
     }
 
-    /// 2–4 tokens, 1–4 steps, with or without eos, N(0,1) rewards, β log-uniform in [0.01, 100].
+    /// A problem of 2–4 tokens and 1–4 steps, with or without eos, N(0,1) rewards, β log-uniform in
+    /// [0.01, 100].
     pub(crate) fn problem(&mut self) -> Problem {
         let vocab = self.between(2, 4);
         let eos = (self.uniform() < 0.7).then_some(vocab as u32 - 1);

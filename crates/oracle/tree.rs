@@ -1,18 +1,17 @@
-//! Every response of at most T tokens, as a tree.
+//! The tree of all responses of at most T tokens.
 
-/// Where a token leads.
+/// A child of a prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Child {
-    /// To a longer prefix, by its index.
+    /// The index of an incomplete prefix.
     Prefix(usize),
-    /// To a complete response, by its index.
+    /// The index of a complete response.
     Response(usize),
 }
 
 /// All prefixes and all complete responses over a vocabulary of A tokens: a response is complete
-/// when it ends with eos or has T tokens. Prefixes are indexed breadth first, the empty one is 0,
-/// so parents come before children; responses in the order in which their last prefix and token
-/// come.
+/// when it ends with eos or has T tokens. Prefixes are indexed breadth-first, the empty one is 0, so
+/// parents come before children; responses are ordered by their last prefix, then by their last token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tree {
     vocab: usize,
@@ -24,18 +23,21 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// The tree over `vocab` tokens with at most `horizon` tokens a response. Has A^T leaves, so
-    /// keep both small.
+    /// The tree over `vocab` tokens with at most `horizon` tokens per response. It has up to A^T
+    /// leaves, so both must be small.
     ///
     /// # Panics
-    /// If there is no token, no step, or eos is not a token: a [`crate::Problem`] read from a file
-    /// has been checked.
+    /// If `vocab` or `horizon` is 0, or `eos` is not a token. [`crate::Problem::from_json`] checks
+    /// these.
     #[must_use]
     pub fn new(vocab: usize, eos: Option<u32>, horizon: usize) -> Self {
-        assert!(vocab > 0 && horizon > 0, "a token and a step at least");
+        assert!(
+            vocab > 0 && horizon > 0,
+            "vocab and horizon must be at least 1"
+        );
         assert!(
             eos.is_none_or(|eos| (eos as usize) < vocab),
-            "eos is a token"
+            "eos must be a token"
         );
         let mut prefixes = vec![Vec::new()];
         let mut responses = Vec::new();
@@ -65,25 +67,25 @@ impl Tree {
         }
     }
 
-    /// A, the number of tokens, the eos included.
+    /// A, the number of tokens, including the eos.
     #[must_use]
     pub fn vocab(&self) -> usize {
         self.vocab
     }
 
-    /// The token that ends a response, if one does.
+    /// The token that ends a response, if there is one.
     #[must_use]
     pub fn eos(&self) -> Option<u32> {
         self.eos
     }
 
-    /// T, the most tokens of a response.
+    /// T, the maximum length of a response.
     #[must_use]
     pub fn horizon(&self) -> usize {
         self.horizon
     }
 
-    /// The incomplete prefixes: where a token is chosen.
+    /// The incomplete prefixes.
     #[must_use]
     pub fn prefixes(&self) -> &[Vec<u32>] {
         &self.prefixes
@@ -95,7 +97,7 @@ impl Tree {
         &self.responses
     }
 
-    /// Where each of the A tokens leads from prefix `node`.
+    /// The children of prefix `node`, one per token: \[A\].
     #[must_use]
     pub fn children(&self, node: usize) -> &[Child] {
         &self.children[node * self.vocab..(node + 1) * self.vocab]
@@ -129,8 +131,8 @@ impl Tree {
     }
 }
 
-/// Token ids joined by spaces, as problems are written.
-pub(crate) fn spaced(tokens: &[u32]) -> String {
+/// Token ids joined by spaces, as in problem files.
+pub(crate) fn join_ids(tokens: &[u32]) -> String {
     let ids: Vec<String> = tokens.iter().map(u32::to_string).collect();
     ids.join(" ")
 }
@@ -140,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prefixes_and_responses_are_all_there() {
+    fn prefixes_and_responses_are_enumerated_and_indexed() {
         let tree = Tree::new(3, Some(2), 3);
         assert_eq!(tree.prefixes().len(), 7);
         assert_eq!(tree.responses().len(), 15);

@@ -2,7 +2,7 @@
 
 use crate::batch_scheduler::{BatchScheduler, Unit};
 use rlhf_objective::{
-    Decoder, Draw, Error, Finish, LogDist, PerToken, Prompt, Response, Result, Sequences, Start,
+    Decoder, Draw, Error, Finish, PerToken, Prompt, Response, Result, Sequences, Start,
 };
 use rlhf_tensor::{Rng, Stream};
 use serde::Serialize;
@@ -76,7 +76,7 @@ pub fn sample(
         if live.is_empty() {
             break;
         }
-        let tokens = choose(&decoder.log_dist()?, sampling.draw, &mut live)?;
+        let tokens = choose(decoder, sampling.draw, &mut live)?;
         let unfinished = |row: &usize| !live[*row].finished(&sampling.stop);
         let kept: Vec<usize> = (0..live.len()).filter(unfinished).collect();
         if kept.len() < live.len() {
@@ -160,12 +160,12 @@ fn start(
 }
 
 /// Chooses and records a token for each live row.
-fn choose(log_dist: &LogDist<'_>, draw: Draw, live: &mut [Row]) -> Result<Vec<u32>> {
+fn choose(decoder: &mut dyn Decoder, draw: Draw, live: &mut [Row]) -> Result<Vec<u32>> {
     let uniforms: Vec<f64> = match draw {
         Draw::Sample => live.iter_mut().map(|row| row.rng.uniform()).collect(),
         Draw::Greedy => vec![0.0; live.len()],
     };
-    let chosen = log_dist.draw(&uniforms, draw)?;
+    let chosen = decoder.draw(&uniforms, draw)?;
     for (row, (token, log_prob)) in live.iter_mut().zip(&chosen) {
         row.ids.push(*token);
         row.log_probs.push(*log_prob);
@@ -217,7 +217,7 @@ fn collect(
 mod tests {
     use super::*;
     use crate::testing::Bigram;
-    use rlhf_objective::{Network, OutputSpec};
+    use rlhf_objective::{LogDist, Network, OutputSpec};
     use rlhf_tensor::Storage;
 
     fn sampling() -> Sampling {

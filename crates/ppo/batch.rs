@@ -1,9 +1,9 @@
-//! A mini-batch: what the old policy and its critic said, and what came of it.
+//! A batch of PPO: rollouts with old log-probs, old values, advantages and returns.
 
 use crate::{Advantages, Config, explained_variance, gae, whiten};
 use rlhf_objective::{Error, PerToken, Result, Scored, Sequences};
 
-/// Rollouts with advantages and returns, and the weight of each token in the loss.
+/// Rollouts with advantages, returns, and the weight of each token in the loss.
 #[derive(Debug, Clone)]
 pub struct Batch {
     pub(crate) sequences: Sequences,
@@ -14,16 +14,16 @@ pub struct Batch {
     pub(crate) advantages: PerToken,
     pub(crate) returns: PerToken,
     pub(crate) weight: f64,
-    /// Of the old values on the whole rollout.
+    /// The explained variance of the old values over all rollouts of the iteration.
     pub(crate) explained_variance: Option<f64>,
 }
 
 impl Batch {
-    /// The whole of a rollout. Returns come first, then the advantages are whitened over all its
-    /// tokens; each of the N tokens weighs 1/N.
+    /// A batch of all rollouts of an iteration. Returns are computed before the advantages are
+    /// whitened over all tokens; each of the N tokens has weight 1/N.
     ///
     /// # Errors
-    /// If there is no response, or there are no values.
+    /// If there are no responses or no values.
     pub fn new(scored: Scored, config: &Config) -> Result<Self> {
         let rollouts = scored.rollouts;
         if rollouts.sequences.is_empty() {
@@ -31,13 +31,13 @@ impl Batch {
         }
         let Some(old_values) = rollouts.values else {
             return Err(Error::Unsupported(
-                "ppo needs values of the rollouts: give the policy a critic".into(),
+                "ppo needs the values of the rollouts: sample with a critic".into(),
             ));
         };
-        let wide = |of: &PerToken| -> Result<Vec<f64>> {
-            Ok(of.to_vec()?.into_iter().map(f64::from).collect())
+        let to_f64 = |values: &PerToken| -> Result<Vec<f64>> {
+            Ok(values.to_vec()?.into_iter().map(f64::from).collect())
         };
-        let (rewards, values) = (wide(&scored.rewards)?, wide(&old_values)?);
+        let (rewards, values) = (to_f64(&scored.rewards)?, to_f64(&old_values)?);
         let mut advantages = Vec::with_capacity(values.len());
         for sequence in 0..old_values.sequences() {
             let tokens = old_values.range(sequence);
@@ -50,16 +50,16 @@ impl Batch {
             Advantages::Whitened => whiten(&mut advantages),
             Advantages::Raw => {}
         }
-        let narrow = |numbers: Vec<f64>| {
-            let numbers = numbers.into_iter().map(|x| x as f32).collect();
-            PerToken::from_vec(numbers, old_values.offsets())
+        let per_token = |values: Vec<f64>| {
+            let values = values.into_iter().map(|x| x as f32).collect();
+            PerToken::from_vec(values, old_values.offsets())
         };
         Ok(Self {
             weight: 1.0 / rollouts.sequences.tokens() as f64,
             sequences: rollouts.sequences,
             old_log_probs: rollouts.log_probs,
-            advantages: narrow(advantages)?,
-            returns: narrow(returns)?,
+            advantages: per_token(advantages)?,
+            returns: per_token(returns)?,
             old_values,
             explained_variance,
         })
@@ -71,14 +71,14 @@ impl Batch {
         &self.advantages
     }
 
-    /// The return of each token, in units of the reward: what its value should be.
+    /// The return of each token, in units of the reward: the target of its value.
     #[must_use]
     pub fn returns(&self) -> &PerToken {
         &self.returns
     }
 
-    /// Some of the responses, at the weight they have here.
-    pub(crate) fn part(&self, responses: &[usize]) -> Result<Self> {
+    /// A subset of the responses, with their weight unchanged: a micro-batch.
+    pub(crate) fn subset(&self, responses: &[usize]) -> Result<Self> {
         Ok(Self {
             sequences: self.sequences.select(responses),
             old_log_probs: self.old_log_probs.select(responses)?,
@@ -89,12 +89,12 @@ impl Batch {
         })
     }
 
-    /// Some of the responses as a batch of its own: its tokens' weights sum to 1.
+    /// A subset of the responses for one optimizer step: the weights of its tokens sum to 1.
     pub(crate) fn minibatch(&self, responses: &[usize]) -> Result<Self> {
-        let part = self.part(responses)?;
+        let subset = self.subset(responses)?;
         Ok(Self {
-            weight: 1.0 / part.sequences.tokens() as f64,
-            ..part
+            weight: 1.0 / subset.sequences.tokens() as f64,
+            ..subset
         })
     }
 }

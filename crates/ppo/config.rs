@@ -7,40 +7,41 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// ε: the ratio π/π_old gains nothing beyond 1 ± ε.
+    /// ε: the ratio π/π_old is clipped to 1 ± ε.
     pub clip: f64,
-    /// ε_v: a value gains nothing beyond its old value ± ε_v, in units of the reward.
+    /// ε_v: values are clipped to the old value ± ε_v, in units of the reward.
     pub clip_value: f64,
     /// c_v, the weight of the value loss.
     pub value_weight: f64,
-    /// λ of generalized advantage estimation: 0 trusts the critic, 1 the rewards.
+    /// λ of generalized advantage estimation: at 0 one-step advantages from the critic, at 1 sums of
+    /// rewards minus the value.
     pub lambda: f64,
-    /// γ, the discount of a token. Below 1 the optimum is no longer π* = p₀·exp(r/β)/Z.
+    /// γ, the discount per token. Below 1 the optimum is not π* = p₀·exp(r/β)/Z.
     pub gamma: f64,
-    /// How often each rollout is gone through.
+    /// Epochs over the rollouts of an iteration.
     pub epochs: usize,
-    /// Into how many mini-batches, one optimizer step each, an epoch is cut.
+    /// Mini-batches of an epoch; each is one optimizer step.
     pub minibatches: usize,
-    /// What is done to the advantages of a rollout.
+    /// The normalization of the advantages.
     pub advantages: Advantages,
-    /// Ends an iteration once the approximate KL(π_old ‖ π) of a step exceeds 1.5 times this, nats
-    /// a token.
+    /// Ends an iteration when the approximate KL(π_old ‖ π) of a step exceeds 1.5 times this value,
+    /// nats per token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_kl: Option<f64>,
-    /// Added to the gain for each nat of a token's entropy, in units of the reward. It acts on each
-    /// token alone, so with it the optimum is no longer π*; the `counting` prior is the way to
-    /// maximum entropy.
+    /// The coefficient of each token's entropy, subtracted from the loss, in units of the reward per
+    /// nat. It rewards the entropy of each token separately, so the optimum is not π*; use the
+    /// `counting` prior for maximum-entropy RL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entropy_bonus: Option<f64>,
 }
 
-/// What is done to the advantages before the loss.
+/// The normalization of the advantages before the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Advantages {
-    /// Brought to mean 0 and variance 1 over all response tokens of the rollout.
+    /// Mean 0 and variance 1 over all response tokens of the iteration.
     Whitened,
-    /// Left in units of the reward.
+    /// None: in units of the reward.
     Raw,
 }
 
@@ -63,10 +64,10 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Whether each setting is in its range.
+    /// Checks the range of each setting.
     ///
     /// # Errors
-    /// If one is not; the message names it.
+    /// If a setting is out of its range; the message names it.
     pub fn check(&self) -> Result<()> {
         let positive = |x: f64| x > 0.0 && x.is_finite();
         let (at_least_one, share) = ("must be at least 1", "must be between 0 and 1");
@@ -116,7 +117,7 @@ impl Config {
                 "must be positive, or left out",
             ),
         ];
-        match checks.iter().find(|(.., good, _)| !good) {
+        match checks.iter().find(|(.., valid, _)| !valid) {
             None => Ok(()),
             Some((key, value, _, fix)) => Err(Error::Unsupported(format!(
                 "[method] {key} = {value}: {fix}"
@@ -130,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_are_read_back_as_written() {
+    fn settings_round_trip_through_json() {
         let config = Config {
             target_kl: Some(0.01),
             advantages: Advantages::Raw,
@@ -142,77 +143,77 @@ mod tests {
     }
 
     #[test]
-    fn settings_out_of_range_are_named() {
+    fn settings_out_of_range_are_errors_that_name_the_key() {
         assert!(Config::default().check().is_ok());
-        let named = |key: &str, config: Config| {
+        let assert_names = |key: &str, config: Config| {
             let error = config.check().unwrap_err().to_string();
             assert!(error.contains(&format!(" {key} =")), "{error}");
         };
-        let fine = Config::default;
-        named(
+        let defaults = Config::default;
+        assert_names(
             "clip",
             Config {
                 clip: 0.0,
-                ..fine()
+                ..defaults()
             },
         );
         let clip_value = f64::NAN;
-        named(
+        assert_names(
             "clip_value",
             Config {
                 clip_value,
-                ..fine()
+                ..defaults()
             },
         );
-        named(
+        assert_names(
             "value_weight",
             Config {
                 value_weight: -0.1,
-                ..fine()
+                ..defaults()
             },
         );
-        named(
+        assert_names(
             "lambda",
             Config {
                 lambda: 1.5,
-                ..fine()
+                ..defaults()
             },
         );
-        named(
+        assert_names(
             "gamma",
             Config {
                 gamma: -0.5,
-                ..fine()
+                ..defaults()
             },
         );
-        named(
+        assert_names(
             "epochs",
             Config {
                 epochs: 0,
-                ..fine()
+                ..defaults()
             },
         );
-        named(
+        assert_names(
             "minibatches",
             Config {
                 minibatches: 0,
-                ..fine()
+                ..defaults()
             },
         );
         let target_kl = Some(-1.0);
-        named(
+        assert_names(
             "target_kl",
             Config {
                 target_kl,
-                ..fine()
+                ..defaults()
             },
         );
         let entropy_bonus = Some(0.0);
-        named(
+        assert_names(
             "entropy_bonus",
             Config {
                 entropy_bonus,
-                ..fine()
+                ..defaults()
             },
         );
     }

@@ -1,4 +1,4 @@
-//! The loss of a mini-batch, and how a rollout is cut into them.
+//! The PPO learner: the loss of a mini-batch, and the mini-batches of an iteration.
 
 use crate::{Batch, Config, policy_losses, value_losses};
 use rlhf_objective::{Error, KlPenalty, OutputSpec, Outputs, Result, Scored, Sequences};
@@ -13,7 +13,7 @@ pub struct Ppo {
 }
 
 impl Ppo {
-    /// With these settings.
+    /// Creates the learner from its settings.
     ///
     /// # Errors
     /// If a setting is out of its range.
@@ -33,20 +33,21 @@ impl Learner for Ppo {
     }
 
     fn output_spec(&self) -> OutputSpec {
-        match self.config.entropy_bonus {
-            Some(_) => OutputSpec::TRAIN.with_entropy(),
-            None => OutputSpec::TRAIN,
+        if self.config.entropy_bonus.is_some() {
+            OutputSpec::TRAIN.with_entropy()
+        } else {
+            OutputSpec::TRAIN
         }
     }
 
     fn select(&self, batch: &Batch, responses: &[usize]) -> Result<Batch> {
-        batch.part(responses)
+        batch.subset(responses)
     }
 
     fn loss(&self, outputs: &Outputs, batch: &Batch) -> Result<Loss> {
         let Some(values) = &outputs.values else {
             return Err(Error::Unsupported(
-                "ppo needs values: give the policy a critic".into(),
+                "ppo needs values: add a critic to the policy".into(),
             ));
         };
         let log_ratios = (outputs.log_probs.values() - batch.old_log_probs.values())?;
@@ -61,8 +62,8 @@ impl Learner for Ppo {
 
         let mut stats = Stats::new();
         let tokens = batch.sequences.tokens() as f64;
-        let mut mean = |name, of: &Tensor| -> Result<()> {
-            stats.mean(name, sum(of)?, tokens);
+        let mut mean = |name, per_token: &Tensor| -> Result<()> {
+            stats.mean(name, sum(per_token)?, tokens);
             Ok(())
         };
         mean("loss", &losses)?;
@@ -79,32 +80,32 @@ impl Learner for Ppo {
             "policy/ratio_max",
             f64::from(ratios.max(0)?.to_scalar::<f32>()?),
         );
-        if let Some(share) = batch.explained_variance {
-            stats.mean("val/explained_variance", share * tokens, tokens);
+        if let Some(explained) = batch.explained_variance {
+            stats.mean("val/explained_variance", explained * tokens, tokens);
         }
         let value = (losses.sum_all()? * batch.weight)?;
         Ok(Loss { value, stats })
     }
 }
 
-/// Σx of a tensor of numbers or of flags.
-fn sum(of: &Tensor) -> Result<f64> {
-    let numbers = of.to_dtype(rlhf_tensor::DType::F64)?;
-    Ok(numbers.sum_all()?.to_scalar()?)
+/// The sum of a tensor of any dtype, in f64.
+fn sum(tensor: &Tensor) -> Result<f64> {
+    let tensor = tensor.to_dtype(rlhf_tensor::DType::F64)?;
+    Ok(tensor.sum_all()?.to_scalar()?)
 }
 
 impl Method for Ppo {
     type State = ();
 
     fn batches(&mut self, scored: Scored, _: &mut KlPenalty, rng: Rng) -> Result<Vec<Batch>> {
-        let whole = Batch::new(scored, &self.config)?;
-        let responses = (0..whole.sequences.len()).collect();
+        let batch = Batch::new(scored, &self.config)?;
+        let responses = (0..batch.sequences.len()).collect();
         let passes = Passes {
             epochs: self.config.epochs,
             minibatches: self.config.minibatches,
         };
-        minibatches(whole, responses, passes, rng, |whole, some| {
-            whole.minibatch(some)
+        minibatches(batch, responses, passes, rng, |batch, subset| {
+            batch.minibatch(subset)
         })
     }
 
@@ -124,7 +125,7 @@ impl Method for Ppo {
 mod tests {
     use super::*;
     use crate::Advantages;
-    use crate::testing::{penalty, scored};
+    use crate::testing::{penalty, scored_with_lengths};
     use rlhf_tensor::Stream;
 
     fn rng() -> Rng {
@@ -138,9 +139,9 @@ mod tests {
     const LENGTHS: [usize; 5] = [3, 1, 4, 2, 5];
 
     #[test]
-    fn the_first_ratio_is_exactly_one() {
+    fn ratios_are_exactly_one_before_the_first_step() {
         let mut ppo = ppo(Config::default());
-        let scored = scored(&LENGTHS);
+        let scored = scored_with_lengths(&LENGTHS);
         let log_probs = scored.rollouts.log_probs.to_vec().unwrap();
         let values = scored.rollouts.values.clone().unwrap().to_vec().unwrap();
         let id = scored.rollouts.sequences.id();
@@ -153,7 +154,7 @@ mod tests {
         assert_eq!((stat("val/ratio"), stat("policy/ratio_max")), (1.0, 1.0));
         assert_eq!(stat("policy/approxkl_avg"), 0.0);
         assert_eq!(stat("policy/clipfrac_avg") + stat("val/clipfrac_avg"), 0.0);
-        // The advantages are white, so their mean is 0 and each token's gradient is −A/N.
+        // The advantages are whitened, so their mean is 0; each token's gradient is −A/N.
         assert!(stat("loss/policy_avg").abs() < 1e-6);
         let gradients = outputs.gradients(&loss.value).unwrap();
         let advantages = batches[0].advantages.to_vec().unwrap();
@@ -165,40 +166,40 @@ mod tests {
     }
 
     #[test]
-    fn parts_add_up_to_the_whole() {
+    fn losses_and_gradients_of_micro_batches_sum_to_those_of_the_batch() {
         let ppo = ppo(Config::default());
-        let scored = scored(&LENGTHS);
+        let scored = scored_with_lengths(&LENGTHS);
         let old = scored.rollouts.log_probs.to_vec().unwrap();
         let values = scored.rollouts.values.clone().unwrap().to_vec().unwrap();
-        let moved = |of: &[f32], by: f32| -> Vec<f32> {
-            let wave = |(i, x): (usize, &f32)| x + by * ((i * 5 % 7) as f32 - 3.0);
-            of.iter().enumerate().map(wave).collect()
+        let perturbed = |values: &[f32], scale: f32| -> Vec<f32> {
+            let wave = |(i, x): (usize, &f32)| x + scale * ((i * 5 % 7) as f32 - 3.0);
+            values.iter().enumerate().map(wave).collect()
         };
-        let (log_probs, values) = (moved(&old, 0.12), moved(&values, 0.1));
+        let (log_probs, values) = (perturbed(&old, 0.12), perturbed(&values, 0.1));
         let batch = Batch::new(scored, &ppo.config).unwrap();
-        let of_tokens = |responses: &[usize], tokens: std::ops::Range<usize>| {
+        let loss_and_gradients = |responses: &[usize], tokens: std::ops::Range<usize>| {
             let part = ppo.select(&batch, responses).unwrap();
-            let numbers = |of: &[f32]| of[tokens.clone()].to_vec();
-            let values = Some(numbers(&values));
-            let outputs = Outputs::new(&part.sequences, numbers(&log_probs), None, values);
+            let select = |values: &[f32]| values[tokens.clone()].to_vec();
+            let values = Some(select(&values));
+            let outputs = Outputs::new(&part.sequences, select(&log_probs), None, values);
             let outputs = outputs.unwrap();
             let loss = ppo.loss(&outputs, &part).unwrap();
             let gradients = outputs.gradients(&loss.value).unwrap();
             (loss, gradients)
         };
-        let (whole, gradients) = of_tokens(&[0, 1, 2, 3, 4], 0..15);
+        let (whole, gradients) = loss_and_gradients(&[0, 1, 2, 3, 4], 0..15);
         assert!(whole.stats.get("policy/clipfrac_avg").unwrap() > 0.0);
         let (mut value, mut stats) = (0.0, Stats::new());
-        let (mut of_policy, mut of_critic) = (Vec::new(), Vec::new());
+        let (mut policy_gradients, mut value_gradients) = (Vec::new(), Vec::new());
         for (responses, tokens) in [(&[0, 1][..], 0..4), (&[2], 4..8), (&[3, 4], 8..15)] {
-            let (loss, gradients) = of_tokens(responses, tokens);
+            let (loss, gradients) = loss_and_gradients(responses, tokens);
             value += loss.value.to_scalar::<f32>().unwrap();
             stats.absorb(&loss.stats);
-            of_policy.extend(gradients.log_probs.unwrap());
-            of_critic.extend(gradients.values.unwrap());
+            policy_gradients.extend(gradients.log_probs.unwrap());
+            value_gradients.extend(gradients.values.unwrap());
         }
-        assert_eq!(gradients.log_probs.unwrap(), of_policy);
-        assert_eq!(gradients.values.unwrap(), of_critic);
+        assert_eq!(gradients.log_probs.unwrap(), policy_gradients);
+        assert_eq!(gradients.values.unwrap(), value_gradients);
         assert!((value - whole.value.to_scalar::<f32>().unwrap()).abs() < 1e-6);
         for (name, number) in whole.stats.iter() {
             assert!((stats.get(name).unwrap() - number).abs() < 1e-6, "{name}");
@@ -207,16 +208,16 @@ mod tests {
     }
 
     #[test]
-    fn minibatches_cover_a_rollout_in_each_epoch() {
+    fn minibatches_partition_the_rollouts_in_each_epoch() {
         let mut ppo = ppo(Config {
             minibatches: 2,
             epochs: 3,
             advantages: Advantages::Raw,
             ..Config::default()
         });
-        let whole = Batch::new(scored(&LENGTHS), &ppo.config).unwrap();
+        let whole = Batch::new(scored_with_lengths(&LENGTHS), &ppo.config).unwrap();
         let batches = ppo
-            .batches(scored(&LENGTHS), &mut penalty(), rng())
+            .batches(scored_with_lengths(&LENGTHS), &mut penalty(), rng())
             .unwrap();
         assert_eq!(batches.len(), 6);
         let sorted = |parts: &[Batch]| {
@@ -232,58 +233,59 @@ mod tests {
             }
         }
         let again = ppo
-            .batches(scored(&LENGTHS), &mut penalty(), rng())
+            .batches(scored_with_lengths(&LENGTHS), &mut penalty(), rng())
             .unwrap();
         for (a, b) in batches.iter().zip(&again) {
             assert_eq!(a.returns.to_vec().unwrap(), b.returns.to_vec().unwrap());
         }
         ppo.config.minibatches = 9;
-        let single = ppo.batches(scored(&LENGTHS), &mut penalty(), rng());
+        let single = ppo.batches(scored_with_lengths(&LENGTHS), &mut penalty(), rng());
         assert_eq!(single.unwrap().len(), 15);
     }
 
     #[test]
-    fn an_entropy_bonus_asks_for_entropies_and_pays_them() {
+    fn the_entropy_bonus_requests_entropies_and_subtracts_them_from_the_loss() {
         let plain = ppo(Config::default());
         let ppo = ppo(Config {
             entropy_bonus: Some(0.3),
             ..Config::default()
         });
         assert!(ppo.output_spec().entropy && !plain.output_spec().entropy);
-        let batch = Batch::new(scored(&LENGTHS), &ppo.config).unwrap();
-        let numbers = |of: &rlhf_objective::PerToken| of.to_vec().unwrap();
-        let log_probs = numbers(&batch.old_log_probs);
-        let values = Some(numbers(&batch.old_values));
+        let batch = Batch::new(scored_with_lengths(&LENGTHS), &ppo.config).unwrap();
+        let to_vec = |values: &rlhf_objective::PerToken| values.to_vec().unwrap();
+        let log_probs = to_vec(&batch.old_log_probs);
+        let values = Some(to_vec(&batch.old_values));
         let entropy = Some(vec![2.0; 15]);
         let outputs = Outputs::new(&batch.sequences, log_probs, entropy, values).unwrap();
-        let value = |of: &Ppo| {
-            let loss = of.loss(&outputs, &batch).unwrap();
+        let evaluate = |ppo: &Ppo| {
+            let loss = ppo.loss(&outputs, &batch).unwrap();
             assert!((loss.stats.get("policy/entropy_avg").unwrap() - 2.0).abs() < 1e-6);
             (
                 loss.value.to_scalar::<f32>().unwrap(),
                 outputs.gradients(&loss.value).unwrap(),
             )
         };
-        let ((with, gradients), (without, no)) = (value(&ppo), value(&plain));
-        assert!((without - with - 0.6).abs() < 1e-6);
-        assert_eq!(gradients.log_probs, no.log_probs);
-        assert_eq!(no.entropy, None);
+        let (with_bonus, gradients) = evaluate(&ppo);
+        let (without, plain_gradients) = evaluate(&plain);
+        assert!((without - with_bonus - 0.6).abs() < 1e-6);
+        assert_eq!(gradients.log_probs, plain_gradients.log_probs);
+        assert_eq!(plain_gradients.entropy, None);
         for slope in gradients.entropy.unwrap() {
             assert!((slope + 0.02).abs() < 1e-8);
         }
     }
 
     #[test]
-    fn needs_a_critic() {
-        let mut without = scored(&LENGTHS);
+    fn rollouts_without_values_are_an_error() {
+        let mut without = scored_with_lengths(&LENGTHS);
         without.rollouts.values = None;
         let error = ppo(Config::default()).batches(without, &mut penalty(), rng());
         assert!(error.unwrap_err().to_string().contains("critic"));
-        assert!(Batch::new(scored(&[]), &Config::default()).is_err());
+        assert!(Batch::new(scored_with_lengths(&[]), &Config::default()).is_err());
     }
 
     #[test]
-    fn stops_where_the_policy_has_moved_too_far() {
+    fn iteration_stops_above_one_and_a_half_times_target_kl() {
         let mut stats = Stats::new();
         stats.mean("policy/approxkl_avg", 0.16, 1.0);
         let stops = |target_kl| {

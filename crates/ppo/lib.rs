@@ -1,11 +1,11 @@
-//! Proximal policy optimization (Schulman et al. 2017) with a critic, as Ziegler et al. (2019)
-//! brought it to language models.
+//! Proximal policy optimization (Schulman et al. 2017) with a critic, as applied to language models
+//! by Ziegler et al. (2019).
 //!
-//! The KL to the prior is already in the rewards when they arrive here
-//! ([`Objective::rewards`](rlhf_objective::Objective::rewards)); this crate only climbs. An
-//! iteration: [`gae`] turns rewards and values into advantages and returns, [`whiten`] scales the
-//! advantages over the whole rollout, and a few epochs of [`policy_losses`] and [`value_losses`]
-//! follow.
+//! The rewards already include the KL penalty to the prior
+//! ([`Objective::rewards`](rlhf_objective::Objective::rewards)). In each iteration [`gae`] computes
+//! advantages and returns from rewards and values, [`whiten`] normalizes the advantages over all
+//! rollouts, and the policy and the critic minimize [`policy_losses`] and [`value_losses`] for a few
+//! epochs.
 
 #![forbid(unsafe_code)]
 
@@ -20,9 +20,9 @@ mod whiten;
 #[cfg(test)]
 mod exact_optimum_tests;
 #[cfg(test)]
-mod golden_tests;
-#[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod trl_tests;
 
 pub use batch::Batch;
 pub use config::{Advantages, Config};

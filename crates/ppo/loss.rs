@@ -1,23 +1,23 @@
-//! The clipped losses of the policy and of the critic, a number for each token.
+//! The clipped losses of the policy and of the critic, one value per token.
 
 use rlhf_objective::Result;
 use rlhf_tensor::Tensor;
 
-/// The losses of N tokens, and which of them the clipping decided.
+/// The losses of N tokens, and whether each is clipped.
 #[derive(Debug)]
 pub struct Clipped {
     /// The loss of each token, to minimize: \[N\].
     pub losses: Tensor,
-    /// Whether the clipped side was the greater: \[N\], u8.
+    /// Whether the clipped term is the greater: \[N\], u8.
     pub clipped: Tensor,
 }
 
 impl Clipped {
-    /// The greater of both sides, token by token.
-    fn worse_of(free: &Tensor, bounded: &Tensor) -> Result<Self> {
+    /// The elementwise maximum of both terms.
+    fn maximum(unclipped: &Tensor, clipped: &Tensor) -> Result<Self> {
         Ok(Self {
-            losses: free.maximum(bounded)?,
-            clipped: bounded.gt(free)?,
+            losses: unclipped.maximum(clipped)?,
+            clipped: clipped.gt(unclipped)?,
         })
     }
 }
@@ -29,9 +29,9 @@ impl Clipped {
 /// If the shapes differ.
 pub fn policy_losses(ratios: &Tensor, advantages: &Tensor, clip: f64) -> Result<Clipped> {
     let ones = ratios.ones_like()?;
-    let bounded = clamp(ratios, &(&ones - clip)?, &(&ones + clip)?)?;
-    let gains = advantages.neg()?;
-    Clipped::worse_of(&(&gains * ratios)?, &(&gains * bounded)?)
+    let clipped = clamp(ratios, &(&ones - clip)?, &(&ones + clip)?)?;
+    let negated = advantages.neg()?;
+    Clipped::maximum(&(&negated * ratios)?, &(&negated * clipped)?)
 }
 
 /// ½·max((v − R)², (clip(v, v_old ± ε_v) − R)²) for values v and returns R, in squared units of the
@@ -45,17 +45,17 @@ pub fn value_losses(
     returns: &Tensor,
     clip: f64,
 ) -> Result<Clipped> {
-    let bounded = clamp(values, &(old_values - clip)?, &(old_values + clip)?)?;
+    let clipped = clamp(values, &(old_values - clip)?, &(old_values + clip)?)?;
     let half_square = |v: &Tensor| (v - returns)?.sqr()? * 0.5;
-    Clipped::worse_of(&half_square(values)?, &half_square(&bounded)?)
+    Clipped::maximum(&half_square(values)?, &half_square(&clipped)?)
 }
 
-/// x between `low` and `high`, with derivative 1 there, the ends included, as PyTorch has it.
-/// (candle's clamp has ½ at the ends.)
+/// Clamps x to \[low, high\], with derivative 1 inside and at both bounds, as in PyTorch. candle's
+/// clamp has derivative ½ at the bounds.
 fn clamp(x: &Tensor, low: &Tensor, high: &Tensor) -> Result<Tensor> {
     let inside = (x.ge(low)? * x.le(high)?)?;
-    let bounded = x.detach().maximum(low)?.minimum(high)?;
-    Ok(inside.where_cond(x, &bounded)?)
+    let clipped = x.detach().maximum(low)?.minimum(high)?;
+    Ok(inside.where_cond(x, &clipped)?)
 }
 
 #[cfg(test)]
@@ -67,15 +67,15 @@ mod tests {
         Tensor::new(&[x], &Device::Cpu).unwrap()
     }
 
-    /// A loss of one token, its derivative, and whether it was clipped.
+    /// The loss of one token, its derivative, and whether it is clipped.
     fn at(x: f64, loss: impl Fn(&Tensor) -> Result<Clipped>) -> (f64, f64, bool) {
         let x = Var::new(&[x], &Device::Cpu).unwrap();
-        let made = loss(&x).unwrap();
-        let gradients = made.losses.backward().unwrap();
+        let result = loss(&x).unwrap();
+        let gradients = result.losses.backward().unwrap();
         let number = |t: &Tensor| t.to_vec1::<f64>().unwrap()[0];
-        let clipped = made.clipped.to_vec1::<u8>().unwrap()[0] == 1;
+        let clipped = result.clipped.to_vec1::<u8>().unwrap()[0] == 1;
         (
-            number(&made.losses),
+            number(&result.losses),
             number(gradients.get(&x).unwrap()),
             clipped,
         )
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn the_policy_table() {
+    fn policy_losses_match_hand_computed_values() {
         assert_eq!(policy(1.3, 1.0), (-1.2, 0.0, true));
         assert_eq!(policy(0.7, 1.0), (-0.7, -1.0, false));
         assert_eq!(policy(1.3, -1.0), (1.3, 1.0, false));
@@ -100,11 +100,11 @@ mod tests {
     }
 
     #[test]
-    fn the_first_step_and_the_ends_have_the_whole_gradient() {
+    fn gradients_are_unclipped_at_the_old_policy_and_at_the_bounds() {
         for advantage in [2.0, -2.0] {
             assert_eq!(policy(1.0, advantage), (-advantage, -advantage, false));
-            for end in [1.0 - 0.2, 1.0 + 0.2] {
-                assert_eq!(policy(end, advantage).1, -advantage);
+            for bound in [1.0 - 0.2, 1.0 + 0.2] {
+                assert_eq!(policy(bound, advantage).1, -advantage);
             }
         }
         assert_eq!(policy(1.0, 0.0).1, 0.0);
@@ -113,22 +113,22 @@ mod tests {
     }
 
     #[test]
-    fn the_value_table() {
+    fn value_losses_match_hand_computed_values() {
         let close = |(loss, slope, clipped): (f64, f64, bool), to: (f64, f64, bool)| {
             assert!((loss - to.0).abs() < 1e-12 && (slope - to.1).abs() < 1e-12);
             assert_eq!(clipped, to.2);
         };
-        // Beyond the bound and towards the return: nothing to gain.
+        // Beyond the bound and towards the return: clipped, no gradient.
         close(value(0.5, 0.0, 1.0), (0.32, 0.0, true));
-        // Beyond the bound and away from the return: pulled back.
+        // Beyond the bound and away from the return: not clipped.
         close(value(-0.5, 0.0, 1.0), (1.125, -1.5, false));
-        // Beyond the bound and past the return.
+        // Beyond the bound and beyond the return: not clipped.
         close(value(3.0, 0.0, 1.0), (2.0, 2.0, false));
         close(value(0.1, 0.0, 1.0), (0.405, -0.9, false));
     }
 
     #[test]
-    fn derivatives_agree_with_finite_differences() {
+    fn derivatives_match_finite_differences() {
         let step = 1e-6;
         for advantage in [1.7, -0.4] {
             for ratio in [0.5, 0.79, 0.93, 1.07, 1.21, 2.0] {

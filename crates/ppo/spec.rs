@@ -1,10 +1,10 @@
-//! What is said about PPO.
+//! The registry entry of PPO: presets, checks, epochs and mini-batches.
 
 use crate::{Config, Ppo};
 use rlhf_objective::Result;
 use rlhf_train::{MethodSpec, OnlineSpec, Preset, RunShape, Updates};
 
-/// PPO, as a registry lists it.
+/// The registry entry of PPO.
 #[derive(Debug, Clone, Copy)]
 pub struct PpoSpec;
 
@@ -16,17 +16,17 @@ impl MethodSpec for PpoSpec {
     const PRESETS: &'static [Preset] = &[
         Preset {
             name: "ppo-kl",
-            about: "PPO, with the KL to a reference model paid in the reward",
+            about: "PPO, with the KL to a reference model in the reward",
             prior: "reference",
         },
         Preset {
             name: "maxent",
-            about: "PPO with the counting prior: maximum entropy",
+            about: "PPO with the counting prior: maximum-entropy RL",
             prior: "counting",
         },
         Preset {
             name: "imitation",
-            about: "PPO with a model of demonstrations as the prior",
+            about: "PPO with a model fitted to demonstrations as the prior",
             prior: "demonstrations",
         },
     ];

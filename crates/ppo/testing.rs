@@ -1,4 +1,4 @@
-//! Rollouts for tests.
+//! Scored rollouts for tests.
 
 use rlhf_objective::{
     Beta, Decoder, Error, Finish, KlPenalty, LogDist, Objective, PerSeq, PerToken, Prior, Prompt,
@@ -6,16 +6,16 @@ use rlhf_objective::{
 };
 use std::ops::Range;
 
-/// A prior that is never asked.
-struct Silent;
+/// A prior whose methods must not be called.
+struct UnusedPrior;
 
-impl Prior for Silent {
+impl Prior for UnusedPrior {
     fn log_probs(&mut self, _: &Sequences) -> Result<PerToken> {
-        Err(Error::Unsupported("silent".into()))
+        Err(Error::Unsupported("not called in this test".into()))
     }
 
     fn log_dist(&mut self, _: &Sequences, _: Range<usize>) -> Result<LogDist<'_>> {
-        Err(Error::Unsupported("silent".into()))
+        Err(Error::Unsupported("not called in this test".into()))
     }
 
     fn is_normalized(&self) -> bool {
@@ -23,39 +23,39 @@ impl Prior for Silent {
     }
 
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
-        Err(Error::Unsupported("silent".into()))
+        Err(Error::Unsupported("not called in this test".into()))
     }
 }
 
-/// Known scores.
-struct Known(Vec<f32>);
+/// A reward that returns fixed scores.
+struct FixedScores(Vec<f32>);
 
-impl Reward for Known {
+impl Reward for FixedScores {
     fn score(&mut self, _: &Sequences) -> Result<PerSeq> {
         PerSeq::from_vec(self.0.clone())
     }
 }
 
 pub(crate) fn penalty() -> KlPenalty {
-    KlPenalty::new(Box::new(Silent), Beta::Fixed(0.05))
+    KlPenalty::new(Box::new(UnusedPrior), Beta::Fixed(0.05))
 }
 
-/// What the objective makes of responses to one prompt: their tokens and scores, and for each token
-/// log π, log p₀ and the value before it.
-pub(crate) fn made(
+/// Rollouts of these responses to one prompt, with their rewards: `scores` per response, and `per_token`
+/// log π, log p₀ (nats) and values.
+pub(crate) fn scored_rollouts(
     responses: &[Vec<u32>],
     scores: Vec<f32>,
     per_token: [Vec<f32>; 3],
     beta: f64,
 ) -> Scored {
-    let answer = |ids: &Vec<u32>| Response::new(0, ids.clone(), Finish::Eos);
+    let response = |ids: &Vec<u32>| Response::new(0, ids.clone(), Finish::Eos);
     let prompt = Prompt::from_ids(vec![0]);
-    let responses = responses.iter().map(answer).collect();
+    let responses = responses.iter().map(response).collect();
     let sequences = Sequences::new(vec![prompt], responses).unwrap();
     let [log_probs, prior_log_probs, values] =
         per_token.map(|numbers| PerToken::from_vec(numbers, sequences.offsets()).unwrap());
-    let penalty = KlPenalty::new(Box::new(Silent), Beta::Fixed(beta));
-    let mut objective = Objective::new(Box::new(Known(scores)), penalty);
+    let penalty = KlPenalty::new(Box::new(UnusedPrior), Beta::Fixed(beta));
+    let mut objective = Objective::new(Box::new(FixedScores(scores)), penalty);
     let rollouts = Rollouts {
         values: Some(values),
         entropy: log_probs.clone(),
@@ -68,8 +68,8 @@ pub(crate) fn made(
     objective.rewards(rollouts).unwrap()
 }
 
-/// Rollouts of these lengths with uneven numbers.
-pub(crate) fn scored(lengths: &[usize]) -> Scored {
+/// Rollouts with these response lengths and varied numbers.
+pub(crate) fn scored_with_lengths(lengths: &[usize]) -> Scored {
     let tokens: usize = lengths.iter().sum();
     let wave = |step: usize, scale: f32| -> Vec<f32> {
         let at = |i| ((i * step) % 11) as f32 * scale;
@@ -83,5 +83,5 @@ pub(crate) fn scored(lengths: &[usize]) -> Scored {
         negative(wave(5, 0.25)),
         wave(7, 0.1),
     ];
-    made(&responses, scores, per_token, 0.05)
+    scored_rollouts(&responses, scores, per_token, 0.05)
 }

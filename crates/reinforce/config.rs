@@ -1,28 +1,28 @@
-//! The settings of these methods. β and the prior belong to the objective.
+//! The settings of RLOO, GRPO, REINFORCE and VarGrad. β and the prior belong to the objective.
 
 use rlhf_objective::{Error, LocalKl, Result};
 use serde::{Deserialize, Serialize};
 
-/// Settings of leave-one-out and group baselines.
+/// Settings of the leave-one-out and group baselines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GradientConfig {
-    /// Where the KL is paid.
+    /// The placement of the KL penalty.
     pub kl: KlPlacement,
 }
 
-/// Where the KL is paid.
+/// The placement of the KL penalty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", from = "KlName", into = "KlName")]
 pub enum KlPlacement {
     /// In the reward: the optimum is π*.
     #[default]
     Reward,
-    /// In the loss, token by token: the optimum is another.
+    /// In the loss, per token: the optimum is not π*.
     Loss(LocalKl),
 }
 
-/// The same in one word.
+/// The names of `KlPlacement` in settings.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum KlName {
@@ -58,9 +58,9 @@ impl From<KlPlacement> for KlName {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MovingConfig {
-    /// How much of the baseline stays at each iteration, in \[0, 1).
+    /// The weight of the previous baseline at each iteration, in \[0, 1).
     pub decay: f64,
-    /// Where the KL is paid.
+    /// The placement of the KL penalty.
     pub kl: KlPlacement,
 }
 
@@ -74,18 +74,18 @@ impl Default for MovingConfig {
 }
 
 impl MovingConfig {
-    /// Whether each setting is in its range.
+    /// Checks the range of each setting.
     ///
     /// # Errors
-    /// If one is not; the message names it.
+    /// If a setting is out of its range; the message names it.
     pub fn check(&self) -> Result<()> {
-        match (0.0..1.0).contains(&self.decay) {
-            true => Ok(()),
-            false => Err(Error::Unsupported(format!(
-                "[method] decay = {}: must be in [0, 1)",
-                self.decay
-            ))),
+        if (0.0..1.0).contains(&self.decay) {
+            return Ok(());
         }
+        Err(Error::Unsupported(format!(
+            "[method] decay = {}: must be in [0, 1)",
+            self.decay
+        )))
     }
 }
 
@@ -93,10 +93,10 @@ impl MovingConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct VarGradConfig {
-    /// How often each rollout is gone through. The loss has the same minimum wherever the responses
-    /// come from, so more than once is no compromise.
+    /// Epochs over the rollouts of an iteration. The minimum of the loss does not depend on the
+    /// sampler, so several epochs introduce no bias.
     pub epochs: usize,
-    /// Into how many mini-batches of whole groups, one optimizer step each, an epoch is cut.
+    /// Mini-batches of an epoch, of whole groups; each is one optimizer step.
     pub minibatches: usize,
 }
 
@@ -110,10 +110,10 @@ impl Default for VarGradConfig {
 }
 
 impl VarGradConfig {
-    /// Whether each setting is in its range.
+    /// Checks the range of each setting.
     ///
     /// # Errors
-    /// If one is not; the message names it.
+    /// If a setting is out of its range; the message names it.
     pub fn check(&self) -> Result<()> {
         for (key, value) in [("epochs", self.epochs), ("minibatches", self.minibatches)] {
             if value == 0 {
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_out_of_range_are_named() {
+    fn settings_out_of_range_are_errors_that_name_the_key() {
         for decay in [1.0, -0.1, f64::NAN] {
             let config = MovingConfig {
                 decay,

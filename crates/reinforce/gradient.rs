@@ -1,7 +1,7 @@
-//! The policy gradient, one step a rollout.
+//! The policy gradient, with one optimizer step per iteration.
 
 use crate::baseline::sum;
-use crate::groups::compared;
+use crate::groups::groups_of_at_least_two;
 use crate::{Baseline, KlPlacement, MovingMean, group_normalized, leave_one_out};
 use rlhf_objective::{
     Error, KlPenalty, LocalKl, OutputSpec, Outputs, PerSeq, PerToken, Result, Scored, Sequences,
@@ -10,11 +10,11 @@ use rlhf_tensor::Rng;
 use rlhf_train::{Learner, Loss, Method, Stats};
 use std::ops::ControlFlow;
 
-/// −Σ A(y)·log π(y|x)/B over the B responses of a rollout, advantages A detached: minus the policy
-/// gradient of the objective (Williams 1992), β·KL included. A rollout makes one optimizer step, so
-/// the samples are always the policy's own, and no ratio is needed. With the KL in the loss
-/// ([`KlPlacement::Loss`]) the advantages are of the score alone, and β·Σₜ of the penalty is added
-/// for each response.
+/// The loss −Σ A(y)·log π(y|x)/B over the B responses of an iteration, with detached advantages A: its
+/// gradient is minus the policy gradient of the objective (Williams 1992), including β·KL. There is
+/// one optimizer step per iteration, so the samples are on-policy and need no importance ratios. With
+/// the KL in the loss ([`KlPlacement::Loss`]) the advantages are computed from the scores alone, and
+/// β·Σₜ of the per-token penalty is added for each response.
 #[derive(Debug, Clone)]
 pub struct PolicyGradient {
     baseline: Baseline,
@@ -23,10 +23,10 @@ pub struct PolicyGradient {
 }
 
 impl PolicyGradient {
-    /// With this baseline, and the KL paid there.
+    /// Creates the method with this baseline and this placement of the KL.
     ///
     /// # Errors
-    /// If the decay of a moving one is not in \[0, 1).
+    /// If the decay of a moving baseline is not in \[0, 1).
     pub fn new(baseline: Baseline, kl: KlPlacement) -> Result<Self> {
         if let Baseline::Moving { decay } = baseline {
             crate::MovingConfig { decay, kl }.check()?;
@@ -45,26 +45,26 @@ impl PolicyGradient {
         }
         let returns = match self.kl {
             KlPlacement::Reward => returns(scored)?,
-            KlPlacement::Loss(_) => wide(scored.scores.to_vec()?),
+            KlPlacement::Loss(_) => to_f64(scored.scores.to_vec()?),
         };
-        let of_groups = |advantages: &dyn Fn(std::ops::Range<usize>) -> Vec<f64>| {
-            Ok(compared(sequences)?
+        let by_group = |advantages: &dyn Fn(std::ops::Range<usize>) -> Vec<f64>| {
+            Ok(groups_of_at_least_two(sequences)?
                 .into_iter()
                 .flat_map(advantages)
                 .collect())
         };
         match self.baseline {
-            Baseline::LeaveOneOut => of_groups(&|group| leave_one_out(&returns[group])),
+            Baseline::LeaveOneOut => by_group(&|group| leave_one_out(&returns[group])),
             Baseline::Group => {
-                let scores = wide(scored.scores.to_vec()?);
+                let scores = to_f64(scored.scores.to_vec()?);
                 let penalties: Vec<f64> = scores.iter().zip(&returns).map(|(r, f)| r - f).collect();
-                of_groups(&|group| group_normalized(&scores[group.clone()], &penalties[group]))
+                by_group(&|group| group_normalized(&scores[group.clone()], &penalties[group]))
             }
             Baseline::Moving { decay } => {
                 let mean = returns.iter().sum::<f64>() / returns.len() as f64;
-                let before = self.moving.0.unwrap_or(mean);
-                self.moving = MovingMean(Some(decay * before + (1.0 - decay) * mean));
-                Ok(returns.iter().map(|f| f - before).collect())
+                let baseline = self.moving.0.unwrap_or(mean);
+                self.moving = MovingMean(Some(decay * baseline + (1.0 - decay) * mean));
+                Ok(returns.iter().map(|f| f - baseline).collect())
             }
         }
     }
@@ -72,38 +72,38 @@ impl PolicyGradient {
 
 /// f(y) = r − β·ℓ(y) of each response: the sum of its rewards.
 fn returns(scored: &Scored) -> Result<Vec<f64>> {
-    let rewards = wide(scored.rewards.to_vec()?);
+    let rewards = to_f64(scored.rewards.to_vec()?);
     let sum = |y| rewards[scored.rewards.range(y)].iter().sum();
     Ok((0..scored.rewards.sequences()).map(sum).collect())
 }
 
-fn wide(numbers: Vec<f32>) -> Vec<f64> {
-    numbers.into_iter().map(f64::from).collect()
+fn to_f64(values: Vec<f32>) -> Vec<f64> {
+    values.into_iter().map(f64::from).collect()
 }
 
-/// Responses and how much better each was than its baseline.
+/// Responses with their advantages.
 #[derive(Debug, Clone)]
 pub struct GradientBatch {
     pub(crate) sequences: Sequences,
     pub(crate) advantages: PerSeq,
     /// 1/B.
     pub(crate) weight: f64,
-    /// What the loss pays for the KL.
-    local: Option<Local>,
+    /// The KL penalty in the loss, if there is one.
+    penalty: Option<TokenKlPenalty>,
 }
 
-/// A penalty in the loss, what it needs of the prior, and its price.
+/// A per-token KL penalty in the loss.
 #[derive(Debug, Clone)]
-struct Local {
+struct TokenKlPenalty {
     kl: LocalKl,
     /// log p₀ of each token, nats.
     prior_log_probs: PerToken,
     beta: f64,
 }
 
-impl Local {
-    /// Nothing where it costs nothing: then the prior may say what it likes.
-    fn of(kl: KlPlacement, scored: &Scored) -> Option<Self> {
+impl TokenKlPenalty {
+    /// None at β = 0, where prior log-probs may be −∞.
+    fn new(kl: KlPlacement, scored: &Scored) -> Option<Self> {
         match kl {
             KlPlacement::Loss(kl) if scored.beta > 0.0 => Some(Self {
                 kl,
@@ -137,12 +137,14 @@ impl Learner for PolicyGradient {
     }
 
     fn select(&self, batch: &GradientBatch, responses: &[usize]) -> Result<GradientBatch> {
-        let local = batch.local.as_ref();
+        let penalty = batch.penalty.as_ref();
         Ok(GradientBatch {
             sequences: batch.sequences.select(responses),
             advantages: batch.advantages.select(responses)?,
             weight: batch.weight,
-            local: local.map(|local| local.select(responses)).transpose()?,
+            penalty: penalty
+                .map(|penalty| penalty.select(responses))
+                .transpose()?,
         })
     }
 
@@ -152,13 +154,13 @@ impl Learner for PolicyGradient {
         let responses = batch.sequences.len() as f64;
         let mut stats = Stats::new();
         stats.mean("loss", sum(&losses)?, responses);
-        let sizes = batch.advantages.values().abs()?;
-        stats.mean("policy/advantage_abs", sum(&sizes)?, responses);
+        let magnitudes = batch.advantages.values().abs()?;
+        stats.mean("policy/advantage_abs", sum(&magnitudes)?, responses);
         let mut value = losses.sum_all()?;
-        if let Some(local) = &batch.local {
-            let penalties = local.kl.penalties(outputs, &local.prior_log_probs)?;
-            stats.mean("loss/local_kl", sum(&penalties)?, responses);
-            value = (value + (penalties.sum_all()? * local.beta)?)?;
+        if let Some(penalty) = &batch.penalty {
+            let token_kl = penalty.kl.penalties(outputs, &penalty.prior_log_probs)?;
+            stats.mean("loss/local_kl", sum(&token_kl)?, responses);
+            value = (value + (token_kl.sum_all()? * penalty.beta)?)?;
         }
         let value = (value * batch.weight)?;
         Ok(Loss { value, stats })
@@ -170,13 +172,13 @@ impl Method for PolicyGradient {
 
     fn batches(&mut self, scored: Scored, _: &mut KlPenalty, _: Rng) -> Result<Vec<GradientBatch>> {
         let advantages = self.advantages(&scored)?;
-        let local = Local::of(self.kl, &scored);
+        let penalty = TokenKlPenalty::new(self.kl, &scored);
         let sequences = scored.rollouts.sequences;
-        let narrow = advantages.into_iter().map(|a| a as f32).collect();
+        let advantages = advantages.into_iter().map(|a| a as f32).collect();
         Ok(vec![GradientBatch {
-            local,
+            penalty,
             weight: 1.0 / sequences.len() as f64,
-            advantages: PerSeq::from_vec(narrow)?,
+            advantages: PerSeq::from_vec(advantages)?,
             sequences,
         }])
     }
@@ -204,11 +206,11 @@ impl Method for PolicyGradient {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{penalty, rng, scored};
+    use crate::testing::{penalty, rng, scored_with_lengths};
 
     fn batch(method: &mut PolicyGradient, lengths: &[&[usize]]) -> GradientBatch {
         let mut batches = method
-            .batches(scored(lengths), &mut penalty(), rng())
+            .batches(scored_with_lengths(lengths), &mut penalty(), rng())
             .unwrap();
         assert_eq!(batches.len(), 1);
         batches.remove(0)
@@ -221,7 +223,7 @@ mod tests {
     const GROUPS: [&[usize]; 2] = [&[3, 1, 4], &[2, 5]];
 
     #[test]
-    fn the_gradient_is_minus_the_advantage_of_the_response() {
+    fn token_gradients_are_minus_the_advantage_over_the_batch_size() {
         let mut method = method(Baseline::LeaveOneOut);
         let batch = batch(&mut method, &GROUPS);
         let advantages = batch.advantages.to_vec().unwrap();
@@ -238,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_add_up_to_the_whole_and_groups_stay_together() {
+    fn losses_of_micro_batches_sum_to_that_of_the_batch_and_keep_groups_whole() {
         let mut method = method(Baseline::Group);
         let batch = batch(&mut method, &GROUPS);
         let parts = batch.sequences.micro_batches(1, method.group());
@@ -261,32 +263,36 @@ mod tests {
     }
 
     #[test]
-    fn a_moving_baseline_moves_and_is_remembered() {
+    fn the_moving_baseline_is_updated_and_restored() {
         let mut method = method(Baseline::Moving { decay: 0.75 });
-        let numbers = |batch: GradientBatch| batch.advantages.to_vec().unwrap();
+        let advantages_of = |batch: GradientBatch| batch.advantages.to_vec().unwrap();
         let all: &[&[usize]] = &[&[3], &[1], &[4], &[2, 5]];
-        let first = numbers(batch(&mut method, all));
-        // The first baseline is the mean of the first rollout.
+        let first = advantages_of(batch(&mut method, all));
+        // The first baseline is the mean of the first iteration.
         assert!(first.iter().sum::<f32>().abs() < 1e-5);
         let mean = method.state().0.unwrap();
-        let second = returns(&scored(&[&[4], &[4]])).unwrap();
-        let advantages = numbers(batch(&mut method, &[&[4], &[4]]));
+        let second = returns(&scored_with_lengths(&[&[4], &[4]])).unwrap();
+        let advantages = advantages_of(batch(&mut method, &[&[4], &[4]]));
         for (f, a) in second.iter().zip(&advantages) {
             assert!((f - mean - f64::from(*a)).abs() < 1e-6);
         }
-        let own = second.iter().sum::<f64>() / 2.0;
-        let moved = method.state().0.unwrap();
-        assert!((moved - 0.75 * mean - 0.25 * own).abs() < 1e-12);
+        let second_mean = second.iter().sum::<f64>() / 2.0;
+        let updated = method.state().0.unwrap();
+        assert!((updated - 0.75 * mean - 0.25 * second_mean).abs() < 1e-12);
         let mut resumed = self::method(Baseline::Moving { decay: 0.75 });
         resumed.load_state(method.state());
-        let next = |method: &mut PolicyGradient| numbers(batch(method, all));
+        let next = |method: &mut PolicyGradient| advantages_of(batch(method, all));
         assert_eq!(next(&mut resumed), next(&mut method));
     }
 
     #[test]
-    fn one_response_has_nothing_to_be_compared_with() {
+    fn one_response_a_prompt_is_an_error_for_group_baselines() {
         for baseline in [Baseline::LeaveOneOut, Baseline::Group] {
-            let error = method(baseline).batches(scored(&[&[2, 1], &[3]]), &mut penalty(), rng());
+            let error = method(baseline).batches(
+                scored_with_lengths(&[&[2, 1], &[3]]),
+                &mut penalty(),
+                rng(),
+            );
             let error = error.unwrap_err().to_string();
             assert!(error.contains("samples_per_prompt"), "{error}");
         }
@@ -294,7 +300,7 @@ mod tests {
         assert!(
             empty
                 .clone()
-                .batches(scored(&[]), &mut penalty(), rng())
+                .batches(scored_with_lengths(&[]), &mut penalty(), rng())
                 .is_err()
         );
         let decay = Baseline::Moving { decay: 1.0 };

@@ -1,9 +1,9 @@
-//! The responses to one prompt.
+//! Groups of responses to the same prompt.
 
 use rlhf_objective::{Error, Result, Sequences};
 use std::ops::Range;
 
-/// Consecutive responses that answer the same prompt.
+/// The ranges of consecutive responses to the same prompt.
 pub(crate) fn groups(sequences: &Sequences) -> Vec<Range<usize>> {
     let mut groups: Vec<Range<usize>> = Vec::new();
     for (index, response) in sequences.responses().iter().enumerate() {
@@ -17,14 +17,14 @@ pub(crate) fn groups(sequences: &Sequences) -> Vec<Range<usize>> {
     groups
 }
 
-/// The same, each of at least two.
-pub(crate) fn compared(sequences: &Sequences) -> Result<Vec<Range<usize>>> {
+/// The same, if each group has at least two responses.
+pub(crate) fn groups_of_at_least_two(sequences: &Sequences) -> Result<Vec<Range<usize>>> {
     let groups = groups(sequences);
     match groups.iter().position(|group| group.len() < 2) {
         _ if groups.is_empty() => Err(Error::Empty("there are no rollouts".into())),
         Some(prompt) => Err(Error::Unsupported(format!(
-            "prompt {prompt} of the rollout has one response, and there is nothing to compare it \
-             with: set sampling.samples_per_prompt to at least 2"
+            "prompt {prompt} has only one response, which this method cannot compare with others: \
+            set sampling.samples_per_prompt to at least 2"
         ))),
         None => Ok(groups),
     }

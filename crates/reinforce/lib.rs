@@ -1,18 +1,17 @@
-//! Policy gradients without a critic, and VarGrad: methods that compare whole responses.
+//! Policy gradients without a critic, and VarGrad: methods that compare whole responses of a prompt.
 //!
 //! With f(y) = r(x, y) − β·ℓ(y), ℓ(y) = log π(y|x) − log p₀(y|x), the gradient of the objective is
-//! E\[(f(y) − b)·∇log π(y|x)\] for any b that does not depend on y. A response of the optimum π* has
-//! f(y) = β·log Z whatever it is: there, what is compared is equal.
+//! E\[(f(y) − b)·∇log π(y|x)\] for any baseline b that does not depend on y. At the optimum π*,
+//! f(y) = β·log Z for every response y, so all responses to a prompt have equal f.
 //!
-//! | method | b, or what is done | at rest |
+//! | method | baseline b, or loss | optimum |
 //! |---|---|---|
 //! | [`Baseline::LeaveOneOut`] | the mean of the *other* responses to the prompt | π* |
 //! | [`Baseline::Moving`] | a moving mean over iterations | π* |
-//! | [`Baseline::Group`] | the group's mean, the score divided by its standard deviation | β differs by prompt |
-//! | [`VarGrad`] | minimizes the variance of f over a group | π*, from any sampler |
+//! | [`Baseline::Group`] | the group's mean, with scores divided by their standard deviation | π* of another β for each prompt |
+//! | [`VarGrad`] | minimizes the variance of f over a group | π*, with any sampler |
 //!
-//! Policy gradients can also pay the KL in the loss, token by token ([`KlPlacement`]); then they rest
-//! elsewhere.
+//! The KL penalty can also be in the loss, per token ([`KlPlacement`]); the optimum is then not π*.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! What is said about the methods of this folder.
+//! The registry entries of RLOO, GRPO, REINFORCE and VarGrad: defaults, checks, help and optima.
 
 use crate::{
     Baseline, GradientConfig, KlPlacement, MovingConfig, PolicyGradient, VarGrad, VarGradConfig,
@@ -6,15 +6,15 @@ use crate::{
 use rlhf_objective::{Beta, LocalKl, Result};
 use rlhf_train::{Defaults, MethodSpec, ObjectiveTerms, OnlineSpec, RunShape, Updates};
 
-/// What compares the responses to a prompt draws four of them.
-fn several() -> Defaults {
+/// The defaults of methods that compare the responses to a prompt.
+fn group_defaults() -> Defaults {
     Defaults {
         samples_per_prompt: 4,
         ..Defaults::default()
     }
 }
 
-/// RLOO: each response is compared with the others to its prompt.
+/// The registry entry of RLOO: the baseline is the mean of the other responses to the prompt.
 #[derive(Debug, Clone, Copy)]
 pub struct RlooSpec;
 
@@ -23,11 +23,11 @@ impl MethodSpec for RlooSpec {
 
     const NAME: &'static str = "rloo";
     const ABOUT: &'static str =
-        "The policy gradient, each response compared with the others to its prompt";
+        "The policy gradient with the mean of the prompt's other responses as baseline";
     const MIN_RESPONSES_PER_PROMPT: usize = 2;
 
     fn defaults() -> Defaults {
-        several()
+        group_defaults()
     }
 
     fn optimum(settings: &GradientConfig, terms: &ObjectiveTerms<'_>) -> String {
@@ -43,7 +43,7 @@ impl OnlineSpec for RlooSpec {
     }
 }
 
-/// GRPO: scores are measured in the spread of their group.
+/// The registry entry of GRPO: scores are normalized within their group.
 #[derive(Debug, Clone, Copy)]
 pub struct GrpoSpec;
 
@@ -52,22 +52,22 @@ impl MethodSpec for GrpoSpec {
 
     const NAME: &'static str = "grpo";
     const ABOUT: &'static str =
-        "The policy gradient with scores measured in the spread of their group";
+        "The policy gradient with scores divided by the standard deviation of their group";
     const MIN_RESPONSES_PER_PROMPT: usize = 2;
 
     fn defaults() -> Defaults {
-        several()
+        group_defaults()
     }
 
     fn optimum(settings: &GradientConfig, terms: &ObjectiveTerms<'_>) -> String {
-        let scale = ", divided by the spread of the prompt's scores";
+        let scale = ", divided by the standard deviation of the prompt's scores";
         if let Some(local) = local_optimum(settings.kl, terms, scale) {
             return local;
         }
         match terms.beta {
             Beta::Fixed(beta) if *beta > 0.0 => format!(
                 "not π*: π(y|x) ∝ {}exp(r/({beta}·σ)), σ the standard deviation of the prompt's \
-                 scores under π, so that each prompt has a β of its own",
+                 scores under π: another β for each prompt",
                 terms.weight()
             ),
             _ => terms.optimum(),
@@ -83,7 +83,7 @@ impl OnlineSpec for GrpoSpec {
     }
 }
 
-/// REINFORCE with a moving baseline.
+/// The registry entry of REINFORCE with a moving baseline.
 #[derive(Debug, Clone, Copy)]
 pub struct ReinforceSpec;
 
@@ -111,7 +111,7 @@ impl OnlineSpec for ReinforceSpec {
     }
 }
 
-/// VarGrad.
+/// The registry entry of VarGrad.
 #[derive(Debug, Clone, Copy)]
 pub struct VarGradSpec;
 
@@ -120,12 +120,12 @@ impl MethodSpec for VarGradSpec {
 
     const NAME: &'static str = "vargrad";
     const ABOUT: &'static str =
-        "The least variance of reward minus KL among the responses to a prompt";
+        "Minimizes the variance of r − β·log(π/prior) among the responses to a prompt";
     const ALLOWS_ZERO_BETA: bool = false;
     const MIN_RESPONSES_PER_PROMPT: usize = 2;
 
     fn defaults() -> Defaults {
-        several()
+        group_defaults()
     }
 
     fn check(settings: &VarGradConfig, run: &RunShape) -> Result<()> {
@@ -150,8 +150,8 @@ impl OnlineSpec for VarGradSpec {
     }
 }
 
-/// Where a penalty on each token alone comes to rest; `None` where the KL is paid in the reward, or not
-/// at all. `scale` is what else is done to Q.
+/// The optimum under a per-token KL penalty in the loss; `None` where the KL is in the reward, or
+/// β is 0. `scale` describes a scaling of Q.
 fn local_optimum(kl: KlPlacement, terms: &ObjectiveTerms<'_>, scale: &str) -> Option<String> {
     let KlPlacement::Loss(kl) = kl else {
         return None;
@@ -159,7 +159,7 @@ fn local_optimum(kl: KlPlacement, terms: &ObjectiveTerms<'_>, scale: &str) -> Op
     if terms.beta.value() == 0.0 {
         return None;
     }
-    let rest = match (kl, terms.prior) {
+    let policy = match (kl, terms.prior) {
         (LocalKl::LocalKl | LocalKl::LocalK2, Some(prior)) => {
             format!("π(a|s) ∝ {prior}(a|s)·exp(Q/β)")
         }
@@ -170,8 +170,8 @@ fn local_optimum(kl: KlPlacement, terms: &ObjectiveTerms<'_>, scale: &str) -> Op
         (LocalKl::LocalK3, None) => "π(a|s) = β/(μ(s) − Q), of the forward KL".into(),
     };
     Some(format!(
-        "not π*: {rest}, Q the reward to come after a under π{scale}; a token's penalty forgets \
-         that the token changes the KL of later ones"
+        "not π*: {policy}, Q the expected reward after a under π{scale}; a per-token penalty \
+        ignores that a token changes the KL of later tokens"
     ))
 }
 
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_penalty_in_the_loss_has_another_target() {
+    fn printed_optima_depend_on_the_placement_of_the_kl() {
         let beta = Beta::Fixed(0.05);
         let terms = |prior| ObjectiveTerms {
             objective: "x",
@@ -209,7 +209,7 @@ mod tests {
             ),
             (
                 GrpoSpec::optimum(&gradient(loss(LocalKl::LocalK3)), &reference),
-                "divided by the spread",
+                "divided by the standard deviation",
             ),
             (
                 RlooSpec::optimum(&gradient(KlPlacement::Reward), &reference),

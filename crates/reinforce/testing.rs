@@ -1,4 +1,4 @@
-//! Rollouts for tests.
+//! Scored rollouts for tests.
 
 use rlhf_objective::{
     Beta, Decoder, Error, Finish, KlPenalty, LogDist, PerSeq, PerToken, Prior, Prompt, Response,
@@ -7,16 +7,16 @@ use rlhf_objective::{
 use rlhf_tensor::{Rng, Stream};
 use std::ops::Range;
 
-/// A prior that is never asked.
-struct Silent;
+/// A prior whose methods must not be called.
+struct UnusedPrior;
 
-impl Prior for Silent {
+impl Prior for UnusedPrior {
     fn log_probs(&mut self, _: &Sequences) -> Result<PerToken> {
-        Err(Error::Unsupported("silent".into()))
+        Err(Error::Unsupported("not called in this test".into()))
     }
 
     fn log_dist(&mut self, _: &Sequences, _: Range<usize>) -> Result<LogDist<'_>> {
-        Err(Error::Unsupported("silent".into()))
+        Err(Error::Unsupported("not called in this test".into()))
     }
 
     fn is_normalized(&self) -> bool {
@@ -24,21 +24,21 @@ impl Prior for Silent {
     }
 
     fn decoder(&mut self) -> Result<Box<dyn Decoder + '_>> {
-        Err(Error::Unsupported("silent".into()))
+        Err(Error::Unsupported("not called in this test".into()))
     }
 }
 
 pub(crate) fn penalty() -> KlPenalty {
-    KlPenalty::new(Box::new(Silent), Beta::Fixed(0.05))
+    KlPenalty::new(Box::new(UnusedPrior), Beta::Fixed(0.05))
 }
 
 pub(crate) fn rng() -> Rng {
     Rng::new(1, Stream::Minibatch, 0, 0)
 }
 
-/// Responses, given by their prompts and tokens, with their scores and the log π and log p₀ of each
-/// token.
-pub(crate) fn made(
+/// Rollouts of responses given as (prompt, tokens), with their rewards: `scores` per response, and log π
+/// and log p₀ of each token, nats.
+pub(crate) fn scored_rollouts(
     responses: &[(usize, Vec<u32>)],
     scores: Vec<f32>,
     [log_probs, prior_log_probs]: [Vec<f32>; 2],
@@ -49,14 +49,14 @@ pub(crate) fn made(
         .map(|(prompt, _)| prompt + 1)
         .max()
         .unwrap_or(0);
-    let answer =
+    let response =
         |(prompt, ids): &(usize, Vec<u32>)| Response::new(*prompt, ids.clone(), Finish::Eos);
     let sequences = Sequences::new(
         vec![Prompt::from_ids(vec![0]); prompts],
-        responses.iter().map(answer).collect(),
+        responses.iter().map(response).collect(),
     )
     .unwrap();
-    let per_token = |numbers| PerToken::from_vec(numbers, sequences.offsets()).unwrap();
+    let per_token = |values| PerToken::from_vec(values, sequences.offsets()).unwrap();
     let (log_probs, prior_log_probs) = (per_token(log_probs), per_token(prior_log_probs));
     let penalty = tilt(log_probs.values(), prior_log_probs.values(), beta).unwrap();
     let mut rewards = penalty.neg().unwrap().to_vec1::<f32>().unwrap();
@@ -79,8 +79,8 @@ pub(crate) fn made(
     }
 }
 
-/// Rollouts of these lengths, by prompt, with uneven numbers.
-pub(crate) fn scored(lengths: &[&[usize]]) -> Scored {
+/// Rollouts with these response lengths, by prompt, and varied numbers.
+pub(crate) fn scored_with_lengths(lengths: &[&[usize]]) -> Scored {
     let group = |(prompt, lengths): (usize, &&[usize])| -> Vec<(usize, Vec<u32>)> {
         lengths
             .iter()
@@ -95,5 +95,5 @@ pub(crate) fn scored(lengths: &[&[usize]]) -> Scored {
             .collect()
     };
     let scores = (0..responses.len()).map(|i| (i % 3) as f32 - 0.8).collect();
-    made(&responses, scores, [wave(3), wave(5)], 0.05)
+    scored_rollouts(&responses, scores, [wave(3), wave(5)], 0.05)
 }

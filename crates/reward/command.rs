@@ -380,7 +380,7 @@ mod tests {
         let scored = reward.optional_scores(&five_responses()).unwrap();
         assert_eq!(scored, [Some(1.0), None, None, Some(4.0), Some(5.0)]);
         let error = scores(&mut shell(none, 64, 30.0)).unwrap_err().to_string();
-        assert!(error.contains("no score for response 1"), "{error}");
+        assert!(error.contains("has no score for response 1"), "{error}");
         let mut strict = shell(none, 64, 30.0).on_null(OnNull::Error);
         let error = strict
             .optional_scores(&five_responses())

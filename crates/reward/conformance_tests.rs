@@ -1,7 +1,9 @@
 //! Conformance checks of every reward.
 
 use crate::{Normalization, RewardModel, RewardTable, Rule, Rules, Token, Weighted};
-use rlhf_lm::{ActivationCheckpointing, Backend, LoadOptions, OutputHeads, Tokenizer};
+use rlhf_lm::{
+    ActivationCheckpointing, Backend, LoadOptions, OutputHeads, OutputVocabulary, Tokenizer,
+};
 use rlhf_objective::{Finish, Prompt, Response, Reward, Sequences, conformance};
 use rlhf_tensor::{Rng, Storage, Stream};
 use std::collections::BTreeMap;
@@ -85,6 +87,7 @@ fn model(folder: &Path) {
         storage: Storage::Trainable,
         activation_checkpointing: ActivationCheckpointing::None,
         heads: OutputHeads::Score,
+        vocabulary: OutputVocabulary::Whole,
         temperature: 1.0,
         backend: Backend::F32,
     };

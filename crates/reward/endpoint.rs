@@ -202,7 +202,7 @@ impl Reward for Endpoint {
 mod tests {
     use super::*;
     use crate::external_protocol::tests::five_responses;
-    use rlhf_loopback::{Answer, Scores};
+    use rlhf_loopback::{Responder, RewardEndpoint};
     use std::net::TcpListener;
 
     fn numbers(body: &Value) -> Option<(u16, String)> {
@@ -228,14 +228,14 @@ mod tests {
 
     #[test]
     fn batches_are_posted_and_temporary_problems_retried() {
-        let answers: [Answer; 5] = [
+        let answers: [Responder; 5] = [
             numbers,
             |_| Some((503, "later".into())),
             |_| None,
             |_| Some((429, "slower".into())),
             numbers,
         ];
-        let server = Scores::start(answers);
+        let server = RewardEndpoint::start(answers);
         assert_eq!(
             scores_of(&server.url(), 3).unwrap(),
             [0.0, 1.0, 2.0, 3.0, 4.0]
@@ -245,8 +245,8 @@ mod tests {
 
     #[test]
     fn null_is_no_score_or_an_error() {
-        let some: Answer = |_| Some((200, "[1, null, 3, 4, {\"score\": null}]".into()));
-        let server = Scores::start([some, some]);
+        let some: Responder = |_| Some((200, "[1, null, 3, 4, {\"score\": null}]".into()));
+        let server = RewardEndpoint::start([some, some]);
         let scored = endpoint(&server.url(), 64, 10.0)
             .optional_scores(&five_responses())
             .unwrap();
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn permanent_problems_are_not_retried() {
-        let cases: [(Answer, &str); 4] = [
+        let cases: [(Responder, &str); 4] = [
             (
                 |_| Some((404, "no such\npage".into())),
                 "answered 404 Not Found: no such page",
@@ -278,7 +278,7 @@ mod tests {
             ),
         ];
         for (answer, expected) in cases {
-            let server = Scores::start([answer]);
+            let server = RewardEndpoint::start([answer]);
             let error = scores_of(&server.url(), 64).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
             assert!(
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn retries_are_limited() {
-        let server = Scores::start([(|_| Some((500, "broken".into()))) as Answer; 5]);
+        let server = RewardEndpoint::start([(|_| Some((500, "broken".into()))) as Responder; 5]);
         let error = scores_of(&server.url(), 64).unwrap_err().to_string();
         assert!(
             error.contains("500 Internal Server Error: broken, 5 times"),

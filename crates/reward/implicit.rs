@@ -1,7 +1,7 @@
 //! The implicit reward of a policy: β·log(π/p₀).
 
 use crate::{Error, Result};
-use rlhf_lm::{LoadOptions, Model, OutputHeads, Tokenizer, inspect};
+use rlhf_lm::{LoadOptions, Model, OutputHeads, OutputVocabulary, Tokenizer, inspect};
 use rlhf_objective::{OutputSpec, PerSeq, Reward, Sequences, tilt};
 use rlhf_tensor::Tensor;
 use std::fmt;
@@ -67,6 +67,7 @@ impl Implicit {
         Self::check([policy, prior], beta, policy_tokenizer)?;
         let options = LoadOptions {
             heads: OutputHeads::Language,
+            vocabulary: OutputVocabulary::WithText,
             temperature: 1.0,
             ..*networks
         };

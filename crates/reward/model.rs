@@ -2,7 +2,9 @@
 
 use crate::retokenize::{Conversion, Retokenizer};
 use crate::{Error, Result};
-use rlhf_lm::{ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, Tokenizer};
+use rlhf_lm::{
+    ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, OutputVocabulary, Tokenizer,
+};
 use rlhf_objective::{OutputSpec, PerSeq, Reward, Sequences};
 use rlhf_tensor::Storage;
 use serde::{Deserialize, Serialize};
@@ -93,6 +95,7 @@ pub(crate) const FROZEN: LoadOptions = LoadOptions {
     storage: Storage::Frozen,
     activation_checkpointing: ActivationCheckpointing::None,
     heads: OutputHeads::Score,
+    vocabulary: OutputVocabulary::Whole,
     temperature: 1.0,
     backend: Backend::F32,
 };
@@ -115,7 +118,7 @@ impl fmt::Debug for RewardModel {
 
 impl RewardModel {
     /// The reward model of a checkpoint folder, in the layout of transformers'
-    /// `GPT2ForSequenceClassification`, with its `reward.json` if it has one.
+    /// `…ForSequenceClassification`, with its `reward.json` if it has one.
     ///
     /// # Errors
     /// If it cannot be loaded, or is a language model.
@@ -126,6 +129,7 @@ impl RewardModel {
     fn load_as(folder: &Path, networks: &LoadOptions) -> Result<Self> {
         let options = LoadOptions {
             heads: OutputHeads::Score,
+            vocabulary: OutputVocabulary::Whole,
             temperature: 1.0,
             ..*networks
         };

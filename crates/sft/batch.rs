@@ -1,9 +1,9 @@
-//! Demonstrations as batches.
+//! Batches of demonstrations.
 
 use rlhf_objective::{BatchSize, Dataset, Error, Result, Sequences};
 use rlhf_train::{Epochs, Source};
 
-/// Responses to learn, with the weight each of their tokens has in the loss.
+/// Demonstrated responses, with the weight of each of their tokens in the loss.
 #[derive(Debug, Clone)]
 pub struct Batch {
     pub(crate) sequences: Sequences,
@@ -11,10 +11,10 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// A whole batch: each of its N response tokens weighs 1/N.
+    /// A full batch: each of its N response tokens has weight 1/N.
     ///
     /// # Errors
-    /// If there is no response.
+    /// If there are no responses.
     pub fn new(sequences: Sequences) -> Result<Self> {
         if sequences.is_empty() {
             return Err(Error::Empty("there are no demonstrations".into()));
@@ -25,8 +25,8 @@ impl Batch {
         })
     }
 
-    /// The same where it counts only `share` of a full batch.
-    fn of_share(self, share: f64) -> Self {
+    /// Multiplies the weights by the batch's share of a full batch.
+    fn scaled(self, share: f64) -> Self {
         Self {
             weight: self.weight * share,
             ..self
@@ -34,18 +34,19 @@ impl Batch {
     }
 }
 
-/// All demonstrations, batch by batch, in a seeded order for each pass.
+/// Yields all demonstrations in batches, shuffled by the seed in each epoch.
 pub struct DemonstrationSource {
     all: Box<dyn Dataset>,
     epochs: Epochs,
 }
 
 impl DemonstrationSource {
-    /// `epochs` passes over `all`, each item a response, in batches of `batch_size`. The last batch has what
-    /// is left and weighs as much: its loss is its share of a full batch times the mean over its tokens.
+    /// Batches of `batch_size` over `epochs` epochs of `all`, whose items are responses. Only the last
+    /// batch of the run may be smaller: its loss is its share of a full batch times the mean over its
+    /// tokens.
     ///
     /// # Errors
-    /// If there is no item, or `batch_size` or `epochs` is zero.
+    /// If there are no items, or `batch_size` or `epochs` is zero.
     pub fn new(
         all: Box<dyn Dataset>,
         batch_size: BatchSize,
@@ -56,7 +57,7 @@ impl DemonstrationSource {
             return Err(Error::Empty("there are no demonstrations".into()));
         }
         if batch_size.limit() == 0 || epochs == 0 {
-            let message = "train.batch_size and train.epochs must be at least 1";
+            let message = "train.batch_size and train.epochs must be at least 1 for sft";
             return Err(Error::Unsupported(message.into()));
         }
         let epochs = match batch_size {
@@ -76,7 +77,7 @@ impl Source for DemonstrationSource {
 
     fn batch(&mut self, step: usize) -> Result<Batch> {
         let batch = Batch::new(self.all.read(self.epochs.items(step))?)?;
-        Ok(batch.of_share(self.epochs.share(step)))
+        Ok(batch.scaled(self.epochs.share(step)))
     }
 }
 
@@ -87,16 +88,17 @@ pub(crate) mod tests {
     use rlhf_objective::{Finish, Outputs, Prompt, Response};
     use rlhf_train::Learner;
 
-    /// One response of each of these lengths, each to its own prompt of two tokens.
+    /// One response of each of these lengths, each with its own prompt of two tokens.
     pub(crate) fn sequences(lengths: &[usize]) -> Sequences {
         let prompts = lengths.iter().map(|_| Prompt::from_ids(vec![1, 2]));
-        let answer = |(prompt, &n): (usize, &usize)| Response::new(prompt, vec![3; n], Finish::Eos);
-        let responses = lengths.iter().enumerate().map(answer);
+        let response =
+            |(prompt, &n): (usize, &usize)| Response::new(prompt, vec![3; n], Finish::Eos);
+        let responses = lengths.iter().enumerate().map(response);
         Sequences::new(prompts.collect(), responses.collect()).unwrap()
     }
 
     #[test]
-    fn steps_are_of_the_size_asked_for() {
+    fn batches_respect_the_batch_size() {
         let lengths = [5, 1, 9, 3, 3, 2];
         let all = sequences(&lengths);
         let mut by_count =
@@ -120,35 +122,35 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_last_step_weighs_as_much_as_it_has() {
+    fn a_smaller_last_batch_has_a_proportionally_smaller_gradient() {
         let all = Box::new(sequences(&[5, 1, 9, 3, 3]));
         let mut source = DemonstrationSource::new(all, BatchSize::Items(2), 1, 1).unwrap();
         assert_eq!(source.steps(), 3);
         for (step, share) in [1.0, 1.0, 0.5].into_iter().enumerate() {
             let batch = source.batch(step).unwrap();
             let tokens = batch.sequences.tokens();
-            let numbers: Vec<f32> = (0..tokens).map(|t| -0.5 - t as f32).collect();
-            let mean = numbers.iter().sum::<f32>() / tokens as f32;
-            let outputs = Outputs::new(&batch.sequences, numbers, None, None).unwrap();
+            let log_probs: Vec<f32> = (0..tokens).map(|t| -0.5 - t as f32).collect();
+            let mean = log_probs.iter().sum::<f32>() / tokens as f32;
+            let outputs = Outputs::new(&batch.sequences, log_probs, None, None).unwrap();
             let loss = Sft.loss(&outputs, &batch).unwrap();
             let value = loss.value.to_scalar::<f32>().unwrap();
             assert!((value - -mean * share).abs() < 1e-6, "step {step}");
             let slope = -share / tokens as f32;
             let gradients = outputs.gradients(&loss.value).unwrap().log_probs.unwrap();
             assert!(gradients.iter().all(|g| (g - slope).abs() < 1e-7));
-            // What is reported is of an item, whatever it weighs.
-            let said = loss.stats.get("loss/nll").unwrap();
-            assert!((said - f64::from(-mean)).abs() < 1e-6);
+            // The reported loss is the mean over tokens, without the share of the batch.
+            let reported = loss.stats.get("loss/nll").unwrap();
+            assert!((reported - f64::from(-mean)).abs() < 1e-6);
         }
     }
 
     #[test]
-    fn refuses_nothing_to_learn() {
-        let of = |lengths: &[usize], batch_size, epochs| {
+    fn empty_data_and_zero_sizes_are_errors() {
+        let source = |lengths: &[usize], batch_size, epochs| {
             DemonstrationSource::new(Box::new(sequences(lengths)), batch_size, epochs, 0)
         };
-        assert!(of(&[], BatchSize::Items(1), 1).is_err());
-        assert!(of(&[1], BatchSize::Tokens(0), 1).is_err());
-        assert!(of(&[1], BatchSize::Tokens(1), 0).is_err());
+        assert!(source(&[], BatchSize::Items(1), 1).is_err());
+        assert!(source(&[1], BatchSize::Tokens(0), 1).is_err());
+        assert!(source(&[1], BatchSize::Tokens(1), 0).is_err());
     }
 }

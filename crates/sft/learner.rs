@@ -1,11 +1,11 @@
-//! Cross-entropy on response tokens.
+//! The supervised fine-tuning loss: cross-entropy on response tokens.
 
 use crate::Batch;
 use rlhf_objective::{Outputs, Result, Sequences};
 use rlhf_train::{Learner, Loss, Stats};
 
 /// Supervised fine-tuning: −Σ log π(yₜ | x, y₍<t₎)/N over the N response tokens of a batch, the
-/// maximum-likelihood fit to demonstrations. A prompt is read, never learned.
+/// maximum-likelihood fit to demonstrations. Prompt tokens are inputs but not in the loss.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sft;
 
@@ -23,7 +23,7 @@ impl Learner for Sft {
         })
     }
 
-    /// Its statistic `loss/nll` is nats a token: its exponential is the perplexity.
+    /// The metric `loss/nll` is in nats per token; its exponential is the perplexity.
     fn loss(&self, outputs: &Outputs, batch: &Batch) -> Result<Loss> {
         let log_probs = outputs.log_probs.values();
         let value = (log_probs.sum_all()? * -batch.weight)?;
@@ -42,7 +42,7 @@ mod tests {
     use crate::batch::tests::sequences;
 
     #[test]
-    fn the_mean_over_tokens_and_its_gradient() {
+    fn loss_is_the_mean_over_tokens() {
         let batch = Batch::new(sequences(&[2, 1, 1])).unwrap();
         let numbers = vec![-1f32, -2., -4., -9.];
         let outputs = Outputs::new(&batch.sequences, numbers, None, None).unwrap();
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_add_up_to_the_whole() {
+    fn losses_of_micro_batches_sum_to_that_of_the_batch() {
         let batch = Batch::new(sequences(&[2, 1, 1])).unwrap();
         let (mut total, mut stats) = (0.0, Stats::new());
         for (responses, numbers) in [(vec![0], vec![-1f32, -2.]), (vec![1, 2], vec![-4., -9.])] {

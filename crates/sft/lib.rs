@@ -1,5 +1,5 @@
-//! Supervised fine-tuning: fits a network to demonstrations by maximum likelihood. It makes the
-//! checkpoint a run starts from, and the frozen network behind the `demonstrations` prior.
+//! Supervised fine-tuning: fits a network to demonstrations by maximum likelihood. It trains the
+//! checkpoint that other methods start from, and the frozen network of the `demonstrations` prior.
 
 #![forbid(unsafe_code)]
 

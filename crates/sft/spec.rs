@@ -1,4 +1,4 @@
-//! What is said about supervised fine-tuning.
+//! The registry entry of supervised fine-tuning.
 
 use crate::{Batch, DemonstrationSource, Sft};
 use rlhf_objective::{Dataset, NoSettings, Result, Sequences};
@@ -6,7 +6,7 @@ use rlhf_train::{
     BatchUnit, DataPasses, Defaults, LearnsFrom, MethodSpec, ObjectiveTerms, OfflineSpec, PriorUse,
 };
 
-/// Supervised fine-tuning, as a registry lists it.
+/// The registry entry of supervised fine-tuning.
 #[derive(Debug, Clone, Copy)]
 pub struct SftSpec;
 
@@ -29,7 +29,7 @@ impl MethodSpec for SftSpec {
 
     fn summary(_: &NoSettings, terms: &ObjectiveTerms<'_>) -> String {
         format!(
-            "{}: maximum likelihood of the demonstrations",
+            "{}: maximize the likelihood of the demonstrations",
             terms.objective
         )
     }

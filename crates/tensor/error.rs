@@ -18,6 +18,9 @@ pub enum Error {
         /// The number of values given.
         got: usize,
     },
+    /// The weights of this parameter are shared with other tables.
+    #[error("parameter `{0}` is shared with other networks and cannot be written")]
+    Shared(String),
     /// Gradients or moments were requested of frozen parameters.
     #[error("frozen parameters have no {0}")]
     Frozen(&'static str),

@@ -3,17 +3,20 @@
 //! two of moments.
 
 use crate::views::Entry;
-use crate::{Error, Init, ParameterId, ParameterSpec, Result, Rng, Storage, Weights};
+use crate::{Error, Init, ParameterId, ParameterSpec, Placement, Result, Rng, Storage, Weights};
 use rlhf_device::{Cpu, Device, Dtype, StoredMut};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 mod optimizer;
 #[cfg(test)]
 mod optimizer_tests;
 #[cfg(test)]
 mod parameters_tests;
+#[cfg(test)]
+mod shared_tests;
 
 /// Offsets are multiples of this many floats, so that every tensor starts on a cache line.
 const ALIGN: usize = 16;
@@ -35,6 +38,8 @@ pub struct Parameters<D: Device = Cpu> {
     version: u64,
     /// The weights stored in bf16, two in the memory of one f32.
     words: D::Buffer,
+    /// The weights that its first entries lie in, if it was made by [`over`](Self::over).
+    shared: Option<Arc<SharedWeights<D>>>,
     training: Option<Training<D>>,
 }
 
@@ -53,6 +58,16 @@ struct Moments<D: Device> {
     steps: u64,
     first: D::Buffer,
     second: D::Buffer,
+}
+
+/// The frozen weights of a network that several tables read and none writes: a LoRA policy and its reference
+/// prior are two tables over the same base.
+#[derive(Debug)]
+pub struct SharedWeights<D: Device = Cpu> {
+    device: D,
+    entries: Vec<Entry>,
+    pub(crate) floats: D::Buffer,
+    pub(crate) words: D::Buffer,
 }
 
 impl Parameters {
@@ -84,12 +99,16 @@ impl<D: Device> Parameters<D> {
         for mut spec in specs {
             spec.trainable &= storage.is_trainable();
             let length = spec.shape.iter().product::<usize>();
-            let (dtype, start) = if storage.stores_bf16(&spec) {
-                (Dtype::Bf16, place(&mut words, BF16_PER_F32 * ALIGN, length))
-            } else {
-                (Dtype::F32, place(&mut floats, ALIGN, length))
+            let (align, align_bf16) = match spec.placement {
+                Placement::Aligned => (ALIGN, BF16_PER_F32 * ALIGN),
+                Placement::Adjoining => (1, 1),
             };
-            let gradient = spec.trainable.then(|| place(&mut trained, ALIGN, length));
+            let (dtype, start) = if storage.stores_bf16(&spec) {
+                (Dtype::Bf16, place(&mut words, align_bf16, length))
+            } else {
+                (Dtype::F32, place(&mut floats, align, length))
+            };
+            let gradient = spec.trainable.then(|| place(&mut trained, align, length));
             assert!(
                 index.insert(spec.name.clone(), entries.len()).is_none(),
                 "parameter `{}` is listed twice",
@@ -97,6 +116,7 @@ impl<D: Device> Parameters<D> {
             );
             entries.push(Entry {
                 spec,
+                shared: false,
                 dtype,
                 range: start..start + length,
                 gradient,
@@ -120,8 +140,58 @@ impl<D: Device> Parameters<D> {
             version: 0,
             words: device.zeroed(words.div_ceil(BF16_PER_F32)),
             training,
+            shared: None,
             device,
         }
+    }
+
+    /// A table of `shared` weights followed by zero-filled parameters of its own, in the order of `specs`:
+    /// a frozen base and what is trained on top of it.
+    ///
+    /// # Panics
+    /// If two parameters share a name: an architecture's table is code, not input.
+    #[must_use]
+    pub fn over(
+        shared: &Arc<SharedWeights<D>>,
+        specs: Vec<ParameterSpec>,
+        storage: Storage,
+    ) -> Self {
+        let mut own = Self::on(shared.device.clone(), specs, storage);
+        let mut entries = shared.entries.clone();
+        entries.append(&mut own.entries);
+        let names = entries.iter().map(|entry| entry.spec.name.clone());
+        let index: HashMap<String, usize> = names.zip(0..).collect();
+        assert_eq!(index.len(), entries.len(), "a parameter is listed twice");
+        Self {
+            entries,
+            index,
+            shared: Some(shared.clone()),
+            ..own
+        }
+    }
+
+    /// The same weights, frozen, for any number of tables to share.
+    ///
+    /// # Panics
+    /// If some of them are shared already.
+    #[must_use]
+    pub fn into_shared(self) -> Arc<SharedWeights<D>> {
+        assert!(
+            self.shared.is_none(),
+            "some weights of this table are shared already"
+        );
+        let entries = self.entries.into_iter().map(|entry| Entry {
+            spec: entry.spec.frozen(),
+            shared: true,
+            gradient: None,
+            ..entry
+        });
+        Arc::new(SharedWeights {
+            device: self.device,
+            entries: entries.collect(),
+            floats: self.floats,
+            words: self.words,
+        })
     }
 
     /// The device they are stored on.
@@ -178,6 +248,7 @@ impl<D: Device> Parameters<D> {
             entries: &self.entries,
             floats: &self.floats,
             words: &self.words,
+            shared: self.shared.as_deref(),
         }
     }
 
@@ -198,10 +269,17 @@ impl<D: Device> Parameters<D> {
     /// the nearest, ties to even).
     ///
     /// # Panics
-    /// If they do not fit.
+    /// If they do not fit, or the parameter is shared.
     pub fn write(&mut self, id: ParameterId, start: usize, values: &[f32]) {
         self.version += 1;
-        let Entry { range, dtype, .. } = &self.entries[id.0];
+        let Entry {
+            range,
+            dtype,
+            spec,
+            shared,
+            ..
+        } = &self.entries[id.0];
+        assert!(!shared, "`{}` is shared and cannot be written", spec.name);
         let buffer = match dtype {
             Dtype::F32 => &mut self.floats,
             Dtype::Bf16 => &mut self.words,
@@ -214,12 +292,15 @@ impl<D: Device> Parameters<D> {
     /// Copies `values` into the parameter called `name`.
     ///
     /// # Errors
-    /// If no parameter has that name, or the lengths differ.
+    /// If no parameter has that name, it is shared, or the lengths differ.
     pub fn set(&mut self, name: &str, values: &[f32]) -> Result<()> {
         let id = self
             .id(name)
             .ok_or_else(|| Error::UnknownParameter(name.into()))?;
         let entry = &self.entries[id.0];
+        if entry.shared {
+            return Err(Error::Shared(name.into()));
+        }
         if entry.range.len() != values.len() {
             return Err(Error::WrongLength {
                 name: name.into(),
@@ -274,11 +355,16 @@ impl Parameters {
     /// One parameter's weights, mutable.
     ///
     /// # Panics
-    /// If it is stored in bf16: use [`write`](Self::write).
+    /// If it is stored in bf16 (use [`write`](Self::write)), or shared.
     pub fn weights_mut(&mut self, id: ParameterId) -> &mut [f32] {
         let Entry {
-            range, dtype, spec, ..
+            range,
+            dtype,
+            spec,
+            shared,
+            ..
         } = &self.entries[id.0];
+        assert!(!shared, "`{}` is shared and cannot be written", spec.name);
         assert_eq!(*dtype, Dtype::F32, "`{}` is stored in bf16", spec.name);
         self.version += 1;
         &mut self.floats[range.clone()]

@@ -12,6 +12,16 @@ pub enum Rounding {
     Allowed,
 }
 
+/// Where a parameter lies in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// From the start of a cache line.
+    Aligned,
+    /// Directly after the parameter before it, which is stored and trained alike: both can be read as one
+    /// ([`Weights::joined`](crate::Weights::joined)).
+    Adjoining,
+}
+
 /// One parameter's name and shape, and how it is trained and stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParameterSpec {
@@ -26,6 +36,8 @@ pub struct ParameterSpec {
     pub decay: WeightDecay,
     /// Whether it may be stored in bf16: [`Rounding::Never`] unless set by [`may_round`](Self::may_round).
     pub rounding: Rounding,
+    /// Where it lies: [`Placement::Aligned`] unless set by [`adjoining`](Self::adjoining).
+    pub placement: Placement,
 }
 
 impl ParameterSpec {
@@ -37,6 +49,7 @@ impl ParameterSpec {
             trainable: true,
             decay: WeightDecay::Yes,
             rounding: Rounding::Never,
+            placement: Placement::Aligned,
         }
     }
 
@@ -48,6 +61,7 @@ impl ParameterSpec {
             trainable: true,
             decay: WeightDecay::No,
             rounding: Rounding::Never,
+            placement: Placement::Aligned,
         }
     }
 
@@ -56,6 +70,15 @@ impl ParameterSpec {
     pub fn frozen(self) -> Self {
         Self {
             trainable: false,
+            ..self
+        }
+    }
+
+    /// The same parameter, directly after the one before it.
+    #[must_use]
+    pub fn adjoining(self) -> Self {
+        Self {
+            placement: Placement::Adjoining,
             ..self
         }
     }
@@ -80,13 +103,25 @@ pub enum Storage {
     FrozenBf16,
     /// Weights, and gradients and two moments of each [`trainable`](ParameterSpec::trainable) parameter.
     Trainable,
+    /// As [`Trainable`](Self::Trainable); of a network with an adapter, the frozen base has its matrices in
+    /// bf16.
+    TrainableOverBf16,
 }
 
 impl Storage {
     /// Whether gradients and moments are allocated.
     #[must_use]
     pub const fn is_trainable(self) -> bool {
-        matches!(self, Self::Trainable)
+        matches!(self, Self::Trainable | Self::TrainableOverBf16)
+    }
+
+    /// How the frozen base of a network with an adapter is stored, where the network is stored like this.
+    #[must_use]
+    pub const fn of_base(self) -> Self {
+        match self {
+            Self::Frozen | Self::Trainable => Self::Frozen,
+            Self::FrozenBf16 | Self::TrainableOverBf16 => Self::FrozenBf16,
+        }
     }
 
     /// Whether a parameter of this spec is stored in bf16.

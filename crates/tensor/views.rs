@@ -1,6 +1,6 @@
 //! Views of weights (to read) and of gradients (to accumulate into), by parameter.
 
-use crate::ParameterSpec;
+use crate::{ParameterSpec, SharedWeights};
 use rlhf_device::{Cpu, Device, Dtype, PairMut, Slice, SliceMut, Stored};
 use std::ops::Range;
 
@@ -20,6 +20,8 @@ impl ParameterId {
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) spec: ParameterSpec,
+    /// Whether it lies in weights that other tables share.
+    pub(crate) shared: bool,
     /// The type it is stored in, which selects the buffer: `floats` or `words`.
     pub(crate) dtype: Dtype,
     /// Its range in that buffer, in numbers of that type.
@@ -43,6 +45,7 @@ pub struct Weights<'a, D: Device = Cpu> {
     pub(crate) entries: &'a [Entry],
     pub(crate) floats: &'a D::Buffer,
     pub(crate) words: &'a D::Buffer,
+    pub(crate) shared: Option<&'a SharedWeights<D>>,
 }
 
 impl<D: Device> Clone for Weights<'_, D> {
@@ -75,13 +78,58 @@ impl<'a, D: Device> Weights<'a, D> {
     /// The values of one parameter, row-major, in the type they are stored in.
     #[must_use]
     pub fn stored(&self, id: ParameterId) -> Stored<'a, D> {
-        let Entry { range, dtype, .. } = &self.entries[id.0];
-        let buffer = match dtype {
-            Dtype::F32 => self.floats,
-            Dtype::Bf16 => self.words,
-        };
-        Stored::new(buffer, *dtype, range.clone())
+        let entry = &self.entries[id.0];
+        Stored::new(self.buffer(entry), entry.dtype, entry.range.clone())
     }
+
+    /// The buffer that a parameter lies in.
+    fn buffer(&self, entry: &Entry) -> &'a D::Buffer {
+        let (floats, words) = match self.shared.filter(|_| entry.shared) {
+            Some(shared) => (&shared.floats, &shared.words),
+            None => (self.floats, self.words),
+        };
+        match entry.dtype {
+            Dtype::F32 => floats,
+            Dtype::Bf16 => words,
+        }
+    }
+
+    /// The values of parameters that [adjoin](crate::Placement::Adjoining), in the type they are stored in.
+    ///
+    /// # Panics
+    /// If there is none, or one does not lie directly after the one before it.
+    #[must_use]
+    pub fn joined(&self, ids: &[ParameterId]) -> Stored<'a, D> {
+        let ranges = ids.iter().map(|id| self.entries[id.0].range.clone());
+        let range = join(self.entries, ids, ranges);
+        let first = &self.entries[ids[0].0];
+        let place = |entry: &Entry| (entry.dtype, entry.shared);
+        let alike = ids
+            .iter()
+            .all(|id| place(&self.entries[id.0]) == place(first));
+        assert!(alike, "adjoining parameters are stored alike");
+        Stored::new(self.buffer(first), first.dtype, range)
+    }
+}
+
+/// The range of adjoining ranges.
+fn join(
+    entries: &[Entry],
+    ids: &[ParameterId],
+    ranges: impl Iterator<Item = Range<usize>>,
+) -> Range<usize> {
+    let mut whole: Option<Range<usize>> = None;
+    for (place, range) in ranges.enumerate() {
+        whole = Some(match whole {
+            None => range,
+            Some(before) if before.end == range.start => before.start..range.end,
+            Some(_) => {
+                let [a, b] = [place - 1, place].map(|place| &entries[ids[place].0].spec.name);
+                panic!("`{a}` and `{b}` do not adjoin")
+            }
+        });
+    }
+    whole.expect("at least one parameter is joined")
 }
 
 impl<'a> Weights<'a> {
@@ -114,6 +162,22 @@ impl<'a, D: Device> Gradients<'a, D> {
     /// The gradient of one parameter, row-major, to accumulate into.
     pub fn slice_mut(&mut self, id: ParameterId) -> Option<SliceMut<'_, D>> {
         let range = self.entries[id.0].trained()?;
+        Some(SliceMut::new(self.flat, range))
+    }
+
+    /// The gradients of parameters that [adjoin](crate::Placement::Adjoining), which are trained together or
+    /// not at all.
+    ///
+    /// # Panics
+    /// If there is none, one does not lie directly after the one before it, or only some are trained.
+    pub fn joined_mut(&mut self, ids: &[ParameterId]) -> Option<SliceMut<'_, D>> {
+        let trained = ids.iter().filter_map(|id| self.entries[id.0].trained());
+        let trained: Vec<Range<usize>> = trained.collect();
+        if trained.is_empty() {
+            return None;
+        }
+        assert_eq!(trained.len(), ids.len(), "some of these are trained");
+        let range = join(self.entries, ids, trained.into_iter());
         Some(SliceMut::new(self.flat, range))
     }
 

@@ -1,7 +1,9 @@
 //! Small random GPT-2 networks for the tests of the loops.
 
 use crate::test_world::TestSetup;
-use rlhf_lm::{ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, init, load};
+use rlhf_lm::{
+    ActivationCheckpointing, Backend, LoadOptions, Model, OutputHeads, OutputVocabulary, init, load,
+};
 use rlhf_objective::Network;
 use rlhf_policy::{Networks, Role, SavedNetwork};
 use rlhf_tensor::Storage;
@@ -43,6 +45,7 @@ fn model(folder: Option<&Path>, storage: Storage, heads: OutputHeads) -> Box<dyn
         storage,
         activation_checkpointing: ActivationCheckpointing::None,
         heads,
+        vocabulary: OutputVocabulary::Whole,
         temperature: 1.5,
         backend: Backend::F32,
     };

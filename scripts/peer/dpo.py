@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Steps of TRL's DPOTrainer: dpo.py SIZE REPEATS, after a first step that does not count (it does with 0).
-The reference model is asked in every step, as it does by default."""
+The reference model is asked in every step, as it does by default. With LORA=RANK an adapter of PEFT's is trained, and the
+reference is the model without it."""
 
 import contextlib
 import io
@@ -9,7 +10,7 @@ import sys
 import tempfile
 import time
 
-from shapes import DTYPE, FIRST, PAIRS, PROMPT, RESPONSE, network, report, tokenizer, vocabulary
+from shapes import DTYPE, FIRST, PAIRS, PROMPT, RESPONSE, adapter, network, report, tokenizer, vocabulary
 
 import trl
 from datasets import Dataset
@@ -17,10 +18,11 @@ from transformers import TrainerCallback
 
 size, repeats = sys.argv[1], int(sys.argv[2])
 rng = random.Random(0)
+vocab = vocabulary(size)
 
 
 def words(count):
-    return " ".join(f"w{rng.randrange(FIRST, vocabulary(size))}" for _ in range(count))
+    return " ".join(f"w{rng.randrange(FIRST, vocab)}" for _ in range(count))
 
 
 def pair():
@@ -62,7 +64,8 @@ arguments = trl.DPOConfig(
 )
 trainer = trl.DPOTrainer(
     model=network(size),
-    ref_model=network(size),
+    ref_model=None if adapter() else network(size),
+    peft_config=adapter(),
     args=arguments,
     train_dataset=Dataset.from_list([pair() for _ in range(PAIRS * steps)]),
     processing_class=tokenizer(size),

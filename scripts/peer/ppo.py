@@ -10,20 +10,20 @@ import sys
 import tempfile
 import time
 
-from shapes import DTYPE, FIRST, PROMPT, RESPONSE, ROWS, network, report, tokenizer, vocabulary
+from shapes import DTYPE, FIRST, PROMPT, RESPONSE, ROWS, network, report, scored, tokenizer, vocabulary
 
 import trl
 from datasets import Dataset
-from transformers import GPT2ForSequenceClassification
 from trl.experimental.ppo import PPOConfig, PPOTrainer
 
 size, repeats = sys.argv[1], int(sys.argv[2])
 rng = random.Random(0)
 iterations = repeats + 1
+vocab = vocabulary(size)
 
 
 def prompt():
-    return {"input_ids": [rng.randrange(FIRST, vocabulary(size)) for _ in range(PROMPT)]}
+    return {"input_ids": [rng.randrange(FIRST, vocab) for _ in range(PROMPT)]}
 
 
 # What marks the phases of an iteration: it samples, scores, and whitens advantages before it updates.
@@ -68,14 +68,13 @@ arguments = PPOConfig(
     disable_tqdm=True,
 )
 prompts = Dataset.from_list([prompt() for _ in range(ROWS * iterations)])
-scored = {"kind": GPT2ForSequenceClassification, "seed": 1, "num_labels": 1}
 trainer = PPOTrainer(
     args=arguments,
     processing_class=tokenizer(size),
     model=network(size),
     ref_model=network(size),
-    reward_model=network(size, **scored),
-    value_model=network(size, **scored),
+    reward_model=scored(size),
+    value_model=scored(size),
     train_dataset=prompts,
     eval_dataset=prompts.select(range(ROWS)),
 )

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from statistics import median
 
-WHO = ["rlhf, critic as head", "rlhf, separate critic", "rlhf, prior known", "rlhf", "torch", "TRL"]
+WHO = ["rlhf, critic as head", "rlhf, separate critic", "rlhf, prior known", "rlhf", "torch", "PEFT", "TRL"]
 
 
 def order(who):
@@ -19,7 +19,7 @@ def order(who):
 def prior_known(row):
     """A step of DPO after the first epoch, in which the prior has read every pair; TRL has it read them each time."""
     prior = row.get("phases", {}).get("prior")
-    if row["workload"] != "dpo" or prior is None:
+    if row["workload"] not in ("dpo", "dpo-lora") or prior is None:
         return []
     who = row["who"].replace("rlhf", "rlhf, prior known", 1)
     seconds = {name: number - prior["seconds"] for name, number in row["seconds"].items()}

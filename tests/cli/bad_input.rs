@@ -110,7 +110,7 @@ fn data_that_is_not() {
             "1 ".repeat(20),
             "1 prompt is too long: only its end is kept",
         ),
-        (String::new(), "bos"),
+        (String::new(), "BOS token"),
     ] {
         let output = rlhf(
             folder,
@@ -233,7 +233,7 @@ fn places_that_cannot_be_written() {
             folder,
             &arguments,
             1,
-            "thesis is not empty and holds no run",
+            "thesis is not empty but holds no run",
         );
     }
     assert_eq!(lines("thesis/chapter"), 1);
@@ -256,19 +256,19 @@ fn places_that_cannot_be_written() {
         folder,
         "train --resume --out thesis",
         1,
-        "thesis holds no run: there is no config.toml",
+        "thesis holds no run: config.toml is missing",
     );
     check(
         folder,
         "eval thesis",
         1,
-        "thesis holds no run: there is no config.toml",
+        "thesis holds no run: config.toml is missing",
     );
     check(
         folder,
         "eval none",
         1,
-        "none holds no run: there is no config.toml",
+        "none holds no run: config.toml is missing",
     );
     assert!(!folder.join("none").exists());
     check(

@@ -216,7 +216,7 @@ fn what_is_nowhere_is_looked_for_twice_and_said_once() {
         (
             "generate --model small/world --prompt x",
             vec![hub, ("HF_HUB_OFFLINE", "1"), ("HF_HUB_CACHE", "empty")],
-            "small/world is not in empty, and HF_HUB_OFFLINE says not to ask the hub",
+            "small/world is not in empty, and HF_HUB_OFFLINE forbids downloading it",
         ),
         (
             "model fetch small/world",
@@ -234,9 +234,9 @@ fn what_is_nowhere_is_looked_for_twice_and_said_once() {
         assert_eq!(output.status.code(), Some(1), "{arguments}\n{said}");
     }
     // What is here wins, and nobody is asked.
-    server.seen();
+    server.take_requests();
     fs::create_dir_all(folder.join("small/world")).unwrap();
     let output = rlhf(folder, &[hub], &["model", "inspect", "small/world"]);
     assert!(text(&output.stderr).contains("small/world/config.json: No such file"));
-    assert!(server.seen().is_empty());
+    assert!(server.take_requests().is_empty());
 }

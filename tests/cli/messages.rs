@@ -28,12 +28,12 @@ const MESSAGES: &[(&str, i32, &str)] = &[
     (
         "train --objective dpo --model model --set method.loss=simpo",
         2,
-        "method.loss = \"simpo\" has no reference model: give --prior counting",
+        "method.loss = \"simpo\" has no reference model: use --prior counting",
     ),
     (
         "train --objective dpo --model model --set method.loss=hinge --set method.label_smoothing=0.1",
         2,
-        "[method] label_smoothing means nothing to hinge",
+        "[method] label_smoothing is not used by the loss \"hinge\"",
     ),
     (
         "train --objective dpo --model model --set method.loss=ip",
@@ -153,7 +153,7 @@ const MESSAGES: &[(&str, i32, &str)] = &[
     (
         "score --model model --input far.jsonl",
         1,
-        "far.jsonl:1: token 11 in `completion_ids` is not in the vocabulary: ids end at 10",
+        "far.jsonl:1: token 11 in `completion_ids` is not in the vocabulary: the largest id is 10",
     ),
     ("generate --model model --prompt x", 1, "--prompt:1: "),
     (
@@ -172,7 +172,7 @@ const MESSAGES: &[(&str, i32, &str)] = &[
         "none is not the name of a repository: expected owner/name[@revision]",
     ),
     ("model init config.json model", 2, "model is not empty"),
-    ("eval none", 1, "none holds no run: there is no config.toml"),
+    ("eval none", 1, "none holds no run: config.toml is missing"),
     (
         "bench --suite trees",
         2,

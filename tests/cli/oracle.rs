@@ -191,7 +191,7 @@ fn a_malformed_problem_is_refused_by_name() {
     );
     check(
         &|p| p["reward"]["1 1"] = json!(0.0),
-        "response \"1 1\": there is none",
+        "response \"1 1\": is not in the tree",
     );
     check(&|p| *p = json!({"tokens": 3}), "neither a token problem");
     check(&|p| *p = json!({"states": 1}), "missing field");

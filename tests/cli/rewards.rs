@@ -2,7 +2,7 @@
 
 use crate::folder;
 use crate::program::{done, rlhf, rows, text};
-use rlhf_loopback::{Answer, Scores};
+use rlhf_loopback::{Responder, RewardEndpoint};
 use serde_json::Value;
 use std::fs;
 use std::iter::repeat;
@@ -208,7 +208,7 @@ fn every_kind_of_reward_trains() {
     let log_probs = |model| said(folder, "said.jsonl", "log_prob", &["--model", model]);
     let judge = "while read -r line; do case $line in *'\"answer\":4'*) echo 1;; *) echo '{\"score\": 0.5}';; esac; done";
     fs::write(folder.join("judge.sh"), judge).unwrap();
-    let server = Scores::start(repeat(words as Answer));
+    let server = RewardEndpoint::start(repeat(words as Responder));
     let served = &server.url();
     type Worth<'a> = &'a dyn Fn() -> Vec<f64>;
     let cases: [(&str, Worth<'_>); 8] = [

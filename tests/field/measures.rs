@@ -333,7 +333,7 @@ fn a_judge_that_has_no_opinion_of_anything() {
     let output = rlhf(folder.path(), &["eval", "run"]);
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);
-    assert!(said.contains("no opinion of any of 24 responses"), "{said}");
+    assert!(said.contains("no score to any of 24 responses"), "{said}");
 }
 
 #[test]

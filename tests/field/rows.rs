@@ -82,7 +82,7 @@ fn more_new_tokens_than_the_context_holds() {
     assert!(output.status.success(), "{said}");
     assert_eq!(trained_on(folder), ["the cast felt", "the film was"]);
     assert!(
-        said.contains("responses  up to 46 tokens: context 48 less prompts of 3 (sampling.max_new_tokens = 64)"),
+        said.contains("responses  up to 46 tokens: context 48 minus prompts of 3 (sampling.max_new_tokens = 64)"),
         "{said}"
     );
     assert!(!said.contains("only their end is kept"), "{said}");
@@ -165,7 +165,7 @@ fn a_look_at_prompts_says_what_is_cut_and_what_is_left() {
     let report = done(folder, &check);
     for expected in [
         "cut         1 prompts would lose their start (context 48)",
-        "responses   up to 46 tokens, after the longest prompt 25: context 48 less prompts of 3 to 24",
+        "responses   up to 46 tokens, after the longest prompt 25: context 48 minus prompts of 3 to 24",
     ] {
         assert!(
             report.contains(expected),
@@ -223,7 +223,7 @@ fn a_named_column_that_no_row_has() {
     );
     let named = ["--set", "data.fields.label=preferred"];
     let expected = [
-        "pairs.jsonl: no row has the field that data.fields.label = \"preferred\" names",
+        "pairs.jsonl: no row has the field `preferred` that data.fields.label names",
         "`prompt`, `chosen`, `rejected`, `sure`",
     ];
     for objective in ["dpo", "reward"] {
@@ -367,13 +367,13 @@ fn labels_of_several_annotators() {
         folder,
         &kto,
         1,
-        &["opinions.jsonl:1: field `label` says yes with probability 0.667"],
+        &["opinions.jsonl:1: field `label` is yes with probability 0.667"],
     );
     let majority = ["--set", "data.annotators=majority"];
     let output = rlhf(folder, &[&kto[..], &majority].concat());
     let said = text(&output.stderr);
     assert!(
-        said.contains("1 row left out: its label says neither yes nor no"),
+        said.contains("1 row left out: its label is a tie"),
         "{said}"
     );
     assert!(said.contains("2 answers to train on"), "{said}");
@@ -446,8 +446,7 @@ fn a_table_without_a_heading() {
         &["the film was one of the best,1", "the cast felt,0"],
     );
     let train = small("x.csv", &["--reward", "contains:great"]);
-    let remark =
-        "x.csv: its first line was taken for the names of its columns, and looks like a row";
+    let remark = "x.csv: the first line was read as column names but looks like a row";
     refused(folder, &train, 1, &[remark, "data.columns"]);
     let report = text(&rlhf(folder, &["data", "check", "x.csv"]).stdout);
     assert!(report.contains(remark), "{report}");
@@ -475,7 +474,7 @@ fn documents_parted_by_the_eos_text() {
     let report = done(folder, &check);
     assert!(report.contains("rows        4\n"), "{report}");
     assert!(
-        report.contains("data.documents = \"eos\" ends them at the EOS alone"),
+        report.contains("data.documents = \"eos\" ends them at the EOS only"),
         "{report}"
     );
     let whole = ["--set", "data.documents=eos"];
@@ -578,7 +577,7 @@ fn labels_in_words_of_ones_own() {
         folder,
         &[&train[..], &other].concat(),
         2,
-        &["data.label: `1` cannot mean two things"],
+        &["data.label: `1` cannot have two meanings"],
     );
     let other = ["--set", "data.label=A/B"];
     refused(
@@ -632,7 +631,7 @@ fn a_row_without_the_label_that_others_have() {
     for (third, found) in [
         (
             "",
-            "no field `label`, which says what answer is better (data.label = \"1/2\")",
+            "no field `label`, which says which answer is better (data.label = \"1/2\")",
         ),
         ("null", "field `label` is null, which says"),
         ("\"\"", "field `label` is empty, which says"),
@@ -670,7 +669,7 @@ fn a_row_without_the_label_that_others_have() {
     // A probability is a doubt, which a row may not have.
     write(folder, "x.jsonl", &rows(["0.75", "", "null", "1"]));
     let words =
-        "2 rows have no label, and others have one: their chosen answer counts as the better one";
+        "2 rows have no label, but others have one: their chosen answer counts as the better one";
     let output = rlhf(folder, &small_pairs("dpo", "x.jsonl", &["--dry-run"]));
     let said = text(&output.stderr);
     assert!(output.status.success() && said.contains(words), "{said}");
@@ -711,7 +710,7 @@ fn ties_are_the_same_to_a_look_and_to_training() {
     ];
     let tie = "[true, false]";
     write(folder, "x.jsonl", &[tie, "[true]", tie, "[false]"].map(row));
-    let words = "2 rows left out: their label says neither yes nor no";
+    let words = "2 rows left out: their label is a tie";
     let said = text(&rlhf(folder, &train).stderr);
     assert!(said.contains(words), "{said}");
     let report = done(folder, &check);
@@ -776,7 +775,7 @@ fn fields_that_nobody_reads() {
         &small("x.jsonl", &["--reward", "answer:####", "--dry-run"]),
     );
     let said = text(&output.stderr);
-    let words = "no prompt or completion is made of: `topic`; a reward may read them";
+    let words = "not part of any prompt or completion: `topic`; a reward may read them";
     assert!(said.contains(words), "{said}");
     write(
         folder,
@@ -792,7 +791,7 @@ fn fields_that_nobody_reads() {
     );
     let said = text(&rlhf(folder, &small_pairs("dpo", "pairs.jsonl", &["--dry-run"])).stderr);
     for words in [
-        "no prompt or completion is made of: `answer`\n",
+        "not part of any prompt or completion: `answer`\n",
         "pairs.jsonl: `completion` is ignored in rows that have `chosen`, which is read instead\n",
     ] {
         assert!(said.contains(words), "{said}");
@@ -814,7 +813,7 @@ fn advice_that_helps() {
         "the film was, great ., bad .,\"[1, 0, 1]\"",
     ];
     write(folder, "x.csv", &table);
-    let arrays = "an array in a cell or in quotes is text; use JSONL or Parquet";
+    let arrays = "an array in a table cell or in quotes is text; use JSONL or Parquet";
     refused(
         folder,
         &small_pairs("dpo", "x.csv", &[]),
@@ -840,14 +839,14 @@ fn advice_that_helps() {
         &small_pairs("dpo", "x.jsonl", &named),
         1,
         &[
-            "data.fields.prompt = \"chosen\" takes the column of data.fields.chosen: a column has one role",
+            "data.fields.prompt = \"chosen\" takes the column of data.fields.chosen: a column can have only one role",
         ],
     );
     // A model that could learn nothing is told so before it starts and when it is done.
     let output = rlhf(folder, &small_pairs("reward", "x.jsonl", &[]));
     let said = text(&output.stderr);
     for words in [
-        "x.jsonl: 4 labels, all there are, are one half: they say nothing of which answer is better",
+        "x.jsonl: 4 labels, all of them, are ties: they do not say which answer is better",
         "every label is one half, so they say of no pair",
     ] {
         assert!(said.contains(words), "{said}");

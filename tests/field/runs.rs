@@ -2,7 +2,7 @@
 #![cfg(unix)]
 
 use crate::program::{done, rlhf, text};
-use rlhf_loopback::{Answer, Scores};
+use rlhf_loopback::{Responder, RewardEndpoint};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
@@ -210,13 +210,13 @@ fn the_reward_answers_none_once_in_step_seven() {
 fn the_endpoint_answers_500_five_times() {
     let folder = tiny();
     let folder = folder.path();
-    let scores: Answer = |body| {
+    let scores: Responder = |body| {
         let responses = body["responses"].as_array().unwrap().len();
         Some((200, json!(vec![0.5; responses]).to_string()))
     };
-    let broken: Answer = |_| Some((500, "out of memory".into()));
+    let broken: Responder = |_| Some((500, "out of memory".into()));
     let answers = [scores, scores].into_iter().chain([broken; 5]);
-    let server = Scores::start(answers);
+    let server = RewardEndpoint::start(answers);
     let url = server.url();
     let output = train(
         folder,
@@ -283,16 +283,16 @@ fn ctrl_c_while_the_reward_hangs_in_step_five() {
 fn ctrl_c_while_the_endpoint_does_not_answer() {
     let folder = tiny();
     let folder = folder.path();
-    let scores: Answer = |body| {
+    let scores: Responder = |body| {
         let responses = body["responses"].as_array().unwrap().len();
         Some((200, json!(vec![0.5; responses]).to_string()))
     };
     // It takes the question, and a minute later it hangs up.
-    let silent: Answer = |_| {
+    let silent: Responder = |_| {
         std::thread::sleep(Duration::from_secs(60));
         None
     };
-    let server = Scores::start([scores, scores, silent]);
+    let server = RewardEndpoint::start([scores, scores, silent]);
     let url = server.url();
     let more =
         format!("--reward {url} --set train.iterations=9 --set train.checkpoints=1 --out run");

@@ -265,7 +265,7 @@ fn a_system_column_beside_the_question_is_named() {
         &json!({"prompt": "a", "completion": "b", "system": "c"}),
     );
     let report = done(folder, &["data", "check", "data.jsonl"]);
-    let named = "no prompt or completion is made of: `system`; a reward may read them; if `system` \
+    let named = "not part of any prompt or completion: `system`; a reward may read them; if `system` \
                  belongs to the prompt";
     assert!(report.contains(named), "{report}");
     let train = rlhf(

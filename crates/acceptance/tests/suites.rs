@@ -1,4 +1,4 @@
-//! The program of the suites as a maintainer runs it.
+//! Tests of the `rlhf-acceptance` program.
 
 use serde_json::Value;
 use std::process::{Command, Output};
@@ -13,47 +13,56 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_suite_that_is_not_there_is_bad_usage() {
+fn an_unknown_suite_is_a_usage_error() {
     let output = acceptance(&["speling"]);
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{said}");
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
     assert!(output.stdout.is_empty());
     for expected in ["'speling'", "acceptance", "trees", "rewards"] {
-        assert!(said.contains(expected), "{said}\nshould say: {expected}");
+        assert!(
+            stderr.contains(expected),
+            "{stderr}\nshould contain: {expected}"
+        );
     }
 }
 
 #[test]
-fn the_help_has_an_example_and_every_suite() {
+fn the_help_lists_every_suite_and_an_example() {
     let output = acceptance(&["--help"]);
-    let said = text(&output.stdout);
-    assert!(output.status.success(), "{said}");
+    let stderr = text(&output.stdout);
+    assert!(output.status.success(), "{stderr}");
     for expected in ["Example:", "acceptance:", "harmless:", "--real-data <DIR>"] {
-        assert!(said.contains(expected), "{said}\nshould say: {expected}");
+        assert!(
+            stderr.contains(expected),
+            "{stderr}\nshould contain: {expected}"
+        );
     }
 }
 
-/// A suite that cannot be run says why, in the report and by the exit code.
+/// A suite that fails to run reports the error in the JSON, on stderr and by the exit code.
 #[test]
-fn a_suite_without_its_data_says_what_it_needs() {
+fn a_suite_without_its_data_reports_the_missing_folder() {
     let mut program = Command::new(env!("CARGO_BIN_EXE_rlhf-acceptance"));
     program.args(["rewards", "--seeds", "1", "--json"]);
     let output = program.env_remove("RLHF_TEST_DATA").output().unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let error = report["suites"][0]["error"].as_str().unwrap();
     assert!(
-        error.contains("set RLHF_TEST_DATA to its folder"),
+        error.contains("set RLHF_TEST_DATA to their folder"),
         "{error}"
     );
     assert_eq!(report["pass"], false);
     assert_eq!(output.status.code(), Some(1));
-    let said = text(&output.stderr);
-    assert!(said.contains("1 of 1 suites could not be run"), "{said}");
+    let stderr = text(&output.stderr);
+    assert!(
+        stderr.contains("1 of 1 suites could not be run"),
+        "{stderr}"
+    );
 }
 
-/// Small reward models tell the better film snippet and the more polite answer, and say how sure
-/// they are. The suite asks 0.9 of politeness over three seeds; one seed's hundred pairs are allowed
-/// less.
+/// Small reward models reach their accuracies on film snippets and politeness, and are calibrated. The
+/// suite requires 0.9 for politeness over three seeds; the bound here is lower, because one seed has
+/// about a hundred pairs.
 #[test]
 #[ignore = "needs RLHF_TEST_DATA: sentiment-vader-human, pref-polite-synthetic, gpt2-bpe"]
 fn reward_models_learn_real_preferences() {
@@ -81,7 +90,7 @@ fn reward_models_learn_real_preferences() {
             "{row}"
         );
     }
-    // The exit code says what the verdicts say.
+    // The exit code agrees with the verdicts.
     assert_eq!(
         output.status.success(),
         report["pass"].as_bool().unwrap(),

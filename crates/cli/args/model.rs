@@ -27,15 +27,63 @@ pub(crate) enum ModelCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Writes a LoRA adapter and its base as one checkpoint.
+    #[command(after_help = "Example:\n  rlhf model merge runs/dpo-000/final merged/")]
+    Merge {
+        /// The adapter: a folder with adapter_config.json, or a repository of the hub.
+        adapter: PathBuf,
+        /// The folder to write.
+        out: PathBuf,
+    },
     /// Writes a checkpoint of random weights.
-    #[command(after_help = "Example:\n  rlhf model init config.json fresh/ --seed 3")]
+    #[command(
+        after_help = "Examples:\n  rlhf model init config.json fresh/ --seed 3\n  rlhf model init --architecture \
+        qwen3 --width 256 --layers 6 fresh/",
+        allow_missing_positional = true
+    )]
     Init {
-        /// A config.json of GPT-2 in Hugging Face layout.
-        config: PathBuf,
+        /// A config.json in Hugging Face layout, or a folder with one, whose tokenizer is copied.
+        #[arg(required_unless_present = "architecture")]
+        config: Option<PathBuf>,
         /// The folder to write; must not exist or be empty.
         out: PathBuf,
+        /// An architecture instead of a config.json, in the sizes below and without a tokenizer.
+        #[arg(long, conflicts_with = "config", value_parser = architecture())]
+        architecture: Option<String>,
+        #[command(flatten)]
+        sizes: SizeArgs,
         /// The seed of the weights.
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+}
+
+fn architecture() -> clap::builder::PossibleValuesParser {
+    rlhf_lm::architectures().into()
+}
+
+/// The sizes of a network of an architecture.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SizeArgs {
+    /// Entries of the vocabulary.
+    #[arg(long, default_value_t = 4096, requires = "architecture")]
+    pub(crate) vocab: usize,
+    /// The context, tokens.
+    #[arg(long, default_value_t = 512, requires = "architecture")]
+    pub(crate) context: usize,
+    /// The width of the residual stream.
+    #[arg(long, default_value_t = 128, requires = "architecture")]
+    pub(crate) width: usize,
+    /// The number of blocks.
+    #[arg(long, default_value_t = 4, requires = "architecture")]
+    pub(crate) layers: usize,
+    /// The number of attention heads.
+    #[arg(long, default_value_t = 4, requires = "architecture")]
+    pub(crate) heads: usize,
+    /// The number of key and value heads [default: as many as heads].
+    #[arg(long, requires = "architecture")]
+    pub(crate) kv_heads: Option<usize>,
+    /// The width of the feed-forward layers [default: four times the width].
+    #[arg(long, requires = "architecture")]
+    pub(crate) inner: Option<usize>,
 }

@@ -54,6 +54,10 @@ pub(crate) struct TrainArgs {
     /// memory and rounds what is not bf16 in the checkpoint (model.frozen_dtype).
     #[arg(long, value_parser = dtypes())]
     pub(crate) frozen_dtype: Option<DtypeName>,
+    /// Train a LoRA adapter of this rank on all linear layers in place of the weights (model.adapter.rank); it
+    /// wants a learning rate about ten times as high.
+    #[arg(long, value_name = "RANK")]
+    pub(crate) lora: Option<u32>,
     /// The seed of everything random (train.seed).
     #[arg(long)]
     pub(crate) seed: Option<u32>,
@@ -68,7 +72,7 @@ pub(crate) struct TrainArgs {
         long,
         requires = "out",
         conflicts_with_all = ["overwrite", "dry_run", "objective", "config", "model", "prior", "reward",
-            "data", "beta", "dtype", "frozen_dtype", "seed", "set"]
+            "data", "beta", "dtype", "frozen_dtype", "lora", "seed", "set"]
     )]
     pub(crate) resume: bool,
     /// With --resume: continue although files that the run was started with changed, and note that in
@@ -128,6 +132,9 @@ impl TrainArgs {
             if let Some(dtype) = dtype {
                 layers.put(flag, key, dtype.name());
             }
+        }
+        if let Some(rank) = self.lora {
+            layers.put("--lora", "model.adapter.rank", i64::from(rank));
         }
         if let Some(seed) = self.seed {
             layers.put("--seed", "train.seed", i64::from(seed));

@@ -3,7 +3,10 @@
 use crate::args::CheckArgs;
 use crate::output::print;
 use anyhow::{Context, Result, ensure};
-use rlhf_data::{Chat, Check, Doubt, Labels, Limits, OnBadRow, Readers, Report, Template, Wanted};
+use rlhf_data::{
+    Chat, Check, ItemKind, Labels, Limits, OnBadRow, Report, SoftLabels, Template,
+    UnusedFieldReader,
+};
 use rlhf_experiment::{
     Config, Session, Usage, Vocabulary, data_source, least_of, max_new_tokens, readers,
     reward_needs, row_settings,
@@ -51,7 +54,7 @@ pub(crate) fn check(session: &Session, args: &CheckArgs) -> Result<()> {
          --set data.on_bad_row=skip",
         report.rows
     );
-    let (left, least) = report.left();
+    let (left, least) = report.usable_and_required();
     ensure!(
         left >= least,
         "{left} of {} rows are left to train on, and it takes {least} at least: what the others lack is \
@@ -80,22 +83,22 @@ fn checked(args: &CheckArgs, config: &Config) -> Result<Check> {
         chat: Chat::Contents,
         vocabulary: None,
         limits: None,
-        wanted: (of_config && facts.online()).then_some(Wanted::Prompts),
+        kind: (of_config && facts.online()).then_some(ItemKind::Prompts),
         labels: Labels {
             values: data.label.clone(),
             annotators: data.annotators,
-            doubt: if of_config && facts.learns_from == LearnsFrom::UnpairedPreferences {
-                Doubt::Refused
+            soft: if of_config && facts.learns_from == LearnsFrom::UnpairedPreferences {
+                SoftLabels::Refused
             } else {
-                Doubt::Kept
+                SoftLabels::Allowed
             },
         },
         pairs_of: (data.pairs, data.min_margin),
-        needs: reward_needs(config)?,
+        requirements: reward_needs(config)?,
         // Without a config file nobody knows whether there will be a reward.
         readers: match of_config {
             true => readers(config),
-            false => Readers::Reward,
+            false => UnusedFieldReader::Reward,
         },
     })
 }

@@ -2,7 +2,7 @@
 
 use crate::output::print;
 use anyhow::Result;
-use rlhf_eval::Standing;
+use rlhf_eval::ExactEvaluation;
 use rlhf_experiment::{Judge, Row, exact};
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -34,24 +34,24 @@ fn table(rows: &[Row]) -> String {
         let what = row
             .step
             .map_or_else(|| row.of.into(), |step| format!("step {step}"));
-        let Standing {
+        let ExactEvaluation {
             reward,
             kl,
             best_reward,
-            priced,
-        } = row.standing;
+            gap,
+        } = row.evaluation;
         let _ = write!(
             text,
             "{:width$}  {what:<10} {reward:>9.5} {kl:>9.5} {best_reward:>11.5}",
             row.run
         );
-        let _ = match priced {
-            Some(priced) => writeln!(
+        let _ = match gap {
+            Some(gap) => writeln!(
                 text,
                 " {:>9.5} {:>9.5} {:>7.2}%",
-                priced.elbo,
-                priced.gap,
-                100.0 * priced.closed
+                gap.elbo,
+                gap.gap,
+                100.0 * gap.closed
             ),
             None => writeln!(text, " {:>9} {:>9} {:>8}", "-", "-", "-"),
         };

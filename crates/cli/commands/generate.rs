@@ -5,7 +5,7 @@ use crate::output::{note, print};
 use anyhow::{Result, anyhow};
 use rlhf_data::{Fields, Limits, Row};
 use rlhf_experiment::{BackendName, Session, Usage, Vocabulary, backend, rows};
-use rlhf_lm::{ActivationCheckpointing, LoadOptions, OutputHeads, load};
+use rlhf_lm::{ActivationCheckpointing, LoadOptions, OutputHeads, OutputVocabulary, load};
 use rlhf_objective::Prompt;
 use rlhf_policy::{Draw, Sampled, Sampling, sample};
 use rlhf_tensor::Storage;
@@ -22,6 +22,7 @@ pub(crate) fn run(session: &Session, args: &GenerateArgs) -> Result<()> {
         storage: Storage::Frozen,
         activation_checkpointing: ActivationCheckpointing::None,
         heads: OutputHeads::Language,
+        vocabulary: OutputVocabulary::WithText,
         temperature: if greedy { 1.0 } else { args.temperature },
         backend: backend(BackendName::Engine, args.dtype),
     };

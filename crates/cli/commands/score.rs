@@ -3,12 +3,12 @@
 use crate::args::ScoreArgs;
 use crate::output::print;
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use rlhf_data::{Append, Limits, Need, Reader, Row, Settings};
+use rlhf_data::{AppendEos, Limits, Reader, Row, RowRequirement, Settings};
 use rlhf_experiment::{
     BackendName, Config, DtypeName, Missing, Session, Usage, Vocabulary, backend, check_reward,
     model_path, reward as make_reward, reward_needs, reward_rule, rows,
 };
-use rlhf_lm::{ActivationCheckpointing, LoadOptions, OutputHeads, load};
+use rlhf_lm::{ActivationCheckpointing, LoadOptions, OutputHeads, OutputVocabulary, load};
 use rlhf_objective::{OutputSpec, Sequences, finite_optional_scores};
 use rlhf_reward::Rule;
 use rlhf_tensor::Storage;
@@ -49,7 +49,7 @@ fn rewards(session: &Session, args: &ScoreArgs, model: Option<&Path>, reward: &s
     config.reward = Some(rule);
     let config = session.locator.settle(config, Missing::Refuse)?.local;
     let mut vocabulary = Vocabulary::load(model_path(&config)?)?;
-    vocabulary.append = Append::Text;
+    vocabulary.append = AppendEos::ToText;
     check_reward(&config, &vocabulary)?;
     let mut reward = make_reward(&config, &vocabulary.tokenizer)?;
     let (rows, sequences) = read(session, args, &vocabulary, reward_needs(&config)?)?;
@@ -75,11 +75,11 @@ fn read(
     session: &Session,
     args: &ScoreArgs,
     vocabulary: &Vocabulary,
-    needs: Vec<Arc<dyn Need>>,
+    needs: Vec<Arc<dyn RowRequirement>>,
 ) -> Result<(Vec<Row>, Sequences)> {
     let rows = rows(&session.locator.data(&args.input)?)?;
     let settings = Settings {
-        needs,
+        requirements: needs,
         ..vocabulary.settings(Limits::context(usize::MAX - 1))
     };
     let sequences = Reader::new(settings).completions(&rows)?;
@@ -91,13 +91,14 @@ fn log_probs(session: &Session, args: &ScoreArgs, folder: &Path) -> Result<()> {
         storage: Storage::Frozen,
         activation_checkpointing: ActivationCheckpointing::None,
         heads: OutputHeads::Language,
+        vocabulary: OutputVocabulary::Whole,
         temperature: args.temperature,
         backend: backend(args.backend, args.dtype),
     };
     let mut model = load(folder, &options)?;
     let mut vocabulary = Vocabulary::load(folder)?;
     // What is scored is what was given.
-    vocabulary.append = Append::Nothing;
+    vocabulary.append = AppendEos::Never;
     let (rows, sequences) = read(session, args, &vocabulary, Vec::new())?;
     for (index, row) in rows.iter().enumerate() {
         let length = sequences.network_tokens(index..index + 1);

@@ -1,4 +1,4 @@
-//! What templates of `transformers` expect beyond Jinja.
+//! The functions and filters that `transformers` adds to Jinja.
 
 use minijinja::value::Kwargs;
 use minijinja::{Environment, Error, ErrorKind, Value};
@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter};
 use std::io::{Result, Write};
 
-/// The day that `strftime_now` says: a template may write the date, and the same seed must give the
-/// same tokens on any day. It is the day that Llama 3's template falls back to.
+/// The fixed date that `strftime_now` returns: a template may write the date, and the same seed
+/// must give the same tokens on any day. It is the default date of Llama 3's template.
 const YEAR: u32 = 2024;
 const MONTH: (u32, &str) = (7, "July");
 const DAY: (u32, &str) = (26, "Friday");
@@ -22,21 +22,20 @@ pub(super) fn add(environment: &mut Environment<'static>) {
     environment.add_filter("mark_generation", mark_generation);
 }
 
-/// What stands around what an assistant says, where that is marked: characters of a private use area,
-/// which no text has.
+/// The marks around the assistant's text: private-use characters, which do not occur in texts.
 pub(super) const MARKS: [char; 2] = ['\u{F0001}', '\u{F0002}'];
 
-/// What becomes of `{% generation %}`, which holds what an assistant says.
+/// What replaces `{% generation %}`, the block around the assistant's text.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Generation {
-    /// It writes nothing.
+    /// Nothing.
     Plain,
-    /// It puts [`MARKS`] around what it holds.
+    /// [`MARKS`] around its content.
     Marked,
 }
 
-/// The source of a template without the tags of `{% generation %}`, and whether it has any. What
-/// stands in their place are tags of blocks too, so that blanks around them are treated alike.
+/// The source of a template with `{% generation %}` replaced, and whether it has any. The
+/// replacements are block tags too, so that white space around them is treated alike.
 pub(super) fn replace_generation(source: &str, by: Generation) -> (String, bool) {
     let (open, close) = match by {
         Generation::Plain => ("if true", "endif"),
@@ -140,9 +139,10 @@ struct Spaced {
 
 impl Spaced {
     fn separate<W: ?Sized + Write>(&self, writer: &mut W, first: bool) -> Result<()> {
-        match first {
-            true => Ok(()),
-            false => writer.write_all(self.comma.as_bytes()),
+        if first {
+            Ok(())
+        } else {
+            writer.write_all(self.comma.as_bytes())
         }
     }
 }

@@ -1,36 +1,38 @@
-//! Where a checkpoint keeps its chat templates and the names of its special tokens.
+//! Finds the chat templates of a checkpoint.
 
 use crate::{Error, Result};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
-/// The name of a template that is used where no other is asked for.
+/// The name of the template used by default.
 const DEFAULT: &str = "default";
 
-/// The name of a template for conversations with tools.
+/// The name of the template for conversations with tools.
 const TOOL_USE: &str = "tool_use";
 
-/// The source of a template and the file it is in.
-pub(super) struct Source {
+/// The source of a template and its file.
+pub(super) struct TemplateSource {
     pub(super) path: PathBuf,
     pub(super) text: String,
 }
 
 /// The templates of a checkpoint or of a file.
-pub(super) struct Found {
-    /// The one that is used where no other is asked for.
-    pub(super) default: Option<Source>,
-    /// The one for conversations with tools, if they have one of their own.
-    pub(super) tool_use: Option<Source>,
+pub(super) struct TemplateSources {
+    /// The template used by default.
+    pub(super) default: Option<TemplateSource>,
+    /// The template for conversations with tools, if there is one.
+    pub(super) tool_use: Option<TemplateSource>,
 }
 
-impl Found {
-    /// Those of a folder, as transformers 5 finds them: files of their own hold over the configuration,
-    /// and that over the older `chat_template.json`.
+impl TemplateSources {
+    /// The templates of a folder, in the order of precedence of transformers 5: separate files,
+    /// then the tokenizer configuration, then the older `chat_template.json`.
     pub(super) fn in_folder(folder: &Path) -> Result<Option<Self>> {
-        let further = folder.join("additional_chat_templates");
-        let further = existing(further.join(format!("{TOOL_USE}.jinja")));
-        let tool_use = further.map(|path| Source::read(&path)).transpose()?;
+        let additional = folder.join("additional_chat_templates");
+        let additional = existing(additional.join(format!("{TOOL_USE}.jinja")));
+        let tool_use = additional
+            .map(|path| TemplateSource::read(&path))
+            .transpose()?;
         let mut found = match existing(folder.join("chat_template.jinja")) {
             Some(path) => Some(Self::in_file(&path)?),
             None => Self::in_json(folder)?,
@@ -57,12 +59,12 @@ impl Found {
     pub(super) fn in_file(path: &Path) -> Result<Self> {
         if path.extension().is_none_or(|extension| extension != "json") {
             return Ok(Self {
-                default: Some(Source::read(path)?),
+                default: Some(TemplateSource::read(path)?),
                 tool_use: None,
             });
         }
-        let known = object(path)?.unwrap_or_default();
-        match known.get("chat_template") {
+        let config = object(path)?.unwrap_or_default();
+        match config.get("chat_template") {
             Some(template) => Self::of_value(path, template),
             None => Err(Error::file(path, "has no `chat_template`")),
         }
@@ -78,7 +80,7 @@ impl Found {
             Value::Object(all) => all.get(name)?.as_str(),
             _ => None,
         };
-        let source = |text: &str| Source {
+        let source = |text: &str| TemplateSource {
             path: path.into(),
             text: text.to_string(),
         };
@@ -95,7 +97,7 @@ impl Found {
     }
 }
 
-impl Source {
+impl TemplateSource {
     fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
         Ok(Self {

@@ -1,7 +1,7 @@
-//! One template, and rendering by it.
+//! Chat templates and how they are rendered.
 
 use super::functions::{self, Generation};
-use super::load::{Found, Source};
+use super::load::{TemplateSource, TemplateSources};
 use crate::{Error, Result, Row};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
@@ -10,59 +10,60 @@ use serde_json::{Map, Value};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// The fields of a row that reach a template besides its messages, by the names that TRL has for them.
+/// The fields of a row that a template receives besides the messages, named as in TRL.
 pub(crate) const TOOLS: &str = "tools";
 pub(crate) const ARGUMENTS: &str = "chat_template_kwargs";
 
-/// What a rendering may cost, in instructions of the engine: a conversation takes thousands.
+/// The maximum cost of rendering, in template-engine instructions. A conversation takes thousands.
 const FUEL: u64 = 5_000_000;
 
-/// A chat template in Jinja, as `transformers` keeps it, and the one for rows with tools if these have
-/// their own.
+/// A chat template in Jinja, as in `transformers`, and the separate one for rows with tools, if
+/// there is one.
 #[derive(Debug)]
 pub struct Template {
     environment: Environment<'static>,
-    /// What a template may use besides the messages: `bos_token`, `eos_token`, …
+    /// The variables of a template besides the messages: `bos_token`, `eos_token`, …
     tokens: Map<String, Value>,
-    default: Option<Kind>,
-    tool_use: Option<Kind>,
+    default: Option<NamedTemplate>,
+    tool_use: Option<NamedTemplate>,
 }
 
-/// One template of an environment.
+/// One template of the environment.
 #[derive(Debug)]
-struct Kind {
+struct NamedTemplate {
     path: PathBuf,
-    /// Its name in the environment, and that of the one which marks what an assistant says.
+    /// The names in the environment of the plain template and of the one that marks the assistant's
+    /// text.
     plain: &'static str,
     marked: &'static str,
-    /// Whether it says with `{% generation %}` what an assistant says.
-    marks: bool,
+    /// Whether it has `{% generation %}` blocks.
+    has_generation: bool,
 }
 
 impl Template {
-    /// The template of a checkpoint folder, if it has one: `chat_template.jinja`, or `chat_template` of
-    /// `tokenizer_config.json` or of the older `chat_template.json`, a string, or named ones as a list
-    /// or an object. Of these `tool_use` is for rows with tools, which may also be
-    /// `additional_chat_templates/tool_use.jinja`, and `default` for all others.
+    /// The template of a checkpoint folder, if it has one: `chat_template.jinja`, or
+    /// `chat_template` of `tokenizer_config.json` or of the older `chat_template.json`. It is a
+    /// string, or named templates as a list or an object. Of these `tool_use` is for rows with
+    /// tools (also `additional_chat_templates/tool_use.jinja`), and `default` for all others.
     ///
     /// # Errors
     /// If a file cannot be read, or the template is not Jinja.
     pub fn load(folder: &Path) -> Result<Option<Self>> {
-        match Found::in_folder(folder)? {
+        match TemplateSources::in_folder(folder)? {
             None => Ok(None),
             Some(found) => Self::new(found, folder).map(Some),
         }
     }
 
-    /// The template in a file of its own, `.jinja` or `.json`, for the checkpoint in `folder`.
+    /// The template in a separate file, `.jinja` or `.json`, for the checkpoint in `folder`.
     ///
     /// # Errors
     /// As [`load`](Self::load).
     pub fn from_file(path: &Path, folder: &Path) -> Result<Self> {
-        Self::new(Found::in_file(path)?, folder)
+        Self::new(TemplateSources::in_file(path)?, folder)
     }
 
-    fn new(found: Found, folder: &Path) -> Result<Self> {
+    fn new(found: TemplateSources, folder: &Path) -> Result<Self> {
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder()
             .trim_blocks(true)
@@ -71,8 +72,8 @@ impl Template {
         environment.set_syntax(syntax.map_err(|error| Error::file(folder, error.to_string()))?);
         environment.set_fuel(Some(FUEL));
         functions::add(&mut environment);
-        let mut add = |source: Option<Source>, names| {
-            let kind = source.map(|source| Kind::add(&mut environment, source, names));
+        let mut add = |source: Option<TemplateSource>, names| {
+            let kind = source.map(|source| NamedTemplate::add(&mut environment, source, names));
             kind.transpose()
         };
         let default = add(found.default, ["chat", "marked chat"])?;
@@ -94,12 +95,12 @@ impl Template {
         })
     }
 
-    /// The template for a row: that for tools where there is one and the row has tools, if only an empty
-    /// list of them, as in transformers.
-    fn of(&self, row: &Row) -> Result<&Kind> {
+    /// The template for a row: the one for tools if there is one and the row has a list of tools,
+    /// even an empty one, as in transformers.
+    fn of(&self, row: &Row) -> Result<&NamedTemplate> {
         let default = || {
-            let message = "the checkpoint has a chat template for rows with tools alone: add one named \
-                           \"default\", or name a file (data.chat_template)";
+            let message = "the checkpoint has a chat template for rows with tools only: add one \
+                           named \"default\", or name a file (data.chat_template)";
             self.default.as_ref().ok_or_else(|| row.error(message))
         };
         match &self.tool_use {
@@ -108,27 +109,32 @@ impl Template {
         }
     }
 
-    /// Whether the template says with `{% generation %}` which part of a text an assistant says; of two,
+    /// Whether the template marks the assistant's text with `{% generation %}`; of two templates,
     /// whether both do.
     #[must_use]
-    pub fn marks_answers(&self) -> bool {
+    pub fn has_generation_blocks(&self) -> bool {
         let mut kinds = self.default.iter().chain(&self.tool_use);
-        kinds.all(|kind| kind.marks)
+        kinds.all(|kind| kind.has_generation)
     }
 
-    /// The text of a conversation, up to where the next answer starts if one is invited. The row's
-    /// `tools` reach the template, and what is in its `chat_template_kwargs`.
-    pub(crate) fn render(&self, row: &Row, messages: &[Value], invite: bool) -> Result<String> {
-        self.render_by(|kind| kind.plain, row, messages, invite)
+    /// The text of a conversation, up to the start of the next answer if `add_generation_prompt`.
+    /// The template receives the row's `tools` and the entries of its `chat_template_kwargs`.
+    pub(crate) fn render(
+        &self,
+        row: &Row,
+        messages: &[Value],
+        add_generation_prompt: bool,
+    ) -> Result<String> {
+        self.render_named(|kind| kind.plain, row, messages, add_generation_prompt)
     }
 
-    /// The text of a whole conversation, and the bytes of it that `{% generation %}` holds.
-    pub(crate) fn render_marked(
+    /// The text of a whole conversation, and the byte ranges of its `{% generation %}` blocks.
+    pub(crate) fn render_with_spans(
         &self,
         row: &Row,
         messages: &[Value],
     ) -> Result<(String, Vec<Range<usize>>)> {
-        let marked = self.render_by(|kind| kind.marked, row, messages, false)?;
+        let marked = self.render_named(|kind| kind.marked, row, messages, false)?;
         let [open, close] = functions::MARKS;
         let (mut text, mut spans) = (String::with_capacity(marked.len()), Vec::new());
         for piece in marked.split_inclusive([open, close]) {
@@ -139,35 +145,36 @@ impl Template {
                 span.end = text.len();
             }
         }
-        match text == self.render(row, messages, false)? {
-            true => Ok((text, spans)),
-            false => Err(row.error(format!(
-                "the chat template in {} works on what its {{% generation %}} blocks hold, so that \
-                 these cannot be found: set data.loss_on to \"all\" or \"last\"",
+        if text == self.render(row, messages, false)? {
+            Ok((text, spans))
+        } else {
+            Err(row.error(format!(
+                "the chat template in {} changes the content of its {{% generation %}} blocks, so \
+                 that they cannot be located: set data.loss_on to \"all\" or \"last\"",
                 self.of(row)?.path.display()
-            ))),
+            )))
         }
     }
 
-    fn render_by(
+    fn render_named(
         &self,
-        name: fn(&Kind) -> &'static str,
+        name: fn(&NamedTemplate) -> &'static str,
         row: &Row,
         messages: &[Value],
-        invite: bool,
+        add_generation_prompt: bool,
     ) -> Result<String> {
         let kind = self.of(row)?;
         let mut context = self.tokens.clone();
-        // What transformers passes even where nobody gave it.
+        // Variables that transformers always passes.
         context.insert("tools".into(), tools(row)?);
         context.insert("documents".into(), Value::Null);
         context.extend(arguments(row)?);
         context.insert("messages".into(), messages.into());
-        context.insert("add_generation_prompt".into(), invite.into());
+        context.insert("add_generation_prompt".into(), add_generation_prompt.into());
         let template = self.environment.get_template(name(kind));
         let rendered = template.and_then(|template| template.render(Serde(&context)));
         rendered.map_err(|error| match error.kind() {
-            // Every other row would fail as well, and take as long.
+            // Not a row error: every other row would fail too, after the same time.
             ErrorKind::OutOfFuel => Error::file(
                 &kind.path,
                 format!("the chat template does not end: stopped after {FUEL} instructions"),
@@ -175,22 +182,22 @@ impl Template {
             _ => {
                 let name = kind.path.display();
                 row.error(format!(
-                    "the chat template in {name} refuses it: {}",
-                    cause(&error)
+                    "the chat template in {name} rejects the row: {}",
+                    raised_message(&error)
                 ))
             }
         })
     }
 }
 
-impl Kind {
+impl NamedTemplate {
     fn add(
         environment: &mut Environment<'static>,
-        source: Source,
+        source: TemplateSource,
         [plain, marked]: [&'static str; 2],
     ) -> Result<Self> {
-        let Source { path, text } = source;
-        let (one, marks) = functions::replace_generation(&text, Generation::Plain);
+        let TemplateSource { path, text } = source;
+        let (one, has_generation) = functions::replace_generation(&text, Generation::Plain);
         let (other, _) = functions::replace_generation(&text, Generation::Marked);
         for (name, text) in [(plain, one), (marked, other)] {
             let added = environment.add_template_owned(name, text);
@@ -202,12 +209,12 @@ impl Kind {
             path,
             plain,
             marked,
-            marks,
+            has_generation,
         })
     }
 }
 
-/// The descriptions of tools in a row, as a list or as the JSON of one; null where there are none.
+/// The tool descriptions of a row, as a list or as the JSON of one; null if there are none.
 fn tools(row: &Row) -> Result<Value> {
     let value = row.get(TOOLS).cloned().unwrap_or_default();
     let list = match &value {
@@ -217,11 +224,11 @@ fn tools(row: &Row) -> Result<Value> {
     match list {
         Value::Array(_) => Ok(list),
         Value::Null if value.is_null() => Ok(list),
-        _ => Err(row.wrong(TOOLS, "a list of descriptions of tools", &value)),
+        _ => Err(row.wrong_type(TOOLS, "a list of tool descriptions", &value)),
     }
 }
 
-/// What a row passes to the template by name.
+/// The variables that a row passes to the template.
 fn arguments(row: &Row) -> Result<Map<String, Value>> {
     let value = row.get(ARGUMENTS).cloned().unwrap_or_default();
     let object = match &value {
@@ -231,12 +238,12 @@ fn arguments(row: &Row) -> Result<Map<String, Value>> {
     match object {
         Value::Object(arguments) => Ok(arguments),
         Value::Null if value.is_null() => Ok(Map::new()),
-        _ => Err(row.wrong(ARGUMENTS, "an object of the template's variables", &value)),
+        _ => Err(row.wrong_type(ARGUMENTS, "an object of template variables", &value)),
     }
 }
 
-/// What a template says when it raises, without the engine's words around it.
-fn cause(error: &minijinja::Error) -> String {
+/// The message that a template raises, without the engine's words around it.
+fn raised_message(error: &minijinja::Error) -> String {
     let line = error
         .line()
         .map_or_else(String::new, |line| format!(" (line {line})"));

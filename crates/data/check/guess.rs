@@ -1,7 +1,7 @@
-//! Fields by names that data sets are known to use.
+//! Guesses field names that are common in data sets.
 
 use crate::shapes::has;
-use crate::{Fields, Row, Wanted};
+use crate::{Fields, ItemKind, Row};
 
 const PROMPTS: [&str; 6] = [
     "instruction",
@@ -22,9 +22,9 @@ const COMPLETIONS: [&str; 7] = [
 ];
 const TEXTS: [&str; 3] = ["content", "document", "conversations"];
 
-/// Names the fields that a row lacks under their default names and has under another that is common;
-/// returns what was named, as settings.
-pub(super) fn fields(fields: &mut Fields, row: &Row, wanted: Option<Wanted>) -> Vec<String> {
+/// Renames the fields that a row lacks under their default names but has under a common one.
+/// Returns the renames as settings.
+pub(super) fn fields(fields: &mut Fields, row: &Row, kind: Option<ItemKind>) -> Vec<String> {
     let known = Fields::default();
     let mut named = Vec::new();
     let mut name = |field: &mut String, default: &String, key: &str, others: &[&str]| {
@@ -37,7 +37,7 @@ pub(super) fn fields(fields: &mut Fields, row: &Row, wanted: Option<Wanted>) -> 
         }
     };
     name(&mut fields.prompt, &known.prompt, "prompt", &PROMPTS);
-    if wanted == Some(Wanted::Prompts) {
+    if kind == Some(ItemKind::Prompts) {
         return named;
     }
     if has(row, &fields.prompt) && !has(row, &fields.chosen) {

@@ -1,4 +1,4 @@
-//! A look at a data set before anything is trained on it.
+//! Inspects a data set before training.
 
 mod guess;
 mod report;
@@ -8,83 +8,84 @@ pub use report::Report;
 
 use crate::encode::Vocabulary;
 use crate::formats::{Documents, Facts, Format, Located, Opened};
-use crate::judged::Judged;
 use crate::reader::mixed;
 use crate::remarks;
-use crate::shapes::{Shape, Writer, Written};
+use crate::row_labels::LabelReader;
+use crate::shapes::{ParsedRow, RowParser, Shape};
 use crate::source::Visitor;
-use crate::split::hash;
-use crate::unused::{Asked, Unused};
+use crate::split::hash_value;
+use crate::unused::{RowUse, UnusedFields};
 use crate::{
-    Chat, Error, Fields, Labels, Limits, Mapped, Need, Notes, PairsOf, Readers, Result, Row,
-    Source, Wanted,
+    Chat, Error, Fields, ItemKind, Labels, Limits, NamedColumns, Notes, PairsOf, Result, Row,
+    RowRequirement, Source, UnusedFieldReader,
 };
-use report::Shown;
+use report::RowPreview;
 use sample::Sample;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::sync::Arc;
 
-/// How many rows are shown, and how many places of a fault are named.
-const SHOWN: usize = 3;
-const NAMED: usize = 10;
+/// The number of rows shown, and of places listed for each problem.
+const PREVIEW_ROWS: usize = 3;
+const NAMED_PLACES: usize = 10;
 
-/// How to look.
+/// The settings of a check.
 #[derive(Debug, Clone)]
 pub struct Check {
-    /// The names of the fields; those left at their defaults are guessed where a row lacks them.
+    /// The names of the fields. Those left at their defaults are guessed if a row lacks them.
     pub fields: Fields,
     /// How conversations become text.
     pub chat: Chat,
-    /// What the vocabulary is, to count tokens; without one, characters are counted.
+    /// The tokenizer, to count tokens. Without one, characters are counted.
     pub vocabulary: Option<Vocabulary>,
-    /// The greatest lengths, to say what would be cut.
+    /// The maximum lengths, to report what would be truncated.
     pub limits: Option<Limits>,
-    /// What is wanted of rows, where it is known; else what the first row holds.
-    pub wanted: Option<Wanted>,
+    /// The kind of item read from rows, if known; otherwise the shape of the first row decides.
+    pub kind: Option<ItemKind>,
     /// How labels are read.
     pub labels: Labels,
-    /// Which pairs scored responses make, and by how much more than this their scores must differ.
+    /// Which pairs are made from scored responses, and the margin by which their scores must
+    /// differ.
     pub pairs_of: (PairsOf, f64),
-    /// What else a row must have.
-    pub needs: Vec<Arc<dyn Need>>,
-    /// Who reads fields that no text is made of.
-    pub readers: Readers,
+    /// Further requirements on each row.
+    pub requirements: Vec<Arc<dyn RowRequirement>>,
+    /// What reads the fields that are not part of any text.
+    pub readers: UnusedFieldReader,
 }
 
 impl Check {
-    /// Goes through all rows of a source once, keeping 8 bytes of each and a sample. `draw` yields a
-    /// random whole number below another, to choose the sample.
+    /// Reads all rows of a source once, keeping 8 bytes of each and a sample. `draw` returns a
+    /// random integer below its argument, to choose the sample.
     ///
     /// # Errors
-    /// If a file cannot be read to its end. What is wrong with a row is in the report.
+    /// If a file cannot be read to its end. Problems with single rows are in the report.
     pub fn run(self, source: &Source, draw: &mut dyn FnMut(usize) -> usize) -> Result<Report> {
         let Self {
             fields,
             chat,
             vocabulary,
             limits,
-            wanted,
+            kind,
             labels,
             pairs_of,
-            needs,
+            requirements,
             readers,
         } = self;
-        let mut visit = Visit {
+        let mut visit = CheckVisitor {
             report: Report::new(fields.clone()),
             first: None,
-            writer: Writer { fields, chat },
-            sample: Sample::new(vocabulary, limits, wanted),
-            wanted,
+            parser: RowParser { fields, chat },
+            sample: Sample::new(vocabulary, limits, kind),
+            kind,
             labels,
             pairs_of,
-            needs,
-            mapped: None,
+            requirements,
+            named_columns: None,
             hashes: Vec::new(),
             prompts: Vec::new(),
-            documents: source.reading.documents,
+            documents: source.options.documents,
             rows_before: 0,
-            unused: Unused::default(),
+            unused: UnusedFields::default(),
             notes: Notes {
                 readers,
                 ..Notes::default()
@@ -96,30 +97,30 @@ impl Check {
     }
 }
 
-/// The tallies while the files are read.
-struct Visit<'a> {
+/// The counts while the files are read.
+struct CheckVisitor<'a> {
     report: Report,
-    /// The shape of the first row that has one, and its place.
+    /// The shape and place of the first row that has a shape.
     first: Option<(Shape, String)>,
-    writer: Writer,
+    parser: RowParser,
     sample: Sample,
-    wanted: Option<Wanted>,
+    kind: Option<ItemKind>,
     labels: Labels,
     pairs_of: (PairsOf, f64),
-    needs: Vec<Arc<dyn Need>>,
-    mapped: Option<Mapped>,
+    requirements: Vec<Arc<dyn RowRequirement>>,
+    named_columns: Option<NamedColumns>,
     hashes: Vec<u64>,
-    /// Of the prompts of the rows that have one.
+    /// Hashes of the prompts.
     prompts: Vec<u64>,
     documents: Documents,
     rows_before: usize,
-    unused: Unused,
-    /// What training would do to rows by their labels and scores.
+    unused: UnusedFields,
+    /// What training would do to rows because of their labels and scores.
     notes: Notes,
     draw: &'a mut dyn FnMut(usize) -> usize,
 }
 
-impl Visitor for Visit<'_> {
+impl Visitor for CheckVisitor<'_> {
     fn open(&mut self, path: &Path, file: &Opened) -> Result<()> {
         self.report.files.push((path.into(), file.format));
         self.rows_before = self.report.rows;
@@ -130,10 +131,10 @@ impl Visitor for Visit<'_> {
         self.report.rows += 1;
         match located
             .map(|located| located.row)
-            .and_then(|row| self.look(row))
+            .and_then(|row| self.check_row(row))
         {
-            Err(error) if error.is_of_a_row() => {
-                self.report.bad(&error);
+            Err(error) if error.is_row_error() => {
+                self.report.add_bad_row(&error);
                 Ok(())
             }
             other => other,
@@ -149,20 +150,20 @@ impl Visitor for Visit<'_> {
         let mut remarks = Vec::new();
         if facts.bom {
             remarks.push(format!(
-                "{name} starts with a byte-order mark, which is left out"
+                "{name} starts with a byte-order mark, which is ignored"
             ));
         }
         if facts.crlf > 0 {
             let lines = facts.crlf;
             remarks.push(format!(
-                "{name}: {lines} lines end with CR LF, of which neither is kept"
+                "{name}: {lines} lines end with CR LF, which is removed"
             ));
         }
         if *format == Format::Text {
             if self.documents == Documents::Paragraphs && rows == 1 && facts.lines > 1 {
                 remarks.push(format!(
                     "{name} has no blank line and is one document: data.documents = \"lines\" makes \
-                     {} of it",
+                     {} documents of it",
                     facts.lines
                 ));
             }
@@ -174,55 +175,55 @@ impl Visitor for Visit<'_> {
                 ));
             }
         }
-        remarks.extend(remarks::of(path, &facts, &self.writer.fields));
+        remarks.extend(remarks::about_file(path, &facts, &self.parser.fields));
         self.report.remarks.extend(remarks);
         Ok(())
     }
 }
 
-impl Visit<'_> {
-    fn look(&mut self, row: Row) -> Result<()> {
+impl CheckVisitor<'_> {
+    fn check_row(&mut self, row: Row) -> Result<()> {
         let mut hasher = DefaultHasher::new();
         for (name, value) in &row.fields {
             hasher.write(name.as_bytes());
-            hash(Some(value), &mut hasher);
+            hash_value(Some(value), &mut hasher);
         }
         self.hashes.push(hasher.finish());
         if self.report.columns.is_empty() {
             self.report.columns = row.fields.keys().cloned().collect();
-            self.report.guessed = guess::fields(&mut self.writer.fields, &row, self.wanted);
-            self.report.fields = self.writer.fields.clone();
+            self.report.guessed = guess::fields(&mut self.parser.fields, &row, self.kind);
+            self.report.fields = self.parser.fields.clone();
         }
-        let prompts = self.wanted == Some(Wanted::Prompts);
+        let prompts = self.kind == Some(ItemKind::Prompts);
         let found = match prompts {
-            // Whatever else a row holds.
+            // Prompts are read from rows of any shape.
             true => Some(Shape::Prompt),
-            false => Shape::of(&row, &self.writer.fields),
+            false => Shape::of(&row, &self.parser.fields),
         };
-        let (wanted, fields) = (self.wanted, &self.writer.fields);
-        let mapped = self.mapped.get_or_insert_with(|| {
-            let wanted = wanted
-                .or(found.map(Shape::wanted))
-                .unwrap_or(Wanted::Prompts);
-            Mapped::new(fields, wanted, &row)
+        let (kind, fields) = (self.kind, &self.parser.fields);
+        let named_columns = self.named_columns.get_or_insert_with(|| {
+            let kind = kind
+                .or(found.map(Shape::item_kind))
+                .unwrap_or(ItemKind::Prompts);
+            NamedColumns::new(fields, kind, &row)
         });
-        mapped.see(&row);
-        let wanted = wanted
-            .or(found.map(Shape::wanted))
-            .unwrap_or(Wanted::Prompts);
-        let (fields, needs) = (&self.writer.fields, &self.needs);
+        named_columns.visit(&row);
+        let kind = kind
+            .or(found.map(Shape::item_kind))
+            .unwrap_or(ItemKind::Prompts);
+        let (fields, requirements) = (&self.parser.fields, &self.requirements);
         self.unused.visit(
             &row,
-            &Asked {
+            &RowUse {
                 fields,
-                wanted,
-                needs,
+                kind,
+                requirements,
             },
         );
         let shape = match (&self.first, found) {
             (None, None) => {
-                let fields = &self.writer.fields;
-                return Err(row.lacks(&[&fields.prompt, &fields.text, &fields.chosen]));
+                let fields = &self.parser.fields;
+                return Err(row.missing_fields(&[&fields.prompt, &fields.text, &fields.chosen]));
             }
             (None, Some(shape)) => {
                 self.first = Some((shape, crate::error::place(&row.path, row.line)));
@@ -234,44 +235,44 @@ impl Visit<'_> {
             }
             (Some((first, _)), _) => *first,
         };
-        for need in &self.needs {
+        for need in &self.requirements {
             need.check(&row.fields).map_err(|what| row.error(what))?;
         }
-        let written = self.writer.write(&row, shape)?;
+        let parsed = self.parser.parse(&row, shape)?;
         let before = self.notes.left_out();
-        self.judge(&row, shape, &written)?;
+        self.read_labels(&row, shape, &parsed)?;
         let taken = self.notes.left_out() == before;
-        self.count(&row, shape, &written, taken);
-        self.sample.offer(row, shape, written, self.draw)
+        self.count(&row, shape, &parsed, taken);
+        self.sample.offer(row, shape, parsed, self.draw)
     }
 
-    /// Reads what a row says of its answers, where they are what is wanted.
-    fn judge(&mut self, row: &Row, shape: Shape, written: &Written) -> Result<()> {
-        if self.wanted == Some(Wanted::Prompts) {
+    /// Reads the labels of a row, unless only prompts are read.
+    fn read_labels(&mut self, row: &Row, shape: Shape, parsed: &ParsedRow) -> Result<()> {
+        if self.kind == Some(ItemKind::Prompts) {
             return Ok(());
         }
-        let judged = Judged {
+        let labels = LabelReader {
             labels: &self.labels,
-            fields: &self.writer.fields,
+            fields: &self.parser.fields,
         };
         match shape {
             Shape::Unpaired => {
-                self.notes.undecided += usize::from(judged.liked(row)?.is_none());
+                self.notes.neutral_labels += usize::from(labels.read_desirable(row)?.is_none());
             }
             Shape::Preference | Shape::ImplicitPreference | Shape::Scored => {
-                judged.of_pair(row, written, &mut self.notes)?;
+                labels.read_pair(row, parsed, &mut self.notes)?;
                 let (pairs_of, margin) = self.pairs_of;
                 let level =
-                    shape == Shape::Scored && pairs_of.choose(&written.scores, margin).is_empty();
-                self.notes.level_scores += usize::from(level);
+                    shape == Shape::Scored && pairs_of.choose(&parsed.scores, margin).is_empty();
+                self.notes.tied_scores += usize::from(level);
             }
             Shape::Text | Shape::Prompt | Shape::Completion => {}
         }
         Ok(())
     }
 
-    fn count(&mut self, row: &Row, shape: Shape, written: &Written, taken: bool) {
-        if let Some(prompt) = &written.prompt {
+    fn count(&mut self, row: &Row, shape: Shape, parsed: &ParsedRow, taken: bool) {
+        if let Some(prompt) = &parsed.prompt {
             let mut hasher = DefaultHasher::new();
             match prompt.text() {
                 Some(text) => text.hash(&mut hasher),
@@ -280,29 +281,31 @@ impl Visit<'_> {
             self.prompts.push(hasher.finish());
         }
         let report = &mut self.report;
-        report.empty_answers += written.empty_answers();
-        report.turns = report.turns.max(written.turns);
-        report.conversations |= !written.said.is_empty();
+        report.empty_answers += parsed.empty_answers();
+        report.turns = report.turns.max(parsed.turns);
+        report.conversations |= !parsed.contents.is_empty();
         let pair = matches!(shape, Shape::Preference | Shape::ImplicitPreference);
-        if written.apart {
+        if parsed.prompts_differ {
             report.apart += 1;
-            if report.apart_places.len() < NAMED {
+            if report.apart_places.len() < NAMED_PLACES {
                 let place = crate::error::place(&row.path, row.line);
                 report.apart_places.push(place);
             }
         } else {
-            let same = pair && written.answers[0] == written.answers[1];
+            let same = pair && parsed.answers[0] == parsed.answers[1];
             report.identical += usize::from(same);
             report.left_out += usize::from(same || !taken);
         }
-        if report.preview.len() < SHOWN {
-            report.preview.push(Shown::of(row, written));
+        if report.preview.len() < PREVIEW_ROWS {
+            report.preview.push(RowPreview::of(row, parsed));
         }
     }
 
     fn finish(mut self) -> Result<Report> {
-        if let (Some(mapped), Some((path, _))) = (&self.mapped, self.report.files.first()) {
-            mapped.check(path)?;
+        if let (Some(named_columns), Some((path, _))) =
+            (&self.named_columns, self.report.files.first())
+        {
+            named_columns.check(path)?;
         }
         self.hashes.sort_unstable();
         let same = self.hashes.windows(2).filter(|two| two[0] == two[1]);
@@ -311,17 +314,17 @@ impl Visit<'_> {
         self.prompts.sort_unstable();
         self.prompts.dedup();
         self.report.distinct_prompts = self.prompts.len();
-        self.sample.finish(&self.writer, &mut self.report)?;
-        self.unused.tell(&mut self.notes);
+        self.sample.finish(&self.parser, &mut self.report)?;
+        self.unused.report(&mut self.notes);
         self.report.remarks.extend(self.notes.sentences());
         Ok(self.report)
     }
 }
 
 impl Report {
-    fn bad(&mut self, error: &Error) {
+    fn add_bad_row(&mut self, error: &Error) {
         self.bad_rows += 1;
-        if self.bad_places.len() < NAMED {
+        if self.bad_places.len() < NAMED_PLACES {
             self.bad_places.push(error.to_string());
         }
     }

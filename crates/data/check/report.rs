@@ -1,35 +1,35 @@
-//! What was found.
+//! The report of a check.
 
 use crate::error::place;
-use crate::shapes::{Piece, Written};
+use crate::shapes::{ParsedRow, Segment};
 use crate::{Fields, Format, Row, Shape};
 use serde::Serialize;
 use std::path::PathBuf;
 
 /// How much of a text is shown, in characters.
-const WIDTH: usize = 300;
+const PREVIEW_CHARS: usize = 300;
 
-/// What a data set holds, and what is wrong with it. Counts are of all rows, where nothing else is
-/// said.
+/// What a data set holds, and its problems. Counts are over all rows unless noted otherwise.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// The files and their formats.
     pub files: Vec<(PathBuf, Format)>,
-    /// Rows, bad ones included.
+    /// The number of rows, including bad ones.
     pub rows: usize,
     /// The fields of the first row.
     pub columns: Vec<String>,
-    /// The names by which fields were read.
+    /// The field names used.
     pub fields: Fields,
-    /// Those that were guessed, as settings.
+    /// The guessed names, as settings.
     pub guessed: Vec<String>,
-    /// The shape of the first row, which all must have.
+    /// The shape of the first row, which all rows must have.
     pub shape: Option<Shape>,
     /// Whether there are conversations.
     pub conversations: bool,
-    /// The greatest number of turns of a dialogue: answers in a string, messages in a conversation.
+    /// The maximum number of turns of a dialogue: answers in a string, messages in a conversation.
     pub turns: usize,
-    /// Rows that cannot be used: not readable, a field missing or of the wrong type, another shape.
+    /// Rows that cannot be used: not readable, a field missing or of the wrong type, or another
+    /// shape.
     pub bad_rows: usize,
     /// The first of them, and why.
     pub bad_places: Vec<String>,
@@ -37,45 +37,43 @@ pub struct Report {
     pub duplicates: usize,
     /// Rows that have a prompt.
     pub prompts: usize,
-    /// How many of these prompts are distinct: what is measured says as much about others as so many
-    /// prompts do, however often each is listed.
+    /// The number of distinct prompts. Repeated prompts add no information to an evaluation.
     pub distinct_prompts: usize,
-    /// Answers that say nothing.
+    /// Empty answers.
     pub empty_answers: usize,
     /// Pairs whose chosen and rejected answers are the same.
     pub identical: usize,
-    /// Rows that training leaves out although they are not bad: their label or scores say of no answer
-    /// that it is better, or both answers are the same.
+    /// Rows that training leaves out although they are not bad: their label or scores are a tie, or
+    /// both answers are the same.
     pub left_out: usize,
-    /// Pairs that share no prompt: they cannot be used either.
+    /// Pairs that share no prompt. They cannot be used either.
     pub apart: usize,
     /// The first of them.
     pub apart_places: Vec<String>,
-    /// Rows in the sample that lengths and the counts below are of.
+    /// The number of rows in the sample, over which the lengths and the counts below are taken.
     pub sampled: usize,
-    /// What lengths are counted in: tokens (EOS included), or characters.
+    /// The unit of the lengths: tokens (including EOS), or characters.
     pub unit: &'static str,
     /// The lengths of each part of a row.
     pub lengths: Vec<Lengths>,
-    /// The context that rows must fit, where it is known.
+    /// The context length, if known.
     pub context: Option<usize>,
-    /// How long responses to the prompts in the sample may be, in words.
+    /// The maximum length of responses to the prompts in the sample, in words.
     pub responses: Option<String>,
-    /// Prompts in the sample that would lose their start.
+    /// Prompts in the sample whose start would be truncated.
     pub cut_prompts: usize,
-    /// Completions in the sample that would lose their end.
+    /// Completions in the sample whose end would be truncated.
     pub cut_completions: usize,
-    /// Documents in the sample that would be cut into pieces.
+    /// Documents in the sample that would be split into chunks.
     pub cut_documents: usize,
-    /// Prompts in the sample without a token.
+    /// Prompts in the sample without tokens.
     pub empty_prompts: usize,
-    /// Rows in the sample in which the tokens of prompt and completion are others when tokenized as
-    /// one text.
+    /// Rows in the sample whose completion tokenizes differently together with its prompt.
     pub boundary_mismatches: usize,
-    /// Whatever else is worth knowing about the files.
+    /// Warnings about the files.
     pub remarks: Vec<String>,
     /// The first rows.
-    pub preview: Vec<Shown>,
+    pub preview: Vec<RowPreview>,
 }
 
 /// The lengths of a part of a row, in the sample.
@@ -83,15 +81,15 @@ pub struct Report {
 pub struct Lengths {
     /// The field.
     pub part: String,
-    /// The least.
+    /// The minimum.
     pub min: usize,
-    /// Half are at most this.
+    /// The 50th percentile.
     pub median: usize,
-    /// Nine of ten are.
+    /// The 90th percentile.
     pub p90: usize,
-    /// 99 of 100 are.
+    /// The 99th percentile.
     pub p99: usize,
-    /// The greatest.
+    /// The maximum.
     pub max: usize,
 }
 
@@ -100,7 +98,7 @@ impl Lengths {
         let mut sorted: Vec<usize> = lengths.collect();
         sorted.sort_unstable();
         let last = sorted.len().checked_sub(1)?;
-        // The least length that so many percent are at most as long as.
+        // The percentile by the nearest-rank method.
         let at = |percent: usize| sorted[((last + 1) * percent).div_ceil(100).max(1) - 1];
         Some(Self {
             part: part.into(),
@@ -113,9 +111,9 @@ impl Lengths {
     }
 }
 
-/// A row as it is understood.
+/// A row as it was parsed.
 #[derive(Debug, Clone, Serialize)]
-pub struct Shown {
+pub struct RowPreview {
     /// Its file and line.
     pub place: String,
     /// The start of its prompt.
@@ -125,29 +123,33 @@ pub struct Shown {
     pub answers: Vec<String>,
 }
 
-impl Shown {
-    pub(super) fn of(row: &Row, written: &Written) -> Self {
+impl RowPreview {
+    pub(super) fn of(row: &Row, parsed: &ParsedRow) -> Self {
         Self {
             place: place(&row.path, row.line),
-            prompt: written.prompt.as_ref().map(start),
-            answers: written.answers.iter().map(start).collect(),
+            prompt: parsed.prompt.as_ref().map(start),
+            answers: parsed.answers.iter().map(start).collect(),
         }
     }
 }
 
-fn start(piece: &Piece) -> String {
-    let text = match piece {
-        Piece::Ids(ids) => format!("{ids:?}"),
-        Piece::Text(text) | Piece::Rendered(text) => text.clone(),
+fn start(segment: &Segment) -> String {
+    let text = match segment {
+        Segment::Ids(ids) => format!("{ids:?}"),
+        Segment::Text(text) | Segment::Rendered(text) => text.clone(),
     };
-    match text.char_indices().nth(WIDTH) {
+    match text.char_indices().nth(PREVIEW_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
     }
 }
 
-/// Places, each with what is said of it, and how many more there are.
-fn named<'a>(places: &'a [String], all: usize, said: &'a str) -> impl Iterator<Item = String> {
+/// Places, each with a suffix, and how many more there are.
+fn list_places<'a>(
+    places: &'a [String],
+    all: usize,
+    said: &'a str,
+) -> impl Iterator<Item = String> {
     let more = all.saturating_sub(places.len());
     let more = (more > 0).then(|| format!("and {more} more{said}"));
     places
@@ -192,16 +194,16 @@ impl Report {
         }
     }
 
-    /// How many rows training would refuse.
+    /// The number of rows that training would reject.
     #[must_use]
     pub fn unusable(&self) -> usize {
         self.bad_rows + self.apart
     }
 
-    /// How many rows are left to train on, and how many it takes: an answer that is judged by itself is
+    /// The number of usable rows, and the minimum that training requires: an unpaired completion is
     /// compared with another row's.
     #[must_use]
-    pub fn left(&self) -> (usize, usize) {
+    pub fn usable_and_required(&self) -> (usize, usize) {
         let out = self.unusable() + self.left_out;
         let least = match self.shape {
             Some(Shape::Unpaired) => 2,
@@ -210,7 +212,7 @@ impl Report {
         (self.rows.saturating_sub(out), least)
     }
 
-    /// The report as lines for a person, each with its name.
+    /// The report as (name, text) lines.
     #[must_use]
     pub fn lines(&self) -> Vec<(String, String)> {
         let mut lines = self.head();
@@ -229,13 +231,13 @@ impl Report {
         }
         let responses = self.responses.iter();
         lines.extend(responses.map(|words| ("responses".to_string(), words.clone())));
-        for (name, count, words) in self.faults() {
+        for (name, count, words) in self.problems() {
             if count > 0 {
                 lines.push((name.into(), format!("{count} {words}")));
             }
         }
-        let bad = named(&self.bad_places, self.bad_rows, "");
-        let apart = named(&self.apart_places, self.apart, ": no shared prompt");
+        let bad = list_places(&self.bad_places, self.bad_rows, "");
+        let apart = list_places(&self.apart_places, self.apart, ": no shared prompt");
         let places = bad.chain(apart).map(|place| ("", place));
         let remarks = self.remarks.iter().map(|remark| ("remark", remark.clone()));
         let rest = places.chain(remarks);
@@ -245,7 +247,7 @@ impl Report {
             let prompt = shown.prompt.iter().map(|prompt| ("prompt", prompt));
             let answers = shown.answers.iter().map(|answer| ("answer", answer));
             let texts = prompt.chain(answers);
-            // Escaped, for a file may hold what moves a terminal's cursor.
+            // Escaped, because a file may hold terminal control sequences.
             lines.extend(texts.map(|(name, text)| (format!("  {name}"), format!("{text:?}"))));
         }
         lines
@@ -283,12 +285,13 @@ impl Report {
         lines
     }
 
-    /// What may be wrong: a name, how often, and what it is.
-    fn faults(&self) -> Vec<(&'static str, usize, String)> {
+    /// The problems: a name, a count and a description.
+    fn problems(&self) -> Vec<(&'static str, usize, String)> {
         let context = self.context.unwrap_or(0);
-        let sampled = match self.sampled < self.rows {
-            true => " in the sample",
-            false => "",
+        let sampled = if self.sampled < self.rows {
+            " in the sample"
+        } else {
+            ""
         };
         let cut = |what: &str| format!("{what}{sampled} (context {context})");
         vec![
@@ -299,11 +302,11 @@ impl Report {
                 self.duplicates,
                 "rows repeat an earlier one".into(),
             ),
-            ("empty", self.empty_answers, "answers say nothing".into()),
+            ("empty", self.empty_answers, "answers are empty".into()),
             (
                 "empty",
                 self.empty_prompts,
-                format!("prompts have no token{sampled}"),
+                format!("prompts have no tokens{sampled}"),
             ),
             (
                 "same",
@@ -323,12 +326,14 @@ impl Report {
             (
                 "cut",
                 self.cut_documents,
-                cut("documents would be cut into pieces"),
+                cut("documents would be split into chunks"),
             ),
             (
                 "boundary",
                 self.boundary_mismatches,
-                format!("rows{sampled} have other tokens when prompt and completion are one text"),
+                format!(
+                    "rows{sampled} tokenize differently when prompt and completion are one text"
+                ),
             ),
         ]
     }

@@ -1,34 +1,34 @@
-//! Lengths, of a random sample of the rows.
+//! Measures the lengths of a random sample of the rows.
 
 use super::report::{Lengths, Report};
 use crate::encode::Vocabulary;
-use crate::shapes::{Piece, Shape, Writer, Written};
-use crate::{Limits, Notes, Result, Rooms, Row, Wanted};
+use crate::shapes::{ParsedRow, RowParser, Segment, Shape};
+use crate::{ItemKind, Limits, Notes, PromptLengths, Result, Row};
 use rayon::prelude::*;
 
-/// Rows in the sample, at most.
+/// The maximum number of rows in the sample.
 pub(super) const SIZE: usize = 20_000;
 
-/// Rows that wait to be tokenized, and the bytes they may have.
-const WAITING: usize = 1024;
-const BYTES: usize = 8 << 20;
+/// The maximum number of rows waiting to be tokenized, and their maximum size in bytes.
+const PENDING_ROWS: usize = 1024;
+const PENDING_BYTES: usize = 8 << 20;
 
-/// A uniform sample of the rows seen so far (Vitter 1985, algorithm R), of which lengths are kept and
-/// no text.
+/// A uniform sample of the rows seen so far (Vitter 1985, algorithm R). Only lengths are kept, no
+/// text.
 pub(super) struct Sample {
     vocabulary: Option<Vocabulary>,
     limits: Option<Limits>,
-    wanted: Option<Wanted>,
+    kind: Option<ItemKind>,
     seen: usize,
-    slots: Vec<Measured>,
-    waiting: Vec<(usize, Row, Shape, Written)>,
+    slots: Vec<RowLengths>,
+    pending: Vec<(usize, Row, Shape, ParsedRow)>,
     bytes: usize,
-    refused: Vec<crate::Error>,
+    errors: Vec<crate::Error>,
 }
 
-/// The lengths of a row: its prompt's, and its answers' or its document's.
+/// The lengths of a row: of its prompt, and of its answers or its document.
 #[derive(Debug, Clone, Default)]
-struct Measured {
+struct RowLengths {
     prompt: Option<usize>,
     answers: Vec<usize>,
     mismatch: bool,
@@ -39,73 +39,72 @@ impl Sample {
     pub(super) fn new(
         vocabulary: Option<Vocabulary>,
         limits: Option<Limits>,
-        wanted: Option<Wanted>,
+        kind: Option<ItemKind>,
     ) -> Self {
         Self {
             vocabulary,
             limits,
-            wanted,
+            kind,
             seen: 0,
             slots: Vec::new(),
-            waiting: Vec::new(),
+            pending: Vec::new(),
             bytes: 0,
-            refused: Vec::new(),
+            errors: Vec::new(),
         }
     }
 
-    /// Takes a row, or one by chance that displaces another.
+    /// Adds a row, or lets it replace a random one.
     pub(super) fn offer(
         &mut self,
         row: Row,
         shape: Shape,
-        written: Written,
+        parsed: ParsedRow,
         draw: &mut dyn FnMut(usize) -> usize,
     ) -> Result<()> {
-        let slot = match self.seen < SIZE {
-            true => {
-                self.slots.push(Measured::default());
-                self.seen
-            }
-            false => draw(self.seen + 1),
+        let slot = if self.seen < SIZE {
+            self.slots.push(RowLengths::default());
+            self.seen
+        } else {
+            draw(self.seen + 1)
         };
         self.seen += 1;
         if slot >= SIZE {
             return Ok(());
         }
-        let pieces = written.prompt.iter().chain(&written.answers);
-        self.bytes += pieces
-            .map(|piece| piece.text().map_or(0, str::len))
+        let segments = parsed.prompt.iter().chain(&parsed.answers);
+        self.bytes += segments
+            .map(|segment| segment.text().map_or(0, str::len))
             .sum::<usize>();
-        self.waiting.push((slot, row, shape, written));
-        if self.waiting.len() >= WAITING || self.bytes >= BYTES {
+        self.pending.push((slot, row, shape, parsed));
+        if self.pending.len() >= PENDING_ROWS || self.bytes >= PENDING_BYTES {
             self.measure();
         }
         Ok(())
     }
 
-    /// Measures what waits, on all threads.
+    /// Measures the pending rows, on all threads.
     fn measure(&mut self) {
-        let waiting = std::mem::take(&mut self.waiting);
+        let pending = std::mem::take(&mut self.pending);
         self.bytes = 0;
         let vocabulary = self.vocabulary.as_ref();
-        let measured: Vec<_> = waiting
+        let measured: Vec<_> = pending
             .par_iter()
             .with_min_len(8)
-            .map(|(slot, row, shape, written)| (*slot, lengths(vocabulary, row, *shape, written)))
+            .map(|(slot, row, shape, parsed)| (*slot, lengths(vocabulary, row, *shape, parsed)))
             .collect();
         for (slot, found) in measured {
             match found {
                 Ok(found) => self.slots[slot] = found,
-                Err(error) => self.refused.push(error),
+                Err(error) => self.errors.push(error),
             }
         }
     }
 
-    /// What the sample says.
-    pub(super) fn finish(mut self, writer: &Writer, report: &mut Report) -> Result<()> {
+    /// Adds the results to the report.
+    pub(super) fn finish(mut self, parser: &RowParser, report: &mut Report) -> Result<()> {
         self.measure();
-        for error in &self.refused {
-            report.bad(error);
+        for error in &self.errors {
+            report.add_bad_row(error);
         }
         let Some(shape) = report.shape else {
             return Ok(());
@@ -115,7 +114,7 @@ impl Sample {
             Some(_) => "tokens",
             None => "characters",
         };
-        let fields = &writer.fields;
+        let fields = &parser.fields;
         let names: &[&String] = match shape {
             Shape::Text => &[&fields.text],
             Shape::Prompt => &[],
@@ -126,7 +125,7 @@ impl Sample {
         let prompts = self.slots.iter().filter_map(|slot| slot.prompt);
         report.lengths.extend(Lengths::of(&fields.prompt, prompts));
         for (index, name) in names.iter().enumerate() {
-            let of = |slot: &Measured| match shape {
+            let of = |slot: &RowLengths| match shape {
                 // Of several responses, the longest.
                 Shape::Scored => slot.answers.iter().max().copied(),
                 _ => slot.answers.get(index).copied(),
@@ -137,17 +136,17 @@ impl Sample {
         report.boundary_mismatches = self.slots.iter().filter(|slot| slot.mismatch).count();
         report.empty_prompts = self.slots.iter().filter(|slot| slot.empty_prompt).count();
         if let (Some(limits), Some(_)) = (self.limits, &self.vocabulary) {
-            self.cuts(limits, shape, report);
+            self.count_truncated(limits, shape, report);
         }
         Ok(())
     }
 
-    /// What would be cut.
-    fn cuts(&self, limits: Limits, shape: Shape, report: &mut Report) {
+    /// Counts what would be truncated.
+    fn count_truncated(&self, limits: Limits, shape: Shape, report: &mut Report) {
         report.context = Some(limits.context);
-        // Responses are drawn to prompts, whatever else their rows hold.
-        let drawn = shape == Shape::Prompt || self.wanted == Some(Wanted::Prompts);
-        let mut rooms: Option<Rooms> = None;
+        // Responses are sampled to prompts, whatever else the rows hold.
+        let drawn = shape == Shape::Prompt || self.kind == Some(ItemKind::Prompts);
+        let mut prompt_lengths: Option<PromptLengths> = None;
         for slot in &self.slots {
             let longest = slot.answers.iter().max().copied().unwrap_or(1);
             if shape == Shape::Text {
@@ -156,17 +155,18 @@ impl Sample {
             }
             let prompt = slot.prompt.unwrap_or(0);
             if drawn {
-                let keep = limits.to_answer(prompt);
+                let keep = limits.kept_prompt_tokens(prompt);
                 report.cut_prompts += usize::from(prompt > keep);
-                let more = |rooms: Rooms| rooms.and(keep);
-                rooms = Some(rooms.map_or_else(|| Rooms::of(limits, keep), more));
+                let more = |prompt_lengths: PromptLengths| prompt_lengths.with(keep);
+                prompt_lengths =
+                    Some(prompt_lengths.map_or_else(|| PromptLengths::new(limits, keep), more));
                 continue;
             }
             let (keep, most) = limits.fit(prompt, longest);
             report.cut_prompts += usize::from(prompt > keep);
             report.cut_completions += slot.answers.iter().filter(|length| **length > most).count();
         }
-        report.responses = rooms.map(|rooms| rooms.sentence());
+        report.responses = prompt_lengths.map(|prompt_lengths| prompt_lengths.sentence());
     }
 }
 
@@ -174,40 +174,40 @@ fn lengths(
     vocabulary: Option<&Vocabulary>,
     row: &Row,
     shape: Shape,
-    written: &Written,
-) -> Result<Measured> {
+    parsed: &ParsedRow,
+) -> Result<RowLengths> {
     let Some(vocabulary) = vocabulary else {
-        let count = |piece: &Piece| match piece {
-            Piece::Ids(ids) => ids.len(),
-            Piece::Text(text) | Piece::Rendered(text) => text.chars().count(),
+        let count = |segment: &Segment| match segment {
+            Segment::Ids(ids) => ids.len(),
+            Segment::Text(text) | Segment::Rendered(text) => text.chars().count(),
         };
-        return Ok(Measured {
-            prompt: written.prompt.as_ref().map(count),
-            answers: written.answers.iter().map(count).collect(),
-            ..Measured::default()
+        return Ok(RowLengths {
+            prompt: parsed.prompt.as_ref().map(count),
+            answers: parsed.answers.iter().map(count).collect(),
+            ..RowLengths::default()
         });
     };
     let mut notes = Notes::default();
     if shape == Shape::Text {
-        let ids = vocabulary.document(row, "text", &written.answers[0])?;
-        return Ok(Measured {
+        let ids = vocabulary.document(row, "text", &parsed.answers[0])?;
+        return Ok(RowLengths {
             answers: vec![ids.len()],
-            ..Measured::default()
+            ..RowLengths::default()
         });
     }
-    let prompt = written.prompt.as_ref();
-    let prompt = prompt.map(|piece| vocabulary.prompt(row, "prompt", piece, &mut notes));
+    let prompt = parsed.prompt.as_ref();
+    let prompt = prompt.map(|segment| vocabulary.prompt(row, "prompt", segment, &mut notes));
     let prompt = prompt.transpose()?.map(|encoded| encoded.ids.len());
-    let answer = |piece| vocabulary.completion(row, "completion", piece, &mut Notes::default());
-    let answers = written
+    let answer = |segment| vocabulary.completion(row, "completion", segment, &mut Notes::default());
+    let answers = parsed
         .answers
         .iter()
-        .map(|piece| Ok(answer(piece)?.ids.len()));
+        .map(|segment| Ok(answer(segment)?.ids.len()));
     let answers = answers.collect::<Result<_>>()?;
-    if !written.apart {
-        vocabulary.note_boundary(row, written, &mut notes)?;
+    if !parsed.prompts_differ {
+        vocabulary.note_boundary(row, parsed, &mut notes)?;
     }
-    Ok(Measured {
+    Ok(RowLengths {
         prompt,
         answers,
         mismatch: notes.boundary_mismatches > 0,

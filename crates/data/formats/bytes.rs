@@ -1,4 +1,4 @@
-//! The bytes of a file: decompressed, without a byte-order mark, line by line.
+//! Reads the bytes of a file: decompressed, without a byte-order mark, line by line.
 
 use crate::formats::{Facts, LONGEST_ROW};
 use crate::{Error, Result};
@@ -7,24 +7,24 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-/// How much is read at once.
+/// The buffer size, in bytes.
 const BUFFER: usize = 1 << 18;
 
-/// A file that is read from its start to its end.
+/// A file that is read from start to end.
 pub(crate) struct Input {
     reader: Box<dyn BufRead>,
     path: Arc<Path>,
     compression: Option<&'static str>,
-    /// The line that comes next, counted from 1.
+    /// The number of the next line, counted from 1.
     line: usize,
-    /// The byte that comes next, uncompressed.
+    /// The offset of the next byte, uncompressed.
     offset: u64,
-    /// The last byte read is a CR.
+    /// Whether the last byte read is a CR.
     carriage_return: bool,
     facts: Facts,
 }
 
-/// A line, without its end.
+/// The position of a line.
 pub(crate) struct Line {
     pub(crate) number: usize,
     pub(crate) offset: u64,
@@ -69,7 +69,7 @@ impl Input {
     fn skip_mark(&mut self) -> Result<()> {
         let start = self.fill()?;
         if start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff") {
-            let message = "is UTF-16: save it as UTF-8";
+            let message = "is encoded in UTF-16: save it as UTF-8";
             return Err(Error::file(&self.path, message));
         }
         if start.starts_with(b"\xef\xbb\xbf") {
@@ -91,12 +91,12 @@ impl Input {
         self.facts.clone()
     }
 
-    /// The line of the byte that comes next.
+    /// The line number of the next byte.
     pub(crate) fn line(&self) -> usize {
         self.line
     }
 
-    /// The first byte that is not white space, if there is one in the first buffer.
+    /// The first byte that is not white space, if it is in the first buffer.
     pub(crate) fn first_byte(&mut self) -> Result<Option<u8>> {
         let bytes = self.fill()?;
         Ok(bytes
@@ -105,10 +105,10 @@ impl Input {
             .find(|byte| !byte.is_ascii_whitespace()))
     }
 
-    /// Some of the bytes that come next; none at the end of the file.
+    /// The next buffered bytes; empty at the end of the file.
     pub(crate) fn fill(&mut self) -> Result<&[u8]> {
         match self.reader.fill_buf() {
-            // The borrow checker wants the buffer asked for again.
+            // The borrow checker requires a second call.
             Ok(_) => self
                 .reader
                 .fill_buf()
@@ -117,13 +117,13 @@ impl Input {
         }
     }
 
-    /// Takes bytes that [`fill`](Self::fill) showed.
+    /// Consumes bytes returned by [`fill`](Self::fill).
     pub(crate) fn consume(&mut self, bytes: usize) {
         self.reader.consume(bytes);
         self.offset += bytes as u64;
     }
 
-    /// Takes one byte, counting lines.
+    /// Reads one byte and counts lines.
     pub(crate) fn byte(&mut self) -> Result<Option<u8>> {
         let Some(&byte) = self.fill()?.first() else {
             return Ok(None);
@@ -137,7 +137,7 @@ impl Input {
         Ok(Some(byte))
     }
 
-    /// The next line into `line`, or nothing at the end of the file.
+    /// Reads the next line into `line`, without its line ending. `None` at the end of the file.
     pub(crate) fn next_line(&mut self, line: &mut Vec<u8>) -> Option<Result<Line>> {
         line.clear();
         let place = Line {
@@ -158,7 +158,7 @@ impl Input {
             }
             let end = bytes.iter().position(|byte| *byte == b'\n');
             let taken = end.map_or(bytes.len(), |end| end + 1);
-            // A line too long is read to its end and not kept.
+            // A line that is too long is read to its end but not kept.
             if length + taken <= LONGEST_ROW {
                 line.extend_from_slice(&bytes[..end.unwrap_or(taken)]);
             }
@@ -179,15 +179,15 @@ impl Input {
         Some(Ok(place))
     }
 
-    /// A read that failed, which of a compressed file is most often one cut short.
+    /// The error of a failed read. For a compressed file the usual cause is truncation.
     fn broken(&self, source: std::io::Error) -> Error {
         match self.compression {
             None => Error::io(&self.path, source),
             Some(name) => Error::file(
                 &self.path,
                 format!(
-                    "the {name} data end or break in line {} ({source}): the file is cut or \
-                     damaged; fetch it again",
+                    "the {name} data end or are invalid in line {} ({source}): the file is \
+                     truncated or damaged. Fetch it again",
                     self.line
                 ),
             ),
@@ -195,7 +195,7 @@ impl Input {
     }
 }
 
-/// For formats whose reader wants one.
+/// For formats whose parser takes a `Read`.
 impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let bytes = self.fill().map_err(std::io::Error::other)?;
@@ -213,7 +213,7 @@ impl Read for Input {
     }
 }
 
-/// The text of a row, or that it is not UTF-8.
+/// The text of a row.
 pub(crate) fn utf8<'a>(path: &Path, line: usize, bytes: &'a [u8]) -> Result<&'a str> {
     std::str::from_utf8(bytes).map_err(|error| {
         let at = error.valid_up_to() + 1;
@@ -221,12 +221,12 @@ pub(crate) fn utf8<'a>(path: &Path, line: usize, bytes: &'a [u8]) -> Result<&'a 
     })
 }
 
-/// That a row is not one.
+/// The error of a row that exceeds the maximum length.
 pub(crate) fn too_long(path: &Path, line: usize, length: usize) -> Error {
     let most = LONGEST_ROW >> 20;
     Error::row(
         path,
         line,
-        format!("a row of {length} bytes: the longest is {most} MiB; cut it into several"),
+        format!("a row of {length} bytes: the maximum is {most} MiB. Split it into several rows"),
     )
 }

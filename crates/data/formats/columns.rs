@@ -1,4 +1,4 @@
-//! Tables of text: CSV (RFC 4180) and tab-separated values.
+//! Reads tables of text: CSV (RFC 4180) and tab-separated values.
 
 use crate::formats::bytes::{Input, too_long, utf8};
 use crate::formats::{Facts, Format, LONGEST_ROW, Located, RowReader};
@@ -9,18 +9,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The rows of a table. Every field is a string.
-pub(crate) struct Columns {
+pub(crate) struct TableReader {
     reader: Reader<Input>,
     path: Arc<Path>,
     names: Vec<String>,
-    /// Whether the names are those of the first line.
+    /// Whether the column names were read from the first line.
     heading: bool,
     record: ByteRecord,
-    over: bool,
+    finished: bool,
 }
 
-impl Columns {
-    /// A table whose first line is its heading, unless names of columns are given.
+impl TableReader {
+    /// Reads the heading from the first line, unless column names are given.
     pub(crate) fn new(input: Input, format: Format, names: &[String]) -> Result<Self> {
         let tabs = format == Format::Tsv;
         let path = input.path().clone();
@@ -28,7 +28,8 @@ impl Columns {
             .delimiter(if tabs { b'\t' } else { b',' })
             .quoting(!tabs)
             .flexible(true)
-            // A CR before the LF is taken off below: the library counts lines by what ends a record.
+            // A CR before the LF is stripped below: the library counts lines by the record
+            // terminator.
             .terminator(Terminator::Any(b'\n'))
             .has_headers(false)
             .from_reader(input);
@@ -47,7 +48,7 @@ impl Columns {
         sorted.sort_unstable();
         if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
             let message = format!(
-                "two columns are called `{}`: is its first line a heading? If not, name the columns \
+                "two columns are named `{}`: is the first line a heading? If not, name the columns \
                  (data.columns)",
                 pair[0]
             );
@@ -59,7 +60,7 @@ impl Columns {
             names,
             heading,
             record,
-            over: false,
+            finished: false,
         })
     }
 
@@ -97,9 +98,9 @@ impl Columns {
     }
 }
 
-impl RowReader for Columns {
+impl RowReader for TableReader {
     fn next(&mut self) -> Option<Result<Located>> {
-        if self.over {
+        if self.finished {
             return None;
         }
         loop {
@@ -108,7 +109,7 @@ impl RowReader for Columns {
                 Ok(true) => return Some(self.row().map(|row| Located { row, offset: 0 })),
                 Ok(false) => return None,
                 Err(error) => {
-                    self.over = true;
+                    self.finished = true;
                     return Some(Err(broken(&self.path, error)));
                 }
             }
@@ -123,7 +124,7 @@ impl RowReader for Columns {
     }
 }
 
-/// The error of the bytes below, or of the table.
+/// The error of the underlying reader, or of the table.
 fn broken(path: &Path, error: csv::Error) -> Error {
     let text = error.to_string();
     match error.into_kind() {

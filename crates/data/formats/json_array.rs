@@ -1,36 +1,36 @@
-//! One JSON array of objects, element by element.
+//! Reads one JSON array of objects, element by element.
 
 use crate::formats::bytes::{Input, too_long};
 use crate::formats::{Facts, LONGEST_ROW, Located, RowReader, parse};
 use crate::{Error, Result};
 
-/// The elements of an array. Where one is not JSON, the next is still found: brackets and strings
-/// are enough to tell where an element ends.
-pub(crate) struct Elements {
+/// The elements of an array. After an element that is not valid JSON the next one is still found:
+/// brackets and strings are enough to tell where an element ends.
+pub(crate) struct JsonArrayReader {
     input: Input,
-    place: Place,
-    /// The first byte of the next element, already taken.
-    ahead: Option<u8>,
+    position: Position,
+    /// The first byte of the next element, already consumed.
+    peeked: Option<u8>,
 }
 
-/// Where in the array the reader stands.
-enum Place {
-    Before,
-    Between,
-    After,
+/// The reader's position in the array.
+enum Position {
+    BeforeArray,
+    InArray,
+    AfterArray,
 }
 
-impl Elements {
+impl JsonArrayReader {
     pub(crate) fn new(input: Input) -> Self {
         Self {
             input,
-            place: Place::Before,
-            ahead: None,
+            position: Position::BeforeArray,
+            peeked: None,
         }
     }
 
     /// The next byte that is not white space.
-    fn solid(&mut self) -> Result<Option<u8>> {
+    fn next_non_space(&mut self) -> Result<Option<u8>> {
         loop {
             match self.input.byte()? {
                 Some(byte) if byte.is_ascii_whitespace() => {}
@@ -40,22 +40,22 @@ impl Elements {
     }
 
     fn element(&mut self) -> Result<Option<Located>> {
-        match self.place {
-            Place::After => return Ok(None),
-            Place::Before => {
-                // The opening bracket is why this reader was chosen.
-                self.solid()?;
-                self.ahead = self.solid()?;
-                self.place = Place::Between;
+        match self.position {
+            Position::AfterArray => return Ok(None),
+            Position::BeforeArray => {
+                // This reader is only chosen when the first byte is the opening bracket.
+                self.next_non_space()?;
+                self.peeked = self.next_non_space()?;
+                self.position = Position::InArray;
             }
-            Place::Between => self.ahead = self.solid()?,
+            Position::InArray => self.peeked = self.next_non_space()?,
         }
-        let Some(first) = self.ahead.take() else {
-            return Err(self.cut());
+        let Some(first) = self.peeked.take() else {
+            return Err(self.truncated());
         };
         if first == b']' {
-            self.place = Place::After;
-            return match self.solid()? {
+            self.position = Position::AfterArray;
+            return match self.next_non_space()? {
                 None => Ok(None),
                 Some(_) => Err(self.error("more text after the end of the array")),
             };
@@ -63,11 +63,11 @@ impl Elements {
         let line = self.input.line();
         let bytes = self.collect(first, line)?;
         let row = parse(self.input.path(), line, bytes.trim_ascii())?;
-        // Found again by its place in a file of its own, never here.
+        // Offsets are only used for formats that are read again in place.
         Ok(Some(Located { row, offset: 0 }))
     }
 
-    /// The bytes of an element that starts with `first`, up to the comma or bracket behind it.
+    /// The bytes of an element that starts with `first`, up to the comma or bracket after it.
     fn collect(&mut self, first: u8, line: usize) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
@@ -75,7 +75,7 @@ impl Elements {
         let mut next = Some(first);
         loop {
             let Some(byte) = next else {
-                return Err(self.cut());
+                return Err(self.truncated());
             };
             if in_string {
                 in_string = byte != b'"' || escaped;
@@ -86,7 +86,7 @@ impl Elements {
                     b'[' | b'{' => depth += 1,
                     b',' if depth == 0 => break,
                     b']' if depth == 0 => {
-                        self.finish()?;
+                        self.expect_end()?;
                         break;
                     }
                     b']' | b'}' => depth = depth.saturating_sub(1),
@@ -99,23 +99,24 @@ impl Elements {
             }
             next = self.input.byte()?;
         }
-        match length > LONGEST_ROW {
-            true => Err(too_long(self.input.path(), line, length)),
-            false => Ok(bytes),
+        if length > LONGEST_ROW {
+            Err(too_long(self.input.path(), line, length))
+        } else {
+            Ok(bytes)
         }
     }
 
-    /// Nothing but white space may follow the array.
-    fn finish(&mut self) -> Result<()> {
-        self.place = Place::After;
-        match self.solid()? {
+    /// Checks that only white space follows the array.
+    fn expect_end(&mut self) -> Result<()> {
+        self.position = Position::AfterArray;
+        match self.next_non_space()? {
             None => Ok(()),
             Some(_) => Err(self.error("more text after the end of the array")),
         }
     }
 
-    fn cut(&self) -> Error {
-        self.error("the array does not end: the file is cut")
+    fn truncated(&self) -> Error {
+        self.error("the array does not end: the file is truncated")
     }
 
     fn error(&self, what: &str) -> Error {
@@ -124,13 +125,13 @@ impl Elements {
     }
 }
 
-impl RowReader for Elements {
+impl RowReader for JsonArrayReader {
     fn next(&mut self) -> Option<Result<Located>> {
         let found = self.element();
         if let Err(error) = &found
-            && !error.is_of_a_row()
+            && !error.is_row_error()
         {
-            self.place = Place::After;
+            self.position = Position::AfterArray;
         }
         found.transpose()
     }

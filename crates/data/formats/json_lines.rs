@@ -1,20 +1,20 @@
-//! One JSON object a line.
+//! Reads one JSON object per line.
 
 use crate::formats::bytes::{Input, utf8};
 use crate::formats::{Facts, Located, RowReader};
-use crate::row::brief;
+use crate::row::describe;
 use crate::{Error, Result, Row};
 use serde_json::{Map, Value};
 use std::path::Path;
 use std::sync::Arc;
 
-/// The rows of a file of lines; blank ones are passed over.
-pub(crate) struct Lines {
+/// The rows of a JSONL file. Blank lines are skipped.
+pub(crate) struct JsonLinesReader {
     input: Input,
     line: Vec<u8>,
 }
 
-impl Lines {
+impl JsonLinesReader {
     pub(crate) fn new(input: Input) -> Self {
         Self {
             input,
@@ -23,7 +23,7 @@ impl Lines {
     }
 }
 
-impl RowReader for Lines {
+impl RowReader for JsonLinesReader {
     fn next(&mut self) -> Option<Result<Located>> {
         loop {
             let line = match self.input.next_line(&mut self.line)? {
@@ -46,7 +46,7 @@ impl RowReader for Lines {
     }
 }
 
-/// A row from its JSON.
+/// Parses a row from its JSON.
 pub(crate) fn parse(path: &Arc<Path>, line: usize, bytes: &[u8]) -> Result<Row> {
     let text = utf8(path, line, bytes)?;
     match serde_json::from_str::<Map<String, Value>>(text) {
@@ -57,7 +57,7 @@ pub(crate) fn parse(path: &Arc<Path>, line: usize, bytes: &[u8]) -> Result<Row> 
         }),
         Err(error) => match serde_json::from_str::<Value>(text) {
             Ok(other) => {
-                let message = format!("expected a JSON object, found {}", brief(&other));
+                let message = format!("expected a JSON object, found {}", describe(&other));
                 Err(Error::row(path, line, message))
             }
             Err(_) => Err(Error::row(path, line, format!("not JSON: {error}"))),

@@ -1,4 +1,4 @@
-//! The formats of data files, each a reader of rows, one after another and never the whole file.
+//! The formats of data files. Each is a streaming reader of rows.
 
 mod bytes;
 mod columns;
@@ -9,25 +9,25 @@ mod parquet;
 mod text;
 
 pub(crate) use json_lines::parse;
-pub(crate) use text::{Ends, document};
+pub(crate) use text::{DocumentEnds, document};
 
 use crate::{Error, Result, Row};
 use bytes::Input;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// The longest row, in bytes: more is not a row but a whole file.
+/// The maximum length of a row, in bytes.
 pub const LONGEST_ROW: usize = 16 << 20;
 
-/// How a file is written down.
+/// The format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Jsonl,
     /// One JSON array of objects.
     Json,
-    /// Columns separated by commas, quoted where need be.
+    /// Columns separated by commas, quoted where needed.
     Csv,
     /// Columns separated by tabs, never quoted.
     Tsv,
@@ -37,73 +37,72 @@ pub enum Format {
     Parquet,
 }
 
-/// What one document of a plain text file is.
+/// How a plain text file is split into documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Documents {
-    /// Lines up to the next blank line.
+    /// A document ends at a blank line.
     #[default]
     Paragraphs,
-    /// Each line that is not blank.
+    /// Each line that is not blank is a document.
     Lines,
-    /// What stands between two EOS texts, blank lines and all.
+    /// A document ends at the EOS text; blank lines belong to it.
     Eos,
 }
 
-/// How files are to be read, where their names do not say it.
+/// Options for reading files whose names do not determine them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Reading {
-    /// Of every file, whatever it is called.
+pub struct ReadOptions {
+    /// The format of every file, regardless of its name.
     pub format: Option<Format>,
-    /// The names of the columns of a table whose first line is no heading.
+    /// The column names of a table without a heading.
     pub columns: Vec<String>,
-    /// What one document of a plain text file is.
+    /// How a plain text file is split into documents.
     pub documents: Documents,
-    /// A text that ends a document of a plain text file wherever it stands, and is no part of it, such
-    /// as that of the EOS token.
+    /// A text that ends a document of a plain text file wherever it occurs and is not part of it,
+    /// such as the text of the EOS token.
     pub separator: Option<String>,
 }
 
-/// What was seen of a file besides its rows.
+/// What was counted in a file besides its rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Facts {
-    /// It starts with a byte-order mark.
+    /// Whether it starts with a byte-order mark.
     pub(crate) bom: bool,
-    /// Lines that end with CR LF.
+    /// The number of lines that end with CR LF.
     pub(crate) crlf: usize,
-    /// Of plain text: lines that are not blank.
+    /// Plain text: the number of lines that are not blank.
     pub(crate) lines: usize,
-    /// Of plain text: the number of tabs in each of them, where it is the same.
+    /// Plain text: the number of tabs in each line, if it is the same in all.
     pub(crate) tabs: Option<usize>,
-    /// Of a table: the names of its columns, where its first line gave them.
+    /// Tables: the column names, if they were read from the first line.
     pub(crate) heading: Option<Vec<String>>,
-    /// Of plain text: how often the separator of documents was found, and how many documents a blank
-    /// line ended.
+    /// Plain text: the number of separators found, and of documents ended by a blank line.
     pub(crate) separators: usize,
-    pub(crate) breaks: usize,
+    pub(crate) blank_line_ends: usize,
 }
 
-/// A row and the byte at which it starts in the file, uncompressed.
+/// A row and its offset in the uncompressed file, in bytes.
 pub(crate) struct Located {
     pub(crate) row: Row,
     pub(crate) offset: u64,
 }
 
-/// The rows of a file, in order. After an error that is not one row's there is nothing more.
+/// The rows of a file, in order. After an error that is not a row error the iteration ends.
 pub(crate) trait RowReader {
     fn next(&mut self) -> Option<Result<Located>>;
     fn facts(&self) -> Facts;
 }
 
-/// A file that is being read.
+/// An open file.
 pub(crate) struct Opened {
     pub(crate) rows: Box<dyn RowReader>,
     pub(crate) format: Format,
-    /// Whether a row can be found again by its offset.
+    /// Whether a row can be read again from its offset.
     pub(crate) in_place: bool,
 }
 
-/// What a name promises: the format, and whether the file is compressed.
+/// The format that a file name implies, without a compression suffix.
 pub(crate) fn format_of(path: &Path) -> Option<Format> {
     let name = path.file_name()?.to_str()?.to_ascii_lowercase();
     let name = name
@@ -122,16 +121,16 @@ pub(crate) fn format_of(path: &Path) -> Option<Format> {
     })
 }
 
-/// Opens a file. What is called JSON may be an array or lines, and what is called nothing is taken
-/// for JSON.
+/// Opens a file. A `.json` file may be an array or lines; a file without a known extension is read
+/// as JSON.
 ///
 /// # Errors
 /// If it cannot be read.
-pub(crate) fn open(path: &Path, reading: &Reading) -> Result<Opened> {
+pub(crate) fn open(path: &Path, options: &ReadOptions) -> Result<Opened> {
     if path.is_dir() {
         return Err(Error::file(path, "is a folder, not a file"));
     }
-    let format = reading.format.or_else(|| format_of(path));
+    let format = options.format.or_else(|| format_of(path));
     if format == Some(Format::Parquet) {
         return open_parquet(path);
     }
@@ -140,19 +139,25 @@ pub(crate) fn open(path: &Path, reading: &Reading) -> Result<Opened> {
     let mut in_place = plain;
     let (rows, format): (Box<dyn RowReader>, _) = match format.unwrap_or(Format::Jsonl) {
         Format::Text => {
-            let documents = text::Documented::new(input, Ends::new(reading));
+            let documents = text::TextReader::new(input, DocumentEnds::new(options));
             (Box::new(documents), Format::Text)
         }
         format @ (Format::Csv | Format::Tsv) => {
             in_place = false;
-            let columns = columns::Columns::new(input, format, &reading.columns)?;
-            (Box::new(columns), format)
+            let table = columns::TableReader::new(input, format, &options.columns)?;
+            (Box::new(table), format)
         }
         _ if input.first_byte()? == Some(b'[') => {
             in_place = false;
-            (Box::new(json_array::Elements::new(input)), Format::Json)
+            (
+                Box::new(json_array::JsonArrayReader::new(input)),
+                Format::Json,
+            )
         }
-        _ => (Box::new(json_lines::Lines::new(input)), Format::Jsonl),
+        _ => (
+            Box::new(json_lines::JsonLinesReader::new(input)),
+            Format::Jsonl,
+        ),
     };
     Ok(Opened {
         rows,
@@ -164,7 +169,7 @@ pub(crate) fn open(path: &Path, reading: &Reading) -> Result<Opened> {
 #[cfg(feature = "parquet")]
 fn open_parquet(path: &Path) -> Result<Opened> {
     Ok(Opened {
-        rows: Box::new(parquet::Records::open(path)?),
+        rows: Box::new(parquet::ParquetReader::open(path)?),
         format: Format::Parquet,
         in_place: false,
     })

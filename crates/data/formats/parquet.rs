@@ -1,4 +1,4 @@
-//! Parquet, row group by row group.
+//! Reads Parquet, row group by row group.
 
 use crate::formats::{Facts, Located, RowReader};
 use crate::{Error, Result, Row};
@@ -11,17 +11,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
-/// The rows of a Parquet file; a struct is an object, a list an array.
-pub(crate) struct Records {
+/// The rows of a Parquet file. A struct becomes an object, a list an array.
+pub(crate) struct ParquetReader {
     rows: RowIter<'static>,
     path: Arc<Path>,
-    /// How many rows were asked for.
+    /// The number of the current row, counted from 1.
     row: usize,
-    over: bool,
+    finished: bool,
 }
 
-impl Records {
-    /// Opens a file by its footer.
+impl ParquetReader {
+    /// Opens a file and reads its footer.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(|source| Error::io(path, source))?;
         let opened = caught(|| {
@@ -32,14 +32,14 @@ impl Records {
             rows: opened.map_err(|message| Error::file(path, format!("not Parquet: {message}")))?,
             path: path.into(),
             row: 0,
-            over: false,
+            finished: false,
         })
     }
 }
 
-impl RowReader for Records {
+impl RowReader for ParquetReader {
     fn next(&mut self) -> Option<Result<Located>> {
-        if self.over {
+        if self.finished {
             return None;
         }
         self.row += 1;
@@ -48,9 +48,10 @@ impl RowReader for Records {
             Ok(None) => None,
             Ok(Some(record)) => Some(self.located(&record)),
             Err(message) => {
-                self.over = true;
+                self.finished = true;
                 let message = format!(
-                    "row {}: {message}: the file is damaged, or written in a way that is not built in",
+                    "row {}: {message}: the file is damaged, or uses an encoding that this build \
+                     does not support",
                     self.row
                 );
                 Some(Err(Error::file(&self.path, message)))
@@ -63,7 +64,7 @@ impl RowReader for Records {
     }
 }
 
-impl Records {
+impl ParquetReader {
     fn located(&self, record: &Record) -> Result<Located> {
         let wrong = |what: String| Error::row(&self.path, self.row, what);
         Ok(Located {
@@ -77,8 +78,8 @@ impl Records {
     }
 }
 
-/// The library checks much of a file and panics on some of what is left; a damaged file is an error
-/// of the file.
+/// The library checks much of a file but panics on some damage; a panic becomes an error of the
+/// file.
 fn caught<T>(work: impl FnOnce() -> parquet::errors::Result<T>) -> std::result::Result<T, String> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(value)) => Ok(value),

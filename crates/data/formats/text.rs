@@ -1,7 +1,7 @@
-//! Plain text as documents.
+//! Splits plain text into documents.
 
 use crate::formats::bytes::{Input, utf8};
-use crate::formats::{Documents, Facts, LONGEST_ROW, Located, Reading, RowReader};
+use crate::formats::{Documents, Facts, LONGEST_ROW, Located, ReadOptions, RowReader};
 use crate::{Error, Result, Row};
 use serde_json::Map;
 use std::path::Path;
@@ -9,24 +9,24 @@ use std::sync::Arc;
 
 /// Where documents end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Ends {
+pub(crate) struct DocumentEnds {
     documents: Documents,
-    /// A text that ends a document wherever it stands, and is no part of it.
+    /// A text that ends a document wherever it occurs and is not part of it.
     separator: Option<Arc<[u8]>>,
 }
 
-impl Ends {
-    pub(crate) fn new(reading: &Reading) -> Self {
-        let separator = reading.separator.as_ref();
+impl DocumentEnds {
+    pub(crate) fn new(options: &ReadOptions) -> Self {
+        let separator = options.separator.as_ref();
         Self {
-            documents: reading.documents,
+            documents: options.documents,
             separator: separator
                 .filter(|text| !text.is_empty())
                 .map(|text| text.as_bytes().into()),
         }
     }
 
-    /// Where the first separator of a line starts and ends.
+    /// The start and end of the first separator in a line.
     fn find(&self, line: &[u8]) -> Option<(usize, usize)> {
         let separator = self.separator.as_deref()?;
         let start = line
@@ -35,14 +35,14 @@ impl Ends {
         Some((start, start + separator.len()))
     }
 
-    /// The document at the start of these bytes, as the reader of the file found it.
+    /// The document at the start of these bytes, as it was read the first time.
     pub(crate) fn first(&self, bytes: &[u8]) -> Vec<u8> {
-        let mut document = Gathered::new(self.documents);
+        let mut document = DocumentBuilder::new(self.documents);
         for line in bytes.split(|byte| *byte == b'\n') {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             let found = self.find(line);
             let end = found.map_or(line.len(), |(start, _)| start);
-            if document.take(&line[..end], found.is_some()) == Step::Over {
+            if document.take(&line[..end], found.is_some()) == DocumentState::Complete {
                 break;
             }
         }
@@ -50,20 +50,20 @@ impl Ends {
     }
 }
 
-/// A document that is being put together of lines.
-struct Gathered {
+/// Builds a document line by line.
+struct DocumentBuilder {
     documents: Documents,
     text: Option<Vec<u8>>,
 }
 
-/// Whether a document goes on.
+/// Whether a document continues.
 #[derive(PartialEq)]
-enum Step {
-    More,
-    Over,
+enum DocumentState {
+    Open,
+    Complete,
 }
 
-impl Gathered {
+impl DocumentBuilder {
     fn new(documents: Documents) -> Self {
         Self {
             documents,
@@ -71,25 +71,26 @@ impl Gathered {
         }
     }
 
-    /// Takes a line, or what of it stands before a separator.
-    fn take(&mut self, line: &[u8], ended: bool) -> Step {
+    /// Adds a line, or the part of it before a separator.
+    fn take(&mut self, line: &[u8], ended: bool) -> DocumentState {
         let blank = line.trim_ascii().is_empty();
         match &mut self.text {
-            None if blank => return Step::More,
+            None if blank => return DocumentState::Open,
             None => self.text = Some(line.to_vec()),
-            Some(_) if blank && self.documents != Documents::Eos => return Step::Over,
+            Some(_) if blank && self.documents != Documents::Eos => return DocumentState::Complete,
             Some(text) => {
                 text.push(b'\n');
                 text.extend_from_slice(line);
             }
         }
-        match ended || self.documents == Documents::Lines {
-            true => Step::Over,
-            false => Step::More,
+        if ended || self.documents == Documents::Lines {
+            DocumentState::Complete
+        } else {
+            DocumentState::Open
         }
     }
 
-    /// The document, if there is one; blank lines at its end are none of it.
+    /// The document, if there is one, without blank lines at its end.
     fn finish(self) -> Option<Vec<u8>> {
         let mut text = self.text?;
         if self.documents == Documents::Eos {
@@ -100,17 +101,17 @@ impl Gathered {
 }
 
 /// The documents of a plain text file.
-pub(crate) struct Documented {
+pub(crate) struct TextReader {
     input: Input,
-    ends: Ends,
+    ends: DocumentEnds,
     facts: Facts,
     line: Vec<u8>,
-    /// What stands behind a separator: the number of its line, the byte it starts at, and itself.
+    /// The rest of a line after a separator: line number, offset and bytes.
     rest: Option<(usize, u64, Vec<u8>)>,
 }
 
-impl Documented {
-    pub(crate) fn new(input: Input, ends: Ends) -> Self {
+impl TextReader {
+    pub(crate) fn new(input: Input, ends: DocumentEnds) -> Self {
         Self {
             input,
             ends,
@@ -127,8 +128,8 @@ impl Documented {
         self.facts.lines += 1;
     }
 
-    /// The next line, or what of it stands before a separator, into `line`: its number, the byte it
-    /// starts at, and whether a separator follows.
+    /// Reads the next line, or the part of it before a separator, into `line`. Returns its number,
+    /// its offset and whether a separator follows.
     fn piece(&mut self) -> Option<Result<(usize, u64, bool)>> {
         let (number, offset) = match self.rest.take() {
             Some((number, offset, rest)) => {
@@ -150,9 +151,9 @@ impl Documented {
         Some(Ok((number, offset, found.is_some())))
     }
 
-    /// The bytes of the next document, its lines parted by LF.
+    /// The bytes of the next document, its lines separated by LF.
     fn gather(&mut self) -> Option<Result<(usize, u64, Vec<u8>)>> {
-        let mut document = Gathered::new(self.ends.documents);
+        let mut document = DocumentBuilder::new(self.ends.documents);
         let mut start = None;
         loop {
             let (number, offset, ended) = match self.piece() {
@@ -163,15 +164,18 @@ impl Documented {
             let before = document.text.as_ref().map_or(0, Vec::len);
             if before + self.line.len() > LONGEST_ROW {
                 let path = self.input.path();
-                return Some(Err(endless(path, start.map_or(number, |(line, _)| line))));
+                return Some(Err(document_too_long(
+                    path,
+                    start.map_or(number, |(line, _)| line),
+                )));
             }
             let blank = self.line.trim_ascii().is_empty();
             if !blank {
                 start.get_or_insert((number, offset));
                 self.count();
             }
-            if document.take(&self.line, ended) == Step::Over {
-                self.facts.breaks += usize::from(blank && !ended);
+            if document.take(&self.line, ended) == DocumentState::Complete {
+                self.facts.blank_line_ends += usize::from(blank && !ended);
                 break;
             }
         }
@@ -180,17 +184,17 @@ impl Documented {
     }
 }
 
-/// A document without end is no row's error: the file is not made of such documents.
-fn endless(path: &Path, line: usize) -> Error {
+/// Not a row error: if one document is too long, the file is not split as the settings say.
+fn document_too_long(path: &Path, line: usize) -> Error {
     let message = format!(
-        "the document that starts in line {line} is longer than {} MiB: set \
-         data.documents = \"lines\", or part documents by blank lines",
+        "the document that starts in line {line} is longer than {} MiB: set data.documents = \
+         \"lines\", or separate documents by blank lines",
         LONGEST_ROW >> 20
     );
     Error::file(path, message)
 }
 
-impl RowReader for Documented {
+impl RowReader for TextReader {
     fn next(&mut self) -> Option<Result<Located>> {
         let (line, offset, bytes) = match self.gather()? {
             Ok(found) => found,

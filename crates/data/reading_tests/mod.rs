@@ -1,15 +1,14 @@
-//! What holds of every reading: shapes, tokens, cuts, files as they come, and that a file of any size
-//! is read as one in memory.
+//! Tests of reading: shapes, tokens, truncation, bad files, and streaming.
 
-mod chats;
-mod corpus;
-mod damage;
-mod files;
-mod golden;
+mod bad_file_tests;
+mod chat_tests;
+mod format_tests;
 #[cfg(feature = "parquet")]
-mod parquet;
-mod shapes;
-mod tokens;
+mod parquet_tests;
+mod shape_tests;
+mod streaming_tests;
+mod token_tests;
+mod transformers_tests;
 
 use crate::*;
 use rlhf_lm::Tokenizer;
@@ -65,13 +64,13 @@ fn settings(tokenizer: Tokenizer, eos: Option<u32>, bos: Option<u32>) -> Setting
         tokenizer,
         size,
         ends: eos.into_iter().collect(),
-        append: Append::All,
+        append: AppendEos::Always,
         bos,
     };
     Settings::new(vocabulary, Limits::context(1000))
 }
 
-/// A file in a folder of its own.
+/// A file in a new temporary folder.
 fn file(name: &str, content: impl AsRef<[u8]>) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
@@ -97,7 +96,7 @@ fn with<T>(
 const NONE: (Option<u32>, Option<u32>) = (None, None);
 const BOTH: (Option<u32>, Option<u32>) = (Some(9), Some(8));
 
-/// The rows of JSON values.
+/// Values as JSON lines.
 fn lines(rows: &[Value]) -> String {
     rows.iter().map(|row| format!("{row}\n")).collect()
 }

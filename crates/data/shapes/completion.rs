@@ -1,12 +1,12 @@
-//! Prompts and completions.
+//! Parses prompts with completions.
 
-use super::{Writer, Written};
+use super::{ParsedRow, RowParser};
 use crate::{Result, Row};
 
-impl Writer {
+impl RowParser {
     /// A prompt and its completion.
-    pub(crate) fn completion(&self, row: &Row) -> Result<Written> {
-        let completion = self.must(row, &self.fields.completion)?;
+    pub(crate) fn completion(&self, row: &Row) -> Result<ParsedRow> {
+        let completion = self.required(row, &self.fields.completion)?;
         self.join(row, self.prompt_of(row)?, vec![completion])
     }
 }

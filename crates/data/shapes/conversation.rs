@@ -1,6 +1,6 @@
-//! Conversations, and how a prompt and its answers become text by a chat template.
+//! Conversations, and how a chat template turns a prompt and its answers into text.
 
-use super::{Piece, Writer, Written};
+use super::{ParsedRow, RowParser, Segment};
 use crate::chat::Template;
 use crate::{Result, Row};
 use serde_json::{Value, json};
@@ -10,71 +10,73 @@ use std::sync::Arc;
 /// How conversations become text.
 #[derive(Debug, Clone, Default)]
 pub enum Chat {
-    /// Not at all: a row that holds one is an error.
+    /// There is no template: a row with a conversation is an error.
     #[default]
     Missing,
-    /// What is said, a line each, and nothing around it: to measure, never to train on.
+    /// The contents of the messages, one per line, without a template. For measuring only, never
+    /// for training.
     Contents,
-    /// By a template.
+    /// By a chat template.
     Template(Arc<Template>),
 }
 
 impl Chat {
-    /// A whole conversation.
+    /// The text of a whole conversation.
     pub(super) fn render(&self, row: &Row, messages: &[Value]) -> Result<String> {
         self.text(row, messages, false)
     }
 
-    /// Whether a template says which part of a text an assistant says.
-    pub(crate) fn marks_answers(&self) -> bool {
-        matches!(self, Self::Template(template) if template.marks_answers())
+    /// Whether the template marks the assistant's text with `{% generation %}`.
+    pub(crate) fn has_generation_blocks(&self) -> bool {
+        matches!(self, Self::Template(template) if template.has_generation_blocks())
     }
 
-    /// A whole conversation, and the bytes of it that a template marks as an assistant's.
-    pub(crate) fn marked(
+    /// The text of a whole conversation, and the byte ranges of the template's `{% generation %}`
+    /// blocks.
+    pub(crate) fn render_with_spans(
         &self,
         row: &Row,
         messages: &[Value],
     ) -> Result<(String, Vec<Range<usize>>)> {
         match self {
-            Self::Template(template) => template.render_marked(row, messages),
+            Self::Template(template) => template.render_with_spans(row, messages),
             _ => Ok((self.render(row, messages)?, Vec::new())),
         }
     }
 
-    /// The text of a conversation that is to be answered: up to where the next answer starts, or, where
-    /// the assistant spoke last, up to where it stopped.
-    fn invite(&self, row: &Row, messages: &[Value]) -> Result<String> {
+    /// The text of a prompt: up to the start of the next answer, or, if the last message is the
+    /// assistant's, up to the end of that message.
+    fn render_prompt(&self, row: &Row, messages: &[Value]) -> Result<String> {
         match (self, messages.split_last()) {
             (Self::Template(template), Some((last, before))) if is_assistant(last) => {
                 match last_text(last) {
-                    // It said nothing yet.
+                    // The last message is an empty answer.
                     Some("") => template.render(row, before, true),
-                    _ => unfinished(template, row, messages),
+                    _ => continue_final_message(template, row, messages),
                 }
             }
             _ => self.text(row, messages, true),
         }
     }
 
-    fn text(&self, row: &Row, messages: &[Value], invite: bool) -> Result<String> {
+    fn text(&self, row: &Row, messages: &[Value], add_generation_prompt: bool) -> Result<String> {
         match self {
-            Self::Template(template) => template.render(row, messages, invite),
-            Self::Contents => Ok(contents(messages)),
+            Self::Template(template) => template.render(row, messages, add_generation_prompt),
+            Self::Contents => Ok(plain_contents(messages)),
             Self::Missing => Err(row.error(
-                "holds a conversation, and the checkpoint has no chat template to write it with: \
-                 name a file (data.chat_template)",
+                "holds a conversation, but the checkpoint has no chat template: name a template \
+                 file (data.chat_template)",
             )),
         }
     }
 }
 
-/// Whether a message is an assistant's.
+/// Whether a message has the role `assistant`.
 pub(crate) fn is_assistant(message: &Value) -> bool {
     message["role"] == "assistant"
 }
 
-/// What a message says last, as text.
+/// The last text in a message's content.
 fn last_text(message: &Value) -> Option<&str> {
     let content = &message["content"];
     let parts = content.as_array().into_iter().flatten().rev();
@@ -82,7 +84,7 @@ fn last_text(message: &Value) -> Option<&str> {
     content.as_str().or_else(|| texts.next())
 }
 
-/// The same, to be changed.
+/// The same, mutable.
 fn last_text_mut(message: &mut Value) -> Option<&mut String> {
     match message.get_mut("content")? {
         Value::String(text) => Some(text),
@@ -97,10 +99,11 @@ fn last_text_mut(message: &mut Value) -> Option<&mut String> {
     }
 }
 
-/// A conversation up to the end of what was said last, as by `continue_final_message` of transformers:
-/// it is rendered with a mark behind that, and ends where the mark is found. The mark ends with a blank,
-/// so that it shows whether the template cuts blanks off; then they are cut off here too.
-fn unfinished(template: &Template, row: &Row, messages: &[Value]) -> Result<String> {
+/// The text of a conversation up to the end of its last message, like `continue_final_message` of
+/// transformers: the conversation is rendered with a tag after that message and cut where the tag
+/// occurs. The tag ends with a space, which shows whether the template trims the content; then it
+/// is trimmed here too.
+fn continue_final_message(template: &Template, row: &Row, messages: &[Value]) -> Result<String> {
     const MARK: &str = "CONTINUE_FINAL_MESSAGE_TAG ";
     let mut marked = messages.to_vec();
     let said = marked.last_mut().and_then(last_text_mut).map(|said| {
@@ -112,8 +115,8 @@ fn unfinished(template: &Template, row: &Row, messages: &[Value]) -> Result<Stri
     let found = said.filter(|said| text.contains(said));
     let Some(place) = found.and_then(|_| text.rfind(MARK.trim_end())) else {
         return Err(row.error(
-            "ends with an assistant's turn, which is to be continued, and the chat template does not \
-             write what that turn says",
+            "ends with an assistant's turn to continue, but the chat template does not write the \
+             content of that turn",
         ));
     };
     let whole = text[place..].starts_with(MARK);
@@ -124,9 +127,9 @@ fn unfinished(template: &Template, row: &Row, messages: &[Value]) -> Result<Stri
     Ok(text)
 }
 
-/// A prompt and the answer to it as one conversation. Where the assistant spoke last in the prompt,
-/// what it says first in the answer continues that.
-fn joined(prompt: &[Value], mut answer: Vec<Value>) -> Vec<Value> {
+/// A prompt and its answer as one conversation. If the prompt ends with an assistant's message, the
+/// first message of the answer continues it.
+fn append_answer(prompt: &[Value], mut answer: Vec<Value>) -> Vec<Value> {
     let mut whole = prompt.to_vec();
     if let (Some(last), Some(first)) = (whole.last_mut(), answer.first())
         && is_assistant(last)
@@ -141,25 +144,25 @@ fn joined(prompt: &[Value], mut answer: Vec<Value>) -> Vec<Value> {
     whole
 }
 
-/// What is said, a line each.
-fn contents(messages: &[Value]) -> String {
+/// The contents of messages, one per line.
+fn plain_contents(messages: &[Value]) -> String {
     let content = |message: &Value| message["content"].as_str().unwrap_or_default().to_string();
     messages.iter().map(content).collect::<Vec<_>>().join("\n")
 }
 
-/// What a field says.
+/// The value of a field.
 #[derive(Debug, Clone)]
-pub(crate) enum Said {
-    /// Tokens.
+pub(crate) enum FieldValue {
+    /// Token ids.
     Ids(Vec<u32>),
     /// A string.
     Text(String),
-    /// Messages with a role and a content each.
+    /// Messages, each with a role and content.
     Chat(Vec<Value>),
 }
 
-impl Said {
-    /// A field or its ids, if the row has it.
+impl FieldValue {
+    /// The value of a field or of its `_ids` field, if the row has one.
     pub(crate) fn of(row: &Row, name: &str) -> Result<Option<Self>> {
         if name.is_empty() {
             return Ok(None);
@@ -172,23 +175,23 @@ impl Said {
             Some(Value::String(text)) => Some(Self::Text(text.clone())),
             Some(Value::Array(messages)) => {
                 for (index, message) in messages.iter().enumerate() {
-                    check(row, name, index, message)?;
+                    check_message(row, name, index, message)?;
                 }
                 Some(Self::Chat(messages.clone()))
             }
             Some(other) => {
                 let expected = "a string or a conversation, [{\"role\": …, \"content\": …}, …]";
-                return Err(row.wrong(name, expected, other));
+                return Err(row.wrong_type(name, expected, other));
             }
         })
     }
 
-    /// Whether it is a conversation of more than an answer.
+    /// Whether it is a conversation of more than one message.
     pub(super) fn is_dialogue(&self) -> bool {
         matches!(self, Self::Chat(messages) if messages.len() > 1)
     }
 
-    fn messages(self, role: &str) -> Option<Vec<Value>> {
+    fn into_messages(self, role: &str) -> Option<Vec<Value>> {
         match self {
             Self::Ids(_) => None,
             Self::Text(text) => Some(vec![json!({"role": role, "content": text})]),
@@ -196,22 +199,22 @@ impl Said {
         }
     }
 
-    fn piece(self) -> Piece {
+    fn into_segment(self) -> Segment {
         match self {
-            Self::Ids(ids) => Piece::Ids(ids),
-            Self::Text(text) => Piece::Text(text),
-            Self::Chat(messages) => Piece::Rendered(contents(&messages)),
+            Self::Ids(ids) => Segment::Ids(ids),
+            Self::Text(text) => Segment::Text(text),
+            Self::Chat(messages) => Segment::Rendered(plain_contents(&messages)),
         }
     }
 }
 
-fn check(row: &Row, name: &str, index: usize, message: &Value) -> Result<()> {
+fn check_message(row: &Row, name: &str, index: usize, message: &Value) -> Result<()> {
     let wrong = |what: &str| {
         let number = index + 1;
         Err(row.error(format!("message {number} of `{name}` {what}")))
     };
     let Value::Object(parts) = message else {
-        return wrong("is no object: expected {\"role\": …, \"content\": …}");
+        return wrong("is not an object: expected {\"role\": …, \"content\": …}");
     };
     match parts.get("role") {
         Some(Value::String(_)) => {}
@@ -224,46 +227,51 @@ fn check(row: &Row, name: &str, index: usize, message: &Value) -> Result<()> {
     }
 }
 
-impl Writer {
-    /// A prompt and its answers, written by the chat template if any of them is a conversation.
-    pub(crate) fn join(&self, row: &Row, prompt: Said, answers: Vec<Said>) -> Result<Written> {
-        let chat = |said: &Said| matches!(said, Said::Chat(_));
+impl RowParser {
+    /// A prompt and its answers, rendered by the chat template if any of them is a conversation.
+    pub(crate) fn join(
+        &self,
+        row: &Row,
+        prompt: FieldValue,
+        answers: Vec<FieldValue>,
+    ) -> Result<ParsedRow> {
+        let chat = |value: &FieldValue| matches!(value, FieldValue::Chat(_));
         if !chat(&prompt) && !answers.iter().any(chat) {
-            return Ok(Written {
-                prompt: Some(prompt.piece()),
-                answers: answers.into_iter().map(Said::piece).collect(),
-                ..Written::default()
+            return Ok(ParsedRow {
+                prompt: Some(prompt.into_segment()),
+                answers: answers.into_iter().map(FieldValue::into_segment).collect(),
+                ..ParsedRow::default()
             });
         }
-        let ids = || row.error("has both a conversation and token ids: give one of the two");
-        let prompt = prompt.messages("user").ok_or_else(ids)?;
-        let mut written = Written::default();
-        let mut shared = self.chat.invite(row, &prompt)?;
+        let ids = || row.error("has both a conversation and token ids. Give only one of the two");
+        let prompt = prompt.into_messages("user").ok_or_else(ids)?;
+        let mut parsed = ParsedRow::default();
+        let mut shared = self.chat.render_prompt(row, &prompt)?;
         let mut texts = Vec::with_capacity(answers.len());
         for answer in answers {
-            let answer = answer.messages("assistant").ok_or_else(ids)?;
-            written.said.push(contents(&answer));
-            written.turns = prompt.len() + answer.len();
+            let answer = answer.into_messages("assistant").ok_or_else(ids)?;
+            parsed.contents.push(plain_contents(&answer));
+            parsed.turns = prompt.len() + answer.len();
             texts.push(match self.chat {
-                Chat::Contents => format!("{shared}{}", written.said[texts.len()]),
-                _ => self.chat.render(row, &joined(&prompt, answer))?,
+                Chat::Contents => format!("{shared}{}", parsed.contents[texts.len()]),
+                _ => self.chat.render(row, &append_answer(&prompt, answer))?,
             });
         }
-        // A template may write the prompt otherwise once it is answered; then the prompt ends where
-        // the texts part, as what all of them share is what a policy is asked to continue.
+        // A template may render the prompt differently once it is answered. Then the prompt ends at
+        // the first difference: the policy continues the prefix that all texts share.
         for text in &texts {
             let common = common_prefix(&shared, text);
-            written.rewritten |= common < shared.len();
+            parsed.prompt_rewritten |= common < shared.len();
             shared.truncate(common);
         }
-        let rest = |text: &String| Piece::Rendered(text[shared.len()..].to_string());
-        written.answers = texts.iter().map(rest).collect();
-        written.prompt = Some(Piece::Rendered(shared));
-        Ok(written)
+        let rest = |text: &String| Segment::Rendered(text[shared.len()..].to_string());
+        parsed.answers = texts.iter().map(rest).collect();
+        parsed.prompt = Some(Segment::Rendered(shared));
+        Ok(parsed)
     }
 }
 
-/// How many bytes two texts share at their start, in whole characters.
+/// The length in bytes of the common prefix of two texts, in whole characters.
 fn common_prefix(a: &str, b: &str) -> usize {
     let mut pairs = a.char_indices().zip(b.chars());
     pairs

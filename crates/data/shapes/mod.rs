@@ -1,4 +1,4 @@
-//! What a row says, before it is tokens: a prompt and the answers to it, each ids or text.
+//! The shapes of rows, and parsing a row into a prompt and answers, each token ids or text.
 
 mod completion;
 mod conversation;
@@ -10,24 +10,24 @@ mod text;
 pub use conversation::Chat;
 pub use scored::PairsOf;
 
-pub(crate) use conversation::{Said, is_assistant};
+pub(crate) use conversation::{FieldValue, is_assistant};
 
-use crate::{Fields, Result, Row, Wanted};
+use crate::{Fields, ItemKind, Result, Row};
 use serde::Serialize;
 
-/// What a row holds.
+/// The shape of a row: which fields it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Shape {
     /// A whole document or conversation.
     Text,
-    /// A prompt to be answered.
+    /// A prompt to sample responses to.
     Prompt,
     /// A prompt and its completion.
     Completion,
     /// A prompt, a chosen and a rejected completion.
     Preference,
-    /// A chosen and a rejected dialogue, which share their prompt.
+    /// A chosen and a rejected dialogue that share their prompt.
     ImplicitPreference,
     /// A prompt, a completion, and whether it is desirable.
     Unpaired,
@@ -36,13 +36,13 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// What rows of this shape are for, where nothing else is said.
-    pub(crate) fn wanted(self) -> Wanted {
+    /// The kind of item read from this shape by default.
+    pub(crate) fn item_kind(self) -> ItemKind {
         match self {
-            Self::Text | Self::Completion => Wanted::Demonstrations,
-            Self::Prompt => Wanted::Prompts,
-            Self::Preference | Self::ImplicitPreference | Self::Scored => Wanted::Pairs,
-            Self::Unpaired => Wanted::Unpaired,
+            Self::Text | Self::Completion => ItemKind::Demonstrations,
+            Self::Prompt => ItemKind::Prompts,
+            Self::Preference | Self::ImplicitPreference | Self::Scored => ItemKind::Pairs,
+            Self::Unpaired => ItemKind::Unpaired,
         }
     }
 
@@ -51,16 +51,18 @@ impl Shape {
     pub fn of(row: &Row, fields: &Fields) -> Option<Self> {
         let has = |name: &String| has(row, name);
         Some(if has(&fields.chosen) || has(&fields.rejected) {
-            match has(&fields.prompt) {
-                true => Self::Preference,
-                false => Self::ImplicitPreference,
+            if has(&fields.prompt) {
+                Self::Preference
+            } else {
+                Self::ImplicitPreference
             }
         } else if has(&fields.responses) {
             Self::Scored
         } else if has(&fields.completion) {
-            match has(&fields.label) {
-                true => Self::Unpaired,
-                false => Self::Completion,
+            if has(&fields.label) {
+                Self::Unpaired
+            } else {
+                Self::Completion
             }
         } else if has(&fields.prompt) {
             Self::Prompt
@@ -71,7 +73,7 @@ impl Shape {
         })
     }
 
-    /// In a few words.
+    /// A short description.
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
@@ -79,31 +81,31 @@ impl Shape {
             Self::Prompt => "prompts",
             Self::Completion => "prompts and completions",
             Self::Preference => "preferences with a prompt",
-            Self::ImplicitPreference => "preferences whose prompt is what they share",
-            Self::Unpaired => "prompts and completions judged one by one",
+            Self::ImplicitPreference => "preferences with a prompt in both dialogues",
+            Self::Unpaired => "prompts and completions labelled one by one",
             Self::Scored => "prompts and scored responses",
         }
     }
 }
 
-/// Whether a row has a field or its ids.
+/// Whether a row has a field or its `_ids` field.
 pub(crate) fn has(row: &Row, name: &str) -> bool {
     row.get(name).is_some() || (!name.is_empty() && row.get(&format!("{name}_ids")).is_some())
 }
 
-/// A part of a row on its way to tokens.
+/// A part of a row to be tokenized.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Piece {
-    /// Tokens as they are.
+pub(crate) enum Segment {
+    /// Token ids.
     Ids(Vec<u32>),
     /// Text.
     Text(String),
-    /// Text that a chat template wrote, special tokens and all.
+    /// Text rendered by a chat template, including special tokens.
     Rendered(String),
 }
 
-impl Piece {
-    /// Its text, unless it is ids.
+impl Segment {
+    /// The text, unless it is token ids.
     pub(crate) fn text(&self) -> Option<&str> {
         match self {
             Self::Ids(_) => None,
@@ -111,7 +113,7 @@ impl Piece {
         }
     }
 
-    /// Whether it says nothing.
+    /// Whether it is empty or white space.
     pub(crate) fn is_blank(&self) -> bool {
         match self {
             Self::Ids(ids) => ids.is_empty(),
@@ -120,56 +122,55 @@ impl Piece {
     }
 }
 
-/// What a row says.
+/// A parsed row.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct Written {
+pub(crate) struct ParsedRow {
     /// The prompt, unless the row is a document.
-    pub(crate) prompt: Option<Piece>,
-    /// The answers to it: none, one, or chosen and rejected, or those that have scores.
-    pub(crate) answers: Vec<Piece>,
+    pub(crate) prompt: Option<Segment>,
+    /// The answers to the prompt: none, one, chosen and rejected, or one for each score.
+    pub(crate) answers: Vec<Segment>,
     /// Their scores.
     pub(crate) scores: Vec<f64>,
-    /// How many turns it has, where it is a dialogue.
+    /// The number of turns, if it is a dialogue.
     pub(crate) turns: usize,
-    /// Chosen and rejected answer different prompts; this is the chosen one's.
-    pub(crate) apart: bool,
-    /// The chat template wrote the prompt otherwise once it was answered.
-    pub(crate) rewritten: bool,
-    /// The answers without what the template puts around them, where they are conversations.
-    pub(crate) said: Vec<String>,
+    /// Whether chosen and rejected answer different prompts. Then `prompt` is the chosen one's.
+    pub(crate) prompts_differ: bool,
+    /// Whether the chat template renders the prompt differently once it is answered.
+    pub(crate) prompt_rewritten: bool,
+    /// The contents of the answers without the template's text, if they are conversations.
+    pub(crate) contents: Vec<String>,
 }
 
-impl Written {
-    /// Answers that say nothing.
+impl ParsedRow {
+    /// The number of empty answers.
     pub(crate) fn empty_answers(&self) -> usize {
-        match self.said.is_empty() {
-            true => self
-                .answers
+        if self.contents.is_empty() {
+            self.answers
                 .iter()
                 .filter(|answer| answer.is_blank())
-                .count(),
-            false => self
-                .said
+                .count()
+        } else {
+            self.contents
                 .iter()
                 .filter(|text| text.trim().is_empty())
-                .count(),
+                .count()
         }
     }
 }
 
-/// Takes rows apart.
+/// Parses rows into prompts and answers.
 #[derive(Debug, Clone)]
-pub(crate) struct Writer {
+pub(crate) struct RowParser {
     pub(crate) fields: Fields,
     pub(crate) chat: Chat,
 }
 
-impl Writer {
-    /// What a row of this shape says.
+impl RowParser {
+    /// Parses a row of this shape.
     ///
     /// # Errors
-    /// If a field is missing or of the wrong type, or the chat template refuses the row.
-    pub(crate) fn write(&self, row: &Row, shape: Shape) -> Result<Written> {
+    /// If a field is missing or has the wrong type, or the chat template rejects the row.
+    pub(crate) fn parse(&self, row: &Row, shape: Shape) -> Result<ParsedRow> {
         match shape {
             Shape::Text => self.text(row),
             Shape::Prompt => self.prompt(row),
@@ -181,12 +182,12 @@ impl Writer {
         }
     }
 
-    /// A field that must be there.
-    fn must(&self, row: &Row, name: &str) -> Result<Said> {
+    /// A required field.
+    fn required(&self, row: &Row, name: &str) -> Result<FieldValue> {
         if name.is_empty() {
             return Err(row.error(self.fields.nameless()));
         }
-        let missing = || row.lacks(&[name, &format!("{name}_ids")]);
-        Said::of(row, name)?.ok_or_else(missing)
+        let missing = || row.missing_fields(&[name, &format!("{name}_ids")]);
+        FieldValue::of(row, name)?.ok_or_else(missing)
     }
 }

@@ -1,17 +1,17 @@
-//! Several responses with scores.
+//! Parses several responses with scores.
 
-use super::{Said, Writer, Written};
+use super::{FieldValue, ParsedRow, RowParser};
 use crate::{Result, Row};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Which pairs several scored responses make.
+/// Which pairs are made from several scored responses.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PairsOf {
-    /// The best against the worst, one pair a prompt.
+    /// The best and the worst, one pair per prompt.
     BestWorst,
-    /// Every two.
+    /// Every two responses.
     All,
 }
 
@@ -39,15 +39,16 @@ impl PairsOf {
     }
 }
 
-impl Writer {
+impl RowParser {
     /// A prompt, its responses and their scores.
-    pub(crate) fn scored(&self, row: &Row) -> Result<Written> {
+    pub(crate) fn scored(&self, row: &Row) -> Result<ParsedRow> {
         let fields = &self.fields;
         let responses = self.items(row, &fields.responses)?;
         let scores = self.items(row, &fields.scores)?;
         if responses.len() < 2 || responses.len() != scores.len() {
             return Err(row.error(format!(
-                "`{}` has {} items and `{}` has {}: they must be as many, and two at least",
+                "`{}` has {} items and `{}` has {}: they must have the same number of items, at \
+                 least two",
                 fields.responses,
                 responses.len(),
                 fields.scores,
@@ -58,7 +59,7 @@ impl Writer {
         for score in scores {
             match score.as_f64() {
                 Some(number) => numbers.push(number),
-                None => return Err(row.wrong(&fields.scores, "numbers", score)),
+                None => return Err(row.wrong_type(&fields.scores, "numbers", score)),
             }
         }
         let mut answers = Vec::with_capacity(responses.len());
@@ -68,13 +69,14 @@ impl Writer {
                 fields: Map::from_iter([(name.clone(), response.clone())]),
                 ..row.clone()
             };
-            let said = Said::of(&one, name)?;
-            answers.push(said.ok_or_else(|| row.error(format!("a response in `{name}` is null")))?);
+            let value = FieldValue::of(&one, name)?;
+            answers
+                .push(value.ok_or_else(|| row.error(format!("a response in `{name}` is null")))?);
         }
-        let written = self.join(row, self.prompt_of(row)?, answers)?;
-        Ok(Written {
+        let parsed = self.join(row, self.prompt_of(row)?, answers)?;
+        Ok(ParsedRow {
             scores: numbers,
-            ..written
+            ..parsed
         })
     }
 
@@ -82,8 +84,8 @@ impl Writer {
         match row.get(name) {
             Some(Value::Array(items)) => Ok(items),
             None if name.is_empty() => Err(row.error(self.fields.nameless())),
-            None => Err(row.lacks(&[name])),
-            Some(other) => Err(row.wrong(name, "an array", other)),
+            None => Err(row.missing_fields(&[name])),
+            Some(other) => Err(row.wrong_type(name, "an array", other)),
         }
     }
 }
@@ -93,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pairs_by_margin() {
+    fn pairs_differ_by_more_than_the_margin() {
         let scores = [1.0, 4.0, 4.0, 0.5];
         assert_eq!(PairsOf::BestWorst.choose(&scores, 0.0), [(1, 3)]);
         assert_eq!(PairsOf::BestWorst.choose(&scores, 3.5), []);

@@ -1,28 +1,29 @@
-//! Whole documents.
+//! Parses whole documents.
 
-use super::{Piece, Said, Writer, Written, has};
+use super::{FieldValue, ParsedRow, RowParser, Segment, has};
 use crate::{Result, Row};
 
-impl Writer {
-    /// A document, or a conversation as the chat template writes it.
-    pub(crate) fn text(&self, row: &Row) -> Result<Written> {
+impl RowParser {
+    /// A document, or a conversation rendered by the chat template.
+    pub(crate) fn text(&self, row: &Row) -> Result<ParsedRow> {
         let fields = &self.fields;
-        let name = match has(row, &fields.text) {
-            true => &fields.text,
-            false => &fields.messages,
+        let name = if has(row, &fields.text) {
+            &fields.text
+        } else {
+            &fields.messages
         };
-        let (piece, turns) = match self.must(row, name)? {
-            Said::Ids(ids) => (Piece::Ids(ids), 0),
-            Said::Text(text) => (Piece::Text(text), 0),
-            Said::Chat(messages) => {
+        let (segment, turns) = match self.required(row, name)? {
+            FieldValue::Ids(ids) => (Segment::Ids(ids), 0),
+            FieldValue::Text(text) => (Segment::Text(text), 0),
+            FieldValue::Chat(messages) => {
                 let text = self.chat.render(row, &messages)?;
-                (Piece::Rendered(text), messages.len())
+                (Segment::Rendered(text), messages.len())
             }
         };
-        Ok(Written {
-            answers: vec![piece],
+        Ok(ParsedRow {
+            answers: vec![segment],
             turns,
-            ..Written::default()
+            ..ParsedRow::default()
         })
     }
 }

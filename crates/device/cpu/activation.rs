@@ -1,8 +1,9 @@
-//! Nonlinearities and their slopes, elementwise.
+//! Nonlinearities and gated units, with their derivatives.
 
 use super::simd::{dispatch, exp, fma, isa, sigmoid};
-use super::split::over_rows;
+use super::split::{over_rows, rows_per_task};
 use crate::Nonlinearity;
+use rayon::prelude::*;
 
 /// 2√(2/π)
 const GELU_RATE: f32 = 1.595_769;
@@ -29,7 +30,7 @@ fn gelu<const FUSED: bool>(x: f32) -> (f32, f32) {
     p = fma::<FUSED>(p, t, 1.421_413_7);
     p = fma::<FUSED>(p, t, -0.284_496_74);
     p = fma::<FUSED>(p, t, 0.254_829_6);
-    // Φ(−|x|): the small side, so that nothing cancels.
+    // Φ(−|x|) is the small tail, so nothing cancels.
     let tail = 0.5 * p * t * bell;
     let phi = if x < 0.0 { tail } else { 1.0 - tail };
     let density = 0.398_942_3 * bell;
@@ -60,7 +61,7 @@ fn forward_body<const FUSED: bool>(kind: Nonlinearity, x: &[f32], y: &mut [f32])
         Nonlinearity::Silu => all.for_each(|(y, x)| *y = silu::<FUSED>(*x).0),
     }
 }
-dispatch!(fn forward = forward_body(kind: Nonlinearity, x: &[f32], y: &mut [f32]));
+dispatch!(pub(super) fn forward = forward_body(kind: Nonlinearity, x: &[f32], y: &mut [f32]));
 
 #[inline(always)]
 fn slope(pair: (f32, f32), y: &mut f32, gradient: &mut f32) {
@@ -78,7 +79,7 @@ fn backward_body<const FUSED: bool>(kind: Nonlinearity, x: &[f32], y: &mut [f32]
         Nonlinearity::Silu => all.for_each(|((y, g), x)| slope(silu::<FUSED>(*x), y, g)),
     }
 }
-dispatch!(fn backward = backward_body(kind: Nonlinearity, x: &[f32], y: &mut [f32], g: &mut [f32]));
+dispatch!(pub(super) fn backward = backward_body(kind: Nonlinearity, x: &[f32], y: &mut [f32], g: &mut [f32]));
 
 /// y ← f(x).
 ///
@@ -92,13 +93,12 @@ pub fn activate(kind: Nonlinearity, x: &[f32], y: &mut [f32]) {
     });
 }
 
-/// gradient ← gradient·f′(x), and y ← f(x) again, which the layer after needs for its weights'
-/// gradient: it comes for free, so that no forward pass need keep it.
+/// gradient ← gradient·f′(x), and y ← f(x) again. The next layer needs y for the gradient of its weights;
+/// computing it here costs nothing, so the forward pass does not keep it.
 ///
 /// # Panics
 /// If the lengths differ.
 pub fn activate_backward(kind: Nonlinearity, x: &[f32], y: &mut [f32], gradient: &mut [f32]) {
-    use rayon::prelude::*;
     const CHUNK: usize = 1 << 13;
     assert_eq!((x.len(), x.len()), (y.len(), gradient.len()));
     let isa = isa();
@@ -108,83 +108,99 @@ pub fn activate_backward(kind: Nonlinearity, x: &[f32], y: &mut [f32], gradient:
         .for_each(|((y, g), x)| backward(isa, kind, x, y, g));
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cpu::simd::all;
+#[inline(always)]
+fn gated_body<const FUSED: bool>(kind: Nonlinearity, gate: &[f32], up: &[f32], y: &mut [f32]) {
+    let all = y.iter_mut().zip(gate).zip(up);
+    match kind {
+        Nonlinearity::GeluNew => all.for_each(|((y, g), u)| *y = gelu_new::<FUSED>(*g).0 * u),
+        Nonlinearity::Gelu => all.for_each(|((y, g), u)| *y = gelu::<FUSED>(*g).0 * u),
+        Nonlinearity::Relu => all.for_each(|((y, g), u)| *y = relu::<FUSED>(*g).0 * u),
+        Nonlinearity::Silu => all.for_each(|((y, g), u)| *y = silu::<FUSED>(*g).0 * u),
+    }
+}
+dispatch!(pub(super) fn gated = gated_body(kind: Nonlinearity, gate: &[f32], up: &[f32], y: &mut [f32]));
 
-    /// Φ by the series of erf, and by its continued fraction far out.
-    fn phi(x: f64) -> f64 {
-        let z = x.abs() / std::f64::consts::SQRT_2;
-        let upper = if z < 3.0 {
-            let (mut term, mut sum) = (z, z);
-            for n in 1..200 {
-                term *= -z * z / f64::from(n);
-                sum += term / f64::from(2 * n + 1);
-            }
-            0.5 - sum / std::f64::consts::PI.sqrt()
-        } else {
-            let tail = (1..60)
-                .rev()
-                .fold(z, |tail, n| z + f64::from(n) / 2.0 / tail);
-            0.5 * (-z * z).exp() / tail / std::f64::consts::PI.sqrt()
+/// `y` [n, inner] ← f(gate)·up, for rows [gate | up] of `x` [n, 2·inner].
+///
+/// # Panics
+/// If the sizes do not fit.
+pub fn activate_gated(kind: Nonlinearity, inner: usize, x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), 2 * y.len(), "a gate for each number");
+    assert!(inner > 0 && y.len().is_multiple_of(inner), "whole rows");
+    let isa = isa();
+    over_rows(y, inner, |first, y| {
+        let x = x[first * 2 * inner..].chunks_exact(2 * inner);
+        for (y, x) in y.chunks_exact_mut(inner).zip(x) {
+            let (gate, up) = x.split_at(inner);
+            gated(isa, kind, gate, up, y);
+        }
+    });
+}
+
+#[inline(always)]
+fn gated_slope(pair: (f32, f32), up: f32, dy: f32, [y, d_gate, d_up]: [&mut f32; 3]) {
+    *y = pair.0 * up;
+    *d_gate = dy * up * pair.1;
+    *d_up = dy * pair.0;
+}
+
+#[inline(always)]
+fn gated_backward_body<const FUSED: bool>(
+    kind: Nonlinearity,
+    x: &[f32],
+    y: &mut [f32],
+    dy: &[f32],
+    dx: &mut [f32],
+) {
+    let (gate, up) = x.split_at(y.len());
+    let (d_gate, d_up) = dx.split_at_mut(y.len());
+    let all = gate.iter().zip(up).zip(dy);
+    let all = all.zip(y).zip(d_gate).zip(d_up);
+    macro_rules! each {
+        ($f:ident) => {
+            all.for_each(|(((((gate, up), dy), y), d_gate), d_up)| {
+                gated_slope($f::<FUSED>(*gate), *up, *dy, [y, d_gate, d_up]);
+            })
         };
-        if x < 0.0 { upper } else { 1.0 - upper }
     }
+    match kind {
+        Nonlinearity::GeluNew => each!(gelu_new),
+        Nonlinearity::Gelu => each!(gelu),
+        Nonlinearity::Relu => each!(relu),
+        Nonlinearity::Silu => each!(silu),
+    }
+}
+dispatch!(
+    /// The backward pass of one row.
+    pub(super) fn gated_backward = gated_backward_body(kind: Nonlinearity, x: &[f32], y: &mut [f32], dy: &[f32], dx: &mut [f32]));
 
-    fn naive(kind: Nonlinearity, x: f64) -> f64 {
-        match kind {
-            Nonlinearity::GeluNew => {
-                let z = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
-                0.5 * x * (1.0 + z.tanh())
-            }
-            Nonlinearity::Gelu => x * phi(x),
-            Nonlinearity::Relu => x.max(0.0),
-            Nonlinearity::Silu => x / (1.0 + (-x).exp()),
-        }
-    }
-
-    #[test]
-    fn values_and_slopes() {
-        use Nonlinearity::{Gelu, GeluNew, Relu, Silu};
-        let x: Vec<f32> = (0..1003).map(|i| i as f32 * 0.02 - 10.01).collect();
-        for (kind, isa) in [GeluNew, Gelu, Relu, Silu]
-            .into_iter()
-            .flat_map(|k| all().into_iter().map(move |i| (k, i)))
-        {
-            let (mut y, mut again, mut g) =
-                (vec![0.0; x.len()], vec![0.0; x.len()], vec![2.0; x.len()]);
-            forward(isa, kind, &x, &mut y);
-            backward(isa, kind, &x, &mut again, &mut g);
-            for i in 0..x.len() {
-                let wide = f64::from(x[i]);
-                let want = naive(kind, wide);
-                assert!(
-                    (f64::from(y[i]) - want).abs() < 2e-6,
-                    "{kind:?}({wide}): {} {want}",
-                    y[i]
-                );
-                assert!((y[i] - again[i]).abs() < 1e-6);
-                let slope = (naive(kind, wide + 1e-4) - naive(kind, wide - 1e-4)) / 2e-4;
-                assert!(
-                    (f64::from(g[i]) - 2.0 * slope).abs() < 1e-5,
-                    "{kind:?}'({wide}) {}",
-                    g[i]
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn long_slices_are_cut_without_loss() {
-        let x: Vec<f32> = (0..40_001).map(|i| (i as f32).sin()).collect();
-        let (mut y, mut again, mut g) =
-            (vec![0.0; x.len()], vec![0.0; x.len()], vec![1.0; x.len()]);
-        activate(Nonlinearity::Silu, &x, &mut y);
-        activate_backward(Nonlinearity::Silu, &x, &mut again, &mut g);
-        for i in 0..x.len() {
-            assert!((f64::from(y[i]) - naive(Nonlinearity::Silu, f64::from(x[i]))).abs() < 1e-6);
-            assert!((y[i] - again[i]).abs() < 1e-6 && g[i] != 1.0 || x[i] == 0.0);
-        }
-    }
+/// The backward pass of [`activate_gated`]: `dx` [n, 2·inner] ← the gradient of `x` from `dy` [n, inner], that
+/// of `y`. It computes `y` again, as [`activate_backward`] does.
+///
+/// # Panics
+/// If the sizes do not fit.
+pub fn activate_gated_backward(
+    kind: Nonlinearity,
+    inner: usize,
+    x: &[f32],
+    y: &mut [f32],
+    dy: &[f32],
+    dx: &mut [f32],
+) {
+    let n = y.len();
+    assert_eq!((x.len(), dy.len(), dx.len()), (2 * n, n, 2 * n));
+    assert!(inner > 0 && n.is_multiple_of(inner), "whole rows");
+    let (isa, rows) = (isa(), rows_per_task(2 * inner));
+    let pieces = y
+        .par_chunks_mut(rows * inner)
+        .zip(dx.par_chunks_mut(rows * 2 * inner))
+        .zip(x.par_chunks(rows * 2 * inner))
+        .zip(dy.par_chunks(rows * inner));
+    pieces.for_each(|(((y, dx), x), dy)| {
+        let all = y
+            .chunks_exact_mut(inner)
+            .zip(dx.chunks_exact_mut(2 * inner));
+        let all = all.zip(x.chunks_exact(2 * inner).zip(dy.chunks_exact(inner)));
+        all.for_each(|((y, dx), (x, dy))| gated_backward(isa, kind, x, y, dy, dx));
+    });
 }

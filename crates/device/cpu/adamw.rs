@@ -3,8 +3,7 @@
 use crate::{AdamWStep, Trained, WeightDecay};
 use rayon::prelude::*;
 
-/// Work is cut into pieces of this many floats, whatever the thread count, so that sums do not
-/// depend on it.
+/// Work is cut into pieces of this many floats for any number of threads, so that sums do not depend on it.
 const CHUNK: usize = 1 << 14;
 
 /// Σx², summed in f64 over fixed chunks in order.
@@ -30,8 +29,8 @@ struct Step {
     root: f32,
 }
 
-/// One step over all `trained` parameters, clearing the gradients as it goes. `moments` are the first
-/// and the second, which lie as the gradients do.
+/// One step over all `trained` parameters, which also sets their gradients to zero. `moments` are the first and
+/// the second moments, laid out like the gradients.
 ///
 /// # Panics
 /// If a parameter is beyond its buffers.
@@ -96,7 +95,7 @@ mod tests {
             weight_decay: 0.1,
             ..AdamW::default()
         };
-        // The second parameter's weights lie apart from the first one's, its gradient does not.
+        // There is a gap between the weights of the two parameters, and none between their gradients.
         let trained = [(0..2, 0, WeightDecay::Yes), (4..5, 2, WeightDecay::No)];
         let trained = trained.map(|(weights, gradients, decay)| Trained {
             weights,

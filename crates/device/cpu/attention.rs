@@ -1,18 +1,17 @@
-//! Causal attention over segments: a segment attends to itself, up to each row, and to the whole
-//! of its ancestors, whose keys and values are read where they lie.
+//! Causal attention over segments. A row attends to its own segment up to itself and to the ancestors of the
+//! segment, whose keys and values are read without copying them.
 
-use super::matmul::{Operand, raw};
-use super::segments::{Block, Segments};
+use super::gemm_f32::{Operand, raw};
+use super::segments::{Block, Keys, Segments};
 use super::simd::{Isa, dispatch, exp, isa, max};
 use super::split::Shared;
 use crate::{AttentionShape, Write};
 use gemm::Parallelism;
 use rayon::prelude::*;
 use std::cell::RefCell;
-use std::ops::Range;
 
 thread_local! {
-    /// Attention shares of one block, and their gradients.
+    /// The softmax of one block, and its gradient.
     pub(crate) static SCRATCH: RefCell<(Vec<f32>, Vec<f32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
 }
 
@@ -33,10 +32,10 @@ fn softmax_body<const FUSED: bool>(row: &mut [f32]) -> f32 {
     largest + total.ln()
 }
 dispatch!(
-    /// Softmax in place; answers log Σ exp.
+    /// Softmax in place; returns log Σ exp.
     pub(crate) fn softmax = softmax_body(row: &mut [f32]) -> f32);
 
-/// The first `length` floats of a scratch vector that only grows.
+/// The first `length` floats of a scratch vector, which grows if it is shorter.
 pub(crate) fn grown(scratch: &mut Vec<f32>, length: usize) -> &mut [f32] {
     if scratch.len() < length {
         scratch.resize(length, 0.0);
@@ -44,7 +43,15 @@ pub(crate) fn grown(scratch: &mut Vec<f32>, length: usize) -> &mut [f32] {
     &mut scratch[..length]
 }
 
-/// Queries, keys and values [n, 3D] and the sizes to find one head's part in them.
+/// One of the three parts of a row of qkv.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Query,
+    Key,
+    Value,
+}
+
+/// Queries, keys and values [n, qkv width], and where the vectors of each head are.
 #[derive(Clone, Copy)]
 pub(crate) struct Inputs<'a> {
     pub(crate) shape: AttentionShape,
@@ -54,16 +61,23 @@ pub(crate) struct Inputs<'a> {
 impl Inputs<'_> {
     /// Floats between rows.
     pub(crate) fn stride(&self) -> usize {
-        3 * self.shape.heads * self.shape.head_width
+        self.shape.qkv_width()
     }
 
-    /// Where part 0, 1 or 2 (query, key, value) of a row begins for a head.
-    pub(crate) fn offset(&self, part: usize, row: usize, head: usize) -> usize {
-        row * self.stride() + (part * self.shape.heads + head) * self.shape.head_width
+    /// The offset of a query head's vector in a part of a row: for keys and values, that of the key-value head
+    /// that the query head reads.
+    pub(crate) fn offset(&self, part: Part, row: usize, head: usize) -> usize {
+        let (shape, kv_head) = (self.shape, head / self.shape.group());
+        let head = match part {
+            Part::Query => head,
+            Part::Key => shape.heads + kv_head,
+            Part::Value => shape.heads + shape.kv_heads + kv_head,
+        };
+        row * self.stride() + head * shape.head_width
     }
 
-    /// The matrix that begins there.
-    pub(crate) fn operand(&self, part: usize, row: usize, head: usize) -> Operand {
+    /// The matrix of one head's vectors, from a row on.
+    pub(crate) fn operand(&self, part: Part, row: usize, head: usize) -> Operand {
         Operand::rows(
             self.qkv[self.offset(part, row, head)..].as_ptr(),
             self.stride(),
@@ -88,21 +102,20 @@ pub(crate) unsafe fn product(
     unsafe { raw(Parallelism::None, size, c.0, c.1, write, scale, a, b) }
 }
 
-/// scores [rows, columns] of a block and head, before the softmax and its mask.
+/// The scores [rows, columns] of a block and head, before the mask and the softmax.
 #[allow(unsafe_code)]
 pub(crate) fn score(
     inputs: Inputs<'_>,
     block: &Block,
-    keys: &[(Range<usize>, usize)],
+    keys: &Keys,
     head: usize,
     scores: &mut [f32],
 ) {
     let (rows, width) = (block.rows.len(), inputs.shape.head_width);
-    let columns = scores.len() / rows;
-    let queries = inputs.operand(0, block.rows.start, head);
-    for (range, first) in keys {
-        let c = (scores[*first..].as_mut_ptr(), columns);
-        let k = inputs.operand(1, range.start, head).t();
+    let queries = inputs.operand(Part::Query, block.rows.start, head);
+    for (range, first) in &keys.ranges {
+        let c = (scores[*first..].as_mut_ptr(), keys.columns);
+        let k = inputs.operand(Part::Key, range.start, head).t();
         // SAFETY: `Segments` keeps ranges within the rows of `qkv`, and columns within `scores`.
         unsafe {
             product(
@@ -117,12 +130,7 @@ pub(crate) fn score(
     }
 }
 
-/// The columns that row `row` of a block sees.
-pub(crate) fn visible(block: &Block, columns: usize, row: usize) -> usize {
-    columns - (block.rows.len() - 1 - row)
-}
-
-/// Whether the sizes fit: `unsafe` code below relies on it.
+/// Panics if the sizes do not fit; `unsafe` code relies on them.
 pub(crate) fn check(
     segments: &Segments,
     shape: AttentionShape,
@@ -130,13 +138,21 @@ pub(crate) fn check(
     output: &[f32],
     log_sums: &[f32],
 ) {
-    let (n, width) = (segments.rows(), shape.heads * shape.head_width);
-    assert!(width > 0, "heads of some width");
-    assert_eq!((qkv.len(), output.len()), (3 * n * width, n * width));
+    let n = segments.rows();
+    assert!(
+        shape.kv_heads > 0 && shape.heads.is_multiple_of(shape.kv_heads),
+        "{} heads cannot share {} key-value heads evenly",
+        shape.heads,
+        shape.kv_heads
+    );
+    assert!(shape.query_width() > 0, "heads of some width");
+    assert!(shape.window != Some(0), "a window of some tokens");
+    assert_eq!(qkv.len(), n * shape.qkv_width());
+    assert_eq!(output.len(), n * shape.query_width());
     assert_eq!(log_sums.len(), n * shape.heads);
 }
 
-/// Attention of every head: `qkv` [n, 3D] → `output` [n, D], and the log of each softmax's
+/// Attention of every head: `qkv` [n, qkv width] → `output` [n, query width], and the log of each softmax's
 /// denominator, `log_sums` [n, heads], which the backward pass needs.
 ///
 /// # Panics
@@ -173,28 +189,25 @@ fn attend(
     output: Shared<'_>,
     log_sums: Shared<'_>,
 ) {
-    let AttentionShape {
-        heads: count,
-        head_width: width,
-        ..
-    } = inputs.shape;
+    let (count, width) = (inputs.shape.heads, inputs.shape.head_width);
     let rows = block.rows.len();
-    let (keys, columns) = segments.columns(block);
-    let scores = grown(scratch, rows * columns);
+    let keys = segments.keys(block, inputs.shape.window);
+    let scores = grown(scratch, rows * keys.columns);
     score(inputs, block, &keys, head, scores);
-    for (i, row) in scores.chunks_exact_mut(columns).enumerate() {
-        let (seen, hidden) = row.split_at_mut(visible(block, columns, i));
+    for (i, row) in scores.chunks_exact_mut(keys.columns).enumerate() {
+        let visible = keys.visible(i);
         let at = (block.rows.start + i) * count + head;
+        row[..visible.start].fill(0.0);
+        row[visible.end..].fill(0.0);
         // SAFETY: no other task has this row and head.
-        unsafe { log_sums.part(at..at + 1) }.fill(softmax(isa, seen));
-        hidden.fill(0.0);
+        unsafe { log_sums.part(at..at + 1) }.fill(softmax(isa, &mut row[visible]));
     }
     let d = count * width;
     let c = (output.pointer(block.rows.start * d + head * width), d);
-    for (i, (range, first)) in keys.iter().enumerate() {
+    for (i, (range, first)) in keys.ranges.iter().enumerate() {
         let write = if i == 0 { Write::Over } else { Write::Add };
-        let shares = Operand::rows(scores[*first..].as_ptr(), columns);
-        let v = inputs.operand(2, range.start, head);
+        let shares = Operand::rows(scores[*first..].as_ptr(), keys.columns);
+        let v = inputs.operand(Part::Value, range.start, head);
         // SAFETY: ranges are within `qkv`; no other task writes these rows of this head.
         unsafe { product([rows, width, range.len()], c, write, 1.0, shares, v) };
     }

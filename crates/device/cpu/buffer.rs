@@ -2,14 +2,14 @@
 
 use std::ops::{Deref, DerefMut};
 
-/// Floats of a cache line.
+/// Floats in a cache line.
 const LINE: usize = 16;
 
-/// Floats that start on a cache line. It grows when it is asked to, and never shrinks.
+/// Floats that start at a cache line. A buffer grows on request and never shrinks.
 #[derive(Debug, Default)]
 pub struct Buffer {
-    /// A line more than is used: a vector of whole lines would be written to in order to be zero,
-    /// where this one is new memory, which is zero.
+    /// One cache line more than is used, for the alignment. A zeroed vector of floats is fresh memory that is
+    /// not written to; a vector of aligned lines would be.
     floats: Vec<f32>,
     start: usize,
     length: usize,
@@ -30,21 +30,21 @@ impl Buffer {
         }
     }
 
-    /// The first `length` floats, after growing to that many where there are fewer: then all are
-    /// zero, else they hold what they held.
+    /// The first `length` floats. A shorter buffer is replaced by one of `length` zeros; a longer one keeps its
+    /// contents.
     pub fn at_least(&mut self, length: usize) -> &mut [f32] {
         if self.length < length {
-            // The old one goes first, so that both are never held at once.
+            // The old buffer is freed first, so that both never exist at once.
             *self = Self::default();
             *self = Self::zeroed(length);
         }
         &mut self[..length]
     }
 
-    /// Grows to at least `length` floats, of which the first `kept` hold what they held.
+    /// Grows to at least `length` floats, and keeps the contents of the first `kept`.
     ///
     /// # Panics
-    /// If there are not so many to keep.
+    /// If there are fewer than `kept` floats.
     pub fn grow(&mut self, kept: usize, length: usize) {
         if self.length < length {
             let mut grown = Self::zeroed(length);
@@ -54,8 +54,8 @@ impl Buffer {
     }
 }
 
-/// Asks the system for pages of 2 MiB, where there is room for some: fewer are to be got, found and
-/// crossed, which is felt where weights are streamed.
+/// Asks the system for pages of 2 MiB if the buffer is large enough. Fewer page faults and TLB misses make
+/// streaming weights faster.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
 fn large_pages(floats: &[f32]) {
@@ -64,8 +64,8 @@ fn large_pages(floats: &[f32]) {
     let start = (bytes.start as usize).next_multiple_of(PAGE);
     let end = bytes.end as usize / PAGE * PAGE;
     if start + PAGE <= end {
-        // SAFETY: the range is of live memory of ours, whose contents the advice leaves alone. That it
-        // fails costs time and nothing else.
+        // SAFETY: the range is within a live allocation, and the advice does not change its contents. If the
+        // call fails, only time is lost.
         unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_HUGEPAGE) };
     }
 }
@@ -109,7 +109,7 @@ mod tests {
         copied[16] = 2.0;
         let copy = copied.clone();
         assert_eq!((copy.as_ptr() as usize % 64, &copy[..]), (0, &copied[..]));
-        // Large enough for large pages, and all of it ours to write.
+        // Large enough for large pages, and writable as a whole.
         let mut large = Buffer::zeroed((5 << 20) + 3);
         assert!(large.iter().all(|x| *x == 0.0));
         large.fill(1.0);

@@ -1,4 +1,4 @@
-//! Attention of one new token a row to the keys and values of the tokens before it.
+//! Attention of one new token per row to the cached keys and values of the tokens before it.
 
 use super::Buffer;
 use super::attention::softmax;
@@ -6,6 +6,7 @@ use super::simd::{LANES, dispatch, fma, isa};
 use crate::AttentionShape;
 use rayon::prelude::*;
 use std::cell::RefCell;
+use std::ops::Range;
 
 thread_local! {
     static SCORES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
@@ -13,27 +14,41 @@ thread_local! {
 
 /// The keys and values of one sequence in every layer, with room for a fixed number of tokens.
 ///
-/// Keys lie as [layer, head, tokens / 16, head width, 16]: the scores of sixteen tokens are then
-/// computed side by side, without sums across a register. Values lie as [layer, head, tokens, head
-/// width].
+/// The layout of a layer's keys is [kv head, tokens / 16, head width, 16]: the scores of sixteen tokens are then
+/// the lanes of a register, and no sum across a register is needed. That of its values is [kv head, tokens,
+/// head width].
 #[derive(Debug, Clone)]
 pub struct Cache {
     keys: Buffer,
     values: Buffer,
-    shape: AttentionShape,
+    layers: Vec<Layer>,
     room: usize,
 }
 
+/// The shape of a layer, and the offset of its first head.
+#[derive(Debug, Clone, Copy)]
+struct Layer {
+    shape: AttentionShape,
+    start: usize,
+}
+
 impl Cache {
-    /// An empty cache for `layers` layers and at least `room` tokens.
+    /// An empty cache of at least `room` tokens for layers of these shapes.
     #[must_use]
-    pub fn new(layers: usize, shape: AttentionShape, room: usize) -> Self {
+    pub fn new(layers: &[AttentionShape], room: usize) -> Self {
         let room = room.next_multiple_of(LANES);
-        let size = layers * shape.heads * shape.head_width * room;
+        let mut size = 0;
+        let layers = layers.iter().map(|shape| {
+            let start = size;
+            size += shape.kv_width() * room;
+            let shape = *shape;
+            Layer { shape, start }
+        });
+        let layers = layers.collect();
         Self {
             keys: Buffer::zeroed(size),
             values: Buffer::zeroed(size),
-            shape,
+            layers,
             room,
         }
     }
@@ -44,37 +59,44 @@ impl Cache {
         self.room
     }
 
-    /// D: the width of a key or value of all heads.
-    pub(crate) fn width(&self) -> usize {
-        self.shape.heads * self.shape.head_width
+    /// The sizes of a layer.
+    ///
+    /// # Panics
+    /// If there is no such layer.
+    #[must_use]
+    pub fn shape(&self, layer: usize) -> AttentionShape {
+        self.layers[layer].shape
     }
 
-    /// Floats of one head of one layer.
-    fn head_size(&self) -> usize {
-        self.room * self.shape.head_width
-    }
-
-    /// Stores the key and value \[D\] of token `position` in a layer.
+    /// Stores the keys and values of a prompt in a layer, from position 0 on: those in these rows of `qkv`.
     ///
     /// # Panics
     /// If they do not fit.
-    pub fn put(&mut self, layer: usize, position: usize, key: &[f32], value: &[f32]) {
-        let AttentionShape {
-            heads: count,
-            head_width: width,
-            ..
-        } = self.shape;
-        assert!(key.len() == count * width && value.len() == key.len());
-        let vectors = key.chunks(width).zip(value.chunks(width));
+    pub fn put_prompt(&mut self, layer: usize, qkv: &[f32], rows: &Range<usize>) {
+        let shape = self.shape(layer);
+        let (width, keys) = (shape.qkv_width(), shape.query_width());
+        let rows = qkv[rows.start * width..rows.end * width].chunks_exact(width);
+        for (position, row) in rows.enumerate() {
+            let (key, value) = row[keys..].split_at(shape.kv_width());
+            self.put(layer, position, key, value);
+        }
+    }
+
+    /// Stores the key and value of all kv heads for the token at `position`.
+    fn put(&mut self, layer: usize, position: usize, key: &[f32], value: &[f32]) {
+        assert!(position < self.room, "a cache with room");
+        let width = self.shape(layer).head_width;
+        let vectors = key.chunks_exact(width).zip(value.chunks_exact(width));
         for (mut head, (key, value)) in self.heads_mut(layer).zip(vectors) {
             head.put(position, key, value);
         }
     }
 
-    /// The heads of one layer.
+    /// The kv heads of a layer.
     fn heads_mut(&mut self, layer: usize) -> impl Iterator<Item = CachedHead<'_>> {
-        let size = self.head_size();
-        let range = layer * self.shape.heads * size..(layer + 1) * self.shape.heads * size;
+        let Layer { shape, start } = self.layers[layer];
+        let size = self.room * shape.head_width;
+        let range = start..start + shape.kv_heads * size;
         let keys = self.keys[range.clone()].chunks_exact_mut(size);
         let both = keys.zip(self.values[range].chunks_exact_mut(size));
         both.map(|(keys, values)| CachedHead { keys, values })
@@ -119,10 +141,10 @@ fn scores_body<const FUSED: bool>(query: &[f32], keys: &[f32], scale: f32, score
 }
 dispatch!(fn scores_of = scores_body(query: &[f32], keys: &[f32], scale: f32, scores: &mut [f32]));
 
-/// Columns of values that are summed side by side: enough sums to hide the time that one takes.
+/// Registers of columns that are summed at a time: enough independent sums to hide the latency of one.
 const COLUMNS: usize = 4;
 
-/// `N` registers of columns from `first` on.
+/// The columns of `N` registers, from column `first` on.
 #[inline(always)]
 fn mix_columns<const FUSED: bool, const N: usize>(
     shares: &[f32],
@@ -166,107 +188,68 @@ fn mix_body<const FUSED: bool>(shares: &[f32], values: &[f32], output: &mut [f32
 }
 dispatch!(fn mix = mix_body(shares: &[f32], values: &[f32], output: &mut [f32]));
 
-/// A row to attend from.
+/// A sequence whose newest token attends to the cached ones.
 #[derive(Debug)]
 pub struct CachedRow<'a> {
-    /// The keys and values of the tokens before it.
+    /// The keys and values of the tokens before the newest one.
     pub cache: &'a mut Cache,
-    /// How many there are: the position of its newest token.
+    /// How many tokens are cached, which is the position of the newest one.
     pub position: usize,
 }
 
-/// Takes the key and value of each row's newest token from its `qkv` [rows, 3D] into the cache of
-/// `layer`, and attends with its query to it and all before it: `output` [rows, D].
+/// Appends the key and value of each row's newest token, from `qkv` [rows, qkv width], to its cache of `layer`,
+/// and computes the attention of its queries to the cached tokens, or to the newest `window` of them: `output`
+/// [rows, query width].
 ///
 /// # Panics
 /// If the sizes do not fit.
-pub fn attend_cached(
-    rows: &mut [CachedRow<'_>],
-    layer: usize,
-    shape: AttentionShape,
-    qkv: &[f32],
-    output: &mut [f32],
-) {
-    let AttentionShape {
-        heads: count,
-        head_width: width,
-        scale,
-    } = shape;
-    let d = count * width;
+pub fn attend_cached(rows: &mut [CachedRow<'_>], layer: usize, qkv: &[f32], output: &mut [f32]) {
+    let Some(first) = rows.first() else {
+        assert!(qkv.is_empty() && output.is_empty(), "no rows");
+        return;
+    };
+    let shape = first.cache.shape(layer);
+    let (width, in_row) = (shape.head_width, shape.qkv_width());
+    let of_group = shape.group() * width;
     assert_eq!(
         (qkv.len(), output.len()),
-        (rows.len() * 3 * d, rows.len() * d)
+        (rows.len() * in_row, rows.len() * shape.query_width())
     );
     let isa = isa();
     let cached = rows.iter_mut().enumerate().flat_map(|(row, cached)| {
         let position = cached.position;
         assert!(position < cached.cache.room, "a cache with room");
+        assert!(cached.cache.shape(layer) == shape, "caches of one shape");
         let heads = cached.cache.heads_mut(layer).enumerate();
-        heads.map(move |(head, cached)| (row * 3 * d + head * width, position, cached))
+        heads.map(move |(head, cached)| (row * in_row, head, position, cached))
     });
-    let mut cached: Vec<(usize, usize, CachedHead<'_>)> = cached.collect();
+    let mut cached: Vec<(usize, usize, usize, CachedHead<'_>)> = cached.collect();
     let tasks = cached
         .par_iter_mut()
-        .zip(output.par_chunks_mut(width))
-        .with_min_len(count.div_ceil(2));
-    tasks.for_each(|((start, position, cached), output)| {
-        let [query, key, value] = [0, d, 2 * d].map(|part| &qkv[*start + part..][..width]);
+        .zip(output.par_chunks_mut(of_group))
+        .with_min_len(shape.kv_heads.div_ceil(2));
+    let keys = shape.query_width();
+    let values = keys + shape.kv_width();
+    tasks.for_each(|((start, head, position, cached), output)| {
+        let qkv = &qkv[*start..][..in_row];
+        let [key, value] = [keys, values].map(|part| &qkv[part + *head * width..][..width]);
         cached.put(*position, key, value);
+        let queries = qkv[*head * of_group..][..of_group].chunks_exact(width);
         let tokens = *position + 1;
+        // Sixteen tokens are scored at a time, and the first of them may be before the window.
+        let first = tokens - shape.window.map_or(tokens, |window| window.min(tokens));
+        let block = first / LANES * LANES;
         SCORES.with_borrow_mut(|scores| {
-            let blocks = tokens.div_ceil(LANES) * LANES;
+            let blocks = tokens.div_ceil(LANES) * LANES - block;
             scores.resize(scores.len().max(blocks), 0.0);
-            scores_of(isa, query, cached.keys, scale, &mut scores[..blocks]);
-            let shares = &mut scores[..tokens];
-            softmax(isa, shares);
-            mix(isa, shares, cached.values, output);
+            let keys = &cached.keys[block * width..];
+            let values = &cached.values[first * width..];
+            for (query, output) in queries.zip(output.chunks_exact_mut(width)) {
+                scores_of(isa, query, keys, shape.scale, &mut scores[..blocks]);
+                let shares = &mut scores[first - block..tokens - block];
+                softmax(isa, shares);
+                mix(isa, shares, values, output);
+            }
         });
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cpu::{Segments, attention};
-
-    #[test]
-    fn equals_attention_over_the_whole_sequence() {
-        for (count, width, n) in [(1, 1, 1), (3, 20, 17), (2, 17, 33), (2, 64, 40)] {
-            let shape = AttentionShape {
-                heads: count,
-                head_width: width,
-                scale: 0.3,
-            };
-            let d = count * width;
-            let qkv: Vec<f32> = (0..n * 3 * d).map(|i| (i as f32 * 0.77).sin()).collect();
-            let (mut want, mut log_sums) = (vec![0.0; n * d], vec![0.0; n * count]);
-            attention(
-                &Segments::new([(0..n, None)]),
-                shape,
-                &qkv,
-                &mut want,
-                &mut log_sums,
-            );
-            let mut cache = Cache::new(2, shape, n);
-            assert!(cache.room() >= n);
-            for (t, row) in qkv.chunks(3 * d).enumerate() {
-                // The first tokens as of a prompt, and the last of those once more.
-                if t < n / 2 + 1 {
-                    cache.put(1, t, &row[d..2 * d], &row[2 * d..]);
-                }
-                if t < n / 2 {
-                    continue;
-                }
-                let mut got = vec![9.0; d];
-                let mut rows = [CachedRow {
-                    cache: &mut cache,
-                    position: t,
-                }];
-                attend_cached(&mut rows, 1, shape, row, &mut got);
-                for (got, want) in got.iter().zip(&want[t * d..]) {
-                    assert!((got - want).abs() < 1e-5, "{got} {want}");
-                }
-            }
-        }
-    }
 }

@@ -3,7 +3,7 @@
 use super::simd::{LANES, dispatch, exp, isa};
 use rayon::prelude::*;
 
-/// eᵖ·(p − q) in f64; 0 where eᵖ is, whatever q says.
+/// eᵖ·(p − q) in f64, and 0 where eᵖ is 0, for any q.
 #[inline(always)]
 fn term<const FUSED: bool>(p: f32, q: f32) -> f64 {
     let weight = exp::<FUSED>(p);
@@ -11,7 +11,7 @@ fn term<const FUSED: bool>(p: f32, q: f32) -> f64 {
     if weight == 0.0 { 0.0 } else { product }
 }
 
-/// Of scores and what they exceed log-probabilities by.
+/// The KL divergence of one row of scores and log normalizers.
 #[inline(always)]
 fn body<const FUSED: bool>(p: &[f32], q: &[f32], [p_sum, q_sum]: [f32; 2]) -> f64 {
     let ((p, p_rest), (q, q_rest)) = (p.as_chunks::<LANES>(), q.as_chunks::<LANES>());
@@ -31,8 +31,8 @@ fn body<const FUSED: bool>(p: &[f32], q: &[f32], [p_sum, q_sum]: [f32; 2]) -> f6
 dispatch!(fn kl_row = body(p: &[f32], q: &[f32], sums: [f32; 2]) -> f64);
 
 /// Σ_v exp(p)·(p − q) for each row of two log-distributions, in nats, accumulated in f64. Each is
-/// given as scores [rows, `vocab`] and what a row's scores exceed log-probabilities by, \[rows\]. A
-/// token with p = −∞ adds nothing; one that only q excludes makes it +∞.
+/// given by its scores [rows, `vocab`] and the log normalizer of each row \[rows\]. A token of p = −∞ adds
+/// nothing; a token that only q excludes makes the sum +∞.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -62,7 +62,7 @@ mod tests {
         assert!((kl[0] - 0.515_681_8).abs() < 1e-6);
         assert!((kl[1] - 0.376_584).abs() < 1e-6);
         assert_eq!(kl_rows((&p, &[0.0]), (&p, &[0.0]), 3), [0.0]);
-        // The same with scores that are higher.
+        // The same distributions with shifted scores.
         let higher = qp.iter().map(|x| x + 2.0).collect::<Vec<f32>>();
         let again = kl_rows((&pq, &[0.0; 2]), (&higher, &[2.0; 2]), 3);
         assert!(again.iter().zip(&kl).all(|(a, b)| (a - b).abs() < 1e-6));

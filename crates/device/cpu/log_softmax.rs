@@ -8,10 +8,10 @@ use rayon::prelude::*;
 /// Logits summed in f32 before the sum goes on in f64.
 const BLOCK: usize = 1024;
 
-/// What one row of logits comes to.
+/// The summary of one row of logits.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct RowSummary {
-    /// log Σ exp(logit), nats: a logit minus it is a log-probability.
+    /// The log normalizer log Σ exp(logit), nats.
     pub log_sum: f32,
     /// The entropy of the row's distribution, nats.
     pub entropy: f32,
@@ -73,7 +73,7 @@ fn backward_body<const FUSED: bool>(
     scale: f32,
 ) {
     let (of_log_prob, of_entropy) = (g.log_prob * scale, g.entropy * scale);
-    // −p·(g + e·(log p + H)), and g once more for the target.
+    // −p·(g + e·(log p + H)) for every entry, plus g for the target.
     let constant = of_log_prob + of_entropy * (summary.entropy - summary.log_sum);
     for x in row.iter_mut() {
         let p = exp::<FUSED>(*x - summary.log_sum);
@@ -83,8 +83,8 @@ fn backward_body<const FUSED: bool>(
 }
 dispatch!(fn backward = backward_body(row: &mut [f32], summary: RowSummary, g: RowGradient, scale: f32));
 
-/// Turns each row of logits [rows, `vocab`] into `scale` times the gradient of the loss with
-/// respect to them: ∂log p_y/∂x = 1{y} − p, ∂H/∂x = −p·(log p + H).
+/// Overwrites each row of logits [rows, `vocab`] with `scale` times the gradient of the loss with respect to
+/// them: ∂log p_y/∂x = 1{y} − p, ∂H/∂x = −p·(log p + H).
 ///
 /// # Panics
 /// If the sizes do not fit or a target is not below `vocab`.

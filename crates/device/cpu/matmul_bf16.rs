@@ -1,11 +1,11 @@
 //! Matrix products of operands rounded to bf16, with f32 sums.
 //!
-//! With avx512_bf16 our own kernel computes them; elsewhere operands are rounded and the f32 product
-//! does the rest. Both round the same; their sums differ as f32 sums in another order do.
+//! With avx512_bf16 a kernel of this crate computes them. Without it, operands are rounded and multiplied in f32.
+//! Both round in the same way, but add in another order.
 
-use super::matmul::View;
 use super::precision::bf16_round;
 use super::simd::{Isa, isa};
+use super::view::View;
 use super::widened::{self, Layout};
 use super::{Buffer, Numbers};
 use crate::Write;
@@ -28,7 +28,7 @@ fn multiply_on(isa: Isa, c: &mut [f32], into: Write, scale: f32, a: View<'_>, b:
             super::tiles::multiply(crate::Precision::Bf16, c, into, scale, a, b);
         }
         _ => {
-            // Taken, not borrowed: while this thread waits for others it may begin another product.
+            // The buffers are taken, not borrowed: a thread that waits in rayon may start another product.
             let (mut left, mut right) = SCRATCH.take();
             let (x, y) = (rounded(a, &mut left), rounded(b, &mut right));
             widened::multiply(Layout::ByRows, c, into, scale, x, y);
@@ -37,7 +37,7 @@ fn multiply_on(isa: Isa, c: &mut [f32], into: Write, scale: f32, a: View<'_>, b:
     }
 }
 
-/// A row-major copy, rounded; what is held in bf16 stays as it is.
+/// A rounded row-major copy. A matrix stored in bf16 is not copied.
 fn rounded<'a>(x: View<'a>, to: &'a mut Buffer) -> View<'a> {
     if let Numbers::Bf16(_) = x.data() {
         return x;
@@ -53,7 +53,7 @@ mod tests {
     use crate::cpu::split::on_threads;
     use crate::cpu::testing::{numbers, transposed};
 
-    /// Sizes on both sides of tiles, panels and blocks.
+    /// Sizes below and above those of tiles, panels and blocks.
     const SIZES: [[usize; 3]; 8] = [
         [1, 1, 1],
         [3, 5, 7],
@@ -65,8 +65,8 @@ mod tests {
         [8, 48, 512],
     ];
 
-    /// Every instruction set against the sums in f64 of rounded operands, to f32's rounding; and
-    /// against those of operands that were not, to bf16's.
+    /// Every instruction set against f64 sums: of rounded operands within the error of f32, and of the original
+    /// operands within that of bf16.
     #[test]
     fn products_of_rounded_operands() {
         for [m, n, k] in SIZES {
@@ -100,7 +100,7 @@ mod tests {
                         error < 1e-6 * (1.0 + size),
                         "{isa:?} {m} {n} {k}: {got} {want}"
                     );
-                    // Two operands, each off by at most 2⁻⁸ of itself; half of the sum is kept.
+                    // The relative error of each operand is at most 2⁻⁸, and the product is scaled by 0.5.
                     let (exact, size) = sum(|x| x);
                     assert!((got - 0.5 * exact).abs() < 1e-6 + 0.5 * size * 2.01 / 256.0);
                 }
@@ -108,7 +108,7 @@ mod tests {
         }
     }
 
-    /// Operands held in bf16, either way round: as of f32 ones, to the last bit.
+    /// Operands stored in bf16, in both layouts, give the same bits as f32 ones.
     #[test]
     fn products_of_what_is_held_rounded() {
         for [m, n, k] in SIZES {

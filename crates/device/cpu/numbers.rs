@@ -1,4 +1,4 @@
-//! Numbers as they lie in memory: f32, or bf16 in half the room.
+//! Numbers in memory: f32, or bf16 in half the space.
 
 use super::precision::{bf16_bits, widen};
 
@@ -12,7 +12,7 @@ pub enum Numbers<'a> {
 }
 
 impl<'a> Numbers<'a> {
-    /// How many there are.
+    /// The number of numbers.
     #[must_use]
     pub fn len(self) -> usize {
         match self {
@@ -27,7 +27,7 @@ impl<'a> Numbers<'a> {
         self.len() == 0
     }
 
-    /// Copies those from `start` on to `to`, in f32, which holds either exactly.
+    /// Copies numbers from index `start` on to `to`, in f32, which represents both types exactly.
     ///
     /// # Panics
     /// If there are fewer.
@@ -42,7 +42,36 @@ impl<'a> Numbers<'a> {
         }
     }
 
-    /// One of them, in f32.
+    /// `to` ← `scale`·the numbers from index `start` on.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub(crate) fn copy_scaled(self, start: usize, scale: f32, to: &mut [f32]) {
+        self.copy(start, to);
+        if scale != 1.0 {
+            to.iter_mut().for_each(|x| *x *= scale);
+        }
+    }
+
+    /// Adds `scale`·the numbers from index `start` on to `to`.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub(crate) fn add_scaled(self, start: usize, scale: f32, to: &mut [f32]) {
+        let range = start..start + to.len();
+        match self {
+            Self::F32(all) => {
+                let all = to.iter_mut().zip(&all[range]);
+                all.for_each(|(sum, x)| *sum += scale * x);
+            }
+            Self::Bf16(all) => {
+                let all = to.iter_mut().zip(&all[range]);
+                all.for_each(|(sum, word)| *sum += scale * widen(*word));
+            }
+        }
+    }
+
+    /// The number at an index, in f32.
     ///
     /// # Panics
     /// If there is none.
@@ -55,7 +84,7 @@ impl<'a> Numbers<'a> {
         }
     }
 
-    /// Those from `start` on.
+    /// The numbers from index `start` on.
     pub(crate) fn from(self, start: usize) -> Self {
         match self {
             Self::F32(all) => Self::F32(&all[start..]),
@@ -74,7 +103,7 @@ pub enum NumbersMut<'a> {
 }
 
 impl NumbersMut<'_> {
-    /// The same, to read.
+    /// The same numbers, for reading.
     #[must_use]
     pub fn read(&self) -> Numbers<'_> {
         match self {
@@ -83,7 +112,7 @@ impl NumbersMut<'_> {
         }
     }
 
-    /// Writes `values` from `start` on, each as the nearest number there is, ties to even.
+    /// Writes `values` from index `start` on, each rounded to the nearest number of the type, ties to even.
     ///
     /// # Panics
     /// If they do not fit.
@@ -99,7 +128,7 @@ impl NumbersMut<'_> {
     }
 }
 
-/// These as bf16.
+/// The values in bf16.
 #[cfg(test)]
 pub(crate) fn words(values: &[f32]) -> Vec<u16> {
     let mut words = vec![0; values.len()];

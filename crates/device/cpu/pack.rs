@@ -1,5 +1,5 @@
-//! Matrices laid out as the kernels read them: sixteen vectors side by side in 32-bit words, of which
-//! each holds a number or, rounded to bf16, two neighbours along the sum.
+//! Packing matrices for the product kernels: sixteen vectors side by side, in 32-bit words that hold one f32
+//! number, or two bf16 numbers that are neighbours along the sum.
 
 use super::Numbers;
 use super::precision::{bf16_bits, widen};
@@ -12,7 +12,7 @@ pub(crate) const SIDE: usize = 16;
 /// Vectors to pack: the rows of a left operand, the columns of a right one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Vectors<D> {
-    /// Where the first entry of the first one comes first.
+    /// The numbers, from the first entry of the first vector on.
     pub(crate) data: D,
     /// Numbers between vectors.
     pub(crate) apart: usize,
@@ -21,7 +21,7 @@ pub(crate) struct Vectors<D> {
 }
 
 impl<'a> Vectors<Numbers<'a>> {
-    /// Those from `vector` on, each from `entry` on.
+    /// The vectors from index `vector` on, each from index `entry` on.
     pub(crate) fn from(self, vector: usize, entry: usize) -> Self {
         let offset = vector * self.apart + entry * self.along;
         Self {
@@ -30,7 +30,7 @@ impl<'a> Vectors<Numbers<'a>> {
         }
     }
 
-    /// The same, of numbers of one type.
+    /// The same vectors, of numbers of one type.
     fn of<T>(self, data: &'a [T]) -> Vectors<&'a [T]> {
         Vectors {
             data,
@@ -41,20 +41,23 @@ impl<'a> Vectors<Numbers<'a>> {
 }
 
 impl<'a, T> Vectors<&'a [T]> {
-    /// What there is in f32 of entry `i` of vector `j`; zero beyond.
+    /// A function of (j, i) that returns entry i of vector j in f32, and 0 outside.
     fn entries(
         self,
         count: usize,
         length: usize,
         number: impl Fn(&T) -> f32 + 'a,
     ) -> impl Fn(usize, usize) -> f32 + 'a {
-        move |j, i| match j < count && i < length {
-            true => number(&self.data[j * self.apart + i * self.along]),
-            false => 0.0,
+        move |j, i| {
+            if j < count && i < length {
+                number(&self.data[j * self.apart + i * self.along])
+            } else {
+                0.0
+            }
         }
     }
 
-    /// Where an entry is.
+    /// The address of an entry.
     #[cfg(target_arch = "x86_64")]
     fn entry(self, vector: usize, entry: usize) -> *const T {
         let offset = vector * self.apart + entry * self.along;
@@ -71,14 +74,14 @@ impl Precision {
         }
     }
 
-    /// How many words hold so many entries of a vector.
+    /// How many words hold `entries` entries of a vector.
     pub(crate) fn words(self, entries: usize) -> usize {
         entries.div_ceil(self.entries())
     }
 }
 
-/// Where packed words go: line p, at `start + p·stride`, has one word of each vector, and as many as
-/// the stride leaves room for, at most 16.
+/// The destination of packed words. Line p, at `start + p·stride`, has one word of each vector: 16, or as many as
+/// the stride if it is smaller.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lines {
     pub(crate) start: *mut u32,
@@ -91,15 +94,14 @@ impl Lines {
         self.stride.min(SIDE)
     }
 
-    /// Where a line starts.
+    /// The address of a line.
     fn line(self, p: usize) -> *mut u32 {
         self.start.wrapping_add(p * self.stride)
     }
 }
 
-/// Packs the first `length` entries of `count` ≤ 16 vectors: word j of a line is of vector j. In f32
-/// line p holds entry p, in bf16 entries 2p and 2p + 1. What is beyond the vectors or their ends is
-/// zero.
+/// Packs the first `length` entries of `count` ≤ 16 vectors: word j of a line is of vector j. In f32 line p holds
+/// entry p, in bf16 entries 2p and 2p + 1. Words of missing vectors and entries are zero.
 ///
 /// # Safety
 /// All these lines are in bounds of live memory and written by nobody else.
@@ -148,7 +150,7 @@ unsafe fn fill(precision: Precision, entry: impl Fn(usize, usize) -> f32, lines:
     }
 }
 
-/// [`pack`] of lines that lie one behind the other, with what the processor has.
+/// [`pack`] to a slice of words, with the given instruction set.
 ///
 /// # Panics
 /// If an entry is out of bounds, or there are too few words.
@@ -172,10 +174,10 @@ pub(crate) fn pack_on(
     unsafe { pack_with(isa, precision, x, count, length, to) };
 }
 
-/// [`pack`] with what the processor has.
+/// [`pack`] with the given instruction set.
 ///
 /// # Safety
-/// As there; the entries are in bounds, and `isa` is one that `isa()` found.
+/// As of [`pack`]; the entries are in bounds, and the processor has `isa`.
 #[allow(unsafe_code)]
 pub(crate) unsafe fn pack_with(
     isa: Isa,
@@ -200,7 +202,7 @@ pub(crate) unsafe fn pack_with(
 /// [`pack`] in bf16 with avx512_bf16.
 ///
 /// # Safety
-/// As there; the entries are in bounds, and the processor has these features.
+/// As of [`pack`]; the entries are in bounds, and the processor has these features.
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
@@ -212,7 +214,7 @@ unsafe fn pack_pairs(x: Vectors<Numbers<'_>>, count: usize, length: usize, to: L
 /// [`pack`] in f32 with AVX-512.
 ///
 /// # Safety
-/// As there; the entries are in bounds, and the processor has these features.
+/// As of [`pack`]; the entries are in bounds, and the processor has these features.
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx512f")]
@@ -231,7 +233,7 @@ mod tests {
     use crate::cpu::precision::bf16_round;
     use crate::cpu::simd::all;
 
-    /// Each way of packing, from each layout, for every count and odd lengths.
+    /// Every instruction set packs every layout to the same words, for all counts and odd lengths.
     #[test]
     #[allow(unsafe_code)]
     fn any_layout_packs_the_same() {
@@ -249,13 +251,13 @@ mod tests {
                 let lines = precision.words(length);
                 let run = |isa: Option<Isa>, data: Numbers<'_>, apart, along| {
                     let x = Vectors { data, apart, along };
-                    // Beyond the last line nothing is touched.
+                    // Words after the last line are not written.
                     let mut to = vec![7; lines * stride + 30];
                     let lines = Lines {
                         start: to.as_mut_ptr(),
                         stride,
                     };
-                    // SAFETY: the sizes fit, and the processor has what it says.
+                    // SAFETY: the sizes fit, and the processor has the instruction sets of `all()`.
                     unsafe {
                         match isa {
                             Some(isa) => pack_with(isa, precision, x, count, length, lines),

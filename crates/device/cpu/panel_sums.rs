@@ -1,44 +1,54 @@
-//! The sums of a few rows with one panel of a packed matrix, on each instruction set.
+//! Products of a few rows with one panel of a packed matrix, for each instruction set.
 
-use super::panels::Epilogue;
 use super::simd::{Isa, LANES, dispatch, fma, prefetch};
 use super::split::Shared;
 use crate::Write;
 use std::ops::Range;
 
-/// Words that are asked for before they are needed: the processor's own prefetching stops at pages.
+/// How many words ahead are prefetched: the processor's own prefetching stops at page boundaries.
 const AHEAD: usize = 32 * LANES;
 
-/// What the rows of `x` and one panel make, and where it goes.
+/// What a product is scaled by and added to before it is written.
+#[derive(Debug, Clone, Copy)]
+pub struct Epilogue<'a> {
+    /// A number for each column, to add.
+    pub bias: Option<&'a [f32]>,
+    /// The factor of the product, applied before the bias is added.
+    pub scale: f32,
+    /// Whether the result is added to the destination or overwrites it.
+    pub write: Write,
+}
+
+/// The destination of a product with one panel.
 pub(super) struct Work<'a> {
     /// How many rows are taken at a time.
     pub(super) groups: &'a [usize],
-    /// The columns of `c` [m, n] that the panel makes.
+    /// The columns of `c` [m, n] that belong to the panel.
     pub(super) columns: Range<usize>,
     pub(super) epilogue: Epilogue<'a>,
     pub(super) c: Shared<'a>,
     pub(super) n: usize,
 }
 
-/// How the sums of `R` rows with one panel are taken.
+/// A way to compute the products of `R` rows with one panel.
 trait Sums {
-    /// A number, or two.
+    /// A word of one number or two.
     type Word: Copy;
 
-    /// Where the rows from `first` on begin, a row being so many words long.
+    /// The rows from index `first` on, where a row is `words` long.
     fn rows(rows: &[Self::Word], first: usize, words: usize) -> &[Self::Word];
 
-    /// The sums, from rows that begin there.
+    /// The products of the first `R` rows.
     fn of<const R: usize>(rows: &[Self::Word], panel: &[Self::Word]) -> [[f32; LANES]; R];
 }
 
-/// Numbers, left to the compiler, which keeps all sums in registers where there are few rows.
+/// f32 numbers. The compiler keeps the sums of few rows in registers.
 struct Plain<const FUSED: bool>;
 
 impl<const FUSED: bool> Sums for Plain<FUSED> {
     type Word = f32;
 
-    /// Groups lie one behind the other, each [words, R].
+    /// Groups follow each other, each [words, R].
     #[inline(always)]
     fn rows(rows: &[f32], first: usize, words: usize) -> &[f32] {
         &rows[first * words..]
@@ -66,7 +76,7 @@ struct Pairs<const FUSED: bool>;
 impl<const FUSED: bool> Sums for Pairs<FUSED> {
     type Word = u32;
 
-    /// Rows lie sixteen side by side, [words, 16].
+    /// Sixteen rows are side by side, [words, 16].
     #[inline(always)]
     fn rows(rows: &[u32], first: usize, words: usize) -> &[u32] {
         &rows[first / LANES * LANES * words + first % LANES..]
@@ -95,8 +105,8 @@ impl<const FUSED: bool> Sums for Pairs<FUSED> {
     }
 }
 
-/// Spelled out for AVX-512: of 8 rows or more the compiler makes a vector of rows, and gathers it
-/// from memory in each step.
+/// f32 numbers with AVX-512 intrinsics: for 8 rows or more the compiler would vectorize over the rows and gather
+/// them from memory in each step.
 #[cfg(target_arch = "x86_64")]
 struct Wide;
 
@@ -117,8 +127,8 @@ impl Sums for Wide {
         };
         let (rows, panel) = (rows.as_chunks::<R>().0, panel.as_chunks::<LANES>().0);
         let mut result = [[0.0; LANES]; R];
-        // SAFETY: only `multiply_plain` names this, where the processor has AVX-512; each load and
-        // store is of an array of 16 floats.
+        // SAFETY: only `multiply_plain` uses this type, after AVX-512 was detected; each load and store is of
+        // an array of 16 floats.
         unsafe {
             let mut sums = [_mm512_setzero_ps(); R];
             for (x, weights) in rows.iter().zip(panel) {
@@ -136,7 +146,7 @@ impl Sums for Wide {
     }
 }
 
-/// Pairs of bf16, multiplied as they are.
+/// Pairs of bf16, multiplied with avx512_bf16.
 #[cfg(target_arch = "x86_64")]
 struct WidePairs;
 
@@ -160,8 +170,8 @@ impl Sums for WidePairs {
         let panel = panel.as_chunks::<LANES>().0;
         assert!(rows.len() + LANES >= panel.len() * LANES + R);
         let mut result = [[0.0; LANES]; R];
-        // SAFETY: only `multiply_pairs` names this, where the processor has avx512_bf16; loads and
-        // stores are of arrays of 16 words, and rows are as many as was just checked.
+        // SAFETY: only `multiply_pairs` uses this type, after avx512_bf16 was detected; loads and stores are of
+        // arrays of 16 words, and the number of rows was just checked.
         unsafe {
             let mut sums = [_mm512_setzero_ps(); R];
             for (p, weights) in panel.iter().enumerate() {
@@ -231,7 +241,7 @@ fn plain_body<const FUSED: bool>(work: &Work<'_>, rows: &[f32], panel: &[f32]) {
 }
 dispatch!(fn narrow_plain = plain_body(work: &Work<'_>, rows: &[f32], panel: &[f32]));
 
-/// Rows that lie group by group, with a panel of numbers.
+/// Products of rows in groups with a panel of f32 numbers.
 #[allow(unsafe_code)]
 pub(super) fn multiply_plain(isa: Isa, work: &Work<'_>, rows: &[f32], panel: &[f32]) {
     #[cfg(target_arch = "x86_64")]
@@ -240,7 +250,7 @@ pub(super) fn multiply_plain(isa: Isa, work: &Work<'_>, rows: &[f32], panel: &[f
         panel_body::<Wide>(work, rows, panel);
     }
     match isa {
-        // SAFETY: `isa()` found these features, and tests ask only for what it finds.
+        // SAFETY: `isa()` detected these features, and tests pass only detected instruction sets.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Bf16 | Isa::Avx512 => unsafe { wide(work, rows, panel) },
         _ => narrow_plain(isa, work, rows, panel),
@@ -253,7 +263,7 @@ fn pairs_body<const FUSED: bool>(work: &Work<'_>, rows: &[u32], panel: &[u32]) {
 }
 dispatch!(fn narrow_pairs = pairs_body(work: &Work<'_>, rows: &[u32], panel: &[u32]));
 
-/// Rows that lie sixteen side by side, with a panel, both in pairs of bf16.
+/// Products of rows that are sixteen side by side with a panel, both in pairs of bf16.
 #[allow(unsafe_code)]
 pub(super) fn multiply_pairs(isa: Isa, work: &Work<'_>, rows: &[u32], panel: &[u32]) {
     #[cfg(target_arch = "x86_64")]
@@ -262,7 +272,7 @@ pub(super) fn multiply_pairs(isa: Isa, work: &Work<'_>, rows: &[u32], panel: &[u
         panel_body::<WidePairs>(work, rows, panel);
     }
     match isa {
-        // SAFETY: `isa()` found these features, and tests ask only for what it finds.
+        // SAFETY: `isa()` detected these features, and tests pass only detected instruction sets.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Bf16 => unsafe { wide(work, rows, panel) },
         _ => narrow_pairs(isa, work, rows, panel),

@@ -1,37 +1,26 @@
-//! Products of few rows with a matrix packed once: what decoding spends its time on.
+//! Products of few rows with a packed matrix: most of the time of decoding.
 
-use super::matmul::View;
 use super::pack::{Lines, SIDE, Vectors, pack_on, pack_with};
-use super::panel_sums::{Work, multiply_pairs, multiply_plain};
+use super::panel_sums::{Epilogue, Work, multiply_pairs, multiply_plain};
 use super::simd::{Isa, LANES, isa};
 use super::split::Shared;
+use super::view::View;
 use super::{Buffer, Numbers};
-use crate::{Precision, Write};
+use crate::Precision;
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Rows that are packed at a time: an even number, so that pairs stay together.
+/// Rows that are packed at a time: an even number, so that pairs are not split.
 const BLOCK: usize = 16;
 
-/// A matrix [k, n] cut into panels of 16 columns, each row-major [k, 16] and zero beyond n, so that
-/// a product streams it once from front to back. In bf16 two rows share a line of 32-bit words.
+/// A matrix [k, n] cut into panels of 16 columns, each row-major [k, 16] and padded with zeros, so that a product
+/// reads it once from start to end. In bf16 two rows share a line of 32-bit words.
 #[derive(Debug, Default)]
 pub struct PackedMatrix {
     memory: Buffer,
     precision: Precision,
     rows: usize,
     columns: usize,
-}
-
-/// What is added to a product before it is written.
-#[derive(Debug, Clone, Copy)]
-pub struct Epilogue<'a> {
-    /// One number a column, if any.
-    pub bias: Option<&'a [f32]>,
-    /// What the product is multiplied by, before the bias.
-    pub scale: f32,
-    /// Whether the destination is added to.
-    pub write: Write,
 }
 
 impl PackedMatrix {
@@ -41,13 +30,13 @@ impl PackedMatrix {
         Self::within(Buffer::default(), precision, matrix)
     }
 
-    /// The same in memory that is there, which grows if it has to.
+    /// Packs a matrix into the given memory, which grows if it is too small.
     #[must_use]
     pub fn within(memory: Buffer, precision: Precision, matrix: View<'_>) -> Self {
         Self::within_on(isa(), memory, precision, matrix)
     }
 
-    /// Gives back its memory, whatever it holds.
+    /// Returns the memory for reuse; its contents are unspecified.
     #[must_use]
     pub fn into_memory(self) -> Buffer {
         self.memory
@@ -66,8 +55,8 @@ impl PackedMatrix {
                 start: words.pointer((panel * lines + precision.words(rows.start)) * LANES),
                 stride: LANES,
             };
-            // SAFETY: these lines are the panel's, and nobody else has these; the entries are the
-            // matrix's; `isa()` found the instruction set.
+            // SAFETY: the lines are in bounds, and no other task writes them; the entries are in bounds; the
+            // instruction set was detected.
             #[allow(unsafe_code)]
             unsafe {
                 let vectors = vectors.from(first, rows.start);
@@ -149,7 +138,7 @@ impl PackedMatrix {
     }
 }
 
-/// How many rows each call of the inner loop takes: as many as the registers hold.
+/// How many rows each call of the inner loop takes: as many as fit in registers.
 fn row_groups(isa: Isa, precision: Precision, m: usize) -> Vec<usize> {
     let sizes: &[usize] = match (isa, precision) {
         #[cfg(target_arch = "x86_64")]
@@ -169,7 +158,7 @@ fn row_groups(isa: Isa, precision: Precision, m: usize) -> Vec<usize> {
     groups
 }
 
-/// Packs `x` [m, k] group by group as [k, rows of the group].
+/// Packs the rows of `x` [m, k] in groups, each [k, rows of the group].
 fn interleave<'a>(
     isa: Isa,
     x: &[f32],
@@ -187,7 +176,7 @@ fn interleave<'a>(
     packed
 }
 
-/// Packs `x` [m, k] sixteen rows at a time, two neighbours a word: [⌈k/2⌉, 16] each.
+/// Packs `x` [m, k] in blocks of sixteen rows, two neighbours in a word: [⌈k/2⌉, 16] each.
 fn interleave_pairs<'a>(isa: Isa, x: &[f32], k: usize, packed: &'a mut Buffer) -> &'a [f32] {
     let size = Precision::Bf16.words(k) * SIDE;
     let m = x.len() / k.max(1);
@@ -206,7 +195,7 @@ fn interleave_pairs<'a>(isa: Isa, x: &[f32], k: usize, packed: &'a mut Buffer) -
     packed
 }
 
-/// Packs some rows of `x` [m, k] side by side: in f32 as many as there are, in bf16 sixteen.
+/// Packs some rows of `x` [m, k] side by side. In bf16 they are padded to sixteen.
 fn pack_rows(
     isa: Isa,
     precision: Precision,
@@ -231,12 +220,13 @@ fn pack_rows(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Write;
     use crate::cpu::numbers::words;
     use crate::cpu::precision::bf16_round;
     use crate::cpu::simd::all;
     use crate::cpu::testing::numbers;
 
-    /// Memory that held something else.
+    /// Memory with other contents.
     fn used() -> Buffer {
         let mut memory = Buffer::zeroed(1000);
         memory.fill(9.0);
@@ -281,7 +271,7 @@ mod tests {
         }
     }
 
-    /// In bf16, every instruction set: as f32's products of what was rounded before.
+    /// Products in bf16 equal f32 products of rounded operands, on every instruction set.
     #[test]
     fn products_in_bf16_of_any_number_of_rows() {
         let round = |x: &[f32]| -> Vec<f32> { x.iter().map(|x| bf16_round(*x)).collect() };

@@ -5,7 +5,7 @@
 pub(crate) fn bf16_bits(x: f32) -> u32 {
     let bits = x.to_bits();
     let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
-    // Rounding could carry a NaN to infinity.
+    // Rounding could turn a NaN into infinity.
     if x.is_nan() {
         (bits >> 16) | 0x40
     } else {
@@ -19,7 +19,7 @@ pub(crate) fn bf16_round(x: f32) -> f32 {
     f32::from_bits(bf16_bits(x) << 16)
 }
 
-/// The f32 of a bf16, exactly.
+/// The f32 of the same value as a bf16.
 #[inline(always)]
 pub(crate) fn widen(word: u16) -> f32 {
     f32::from_bits(u32::from(word) << 16)

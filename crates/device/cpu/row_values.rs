@@ -1,9 +1,9 @@
-//! Sums over all tokens of a row, with a prior and action values: what losses over the vocabulary need.
+//! Sums over the vocabulary with a prior and action values, for losses over whole rows.
 
 use super::simd::{dispatch, exp, isa, max};
 use rayon::prelude::*;
 
-/// Rows of scores over V tokens, and the number by which each row's scores exceed log-probabilities.
+/// Rows of scores over V tokens, and the log normalizer of each row.
 #[derive(Debug, Clone, Copy)]
 pub struct Scored<'a> {
     /// [rows, V].
@@ -18,8 +18,8 @@ impl<'a> Scored<'a> {
     }
 }
 
-/// Σ_a π(a)·(β·(log π(a) − log p(a)) − Q(a)), and where `gradient` has room its derivative with respect
-/// to the scores of π: π(a)·(g(a) − Σ π·g), g the bracket.
+/// Σ_a π(a)·(β·(log π(a) − log p(a)) − Q(a)). If `gradient` is not empty it receives the derivative with respect to
+/// the scores of π: π(a)·(g(a) − Σ π·g), where g is the bracket.
 #[inline(always)]
 fn tilt_body<const FUSED: bool>(
     (policy, policy_sum): (&[f32], f32),
@@ -32,7 +32,7 @@ fn tilt_body<const FUSED: bool>(
     for (i, ((x, p), q)) in policy.iter().zip(prior).zip(values).enumerate() {
         let log_prob = x - policy_sum;
         let weight = exp::<FUSED>(log_prob);
-        // A token that is never chosen costs nothing, whatever the prior says of it.
+        // A token of probability 0 adds nothing, for any prior.
         let cost = if weight == 0.0 {
             0.0
         } else if beta == 0.0 {
@@ -55,8 +55,8 @@ dispatch!(fn tilt_row = tilt_body(
     policy: (&[f32], f32), prior: (&[f32], f32), values: &[f32], beta: f32, gradient: &mut [f32]
 ) -> f64);
 
-/// β·log Σ_a p(a)·exp(Q(a)/β), at β = 0 the greatest Q among the tokens that the prior allows; and where
-/// `gradient` has room its derivative with respect to Q: the tilted prior, p·exp((Q − V)/β).
+/// β·log Σ_a p(a)·exp(Q(a)/β), at β = 0 the greatest Q among the tokens that the prior allows; and, if
+/// `gradient` is not empty, its derivative with respect to Q: the tilted prior, p·exp((Q − V)/β).
 #[inline(always)]
 fn soft_value_body<const FUSED: bool>(
     values: &[f32],
@@ -101,7 +101,7 @@ dispatch!(fn soft_value_row = soft_value_body(
     values: &[f32], prior: (&[f32], f32), beta: f32, gradient: &mut [f32]
 ) -> f64);
 
-/// What a function of rows answers: its value of each row, and its derivative.
+/// The value of a function of each row, and its derivative.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RowResults {
     /// \[rows\].
@@ -171,8 +171,8 @@ fn of_rows(
     results
 }
 
-/// The greatest scores of a row and their tokens, the greatest first and the lower token first of equal
-/// ones: at most `count`, and none of −∞.
+/// The `count` greatest scores of a row with their tokens, in descending order, equal ones by token. Scores of −∞
+/// are left out.
 #[must_use]
 pub fn top(scores: &[f32], count: usize) -> Vec<(u32, f32)> {
     let possible = scores.iter().copied().zip(0u32..);
@@ -189,7 +189,7 @@ pub fn top(scores: &[f32], count: usize) -> Vec<(u32, f32)> {
     all
 }
 
-/// The entry of a row with the greatest score, the first of equal ones, and its log-probability in nats.
+/// The token with the greatest score, the first among equal ones, and its log-probability in nats.
 #[must_use]
 pub fn greedy_row(scores: &[f32]) -> (u32, f32) {
     let best = max(scores);
@@ -289,7 +289,7 @@ mod tests {
         let isa = isa();
         let mut tilted = [0.0; 3];
         for beta in [0.5, 0.0] {
-            // What the prior forbids is worth nothing, however great its Q.
+            // A token that the prior excludes does not count, for any Q.
             let value = soft_value_row(isa, &q, (&prior, 0.0), beta, &mut tilted);
             assert!(value.abs() < 1e-6, "{value}");
             assert_eq!(tilted[2], 0.0);

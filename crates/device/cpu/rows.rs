@@ -1,7 +1,8 @@
-//! Rows of a matrix: biases over all of them, some of them, and rows of tables.
+//! Operations on the rows of a matrix: adding biases, gathering, scattering, and looking up rows of tables.
 
 use super::split::over_rows;
-use super::{Buffer, Numbers};
+use super::{Buffer, HostColumns, HostColumnsMut, Numbers};
+use crate::Write;
 
 /// Every row of `y` [n, D] ← `bias` \[D\].
 ///
@@ -28,24 +29,43 @@ pub fn add_to_rows(y: &mut [f32], bias: &[f32]) {
     });
 }
 
-/// `x` [n, D] ← the row of each token in `by_token` plus that of its position in `by_position`.
+/// `x` [n, D] ← (`x` +) `scale`·the row of each id in `table`.
 ///
 /// # Panics
 /// If an id is beyond its table.
-pub fn embed(
-    (tokens, by_token): (&[u32], Numbers<'_>),
-    (positions, by_position): (&[u32], &[f32]),
-    x: &mut [f32],
-) {
-    let width = x.len() / tokens.len().max(1);
-    let rows = x.chunks_exact_mut(width.max(1)).zip(tokens).zip(positions);
-    for ((x, token), position) in rows {
-        by_token.copy(*token as usize * width, x);
-        let position = &by_position[*position as usize * width..][..width];
-        x.iter_mut()
-            .zip(position)
-            .for_each(|(x, position)| *x += position);
+pub fn embed(ids: &[u32], table: Numbers<'_>, scale: f32, x: &mut [f32], into: Write) {
+    let width = x.len() / ids.len().max(1);
+    for (x, id) in x.chunks_exact_mut(width.max(1)).zip(ids) {
+        let start = *id as usize * width;
+        match into {
+            Write::Over => table.copy_scaled(start, scale, x),
+            Write::Add => table.add_scaled(start, scale, x),
+        }
     }
+}
+
+/// Adds `from` to `to`, number by number.
+///
+/// # Panics
+/// If the sizes differ.
+pub fn add(from: &[f32], to: &mut [f32]) {
+    assert_eq!(from.len(), to.len());
+    over_rows(to, 1, |start, to| {
+        let from = &from[start..][..to.len()];
+        to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+    });
+}
+
+/// `to` ← `to` + `from`, of as many rows and columns.
+///
+/// # Panics
+/// If they are not.
+pub fn add_columns(from: HostColumns<'_>, to: HostColumnsMut<'_>) {
+    to.check_like(from);
+    to.for_each_row(|row, to| {
+        let from = from.row(row);
+        to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+    });
 }
 
 /// `to` [R, D] ← these rows of `from` [n, D].
@@ -59,20 +79,27 @@ pub fn gather_rows(rows: &[usize], from: &[f32], to: &mut [f32]) {
     }
 }
 
-/// Adds each row of `from` [R, D] to one of `to` [n, D].
+/// Adds `scale`·each row of `from` [R, D] to one of `to` [n, D].
 ///
 /// # Panics
 /// If a row is beyond `to`.
-pub fn scatter_add_rows(rows: impl ExactSizeIterator<Item = usize>, from: &[f32], to: &mut [f32]) {
+pub fn scatter_add_rows(
+    rows: impl ExactSizeIterator<Item = usize>,
+    scale: f32,
+    from: &[f32],
+    to: &mut [f32],
+) {
     let width = from.len() / rows.len().max(1);
     for (row, from) in rows.zip(from.chunks_exact(width.max(1))) {
         let to = &mut to[row * width..][..width];
-        to.iter_mut().zip(from).for_each(|(sum, x)| *sum += x);
+        to.iter_mut()
+            .zip(from)
+            .for_each(|(sum, x)| *sum += scale * x);
     }
 }
 
-/// The first rows of `x`, of `width` floats, ← these rows of it: moved to the front where they only move
-/// up, as when some rows leave; otherwise in new memory.
+/// The first rows of `x`, of `width` floats each, ← these rows of `x`. If rows are only dropped, the others are
+/// moved in place; otherwise they are copied to new memory.
 ///
 /// # Panics
 /// If a row is beyond `x`.
@@ -106,13 +133,23 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_added_one_by_one() {
+        for n in [0, 3, 100_003] {
+            let from: Vec<f32> = (0..n).map(|i| i as f32).collect();
+            let mut to = vec![0.5; n];
+            add(&from, &mut to);
+            assert!(to.iter().zip(&from).all(|(to, from)| *to == from + 0.5));
+        }
+    }
+
+    #[test]
     fn some_rows_go_and_come_back() {
         let x: Vec<f32> = (0..12).map(|i| i as f32).collect();
         let mut some = [0.0; 9];
         gather_rows(&[2, 0, 2], &x, &mut some);
         assert_eq!(some, [6.0, 7.0, 8.0, 0.0, 1.0, 2.0, 6.0, 7.0, 8.0]);
         let mut sums = [1.0; 12];
-        scatter_add_rows([2, 0, 2].into_iter(), &some, &mut sums);
+        scatter_add_rows([2, 0, 2].into_iter(), 1.0, &some, &mut sums);
         assert_eq!(sums[..6], [1.0, 2.0, 3.0, 1.0, 1.0, 1.0]);
         assert_eq!(sums[6..], [13.0, 15.0, 17.0, 1.0, 1.0, 1.0]);
     }
@@ -135,8 +172,12 @@ mod tests {
         let words = crate::cpu::numbers::words(&table);
         for table in [Numbers::F32(&table), Numbers::Bf16(&words)] {
             let mut x = [9.0; 4];
-            embed((&[2, 0], table), (&[0, 1], &[0.5, 0.25, 1.5, 2.5]), &mut x);
-            assert_eq!(x, [4.5, 5.25, 1.5, 3.5]);
+            embed(&[2, 0], table, 1.0, &mut x, Write::Over);
+            assert_eq!(x, [4.0, 5.0, 0.0, 1.0]);
+            embed(&[1, 1], table, 0.5, &mut x, Write::Add);
+            assert_eq!(x, [5.0, 6.5, 1.0, 2.5]);
+            embed(&[1, 2], table, 3.0, &mut x, Write::Over);
+            assert_eq!(x, [6.0, 9.0, 12.0, 15.0]);
         }
     }
 }

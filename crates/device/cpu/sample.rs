@@ -3,13 +3,13 @@
 use super::simd::{LANES, dispatch, exp, isa, max, sum_lanes};
 use rayon::prelude::*;
 
-/// Scores that are worth handing to another thread.
+/// The number of scores from which on several threads are used.
 const MANY: usize = 1 << 17;
 
-/// Scores whose weights are summed before they are looked at one by one.
+/// The block size: blocks are summed first, and only the block of the drawn entry is searched.
 const BLOCK: usize = 256;
 
-// Functions, not closures: only what is always inlined is compiled for the instruction set.
+// Functions instead of closures: only always-inlined code is compiled for the instruction set.
 
 /// The weight of a score, at most 1.
 #[inline(always)]
@@ -44,7 +44,7 @@ fn body<const FUSED: bool>(scores: &[f32], u: f64) -> (usize, f64) {
     let total: f64 = sums.iter().sum();
     let last = sums.iter().rposition(|sum| *sum > 0.0);
     let mut target = u * total;
-    // Rounding can carry the target past everything: then it is the last entry that weighs.
+    // Rounding can move the target past the total: then the last entry of nonzero weight is drawn.
     let mut chosen = 0;
     for (index, (block, sum)) in scores.chunks(BLOCK).zip(&sums).enumerate() {
         if target >= *sum && Some(index) != last {
@@ -69,9 +69,8 @@ fn body<const FUSED: bool>(scores: &[f32], u: f64) -> (usize, f64) {
 dispatch!(fn run = body(scores: &[f32], u: f64) -> (usize, f64));
 
 /// Draws an entry of each row of `scores` [uniforms, V] (log-probabilities up to a constant) by
-/// inverting the cumulative distribution at the row's uniform number in [0, 1), and says its
-/// log-probability in nats. Scores of −∞ are never drawn. Blocks of 256 are summed first, so that
-/// few entries are looked at one by one.
+/// inverting the cumulative distribution at the row's uniform number in [0, 1), and returns it with its
+/// log-probability in nats. Scores of −∞ are never drawn.
 ///
 /// # Panics
 /// If there are no scores, or they are not as many for each row.
@@ -126,7 +125,7 @@ mod tests {
         let mut scores = vec![inf; 600];
         (scores[3], scores[500]) = (0.0, 0.0);
         for (u, token) in [(0.0, 3), (0.49, 3), (0.51, 500), (1.0 - 1e-16, 500)] {
-            // One row, and more than one thread takes.
+            // One row, and more scores than one thread takes.
             for rows in [1, 2 * MANY / scores.len()] {
                 let drawn = sample_rows(&scores.repeat(rows), &vec![u; rows]);
                 assert_eq!(drawn.len(), rows);

@@ -1,16 +1,16 @@
-//! Who attends to whom: rows in segments that may continue one another.
+//! The segments of a batch: which rows attend to which.
 
 use std::ops::Range;
 
-/// Query rows worked on together.
+/// Query rows in a block.
 const BLOCK: usize = 64;
 
-/// Who attends to whom among n rows.
+/// Segments of n rows, each of which may continue another one.
 #[derive(Debug, Clone)]
 pub struct Segments {
-    /// For each segment the ranges of rows it may read, ancestors first, itself last.
+    /// For each segment the rows of its path: its ancestors from the root on, and itself.
     pub(crate) keys: Vec<Vec<Range<usize>>>,
-    /// Segments of one root each, in order.
+    /// The segments of each tree, in order.
     pub(crate) trees: Vec<Vec<usize>>,
     pub(crate) blocks: Vec<Block>,
     rows: usize,
@@ -24,8 +24,7 @@ pub(crate) struct Block {
 }
 
 impl Segments {
-    /// From each segment's rows and parent. The segments lie one behind the other from row 0, a
-    /// parent before its children.
+    /// From each segment's rows and parent. Segments follow each other from row 0 on, parents before children.
     ///
     /// # Panics
     /// If they do not.
@@ -64,23 +63,59 @@ impl Segments {
         all
     }
 
-    /// n.
+    /// n, the number of rows.
     #[must_use]
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// The key ranges of a block (the last cut where its last row stops seeing), each with its
-    /// first column among them, and the number of columns.
-    pub(crate) fn columns(&self, block: &Block) -> (Vec<(Range<usize>, usize)>, usize) {
-        let mut columns = 0;
-        let mut found = Vec::with_capacity(2);
-        for range in &self.keys[block.segment] {
-            // An ancestor lies wholly before the block, so only the own range is ever cut.
-            let range = range.start..range.end.min(block.rows.end);
-            found.push((range.clone(), columns));
-            columns += range.len();
+    /// The keys that the rows of a block attend to, each row to at most `window`.
+    pub(crate) fn keys(&self, block: &Block, window: Option<usize>) -> Keys {
+        let path = &self.keys[block.segment];
+        let before: usize = path[..path.len() - 1].iter().map(Range::len).sum();
+        let own = path[path.len() - 1].start;
+        // The tokens on the path before the block's first row, and how many of them no row attends to.
+        let depth = before + block.rows.start - own;
+        let skipped = window.map_or(0, |window| (depth + 1).saturating_sub(window));
+        let mut ranges = Vec::with_capacity(2);
+        let (mut place, mut columns) = (0, 0);
+        for range in path {
+            // Ancestors are entirely before the block, so only the segment itself is cut at its end.
+            let end = range.end.min(block.rows.end);
+            let start = range.start + skipped.saturating_sub(place).min(range.len());
+            place += range.len();
+            if start < end {
+                ranges.push((start..end, columns));
+                columns += end - start;
+            }
         }
-        (found, columns)
+        Keys {
+            ranges,
+            columns,
+            rows: block.rows.len(),
+            window,
+        }
+    }
+}
+
+/// The keys of a block: the columns of its scores.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    /// Ranges of rows, each with its first column.
+    pub(crate) ranges: Vec<(Range<usize>, usize)>,
+    /// The number of columns.
+    pub(crate) columns: usize,
+    /// The number of query rows, whose own keys are the last columns.
+    rows: usize,
+    window: Option<usize>,
+}
+
+impl Keys {
+    /// The columns that row `row` of the block attends to.
+    #[inline]
+    pub(crate) fn visible(&self, row: usize) -> Range<usize> {
+        let end = self.columns - (self.rows - 1 - row);
+        let start = self.window.map_or(0, |window| end.saturating_sub(window));
+        start..end
     }
 }

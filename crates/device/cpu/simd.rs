@@ -1,10 +1,10 @@
-//! Kernels compiled once for each instruction set, and the few functions they are made of.
+//! Compiling kernels for each instruction set, and functions that they share.
 //!
 //! A kernel body is generic over `FUSED`: whether multiplication and addition are one instruction.
-//! [`dispatch!`] compiles it for AVX-512, for AVX2 with FMA and for the build's target, and picks
-//! at run time; the body must be `#[inline(always)]` for that, as must all it calls.
+//! [`dispatch!`] compiles it for AVX-512, for AVX2 with FMA and for the build's target, and chooses at run time.
+//! The body and everything that it calls must be `#[inline(always)]` for that.
 
-/// Floats that kernels work on together: one AVX-512 or two AVX2 registers.
+/// Floats that kernels process at a time: one AVX-512 register, or two of AVX2.
 pub(crate) const LANES: usize = 16;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,18 +31,17 @@ const KNOWN: [Isa; 4] = [Isa::Avx512Bf16, Isa::Avx512, Isa::Avx2, Isa::Portable]
 #[cfg(not(target_arch = "x86_64"))]
 const KNOWN: [Isa; 1] = [Isa::Portable];
 
-/// The best one to use, as an index into `KNOWN`; what the processor has is another matter.
+/// The best instruction set that may be used, as an index into `KNOWN`. The processor may have less.
 static CEILING: AtomicUsize = AtomicUsize::new(0);
 
-/// Keeps this process from using more than `isa` from now on, to test and measure what lesser
-/// processors do. The products that the `gemm` crate computes are not kept: it looks at the processor
-/// itself.
+/// Limits this process to `isa` from now on, to test and measure other processors' code. Products of the `gemm`
+/// crate are not limited: it detects the processor itself.
 pub fn use_at_most(isa: Isa) {
     let index = KNOWN.iter().position(|known| *known == isa);
     CEILING.store(index.unwrap_or(0), Ordering::Relaxed);
 }
 
-/// What this processor has, best first.
+/// The instruction sets of this processor, best first.
 #[must_use]
 pub fn instruction_sets() -> Vec<Isa> {
     let best = KNOWN.iter().position(|known| *known == detected());
@@ -61,7 +60,7 @@ pub(crate) fn isa() -> Isa {
     }
 }
 
-/// The best instruction set of this processor (the standard library remembers what it found).
+/// The best instruction set of this processor. The standard library caches the detection.
 #[inline]
 fn detected() -> Isa {
     #[cfg(target_arch = "x86_64")]
@@ -95,7 +94,7 @@ macro_rules! dispatch {
             #[target_feature(enable = "avx2,fma")]
             fn avx2($($arg: $ty),*) $(-> $ret)? { $body::<true>($($arg),*) }
             match isa {
-                // SAFETY: `isa()` found these features, and tests ask only for what it finds.
+                // SAFETY: `isa()` detected these features, and tests pass only detected instruction sets.
                 #[cfg(target_arch = "x86_64")]
                 $crate::cpu::simd::Isa::Avx512Bf16 | $crate::cpu::simd::Isa::Avx512 => unsafe {
                     avx512($($arg),*)
@@ -120,7 +119,7 @@ pub(crate) fn fma<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
 /// polynomial of degree 7). Below −87.3 it is 0, above 88.3 ∞; NaN stays NaN.
 #[inline(always)]
 pub(crate) fn exp<const FUSED: bool>(x: f32) -> f32 {
-    // Adding 1.5·2²³ rounds to a whole number, which then is in the low bits.
+    // Adding 1.5·2²³ rounds to an integer, which is then in the low bits.
     const ROUND: f32 = 12_582_912.0;
     let shifted = fma::<FUSED>(x, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
@@ -173,7 +172,7 @@ pub(crate) fn dot<const FUSED: bool>(a: &[f32], b: &[f32]) -> f32 {
     sum_lanes(lanes) + rest
 }
 
-/// The largest value; −∞ for none. NaN is passed over.
+/// The largest value, −∞ if there is none. NaN is ignored.
 #[inline(always)]
 pub(crate) fn max(x: &[f32]) -> f32 {
     let (chunks, rest) = x.as_chunks::<LANES>();
@@ -191,8 +190,7 @@ pub(crate) fn max(x: &[f32]) -> f32 {
     rest.iter().chain(&lanes).fold(f32::NEG_INFINITY, larger)
 }
 
-/// Asks for the cache line `ahead` entries behind the start of `x`; nothing happens where there is
-/// none.
+/// Prefetches the cache line `ahead` entries after the start of `x`, which need not exist.
 #[inline(always)]
 #[allow(unsafe_code, unused_variables)]
 pub(crate) fn prefetch<T>(x: &[T], ahead: usize) {

@@ -1,13 +1,13 @@
-//! How work is cut into pieces: by size alone, never by the number of threads.
+//! Cutting work into pieces, by size alone and not by the number of threads.
 
 use rayon::prelude::*;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// Floats below which a pass is not worth handing to another thread.
+/// Floats below which a pass runs on one thread.
 const SMALL: usize = 1 << 13;
 
-/// Rows of `width` that make one piece of work.
+/// How many rows of `width` are one piece of work.
 pub(crate) fn rows_per_task(width: usize) -> usize {
     (SMALL / width.max(1)).max(1)
 }
@@ -25,7 +25,7 @@ pub(crate) fn over_rows(x: &mut [f32], width: usize, task: impl Fn(usize, &mut [
     x.par_chunks_mut(rows * width).enumerate().for_each(piece);
 }
 
-/// A slice that several threads write to, each in places of its own.
+/// A slice that several threads write to, each to its own elements.
 #[derive(Clone, Copy)]
 pub(crate) struct Shared<'a, T = f32> {
     start: *mut T,
@@ -61,19 +61,18 @@ impl<'a, T> Shared<'a, T> {
     #[allow(clippy::mut_from_ref)]
     pub(crate) unsafe fn part(&self, range: Range<usize>) -> &'a mut [T] {
         assert!(range.start <= range.end && range.end <= self.length);
-        // SAFETY: in bounds, and alone by the caller's promise.
+        // SAFETY: in bounds, and the caller excludes an overlap.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
 
-    /// Where a strided view that starts at `offset` begins; a view's extent is checked by who
-    /// makes it.
+    /// The address of a strided view that starts at `offset`. The caller checks the extent of the view.
     pub(crate) fn pointer(&self, offset: usize) -> *mut T {
         assert!(offset <= self.length);
         self.start.wrapping_add(offset)
     }
 }
 
-/// What `work` answers on a pool of so many threads.
+/// Runs `work` on a pool of so many threads.
 #[cfg(test)]
 pub(crate) fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();

@@ -1,36 +1,35 @@
-//! Products with AVX-512, in f32 and of operands rounded to bf16: blocks of both operands are packed
-//! for all threads, but for a left one in f32 that lies row by row, and tiles of 8 × 48 sums stay in
-//! registers.
+//! Products with AVX-512, in f32 and of operands rounded to bf16. Blocks of both operands are packed once for all
+//! threads, except row-major left operands in f32, which need no packing. Tiles of 8 × 48 sums stay in registers.
 
-use super::matmul::View;
 use super::pack::{Lines, SIDE, Vectors, pack_with};
 use super::simd::Isa;
 use super::split::Shared;
+use super::view::View;
 use super::{Buffer, Numbers};
 use crate::{Precision, Write};
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::Range;
 
-/// Rows, columns and terms from which on a product in f32 is as fast as that of `gemm`, and by a quarter
-/// faster where the right operand does not lie row by row. Rounds of packing cost smaller ones more.
+/// The number of rows, columns and terms from which on an f32 product is as fast as that of the `gemm` crate, and a
+/// quarter faster if the right operand is not row-major. For smaller ones packing costs too much.
 pub(super) const MANY: usize = 256;
-/// Rows and columns packed at a time: what bounds the memory.
+/// Rows and columns that are packed at a time, which bounds the memory.
 const ROWS: usize = 4096;
 const COLUMNS: usize = 128 * TILE_COLUMNS;
 /// The sums that stay in registers.
 const TILE_ROWS: usize = 8;
 const TILE_COLUMNS: usize = 3 * SIDE;
 
-/// Lines of words of one round of sums: 512 numbers, or 1024 in bf16. As these, the next two were
-/// measured to be fast.
+/// Lines of words that are summed at a time: 512 numbers, or 1024 in bf16. This and the next two were chosen by
+/// measurement.
 const DEPTH: usize = 512;
-/// Rows of one piece of work, and the panels of columns of one: a core's cache holds both.
+/// Rows and panels of columns of one piece of work: both fit in a core's cache.
 const PIECE_ROWS: usize = 128;
 const PIECE_PANELS: usize = 4;
 
-/// Rows of a piece of a block of so many rows and panels: fewer where there would be only a few
-/// pieces, which threads could not share evenly.
+/// Rows of a piece, for a block of so many rows and panels: fewer if there would be too few pieces for threads to
+/// share evenly.
 fn piece_rows(rows: usize, panels: usize) -> usize {
     const PIECES: usize = 16;
     let across = panels.div_ceil(PIECE_PANELS);
@@ -53,8 +52,8 @@ fn blocks(end: usize, step: usize) -> impl Iterator<Item = Range<usize>> {
         .map(move |start| start..(start + step).min(end))
 }
 
-/// `c` ← (`c` +) `scale`·`a`·`b`, of operands rounded to `precision`, which the processor has
-/// instructions for. Every sum is taken in the same order whatever the number of threads.
+/// `c` ← (`c` +) `scale`·`a`·`b`, of operands rounded to `precision`, for which the processor has
+/// instructions. The order of each sum does not depend on the number of threads.
 pub(super) fn multiply(
     precision: Precision,
     c: &mut [f32],
@@ -63,7 +62,7 @@ pub(super) fn multiply(
     a: View<'_>,
     b: View<'_>,
 ) {
-    // Taken, not borrowed: while this thread waits for others it may begin another product.
+    // The buffers are taken, not borrowed: a thread that waits in rayon may start another product.
     let (mut left, mut right) = SCRATCH.take();
     let (m, n, k) = (a.rows(), b.columns(), a.columns());
     let c = Shared::new(c);
@@ -110,12 +109,12 @@ pub(super) fn multiply(
 enum Left<'a> {
     /// Packed, sixteen side by side.
     Panels(&'a [u32]),
-    /// As they lie, so many words apart.
+    /// In place, so many words apart.
     Rows(&'a [u32], usize),
 }
 
-/// Some entries of some rows whose entries lie side by side in f32: a number of them is spread over
-/// a register wherever it lies, so packing them gains nothing.
+/// Some entries of some rows in place, if they are contiguous f32 numbers. The kernel broadcasts each number from
+/// memory, so packing would gain nothing.
 fn as_it_is<'a>(
     precision: Precision,
     x: Vectors<Numbers<'a>>,
@@ -157,14 +156,14 @@ fn pack<'a>(
             start: words.pointer(at),
             stride: width,
         };
-        // SAFETY: no other task has these words; vectors and entries are the matrix's; only where
-        // the features were found is anything multiplied here.
+        // SAFETY: no other task writes these words; vectors and entries are in bounds; this file is only used
+        // after the features were detected.
         unsafe { pack_with(isa, precision, x, count, entries.len(), to) };
     });
     to
 }
 
-/// A block of the sums, and what it is made of.
+/// A block of the product, and its operands.
 struct Block<'a> {
     precision: Precision,
     left: Left<'a>,
@@ -186,8 +185,8 @@ impl Block<'_> {
         let piece = piece_rows(self.rows.len(), panels);
         let across = panels.div_ceil(PIECE_PANELS);
         let down = self.rows.len().div_ceil(piece);
-        // Neighbouring tasks share their rows, which a core then has in its cache: where there are
-        // many of them, reading them again and again is what memory is slowest at.
+        // Consecutive tasks share their rows, which are then still in the core's cache. Reading many rows again
+        // for each task would be limited by memory.
         (0..across * down).into_par_iter().for_each(|task| {
             let first = task % across * PIECE_PANELS;
             let rows = task / across * piece;
@@ -200,7 +199,7 @@ impl Block<'_> {
         });
     }
 
-    /// Eight rows from `row` on with one panel of columns.
+    /// The product of eight rows, from `row` on, with one panel of columns.
     #[allow(unsafe_code)]
     fn tile(&self, row: usize, panel: usize) {
         let column = panel * TILE_COLUMNS;
@@ -229,8 +228,8 @@ impl Block<'_> {
             write: self.write,
             scale: self.scale,
         };
-        // SAFETY: the operands were just checked; these sums are within `c`, whose size is
-        // checked, and no other task has them; the features were found.
+        // SAFETY: the operands were just checked; the tile is within `c`, whose size was checked, and no other
+        // task writes it; the features were detected.
         unsafe {
             match self.precision {
                 Precision::F32 => tile.multiply_numbers(),
@@ -252,7 +251,7 @@ mod tests {
     use crate::cpu::split::on_threads;
     use crate::cpu::testing::{self, transposed};
 
-    /// Numbers that bf16 has.
+    /// Numbers that bf16 represents exactly.
     fn numbers(n: usize, seed: f32) -> Vec<f32> {
         let numbers = testing::numbers(n, seed).into_iter();
         numbers.map(bf16_round).collect()
@@ -264,8 +263,8 @@ mod tests {
         c
     }
 
-    /// Sizes on both sides of tiles, panels, tasks and blocks; in f32 (those of pairs are tested with
-    /// their rounding).
+    /// Sizes below and above those of tiles, panels, tasks and blocks, in f32. Products of bf16 are tested with their
+    /// rounding.
     #[test]
     fn products_from_every_layout() {
         if !all().contains(&Isa::Avx512) {
@@ -310,7 +309,7 @@ mod tests {
                     let error = (f64::from(first[i] - before) - 0.5 * sum).abs();
                     assert!(error < 1e-6 * (1.0 + size), "{m} {n} {k} {into:?}");
                 }
-                // However operands lie and are held, to the last bit.
+                // Every layout and type of the operands gives the same bits.
                 for (a, b) in left.iter().flat_map(|a| right.map(|b| (*a, b))) {
                     assert!(run(&old, into, a, b) == first, "{m} {n} {k} {a:?} {b:?}");
                 }

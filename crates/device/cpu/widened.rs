@@ -1,6 +1,7 @@
-//! Products in f32 of matrices held in bf16: widened a piece at a time, so that the memory is bounded.
+//! Products in f32 of matrices stored in bf16, which are widened piece by piece to bound the memory.
 
-use super::matmul::{View, matmul_f32};
+use super::gemm_f32::matmul_f32;
+use super::view::View;
 use super::{Buffer, Numbers};
 use crate::Write;
 use std::cell::RefCell;
@@ -8,16 +9,16 @@ use std::ops::Range;
 
 /// Floats of an operand widened at a time (16 MiB).
 const PIECE: usize = 1 << 22;
-/// Rows or columns of a piece, at least: products of at most 16 × 16 numbers are computed by other
-/// kernels of the library, which round otherwise, and none of a larger one may become one.
+/// The least number of rows or columns of a piece. The `gemm` crate computes products of at most 16 × 16 numbers by
+/// other kernels, which round differently, so no piece of a larger product may be that small.
 const LEAST: usize = 512;
 
-/// How a widened operand lies in memory.
+/// The layout of a widened operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Layout {
-    /// The same way round.
+    /// That of the operand.
     AsItWas,
-    /// Row by row.
+    /// Row-major.
     ByRows,
 }
 
@@ -26,8 +27,8 @@ thread_local! {
     static SCRATCH: RefCell<(Buffer, Buffer)> = RefCell::default();
 }
 
-/// `c` ← (`c` +) `scale`·`a`·`b`; sizes have been checked. The same to the last bit as of operands held
-/// in f32 in that layout.
+/// `c` ← (`c` +) `scale`·`a`·`b`; sizes have been checked. The bits are those of a product of f32
+/// operands in that layout.
 pub(super) fn multiply(
     layout: Layout,
     c: &mut [f32],
@@ -37,7 +38,7 @@ pub(super) fn multiply(
     b: View<'_>,
 ) {
     let n = b.columns();
-    // Taken, not borrowed: while this thread waits for others it may begin another product.
+    // The buffers are taken, not borrowed: a thread that waits in rayon may start another product.
     let (mut left, mut right) = SCRATCH.take();
     for rows in pieces(a) {
         let a = widen(layout, a.some_rows(&rows), &mut left);
@@ -50,8 +51,7 @@ pub(super) fn multiply(
     SCRATCH.set((left, right));
 }
 
-/// Rows that are widened at a time: all of a matrix that needs none of it, else about as many each
-/// time.
+/// The pieces of rows that are widened at a time, about equal in size. An f32 matrix is one piece.
 fn pieces(x: View<'_>) -> impl Iterator<Item = Range<usize>> {
     let rows = x.rows();
     let count = match x.data() {
@@ -82,15 +82,16 @@ mod tests {
     use crate::cpu::precision::bf16_round;
     use crate::cpu::testing::numbers;
 
-    /// A matrix that lies row by row, or column by column.
+    /// A row-major matrix, or the transpose of one.
     fn turned(x: Numbers<'_>, [rows, columns]: [usize; 2], transposed: bool) -> View<'_> {
-        match transposed {
-            true => View::of(x, rows).t(),
-            false => View::of(x, columns),
+        if transposed {
+            View::of(x, rows).t()
+        } else {
+            View::of(x, columns)
         }
     }
 
-    /// Sizes of one piece and of several, a vector among them.
+    /// Sizes of one piece and of several, including vectors.
     #[test]
     fn pieces_are_the_whole_product_to_the_last_bit() {
         let small = [

@@ -1,12 +1,12 @@
-//! What an implicit reward is: β·f′(π/p₀), for the divergence D_f that is paid.
+//! The implicit reward β·f′(π/p₀) of a divergence penalty β·D_f(π ‖ p₀).
 
 use rlhf_objective::{Result, log_sigmoid, tilt};
 use rlhf_tensor::Tensor;
 
-/// The exponent beyond which e^x is no number of 32 bits; its slope is cut to 0.
-const GREATEST_EXPONENT: f64 = 80.0;
+/// Exponents are clamped here so that eˣ stays finite in f32; beyond it the gradient is 0.
+const MAX_EXPONENT: f64 = 80.0;
 
-/// The divergence whose price β is, as a generator f: maximizing E\[r\] − β·D_f(π ‖ p₀) gives
+/// The divergence in the objective, by its generator f: maximizing E\[r\] − β·D_f(π ‖ p₀) gives
 /// r = β·f′(π/p₀) + μ(x), so that f′ takes the place of the log-ratio in DPO (Wang et al. 2024,
 /// eq. 7).
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -15,7 +15,7 @@ pub enum Divergence {
     ReverseKl,
     /// KL(p₀ ‖ π): f′(u) = −1/u.
     ForwardKl,
-    /// Jensen and Shannon's: f′(u) = log(2u/(1 + u)).
+    /// Jensen–Shannon: f′(u) = log(2u/(1 + u)).
     JensenShannon,
     /// f′(u) = (1 − u^−α)/α: reverse KL at α → 0, forward KL at α = 1.
     Alpha {
@@ -25,12 +25,12 @@ pub enum Divergence {
 }
 
 impl Divergence {
-    /// Implicit rewards β·f′(π/p₀), constants dropped, in units of the reward; shape of the
-    /// log-probs.
+    /// Implicit rewards β·f′(π/p₀) up to a constant, in units of the reward, in the shape of
+    /// `log_probs`.
     ///
     /// # Errors
     /// If the shapes differ.
-    pub fn implicit(self, log_probs: &Tensor, prior: &Tensor, beta: f64) -> Result<Tensor> {
+    pub fn implicit_rewards(self, log_probs: &Tensor, prior: &Tensor, beta: f64) -> Result<Tensor> {
         let log_ratio = || log_probs - prior;
         let slope = match self {
             Self::ReverseKl => return tilt(log_probs, prior, beta),
@@ -41,11 +41,11 @@ impl Divergence {
                 ((1.0 - power)? / alpha)?
             }
         };
-        // Paid as the log-ratio is.
+        // `tilt` multiplies by β, as for the log-ratio.
         tilt(&slope, &slope.zeros_like()?, beta)
     }
 }
 
 fn exp(x: &Tensor) -> Result<Tensor> {
-    Ok(x.minimum(GREATEST_EXPONENT)?.exp()?)
+    Ok(x.minimum(MAX_EXPONENT)?.exp()?)
 }

@@ -1,4 +1,4 @@
-//! Losses of the difference h of two implicit rewards: \[pairs\] → \[pairs\].
+//! Losses of the margin h, the difference of the two implicit rewards: \[pairs\] → \[pairs\].
 
 use super::sigmoid as probability;
 use rlhf_objective::{Result, log_sigmoid};
@@ -6,19 +6,19 @@ use rlhf_tensor::Tensor;
 
 /// −(1 − ε)·log σ(h) − ε·log σ(−h).
 pub(super) fn sigmoid(margin: &Tensor, label_smoothing: f64) -> Result<Tensor> {
-    let agrees = (log_sigmoid(margin)? * (label_smoothing - 1.0))?;
+    let positive = (log_sigmoid(margin)? * (label_smoothing - 1.0))?;
     if label_smoothing == 0.0 {
-        return Ok(agrees);
+        return Ok(positive);
     }
-    Ok((agrees - (log_sigmoid(&margin.neg()?)? * label_smoothing)?)?)
+    Ok((positive - (log_sigmoid(&margin.neg()?)? * label_smoothing)?)?)
 }
 
-/// [−(1 − ε)·log σ(h) + ε·log σ(−h)]/(1 − 2ε): the loss whose mean over labels flipped at rate ε is
-/// that of the labels before they were.
+/// [−(1 − ε)·log σ(h) + ε·log σ(−h)]/(1 − 2ε): an unbiased estimate of the loss of the true labels
+/// where labels are flipped at rate ε.
 pub(super) fn robust(margin: &Tensor, label_smoothing: f64) -> Result<Tensor> {
-    let unbias = 1.0 / (1.0 - 2.0 * label_smoothing);
-    let agrees = (log_sigmoid(margin)? * ((label_smoothing - 1.0) * unbias))?;
-    Ok((agrees + (log_sigmoid(&margin.neg()?)? * (label_smoothing * unbias))?)?)
+    let scale = 1.0 / (1.0 - 2.0 * label_smoothing);
+    let positive = (log_sigmoid(margin)? * ((label_smoothing - 1.0) * scale))?;
+    Ok((positive + (log_sigmoid(&margin.neg()?)? * (label_smoothing * scale))?)?)
 }
 
 /// max(0, 1 − h).
@@ -37,12 +37,12 @@ pub(super) fn exo(margin: &Tensor, label_smoothing: f64) -> Result<Tensor> {
         let log_ratio = (log_sigmoid(margin)? - label.ln())?;
         Ok((probability(margin)? * log_ratio)?)
     };
-    let agrees = term(margin, 1.0 - label_smoothing)?;
-    Ok((agrees + term(&margin.neg()?, label_smoothing)?)?)
+    let positive = term(margin, 1.0 - label_smoothing)?;
+    Ok((positive + term(&margin.neg()?, label_smoothing)?)?)
 }
 
-/// −log σ(h)·σ(−h/τ) + e⁻ʰ·σ(h/τ), the second term as one exponential: far below 0 its factors
-/// alone would be ∞ and 0.
+/// −log σ(h)·σ(−h/τ) + e⁻ʰ·σ(h/τ). The second term is one exponential, because its factors are ∞
+/// and 0 for very negative h.
 pub(super) fn discopop(margin: &Tensor, temperature: f64) -> Result<Tensor> {
     let scaled = (margin / temperature)?;
     let logistic = (log_sigmoid(margin)?.neg()? * probability(&scaled.neg()?)?)?;

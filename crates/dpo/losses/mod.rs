@@ -1,8 +1,8 @@
-//! The losses of the family, one file a kind, as functions of what a pair's two answers are worth.
+//! The preference losses, as functions of the implicit rewards of the chosen and rejected responses.
 //!
-//! `margin` are those of the difference of two implicit rewards, `absolute` those that look at
-//! each, `length` those that divide by lengths, `transport` what AOT compares; `divergence` says what
-//! an implicit reward is.
+//! `margin` holds losses of the difference of the two implicit rewards, `absolute` losses of each
+//! separately, `length` length-normalized losses, `transport` the rank matching of AOT, `divergence`
+//! the definition of the implicit reward.
 
 mod absolute;
 mod divergence;
@@ -13,10 +13,10 @@ mod margin;
 mod names;
 #[cfg(test)]
 mod optimum_tests;
-#[cfg(test)]
-mod table;
 mod transport;
 mod utility;
+#[cfg(test)]
+mod value_tests;
 
 pub use divergence::Divergence;
 pub use names::{LossName, Optimum};
@@ -26,7 +26,7 @@ pub use utility::utility;
 use rlhf_objective::{Result, log_sigmoid};
 use rlhf_tensor::Tensor;
 
-/// A loss on a preference. Under a label that is a draw, the loss is its expectation.
+/// A loss on a preference pair. For a soft label, the loss is the expectation over the label.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Preference {
     /// −(1 − ε)·log σ(h) − ε·log σ(−h), h the difference of the implicit rewards. At ε = 0 it is
@@ -38,18 +38,18 @@ pub enum Preference {
         label_smoothing: f64,
     },
     /// [−(1 − ε)·log σ(h) + ε·log σ(−h)]/(1 − 2ε): DPO where labels are flipped at rate ε, whose
-    /// optimum is then π* (Ray Chowdhury et al. 2024, eq. 12). Without bound from below on one pair.
+    /// optimum is then π* (Ray Chowdhury et al. 2024, eq. 12). Unbounded below on a single pair.
     Robust {
         /// ε.
         label_smoothing: f64,
     },
-    /// max(0, 1 − h): SLiC's calibration in implicit rewards (Zhao et al. 2023, eq. 1; Liu et al.
-    /// 2024). No proper score: its optimum is not π*.
+    /// max(0, 1 − h): SLiC's calibration loss on implicit rewards (Zhao et al. 2023, eq. 1; Liu et
+    /// al. 2024). Not a proper scoring rule, so its optimum is not π*.
     Hinge,
     /// (Δ − 1/(2β))², Δ the difference of log-ratios: IPO (Azar et al. 2024, eq. 17), whose optimum
-    /// tilts the prior by rates of winning instead of rewards.
+    /// tilts the prior by win rates instead of rewards.
     Ipo,
-    /// IPO of log-ratios per token, as TRL has it; its optimum depends on lengths.
+    /// IPO of log-ratios per token, as in TRL; its optimum depends on response lengths.
     IpoNormalized,
     /// KL from the policy's preference σ(h) to the label smoothed to 1 − ε (Ji et al. 2024, eq. 16
     /// for pairs).
@@ -57,13 +57,13 @@ pub enum Preference {
         /// ε > 0: without it the divergence is infinite.
         label_smoothing: f64,
     },
-    /// −log σ(h₊) − ½·log σ(−h₊) − ½·log σ(−h₋): each answer told from the prior's (Chen et al. 2024,
-    /// NCA, with the pair as the sample).
+    /// −log σ(h₊) − ½·log σ(−h₊) − ½·log σ(−h₋): classifies each response against samples of the
+    /// prior (Chen et al. 2024, NCA, with the pair as the sample).
     Nca,
-    /// −log σ(h₊) − log σ(−h₋): a classifier of better and worse answers (Jung et al. 2024, with the
-    /// threshold at 0).
+    /// −log σ(h₊) − log σ(−h₋): a binary classifier of chosen and rejected responses (Jung et al.
+    /// 2024, with the threshold at 0).
     Bco,
-    /// (log-ratio₊ − 1/(2β))² + (log-ratio₋ + 1/(2β))²: a step of self-play (Wu et al. 2024, hard
+    /// (log-ratio₊ − 1/(2β))² + (log-ratio₋ + 1/(2β))²: one self-play step (Wu et al. 2024, hard
     /// labels).
     Sppo,
     /// Conservative DPO on h with the prior's margins matched to the policy's by rank in the batch
@@ -72,49 +72,53 @@ pub enum Preference {
         /// ε.
         label_smoothing: f64,
     },
-    /// σ(−h₊) + σ(h₋): better answers up, worse ones down (D'Oosterlinck et al. 2024, APO-zero).
+    /// σ(−h₊) + σ(h₋): raises chosen and lowers rejected responses (D'Oosterlinck et al. 2024,
+    /// APO-zero).
     ApoZero,
-    /// σ(h₊) + σ(−h): both down, the worse one further (ibid., APO-down).
+    /// σ(h₊) + σ(−h): lowers both, the rejected one more (ibid., APO-down).
     ApoDown,
     /// −log σ(h)·σ(−h/τ) + e⁻ʰ·σ(h/τ): a loss found by search (Lu et al. 2024, the log-ratio
-    /// modulated loss). Not convex; where the policy is the prior its slope has the wrong sign.
+    /// modulated loss). Not convex. At small τ its slope at h = 0 is positive (+0.78 at τ = 0.05), so
+    /// training from the prior at first lowers the chosen response against the rejected one.
     Discopop {
         /// τ.
         temperature: f64,
     },
     /// −log σ(h₊/n₊ − h₋/n₋ − γ), n tokens: with the counting prior, SimPO (Meng et al. 2024, eq. 6).
     Simpo {
-        /// γ, in units of the reward a token.
+        /// γ, in units of the reward per token.
         margin: f64,
     },
     /// −log π₊/n₊ − λ·log σ(log-odds₊ − log-odds₋), of probabilities per token (Hong et al. 2024,
-    /// eq. 6): likelihood is the anchor, and neither a prior nor β has a part.
+    /// eq. 6): the likelihood of the chosen response replaces the KL penalty; neither a prior nor β
+    /// is used.
     Orpo {
         /// λ.
         weight: f64,
     },
 }
 
-/// What a loss sees of one answer of each pair: \[pairs\] each.
+/// The inputs of a loss for one side of each pair, the chosen or the rejected responses: \[pairs\]
+/// each.
 #[derive(Debug, Clone)]
-pub struct Answers {
-    /// Implicit rewards, β·log(π/p₀) or what another [`Divergence`] makes of it; in units of the
+pub struct PairSide {
+    /// Implicit rewards, β·log(π/p₀) or β·f′(π/p₀) of another [`Divergence`], in units of the
     /// reward.
-    pub implicit: Tensor,
-    /// log π of the whole answer, nats.
+    pub implicit_rewards: Tensor,
+    /// log π of the whole response, nats.
     pub log_probs: Tensor,
-    /// The number of its tokens, as floats.
-    pub tokens: Tensor,
+    /// The number of tokens of the response, as floats.
+    pub lengths: Tensor,
 }
 
 impl Preference {
-    /// The loss of each pair, \[pairs\], given the better answers and the worse ones.
+    /// The loss of each pair, \[pairs\].
     ///
     /// # Errors
     /// If the shapes differ.
-    pub fn losses(&self, beta: f64, better: &Answers, worse: &Answers) -> Result<Tensor> {
-        let (high, low) = (&better.implicit, &worse.implicit);
-        let margin = || high - low;
+    pub fn losses(&self, beta: f64, chosen: &PairSide, rejected: &PairSide) -> Result<Tensor> {
+        let (h_chosen, h_rejected) = (&chosen.implicit_rewards, &rejected.implicit_rewards);
+        let margin = || h_chosen - h_rejected;
         match *self {
             Self::Sigmoid { label_smoothing } | Self::Aot { label_smoothing } => {
                 margin::sigmoid(&margin()?, label_smoothing)
@@ -124,19 +128,19 @@ impl Preference {
             Self::Ipo => margin::ipo(&margin()?, beta),
             Self::Exo { label_smoothing } => margin::exo(&margin()?, label_smoothing),
             Self::Discopop { temperature } => margin::discopop(&margin()?, temperature),
-            Self::Nca => absolute::nca(high, low),
-            Self::Bco => absolute::bco(high, low),
-            Self::Sppo => absolute::sppo(high, low, beta),
-            Self::ApoZero => absolute::apo_zero(high, low),
-            Self::ApoDown => absolute::apo_down(high, low),
-            Self::IpoNormalized => length::ipo(better, worse, beta),
-            Self::Simpo { margin } => length::simpo(better, worse, margin),
-            Self::Orpo { weight } => length::orpo(better, worse, weight),
+            Self::Nca => absolute::nca(h_chosen, h_rejected),
+            Self::Bco => absolute::bco(h_chosen, h_rejected),
+            Self::Sppo => absolute::sppo(h_chosen, h_rejected, beta),
+            Self::ApoZero => absolute::apo_zero(h_chosen, h_rejected),
+            Self::ApoDown => absolute::apo_down(h_chosen, h_rejected),
+            Self::IpoNormalized => length::ipo(chosen, rejected, beta),
+            Self::Simpo { margin } => length::simpo(chosen, rejected, margin),
+            Self::Orpo { weight } => length::orpo(chosen, rejected, weight),
         }
     }
 }
 
-/// σ(x), by its logarithm.
+/// σ(x), computed as exp(log σ(x)).
 fn sigmoid(x: &Tensor) -> Result<Tensor> {
     Ok(log_sigmoid(x)?.exp()?)
 }

@@ -1,8 +1,8 @@
-//! The losses by name, and in a line what each assumes.
+//! The losses by name, with the assumption and the optimum of each.
 
 use serde::{Deserialize, Serialize};
 
-/// The losses by name. TRL's names are understood where they differ.
+/// The losses by name. TRL's names are accepted as aliases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LossName {
@@ -46,7 +46,7 @@ pub enum LossName {
 }
 
 impl LossName {
-    /// All of them.
+    /// All losses.
     pub const ALL: [Self; 15] = [
         Self::Sigmoid,
         Self::Robust,
@@ -65,7 +65,7 @@ impl LossName {
         Self::Orpo,
     ];
 
-    /// The name as it is written in settings.
+    /// The name in settings.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -87,60 +87,64 @@ impl LossName {
         }
     }
 
-    /// What it assumes of the labels, or does.
+    /// The assumption about the labels, or a description of the loss, in one line.
     #[must_use]
     pub fn assumes(self) -> &'static str {
         match self {
-            Self::Sigmoid => "labels drawn by Bradley and Terry's model",
-            Self::Robust => "such labels, flipped at rate method.label_smoothing",
-            Self::Hinge => "a pair is settled once its implicit rewards differ by 1",
-            Self::Ipo => "no model of the labels: rates of winning are what is maximized",
-            Self::IpoNormalized => "ipo of log-ratios a token, as TRL's ipo",
-            Self::Exo => "the label is right at a rate of 1 - method.label_smoothing",
-            Self::Nca => "each answer is told from the prior's, not from the other",
-            Self::Bco => "a classifier tells better answers from worse ones",
-            Self::Sppo => "one step of self-play from the prior, labels as rates of winning",
-            Self::Aot => "margins exceed the prior's rank by rank in a batch, not pair by pair",
-            Self::ApoZero => "better answers are better than the model's own",
-            Self::ApoDown => "the model's own answers are better than both",
+            Self::Sigmoid => "labels follow the Bradley–Terry model",
+            Self::Robust => "Bradley–Terry labels, flipped at rate method.label_smoothing",
+            Self::Hinge => "a difference of 1 between the implicit rewards is enough",
+            Self::Ipo => "no model of the labels: it maximizes the win rate",
+            Self::IpoNormalized => "ipo with log-ratios per token, as in TRL's ipo",
+            Self::Exo => "the label is correct at a rate of 1 - method.label_smoothing",
+            Self::Nca => {
+                "each response is classified against the prior's, not against the other one"
+            }
+            Self::Bco => "a classifier separates chosen from rejected responses",
+            Self::Sppo => "one self-play step from the prior, with labels as win rates",
+            Self::Aot => "margins exceed the prior's by rank in a batch, not pair by pair",
+            Self::ApoZero => "chosen responses are better than the model's own",
+            Self::ApoDown => "the model's own responses are better than both",
             Self::Discopop => "nothing: found by search, not convex",
-            Self::Simpo => "log-probs a token are rewards; for the counting prior alone",
-            Self::Orpo => "likelihood and odds of the better answer; for the counting prior alone",
+            Self::Simpo => "the reward is the log-prob per token; needs the counting prior",
+            Self::Orpo => {
+                "likelihood and odds ratio of the chosen response; needs the counting prior"
+            }
         }
     }
 
-    /// Where its optimum is: π* = p₀·exp(r/β)/Z, or what instead. W is an answer's rate of winning
-    /// against those it was compared with.
+    /// The optimum: π* = p₀·exp(r/β)/Z, or another. W is the win rate of a response against those
+    /// it is compared with.
     #[must_use]
     pub fn optimum(self) -> Optimum {
         match self {
             Self::Sigmoid | Self::Robust => Optimum::PiStar,
             Self::Ipo => Optimum::Tilt("W/β"),
-            Self::Sppo => Optimum::About("(W − ½)/β"),
-            Self::Bco => Optimum::About("log(W/(1 − W))/β"),
-            Self::Exo => Optimum::Other("a pair's log-odds are (2P − 1)·log((1 − ε)/ε)"),
-            Self::Hinge => Optimum::Other("which answer wins more often is all that counts"),
-            Self::IpoNormalized | Self::Simpo => Optimum::Other("it depends on lengths"),
-            Self::Nca => Optimum::Other("probabilities are held, not ratios alone"),
-            Self::Aot => Optimum::Other("it depends on what is in a batch"),
+            Self::Sppo => Optimum::Approximate("(W − ½)/β"),
+            Self::Bco => Optimum::Approximate("log(W/(1 − W))/β"),
+            Self::Exo => Optimum::Other("the log-odds of a pair are (2P − 1)·log((1 − ε)/ε)"),
+            Self::Hinge => Optimum::Other("it depends only on which response wins more often"),
+            Self::IpoNormalized | Self::Simpo => Optimum::Other("it depends on response lengths"),
+            Self::Nca => Optimum::Other("it fits absolute probabilities, not only ratios"),
+            Self::Aot => Optimum::Other("it depends on the other pairs in a batch"),
             Self::ApoZero | Self::ApoDown => {
-                Optimum::Other("the loss saturates, with no optimum inside")
+                Optimum::Other("the loss saturates and has no interior optimum")
             }
             Self::Discopop => Optimum::Other("the loss is not convex"),
-            Self::Orpo => Optimum::Other("likelihood is the anchor, and beta has no part"),
+            Self::Orpo => Optimum::Other("the likelihood of the chosen response replaces beta·KL"),
         }
     }
 }
 
-/// Where the optimum of a loss is, in the limit of many pairs.
+/// The optimum of a loss in the limit of many pairs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Optimum {
     /// π*.
     PiStar,
-    /// Not π*, but p₀·exp(this)/Z.
+    /// Not π*, but p₀·exp(x)/Z with this exponent x.
     Tilt(&'static str),
-    /// Not π*; p₀·exp(this)/Z to first order.
-    About(&'static str),
-    /// Not π*, for a reason.
+    /// Not π*, but p₀·exp(x)/Z with this exponent x, to first order.
+    Approximate(&'static str),
+    /// Not π*, for this reason.
     Other(&'static str),
 }

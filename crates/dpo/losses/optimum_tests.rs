@@ -1,6 +1,6 @@
-//! Where losses rest: four answers compared in all pairs, by labels of Bradley and Terry's model.
+//! The minima of losses on a small problem: four responses, all pairs of them, Bradley–Terry labels.
 
-use super::table::DPO;
+use super::value_tests::DPO;
 use super::*;
 use rlhf_tensor::{Device, Var};
 
@@ -9,16 +9,16 @@ const REWARDS: [f64; 4] = [0.0, 1.0, 0.5, 2.0];
 const BETA: f64 = 0.5;
 const PI_STAR: [f64; 4] = [0.046_402_70, 0.257_154_11, 0.063_067_81, 0.633_375_38];
 
-/// What is minimized: a loss over the pairs (i, j), i ≠ j, alike, where i is the better one at a rate
-/// of (1 − flipped)·σ(rᵢ − rⱼ) + flipped·σ(rⱼ − rᵢ).
-struct Toy {
+/// The expected loss over uniform pairs (i, j), i ≠ j, where i is chosen with probability
+/// (1 − flipped)·σ(rᵢ − rⱼ) + flipped·σ(rⱼ − rᵢ).
+struct PairwiseProblem {
     preference: Preference,
     divergence: Divergence,
     log_prior: [f64; 4],
     flipped: f64,
 }
 
-impl Toy {
+impl PairwiseProblem {
     fn new(preference: Preference) -> Self {
         Self {
             preference,
@@ -34,7 +34,10 @@ impl Toy {
         let log_sum = logits.exp().unwrap().sum_keepdim(0).unwrap().log().unwrap();
         let log_probs = logits.broadcast_sub(&log_sum).unwrap();
         let prior = Tensor::new(&self.log_prior, &Device::Cpu).unwrap();
-        let implicit = self.divergence.implicit(&log_probs, &prior, BETA).unwrap();
+        let implicit = self
+            .divergence
+            .implicit_rewards(&log_probs, &prior, BETA)
+            .unwrap();
         let pairs: Vec<(u32, u32)> = (0..4)
             .flat_map(|i| (0..4).map(move |j| (i, j)))
             .filter(|(i, j)| i != j)
@@ -42,18 +45,18 @@ impl Toy {
         let take = |side: fn(&(u32, u32)) -> u32| {
             let indices: Vec<u32> = pairs.iter().map(side).collect();
             let indices = Tensor::new(indices, &Device::Cpu).unwrap();
-            let of = |t: &Tensor| t.index_select(&indices, 0).unwrap();
-            Answers {
-                implicit: of(&implicit),
-                log_probs: of(&log_probs),
-                tokens: of(&log_probs.ones_like().unwrap()),
+            let select = |t: &Tensor| t.index_select(&indices, 0).unwrap();
+            PairSide {
+                implicit_rewards: select(&implicit),
+                log_probs: select(&log_probs),
+                lengths: select(&log_probs.ones_like().unwrap()),
             }
         };
-        let (better, worse) = (take(|pair| pair.0), take(|pair| pair.1));
-        let losses = self.preference.losses(BETA, &better, &worse).unwrap();
+        let (chosen, rejected) = (take(|pair| pair.0), take(|pair| pair.1));
+        let losses = self.preference.losses(BETA, &chosen, &rejected).unwrap();
         let rates = pairs
             .iter()
-            .map(|&(i, j)| self.rate(i as usize, j as usize) / 6.0);
+            .map(|&(i, j)| self.win_rate(i as usize, j as usize) / 6.0);
         let rates = Tensor::new(rates.collect::<Vec<_>>(), &Device::Cpu).unwrap();
         let loss = (losses * rates).unwrap().sum_all().unwrap();
         let gradients = loss.backward().unwrap();
@@ -61,12 +64,12 @@ impl Toy {
         (loss.to_scalar().unwrap(), [slope[0], slope[1], slope[2]])
     }
 
-    fn rate(&self, i: usize, j: usize) -> f64 {
+    fn win_rate(&self, i: usize, j: usize) -> f64 {
         let wins = 1.0 / (1.0 + (REWARDS[j] - REWARDS[i]).exp());
         (1.0 - self.flipped) * wins + self.flipped * (1.0 - wins)
     }
 
-    /// Newton's method, damped while the loss does not fall, with second derivatives by differences.
+    /// Minimizes by damped Newton steps, with second derivatives by finite differences.
     fn minimum(&self) -> [f64; 4] {
         let mut logits = [0, 1, 2].map(|i| self.log_prior[i] - self.log_prior[3]);
         let mut damping = 1e-3;
@@ -85,10 +88,10 @@ impl Toy {
                 let (above, below) = (moved(step), moved(-step));
                 [0, 1, 2].map(|j| (above[j] - below[j]) / (2.0 * step))
             });
-            let towards = solve(curvature, slope, damping);
-            let there = [0, 1, 2].map(|i| logits[i] - towards[i]);
-            if self.at(there).0 <= loss + 1e-15 {
-                logits = there;
+            let newton_step = solve(curvature, slope, damping);
+            let candidate = [0, 1, 2].map(|i| logits[i] - newton_step[i]);
+            if self.at(candidate).0 <= loss + 1e-15 {
+                logits = candidate;
                 damping = (damping / 10.0).max(1e-14);
             } else {
                 damping *= 10.0;
@@ -109,13 +112,13 @@ fn solve(a: [[f64; 3]; 3], b: [f64; 3], damping: f64) -> [f64; 3] {
         let minor = |i: usize, j: usize| m[1][i] * m[2][j] - m[1][j] * m[2][i];
         m[0][0] * minor(1, 2) - m[0][1] * minor(0, 2) + m[0][2] * minor(0, 1)
     };
-    let whole = determinant(a);
+    let denominator = determinant(a);
     [0, 1, 2].map(|column| {
         let mut m = a;
         for (row, b) in m.iter_mut().zip(b) {
             row[column] = b;
         }
-        determinant(m) / whole
+        determinant(m) / denominator
     })
 }
 
@@ -136,27 +139,28 @@ const SMOOTHED: Preference = Preference::Sigmoid {
 };
 
 #[test]
-fn dpo_rests_at_pi_star() {
+fn the_minimum_of_dpo_is_pi_star() {
     let tilted = [0, 1, 2, 3].map(|i| PRIOR[i] * (REWARDS[i] / BETA).exp());
     close(normalized(tilted), PI_STAR, 1e-8);
-    close(Toy::new(DPO).minimum(), PI_STAR, 1e-8);
-    // Its loss there, and at the prior.
-    let toy = Toy::new(DPO);
+    close(PairwiseProblem::new(DPO).minimum(), PI_STAR, 1e-8);
+    // The loss and gradient at π*, and the loss at the prior.
+    let problem = PairwiseProblem::new(DPO);
     let logits = |of: [f64; 4]| [0, 1, 2].map(|i: usize| (of[i] / of[3]).ln());
-    let (loss, slope) = toy.at(logits(normalized(tilted)));
+    let (loss, slope) = problem.at(logits(normalized(tilted)));
     assert!((loss - 0.555_081_05).abs() < 1e-8);
     assert!(slope.iter().all(|x| x.abs() < 1e-15), "{slope:?}");
-    assert!((toy.at(logits(PRIOR)).0 - 2f64.ln()).abs() < 1e-15);
+    assert!((problem.at(logits(PRIOR)).0 - 2f64.ln()).abs() < 1e-15);
 }
 
-/// Smoothing is DPO on labels flipped at rate ε; the robust loss undoes the flips.
+/// Label smoothing has the minimum of DPO on labels flipped at rate ε; the robust loss corrects for
+/// flipped labels.
 #[test]
-fn smoothing_shrinks_and_robust_undoes_it() {
+fn smoothing_moves_the_minimum_and_robust_restores_it() {
     let shrunk = [0.096_949_30, 0.327_592_76, 0.102_269_83, 0.473_188_11];
-    close(Toy::new(SMOOTHED).minimum(), shrunk, 1e-8);
-    let flipped = |preference| Toy {
+    close(PairwiseProblem::new(SMOOTHED).minimum(), shrunk, 1e-8);
+    let flipped = |preference| PairwiseProblem {
         flipped: EPSILON,
-        ..Toy::new(preference)
+        ..PairwiseProblem::new(preference)
     };
     close(flipped(DPO).minimum(), shrunk, 1e-8);
     let robust = Preference::Robust {
@@ -165,37 +169,41 @@ fn smoothing_shrinks_and_robust_undoes_it() {
     close(flipped(robust).minimum(), PI_STAR, 1e-8);
 }
 
-/// The rate at which each answer wins against one drawn from all four, itself included.
-fn winning() -> [f64; 4] {
-    let toy = Toy::new(DPO);
-    [0, 1, 2, 3].map(|i| (0..4).map(|j| toy.rate(i, j)).sum::<f64>() / 4.0)
+/// Each response's win rate against one drawn uniformly from all four, itself included.
+fn win_rates() -> [f64; 4] {
+    let problem = PairwiseProblem::new(DPO);
+    [0, 1, 2, 3].map(|i| (0..4).map(|j| problem.win_rate(i, j)).sum::<f64>() / 4.0)
 }
 
 #[test]
-fn ipo_tilts_by_rates_of_winning() {
+fn the_minimum_of_ipo_tilts_the_prior_by_win_rates() {
     let exact = [0.299_282_56, 0.344_499_71, 0.184_308_54, 0.171_909_19];
-    close(Toy::new(Preference::Ipo).minimum(), exact, 1e-8);
-    let rates = winning();
+    close(PairwiseProblem::new(Preference::Ipo).minimum(), exact, 1e-8);
+    let rates = win_rates();
     let tilted = [0, 1, 2, 3].map(|i| PRIOR[i] * (rates[i] / BETA).exp());
     close(normalized(tilted), exact, 1e-8);
 }
 
 #[test]
-fn losses_that_look_at_each_answer_rest_elsewhere() {
+fn minima_of_nca_bco_and_sppo_match_reference_values() {
     let nca = [0.1146, 0.4484, 0.1355, 0.3015];
-    close(Toy::new(Preference::Nca).minimum(), nca, 5e-5);
+    close(PairwiseProblem::new(Preference::Nca).minimum(), nca, 5e-5);
     let bco = [0.0435, 0.2839, 0.0760, 0.5966];
-    close(Toy::new(Preference::Bco).minimum(), bco, 5e-5);
-    // About: the sum of probabilities is 1 whatever the rates say.
-    let rates = winning();
+    close(PairwiseProblem::new(Preference::Bco).minimum(), bco, 5e-5);
+    // Approximate, because probabilities sum to 1 and win rates do not constrain that.
+    let rates = win_rates();
     let others = |i: usize| (4.0 * rates[i] - 0.5) / 3.0;
     let step = [0, 1, 2, 3].map(|i| PRIOR[i] * ((others(i) - 0.5) / BETA).exp());
-    close(Toy::new(Preference::Sppo).minimum(), normalized(step), 0.02);
+    close(
+        PairwiseProblem::new(Preference::Sppo).minimum(),
+        normalized(step),
+        0.02,
+    );
 }
 
-/// Two answers are one pair: h = (2P − 1)·log((1 − ε)/ε).
+/// With two responses there is one pair, with h = (2P − 1)·log((1 − ε)/ε) at the minimum.
 #[test]
-fn exo_rests_where_labels_enter_linearly() {
+fn the_minimum_of_exo_matches_its_formula() {
     let exo = Preference::Exo {
         label_smoothing: EPSILON,
     };
@@ -204,15 +212,15 @@ fn exo_rests_where_labels_enter_linearly() {
     let slope = |h: f64| {
         let h = Var::new(&[h], &Device::Cpu).unwrap();
         let zero = h.zeros_like().unwrap();
-        let answer = |implicit: &Tensor| Answers {
-            implicit: implicit.clone(),
+        let side = |implicit: &Tensor| PairSide {
+            implicit_rewards: implicit.clone(),
             log_probs: zero.clone(),
-            tokens: zero.clone(),
+            lengths: zero.clone(),
         };
-        let (first, second) = (answer(&h), answer(&zero));
-        let stands = exo.losses(BETA, &first, &second).unwrap();
-        let exchanged = exo.losses(BETA, &second, &first).unwrap();
-        let loss = ((stands * share).unwrap() + (exchanged * (1.0 - share)).unwrap()).unwrap();
+        let (first, second) = (side(&h), side(&zero));
+        let losses = exo.losses(BETA, &first, &second).unwrap();
+        let swapped = exo.losses(BETA, &second, &first).unwrap();
+        let loss = ((losses * share).unwrap() + (swapped * (1.0 - share)).unwrap()).unwrap();
         let gradients = loss.backward().unwrap();
         gradients.get(&h).unwrap().to_vec1::<f64>().unwrap()[0]
     };
@@ -221,7 +229,7 @@ fn exo_rests_where_labels_enter_linearly() {
 
 /// DPO with f′ in place of the log-ratio maximizes E[r] − β·D_f.
 #[test]
-fn divergences_have_their_own_optima() {
+fn minima_of_divergences_match_reference_values() {
     for (divergence, exact) in [
         (
             Divergence::ForwardKl,
@@ -236,33 +244,33 @@ fn divergences_have_their_own_optima() {
             [0.070_948_77, 0.158_811_61, 0.056_924_09, 0.713_315_52],
         ),
     ] {
-        let toy = Toy {
+        let problem = PairwiseProblem {
             divergence,
-            ..Toy::new(DPO)
+            ..PairwiseProblem::new(DPO)
         };
-        close(toy.minimum(), exact, 2e-8);
+        close(problem.minimum(), exact, 2e-8);
     }
 }
 
-/// With the counting prior, DPO is CPO, and its optimum that of maximum entropy.
+/// With the counting prior, DPO is CPO, and its minimum is that of maximum-entropy RL.
 #[test]
-fn the_counting_prior_makes_it_cpo() {
-    let toy = Toy {
+fn the_minimum_with_the_counting_prior_is_the_maximum_entropy_policy() {
+    let problem = PairwiseProblem {
         log_prior: [0.0; 4],
-        ..Toy::new(DPO)
+        ..PairwiseProblem::new(DPO)
     };
     let exact = [0.015_219, 0.112_457, 0.041_371, 0.830_953];
-    close(toy.minimum(), exact, 1e-6);
+    close(problem.minimum(), exact, 1e-6);
     close(
-        toy.minimum(),
+        problem.minimum(),
         normalized(REWARDS.map(|r| (r / BETA).exp())),
         1e-8,
     );
 }
 
-/// What the help says: where the optimum is called π*, it is; where not, the slope there is not 0.
+/// The gradient at π* is 0 for exactly the losses whose documented optimum is π*.
 #[test]
-fn what_is_called_pi_star_is() {
+fn documented_optima_agree_with_the_gradient_at_pi_star() {
     let logits = [0, 1, 2].map(|i: usize| (PI_STAR[i] / PI_STAR[3]).ln());
     for (name, preference, flipped) in [
         (LossName::Sigmoid, DPO, 0.0),
@@ -296,11 +304,11 @@ fn what_is_called_pi_star_is() {
         (LossName::Simpo, Preference::Simpo { margin: 0.5 }, 0.0),
         (LossName::Orpo, Preference::Orpo { weight: 0.1 }, 0.0),
     ] {
-        let toy = Toy {
+        let problem = PairwiseProblem {
             flipped,
-            ..Toy::new(preference)
+            ..PairwiseProblem::new(preference)
         };
-        let (_, slope) = toy.at(logits);
+        let (_, slope) = problem.at(logits);
         let steepest = slope.iter().fold(0.0f64, |most, x| most.max(x.abs()));
         match name.optimum() {
             Optimum::PiStar => assert!(steepest < 1e-8, "{name:?}: {steepest}"),

@@ -1,9 +1,9 @@
-//! What AOT compares: margins of the prior and of the policy of the same rank in a batch.
+//! Rank matching for AOT: pairs each policy margin with the prior margin of the same rank.
 
-/// For each pair, the prior's margin of the rank that the policy's margin has. With it in place of
-/// the pair's own, the loss of a batch is that of two sorted samples, a sum over pairs: the optimal
-/// transport between the distributions of both margins in one dimension. Ties fall in the order of
-/// the pairs, which changes no sum.
+/// For each pair, the prior margin whose rank in the batch is that of the pair's policy margin, nats.
+/// With it, the loss of a batch is a sum over pairs of two sorted samples: one-dimensional optimal
+/// transport between the two distributions of margins. Ties are broken by the order of the pairs,
+/// which does not change the sum.
 pub(crate) fn matched_margins(policy: &[f32], prior: &[f32]) -> Vec<f32> {
     let ranked = |margins: &[f32]| {
         let mut order: Vec<usize> = (0..margins.len()).collect();
@@ -11,8 +11,8 @@ pub(crate) fn matched_margins(policy: &[f32], prior: &[f32]) -> Vec<f32> {
         order
     };
     let mut matched = vec![0.0; prior.len()];
-    for (pair, other) in ranked(policy).into_iter().zip(ranked(prior)) {
-        matched[pair] = prior[other];
+    for (pair, prior_pair) in ranked(policy).into_iter().zip(ranked(prior)) {
+        matched[pair] = prior[prior_pair];
     }
     matched
 }
@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranks_are_matched() {
+    fn margins_are_matched_by_rank() {
         let matched = matched_margins(&[3.0, -1.0, 0.5], &[10.0, 30.0, 20.0]);
         assert_eq!(matched, [30.0, 10.0, 20.0]);
     }

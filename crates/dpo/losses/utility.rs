@@ -1,12 +1,12 @@
-//! KTO's loss of one answer, liked or not.
+//! KTO's loss of one response.
 
 use super::sigmoid;
 use rlhf_objective::Result;
 use rlhf_tensor::Tensor;
 
-/// 1 − σ(s·(h − z₀)), s = 1 where the answer was liked and −1 where it was not: one minus what an
-/// answer is worth to somebody for whom gains and losses saturate (Ethayarajh et al. 2024, eq. 8,
-/// weights apart). Implicit rewards h and signs s \[B\], the reference point z₀, and the loss \[B\].
+/// 1 − σ(s·(h − z₀)), with s = 1 for a desirable and −1 for an undesirable response: one minus the
+/// utility of Ethayarajh et al. 2024, eq. 8, without its weights. `implicit` (rewards) and `signs` are
+/// \[B\], and so is the loss.
 ///
 /// # Errors
 /// If the shapes differ.

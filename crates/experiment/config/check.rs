@@ -3,7 +3,7 @@
 use super::{AdaptiveBeta, BackendName, BetaSetting, Config, DtypeName};
 use crate::catalog::Catalog;
 use crate::method::{Facts, objectives};
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use rlhf_data::LossOn;
 use rlhf_lm::ActivationCheckpointing;
 use rlhf_objective::Adaptive;
@@ -33,10 +33,10 @@ impl Config {
             (self.model.backend, self.model.frozen_dtype) != (BackendName::Plain, DtypeName::Bf16),
             "model.frozen_dtype = \"bf16\": only model.backend = \"engine\" holds weights in it"
         );
-        ensure!(
-            self.model.adapter.is_none(),
-            "model.adapter: not built in; remove it"
-        );
+        if let Some(adapter) = &self.model.adapter {
+            let checked = adapter.spec().check();
+            checked.map_err(|message| anyhow!("model.adapter.{message}"))?;
+        }
         ensure!(
             self.train.activation_checkpointing == ActivationCheckpointing::None
                 || self.model.backend == BackendName::Engine,

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::method::Objective;
 use anyhow::{Result, anyhow};
-use rlhf_data::{Annotators, Documents, LabelValues, LossOn, OnBadRow, PairsOf};
+use rlhf_data::{Annotators, Documents, LabelFormat, LossOn, OnBadRow, PairsOf};
 use rlhf_lm::ActivationCheckpointing;
 use rlhf_objective::BatchSize;
 use rlhf_train::LrSchedule;
@@ -47,7 +47,7 @@ impl Config {
                 chat_template: None,
                 pairs: PairsOf::BestWorst,
                 min_margin: 0.0,
-                label: LabelValues::default(),
+                label: LabelFormat::default(),
                 annotators: Annotators::Mean,
                 loss_on: LossOn::All,
                 max_prompt_tokens: None,

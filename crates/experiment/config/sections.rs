@@ -1,7 +1,7 @@
 //! The sections of the settings, but for those of prior, reward and method.
 
-use rlhf_data::{Annotators, Documents, Format, LabelValues, LossOn, OnBadRow, PairsOf};
-use rlhf_lm::ActivationCheckpointing;
+use rlhf_data::{Annotators, Documents, Format, LabelFormat, LossOn, OnBadRow, PairsOf};
+use rlhf_lm::{ActivationCheckpointing, AdapterSpec, Scaling, Targets};
 use rlhf_objective::BatchSize;
 use rlhf_train::LrSchedule;
 use serde::{Deserialize, Serialize};
@@ -23,9 +23,43 @@ pub struct ModelSection {
     pub dtype: DtypeName,
     /// What the weights of prior and reward models are held in.
     pub frozen_dtype: DtypeName,
-    /// Not built in.
+    /// The adapter that is trained in place of the weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub adapter: Option<toml::Value>,
+    pub adapter: Option<AdapterSection>,
+}
+
+/// `[model.adapter]`: LoRA, with the names of PEFT's settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdapterSection {
+    /// The rank of each update.
+    pub rank: usize,
+    /// The update is multiplied by alpha/rank; without one, alpha is twice the rank.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f64>,
+    /// The linear layers with an adapter: `"all-linear"`, a regular expression, or the ends of their names.
+    #[serde(default)]
+    pub targets: Targets,
+    /// Multiplies the update by alpha/√rank.
+    #[serde(default)]
+    pub rslora: bool,
+}
+
+impl AdapterSection {
+    /// The adapter.
+    #[must_use]
+    pub fn spec(&self) -> AdapterSpec {
+        AdapterSpec {
+            rank: self.rank,
+            alpha: self.alpha.unwrap_or(2.0 * self.rank as f64),
+            targets: self.targets.clone(),
+            scaling: if self.rslora {
+                Scaling::ByRootRank
+            } else {
+                Scaling::ByRank
+            },
+        }
+    }
 }
 
 /// Where values come from.
@@ -147,7 +181,7 @@ pub struct DataSection {
     /// By how much the scores of a pair must differ.
     pub min_margin: f64,
     /// What the values of labels mean, and what is made of those of several annotators.
-    pub label: LabelValues,
+    pub label: LabelFormat,
     /// What is made of the labels of several annotators.
     pub annotators: Annotators,
     /// The greatest length of a prompt, tokens.

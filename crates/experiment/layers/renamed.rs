@@ -44,10 +44,14 @@ pub(super) struct OldName {
     pub(super) new: &'static str,
 }
 
-/// What keys of an objective were called before, for errors that say where a key was given.
+/// The old names of a key of an objective, or of the setting that the key is inside, for errors that say
+/// where a key was given.
 pub(super) fn old_names(key: &str, objective: &str) -> impl Iterator<Item = &'static str> {
     let known = RENAMED.iter().filter(|one| one.concerns(objective));
-    known.filter(move |one| one.new == key).map(|one| one.old)
+    let inside = |key: &str, new: &str| key.starts_with(&format!("{new}."));
+    known
+        .filter(move |one| one.new == key || inside(key, one.new))
+        .map(|one| one.old)
 }
 
 /// Gives the settings of a layer their names of today, and says which had others.

@@ -5,7 +5,7 @@ use crate::dataset::{Parts, all_pairs, all_unpaired_preferences, some_held_out};
 use crate::lengths::context;
 use anyhow::Result;
 use rlhf_data::{SharedNotes, StreamingDataset};
-use rlhf_dpo::{AnswerSet, UnpairedPreferences};
+use rlhf_dpo::{ResponseSet, UnpairedPreferences};
 use rlhf_objective::{Dataset, Pairs, PairsWithPrior, Sequences};
 
 /// The data of an offline run.
@@ -61,8 +61,8 @@ impl OpenData for OfflineData<UnpairedPreferences, UnpairedPreferences> {
             let beta = pass.penalty.beta().value();
             UnpairedPreferences::with_prior(answers, liked, beta, context, &mut |of, sequences| {
                 match of {
-                    AnswerSet::Answers => pass.log_probs(part, sequences),
-                    AnswerSet::Mismatched => {
+                    ResponseSet::Labelled => pass.log_probs(part, sequences),
+                    ResponseSet::Mismatched => {
                         pass.log_probs(&format!("{part}-mismatched"), sequences)
                     }
                 }
@@ -86,7 +86,7 @@ impl OpenData for OfflineData<Box<dyn Dataset>, Sequences> {
     fn open(mut parts: Parts<StreamingDataset>, run: &RunContext<'_>) -> Result<Self> {
         let held_out = some_held_out(run.config(), &mut parts.held_out)?;
         Ok(Self {
-            later: parts.train.later(),
+            later: parts.train.step_notes(),
             train: Box::new(parts.train),
             held_out: (!held_out.is_empty()).then_some(held_out),
             pairs: None,
@@ -99,7 +99,7 @@ impl OpenData for OfflineData<Box<dyn Dataset>, Pairs> {
         let held_out = Pairs::new(some_held_out(run.config(), &mut parts.held_out)?)?;
         let held_out = (!held_out.is_empty()).then_some(held_out);
         Ok(Self {
-            later: parts.train.later(),
+            later: parts.train.step_notes(),
             train: Box::new(parts.train),
             pairs: held_out.clone(),
             held_out,

@@ -183,7 +183,7 @@ impl Runner<'_> {
         let with_prior = self
             .penalty()?
             .with_prior(Pairs::new(sequences)?, usize::MAX)?;
-        let all = Batch::labelled(with_prior, &labels, &vec![1.0; labels.len()])?;
+        let all = Batch::with_labels(with_prior, &labels, &vec![1.0; labels.len()])?;
         let per_step = (self.recipe.responses / 2).min(pairs.len());
         let steps_a_pass = pairs.len().div_ceil(per_step);
         let passes = self.recipe.steps.div_ceil(steps_a_pass);

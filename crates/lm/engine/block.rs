@@ -1,23 +1,57 @@
-//! One transformer block: x += attention(norm(x)), x += mlp(norm(x)) (Radford et al. 2019, §2.3).
+//! One transformer block: attention and a feed-forward layer, each added to the residual stream, with norms
+//! where the spec places them.
 
-use super::modules::{Linear, Norm};
-use rlhf_device::{Attended, AttentionShape, Device, Nonlinearity, Slice, SliceMut, Write};
-use rlhf_tensor::{Gradients, Weights};
+use super::modules::{Linear, Norm, QueryKeyNorm, QueryKeyStats, normalized};
+use super::ropes::Ropes;
+use rlhf_device::{AttentionShape, Device, Slice, SliceMut, Write};
+use rlhf_models::{Gate, MlpSpec, NormPlace, Residual};
+use rlhf_tensor::Weights;
 
 /// A block's layers and sizes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Block {
-    pub(super) norm_1: Norm,
+    /// D.
+    pub(super) width: usize,
+    pub(super) place: NormPlace,
+    pub(super) residual: Residual,
+    pub(super) attention_norms: Norms,
     pub(super) qkv: Linear,
+    pub(super) query_key_norm: Option<QueryKeyNorm>,
+    /// The number of its rotation among the network's tables, if positions are rotary.
+    pub(super) rope: Option<usize>,
     pub(super) attention: AttentionShape,
     pub(super) attention_out: Linear,
-    pub(super) norm_2: Norm,
-    pub(super) inner: Linear,
-    pub(super) nonlinearity: Nonlinearity,
-    pub(super) inner_out: Linear,
-    /// The width of the feed-forward layer.
-    pub(super) inner_width: usize,
+    pub(super) mlp_norms: Norms,
+    /// The first product of the feed-forward layer, of its gate too.
+    pub(super) up: Linear,
+    pub(super) mlp: MlpSpec,
+    pub(super) down: Linear,
 }
+
+/// The norm of what a layer reads, and the one of what it answers (or of its sum with the residual
+/// stream: [`NormPlace::OnSum`]).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Norms {
+    pub(super) before: Option<Norm>,
+    pub(super) after: Option<Norm>,
+}
+
+/// What the blocks of a pass have in common.
+#[derive(Debug)]
+pub(super) struct Pass<'a, D: Device> {
+    pub(super) weights: Weights<'a, D>,
+    pub(super) segments: &'a D::Segments,
+    pub(super) positions: &'a [u32],
+    pub(super) ropes: &'a Ropes<D>,
+}
+
+impl<D: Device> Clone for Pass<'_, D> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<D: Device> Copy for Pass<'_, D> {}
 
 /// Which tokens of a batch go on behind a block's attention: of the last block only those are asked
 /// about that predict something, and a token may be asked about several times.
@@ -39,32 +73,60 @@ impl Onward<'_> {
     }
 }
 
+/// What a layer keeps of its norms.
+#[derive(Debug)]
+pub(super) struct SavedNorms<D: Device> {
+    pub(super) before: D::NormStats,
+    pub(super) after: D::NormStats,
+    /// What the norm after the layer reads.
+    pub(super) answer: D::Buffer,
+}
+
+impl<D: Device> Default for SavedNorms<D> {
+    fn default() -> Self {
+        Self {
+            before: D::NormStats::default(),
+            after: D::NormStats::default(),
+            answer: D::Buffer::default(),
+        }
+    }
+}
+
 /// What a block's backward pass needs beside its input: 9 floats a token and unit of width for
-/// GPT-2's sizes. The norms' and the nonlinearity's outputs are not among them: they are computed
-/// again.
+/// GPT-2's sizes. The outputs of the norms before layers and of the nonlinearity are not among them: they
+/// are computed again.
 #[derive(Debug)]
 pub(super) struct Saved<D: Device> {
-    stats_1: D::NormStats,
+    pub(super) attention_norms: SavedNorms<D>,
+    /// Queries, keys and values before their norms, where they have norms.
+    pub(super) projected: D::Buffer,
+    pub(super) query_key: QueryKeyStats<D>,
     pub(super) qkv: D::Buffer,
-    log_sums: D::Buffer,
-    mixed: D::Buffer,
+    pub(super) log_sums: D::Buffer,
+    pub(super) mixed: D::Buffer,
     /// The rows of `mixed` that go on, where not all do.
-    chosen: D::Buffer,
-    middle: D::Buffer,
-    stats_2: D::NormStats,
-    inner: D::Buffer,
+    pub(super) chosen: D::Buffer,
+    /// The rows of the input that go on, where not all do and they are read once more.
+    pub(super) source: D::Buffer,
+    /// The residual stream between the two layers.
+    pub(super) middle: D::Buffer,
+    pub(super) mlp_norms: SavedNorms<D>,
+    pub(super) inner: D::Buffer,
 }
 
 impl<D: Device> Default for Saved<D> {
     fn default() -> Self {
         Self {
-            stats_1: D::NormStats::default(),
+            attention_norms: SavedNorms::default(),
+            projected: D::Buffer::default(),
+            query_key: QueryKeyStats::default(),
             qkv: D::Buffer::default(),
             log_sums: D::Buffer::default(),
             mixed: D::Buffer::default(),
             chosen: D::Buffer::default(),
+            source: D::Buffer::default(),
             middle: D::Buffer::default(),
-            stats_2: D::NormStats::default(),
+            mlp_norms: SavedNorms::default(),
             inner: D::Buffer::default(),
         }
     }
@@ -73,10 +135,20 @@ impl<D: Device> Default for Saved<D> {
 /// What blocks need while they compute, shared by all of them.
 #[derive(Debug)]
 pub(super) struct Scratch<D: Device> {
-    normed: D::Buffer,
-    gradient: D::Buffer,
-    wide: D::Buffer,
-    wide_gradient: D::Buffer,
+    /// The output of a norm, [n, D].
+    pub(super) normed: D::Buffer,
+    /// A gradient as wide as the residual stream or the queries.
+    pub(super) gradient: D::Buffer,
+    /// The gradient of a layer's answer, where a norm reads it.
+    pub(super) answer_gradient: D::Buffer,
+    /// What attention mixed, while a parallel feed-forward layer goes back.
+    pub(super) parallel_gradient: D::Buffer,
+    /// The activations of the feed-forward layer.
+    pub(super) wide: D::Buffer,
+    /// Their gradient, where a gate makes two of it.
+    pub(super) gated_gradient: D::Buffer,
+    /// The gradient of what they are computed from, or of queries, keys and values.
+    pub(super) wide_gradient: D::Buffer,
 }
 
 impl<D: Device> Default for Scratch<D> {
@@ -84,220 +156,194 @@ impl<D: Device> Default for Scratch<D> {
         Self {
             normed: D::Buffer::default(),
             gradient: D::Buffer::default(),
+            answer_gradient: D::Buffer::default(),
+            parallel_gradient: D::Buffer::default(),
             wide: D::Buffer::default(),
+            gated_gradient: D::Buffer::default(),
             wide_gradient: D::Buffer::default(),
         }
     }
 }
 
 impl Block {
-    fn width(&self) -> usize {
-        self.attention.heads * self.attention.head_width
-    }
-
     /// `x` [R, D] ← the output of the R rows that go on, keeping in `saved` what
     /// [`backward`](Self::backward) needs.
     pub(super) fn forward<D: Device>(
         &self,
-        weights: Weights<'_, D>,
-        segments: &D::Segments,
+        pass: Pass<'_, D>,
         onward: Onward<'_>,
         (input, mut x): (Slice<'_, D>, SliceMut<'_, D>),
         saved: &mut Saved<D>,
         scratch: &mut Scratch<D>,
     ) {
-        let device = weights.device();
-        self.save(weights, segments, onward, input, saved, scratch);
-        device.copy(Slice::first(&saved.middle, x.len()), x.reborrow());
-        let wide = onward.count(input.len() / self.width()) * self.inner_width;
-        let inner = Slice::first(&saved.inner, wide);
-        let mut active = device.at_least(&mut scratch.wide, wide);
-        device.activate(self.nonlinearity, inner, active.reborrow());
-        self.inner_out
-            .forward(weights, active.read(), x, Write::Add);
+        let device = pass.weights.device();
+        self.save(pass, onward, input, saved, scratch);
+        let (middle, n) = (Slice::first(&saved.middle, x.len()), x.len() / self.width);
+        if self.mlp_norms.after.is_none() {
+            device.copy(middle, x.reborrow());
+            let active = self.activate(device, &saved.inner, n, &mut scratch.wide);
+            self.down.forward(pass.weights, active, x, Write::Add);
+            return;
+        }
+        device.copy(Slice::first(&scratch.normed, x.len()), x.reborrow());
+        if self.place != NormPlace::OnSum {
+            device.add(middle, x);
+        }
     }
 
     /// All of [`forward`](Self::forward) but the output: what the backward pass needs, from the
-    /// block's input [n, D]. The same numbers each time.
+    /// block's input [n, D]. The same numbers each time. Where a norm reads the answer of the feed-forward
+    /// layer, its output is left in the scratch memory.
     pub(super) fn save<D: Device>(
         &self,
-        weights: Weights<'_, D>,
-        segments: &D::Segments,
+        pass: Pass<'_, D>,
         onward: Onward<'_>,
         input: Slice<'_, D>,
         saved: &mut Saved<D>,
         scratch: &mut Scratch<D>,
     ) {
-        let (device, size) = (weights.device(), input.len());
-        let n = size / self.width();
-        let mut normed = device.at_least(&mut scratch.normed, size);
-        self.norm_1
-            .forward(weights, input, &mut saved.stats_1, normed.reborrow());
-        let mut qkv = device.at_least(&mut saved.qkv, 3 * size);
-        self.qkv
-            .forward(weights, normed.read(), qkv.reborrow(), Write::Over);
-        let mut mixed = device.at_least(&mut saved.mixed, size);
-        let log_sums = device.at_least(&mut saved.log_sums, n * self.attention.heads);
-        device.attention(
-            segments,
-            self.attention,
-            qkv.read(),
-            mixed.reborrow(),
-            log_sums,
-        );
-        let n = onward.count(n);
-        let size = n * self.width();
-        let mut middle = device.at_least(&mut saved.middle, size);
-        let mixed = match onward {
-            Onward::All => {
-                device.copy(input, middle.reborrow());
-                mixed
-            }
-            Onward::Rows(rows) => {
-                let mut chosen = device.at_least(&mut saved.chosen, size);
-                device.gather_rows(rows, mixed.read(), chosen.reborrow());
-                device.gather_rows(rows, input, middle.reborrow());
-                chosen
-            }
+        self.attend(pass, input, saved, &mut scratch.normed);
+        self.add_attended(pass, onward, input, saved);
+        let (weights, device) = (pass.weights, pass.weights.device());
+        let n = onward.count(input.len() / self.width);
+        let source = match (self.residual, onward) {
+            (Residual::Serial, _) => Slice::first(&saved.middle, n * self.width),
+            (Residual::Parallel, Onward::All) => input,
+            (Residual::Parallel, Onward::Rows(_)) => Slice::first(&saved.source, n * self.width),
         };
-        self.attention_out
-            .forward(weights, mixed.read(), middle.reborrow(), Write::Add);
-        let mut normed = device.at_least(&mut scratch.normed, size);
-        self.norm_2.forward(
+        let norms = &mut saved.mlp_norms;
+        let before = &self.mlp_norms.before;
+        let read = normalized(
+            before,
             weights,
-            middle.read(),
-            &mut saved.stats_2,
-            normed.reborrow(),
+            source,
+            &mut norms.before,
+            &mut scratch.normed,
         );
-        let inner = device.at_least(&mut saved.inner, n * self.inner_width);
-        self.inner
-            .forward(weights, normed.read(), inner, Write::Over);
-    }
-
-    /// `dx` [n, D], the gradient of the output, becomes that of the input. `kept` are the input and
-    /// what was saved of it.
-    pub(super) fn backward<D: Device>(
-        &self,
-        weights: Weights<'_, D>,
-        gradients: &mut Gradients<'_, D>,
-        segments: &D::Segments,
-        mut dx: SliceMut<'_, D>,
-        kept: (Slice<'_, D>, &Saved<D>),
-        scratch: &mut Scratch<D>,
-    ) {
-        let mixed = Slice::first(&kept.1.mixed, dx.len());
-        self.backward_mlp(weights, gradients, dx.reborrow(), kept.1, scratch);
-        self.backward_mixed(weights, gradients, mixed, dx.read(), scratch);
-        self.backward_attention(weights, gradients, segments, dx, kept, scratch);
-    }
-
-    /// The same where `rows` went on: `d_rows` [R, D] is the gradient of their output, `dx` [n, D] ←
-    /// that of the input.
-    pub(super) fn backward_rows<D: Device>(
-        &self,
-        weights: Weights<'_, D>,
-        gradients: &mut Gradients<'_, D>,
-        segments: &D::Segments,
-        (rows, mut d_rows, mut dx): (&[usize], SliceMut<'_, D>, SliceMut<'_, D>),
-        kept: (Slice<'_, D>, &Saved<D>),
-        scratch: &mut Scratch<D>,
-    ) {
-        let device = weights.device();
-        let mixed = Slice::first(&kept.1.chosen, d_rows.len());
-        self.backward_mlp(weights, gradients, d_rows.reborrow(), kept.1, scratch);
-        self.backward_mixed(weights, gradients, mixed, d_rows.read(), scratch);
-        device.clear(dx.reborrow());
-        device.scatter_add_rows(rows, d_rows.read(), dx.reborrow());
-        let mut d_mixed = device.at_least(&mut scratch.wide, dx.len());
-        device.clear(d_mixed.reborrow());
-        let of_rows = Slice::first(&scratch.gradient, d_rows.len());
-        device.scatter_add_rows(rows, of_rows, d_mixed.reborrow());
-        let gradient = device.at_least(&mut scratch.gradient, dx.len());
-        device.copy(d_mixed.read(), gradient);
-        self.backward_attention(weights, gradients, segments, dx, kept, scratch);
-    }
-
-    fn backward_mlp<D: Device>(
-        &self,
-        weights: Weights<'_, D>,
-        gradients: &mut Gradients<'_, D>,
-        dx: SliceMut<'_, D>,
-        saved: &Saved<D>,
-        scratch: &mut Scratch<D>,
-    ) {
-        let (device, size) = (weights.device(), dx.len());
-        let wide = size / self.width() * self.inner_width;
-        let mut active = device.at_least(&mut scratch.wide, wide);
-        let mut d_inner = device.at_least(&mut scratch.wide_gradient, wide);
-        self.inner_out
-            .backward_input(weights, dx.read(), d_inner.reborrow());
-        device.activate_backward(
-            self.nonlinearity,
-            Slice::first(&saved.inner, wide),
-            active.reborrow(),
-            d_inner.reborrow(),
-        );
-        self.inner_out
-            .backward_weights((weights, gradients), active.read(), dx.read());
-
-        let mut normed = device.at_least(&mut scratch.normed, size);
-        let mut d_normed = device.at_least(&mut scratch.gradient, size);
-        let (middle, stats) = (Slice::first(&saved.middle, size), &saved.stats_2);
-        self.norm_2.again(weights, middle, stats, normed.reborrow());
-        self.inner
-            .backward_weights((weights, gradients), normed.read(), d_inner.read());
-        self.inner
-            .backward_input(weights, d_inner.read(), d_normed.reborrow());
-        self.norm_2
-            .backward((weights, gradients), (middle, stats), d_normed.read(), dx);
-    }
-
-    /// Leaves the gradient of what attention mixed in the scratch memory.
-    fn backward_mixed<D: Device>(
-        &self,
-        weights: Weights<'_, D>,
-        gradients: &mut Gradients<'_, D>,
-        mixed: Slice<'_, D>,
-        dx: Slice<'_, D>,
-        scratch: &mut Scratch<D>,
-    ) {
-        let d_mixed = weights.device().at_least(&mut scratch.gradient, dx.len());
-        self.attention_out
-            .backward_weights((weights, gradients), mixed, dx);
-        self.attention_out.backward_input(weights, dx, d_mixed);
-    }
-
-    /// Adds to `dx` what comes through attention.
-    fn backward_attention<D: Device>(
-        &self,
-        weights: Weights<'_, D>,
-        gradients: &mut Gradients<'_, D>,
-        segments: &D::Segments,
-        dx: SliceMut<'_, D>,
-        (input, saved): (Slice<'_, D>, &Saved<D>),
-        scratch: &mut Scratch<D>,
-    ) {
-        let (device, size) = (weights.device(), dx.len());
-        let n = size / self.width();
-        let mut normed = device.at_least(&mut scratch.normed, size);
-        let d_mixed = device.at_least(&mut scratch.gradient, size);
-        let mut d_qkv = device.at_least(&mut scratch.wide_gradient, 3 * size);
-        let attended = Attended {
-            qkv: Slice::first(&saved.qkv, 3 * size),
-            output: Slice::first(&saved.mixed, size),
-            log_sums: Slice::first(&saved.log_sums, n * self.attention.heads),
+        let inner = device.at_least(&mut saved.inner, n * self.mlp.expanded());
+        self.up.forward(weights, read, inner, Write::Over);
+        let Some(norm) = &self.mlp_norms.after else {
+            return;
         };
-        let (shape, d_output) = (self.attention, d_mixed.read());
-        device.attention_backward(segments, shape, attended, d_output, d_qkv.reborrow());
+        let active = self.activate(device, &saved.inner, n, &mut scratch.wide);
+        let mut answer = device.at_least(&mut norms.answer, n * self.width);
+        let write = match self.place {
+            NormPlace::OnSum => {
+                let middle = Slice::first(&saved.middle, n * self.width);
+                device.copy(middle, answer.reborrow());
+                Write::Add
+            }
+            _ => Write::Over,
+        };
+        self.down.forward(weights, active, answer.reborrow(), write);
+        let normed = device.at_least(&mut scratch.normed, n * self.width);
+        norm.forward(weights, answer.read(), &mut norms.after, normed);
+    }
 
-        let stats = &saved.stats_1;
-        let mut d_normed = d_mixed;
-        self.norm_1.again(weights, input, stats, normed.reborrow());
-        self.qkv
-            .backward_weights((weights, gradients), normed.read(), d_qkv.read());
-        self.qkv
-            .backward_input(weights, d_qkv.read(), d_normed.reborrow());
-        self.norm_1
-            .backward((weights, gradients), (input, stats), d_normed.read(), dx);
+    /// `saved.mixed` [n, query width] ← what attention answers.
+    fn attend<D: Device>(
+        &self,
+        pass: Pass<'_, D>,
+        input: Slice<'_, D>,
+        saved: &mut Saved<D>,
+        normed: &mut D::Buffer,
+    ) {
+        let (weights, device) = (pass.weights, pass.weights.device());
+        let (n, shape) = (input.len() / self.width, self.attention);
+        let stats = &mut saved.attention_norms.before;
+        let read = normalized(&self.attention_norms.before, weights, input, stats, normed);
+        let mut qkv = device.at_least(&mut saved.qkv, n * shape.qkv_width());
+        match &self.query_key_norm {
+            None => self.qkv.forward(weights, read, qkv.reborrow(), Write::Over),
+            Some(norm) => {
+                let mut projected = device.at_least(&mut saved.projected, qkv.len());
+                self.qkv
+                    .forward(weights, read, projected.reborrow(), Write::Over);
+                let stats = &mut saved.query_key;
+                norm.forward(weights, shape, projected.read(), stats, qkv.reborrow());
+            }
+        }
+        if let Some(rope) = self.rope {
+            device.rope(shape, pass.ropes.get(rope), pass.positions, qkv.reborrow());
+        }
+        let mixed = device.at_least(&mut saved.mixed, n * shape.query_width());
+        let log_sums = device.at_least(&mut saved.log_sums, n * shape.heads);
+        device.attention(pass.segments, shape, qkv.read(), mixed, log_sums);
+    }
+
+    /// `saved.middle` [R, D] ← the rows of the residual stream that go on, with what attention adds.
+    fn add_attended<D: Device>(
+        &self,
+        pass: Pass<'_, D>,
+        onward: Onward<'_>,
+        input: Slice<'_, D>,
+        saved: &mut Saved<D>,
+    ) {
+        let (weights, device) = (pass.weights, pass.weights.device());
+        let n = input.len() / self.width;
+        let rows = onward.count(n);
+        let (size, query_width) = (rows * self.width, self.attention.query_width());
+        let mixed = Slice::first(&saved.mixed, n * query_width);
+        let mixed = match onward {
+            Onward::All => mixed,
+            Onward::Rows(rows) => {
+                let mut chosen = device.at_least(&mut saved.chosen, rows.len() * query_width);
+                device.gather_rows(rows, mixed, chosen.reborrow());
+                Slice::first(&saved.chosen, rows.len() * query_width)
+            }
+        };
+        let go_on = |into: SliceMut<'_, D>| match onward {
+            Onward::All => device.copy(input, into),
+            Onward::Rows(rows) => device.gather_rows(rows, input, into),
+        };
+        let mut middle = device.at_least(&mut saved.middle, size);
+        if (self.residual, matches!(onward, Onward::Rows(_))) == (Residual::Parallel, true) {
+            go_on(device.at_least(&mut saved.source, size));
+        }
+        let Some(norm) = &self.attention_norms.after else {
+            go_on(middle.reborrow());
+            self.attention_out
+                .forward(weights, mixed, middle, Write::Add);
+            return;
+        };
+        let norms = &mut saved.attention_norms;
+        let mut answer = device.at_least(&mut norms.answer, size);
+        if self.place == NormPlace::OnSum {
+            go_on(answer.reborrow());
+            self.attention_out
+                .forward(weights, mixed, answer.reborrow(), Write::Add);
+            norm.forward(weights, answer.read(), &mut norms.after, middle);
+            return;
+        }
+        self.attention_out
+            .forward(weights, mixed, answer.reborrow(), Write::Over);
+        norm.forward(weights, answer.read(), &mut norms.after, middle.reborrow());
+        match onward {
+            Onward::All => device.add(input, middle),
+            Onward::Rows(_) => {
+                let mut source = device.at_least(&mut saved.source, size);
+                go_on(source.reborrow());
+                device.add(source.read(), middle);
+            }
+        }
+    }
+
+    /// The activations [n, inner], computed from `inner` [n, expanded].
+    fn activate<'a, D: Device>(
+        &self,
+        device: &D,
+        inner: &D::Buffer,
+        n: usize,
+        into: &'a mut D::Buffer,
+    ) -> Slice<'a, D> {
+        let inner = Slice::first(inner, n * self.mlp.expanded());
+        let active = device.at_least(into, n * self.mlp.inner);
+        match self.mlp.gate {
+            Gate::None => device.activate(self.mlp.activation, inner, active),
+            Gate::Gated => {
+                device.activate_gated(self.mlp.activation, self.mlp.inner, inner, active)
+            }
+        }
+        Slice::first(into, n * self.mlp.inner)
     }
 }

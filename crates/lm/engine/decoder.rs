@@ -1,15 +1,14 @@
 //! Decoding with cached keys and values and weights packed for few rows at a time.
 
 use super::Transformer;
-use super::modules::Linear;
+use super::next_scores::{Head, NextScores};
+use super::packed_block::{PackedBlock, Step, StepScratch};
 use super::trunk::Batch;
+use crate::error::Error;
+use crate::packed::Packed;
 use crate::preconditions::{check_rows, check_start, no_vocabulary};
-use crate::{Error, Packed};
-use rlhf_device::{
-    AttentionShape, CachedPrompt, CachedRow, Device, Epilogue, LogRows, Matrix, Slice, Write,
-};
-use rlhf_objective::{Decoder, LogDist, Purpose, Result, Start, check_gather};
-use rlhf_tensor::ParameterId;
+use rlhf_device::{CachedPrompt, CachedRow, Device, Matrix, Slice};
+use rlhf_objective::{Decoder, Draw, LogDist, Purpose, Result, Start, check_gather};
 
 /// A continuous batch over one network's weights, which were packed when it was made.
 #[derive(Debug)]
@@ -21,20 +20,8 @@ pub(super) struct CachedDecoder<'a, D: Device> {
     rows: Vec<Row<D>>,
     /// Caches that rows left behind.
     free: Vec<D::Cache>,
-    /// The scores of each row's next token, [R, V].
-    scores: D::Buffer,
-    /// The scores of prompts, before they are copied to their rows.
-    by_prompt: D::Buffer,
-    scratch: Scratch<D>,
-}
-
-/// The matrices of one block.
-#[derive(Debug)]
-struct PackedBlock<D: Device> {
-    qkv: D::Packed,
-    attention_out: D::Packed,
-    inner: D::Packed,
-    inner_out: D::Packed,
+    next: NextScores<D>,
+    scratch: StepScratch<D>,
 }
 
 /// A live sequence.
@@ -45,34 +32,6 @@ struct Row<D: Device> {
     tokens: usize,
 }
 
-/// Memory reused by every step.
-#[derive(Debug)]
-struct Scratch<D: Device> {
-    x: D::Buffer,
-    normed: D::Buffer,
-    stats: D::NormStats,
-    qkv: D::Buffer,
-    mixed: D::Buffer,
-    inner: D::Buffer,
-    active: D::Buffer,
-    packed: D::Buffer,
-}
-
-impl<D: Device> Default for Scratch<D> {
-    fn default() -> Self {
-        Self {
-            x: D::Buffer::default(),
-            normed: D::Buffer::default(),
-            stats: D::NormStats::default(),
-            qkv: D::Buffer::default(),
-            mixed: D::Buffer::default(),
-            inner: D::Buffer::default(),
-            active: D::Buffer::default(),
-            packed: D::Buffer::default(),
-        }
-    }
-}
-
 impl<'a, D: Device> CachedDecoder<'a, D> {
     pub(super) fn new(network: &'a mut Transformer<D>) -> Result<Self> {
         let head = network.readout.vocabulary.ok_or_else(no_vocabulary)?;
@@ -80,16 +39,10 @@ impl<'a, D: Device> CachedDecoder<'a, D> {
         network.last = None;
         let weights = network.parameters.weights();
         let (device, precision) = (weights.device(), network.readout.precision);
-        let pack =
-            |linear: &Linear| device.pack(D::Buffer::default(), precision, linear.weight(weights));
         let blocks = network.trunk.blocks.iter();
-        let blocks = blocks.map(|block| PackedBlock {
-            qkv: pack(&block.qkv),
-            attention_out: pack(&block.attention_out),
-            inner: pack(&block.inner),
-            inner_out: pack(&block.inner_out),
-        });
-        let head = Matrix::new(weights.stored(head), network.spec.width).t();
+        let blocks = blocks.map(|block| PackedBlock::new(block, weights));
+        let head = network.readout.weight(weights, head);
+        let head = Matrix::new(head, network.spec.width).t();
         let memory = std::mem::take(&mut network.readout.logits);
         Ok(Self {
             blocks: blocks.collect(),
@@ -97,9 +50,8 @@ impl<'a, D: Device> CachedDecoder<'a, D> {
             network,
             rows: Vec::new(),
             free: Vec::new(),
-            scores: D::Buffer::default(),
-            by_prompt: D::Buffer::default(),
-            scratch: Scratch::default(),
+            next: NextScores::new(),
+            scratch: StepScratch::default(),
         })
     }
 
@@ -115,7 +67,8 @@ impl<'a, D: Device> CachedDecoder<'a, D> {
             Some(index) => self.free.swap_remove(index),
             None => {
                 let blocks = &self.network.trunk.blocks;
-                device.cache(blocks.len(), blocks[0].attention, tokens)
+                let layers: Vec<_> = blocks.iter().map(|block| block.attention).collect();
+                device.cache(&layers, tokens)
             }
         }
     }
@@ -139,57 +92,6 @@ impl<'a, D: Device> CachedDecoder<'a, D> {
         network.readout.take(weights, stream);
     }
 
-    /// Runs one block over the newest token of each of n rows.
-    fn block(&mut self, layer: usize) {
-        let network = &*self.network;
-        let weights = network.parameters.weights();
-        let device = weights.device();
-        let (block, packed) = (&network.trunk.blocks[layer], &self.blocks[layer]);
-        let n = self.rows.len();
-        let (d, wide) = (n * network.spec.width, n * block.inner_width);
-        let with = |bias: ParameterId, write| Epilogue {
-            bias: Some(weights.slice(bias)),
-            scale: 1.0,
-            write,
-        };
-        let scratch = &mut self.scratch;
-        let (memory, stats) = (&mut scratch.packed, &mut scratch.stats);
-        let mut x = device.at_least(&mut scratch.x, d);
-        let mut normed = device.at_least(&mut scratch.normed, d);
-        let mut qkv = device.at_least(&mut scratch.qkv, 3 * d);
-        let mut mixed = device.at_least(&mut scratch.mixed, d);
-        let mut inner = device.at_least(&mut scratch.inner, wide);
-        let mut active = device.at_least(&mut scratch.active, wide);
-        block
-            .norm_1
-            .forward(weights, x.read(), stats, normed.reborrow());
-        let out = with(block.qkv.ids.bias, Write::Over);
-        device.multiply_packed(normed.read(), &packed.qkv, out, memory, qkv.reborrow());
-        let cached = self.rows.iter_mut().map(|row| CachedRow {
-            cache: &mut row.cache,
-            position: row.tokens,
-        });
-        let mut cached: Vec<CachedRow<'_, D>> = cached.collect();
-        let shape: AttentionShape = block.attention;
-        device.attend_cached(&mut cached, layer, shape, qkv.read(), mixed.reborrow());
-        let out = with(block.attention_out.ids.bias, Write::Add);
-        device.multiply_packed(
-            mixed.read(),
-            &packed.attention_out,
-            out,
-            memory,
-            x.reborrow(),
-        );
-        block
-            .norm_2
-            .forward(weights, x.read(), stats, normed.reborrow());
-        let out = with(block.inner.ids.bias, Write::Over);
-        device.multiply_packed(normed.read(), &packed.inner, out, memory, inner.reborrow());
-        device.activate(block.nonlinearity, inner.read(), active.reborrow());
-        let out = with(block.inner_out.ids.bias, Write::Add);
-        device.multiply_packed(active.read(), &packed.inner_out, out, memory, x);
-    }
-
     /// Runs the network over one new token a row.
     fn advance(&mut self, tokens: &[u32]) {
         let n = tokens.len();
@@ -200,54 +102,52 @@ impl<'a, D: Device> CachedDecoder<'a, D> {
         let x = weights.device().at_least(&mut self.scratch.x, size);
         let embedding = &network.trunk.embedding;
         embedding.forward(weights, tokens, &positions, x);
-        for layer in 0..self.blocks.len() {
-            self.block(layer);
-        }
-        let network = &*self.network;
-        let weights = network.parameters.weights();
+        let cached = self.rows.iter_mut().map(|row| CachedRow {
+            cache: &mut row.cache,
+            position: row.tokens,
+        });
+        let mut cached: Vec<CachedRow<'_, D>> = cached.collect();
+        let step = Step {
+            weights,
+            ropes: &network.trunk.ropes,
+            positions: &positions,
+        };
         let scratch = &mut self.scratch;
+        let blocks = network.trunk.blocks.iter().zip(&self.blocks);
+        for (layer, (block, packed)) in blocks.enumerate() {
+            packed.step(block, step, (&mut cached, layer), scratch);
+        }
         let normed = weights.device().at_least(&mut scratch.normed, size);
         let (x, stats) = (Slice::first(&scratch.x, size), &mut scratch.stats);
         network.readout.norm.forward(weights, x, stats, normed);
-        let mut scores = std::mem::take(&mut self.scores);
-        self.score(n, &mut scores);
-        self.scores = scores;
-    }
-
-    /// The scores [n, V] of the first rows of final hidden states.
-    fn score(&mut self, n: usize, scores: &mut D::Buffer) {
-        let readout = &self.network.readout;
-        let epilogue = Epilogue {
-            bias: None,
-            scale: readout.sharpness,
-            write: Write::Over,
-        };
-        let device = self.network.parameters.device();
-        let hidden = Slice::first(&self.scratch.normed, n * readout.width);
-        let scores = device.at_least(scores, n * readout.vocab);
-        let memory = &mut self.scratch.packed;
-        device.multiply_packed(hidden, &self.head, epilogue, memory, scores);
+        let hidden = Slice::first(&scratch.normed, size);
+        let memory = &mut scratch.packed;
+        self.next
+            .replace(&head(network, &self.head), hidden, memory);
     }
 
     /// Adds rows that begin with the hidden states of the readout: `prompt_of` says whose each has.
-    fn add(&mut self, mut rows: Vec<Row<D>>, prompts: usize, prompt_of: &[usize]) {
-        let (vocab, old) = (self.network.spec.vocab, self.rows.len());
-        let device = self.network.parameters.device();
-        let hidden = self.network.readout.hidden();
-        let normed = device.at_least(&mut self.scratch.normed, hidden.len());
-        device.copy(hidden, normed);
-        let mut by_prompt = std::mem::take(&mut self.by_prompt);
-        self.score(prompts, &mut by_prompt);
-        let device = self.network.parameters.device();
-        let end = (old + rows.len()) * vocab;
-        device.grow(&mut self.scores, old * vocab, end);
-        let new = device
-            .at_least(&mut self.scores, end)
-            .part(old * vocab..end);
-        let from = Slice::first(&by_prompt, prompts * vocab);
-        device.gather_rows(prompt_of, from, new);
-        self.by_prompt = by_prompt;
+    fn add(&mut self, mut rows: Vec<Row<D>>, prompt_of: &[usize]) {
+        let network = &*self.network;
+        let (hidden, memory) = (network.readout.hidden(), &mut self.scratch.packed);
+        self.next
+            .append(&head(network, &self.head), hidden, prompt_of, memory);
         self.rows.append(&mut rows);
+    }
+}
+
+/// The vocabulary head of a network that has one, packed.
+fn head<'a, D: Device>(network: &'a Transformer<D>, packed: &'a D::Packed) -> Head<'a, D> {
+    let (readout, weights) = (&network.readout, network.parameters.weights());
+    let weight = readout.vocabulary.expect("a decoder's network has a head");
+    Head {
+        device: weights.device(),
+        packed,
+        weight: readout.weight(weights, weight),
+        precision: readout.precision,
+        width: readout.width,
+        vocab: readout.vocab,
+        sharpness: readout.sharpness,
     }
 }
 
@@ -261,7 +161,7 @@ impl<D: Device> Drop for CachedDecoder<'_, D> {
 
 impl<D: Device> Decoder for CachedDecoder<'_, D> {
     fn vocab(&self) -> usize {
-        self.network.spec.vocab
+        self.network.readout.vocab
     }
 
     fn start(&mut self, prompts: &[Start<'_>]) -> Result<()> {
@@ -269,6 +169,11 @@ impl<D: Device> Decoder for CachedDecoder<'_, D> {
         for start in prompts {
             check_start(start, context)?;
         }
+        let device = self.device().clone();
+        let room = |start: &Start<'_>| start.prompt.len() + start.max_new_tokens;
+        let longest = prompts.iter().map(room).max().unwrap_or(0);
+        let ropes = &mut self.network.trunk.ropes;
+        ropes.make_room(&device, longest.min(context));
         let histories: Vec<Vec<u32>> = prompts.iter().map(|start| start.prompt.to_vec()).collect();
         let packed = Packed::histories(&histories, vocab, context)?;
         let batch = Batch::new(self.device(), packed);
@@ -287,7 +192,7 @@ impl<D: Device> Decoder for CachedDecoder<'_, D> {
         let device = self.device().clone();
         device.run(|| {
             self.prefill(&batch, &prompt_of, &mut rows);
-            self.add(rows, prompts.len(), &prompt_of);
+            self.add(rows, &prompt_of);
         });
         Ok(())
     }
@@ -297,16 +202,20 @@ impl<D: Device> Decoder for CachedDecoder<'_, D> {
     }
 
     fn log_dist(&self) -> Result<LogDist<'_>> {
-        let vocab = self.vocab();
-        let scores = Slice::first(&self.scores, self.rows.len() * vocab);
-        let scores = self.device().lend(scores, vocab);
-        Ok(LogRows::of_scores(scores).into())
+        Ok(self.next.log_dist(&head(self.network, &self.head)))
+    }
+
+    fn draw(&mut self, uniforms: &[f64], draw: Draw) -> Result<Vec<(u32, f32)>> {
+        check_rows("uniform numbers of a draw", self.rows.len(), uniforms.len())?;
+        let (next, memory) = (&mut self.next, &mut self.scratch.packed);
+        let head = head(self.network, &self.head);
+        head.device.run(|| next.draw(&head, uniforms, draw, memory))
     }
 
     fn step(&mut self, tokens: &[u32]) -> Result<()> {
         check_rows("tokens of a decoding step", self.rows.len(), tokens.len())?;
         let spec = &self.network.spec;
-        let (context, vocab) = (spec.context, spec.vocab);
+        let (context, vocab) = (spec.context, self.vocab());
         for (row, token) in self.rows.iter().zip(tokens) {
             check_step(
                 row.tokens,
@@ -323,9 +232,9 @@ impl<D: Device> Decoder for CachedDecoder<'_, D> {
 
     fn gather(&mut self, rows: &[usize]) -> Result<()> {
         check_gather(rows, self.rows.len())?;
-        let vocab = self.vocab();
-        let device = self.network.parameters.device();
-        device.keep_rows(&mut self.scores, vocab, rows);
+        let head = head(self.network, &self.head);
+        let (next, memory) = (&mut self.next, &mut self.scratch.packed);
+        head.device.run(|| next.gather(&head, rows, memory));
         let mut old: Vec<Option<Row<D>>> = self.rows.drain(..).map(Some).collect();
         // The last row that continues one takes its cache; the others before it get copies.
         for (place, &row) in rows.iter().enumerate() {

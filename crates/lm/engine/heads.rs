@@ -86,6 +86,11 @@ impl<D: Device> Readout<D> {
         }
     }
 
+    /// The rows of the vocabulary head that are answered about, [V, D].
+    pub(super) fn weight<'a>(&self, weights: Weights<'a, D>, head: ParameterId) -> Stored<'a, D> {
+        weights.stored(head).part(0..self.vocab * self.width)
+    }
+
     /// logits ← hidden·Wᵀ / temperature.
     fn multiply(&self) -> impl Fn(&D, SliceMut<'_, D>, Slice<'_, D>, Stored<'_, D>) + use<D> {
         let (precision, width, sharpness) = (self.precision, self.width, self.sharpness);
@@ -179,9 +184,9 @@ impl<D: Device> Readout<D> {
     ) -> Vec<f32> {
         let (device, multiply, place) = (weights.device(), self.multiply(), self.place(&rows));
         let hidden = rows.start * self.width..rows.end * self.width;
-        let hidden = Slice::new(&self.hidden, hidden);
+        let (hidden, weight) = (Slice::new(&self.hidden, hidden), self.weight(weights, head));
         let mut logits = SliceMut::new(&mut self.logits, place);
-        multiply(device, logits.reborrow(), hidden, weights.stored(head));
+        multiply(device, logits.reborrow(), hidden, weight);
         let (targets, first) = (&targets[rows.clone()], rows.start);
         device.log_probs(logits.read(), targets, &mut self.summaries, first)
     }
@@ -254,7 +259,7 @@ impl<D: Device> Readout<D> {
         rows: &Range<usize>,
     ) -> Rows<'static> {
         let hidden = Matrix::new(self.hidden_rows(rows), self.width);
-        let weight = Matrix::new(weights.stored(head), self.width).t();
+        let weight = Matrix::new(self.weight(weights, head), self.width).t();
         let device = weights.device();
         device.product_rows(self.precision, self.sharpness, hidden, weight)
     }
@@ -268,6 +273,7 @@ impl<D: Device> Readout<D> {
         d_scores: &Rows<'_>,
     ) {
         let (device, width) = (weights.device(), self.width);
+        let weight = Matrix::new(self.weight(weights, head), width);
         let mut d_hidden = device.at_least(&mut self.gradient, self.rows * width);
         if !self.rows_came_back {
             device.clear(d_hidden.reborrow());
@@ -278,9 +284,11 @@ impl<D: Device> Readout<D> {
         device.product_rows_backward(
             (self.precision, self.sharpness),
             d_scores,
-            (hidden, Matrix::new(weights.stored(head), width)),
+            (hidden, weight),
             d_hidden.part(place),
-            gradients.slice_mut(head),
+            gradients
+                .slice_mut(head)
+                .map(|all| all.part(0..self.vocab * width)),
         );
     }
 
@@ -307,8 +315,13 @@ impl<D: Device> Readout<D> {
         let d_hidden = Slice::first(&self.gradient, size);
         let mut d_stream = device.at_least(&mut self.stream_gradient, size);
         device.clear(d_stream.reborrow());
-        self.norm
-            .backward((weights, gradients), of_norm, d_hidden, d_stream.reborrow());
+        self.norm.backward(
+            (weights, gradients),
+            of_norm,
+            d_hidden,
+            d_stream.reborrow(),
+            Write::Add,
+        );
         d_stream
     }
 
@@ -321,7 +334,7 @@ impl<D: Device> Readout<D> {
         of_rows: &[RowGradient],
     ) {
         let (device, width) = (weights.device(), self.width);
-        let (precision, weight) = (self.precision, weights.stored(head));
+        let (precision, weight) = (self.precision, self.weight(weights, head));
         let (multiply, pieces) = (self.multiply(), self.pieces());
         let mut d_hidden = device.at_least(&mut self.gradient, self.rows * width);
         let write = if self.rows_came_back {
@@ -344,6 +357,7 @@ impl<D: Device> Readout<D> {
             let (weight, hidden) = (Matrix::new(weight, width), Matrix::new(hidden, width));
             device.matmul(precision, d_hidden, write, 1.0, d_logits, weight);
             if let Some(d_weight) = gradients.slice_mut(head) {
+                let d_weight = d_weight.part(0..self.vocab * width);
                 device.matmul(precision, d_weight, Write::Add, 1.0, d_logits.t(), hidden);
             }
         }

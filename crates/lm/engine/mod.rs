@@ -6,15 +6,21 @@
 //! this code sees no loss, and a loss sees none of this.
 
 mod block;
+mod block_backward;
 mod decoder;
 #[cfg(test)]
 mod frozen_tests;
 mod heads;
 #[cfg(test)]
 mod kept_tests;
+mod low_rank;
 mod modules;
+mod next_scores;
+mod packed_block;
+mod packed_linear;
 #[cfg(test)]
 mod precision_tests;
+mod ropes;
 #[cfg(test)]
 mod tests;
 mod trunk;
@@ -26,6 +32,7 @@ use crate::preconditions::{
 use crate::{ActivationCheckpointing, ModelConfig, ModelSpec, OutputHeads, Packed};
 use heads::Readout;
 pub(crate) use heads::{CHUNK, KEPT, SCORED_CHUNKS};
+use modules::Norm;
 use rlhf_device::{Device, Precision, RowGradient};
 use rlhf_objective::{
     ActionValues, Decoder, Error, LogDist, Network, OutputGrads, OutputSpec, Outputs, ParameterSet,
@@ -33,7 +40,7 @@ use rlhf_objective::{
 };
 use rlhf_tensor::Parameters;
 use std::ops::Range;
-use trunk::{Batch, Trunk, norm};
+use trunk::{Batch, Trunk};
 
 /// A network on a device, as its spec describes it.
 #[derive(Debug)]
@@ -85,8 +92,11 @@ impl<D: Device> Transformer<D> {
     ) -> Self {
         let (spec, ids) = (config.spec.clone(), config.ids(&parameters));
         let vocabulary = heads.has_vocabulary().then_some(ids.head);
-        let sizes = (spec.vocab, spec.width);
-        let last_norm = norm(&spec, ids.norm);
+        let sizes = (config.outputs, spec.width);
+        let last_norm = Norm {
+            ids: ids.norm,
+            formula: spec.final_norm,
+        };
         Self {
             trunk: Trunk::new(&spec, &ids, precision),
             readout: Readout::new(
@@ -104,6 +114,16 @@ impl<D: Device> Transformer<D> {
             heads,
             last: None,
         }
+    }
+
+    /// Below which ids are, and how many tokens a sequence may have.
+    fn sizes(&self) -> (usize, usize) {
+        let vocab = if self.heads.has_vocabulary() {
+            self.readout.vocab
+        } else {
+            self.spec.vocab
+        };
+        (vocab, self.spec.context)
     }
 
     /// Runs all but the heads over a batch.
@@ -149,12 +169,12 @@ impl<D: Device> Transformer<D> {
 
 impl<D: Device> Network for Transformer<D> {
     fn vocab(&self) -> usize {
-        self.spec.vocab
+        self.readout.vocab
     }
 
     fn forward(&mut self, sequences: &Sequences, spec: OutputSpec) -> Result<Outputs> {
         let last = self.last.take();
-        let packed = Packed::of(sequences, &self.spec, self.heads, self.pad)?;
+        let packed = Packed::of(sequences, self.sizes(), self.heads, self.pad)?;
         let version = self.parameters.version();
         let read = match last.filter(|last| last.answers(&packed, spec, version)) {
             Some(last) => last,
@@ -186,7 +206,7 @@ impl<D: Device> Network for Transformer<D> {
         each: &mut RowCallback<'_>,
     ) -> Result<Outputs> {
         self.last = None;
-        let packed = Packed::of(sequences, &self.spec, self.heads, self.pad)?;
+        let packed = Packed::of(sequences, self.sizes(), self.heads, self.pad)?;
         let head = self.readout.vocabulary.ok_or_else(no_vocabulary)?;
         let device = self.parameters.device().clone();
         let (batch, purpose) = (Batch::new(&device, packed), Purpose::Score);
@@ -225,7 +245,7 @@ impl<D: Device> Network for Transformer<D> {
             &rows,
             gradients,
             read.batch.packed.rows.len(),
-            self.spec.vocab,
+            self.readout.vocab,
         )?;
         read.used = true;
         let (weights, mut into) = self.parameters.split();

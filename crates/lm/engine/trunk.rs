@@ -1,10 +1,13 @@
 //! From tokens to the residual stream after the last block, and back.
 
-use super::block::{Block, Onward, Saved, Scratch};
-use super::modules::{Embedding, Linear, Norm};
-use crate::parameters::{BlockIds, ModelIds};
-use crate::{ActivationCheckpointing, BlockSpec, ModelSpec, Packed};
+use super::block::{Block, Norms, Onward, Pass, Saved, Scratch};
+use super::modules::{Embedding, LearnedPositions, Linear, Norm, QueryKeyNorm};
+use super::ropes::Ropes;
+use crate::options::ActivationCheckpointing;
+use crate::packed::Packed;
+use crate::parameters::{BlockIds, LinearIds, ModelIds, NormIds};
 use rlhf_device::{Device, Precision, Slice, SliceMut};
+use rlhf_models::{BlockSpec, ModelSpec, PositionSpec, QkNorm};
 use rlhf_objective::Purpose;
 use rlhf_tensor::{Gradients, Weights};
 
@@ -14,6 +17,8 @@ pub(super) struct Trunk<D: Device> {
     pub(super) embedding: Embedding,
     pub(super) blocks: Vec<Block>,
     pub(super) width: usize,
+    /// The tables of rotary positions.
+    pub(super) ropes: Ropes<D>,
     pub(super) activation_checkpointing: ActivationCheckpointing,
     /// The input of each block; to score, one serves them all.
     inputs: Vec<D::Buffer>,
@@ -45,25 +50,29 @@ impl<D: Device> Batch<D> {
 
 impl<D: Device> Trunk<D> {
     pub(super) fn new(spec: &ModelSpec, ids: &ModelIds, precision: Precision) -> Self {
-        let linear = |ids| Linear { ids, precision };
-        let block = |(block, ids): (&BlockSpec, &BlockIds)| Block {
-            norm_1: norm(spec, ids.norm_1),
-            qkv: linear(ids.qkv),
-            attention: block.attention,
-            attention_out: linear(ids.attention_out),
-            norm_2: norm(spec, ids.norm_2),
-            inner: linear(ids.inner),
-            nonlinearity: block.activation,
-            inner_out: linear(ids.inner_out),
-            inner_width: block.inner,
+        let mut ropes = Ropes::new();
+        let blocks = spec.blocks.iter().zip(&ids.blocks);
+        let blocks = blocks.map(|(block, ids)| {
+            let rope = block.attention.rope.map(|rope| ropes.number(rope));
+            new_block((spec, block), ids, precision, rope)
+        });
+        let blocks = blocks.collect();
+        let learned = match (spec.embedding.positions, ids.positions) {
+            (PositionSpec::Learned { offset }, Some(table)) => Some(LearnedPositions {
+                table,
+                offset: offset as u32,
+            }),
+            _ => None,
         };
         Self {
             embedding: Embedding {
                 tokens: ids.tokens,
-                positions: ids.positions,
+                scale: spec.embedding.scale,
+                positions: learned,
             },
-            blocks: spec.blocks.iter().zip(&ids.blocks).map(block).collect(),
+            blocks,
             width: spec.width,
+            ropes,
             activation_checkpointing: ActivationCheckpointing::None,
             inputs: Vec::new(),
             saved: Vec::new(),
@@ -76,7 +85,7 @@ impl<D: Device> Trunk<D> {
 
     /// Runs all blocks and answers the residual stream of the rows that predict, [N, D]; nothing that
     /// only they need is computed for the others. `after` sees each block's queries, keys and values
-    /// [n, 3D].
+    /// [n, qkv width].
     pub(super) fn forward(
         &mut self,
         weights: Weights<'_, D>,
@@ -91,6 +100,14 @@ impl<D: Device> Trunk<D> {
         let (tokens, positions) = (&batch.packed.tokens, &batch.packed.positions);
         self.embedding
             .forward(weights, tokens, positions, x.reborrow().part(0..size));
+        let end = positions.iter().max().map_or(0, |last| *last as usize + 1);
+        self.ropes.make_room(device, end);
+        let pass = Pass {
+            weights,
+            segments: &batch.segments,
+            positions,
+            ropes: &self.ropes,
+        };
         for (layer, block) in self.blocks.iter().enumerate() {
             let (of_input, of_rest) = match (purpose, self.activation_checkpointing) {
                 (Purpose::Score, _) => (0, 0),
@@ -104,16 +121,10 @@ impl<D: Device> Trunk<D> {
             let out = onward.count(size / self.width) * self.width;
             let out = x.reborrow().part(0..out);
             let scratch = &mut self.scratch;
-            block.forward(
-                weights,
-                &batch.segments,
-                onward,
-                (input.read(), out),
-                saved,
-                scratch,
-            );
+            block.forward(pass, onward, (input.read(), out), saved, scratch);
             self.held = layer;
-            after(layer, Slice::first(&saved.qkv, 3 * size));
+            let of_qkv = size / self.width * block.attention.qkv_width();
+            after(layer, Slice::first(&saved.qkv, of_qkv));
         }
         Slice::first(&self.stream, of_rows)
     }
@@ -130,7 +141,13 @@ impl<D: Device> Trunk<D> {
         let packed = &batch.packed;
         let size = packed.tokens.len() * self.width;
         let mut dx = weights.device().at_least(&mut self.gradient, size);
-        let (segments, scratch) = (&batch.segments, &mut self.scratch);
+        let scratch = &mut self.scratch;
+        let pass = Pass {
+            weights,
+            segments: &batch.segments,
+            positions: &packed.positions,
+            ropes: &self.ropes,
+        };
         for (layer, block) in self.blocks.iter().enumerate().rev() {
             let input = Slice::first(&self.inputs[layer], size);
             let onward = onward(layer, self.blocks.len(), batch);
@@ -139,7 +156,7 @@ impl<D: Device> Trunk<D> {
                 ActivationCheckpointing::Blocks => {
                     if self.held != layer {
                         let saved = &mut self.saved[0];
-                        block.save(weights, segments, onward, input, saved, scratch);
+                        block.save(pass, onward, input, saved, scratch);
                         self.held = layer;
                     }
                     &self.saved[0]
@@ -147,10 +164,10 @@ impl<D: Device> Trunk<D> {
             };
             let (kept, dx) = ((input, saved), dx.reborrow());
             match onward {
-                Onward::All => block.backward(weights, gradients, segments, dx, kept, scratch),
+                Onward::All => block.backward(pass, gradients, dx, kept, scratch),
                 Onward::Rows(rows) => {
                     let of_rows = (rows, d_rows.reborrow(), dx);
-                    block.backward_rows(weights, gradients, segments, of_rows, kept, scratch);
+                    block.backward_rows(pass, gradients, of_rows, kept, scratch);
                 }
             }
         }
@@ -176,10 +193,55 @@ fn slot<T: Default>(all: &mut Vec<T>, index: usize) -> &mut T {
     &mut all[index]
 }
 
-/// A norm with the network's ε.
-pub(super) fn norm(spec: &ModelSpec, ids: crate::parameters::Affine) -> Norm {
-    Norm {
-        ids,
-        epsilon: spec.norm_epsilon,
+/// A block of a spec over its parameters; `rope` is the number of its rotation's tables.
+fn new_block(
+    (model, spec): (&ModelSpec, &BlockSpec),
+    ids: &BlockIds,
+    precision: Precision,
+    rope: Option<usize>,
+) -> Block {
+    let (width, attention, mlp) = (model.width, &spec.attention, spec.mlp);
+    let linear = |ids: &LinearIds, inputs, outputs| Linear {
+        ids: ids.clone(),
+        layout: model.layout,
+        inputs,
+        outputs,
+        precision,
+    };
+    let norms = |before: Option<NormIds>, after: Option<NormIds>| {
+        let norm = |ids| Norm {
+            ids,
+            formula: spec.norm,
+        };
+        Norms {
+            before: before.map(norm),
+            after: after.map(norm),
+        }
+    };
+    let query_key_norm = match (attention.qk_norm, ids.query_norm, ids.key_norm) {
+        (QkNorm::PerHead(formula) | QkNorm::Whole(formula), Some(query), Some(key)) => {
+            Some(QueryKeyNorm {
+                query,
+                key,
+                formula,
+            })
+        }
+        _ => None,
+    };
+    let shape = attention.shape;
+    Block {
+        width,
+        place: spec.place,
+        residual: spec.residual,
+        attention_norms: norms(ids.attention_norm, ids.attention_post_norm),
+        qkv: linear(&ids.qkv, width, shape.qkv_width()),
+        query_key_norm,
+        rope,
+        attention: shape,
+        attention_out: linear(&ids.attention_out, shape.query_width(), width),
+        mlp_norms: norms(ids.mlp_norm, ids.mlp_post_norm),
+        up: linear(&ids.up, width, mlp.expanded()),
+        mlp,
+        down: linear(&ids.down, mlp.inner, width),
     }
 }

@@ -29,7 +29,7 @@ impl<'a> PlainDecoder<'a> {
             return Ok(());
         }
         let spec = &self.network.spec;
-        let packed = Packed::histories(&self.rows, spec.vocab, spec.context)?;
+        let packed = Packed::histories(&self.rows, self.network.outputs, spec.context)?;
         let logits = self.network.logits(&packed, &mut |_, _| ())?;
         let last: Vec<u32> = packed.rows.iter().map(|row| *row as u32).collect();
         let last = Tensor::from_slice(&last, last.len(), &Device::Cpu)?;
@@ -40,7 +40,7 @@ impl<'a> PlainDecoder<'a> {
 
 impl Decoder for PlainDecoder<'_> {
     fn vocab(&self) -> usize {
-        self.network.spec.vocab
+        self.network.outputs
     }
 
     fn start(&mut self, prompts: &[Start<'_>]) -> Result<()> {

@@ -2,7 +2,9 @@
 
 use rlhf_device::cpu::{Isa, instruction_sets, use_at_most};
 use rlhf_device::{AllocTracker, Cpu, Precision};
-use rlhf_lm::{ActivationCheckpointing, Backend, LoadOptions, ModelConfig, OutputHeads};
+use rlhf_lm::{
+    ActivationCheckpointing, Backend, LoadOptions, ModelConfig, OutputHeads, OutputVocabulary,
+};
 use rlhf_objective::{
     Decoder, Finish, Network, OutputGrads, OutputSpec, ParameterSet, Prompt, Response, Sequences,
     Start,
@@ -132,6 +134,7 @@ fn loading_takes_no_more_than_the_largest_tensor() {
             storage,
             activation_checkpointing: ActivationCheckpointing::None,
             heads: OutputHeads::Language,
+            vocabulary: OutputVocabulary::Whole,
             temperature: 1.0,
             backend: Backend::F32,
         };
@@ -151,6 +154,90 @@ fn loading_takes_no_more_than_the_largest_tensor() {
         );
     }
     assert!(memory.frozen_bf16 < memory.frozen * 51 / 100);
+}
+
+/// Peak bytes, beside what is there before, of training on, scoring and sampling so many rows at a vocabulary
+/// of this size.
+fn peaks(vocab: usize, rows: usize) -> [usize; 4] {
+    let json = json!({"model_type": "llama", "vocab_size": vocab, "hidden_size": 8,
+        "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1,
+        "max_position_embeddings": 64, "tie_word_embeddings": true});
+    let config = ModelConfig::from_json(json).unwrap();
+    let network = |storage| {
+        let specs = config.parameter_specs(OutputHeads::Language);
+        let parameters = Parameters::new(specs, storage);
+        Transformer::new(
+            &config,
+            parameters,
+            OutputHeads::Language,
+            1.0,
+            Precision::F32,
+        )
+    };
+    let ids = |n: usize| (0..n).map(|i| (i * 7) as u32).collect::<Vec<_>>();
+    let count = rows / 32;
+    let prompts = (0..count).map(|_| Prompt::from_ids(ids(2))).collect();
+    let responses = (0..count).map(|row| Response::new(row, ids(32), Finish::Length));
+    let sequences = Sequences::new(prompts, responses.collect()).unwrap();
+
+    let mut policy = network(Storage::Trainable);
+    let train = WATCH.peak(|| {
+        policy.forward(&sequences, OutputSpec::TRAIN).unwrap();
+        let gradients = OutputGrads {
+            log_probs: Some(vec![1.0; sequences.tokens()]),
+            ..OutputGrads::default()
+        };
+        policy.backward(&gradients).unwrap();
+    });
+    let mut prior = network(Storage::Frozen);
+    let score = WATCH.peak(|| drop(prior.forward(&sequences, OutputSpec::SCORE).unwrap()));
+    policy.forward(&sequences, OutputSpec::TRAIN).unwrap();
+    let kl = WATCH.peak(|| {
+        let each = &mut |rows: std::ops::Range<usize>, dist: rlhf_objective::LogDist<'_>| {
+            policy.log_dist(rows)?.kl(&dist).map(drop)
+        };
+        prior.forward_with_rows(&sequences, each).unwrap();
+    });
+    let mut decoder = prior.decoder().unwrap();
+    let draw = WATCH.peak(|| {
+        let start = Start {
+            prompt: &[1, 2],
+            samples: rows,
+            max_new_tokens: 2,
+        };
+        decoder.start(&[start]).unwrap();
+        let uniforms = vec![0.5; rows];
+        let drawn = decoder
+            .draw(&uniforms, rlhf_objective::Draw::Sample)
+            .unwrap();
+        let tokens: Vec<u32> = drawn.into_iter().map(|(token, _)| token).collect();
+        decoder.step(&tokens).unwrap();
+        decoder
+            .draw(&uniforms, rlhf_objective::Draw::Sample)
+            .unwrap();
+    });
+    [train, score, kl, draw]
+}
+
+/// Memory does not grow with rows × vocabulary: from some number of rows on, twice as many take only what
+/// their hidden states do.
+#[test]
+fn logits_of_a_large_vocabulary_are_never_whole() {
+    let _alone = ALONE.lock().unwrap();
+    let vocab = 131_072;
+    let [few, many] = [1024, 2048].map(|rows| peaks(vocab, rows));
+    let whole = 1024 * vocab * 4;
+    for (what, (few, many)) in ["train", "score", "kl", "draw"]
+        .iter()
+        .zip(few.iter().zip(many))
+    {
+        println!("{what}: {few} bytes at 1,024 rows, {many} at 2,048, logits of 1,024 are {whole}");
+        let more = many.saturating_sub(*few);
+        assert!(
+            more < whole / 100,
+            "{what}: {more} bytes more for 1,024 rows"
+        );
+    }
 }
 
 /// What is held in bf16 is read as the rounded numbers in f32 are, to the last bit.

@@ -29,6 +29,7 @@ impl<D: Device> Parameters<D> {
                 entries: &self.entries,
                 floats: &self.floats,
                 words: &self.words,
+                shared: self.shared.as_deref(),
             },
             Gradients {
                 device: &self.device,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{AdamW, Stream};
+use rlhf_device::Memory;
 
 fn parameters(storage: Storage) -> Parameters {
     let specs = vec![
@@ -99,4 +100,41 @@ fn checksum_and_version_change_with_any_weight() {
     let version = p.version();
     p.adamw_step(&AdamW::default(), 0.0, 1.0);
     assert_ne!(version, p.version());
+}
+
+/// Two matrices of odd sizes, read and added to as one.
+#[test]
+fn adjoining_parameters_are_read_as_one() {
+    for storage in [Storage::Trainable, Storage::FrozenBf16] {
+        let specs = vec![
+            ParameterSpec::undecayed("before", &[3]),
+            ParameterSpec::matrix("a", &[3, 5]).may_round(),
+            ParameterSpec::matrix("b", &[2, 5]).may_round().adjoining(),
+            ParameterSpec::undecayed("after", &[3]),
+        ];
+        let mut p = Parameters::new(specs, storage);
+        let ids = ["a", "b"].map(|name| p.id(name).unwrap());
+        let values: Vec<f32> = (0..25).map(|i| i as f32).collect();
+        p.set("a", &values[..15]).unwrap();
+        p.set("b", &values[15..]).unwrap();
+        let joined = p.weights().joined(&ids);
+        assert_eq!(p.device().to_host(joined), values);
+        assert!(p.to_host(p.id("after").unwrap()).iter().all(|x| *x == 0.0));
+        if storage.is_trainable() {
+            let mut gradients = p.gradients_mut();
+            let all = gradients.joined_mut(&ids).unwrap();
+            all.host().copy_from_slice(&values);
+            assert_eq!(p.gradient(ids[0]).unwrap(), &values[..15]);
+            assert_eq!(p.gradient(ids[1]).unwrap(), &values[15..]);
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "`a` and `b` do not adjoin")]
+fn parameters_apart_are_not_joined() {
+    let specs = ["a", "b"].map(|name| ParameterSpec::matrix(name, &[3, 5]));
+    let p = Parameters::new(specs.to_vec(), Storage::Frozen);
+    let ids = ["a", "b"].map(|name| p.id(name).unwrap());
+    let _ = p.weights().joined(&ids);
 }

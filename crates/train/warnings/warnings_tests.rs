@@ -4,7 +4,7 @@
 
 use super::*;
 
-/// An ordinary step of 20 tokens a response.
+/// An ordinary step of 20 tokens per response.
 const GOOD: [(&str, f64); 11] = [
     ("episode", 64.0),
     ("objective/beta", 1e-9),
@@ -202,7 +202,7 @@ fn few_equal_scores_give_a_warning_after_three_steps() {
     assert_eq!(check(8.0, 2), Vec::<String>::new());
     let messages = check(8.0, 3);
     assert!(messages[0].starts_with("the 8 responses of a step had the same reward three"));
-    assert!(messages[0].contains("can agree by chance") && messages.len() == 1);
+    assert!(messages[0].contains("can be equal by chance") && messages.len() == 1);
     assert!(check(64.0, 1)[0].contains("check [reward]"));
     // A single response is not compared.
     assert_eq!(check(1.0, 8), Vec::<String>::new());

@@ -16,13 +16,13 @@ pub(super) trait Number: Copy {
     /// Sixteen numbers in f32.
     ///
     /// # Safety
-    /// What the mask leaves is in bounds; the processor has AVX-512F.
+    /// The numbers in the mask are in bounds; the processor has AVX-512F.
     unsafe fn load(mask: __mmask16, start: *const Self) -> __m512i;
 
     /// Thirty-two numbers in bf16, rounded where they are not yet.
     ///
     /// # Safety
-    /// What the mask leaves is in bounds; the processor has avx512_bf16.
+    /// The numbers in the mask are in bounds; the processor has avx512_bf16.
     unsafe fn load_rounded(mask: __mmask32, start: *const Self) -> __m512i;
 
     /// Sixteen of them.
@@ -92,19 +92,19 @@ impl Number for u16 {
     }
 }
 
-/// What a word holds of a vector.
+/// The content of a word.
 pub(super) trait Word {
-    /// What numbers are rounded to.
+    /// The precision of the packed numbers.
     const PRECISION: Precision;
 
-    /// The words of the first entries of a vector, of which so many are left.
+    /// The first sixteen words of a vector with `left` entries.
     ///
     /// # Safety
     /// They are in bounds; the processor has the features.
     unsafe fn along<T: Number>(start: *const T, left: usize) -> __m512i;
 
-    /// A word of each vector that the mask leaves: of lines of entries, `apart` from each other,
-    /// of which so many are left.
+    /// One word of each vector in the mask, for vectors side by side: their entries are `left` lines that are
+    /// `apart` numbers from each other.
     ///
     /// # Safety
     /// As above.
@@ -124,7 +124,7 @@ impl Word for Single {
 
     #[inline(always)]
     unsafe fn along<T: Number>(start: *const T, left: usize) -> __m512i {
-        // SAFETY: the mask leaves out what is beyond the end.
+        // SAFETY: the mask excludes entries after the end.
         unsafe { T::load(first(left) as __mmask16, start) }
     }
 
@@ -143,7 +143,7 @@ impl Word for Pair {
 
     #[inline(always)]
     unsafe fn along<T: Number>(start: *const T, left: usize) -> __m512i {
-        // SAFETY: the mask leaves out what is beyond the end.
+        // SAFETY: the mask excludes entries after the end.
         unsafe { T::load_rounded(first(left), start) }
     }
 
@@ -156,7 +156,7 @@ impl Word for Pair {
     ) -> __m512i {
         let entries = |i: usize| {
             let mask = if i < left { mask } else { 0 };
-            // SAFETY: the mask leaves out vectors and entries that are not there.
+            // SAFETY: the mask excludes missing vectors and entries.
             unsafe { _mm512_cvtepu16_epi32(T::load_half(mask, start.wrapping_add(i * apart))) }
         };
         // SAFETY: the processor has the features.
@@ -185,7 +185,7 @@ pub(super) unsafe fn pack<W: Word>(
     }
 }
 
-/// Vectors whose entries lie side by side.
+/// Packs vectors whose entries are contiguous.
 #[inline(always)]
 unsafe fn along<W: Word, T: Number>(x: Vectors<&[T]>, count: usize, length: usize, to: Lines) {
     let mask = first(to.width()) as __mmask16;
@@ -210,7 +210,7 @@ unsafe fn along<W: Word, T: Number>(x: Vectors<&[T]>, count: usize, length: usiz
     }
 }
 
-/// Vectors that lie side by side.
+/// Packs vectors that are side by side, entry by entry.
 #[inline(always)]
 unsafe fn across<W: Word, T: Number>(x: Vectors<&[T]>, count: usize, length: usize, to: Lines) {
     let (there, written) = (first(count) as __mmask16, first(to.width()) as __mmask16);
