@@ -1,4 +1,4 @@
-//! Continuous batching: decides when scheduler prompts start in a running batch.
+//! Continuous batching: decides when waiting prompts start in a running batch.
 
 use std::collections::VecDeque;
 
@@ -36,7 +36,7 @@ impl BatchScheduler {
         }
     }
 
-    /// The units that start now, when `live` rows are live. Every start costs a forward pass in which all
+    /// The units that start now, if `live` rows are in use. Every start costs a forward pass in which all
     /// weights are packed, so prompts wait until a quarter of the rows is free, or all of them fit.
     pub(crate) fn start(&mut self, live: usize) -> Vec<Unit> {
         let free = self.rows - live;

@@ -58,13 +58,13 @@ enum Update {
 }
 
 impl Networks {
-    /// From a policy.
+    /// Networks with this policy.
     #[must_use]
     pub fn policy(network: SavedNetwork) -> Self {
         Self::first(Role::Policy, network)
     }
 
-    /// From a reward model to fit.
+    /// Networks with this reward model to fit.
     #[must_use]
     pub fn scorer(network: SavedNetwork) -> Self {
         Self::first(Role::Scorer, network)
@@ -95,7 +95,7 @@ impl Networks {
     /// Adds a trained network.
     ///
     /// # Errors
-    /// If the role is taken, or is not that of a critic.
+    /// If the role is taken, or the role is not a critic.
     pub fn with(mut self, role: Role, network: SavedNetwork) -> Result<Self> {
         if !matches!(role, Role::Critic | Role::SecondCritic) {
             return unsupported(format!(
@@ -115,7 +115,7 @@ impl Networks {
     /// coefficient `tau`, τ, of each update.
     ///
     /// # Errors
-    /// If the role is taken or is not that of an average, there is no network to average, the copy is
+    /// If the role is taken or is not an average, there is no network to average, the copy is
     /// trainable or has other parameters, or τ is not in (0, 1].
     pub fn with_average(mut self, role: Role, copy: SavedNetwork, tau: f64) -> Result<Self> {
         self.check_free(role)?;

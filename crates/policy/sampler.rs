@@ -375,11 +375,11 @@ mod tests {
     #[test]
     fn recorded_log_probs_equal_those_of_a_forward_pass() {
         let mut network = Bigram::random(5, Storage::Frozen, 3);
-        for draw_ in [Draw::Sample, Draw::Greedy] {
+        for mode in [Draw::Sample, Draw::Greedy] {
             let drawn = draw(
                 &mut network,
                 &Sampling {
-                    draw: draw_,
+                    draw: mode,
                     ..sampling()
                 },
             );

@@ -20,16 +20,16 @@ pub fn score(
     let sequences = sampled.sequences;
     let (mut log_probs, mut entropy, mut values) = (vec![], vec![], vec![]);
     let (mut prior_log_probs, mut kl) = (vec![], vec![]);
-    let parts = sequences.sorted_micro_batches(tokens, group);
+    let micro_batches = sequences.sorted_micro_batches(tokens, group);
     // The first update runs the same forward pass with the same weights. If there is one micro-batch, a
     // network may keep its activations and skip that pass.
-    let spec = if policy.is_trained() && parts.len() == 1 {
+    let spec = if policy.is_trained() && micro_batches.len() == 1 {
         OutputSpec::TRAIN
     } else {
         OutputSpec::SCORE
     };
-    for part in &parts {
-        let part = sequences.select(part);
+    for indices in &micro_batches {
+        let part = sequences.select(indices);
         let outputs = policy.forward(&part, spec.with_entropy())?;
         log_probs.push(outputs.log_probs);
         entropy.extend(outputs.entropy);
@@ -38,7 +38,7 @@ pub fn score(
         prior_log_probs.push(comparison.prior_log_probs);
         kl.push(comparison.kl);
     }
-    let order = positions(&parts);
+    let order = positions(&micro_batches);
     let whole = |parts: &[PerToken]| PerToken::concat(parts)?.select(&order);
     let values = (!values.is_empty()).then(|| whole(&values));
     Ok(Rollouts {
@@ -52,9 +52,9 @@ pub fn score(
     })
 }
 
-/// The position of each response in the concatenated parts.
-fn positions(parts: &[Vec<usize>]) -> Vec<usize> {
-    let order: Vec<usize> = parts.iter().flatten().copied().collect();
+/// The position of each response in the concatenated micro-batches.
+fn positions(micro_batches: &[Vec<usize>]) -> Vec<usize> {
+    let order: Vec<usize> = micro_batches.iter().flatten().copied().collect();
     let mut positions = vec![0; order.len()];
     for (position, response) in order.into_iter().enumerate() {
         positions[response] = position;

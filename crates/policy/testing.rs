@@ -28,11 +28,11 @@ pub struct Bigram {
 #[must_use]
 pub fn sequences() -> Sequences {
     let prompts = vec![Prompt::from_ids(vec![1, 2]), Prompt::from_ids(vec![3])];
-    let answer = |prompt, ids: &[u32]| Response::new(prompt, ids.to_vec(), Finish::Length);
+    let response = |prompt, ids: &[u32]| Response::new(prompt, ids.to_vec(), Finish::Length);
     let responses = vec![
-        answer(0, &[3, 4, 1]),
-        answer(0, &[2]),
-        answer(1, &[4, 4, 1, 2]),
+        response(0, &[3, 4, 1]),
+        response(0, &[2]),
+        response(1, &[4, 4, 1, 2]),
     ];
     Sequences::new(prompts, responses).expect("they are valid")
 }
@@ -161,12 +161,12 @@ impl Network for Bigram {
         for (t, ((previous, token), row)) in pairs.into_iter().zip(&rows).enumerate() {
             let previous = previous as usize;
             let (log_prob, value) = (of(&gradients.log_probs, t), of(&gradients.values, t));
-            let (slope, entropy) = (of(&gradients.entropy, t), entropy(row));
+            let (d_entropy, entropy) = (of(&gradients.entropy, t), entropy(row));
             let logits = &mut all.get_mut(ids[0])[previous * vocab..][..vocab];
             for (v, (d, &x)) in logits.iter_mut().zip(row).enumerate() {
                 let p = x.exp();
                 *d += log_prob * (f32::from(u8::from(v == token as usize)) - p);
-                *d -= slope * p * (x + entropy);
+                *d -= d_entropy * p * (x + entropy);
             }
             all.get_mut(ids[1])[previous] += value;
         }

@@ -1,6 +1,6 @@
 //! An external program as a reward.
 
-use crate::external_protocol::{ANSWERS, excerpt, parse_score, requests};
+use crate::external_protocol::{VALID_SCORES, excerpt, parse_score, requests};
 use crate::interrupt_timer::{InterruptTimer, wait_interrupted};
 use crate::process::{Output, Process};
 use crate::{Error, OnNull, Result};
@@ -99,7 +99,7 @@ impl Command {
         // Lines before the first request are read as answers.
         let fresh = process.lines_read() == 0;
         if !fresh && let Some(line) = process.peek(Duration::ZERO) {
-            let message = too_many(line, self.batches);
+            let message = superfluous_line(line, self.batches);
             return Err(Problem::Failed(if self.batches == self.used {
                 format!("{message}, and they were used already")
             } else {
@@ -120,7 +120,7 @@ impl Command {
                     let score = value.as_ref().and_then(|value| parse_score(value).ok());
                     let score = score.ok_or_else(|| {
                         Problem::Failed(format!(
-                            "line {} of its answers is `{}`, which is not {ANSWERS}",
+                            "line {} of its answers is `{}`, which is not {VALID_SCORES}",
                             process.lines_read(),
                             excerpt(&line)
                         ))
@@ -160,7 +160,7 @@ impl Command {
             _ => Duration::ZERO,
         };
         match process.peek(time) {
-            Some(line) => Err(Problem::Failed(too_many(line, self.batches))),
+            Some(line) => Err(Problem::Failed(superfluous_line(line, self.batches))),
             None => Ok(scores),
         }
     }
@@ -201,14 +201,14 @@ impl Command {
             message += &format!(", {} times in a row", starts + 1);
         }
         if let Some(words) = last {
-            message += &format!("; it expected_message: {}", excerpt(&words));
+            message += &format!("; its standard error ends with: {}", excerpt(&words));
         }
         Failure::Unsupported(message)
     }
 }
 
 /// The message about a superfluous line after the answers to a batch, counted from 1.
-fn too_many(line: &str, batch: usize) -> String {
+fn superfluous_line(line: &str, batch: usize) -> String {
     format!(
         "wrote a line too many: `{}`, after its answers to batch {batch} of this process: those may \
          belong to other responses",
@@ -255,7 +255,7 @@ impl Reward for Command {
         match process.remaining_lines().into_iter().find(answer) {
             None => Ok(()),
             Some(line) => {
-                let message = too_many(&line, self.batches);
+                let message = superfluous_line(&line, self.batches);
                 Err(self.failure(&message, 0, process.last_stderr()))
             }
         }
@@ -288,7 +288,7 @@ fn exists(name: &str) -> bool {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
-    use crate::external_protocol::tests::five;
+    use crate::external_protocol::tests::five_responses;
 
     /// A shell script as the program.
     fn shell(script: &str, batch: usize, seconds: f64) -> Command {
@@ -297,7 +297,7 @@ mod tests {
     }
 
     fn scores(reward: &mut Command) -> rlhf_objective::Result<Vec<f32>> {
-        reward.score(&five())?.to_vec()
+        reward.score(&five_responses())?.to_vec()
     }
 
     #[track_caller]
@@ -377,12 +377,15 @@ mod tests {
     fn null_is_no_score_or_an_error() {
         let none = "echo 1; echo null; echo '{\"score\": null}'; echo 4; echo 5; cat > /dev/null";
         let mut reward = shell(none, 64, 30.0);
-        let scored = reward.optional_scores(&five()).unwrap();
+        let scored = reward.optional_scores(&five_responses()).unwrap();
         assert_eq!(scored, [Some(1.0), None, None, Some(4.0), Some(5.0)]);
         let error = scores(&mut shell(none, 64, 30.0)).unwrap_err().to_string();
         assert!(error.contains("has no score for response 1"), "{error}");
         let mut strict = shell(none, 64, 30.0).on_null(OnNull::Error);
-        let error = strict.optional_scores(&five()).unwrap_err().to_string();
+        let error = strict
+            .optional_scores(&five_responses())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("line 2 of its answers is null"), "{error}");
     }
 
@@ -390,7 +393,10 @@ mod tests {
     fn a_program_with_too_few_lines_or_that_dies_is_an_error() {
         fails("echo 1; echo 2", "after 2 of 5 lines, 3 times in a row");
         fails("echo broken >&2; exit 3", "exit status: 3");
-        fails("echo broken >&2; exit 3", "it expected_message: broken");
+        fails(
+            "echo broken >&2; exit 3",
+            "its standard error ends with: broken",
+        );
         fails("kill -9 $$", "signal: 9");
     }
 

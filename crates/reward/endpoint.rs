@@ -201,7 +201,7 @@ impl Reward for Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::external_protocol::tests::five;
+    use crate::external_protocol::tests::five_responses;
     use rlhf_loopback::{Responder, RewardEndpoint};
     use std::net::TcpListener;
 
@@ -221,7 +221,9 @@ mod tests {
     }
 
     fn scores_of(url: &str, batch: usize) -> rlhf_objective::Result<Vec<f32>> {
-        endpoint(url, batch, 10.0).score(&five())?.to_vec()
+        endpoint(url, batch, 10.0)
+            .score(&five_responses())?
+            .to_vec()
     }
 
     #[test]
@@ -246,11 +248,14 @@ mod tests {
         let some: Responder = |_| Some((200, "[1, null, 3, 4, {\"score\": null}]".into()));
         let server = RewardEndpoint::start([some, some]);
         let scored = endpoint(&server.url(), 64, 10.0)
-            .optional_scores(&five())
+            .optional_scores(&five_responses())
             .unwrap();
         assert_eq!(scored, [Some(1.0), None, Some(3.0), Some(4.0), None]);
         let mut strict = endpoint(&server.url(), 64, 10.0).on_null(OnNull::Error);
-        let error = strict.optional_scores(&five()).unwrap_err().to_string();
+        let error = strict
+            .optional_scores(&five_responses())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("score 1 is null, and on_null"), "{error}");
         assert_eq!(server.requests(), 2);
     }
@@ -306,7 +311,7 @@ mod tests {
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", silent.local_addr().unwrap());
         let error = endpoint(&url, 64, 0.1)
-            .score(&five())
+            .score(&five_responses())
             .unwrap_err()
             .to_string();
         assert!(error.contains("timeout"), "{error}");

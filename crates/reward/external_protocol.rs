@@ -25,10 +25,10 @@ pub(crate) fn requests(sequences: &Sequences, range: Range<usize>) -> Vec<Value>
 }
 
 /// The valid answers, for error messages.
-pub(crate) const ANSWERS: &str =
+pub(crate) const VALID_SCORES: &str =
     "a finite number, null for no score, or an object with one of them as `score`";
 
-/// The error of an answer that is none of [`ANSWERS`].
+/// The error of an answer that is none of [`VALID_SCORES`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct InvalidAnswer;
 
@@ -66,7 +66,7 @@ pub(crate) fn parse_scores(answer: &Value, expected: usize) -> Result<Vec<Option
         ));
     }
     let one = |(index, value)| {
-        parse_score(value).map_err(|_| format!("score {index} is {value:.60}, not {ANSWERS}"))
+        parse_score(value).map_err(|_| format!("score {index} is {value:.60}, not {VALID_SCORES}"))
     };
     all.iter().enumerate().map(one).collect()
 }
@@ -83,7 +83,7 @@ pub(crate) mod tests {
     use rlhf_objective::{Finish, Prompt, Response};
 
     /// Five responses to two prompts with a field `topic`. The text of each response is its number.
-    pub(crate) fn five() -> Sequences {
+    pub(crate) fn five_responses() -> Sequences {
         let prompt = |topic: u64| Prompt {
             text: format!("about {topic}"),
             fields: Map::from_iter([("topic".to_string(), topic.into())]),
@@ -98,7 +98,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_request_has_the_text_and_the_row() {
-        let requests = requests(&five(), 2..4);
+        let requests = requests(&five_responses(), 2..4);
         let expected = json!({"prompt": "about 8", "completion": "3", "finish": "eos",
             "row": {"topic": 8}, "index": 1, "of": 2});
         assert_eq!((requests.len(), &requests[1]), (2, &expected));

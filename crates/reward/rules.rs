@@ -220,7 +220,7 @@ impl Compiled {
         let responses = sequences.responses().iter();
         match self {
             Self::Reward(_) | Self::Sum(_) | Self::MissingEos { .. } => {
-                unreachable!("these rules are composed, or rewards of their own")
+                unreachable!("composed rules and batch rewards have no text score")
             }
             Self::TokenShare(token) => {
                 let share = |response: &Arc<Response>| {

@@ -7,26 +7,26 @@ use std::time::Instant;
 #[derive(Debug)]
 pub(crate) struct Clock {
     since: Instant,
-    laps: Metrics,
+    seconds: Metrics,
 }
 
 impl Clock {
     pub(crate) fn new() -> Self {
         Self {
             since: Instant::now(),
-            laps: Metrics::new(),
+            seconds: Metrics::new(),
         }
     }
 
     /// Ends a phase that began when the last one ended.
-    pub(crate) fn lap(&mut self, phase: &'static str) {
+    pub(crate) fn end_phase(&mut self, phase: &'static str) {
         let now = Instant::now();
-        *self.laps.entry(phase).or_default() += (now - self.since).as_secs_f64();
+        *self.seconds.entry(phase).or_default() += (now - self.since).as_secs_f64();
         self.since = now;
     }
 
     /// The seconds of each phase.
-    pub(crate) fn laps(self) -> Metrics {
-        self.laps
+    pub(crate) fn into_seconds(self) -> Metrics {
+        self.seconds
     }
 }

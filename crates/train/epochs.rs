@@ -29,22 +29,22 @@ impl Epochs {
     /// the remaining items. If all items together cost less than `limit`, each batch is a whole epoch.
     #[must_use]
     pub fn new(costs: &[usize], limit: usize, epochs: usize, seed: u64) -> Self {
-        let mut dealer = Dealer::new(costs.len(), epochs, seed);
+        let mut epoch_items = EpochItems::new(costs.len(), epochs, seed);
         let (mut all, mut sums) = (Self::empty(), Vec::new());
         let mut used = 0;
         loop {
             let batch = all.current_batch();
-            let next = dealer.next(batch);
+            let next = epoch_items.next(batch);
             match next {
                 Next::Item(item) if batch.is_empty() || used + costs[item] <= limit => {
-                    dealer.take();
+                    epoch_items.take();
                     all.items.push(item);
                     used += costs[item];
                     continue;
                 }
                 _ if !batch.is_empty() => {
                     all.end_batch();
-                    dealer.next_batch();
+                    epoch_items.next_batch();
                     sums.push(std::mem::take(&mut used));
                 }
                 _ => {}
@@ -78,20 +78,20 @@ impl Epochs {
         if count == 0 || size == 0 {
             return all;
         }
-        let mut dealer = Dealer::new(count, usize::MAX, seed);
+        let mut epoch_items = EpochItems::new(count, usize::MAX, seed);
         while all.steps() < steps {
             while all.current_batch().len() < size {
-                match dealer.next(all.current_batch()) {
+                match epoch_items.next(all.current_batch()) {
                     Next::Item(item) => {
-                        dealer.take();
+                        epoch_items.take();
                         all.items.push(item);
                     }
-                    Next::OnlyDuplicates => dealer.repeat(),
+                    Next::OnlyDuplicates => epoch_items.allow_duplicates(),
                     Next::End => break,
                 }
             }
             all.end_batch();
-            dealer.next_batch();
+            epoch_items.next_batch();
         }
         all
     }
@@ -162,7 +162,7 @@ enum Next {
 }
 
 /// Returns the items of one epoch after another.
-struct Dealer {
+struct EpochItems {
     count: usize,
     seed: u64,
     /// The number of epochs begun, and their total.
@@ -178,7 +178,7 @@ struct Dealer {
     skipped: Vec<usize>,
 }
 
-impl Dealer {
+impl EpochItems {
     fn new(count: usize, passes: usize, seed: u64) -> Self {
         Self {
             count,
@@ -225,7 +225,7 @@ impl Dealer {
     }
 
     /// Allows duplicates in the batch for the rest of the epoch.
-    fn repeat(&mut self) {
+    fn allow_duplicates(&mut self) {
         self.allow_duplicates = true;
         self.remaining = std::mem::take(&mut self.skipped).into();
     }

@@ -57,14 +57,14 @@ pub(crate) fn measure(rollouts: &Rollouts, scores: &[Option<f32>], beta: f64) ->
 }
 
 /// The fraction of responses that end at their maximum length.
-pub(crate) fn cut_off(rollouts: &Rollouts) -> f64 {
+pub(crate) fn fraction_cut_off(rollouts: &Rollouts) -> f64 {
     let responses = rollouts.sequences.responses();
     let cut = responses.iter().filter(|r| r.finish == Finish::Length);
     cut.count() as f64 / responses.len() as f64
 }
 
 /// The fraction of responses that end before `max_new_tokens` because prompt and response fill the context.
-pub(crate) fn out_of_context(rollouts: &Rollouts, max_new_tokens: usize) -> f64 {
+pub(crate) fn fraction_out_of_context(rollouts: &Rollouts, max_new_tokens: usize) -> f64 {
     let responses = rollouts.sequences.responses();
     let full = |r: &&Arc<Response>| r.finish == Finish::Length && r.ids.len() < max_new_tokens;
     responses.iter().filter(full).count() as f64 / responses.len() as f64

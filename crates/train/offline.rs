@@ -35,7 +35,7 @@ pub fn offline<L: Learner, S: Source<Batch = L::Batch>>(
         let sequences = learner.sequences(&batch);
         Ok(StepResult {
             metrics: stats.iter().collect(),
-            seconds: clock.laps(),
+            seconds: clock.into_seconds(),
             tokens: sequences.network_tokens(0..sequences.len()),
             beta: None,
             method: Value::Null,

@@ -1,7 +1,7 @@
 //! The online loop, which learns from the policy's own samples.
 
 use crate::clock::Clock;
-use crate::metrics::{cut_off, log_samples, measure, out_of_context};
+use crate::metrics::{fraction_cut_off, fraction_out_of_context, log_samples, measure};
 use crate::run::StepResult;
 use crate::scored_responses::{scored_responses, uncompared};
 use crate::state::to_json;
@@ -76,7 +76,7 @@ pub fn online<M: Method>(
             &sampling_of_step,
             prompts.decode,
         )?;
-        clock.lap("seconds/sample");
+        clock.end_phase("seconds/sample");
 
         let prior = objective.penalty().prior();
         let rollouts = score(
@@ -101,8 +101,8 @@ pub fn online<M: Method>(
         let mut metrics = measure(&rollouts, &scores, beta)?;
         if !sampling.stop.is_empty() {
             // Without stop tokens every response has the maximum length, and none is cut off.
-            metrics.insert("completions/clipped_ratio", cut_off(&rollouts));
-            let full = out_of_context(&rollouts, sampling.max_new_tokens);
+            metrics.insert("completions/clipped_ratio", fraction_cut_off(&rollouts));
+            let full = fraction_out_of_context(&rollouts, sampling.max_new_tokens);
             metrics.insert("completions/context_ratio", full);
         }
         for (name, value) in &metrics {
@@ -114,7 +114,7 @@ pub fn online<M: Method>(
         metrics.extend(uncompared(&scores, remaining.as_ref()));
         let scored =
             remaining.map(|(rollouts, scores)| objective.rewards_from_scores(rollouts, scores));
-        clock.lap("seconds/score");
+        clock.end_phase("seconds/score");
 
         let rng = Rng::new(sampling.seed, Stream::Minibatch, step as u64, 0);
         let batches = match scored.transpose()? {
@@ -133,7 +133,7 @@ pub fn online<M: Method>(
                 At { step, total },
                 &mut parts,
             )?;
-            updates.absorb(&stats.as_item());
+            updates.absorb(&stats.as_unit_mean());
             if method.after_step(&stats).is_break() {
                 break;
             }
@@ -150,10 +150,14 @@ pub fn online<M: Method>(
         }
         let responses = settings.prompts * sampling.samples;
         metrics.insert("episode", ((step + 1) * responses) as f64);
-        clock.lap("seconds/update");
+        clock.end_phase("seconds/update");
         Ok(StepResult {
             metrics,
-            seconds: clock.laps().into_iter().chain(parts.laps()).collect(),
+            seconds: clock
+                .into_seconds()
+                .into_iter()
+                .chain(parts.into_seconds())
+                .collect(),
             tokens,
             beta: Some(beta),
             method: to_json(&method.state())?,

@@ -95,7 +95,7 @@ fn the_reward_rises() {
     );
 }
 
-fn resumed_is_uninterrupted(world: &TestSetup, stops: &[usize]) {
+fn check_that_resuming_gives_the_same_bytes(world: &TestSetup, stops: &[usize]) {
     let beta = Beta::Adaptive(Adaptive::new(0.1, Target::Kl(0.5), 100.0));
     let whole = tempfile::tempdir().unwrap();
     train(world, whole.path(), &settings(), beta, NEVER, false)
@@ -119,7 +119,7 @@ fn resumed_is_uninterrupted(world: &TestSetup, stops: &[usize]) {
     }
 }
 
-fn the_number_of_threads_changes_no_byte(world: &TestSetup) {
+fn check_that_threads_give_the_same_bytes(world: &TestSetup) {
     let run = |threads| {
         let folder = tempfile::tempdir().unwrap();
         let pool = rayon::ThreadPoolBuilder::new()
@@ -144,8 +144,8 @@ fn the_number_of_threads_changes_no_byte(world: &TestSetup) {
 
 #[test]
 fn a_table_resumes_byte_for_byte_with_any_number_of_threads() {
-    resumed_is_uninterrupted(&TABLE, &[1, 3, 4, 5]);
-    the_number_of_threads_changes_no_byte(&TABLE);
+    check_that_resuming_gives_the_same_bytes(&TABLE, &[1, 3, 4, 5]);
+    check_that_threads_give_the_same_bytes(&TABLE);
 }
 
 #[test]
@@ -158,8 +158,8 @@ fn gpt2_has_a_kl_of_exactly_zero_in_the_first_step() {
 #[test]
 fn gpt2_resumes_byte_for_byte_with_any_number_of_threads() {
     for world in [test_networks::HEAD, test_networks::SEPARATE] {
-        resumed_is_uninterrupted(&world, &[3]);
-        the_number_of_threads_changes_no_byte(&world);
+        check_that_resuming_gives_the_same_bytes(&world, &[3]);
+        check_that_threads_give_the_same_bytes(&world);
     }
 }
 

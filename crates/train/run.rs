@@ -130,7 +130,7 @@ impl Run<'_> {
             match done {
                 Ok(Ended::Done) => {}
                 Ok(Ended::Interrupted) => return Ok(Ended::Interrupted),
-                Err(source) => return Err(self.stopped(policy, at, &finished, source)),
+                Err(source) => return Err(self.step_error(policy, at, &finished, source)),
             }
         }
         self.final_model(policy)?;
@@ -255,7 +255,7 @@ impl Run<'_> {
     }
 
     /// The error of a run that fails in a step, after the last finished step is saved if possible.
-    fn stopped(
+    fn step_error(
         &self,
         policy: &Networks,
         (step, total): (usize, usize),

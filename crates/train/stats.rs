@@ -69,7 +69,7 @@ impl Stats {
     /// The same values with sums and means as means of weight 1, so that absorbing several batches averages
     /// over them. Maxima stay maxima.
     #[must_use]
-    pub fn as_item(&self) -> Self {
+    pub fn as_unit_mean(&self) -> Self {
         let item = |entry: &Entry| match *entry {
             Entry::Max(value) => Entry::Max(value),
             _ => Entry::Mean {
@@ -132,8 +132,8 @@ mod tests {
         let all: Vec<_> = whole.iter().collect();
         assert_eq!(all, [("max", 5.0), ("mean", 1.0), ("sum", 8.0)]);
         assert_eq!(whole.get("none"), None);
-        let mut batches = whole.as_item();
-        batches.absorb(&whole.as_item());
+        let mut batches = whole.as_unit_mean();
+        batches.absorb(&whole.as_unit_mean());
         assert_eq!(batches.iter().collect::<Vec<_>>(), all);
     }
 }

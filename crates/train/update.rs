@@ -49,7 +49,7 @@ pub(crate) fn update<L: Learner>(
     for part in parts {
         let part = learner.select(batch, &part)?;
         let outputs = policy.forward(learner.sequences(&part), learner.output_spec())?;
-        clock.lap("seconds/forward");
+        clock.end_phase("seconds/forward");
         let loss = learner.loss(&outputs, &part)?;
         let value = loss
             .value
@@ -61,9 +61,9 @@ pub(crate) fn update<L: Learner>(
         }
         check_finite("the loss", f64::from(value))?;
         let gradients = outputs.gradients(&loss.value)?;
-        clock.lap("seconds/loss");
+        clock.end_phase("seconds/loss");
         policy.backward(&gradients)?;
-        clock.lap("seconds/backward");
+        clock.end_phase("seconds/backward");
         stats.absorb(&loss.stats);
     }
     for (name, value) in stats.iter() {
@@ -74,7 +74,7 @@ pub(crate) fn update<L: Learner>(
     let scale = optim.clip.map_or(1.0, |max| (max / norm).min(1.0));
     let learning_rate = optim.learning_rate * optim.schedule.factor(at.step, at.total);
     policy.optimizer_step(&optim.adamw, learning_rate, scale);
-    clock.lap("seconds/optimizer");
+    clock.end_phase("seconds/optimizer");
     stats.mean("grad_norm", norm, 1.0);
     stats.mean("lr", learning_rate, 1.0);
     Ok(stats)
