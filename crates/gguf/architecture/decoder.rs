@@ -4,7 +4,7 @@ use super::rope::Rope;
 use super::{Architecture, Keys, Writer, tensor};
 use crate::Result;
 use crate::config::Config;
-use crate::transform::Transform::{KeyPairs, PlusOne, QueryPairs, Same};
+use crate::transform::Transform::{KeyPairs, QueryPairs, Same};
 use serde_json::{Map, Value as Json, json};
 
 /// What all of the family have, then what one of them has besides.
@@ -36,7 +36,10 @@ macro_rules! tensors {
     };
 }
 
-const IGNORED: &[&str] = &[".rotary_emb.inv_freq"];
+pub(super) use tensors;
+
+/// What older folders have besides weights.
+pub(super) const IGNORED: &[&str] = &[".rotary_emb.inv_freq"];
 
 pub(super) static LLAMA: Architecture = Architecture {
     gguf: "llama",
@@ -204,31 +207,6 @@ pub(super) static OLMO2: Architecture = Architecture {
         Ok(decoder(config, "olmo2", Head::Divided)?.metadata)
     },
     untied_by_default: true,
-    ignored: IGNORED,
-};
-
-pub(super) static GEMMA3: Architecture = Architecture {
-    gguf: "gemma3",
-    model_type: "gemma3_text",
-    class: "Gemma3ForCausalLM",
-    prefix: "model.",
-    aliases: &[],
-    tensors: tensors!(
-        Same,
-        Same,
-        PlusOne,
-        [
-            ("attn_norm", "input_layernorm"),
-            ("post_attention_norm", "post_attention_layernorm"),
-            ("ffn_norm", "pre_feedforward_layernorm"),
-            ("post_ffw_norm", "post_feedforward_layernorm"),
-            ("attn_q_norm", "self_attn.q_norm"),
-            ("attn_k_norm", "self_attn.k_norm"),
-        ]
-    ),
-    config: super::gemma3::config,
-    metadata: super::gemma3::metadata,
-    untied_by_default: false,
     ignored: IGNORED,
 };
 

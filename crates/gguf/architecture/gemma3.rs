@@ -1,9 +1,10 @@
 //! The settings of Gemma 3: layers with a sliding window between layers without.
 
-use super::decoder::{Head, common, decoder_with};
+use super::decoder::{Head, IGNORED, common, decoder_with, tensors};
 use super::rope::{Rope, Scaling};
-use super::{Keys, Metadata};
+use super::{Architecture, Keys, Metadata, tensor};
 use crate::config::Config;
+use crate::transform::Transform::{PlusOne, Same};
 use crate::{GgufFile, Result, Value};
 use serde_json::{Map, Value as Json, json};
 
@@ -17,7 +18,32 @@ const BASE_KEY: &str = "rope.freq_base_swa";
 /// The 27B model scales attention by its width over its heads, which llama.cpp knows by its layers.
 const LAYERS_OF_27B: u32 = 62;
 
-pub(super) fn config(file: &GgufFile) -> Result<Map<String, Json>> {
+pub(super) static GEMMA3: Architecture = Architecture {
+    gguf: "gemma3",
+    model_type: "gemma3_text",
+    class: "Gemma3ForCausalLM",
+    prefix: "model.",
+    aliases: &[],
+    tensors: tensors!(
+        Same,
+        Same,
+        PlusOne,
+        [
+            ("attn_norm", "input_layernorm"),
+            ("post_attention_norm", "post_attention_layernorm"),
+            ("ffn_norm", "pre_feedforward_layernorm"),
+            ("post_ffw_norm", "post_feedforward_layernorm"),
+            ("attn_q_norm", "self_attn.q_norm"),
+            ("attn_k_norm", "self_attn.k_norm"),
+        ]
+    ),
+    config: config,
+    metadata: metadata,
+    untied_by_default: false,
+    ignored: IGNORED,
+};
+
+fn config(file: &GgufFile) -> Result<Map<String, Json>> {
     let keys = Keys {
         file,
         architecture: "gemma3",
@@ -80,7 +106,7 @@ fn windows(keys: &Keys<'_>, layers: u32) -> Result<Vec<bool>> {
     Ok(periodic(layers, keys.uint(PATTERN_KEY)?.unwrap_or(PATTERN)))
 }
 
-pub(super) fn metadata(config: &Config) -> Result<Metadata> {
+fn metadata(config: &Config) -> Result<Metadata> {
     config.refuse_unless(&[
         ("hidden_activation", &[json!("gelu_pytorch_tanh")]),
         ("attention_bias", &[json!(false)]),

@@ -90,7 +90,7 @@ static ALL: [&Architecture; 7] = [
     &decoder::QWEN3,
     &gpt2::GPT2,
     &gpt_neox::GPT_NEOX,
-    &decoder::GEMMA3,
+    &gemma3::GEMMA3,
     &decoder::OLMO2,
 ];
 
