@@ -14,12 +14,16 @@ fn a_checkpoint_comes_back_from_gguf() {
     );
     let said = text(&exported.stderr);
     assert!(exported.status.success(), "{said}");
-    assert!(said.contains("gpt2") && said.contains("no tokenizer"), "{said}");
+    assert!(
+        said.contains("gpt2") && said.contains("no tokenizer"),
+        "{said}"
+    );
     done(folder, &["model", "import", "model.gguf", "again"]);
     let score = |model: &str| {
-        let arguments = ["score", "--model", model, "--data", "good.jsonl"];
+        let arguments = ["score", "--model", model, "--input", "good.jsonl"];
         done(folder, &arguments)
     };
+    assert!(score("model").contains("log"));
     assert_eq!(score("model"), score("again"));
 }
 
@@ -34,9 +38,18 @@ fn what_cannot_be_translated_leaves_nothing_behind() {
     huge[8..16].copy_from_slice(&(1u64 << 60).to_le_bytes());
     fs::write(folder.join("huge.gguf"), huge).unwrap();
     for (arguments, parts) in [
-        ("model import half.gguf new", &["half.gguf", "truncated"][..]),
-        ("model import huge.gguf new", &["huge.gguf", "1152921504606846976 tensors"]),
-        ("model import config.json new", &["config.json", "not a GGUF file"]),
+        (
+            "model import half.gguf new",
+            &["half.gguf", "truncated"][..],
+        ),
+        (
+            "model import huge.gguf new",
+            &["huge.gguf", "1152921504606846976 tensors"],
+        ),
+        (
+            "model import config.json new",
+            &["config.json", "not a GGUF file"],
+        ),
         ("model import none.gguf new", &["none.gguf"]),
         ("model import model.gguf model", &["model is not empty"]),
         ("model export none new.gguf", &["none"]),
@@ -49,7 +62,9 @@ fn what_cannot_be_translated_leaves_nothing_behind() {
         for part in parts {
             assert!(said.contains(part), "{arguments}: {said}");
         }
-        let left = ["new", "new.gguf"].iter().any(|name| folder.join(name).exists());
+        let left = ["new", "new.gguf"]
+            .iter()
+            .any(|name| folder.join(name).exists());
         assert!(!left, "{arguments} left something behind");
     }
 }
