@@ -337,7 +337,7 @@ fn known_problems_of_data_sets_are_found() {
     let remarks = report["remarks"].to_string();
     for said in [
         "10604 lines end with CR LF",
-        "makes 10605 of it",
+        "makes 10605 documents of it",
         "3 columns separated by tabs",
     ] {
         assert!(remarks.contains(said), "{remarks}");

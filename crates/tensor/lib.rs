@@ -19,9 +19,11 @@
 
 #![forbid(unsafe_code)]
 
+mod entry;
 mod error;
 mod parameters;
 mod rng;
+mod shared;
 mod specs;
 mod views;
 
@@ -30,8 +32,9 @@ pub use candle_core::{D, DType, Device, Error as CandleError, Tensor, Var};
 /// without a backward pass are forbidden by clippy (`disallowed-methods`).
 pub use candle_nn::ops;
 pub use error::{Error, Result};
-pub use parameters::{Parameters, SharedWeights};
+pub use parameters::Parameters;
 pub use rlhf_device::{AdamW, MappedFile, WeightDecay};
 pub use rng::{Rng, Stream};
+pub use shared::SharedWeights;
 pub use specs::{Init, ParameterSpec, Placement, Rounding, Storage};
 pub use views::{Gradients, ParameterId, Weights};

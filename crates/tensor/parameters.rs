@@ -2,7 +2,8 @@
 //! flat buffer of the weights stored in bf16, and, where there is training, one buffer of gradients and
 //! two of moments.
 
-use crate::views::Entry;
+use crate::entry::Entry;
+use crate::shared::SharedWeights;
 use crate::{Error, Init, ParameterId, ParameterSpec, Placement, Result, Rng, Storage, Weights};
 use rlhf_device::{Cpu, Device, Dtype, StoredMut};
 use sha2::{Digest, Sha256};
@@ -58,16 +59,6 @@ struct Moments<D: Device> {
     steps: u64,
     first: D::Buffer,
     second: D::Buffer,
-}
-
-/// The frozen weights of a network that several tables read and none writes: a LoRA policy and its reference
-/// prior are two tables over the same base.
-#[derive(Debug)]
-pub struct SharedWeights<D: Device = Cpu> {
-    device: D,
-    entries: Vec<Entry>,
-    pub(crate) floats: D::Buffer,
-    pub(crate) words: D::Buffer,
 }
 
 impl Parameters {

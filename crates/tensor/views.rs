@@ -1,6 +1,7 @@
 //! Views of weights (to read) and of gradients (to accumulate into), by parameter.
 
-use crate::{ParameterSpec, SharedWeights};
+use crate::entry::Entry;
+use crate::shared::SharedWeights;
 use rlhf_device::{Cpu, Device, Dtype, PairMut, Slice, SliceMut, Stored};
 use std::ops::Range;
 
@@ -13,28 +14,6 @@ impl ParameterId {
     #[must_use]
     pub fn index(self) -> usize {
         self.0
-    }
-}
-
-/// A parameter's spec and its position in the buffers.
-#[derive(Debug, Clone)]
-pub(crate) struct Entry {
-    pub(crate) spec: ParameterSpec,
-    /// Whether it lies in weights that other tables share.
-    pub(crate) shared: bool,
-    /// The type it is stored in, which selects the buffer: `floats` or `words`.
-    pub(crate) dtype: Dtype,
-    /// Its range in that buffer, in numbers of that type.
-    pub(crate) range: Range<usize>,
-    /// The start of its gradient and of its moments in their buffers, if it is trained.
-    pub(crate) gradient: Option<usize>,
-}
-
-impl Entry {
-    /// Its range in the buffers of gradients and moments, if it is trained.
-    pub(crate) fn trained(&self) -> Option<Range<usize>> {
-        let start = self.gradient?;
-        Some(start..start + self.range.len())
     }
 }
 

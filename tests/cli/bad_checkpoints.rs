@@ -206,7 +206,7 @@ fn invalid_checkpoints_are_refused() {
     );
     both(
         "nowhere",
-        "nowhere: no such folder: give one with config.json",
+        "nowhere: no such folder: give a folder with config.json",
     );
     both(
         "good.jsonl",

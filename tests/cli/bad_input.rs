@@ -158,7 +158,7 @@ fn invalid_settings_are_refused() {
             2,
             "train.threads = 100000: at most",
         ),
-        ("--config half.toml", 2, "half.toml:2: not TOML"),
+        ("--config half.toml", 2, "half.toml:2: not valid TOML"),
         (
             "--set reward={kind=\"token-share\",token=11}",
             1,

@@ -76,8 +76,8 @@ fn an_old_name_of_a_setting_warns_once() {
     assert!(output.status.success(), "{warned}");
     assert!(warned.contains("in batches of 4 pairs"), "{warned}");
     for line in [
-        "old.toml:3: `train.batch_pairs` is called `train.batch_size` now",
-        "--set train.recompute=blocks: `train.recompute` is called `train.activation_checkpointing` now",
+        "old.toml:3: `train.batch_pairs` was renamed to `train.batch_size`",
+        "--set train.recompute=blocks: `train.recompute` was renamed to `train.activation_checkpointing`",
     ] {
         assert_eq!(warned.matches(line).count(), 1, "{warned}");
     }

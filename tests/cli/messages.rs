@@ -96,7 +96,7 @@ const MESSAGES: &[(&str, i32, &str)] = &[
     (
         "train --dry-run --model none --reward length:1 --data bad.jsonl",
         1,
-        "none: no such folder: give one with config.json and model.safetensors, or the name of a hub",
+        "none: no such folder: give a folder with config.json and model.safetensors, or the name of a hub",
     ),
     (
         "train --dry-run --model model --reward regex:( --data good.jsonl",
@@ -111,7 +111,7 @@ const MESSAGES: &[(&str, i32, &str)] = &[
     (
         "train --dry-run --model model --reward length:1 --data good.jsonl --prior none",
         1,
-        "none: no such folder: give one with config.json and model.safetensors, or the name of a hub",
+        "none: no such folder: give a folder with config.json and model.safetensors, or the name of a hub",
     ),
     (
         "train --dry-run --model model --reward length:1 --data good.jsonl --set prior.kind=mixture",
@@ -164,7 +164,7 @@ const MESSAGES: &[(&str, i32, &str)] = &[
     (
         "model inspect none",
         1,
-        "none: no such folder: give one with config.json and model.safetensors, or the name of a hub",
+        "none: no such folder: give a folder with config.json and model.safetensors, or the name of a hub",
     ),
     (
         "model fetch none",

@@ -421,7 +421,7 @@ fn pairs_of_which_none_is_left() {
     let folder = folder();
     let same = "{\"prompt\": \"1\", \"chosen\": \"2\", \"rejected\": \"2\"}\n".repeat(12);
     let said = refused(folder.path(), &same, &[]);
-    let why = "pairs.jsonl leaves no pairs to train on: 12 pairs left out: chosen and rejected are the same";
+    let why = "pairs.jsonl: no pairs left to train on: 12 pairs left out: chosen and rejected are the same";
     assert!(said.contains(why), "{said}");
     let bad = "{\"prompt\": \"1\", \"chosen\": \"2\", \"rejected\": 3}\n".repeat(9);
     let said = refused(folder.path(), &bad, &["data.on_bad_row=skip"]);

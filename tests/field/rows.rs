@@ -122,7 +122,7 @@ fn prompts_and_responses_that_do_not_fit_together() {
         &[
             "data.max_prompt_tokens = 40 and sampling.max_new_tokens = 20",
             "48 tokens",
-            "responses of 9",
+            "leaves 9 for a response",
         ],
     );
     let alone = ["--set", "data.max_prompt_tokens=60"];
@@ -376,7 +376,7 @@ fn labels_of_several_annotators() {
         said.contains("1 row left out: its label is a tie"),
         "{said}"
     );
-    assert!(said.contains("2 responses left to train on"), "{said}");
+    assert!(said.contains("2 responses to train on"), "{said}");
 }
 
 #[test]

@@ -360,7 +360,7 @@ fn a_run_with_a_script_as_reward_is_resumed_from_another_folder() {
     assert_eq!(refused.status.code(), Some(1), "{said}");
     let path = fs::canonicalize(folder.join("words")).unwrap();
     for part in [
-        "error: words (reward.program[1]): is not found from this folder; ".to_string(),
+        "error: words (reward.program[1]): not found from this folder; ".to_string(),
         format!("was started with {}. ", path.display()),
     ] {
         assert!(said.contains(&part), "{said}");

@@ -165,7 +165,7 @@ fn loss_on_assistant_covers_assistant_turns_only() {
     ];
     let said = text(&rlhf(folder, &[&dry[..], &assistant].concat()).stderr);
     assert!(
-        said.contains("{% generation %} blocks (data.loss_on)"),
+        said.contains("{% generation %} blocks of the chat template (data.loss_on)"),
         "{said}"
     );
     let said = text(&rlhf(folder, &dry).stderr);

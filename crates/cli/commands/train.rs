@@ -38,7 +38,7 @@ pub(crate) fn run(session: &Session, args: &TrainArgs) -> Result<()> {
         return dry_run(args, ready.lines, &planned(args, objective));
     }
     let claim = claim(args, objective)?;
-    train(session, args, claim, ready)?;
+    train(session, args, claim, ready, |_| Ok(()))?;
     Ok(())
 }
 
@@ -72,10 +72,18 @@ impl Ready {
     }
 }
 
-/// Trains in a claimed folder; returns the settings of the run.
-fn train(session: &Session, args: &TrainArgs, claim: Claim, ready: Ready) -> Result<Config> {
+/// Trains in a claimed folder, which is emptied and then filled by `write_files`; returns the settings of the
+/// run.
+fn train(
+    session: &Session,
+    args: &TrainArgs,
+    claim: Claim,
+    ready: Ready,
+    write_files: impl FnOnce(&Path) -> Result<()>,
+) -> Result<Config> {
     let folder = claim.folder().to_path_buf();
     let mut journal = claim.create()?;
+    write_files(&folder)?;
     note(format_args!("run folder {}", folder.display()));
     note_plan(&ready.lines);
     interrupt::resumable();
@@ -124,7 +132,10 @@ fn demo(session: &Session, args: &TrainArgs) -> Result<()> {
         }
     };
     let folder = claim.folder().to_path_buf();
-    let config = train(session, args, claim, ready)?;
+    // The demo was opened in this folder before it was emptied for the run.
+    let config = train(session, args, claim, ready, |folder| {
+        small_world::write(folder).map(drop)
+    })?;
     if config.reward.is_some() {
         eval::picture(session, &folder)
             .context("training is done and the model is complete, but measuring it failed")?;
