@@ -126,7 +126,7 @@ const MESSAGES: &[(&str, i32, &str)] = &[
     (
         "train --dry-run --model model --reward length:1 --data good.jsonl --prior none.jsonl",
         1,
-        "none.jsonl: No such file",
+        "none.jsonl: no such file or folder",
     ),
     (
         "train --dry-run --model model --reward length:1 --data good.jsonl --prior bad.jsonl",

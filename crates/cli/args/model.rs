@@ -40,7 +40,7 @@ pub(crate) enum ModelCommand {
     /// Writes a checkpoint with random weights.
     #[command(
         after_help = "Examples:\n  rlhf model init config.json fresh/ --seed 3\n  rlhf model init --architecture \
-        qwen3 --width 256 --layers 6 fresh/",
+        qwen3 --width 256 --layers 6 small/",
         allow_missing_positional = true
     )]
     Init {
@@ -60,7 +60,7 @@ pub(crate) enum ModelCommand {
     },
     /// Writes a checkpoint, its tokenizer and its chat template as one GGUF file, for llama.cpp.
     #[command(
-        after_help = "Example:\n  rlhf model export gpt2/ gpt2.gguf --type q8_0\n\nVectors and position \
+        after_help = "Example:\n  rlhf model export fresh/ fresh.gguf --type f16\n\nVectors and position \
         embeddings are stored in f32. A value head is left out: llama.cpp has none."
     )]
     Export {
@@ -74,7 +74,7 @@ pub(crate) enum ModelCommand {
     },
     /// Makes a checkpoint of a GGUF file, with its tokenizer and its chat template.
     #[command(
-        after_help = "Example:\n  rlhf model export gpt2/ gpt2.gguf\n  rlhf model import gpt2.gguf \
+        after_help = "Example:\n  rlhf model export fresh/ fresh.gguf\n  rlhf model import fresh.gguf \
         imported/\n\nNumbers of F16 and BF16 keep their type; quantized ones are stored in f32. Q8_0, Q4_0, Q4_1, \
         Q5_0,\nQ5_1, Q4_K, Q5_K and Q6_K are read."
     )]

@@ -89,9 +89,10 @@ fn metadata(config: &Config) -> Result<Metadata> {
         ),
     ])?;
     let width = config.count("n_embd")?;
-    let context = match config.get("n_positions") {
+    // As transformers and our reader take it where the file does not say.
+    let context = match config.uint("n_positions")? {
         Some(_) => config.count("n_positions")?,
-        None => config.count("n_ctx")?,
+        None => config.uint("n_ctx")?.unwrap_or(1024),
     };
     let mut writer = Writer::new("gpt2");
     writer.count("context_length", context);
