@@ -66,9 +66,9 @@ pub struct Epilogue<'a, D: DeviceTypes> {
 /// The input and the results of [`Attention::attention`](crate::Attention::attention), for its backward pass.
 #[derive(Debug)]
 pub struct Attended<'a, D: DeviceTypes> {
-    /// Queries, keys and values, [n, [`AttentionShape::qkv_width`]].
+    /// Queries, keys and values, [n, [`qkv_width`](crate::AttentionShape::qkv_width)].
     pub qkv: Slice<'a, D>,
-    /// The output, [n, [`AttentionShape::query_width`]].
+    /// The output, [n, [`query_width`](crate::AttentionShape::query_width)].
     pub output: Slice<'a, D>,
     /// The log of each softmax's denominator, [n, heads].
     pub log_sums: Slice<'a, D>,

@@ -205,7 +205,6 @@ mod tests {
         let config = KtoConfig {
             desirable_weight: 0.5,
             undesirable_weight: 2.0,
-            ..KtoConfig::default()
         };
         let kto = Kto::new(&config).unwrap();
         let mut network = Bigram::random(5, Storage::Frozen, 3);
@@ -296,7 +295,6 @@ mod tests {
         let none = KtoConfig {
             desirable_weight: 0.0,
             undesirable_weight: 0.0,
-            ..KtoConfig::default()
         };
         assert!(Kto::new(&none).is_err());
         let mut penalty = KlPenalty::new(Box::new(ConstantPrior), Beta::Fixed(0.0));

@@ -17,10 +17,10 @@
 //! Guarantees of a download:
 //!
 //! - A file appears under its name only when it is complete and has the checksum that the hub
-//! reports: SHA-256 for large files, git's for small ones.
+//!   reports: SHA-256 for large files, git's for small ones.
 //! - An interrupted download continues where it stopped, in the same run or in a later one.
 //! - The token is sent only to the endpoint of the settings, never to a redirect target; it is
-//! neither printed nor written.
+//!   neither printed nor written.
 //! - Two processes that download the same file wait for each other.
 
 #![forbid(unsafe_code)]

@@ -310,7 +310,7 @@ fn running<'a>(
 ) -> Run<'a> {
     Run {
         journal,
-        observer: observer,
+        observer,
         interrupt,
         start,
         save_every: Some(4),

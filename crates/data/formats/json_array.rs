@@ -15,16 +15,16 @@ pub(crate) struct JsonArrayReader {
 
 /// The reader's position in the array.
 enum Position {
-    BeforeArray,
-    InArray,
-    AfterArray,
+    Before,
+    Inside,
+    After,
 }
 
 impl JsonArrayReader {
     pub(crate) fn new(input: Input) -> Self {
         Self {
             input,
-            position: Position::BeforeArray,
+            position: Position::Before,
             peeked: None,
         }
     }
@@ -41,20 +41,20 @@ impl JsonArrayReader {
 
     fn element(&mut self) -> Result<Option<Located>> {
         match self.position {
-            Position::AfterArray => return Ok(None),
-            Position::BeforeArray => {
+            Position::After => return Ok(None),
+            Position::Before => {
                 // This reader is only chosen when the first byte is the opening bracket.
                 self.next_non_space()?;
                 self.peeked = self.next_non_space()?;
-                self.position = Position::InArray;
+                self.position = Position::Inside;
             }
-            Position::InArray => self.peeked = self.next_non_space()?,
+            Position::Inside => self.peeked = self.next_non_space()?,
         }
         let Some(first) = self.peeked.take() else {
             return Err(self.truncated());
         };
         if first == b']' {
-            self.position = Position::AfterArray;
+            self.position = Position::After;
             return match self.next_non_space()? {
                 None => Ok(None),
                 Some(_) => Err(self.error("more text after the end of the array")),
@@ -108,7 +108,7 @@ impl JsonArrayReader {
 
     /// Checks that only white space follows the array.
     fn expect_end(&mut self) -> Result<()> {
-        self.position = Position::AfterArray;
+        self.position = Position::After;
         match self.next_non_space()? {
             None => Ok(()),
             Some(_) => Err(self.error("more text after the end of the array")),
@@ -131,7 +131,7 @@ impl RowReader for JsonArrayReader {
         if let Err(error) = &found
             && !error.is_row_error()
         {
-            self.position = Position::AfterArray;
+            self.position = Position::After;
         }
         found.transpose()
     }

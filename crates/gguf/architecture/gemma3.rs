@@ -37,8 +37,8 @@ pub(super) static GEMMA3: Architecture = Architecture {
             ("attn_k_norm", "self_attn.k_norm"),
         ]
     ),
-    config: config,
-    metadata: metadata,
+    config,
+    metadata,
     untied_by_default: false,
     ignored: IGNORED,
 };

@@ -225,7 +225,7 @@ fn files_with_a_wrong_checksum_are_never_saved() {
             let (mut world, _) = World::with_model();
             world.server.fail(part, fault.clone());
             let found = world.resolve("owner/name");
-            assert!(world.noted("arrived damaged"));
+            assert!(world.noted("was damaged"));
             let whole = fs::read(found.unwrap().folder.join(name)).unwrap();
             assert!(whole == weights() || whole == CONFIG);
         }

@@ -192,7 +192,7 @@ impl<'l> LowRank<'l> {
         memory: &'m mut D::Buffer,
     ) -> Matrix<'m, D> {
         let (device, size) = (weights.device(), self.inputs * self.outputs);
-        drop(device.at_least(memory, size));
+        let _ = device.at_least(memory, size);
         match weight.floats() {
             Some(floats) => device.copy(floats, SliceMut::first(memory, size)),
             None => {

@@ -231,7 +231,6 @@ fn logits_of_a_large_vocabulary_are_never_whole() {
         .iter()
         .zip(few.iter().zip(many))
     {
-        println!("{what}: {few} bytes at 1,024 rows, {many} at 2,048, logits of 1,024 are {whole}");
         let more = many.saturating_sub(*few);
         assert!(
             more < whole / 100,
