@@ -40,15 +40,16 @@ impl PerItem {
 
 /// The adapter of the run: that of the settings, or that of the model's folder.
 pub(crate) fn adapter(config: &Config) -> Result<Option<AdapterSummary>> {
-    let folder = model_path(config)?;
-    Ok(match &config.model.adapter {
-        Some(adapter) => Some(plan_adapter(folder, &adapter.spec())?),
-        None => inspect(folder)?.adapter,
-    })
+    let spec = config.model.adapter.as_ref().map(|adapter| adapter.spec());
+    Ok(plan_adapter(model_path(config)?, spec.as_ref())?)
 }
 
 /// The estimated peak in words, with its largest parts.
-pub(crate) fn estimate(config: &Config, item: PerItem) -> Result<String> {
+pub(crate) fn estimate(
+    config: &Config,
+    item: PerItem,
+    adapter: Option<&AdapterSummary>,
+) -> Result<String> {
     let model = inspect(model_path(config)?)?;
     let online = config.online();
     let (tokens, rows) = largest_micro_batch(config, item);
@@ -56,12 +57,11 @@ pub(crate) fn estimate(config: &Config, item: PerItem) -> Result<String> {
         Some(Critic::Separate) => 2,
         _ => 1,
     };
-    let adapter = adapter(config)?;
     let base = match config.model.frozen_dtype {
         DtypeName::F32 => model.memory.frozen,
         DtypeName::Bf16 => model.memory.frozen_bf16,
     };
-    let trained = match &adapter {
+    let trained = match adapter {
         None => networks * model.memory.trainable,
         // The weights once, and of each network the adapter with its gradients and moments.
         Some(adapter) => base + networks * 16 * adapter.parameters,
@@ -76,9 +76,7 @@ pub(crate) fn estimate(config: &Config, item: PerItem) -> Result<String> {
     if online {
         for folder in frozen_folders(config)? {
             let other = inspect(&folder)?;
-            let shared = adapter
-                .as_ref()
-                .is_some_and(|adapter| adapter.base == folder);
+            let shared = adapter.is_some_and(|adapter| adapter.base == folder);
             frozen += if shared {
                 0
             } else {

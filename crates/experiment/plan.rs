@@ -38,10 +38,11 @@ pub fn plan(prepared: &Prepared) -> Result<Lines> {
     let item = data(prepared, &mut lines)?;
     lines.extend(prior_reads(config, splits)?.map(|words| ("prior reads", words)));
     lines.push(("steps", steps::describe(config, &splits.train)?));
-    lines.extend(adapter(config)?.map(|words| ("adapter", words)));
+    let adapter = memory::adapter(config)?;
+    lines.extend(adapter.iter().map(|one| ("adapter", adapter_words(one))));
     lines.push(("products", products(config)));
     lines.extend(frozen(config)?.map(|words| ("frozen", words)));
-    lines.push(("memory", memory::estimate(config, item)?));
+    lines.push(("memory", memory::estimate(config, item, adapter.as_ref())?));
     Ok(lines)
 }
 
@@ -81,23 +82,20 @@ fn loss_on(config: &Config, vocabulary: &Vocabulary) -> Result<String> {
     .into())
 }
 
-/// What is trained in place of the weights, if there is an adapter.
-fn adapter(config: &Config) -> Result<Option<String>> {
-    let adapter = memory::adapter(config)?;
-    Ok(adapter.map(|adapter| {
-        let AdapterSummary {
-            base,
-            rank,
-            alpha,
-            layers,
-            parameters,
-        } = adapter;
-        format!(
-            "LoRA of rank {rank} and alpha {alpha} on {layers} layers: {parameters} parameters are trained; the \
-             weights of {} are frozen",
-            base.display()
-        )
-    }))
+/// What is trained in place of the weights.
+fn adapter_words(adapter: &AdapterSummary) -> String {
+    let AdapterSummary {
+        base,
+        rank,
+        alpha,
+        layers,
+        parameters,
+    } = adapter;
+    format!(
+        "LoRA of rank {rank} and alpha {alpha} on {layers} layers: {parameters} parameters are trained; the \
+         weights of {} are frozen",
+        base.display()
+    )
 }
 
 /// The precision of matrix products.

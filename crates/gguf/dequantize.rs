@@ -50,9 +50,10 @@ fn q8_0(block: &[u8], y: &mut [f32]) {
 
 /// The 4-bit numbers of 16 bytes: the lower halves of all bytes first, then the upper ones.
 fn nibble(bytes: &[u8], i: usize) -> u8 {
-    match i < 16 {
-        true => bytes[i] & 15,
-        false => bytes[i - 16] >> 4,
+    if i < 16 {
+        bytes[i] & 15
+    } else {
+        bytes[i - 16] >> 4
     }
 }
 
@@ -99,12 +100,13 @@ fn q5_1(block: &[u8], y: &mut [f32]) {
 /// groups lie in the lower 6 bits of bytes 0–3 and 4–7; the other four have their lower 4 bits in
 /// bytes 8–11 and their upper 2 bits above the others.
 fn scale_and_minimum(packed: &[u8], i: usize) -> (f32, f32) {
-    let (scale, minimum) = match i < 4 {
-        true => (packed[i] & 63, packed[i + 4] & 63),
-        false => (
+    let (scale, minimum) = if i < 4 {
+        (packed[i] & 63, packed[i + 4] & 63)
+    } else {
+        (
             (packed[i + 4] & 15) | ((packed[i - 4] >> 2) & 48),
             (packed[i + 4] >> 4) | ((packed[i] >> 2) & 48),
-        ),
+        )
     };
     (f32::from(scale), f32::from(minimum))
 }

@@ -36,9 +36,10 @@ impl Error {
     pub(crate) fn invalid(path: &Path, message: impl std::fmt::Display) -> Self {
         let mut line = String::new();
         for character in message.to_string().chars() {
-            match character.is_control() {
-                true => line.extend(character.escape_debug()),
-                false => line.push(character),
+            if character.is_control() {
+                line.extend(character.escape_debug())
+            } else {
+                line.push(character)
             }
         }
         Self::Invalid {

@@ -71,13 +71,10 @@ fn data(
             let (name, kind) = (&tensor.name, tensor.kind.name());
             Error::invalid(
                 path,
-                match value.is_finite() {
-                    true => format!(
-                        "tensor `{name}` has the value {value:e}, which {kind} cannot hold: write bf16 \
-                         or f32"
-                    ),
-                    false => format!("tensor `{name}` has the value {value}: the model is spoiled"),
-                },
+                if value.is_finite() { format!(
+                    "tensor `{name}` has the value {value:e}, which {kind} cannot hold: write bf16 \
+                     or f32"
+                ) } else { format!("tensor `{name}` has the value {value}: the model is spoiled") },
             )
         })?;
         written += bytes.len() as u64;

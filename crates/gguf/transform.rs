@@ -52,11 +52,12 @@ impl Transform {
             Self::KeyPairs => divides(2 * heads(config, "num_key_value_heads")?, shape),
             Self::HeadsOfQkv => divides(3 * heads(config, "num_attention_heads")?, shape),
         };
-        match fits {
-            true => Ok(()),
-            false => Err(config.invalid(format!(
+        if fits {
+            Ok(())
+        } else {
+            Err(config.invalid(format!(
                 "tensor `{name}` has shape {shape:?}, which does not suit the number of heads"
-            ))),
+            )))
         }
     }
 

@@ -96,21 +96,20 @@ pub struct AdapterSummary {
     pub parameters: u64,
 }
 
-/// What a new adapter on the network of a folder would be, without reading weights; where the folder is an
-/// adapter already, what that is.
+/// The adapter on the network of a folder, from its settings alone: the folder's own if it is an adapter, or
+/// else a new one of this `spec`, if there is one.
 ///
 /// # Errors
 /// If the folder's settings cannot be read, or a target names no layer.
-pub fn plan_adapter(folder: &Path, spec: &AdapterSpec) -> Result<AdapterSummary> {
+pub fn plan_adapter(folder: &Path, spec: Option<&AdapterSpec>) -> Result<Option<AdapterSummary>> {
     let config = ModelConfig::load(folder)?;
-    let config = match config.adapter {
-        Some(_) => config,
-        None => config
+    let config = match spec.filter(|_| config.adapter.is_none()) {
+        Some(spec) => config
             .with_adapter(spec.clone(), folder)
             .map_err(|message| Error::Text(format!("model.adapter: {message}")))?,
+        None => config,
     };
-    let adapter = config.adapter.as_ref();
-    Ok(AdapterSummary::of(adapter.expect("one was made")))
+    Ok(config.adapter.as_ref().map(AdapterSummary::of))
 }
 
 impl AdapterSummary {
@@ -174,9 +173,10 @@ pub fn inspect(folder: &Path) -> Result<Summary> {
     let saved_score = of_adapter.as_ref();
     let saved_score = saved_score.is_some_and(|tensors| tensors.contains(SCORE_WEIGHT));
     let reward_model = model.contains(SCORE_WEIGHT) || saved_score;
-    let heads = match reward_model {
-        true => OutputHeads::Score,
-        false => OutputHeads::Language,
+    let heads = if reward_model {
+        OutputHeads::Score
+    } else {
+        OutputHeads::Language
     };
     let (specs, block) = (config.parameter_specs(heads), config.spec.blocks[0]);
     let shape = block.attention.shape;

@@ -79,19 +79,12 @@ fn loaded(
         config.outputs = tokenizer.ids_with_text();
     }
     let companions = Companions::of_checkpoint(folder, &config)?;
-    let (network, config) = match options.backend {
-        Backend::Engine(precision) => {
-            let (config, parameters) = read_parameters(Cpu, folder, config, seed, options)?;
-            (
-                engine_network(&config, parameters, precision, options),
-                config,
-            )
-        }
+    let (config, parameters) = read_parameters(Cpu, folder, config, seed, options)?;
+    let network: Box<dyn Network> = match options.backend {
+        Backend::Engine(precision) => engine_network(&config, parameters, precision, options),
         Backend::Plain => {
-            let (config, parameters) = read_parameters(Cpu, folder, config, seed, options)?;
             let (heads, temperature) = (options.heads, options.temperature);
-            let network = Plain::new(&config, parameters, heads, temperature);
-            (Box::new(network) as Box<dyn Network>, config)
+            Box::new(Plain::new(&config, parameters, heads, temperature))
         }
     };
     Ok(Box::new(Loaded {

@@ -85,8 +85,8 @@ impl Operand {
 /// As [`matmul_f32`], on raw views of sizes [m, n, k]; rows of `c` lie `c_stride` apart.
 ///
 /// # Safety
-/// Every entry of the three views is in bounds of live memory, `c`'s are written by nobody else
-/// and are not among those of `a` or `b`.
+/// Every entry of the three views is in bounds of live memory. No other thread accesses those of `c`, and
+/// they do not overlap those of `a` or `b`.
 #[allow(unsafe_code, clippy::too_many_arguments)]
 pub(crate) unsafe fn raw(
     parallelism: Parallelism,

@@ -104,7 +104,7 @@ impl Lines {
 /// entry p, in bf16 entries 2p and 2p + 1. Words of missing vectors and entries are zero.
 ///
 /// # Safety
-/// All these lines are in bounds of live memory and written by nobody else.
+/// All these lines are in bounds of live memory, and no other thread writes them.
 #[allow(unsafe_code)]
 pub(crate) unsafe fn pack(
     precision: Precision,

@@ -77,9 +77,10 @@ pub(super) fn config(file: &GgufFile) -> Result<Map<String, Json>> {
 
 /// What `layer_types` calls a layer with a window, or one without.
 fn kind(window: bool) -> &'static str {
-    match window {
-        true => "sliding_attention",
-        false => "full_attention",
+    if window {
+        "sliding_attention"
+    } else {
+        "full_attention"
     }
 }
 

@@ -127,9 +127,10 @@ impl Architecture {
         let alias = self.aliases.iter().find(|(other, _)| *other == name);
         let name = alias.map_or(name, |(_, canonical)| canonical);
         let own = self.tensors.iter().any(|tensor| tensor.folder == name);
-        match own || name.starts_with(self.prefix) {
-            true => name.into(),
-            false => format!("{}{name}", self.prefix),
+        if own || name.starts_with(self.prefix) {
+            name.into()
+        } else {
+            format!("{}{name}", self.prefix)
         }
     }
 }

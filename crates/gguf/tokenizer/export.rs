@@ -66,9 +66,10 @@ pub(crate) fn export(folder: &Path, config: &Config, rows: usize) -> Result<Voca
     }
     let mut tokens = Tokens::of_folder(&files, rows, &mut vocabulary.notes)?;
     let pairs = merges(&files, model)?;
-    match model["byte_fallback"] == true {
-        false => byte_level(&files, model, &tokens, &pairs, &mut vocabulary)?,
-        true => pieces(&files, model, &mut tokens, &pairs, &mut vocabulary)?,
+    if model["byte_fallback"] == true {
+        pieces(&files, model, &mut tokens, &pairs, &mut vocabulary)?
+    } else {
+        byte_level(&files, model, &tokens, &pairs, &mut vocabulary)?
     }
     named(folder, &files, config, &tokens, &mut vocabulary)?;
     for (name, template) in files.templates(folder)? {
@@ -110,9 +111,10 @@ impl Tokens {
                 }
                 Some(place) => {
                     *place = Some(text.clone());
-                    kinds[id as usize] = match files.is_special(text) {
-                        true => TokenKind::Control,
-                        false => TokenKind::Normal,
+                    kinds[id as usize] = if files.is_special(text) {
+                        TokenKind::Control
+                    } else {
+                        TokenKind::Normal
                     };
                 }
             }

@@ -149,11 +149,12 @@ impl Folder {
                 std::fs::read_to_string(&main).map_err(Error::io(&main))?,
             )];
             let others = folder.join("additional_chat_templates");
-            let mut paths: Vec<PathBuf> = match others.exists() {
-                true => std::fs::read_dir(&others)
+            let mut paths: Vec<PathBuf> = if others.exists() {
+                std::fs::read_dir(&others)
                     .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
-                    .map_err(Error::io(&others))?,
-                false => Vec::new(),
+                    .map_err(Error::io(&others))?
+            } else {
+                Vec::new()
             };
             paths.sort();
             for path in paths {

@@ -125,9 +125,10 @@ fn byte_level(file: &GgufFile, notes: &mut Vec<String>) -> Result<Value> {
     }
     check_merges(file, &vocabulary, &merges)?;
     let added = vocabulary.added();
-    let normalizer = match pre.composed {
-        true => json!({"type": "NFC"}),
-        false => Value::Null,
+    let normalizer = if pre.composed {
+        json!({"type": "NFC"})
+    } else {
+        Value::Null
     };
     let model = byte_level::model(vocabulary.ids(), merges, pre);
     let after = beginning(file, &vocabulary, false)?.unwrap_or_else(

@@ -199,12 +199,11 @@ impl PreTokenizer {
             Step::Gpt2 => None,
         };
         let mut steps: Vec<Value> = self.steps.iter().filter_map(step).collect();
-        match steps.is_empty() {
-            true => byte_level,
-            false => {
-                steps.push(byte_level);
-                json!({"type": "Sequence", "pretokenizers": steps})
-            }
+        if steps.is_empty() {
+            byte_level
+        } else {
+            steps.push(byte_level);
+            json!({"type": "Sequence", "pretokenizers": steps})
         }
     }
 }

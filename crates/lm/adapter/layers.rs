@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use regex::Regex;
 use rlhf_device::Device;
 use rlhf_models::WeightLayout;
-use rlhf_models::{Architecture, BlockPart, ModelSpec, Part, Role, Which};
+use rlhf_models::{Architecture, ModelSpec, Part, Role, Which};
 use rlhf_tensor::{ParameterSpec, Parameters, Rng, Stream};
 
 /// A linear layer with an adapter.
@@ -16,6 +16,8 @@ pub(crate) struct AdaptedLayer {
     pub(crate) module: String,
     pub(crate) inputs: usize,
     pub(crate) outputs: usize,
+    /// The same for the layers whose products are computed as one, because they read the same input.
+    group: usize,
 }
 
 impl AdaptedLayer {
@@ -127,8 +129,12 @@ pub(crate) fn linear_layers(architecture: &Architecture, spec: &ModelSpec) -> Ve
         let of_block = matches!(tensor.part, Part::Block(..));
         of_block && matches!(tensor.role, Role::Matrix | Role::ResidualMatrix)
     });
+    let mut group = 0;
     matrices
         .map(|tensor| {
+            if !tensor.adjoins {
+                group += 1;
+            }
             let name = architecture.tensor_name(tensor.part, Which::Weight);
             let module = name.strip_suffix(".weight").unwrap_or(&name);
             let (inputs, outputs) = match spec.layout {
@@ -140,32 +146,17 @@ pub(crate) fn linear_layers(architecture: &Architecture, spec: &ModelSpec) -> Ve
                 module: module.into(),
                 inputs,
                 outputs,
+                group,
             }
         })
         .collect()
-}
-
-/// The parts whose products are computed as one, because they read the same input.
-pub(crate) fn group(part: Part) -> (usize, u8) {
-    match part {
-        Part::Block(layer, part) => {
-            let group = match part {
-                BlockPart::Qkv | BlockPart::Query | BlockPart::Key | BlockPart::Value => 0,
-                BlockPart::Gate | BlockPart::Up => 1,
-                BlockPart::AttentionOut => 2,
-                _ => 3,
-            };
-            (layer, group)
-        }
-        _ => (usize::MAX, 0),
-    }
 }
 
 /// The parameters that an adapter of this rank adds to the layers: of layers that read the same input, first
 /// the A's, each directly after the one before it so that they are read as one matrix, then the B's.
 pub(crate) fn parameter_specs(layers: &[AdaptedLayer], rank: usize) -> Vec<ParameterSpec> {
     let mut specs = Vec::with_capacity(2 * layers.len());
-    for together in layers.chunk_by(|a, b| group(a.part) == group(b.part)) {
+    for together in layers.chunk_by(|a, b| a.group == b.group) {
         for (index, layer) in together.iter().enumerate() {
             let a = ParameterSpec::matrix(layer.a(), &[rank, layer.inputs]);
             specs.push(if index == 0 { a } else { a.adjoining() });

@@ -53,8 +53,8 @@ impl<D: Device> Clone for Pass<'_, D> {
 
 impl<D: Device> Copy for Pass<'_, D> {}
 
-/// Which tokens of a batch go on behind a block's attention: of the last block only those are asked
-/// about that predict something, and a token may be asked about several times.
+/// The rows of a batch that a block computes after its attention: in the last block only the tokens whose
+/// outputs are needed, each as often as it predicts.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Onward<'a> {
     /// All, in order.
@@ -104,9 +104,9 @@ pub(super) struct Saved<D: Device> {
     pub(super) qkv: D::Buffer,
     pub(super) log_sums: D::Buffer,
     pub(super) mixed: D::Buffer,
-    /// The rows of `mixed` that go on, where not all do.
+    /// The chosen rows of `mixed`, where only some are computed.
     pub(super) chosen: D::Buffer,
-    /// The rows of the input that go on, where not all do and they are read once more.
+    /// The chosen rows of the input, where only some are computed and the layer reads them again.
     pub(super) source: D::Buffer,
     /// The residual stream between the two layers.
     pub(super) middle: D::Buffer,

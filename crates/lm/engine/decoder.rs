@@ -208,8 +208,7 @@ impl<D: Device> Decoder for CachedDecoder<'_, D> {
     fn draw(&mut self, uniforms: &[f64], draw: Draw) -> Result<Vec<(u32, f32)>> {
         check_rows("uniform numbers of a draw", self.rows.len(), uniforms.len())?;
         let (next, memory) = (&mut self.next, &mut self.scratch.packed);
-        let head = head(self.network, &self.head);
-        head.device.run(|| next.draw(&head, uniforms, draw, memory))
+        next.draw(&head(self.network, &self.head), uniforms, draw, memory)
     }
 
     fn step(&mut self, tokens: &[u32]) -> Result<()> {
@@ -234,7 +233,7 @@ impl<D: Device> Decoder for CachedDecoder<'_, D> {
         check_gather(rows, self.rows.len())?;
         let head = head(self.network, &self.head);
         let (next, memory) = (&mut self.next, &mut self.scratch.packed);
-        head.device.run(|| next.gather(&head, rows, memory));
+        next.gather(&head, rows, memory);
         let mut old: Vec<Option<Row<D>>> = self.rows.drain(..).map(Some).collect();
         // The last row that continues one takes its cache; the others before it get copies.
         for (place, &row) in rows.iter().enumerate() {

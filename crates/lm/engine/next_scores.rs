@@ -126,7 +126,7 @@ impl<D: Device> NextScores<D> {
         self.held = self.fit(rows.len(), head.vocab);
         if self.held {
             let hidden = Slice::first(&self.hidden, self.rows * head.width);
-            head.score(hidden, &mut self.scores, memory);
+            device.run(|| head.score(hidden, &mut self.scores, memory));
         }
     }
 
@@ -145,7 +145,8 @@ impl<D: Device> NextScores<D> {
         LogRows::of_scores(rows).into()
     }
 
-    /// Draws a token of each row.
+    /// Draws a token of each row. Scores that are held are read where they lie: only products are a pass that
+    /// is worth handing to the device.
     pub(super) fn draw(
         &mut self,
         head: &Head<'_, D>,
@@ -163,7 +164,8 @@ impl<D: Device> NextScores<D> {
             let size = rows.len() * head.vocab;
             let hidden = rows.start * head.width..rows.end * head.width;
             let hidden = Slice::new(&self.hidden, hidden);
-            head.score(hidden, &mut self.scores, memory);
+            head.device
+                .run(|| head.score(hidden, &mut self.scores, memory));
             let scores = head
                 .device
                 .lend(Slice::first(&self.scores, size), head.vocab);

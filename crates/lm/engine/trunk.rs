@@ -177,11 +177,12 @@ impl<D: Device> Trunk<D> {
     }
 }
 
-/// Which tokens go on behind a block's attention: behind the last one's, those that predict.
+/// The rows that a block computes after its attention: all, and in the last block those that predict.
 fn onward<D: Device>(layer: usize, layers: usize, batch: &Batch<D>) -> Onward<'_> {
-    match layer + 1 == layers {
-        true => Onward::Rows(&batch.packed.rows),
-        false => Onward::All,
+    if layer + 1 == layers {
+        Onward::Rows(&batch.packed.rows)
+    } else {
+        Onward::All
     }
 }
 

@@ -1,6 +1,6 @@
 //! GPT-2 (Radford et al. 2019) as Hugging Face checkpoints have it.
 
-use super::{Architecture, FirstWeights, Sizes, activation, with_trunk};
+use super::{Architecture, FirstWeights, Sizes, activation, width_and_heads, with_trunk};
 use crate::fields::Fields;
 use crate::parts::{BlockPart, Part};
 use crate::spec::{
@@ -25,11 +25,7 @@ pub(super) static GPT2: Architecture = Architecture {
 
 /// The fields that change what a GPT-2 computes, with the defaults that transformers gives them.
 fn spec(fields: &Fields<'_>) -> Result<ModelSpec, String> {
-    let width = fields.positive("n_embd", 768)?;
-    let heads = fields.positive("n_head", 12)?;
-    if width % heads != 0 {
-        return Err(format!("n_head = {heads} does not divide n_embd = {width}"));
-    }
+    let (width, heads) = width_and_heads(fields, ("n_embd", 768), ("n_head", 12))?;
     let context = match fields.get("n_positions") {
         Some(_) => fields.positive("n_positions", 1024)?,
         None => fields.positive("n_ctx", 1024)?,

@@ -1,7 +1,7 @@
 //! GPT-Neo (Black et al. 2021): GPT-2 with windows in every other layer, attention without 1/√d, and torch's
 //! linear layers.
 
-use super::{Architecture, FirstWeights, Sizes, activation, with_trunk};
+use super::{Architecture, FirstWeights, Sizes, activation, width_and_heads, with_trunk};
 use crate::fields::Fields;
 use crate::parts::{BlockPart, Part};
 use crate::spec::{
@@ -25,13 +25,7 @@ pub(super) static GPT_NEO: Architecture = Architecture {
 };
 
 fn spec(fields: &Fields<'_>) -> Result<ModelSpec, String> {
-    let width = fields.positive("hidden_size", 2048)?;
-    let heads = fields.positive("num_heads", 16)?;
-    if !width.is_multiple_of(heads) {
-        return Err(format!(
-            "num_heads = {heads} does not divide hidden_size = {width}"
-        ));
-    }
+    let (width, heads) = width_and_heads(fields, ("hidden_size", 2048), ("num_heads", 16))?;
     let norm = Norm {
         kind: NormKind::Layer,
         epsilon: fields.epsilon("layer_norm_epsilon", 1e-5)?,

@@ -2,7 +2,7 @@
 //! head, and a feed-forward layer parallel to attention.
 
 use super::rotary::{self, Head, RopeFields};
-use super::{Architecture, FirstWeights, Sizes, activation, with_trunk};
+use super::{Architecture, FirstWeights, Sizes, activation, width_and_heads, with_trunk};
 use crate::fields::Fields;
 use crate::parts::{BlockPart, Part};
 use crate::spec::{
@@ -25,13 +25,8 @@ pub(super) static GPT_NEOX: Architecture = Architecture {
 };
 
 fn spec(fields: &Fields<'_>) -> Result<ModelSpec, String> {
-    let width = fields.positive("hidden_size", 6144)?;
-    let heads = fields.positive("num_attention_heads", 64)?;
-    if !width.is_multiple_of(heads) {
-        return Err(format!(
-            "num_attention_heads = {heads} does not divide hidden_size = {width}"
-        ));
-    }
+    let (width, heads) =
+        width_and_heads(fields, ("hidden_size", 6144), ("num_attention_heads", 64))?;
     let (head_width, context) = (
         width / heads,
         fields.positive("max_position_embeddings", 2048)?,
@@ -53,9 +48,10 @@ fn spec(fields: &Fields<'_>) -> Result<ModelSpec, String> {
     let block = BlockSpec {
         norm,
         place: NormPlace::Before,
-        residual: match fields.flag("use_parallel_residual", true)? {
-            true => Residual::Parallel,
-            false => Residual::Serial,
+        residual: if fields.flag("use_parallel_residual", true)? {
+            Residual::Parallel
+        } else {
+            Residual::Serial
         },
         attention: AttentionSpec {
             shape: AttentionShape {

@@ -214,6 +214,23 @@ fn with_trunk(name: &str, trunk: &str, no_weights: &[&str]) -> Option<String> {
     })
 }
 
+/// The width of a network and the number of its heads, from the fields of these names and defaults, where the
+/// width is divided among the heads.
+fn width_and_heads(
+    fields: &Fields<'_>,
+    (width_key, width): (&str, usize),
+    (heads_key, heads): (&str, usize),
+) -> Result<(usize, usize), String> {
+    let width = fields.positive(width_key, width)?;
+    let heads = fields.positive(heads_key, heads)?;
+    if !width.is_multiple_of(heads) {
+        return Err(format!(
+            "{heads_key} = {heads} does not divide {width_key} = {width}"
+        ));
+    }
+    Ok((width, heads))
+}
+
 const ACTIVATIONS: [(&str, Nonlinearity); 6] = [
     ("gelu_new", Nonlinearity::GeluNew),
     ("gelu_pytorch_tanh", Nonlinearity::GeluNew),

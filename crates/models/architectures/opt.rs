@@ -2,7 +2,7 @@
 //! before attention and the feed-forward layer. OPT-350m, which normalizes sums and projects its embeddings, is
 //! refused.
 
-use super::{Architecture, FirstWeights, Sizes, activation, with_trunk};
+use super::{Architecture, FirstWeights, Sizes, activation, width_and_heads, with_trunk};
 use crate::fields::Fields;
 use crate::parts::{BlockPart, Part};
 use crate::spec::{
@@ -29,13 +29,8 @@ pub(super) static OPT: Architecture = Architecture {
 const OFFSET: usize = 2;
 
 fn spec(fields: &Fields<'_>) -> Result<ModelSpec, String> {
-    let width = fields.positive("hidden_size", 768)?;
-    let heads = fields.positive("num_attention_heads", 12)?;
-    if !width.is_multiple_of(heads) {
-        return Err(format!(
-            "num_attention_heads = {heads} does not divide hidden_size = {width}"
-        ));
-    }
+    let (width, heads) =
+        width_and_heads(fields, ("hidden_size", 768), ("num_attention_heads", 12))?;
     refuse_variants(fields, width)?;
     let bias = fields.flag("enable_bias", true)?;
     let norm = Norm {

@@ -280,9 +280,10 @@ fn yarn(of: &Fields<'_>, original: f64, context: usize) -> Result<RopeScaling, S
         slow: or(of.number("beta_slow", 1.0)?, 1.0),
         original_context: original,
         attention: of.above_zero("attention_factor", attention)?,
-        ramp: match of.flag("truncate", true)? {
-            true => Ramp::Whole,
-            false => Ramp::Exact,
+        ramp: if of.flag("truncate", true)? {
+            Ramp::Whole
+        } else {
+            Ramp::Exact
         },
     })
 }
